@@ -1,0 +1,113 @@
+"""The elementwise functions of the language, one row each.
+
+A row is added here to support another function; the printers keep a table of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Number, NumberSymbol, Pow
+from sympy.core.relational import Relational
+from sympy.logic.boolalg import And, BooleanAtom, Not, Or
+
+from derive.expressions import Binder, StopGradient, Where
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """An elementwise function: its name, SymPy's class, and its derivative where SymPy's will not do.
+
+    `flat` marks a function whose derivative is zero wherever it exists (sign, floor).
+    """
+
+    name: str
+    function: type[Basic]
+    flat: bool = False
+
+
+FUNCTIONS = (
+    Elementwise("exp", sympy.exp),
+    Elementwise("log", sympy.log),
+    Elementwise("sin", sympy.sin),
+    Elementwise("cos", sympy.cos),
+    Elementwise("tan", sympy.tan),
+    Elementwise("asin", sympy.asin),
+    Elementwise("acos", sympy.acos),
+    Elementwise("atan", sympy.atan),
+    Elementwise("sinh", sympy.sinh),
+    Elementwise("cosh", sympy.cosh),
+    Elementwise("tanh", sympy.tanh),
+    Elementwise("asinh", sympy.asinh),
+    Elementwise("acosh", sympy.acosh),
+    Elementwise("atanh", sympy.atanh),
+    Elementwise("erf", sympy.erf),
+    Elementwise("erfc", sympy.erfc),
+    Elementwise("loggamma", sympy.loggamma),
+    Elementwise("Abs", sympy.Abs),
+    Elementwise("sign", sympy.sign, flat=True),
+    Elementwise("floor", sympy.floor, flat=True),
+    Elementwise("ceiling", sympy.ceiling, flat=True),
+)
+
+BY_CLASS = {row.function: row for row in FUNCTIONS}
+
+_STRUCTURE = (
+    Add,
+    Mul,
+    Pow,
+    Number,
+    NumberSymbol,
+    KroneckerDelta,
+    Binder,
+    Where,
+    StopGradient,
+    Relational,
+    And,
+    Or,
+    Not,
+    BooleanAtom,
+)
+
+
+def is_supported(expr: Basic) -> bool:
+    """Whether the language has the node at the top of an expression."""
+    if expr in (sympy.nan, sympy.zoo):
+        return False
+    return isinstance(expr, _STRUCTURE) or type(expr) in BY_CLASS
+
+
+def supported_names() -> list[str]:
+    return [row.name for row in FUNCTIONS] + ["sqrt", "Sum", "Product", "Maximum", "Where", "StopGradient"]
+
+
+def as_where(expr: Expr) -> Expr:
+    """Spell SymPy's Piecewise, Max and Min with `Where`, whose branches fix the subgradient at a kink.
+
+    Max(a, b) takes a where they are equal.
+    """
+
+    def walk(e: Basic) -> Basic:
+        if not e.args:
+            return e
+        args = [walk(a) for a in e.args]
+        if isinstance(e, sympy.Piecewise):
+            return _piecewise([(a.args[0], a.args[1]) for a in args])
+        if isinstance(e, sympy.Max | sympy.Min):
+            ordered = sorted(args, key=sympy.default_sort_key)
+            chosen = ordered[0]
+            for other in ordered[1:]:
+                better = chosen >= other if isinstance(e, sympy.Max) else chosen <= other
+                chosen = Where(better, chosen, other)
+            return chosen
+        return e.func(*args) if any(a is not b for a, b in zip(args, e.args, strict=True)) else e
+
+    return walk(expr)  # type: ignore[return-value]
+
+
+def _piecewise(pairs: list[tuple[Basic, Basic]]) -> Expr:
+    (value, condition), rest = pairs[0], pairs[1:]
+    if condition == sympy.true or not rest:
+        return value  # type: ignore[return-value]
+    return Where(condition, value, _piecewise(rest))
