@@ -1,0 +1,119 @@
+"""Find definitions: the library's own under `derive/ops/`, and those in a user's file."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from derive import ops
+from derive.language import Builder, Definition, DefinitionError
+
+_FOLDER = Path(ops.__file__).parent
+
+
+def names() -> list[str]:
+    """The names of the library's operations, in alphabetical order."""
+    return sorted(name for stem in _stems() for name in _in_library_file(stem))
+
+
+def load(name: str) -> Definition:
+    """The library's definition of an operation.
+
+    A file of the operation's name is tried first, so that one operation costs one import.
+
+    Raises:
+        DefinitionError: the library has no operation of that name.
+    """
+    stems = _stems()
+    for stem in [s for s in stems if s == name] + [s for s in stems if s != name]:
+        found = _in_library_file(stem)
+        if name in found:
+            return found[name]
+    near = difflib.get_close_matches(name, names(), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(names())}"
+    raise DefinitionError(f"the library has no operation {name!r}{hint}")
+
+
+def load_file(path: str | Path) -> dict[str, Definition]:
+    """Every definition of a user's Python file, by name, in the order of the file.
+
+    The file is executed. Operations of the library that it imports are not counted as its own.
+
+    Raises:
+        DefinitionError: the file is missing, cannot be executed (with the line), holds no
+            definition, or two of one name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DefinitionError(f"{path}: there is no such file")
+    module = _execute(path)
+    found = _definitions(module, path)
+    if not found:
+        unbuilt = [b.name for b in vars(module).values() if isinstance(b, Builder)]
+        hint = f": operation {unbuilt[0]!r} is never built" if unbuilt else ""
+        raise DefinitionError(f"{path}: no definition inside{hint}; assign op.build(...) to a name")
+    return found
+
+
+def _stems() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules([str(_FOLDER)]))
+
+
+def _in_library_file(stem: str) -> dict[str, Definition]:
+    module = importlib.import_module(f"derive.ops.{stem}")
+    path = _FOLDER / f"{stem}.py"
+    found = _definitions(module, path)
+    return {name: d for name, d in found.items() if Path(d.source).name == path.name}
+
+
+def _definitions(module: ModuleType, path: Path) -> dict[str, Definition]:
+    """The definitions at a module's top level, less those imported from another library file."""
+    found: dict[str, Definition] = {}
+    for value in vars(module).values():
+        if not isinstance(value, Definition) or _is_imported_from_library(value, path):
+            continue
+        if found.setdefault(value.name, value) is not value:
+            raise DefinitionError(f"{path}: two definitions are named {value.name!r}")
+    return found
+
+
+def _is_imported_from_library(definition: Definition, path: Path) -> bool:
+    source = Path(definition.source).resolve()
+    return source.parent == _FOLDER.resolve() and source != path.resolve()
+
+
+def _execute(path: Path) -> ModuleType:
+    """Run a file as a module of its own name, which no import can reach or be shadowed by."""
+    name = f"_definitions_in_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise DefinitionError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        line = _line_in(path, error)
+        kind = "" if isinstance(error, DefinitionError) else f"{type(error).__name__}: "
+        raise DefinitionError(f"{path}:{line}: {kind}{_message(error)}") from error
+    finally:
+        sys.modules.pop(name, None)
+    return module
+
+
+def _message(error: Exception) -> str:
+    return error.msg if isinstance(error, SyntaxError) else str(error)
+
+
+def _line_in(path: Path, error: Exception) -> int:
+    """The last line of the file that was running when the error was raised."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno or 1
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    return (lines[-1] if lines else None) or 1

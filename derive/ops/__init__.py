@@ -1,0 +1,1 @@
+"""The library: one file an operation or a family, each only its mathematics."""

@@ -1,0 +1,16 @@
+"""Layer normalisation (Ba, Kiros and Hinton, 2016)."""
+
+from derive import Mean, define, sqrt
+
+op = define("layer_norm", "Layer normalisation over c.")
+n, c = op.axes("n c")
+x, weight, bias = op.input("x", n, c), op.input("weight", c), op.input("bias", c)
+eps = op.option("eps", 1e-5, positive=True)
+
+mean = op.let("mean", [n], Mean(x[n, c], c))
+var = op.let("var", [n], Mean((x[n, c] - mean[n]) ** 2, c))
+rstd = op.let("rstd", [n], 1 / sqrt(var[n] + eps))
+x_hat = op.let("x_hat", [n, c], (x[n, c] - mean[n]) * rstd[n])
+y = op.let("y", [n, c], weight[c] * x_hat[n, c] + bias[c])
+
+layer_norm = op.build(y)

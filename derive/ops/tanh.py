@@ -1,0 +1,12 @@
+"""The hyperbolic tangent."""
+
+import derive
+from derive import define
+
+op = define("tanh", "Hyperbolic tangent of each element.")
+n, c = op.axes("n c")
+x = op.input("x", n, c)
+
+h = op.let("h", [n, c], derive.tanh(x[n, c]))
+
+tanh = op.build(h)
