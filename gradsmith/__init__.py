@@ -1,0 +1,1 @@
+"""The application: command line, comparison with autograd, trainer, benchmarks."""

@@ -1,0 +1,81 @@
+"""The command line: a table of commands, each imported only when it is called.
+
+Importing torch or SymPy costs more than most commands' own work, so neither is imported to
+print a help text or to complete a word.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import NamedTuple
+
+import click
+from click.shell_completion import CompletionItem
+
+
+class Entry(NamedTuple):
+    """One command: its name, and what `gradsmith --help` says of it."""
+
+    name: str
+    summary: str
+
+    def load(self) -> click.Command:
+        """Import the command's module, which holds it under the name `command`."""
+        return import_module(f"gradsmith.commands.{self.name}").command
+
+
+COMMANDS = (
+    Entry("list", "List the operations of the library."),
+    Entry("new", "Write a definition to start from, which works as it is."),
+    Entry("show", "Show a definition, its derivation step by step, and its simplified gradient."),
+    Entry("generate", "Emit the PyTorch code of operations, or check that it is in step."),
+    Entry("check", "Hold derived gradients, or a hand-written one, against autograd."),
+    Entry("exercise", "Print the comparison table of one of the notebook's four exercises."),
+    Entry("train", "Train the character model with derived gradients."),
+    Entry("sample", "Sample names from a trained model."),
+    Entry("evaluate", "Print the losses of a trained model."),
+    Entry("bench", "Time generated code against autograd, fused operators and torch.compile."),
+)
+
+
+class Commands(click.Group):
+    """A group whose commands stand in a table until one is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [entry.name for entry in COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return next((entry.load() for entry in COMMANDS if entry.name == cmd_name), None)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(entry.name, entry.summary) for entry in COMMANDS])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return [
+            CompletionItem(entry.name, help=entry.summary)
+            for entry in COMMANDS
+            if entry.name.startswith(incomplete)
+        ]
+
+
+def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"gradsmith {metadata.version('gradsmith')}")
+        ctx.exit()
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+def main() -> None:
+    """Derive gradients from index notation, prove them, and emit them as PyTorch code.
+
+    Exit status: 0 where all is well, 1 where something differs or failed, 2 for wrong usage.
+    """
