@@ -37,6 +37,12 @@ from sympy import (
 from sympy.logic.boolalg import Boolean
 
 
+class Parameter(Symbol):
+    """A scalar that no tensor holds: the size of an axis, or an option. Coefficients are made of them."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, order=True)
 class Axis:
     """A named axis. Its size is the positive integer symbol of the name in upper case."""
@@ -44,8 +50,8 @@ class Axis:
     name: str
 
     @cached_property
-    def size(self) -> Symbol:
-        return Symbol(self.name.upper(), integer=True, positive=True)
+    def size(self) -> Parameter:
+        return Parameter(self.name.upper(), integer=True, positive=True)
 
 
 class Index(Symbol):
@@ -66,7 +72,7 @@ class Index(Symbol):
         return (self.name, self.axis), {}
 
     @property
-    def size(self) -> Symbol:
+    def size(self) -> Parameter:
         return self.axis.size
 
     def another(self, name: str) -> Index:

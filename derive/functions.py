@@ -17,7 +17,7 @@ from derive.expressions import Binder, StopGradient, Where
 
 @dataclass(frozen=True)
 class Elementwise:
-    """An elementwise function: its name, SymPy's class, and its derivative where SymPy's will not do.
+    """An elementwise function: its name and SymPy's class, which knows its derivative.
 
     `flat` marks a function whose derivative is zero wherever it exists (sign, floor).
     """
@@ -25,6 +25,15 @@ class Elementwise:
     name: str
     function: type[Basic]
     flat: bool = False
+
+    def derivative(self, applied: Expr, place: int) -> Expr:
+        """The derivative with respect to the argument at `place`, counted from one.
+
+        Every argument is real, so the derivative of |x| is its sign, zero at zero as in PyTorch.
+        """
+        if self.function is sympy.Abs:
+            return sympy.sign(applied.args[0])
+        return applied.fdiff(place)
 
 
 FUNCTIONS = (

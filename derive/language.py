@@ -30,6 +30,7 @@ from derive.expressions import (
     Axis,
     Binder,
     Index,
+    Parameter,
     free_indices,
     fresh_names,
 )
@@ -110,13 +111,13 @@ class Option:
     nonnegative: bool = False
 
     @cached_property
-    def symbol(self) -> Symbol:
+    def symbol(self) -> Parameter:
         known: dict[str, bool] = {"integer": True} if self.integer else {"real": True}
         if self.positive:
             known["positive"] = True
         elif self.nonnegative:
             known["nonnegative"] = True
-        return Symbol(self.name, **known)
+        return Parameter(self.name, **known)
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,7 @@ class Builder:
         """A tensor of indices, such as class targets."""
         return self._add_input(Tensor(name, dims, integer=True))
 
-    def option(self, name: str, default: int | float | None = None, **facts: bool) -> Symbol:
+    def option(self, name: str, default: int | float | None = None, **facts: bool) -> Parameter:
         """A scalar parameter; facts: integer, positive, nonnegative. Returns its symbol."""
         _check_identifier(name, "option")
         self._check_new(name, "option")
