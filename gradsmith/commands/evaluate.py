@@ -1,0 +1,29 @@
+"""`gradsmith evaluate`: the losses of a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Print the losses of a trained model.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--names", type=click.Path(path_type=Path), help="Other names than those it was trained on."
+)
+def command(folder: Path, names: Path | None) -> None:
+    """Print the train, validation and test loss of the newest checkpoint of a run in DIR."""
+    import torch
+
+    from gradsmith import names as dataset
+    from gradsmith import runs
+
+    torch.set_num_threads(1)
+    found = runs.newest(folder)
+    own = found.options.names and Path(found.options.names)
+    data = dataset.load(names or own or None, found.vocabulary)
+    with torch.no_grad():
+        for name, split in (("train", data.train), ("val", data.val), ("test", data.test)):
+            loss = found.model.loss(split)
+            click.echo(f"{name} {'-' if loss is None else loss}")

@@ -1,0 +1,135 @@
+"""`gradsmith train`: exercise 4, from the notebook's initialisation to twenty new names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+DEFAULT_OUT = Path("runs/train")
+
+
+@click.command(short_help="Train the character model with derived gradients.")
+@click.option("--steps", type=click.IntRange(min=1), default=200_000, show_default=True)
+@click.option(
+    "--backward",
+    type=click.Choice(["generated", "chunked", "autograd"]),
+    default="generated",
+    show_default=True,
+    help="Where the gradients come from.",
+)
+@click.option(
+    "--check-every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compare every gradient with autograd each N steps; exit 1 where one is wrong.",
+)
+@click.option("--names", type=click.Path(path_type=Path), help="A names file, one name a line.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seeds torch's global generator, from which the batch-norm parameters are drawn.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_OUT,
+    show_default=True,
+    help="Folder for the checkpoints, metrics.json and loss.png.",
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(min=1),
+    default=5000,
+    show_default=True,
+    metavar="N",
+    help="Write a checkpoint each N steps.",
+)
+@click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint in --out.")
+@click.option("--overwrite", is_flag=True, help="Discard the run that --out holds.")
+@click.option("--quiet", is_flag=True, help="Print the results alone: no progress, no messages.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    steps: int,
+    backward: str,
+    check_every: int | None,
+    names: Path | None,
+    seed: int,
+    out: Path,
+    checkpoint_every: int,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Train the notebook's model, calibrate its batch norm, and print losses and names.
+
+    Results go to standard output; progress and messages to standard error. With --resume,
+    options that are not given are the run's own, and the parameters at the end are those of an
+    uninterrupted run, bit for bit.
+    """
+    import torch
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from gradsmith import checkpoint, runs
+
+    # At this size a second thread costs more than it brings, and may round otherwise.
+    torch.set_num_threads(1)
+    stated = frozenset(
+        name
+        for name in ("steps", "backward", "seed", "names")
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    )
+    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    runs.prepare(out, resume, overwrite)
+    found, damaged = checkpoint.newest(out) if resume else (None, [])
+    for file in damaged:
+        console.print(f"{file.name} is damaged: passed over", markup=False)
+        file.unlink()
+    if resume:
+        state = f"going on from step {found.step}" if found else "no checkpoint: starting afresh"
+        console.print(f"{out}: {state}", markup=False)
+    request = runs.Request(steps, backward, seed, names, stated)
+    with torch.no_grad():
+        data, training = runs.begin(request, found)
+        console.print(
+            f"examples: {len(data.train)} train, {len(data.val)} val, {len(data.test)} test; "
+            f"{training.parameters.elements()} parameters; {training.options.backward} gradients"
+        )
+        progress = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}"),
+            TextColumn("{task.fields[rate]:.0f} steps/s"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet,
+        )
+        with progress:
+            bar = progress.add_task(
+                "", total=training.options.steps, completed=training.step, loss=0.0, rate=0.0
+            )
+            for advance in runs.carry_on(training, out, check_every or 0, checkpoint_every):
+                for check in advance.checks:
+                    progress.console.print(check.line())
+                progress.update(
+                    bar, completed=advance.step, loss=advance.loss, rate=training.steps_per_second
+                )
+        results = runs.finish(training, data, out)
+    click.echo(f"parameters {results.parameters}")
+    for name in ("train", "val", "test"):
+        loss = getattr(results, f"{name}_loss")
+        click.echo(f"{name} {'-' if loss is None else loss}")
+    for sample in results.samples:
+        click.echo(sample)
+    console.print(f"written: {', '.join(str(out / name) for name in (runs.METRICS, runs.CURVE))}")

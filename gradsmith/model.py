@@ -1,0 +1,52 @@
+"""The trained character model, with batch norm calibrated on the whole training set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from gradsmith.names import CONTEXT, Split
+from gradsmith.notebook import EPS, Parameters
+
+
+@dataclass(frozen=True)
+class Model:
+    """Parameters, and the mean and variance (1, H) that batch norm uses outside training."""
+
+    parameters: Parameters
+    bnmean: Tensor
+    bnvar: Tensor
+
+    def logits(self, X: Tensor) -> Tensor:
+        """From contexts (N, 3) to logits (N, V)."""
+        _, _, _, W2, b2, bngain, bnbias = self.parameters
+        hpreact = _hidden(self.parameters, X)
+        hpreact = bngain * (hpreact - self.bnmean) * (self.bnvar + EPS) ** -0.5 + bnbias
+        return torch.tanh(hpreact) @ W2 + b2
+
+    def loss(self, split: Split) -> float | None:
+        """The mean cross-entropy over a split; None where a small data set leaves it empty."""
+        return F.cross_entropy(self.logits(split.X), split.Y).item() if len(split) else None
+
+    def sample(self, vocabulary: tuple[str, ...], g: Generator) -> str:
+        """One name, character by character until the end mark is drawn."""
+        context, characters = [0] * CONTEXT, list[int]()
+        while not characters or characters[-1] != 0:
+            probs = F.softmax(self.logits(torch.tensor([context])), dim=1)
+            ix = int(torch.multinomial(probs, num_samples=1, generator=g).item())
+            context = [*context[1:], ix]
+            characters.append(ix)
+        return "".join(vocabulary[i] for i in characters)
+
+
+def calibrate(parameters: Parameters, training_set: Split) -> Model:
+    """Measure batch norm's mean and unbiased variance over the whole training set."""
+    hpreact = _hidden(parameters, training_set.X)
+    return Model(parameters, hpreact.mean(0, keepdim=True), hpreact.var(0, keepdim=True))
+
+
+def _hidden(parameters: Parameters, X: Tensor) -> Tensor:
+    return parameters.C[X].view(len(X), -1) @ parameters.W1 + parameters.b1
