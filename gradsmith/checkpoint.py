@@ -90,7 +90,8 @@ def load(file: Path) -> Checkpoint:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
             names = opened.keys()
-            tensors = {name: opened.get_tensor(name) for name in names}
+            # What is opened is the mapped file: a copy does not change or crash with it.
+            tensors = {name: opened.get_tensor(name).clone() for name in names}
         record = json.loads(metadata["run"])
         losses = tensors["losses"]
         if metadata["format"] != _FORMAT or len(losses) != record["step"]:

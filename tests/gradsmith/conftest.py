@@ -1,0 +1,41 @@
+"""What the application's tests share: names files, and the command line called in process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gradsmith import names
+from gradsmith.cli import main
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def gradsmith() -> Command:
+    """The command line: `gradsmith("train", "--steps", 10)`."""
+
+    def call(*arguments: object) -> Result:
+        return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+
+    return call
+
+
+@pytest.fixture
+def few_names(tmp_path: Path) -> Path:
+    """A names file small enough to train on at once."""
+    file = tmp_path / "few names.txt"
+    file.write_text("\n".join(names.read_names(names.default_file())[::100]) + "\n")
+    return file
+
+
+@pytest.fixture(scope="session")
+def notebook_data() -> names.Dataset:
+    """The notebook's own data set, which is not ours to ship."""
+    if not (file := os.environ.get("GRADSMITH_NAMES")):
+        pytest.skip("GRADSMITH_NAMES does not name the notebook's names file")
+    return names.load(Path(file))

@@ -1,0 +1,312 @@
+"""Training: what it writes, what it refuses, and that a run goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+
+from gradsmith import checkpoint, gradients, names, notebook
+from gradsmith.checkpoint import Checkpoint, Options
+from gradsmith.errors import Failure
+from gradsmith.gradients import BACKWARDS
+from gradsmith.notebook import Parameters
+from gradsmith.training import Training
+
+Command = Callable[..., Result]
+
+
+def options(steps: int, backward: str = "autograd") -> Options:
+    return Options(steps, backward, 0, None, "")
+
+
+def newest(folder: Path) -> Checkpoint:
+    found, damaged = checkpoint.newest(folder)
+    assert found is not None
+    assert not damaged
+    return found
+
+
+def same(ours: Checkpoint, theirs: Checkpoint) -> bool:
+    pairs = zip(
+        (*ours.model.parameters, ours.losses, ours.generator_state),
+        (*theirs.model.parameters, theirs.losses, theirs.generator_state),
+        strict=True,
+    )
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.fixture
+def finished(tmp_path: Path, few_names: Path, gradsmith: Command) -> Path:
+    """A run of 120 steps, done."""
+    folder = tmp_path / "a run"
+    result = gradsmith(
+        *("train", "--steps", 120, "--backward", "autograd", "--quiet"),
+        *("--names", few_names, "--out", folder),
+    )
+    assert result.exit_code == 0, result.stderr
+    return folder
+
+
+def test_a_step_is_the_notebooks(few_names: Path) -> None:
+    data = names.load(few_names)
+    parameters, g = notebook.initialise(len(data.vocabulary), 200, 0)
+    parameters = parameters.requiring_grad()
+    losses = []
+    for _ in range(3):
+        batch = notebook.minibatch(data.train, g)
+        loss = notebook.loss(parameters, batch.X, batch.Y)
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        for p in parameters:
+            assert p.grad is not None
+            p.data += -0.1 * p.grad
+        losses.append(loss.item())
+    training = Training(data, options(3))
+    with torch.no_grad():
+        list(training.advance())
+        ended = training.checkpoint()
+    for ours, theirs in zip(ended.model.parameters, parameters, strict=True):
+        torch.testing.assert_close(ours, theirs.detach())
+    assert ended.losses.tolist() == pytest.approx(losses)
+    assert torch.equal(ended.generator_state, g.get_state())
+
+
+def test_the_learning_rate_drops_at_an_absolute_step(
+    few_names: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradsmith.training.DROP_AT", 1)
+
+    def ones(parameters: Parameters, X: torch.Tensor, Y: torch.Tensor):
+        return torch.tensor(1.0), tuple(torch.ones_like(p) for p in parameters)
+
+    monkeypatch.setitem(BACKWARDS, "autograd", lambda: ones)
+    training = Training(names.load(few_names), options(3))
+    moved = []
+    with torch.no_grad():
+        for _ in training.advance(stop_every=1):
+            moved.append(training.parameters.b1[0].item())
+    assert moved[0] - moved[1] == pytest.approx(0.01, rel=1e-4)
+    assert moved[1] - moved[2] == pytest.approx(0.01, rel=1e-4)
+
+
+def test_a_finished_run_leaves_metrics_a_curve_and_checkpoints(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert {"steps", "train_loss", "val_loss", "test_loss", "steps_per_second"} <= metrics.keys()
+    assert metrics["steps"] == 120
+    assert 0 < metrics["train_loss"] < 4
+    assert (finished / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert newest(finished).step == 120
+    assert not list(finished.glob(".unfinished-*"))
+
+
+def test_results_go_to_standard_output_and_the_rest_to_standard_error(
+    tmp_path: Path, few_names: Path, gradsmith: Command
+) -> None:
+    result = gradsmith(
+        *("train", "--steps", 20, "--backward", "autograd", "--check-every", 10),
+        *("--names", few_names, "--out", tmp_path / "run"),
+    )
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["parameters", "train", "val", "test"]
+    assert len(lines) == 4 + 20
+    assert all(name.endswith(".") for name in lines[4:])
+    assert "step 10: 7 of 7 gradients approximate" in result.stderr
+    assert "20/20" in result.stderr
+
+
+def test_quiet_is_silent_on_standard_error(
+    tmp_path: Path, few_names: Path, gradsmith: Command
+) -> None:
+    result = gradsmith(
+        *("train", "--steps", 20, "--backward", "autograd", "--quiet"),
+        *("--names", few_names, "--out", tmp_path / "run"),
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_a_resumed_run_reaches_the_same_bits(few_names: Path, tmp_path: Path) -> None:
+    data = names.load(few_names)
+    with torch.no_grad():
+        whole = Training(data, options(60))
+        list(whole.advance())
+        part = Training(data, options(60))
+        for advance in part.advance(stop_every=7):
+            if advance.step == 21:
+                break
+        file = checkpoint.save(tmp_path, part.checkpoint())
+        rest = Training(data, options(60), checkpoint.load(file))
+        list(rest.advance(stop_every=11))
+        assert same(rest.checkpoint(), whole.checkpoint())
+
+
+def test_a_run_killed_in_the_middle_reaches_the_same_bits(
+    tmp_path: Path, few_names: Path, gradsmith: Command
+) -> None:
+    arguments = ["train", "--steps", "1200", "--backward", "autograd", "--quiet"]
+    arguments += ["--names", str(few_names), "--checkpoint-every", "50"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with subprocess.Popen(
+        [sys.executable, "-m", "gradsmith", *arguments, "--out", str(killed)],
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(killed.glob("checkpoint-*[1-9]*")) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    stopped_at = newest(killed).step
+    assert 0 < stopped_at < 1200
+    resumed = gradsmith("train", "--resume", "--out", killed)
+    assert resumed.exit_code == 0, resumed.stderr
+    assert f"going on from step {stopped_at}" in resumed.stderr
+    assert gradsmith(*arguments, "--out", whole).exit_code == 0
+    assert same(newest(killed), newest(whole))
+
+
+def test_resuming_where_there_is_no_checkpoint_starts_afresh_and_says_so(
+    tmp_path: Path, few_names: Path, gradsmith: Command
+) -> None:
+    result = gradsmith(
+        *("train", "--steps", 5, "--backward", "autograd", "--resume"),
+        *("--names", few_names, "--out", tmp_path / "new"),
+    )
+    assert result.exit_code == 0
+    assert "no checkpoint: starting afresh" in result.stderr
+
+
+def test_resuming_with_other_options_names_them(
+    finished: Path, tmp_path: Path, gradsmith: Command
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("ann\nbob\ncy\n")
+    result = gradsmith(
+        *("train", "--resume", "--out", finished, "--steps", 9, "--backward", "chunked"),
+        *("--seed", 3, "--names", other),
+    )
+    assert result.exit_code == 2
+    for option in ("--steps 9 (the run has 120)", "--backward chunked", "--seed 3", "--names"):
+        assert option in result.stderr
+
+
+def test_resuming_a_finished_run_changes_nothing(finished: Path, gradsmith: Command) -> None:
+    before = newest(finished)
+    result = gradsmith("train", "--resume", "--out", finished, "--steps", 120)
+    assert result.exit_code == 0, result.stderr
+    assert same(newest(finished), before)
+
+
+def test_resuming_with_names_that_changed_since_is_refused(
+    finished: Path, few_names: Path, gradsmith: Command
+) -> None:
+    few_names.write_text("ann\nbob\ncy\n")
+    result = gradsmith("train", "--resume", "--out", finished)
+    assert result.exit_code == 2
+    assert "has changed since the run began" in result.stderr
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_named(finished: Path, gradsmith: Command) -> None:
+    expected = newest(finished)
+    damaged = max(finished.glob(checkpoint.PATTERN))
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    result = gradsmith("train", "--resume", "--out", finished)
+    assert f"{damaged.name} is damaged" in result.stderr
+    assert same(newest(finished), expected)
+
+
+def test_a_folder_that_holds_a_run_is_refused(
+    finished: Path, few_names: Path, gradsmith: Command
+) -> None:
+    arguments = ["train", "--steps", 5, "--backward", "autograd", "--names", few_names]
+    refused = gradsmith(*arguments, "--out", finished)
+    assert refused.exit_code == 2
+    assert "already holds a run" in refused.stderr
+    assert newest(finished).step == 120
+    assert gradsmith(*arguments, "--out", finished, "--overwrite").exit_code == 0
+    assert newest(finished).step == 5
+    assert gradsmith(*arguments, "--out", finished, "--overwrite", "--resume").exit_code == 2
+
+
+def test_three_names_are_enough(tmp_path: Path, gradsmith: Command) -> None:
+    few = tmp_path / "three.txt"
+    few.write_text("ann\nbob\ncy\n")
+    result = gradsmith(
+        *("train", "--steps", 3, "--backward", "autograd", "--names", few),
+        *("--out", tmp_path / "run"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "val -" in result.stdout
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["val_loss"] is None
+
+
+@pytest.mark.parametrize("name", Parameters._fields)
+def test_a_wrong_gradient_is_caught_while_training(
+    few_names: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    right = BACKWARDS["autograd"]()
+    at = Parameters._fields.index(name)
+
+    def wrong(parameters: Parameters, X: torch.Tensor, Y: torch.Tensor):
+        loss, found = right(parameters, X, Y)
+        # n for n-1, or for b1, whose gradient is zero but for rounding, a term that is not there
+        spoilt = found[at] * 31 / 32 + (1e-3 if name == "b1" else 0)
+        return loss, (*found[:at], spoilt, *found[at + 1 :])
+
+    monkeypatch.setitem(gradients.BACKWARDS, "generated", lambda: wrong)
+    training = Training(names.load(few_names), options(5, "generated"))
+    with torch.no_grad(), pytest.raises(Failure, match=f"the gradient of {name} is not autograd's"):
+        list(training.advance(check_every=1))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    few_names: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverging(parameters: Parameters, X: torch.Tensor, Y: torch.Tensor):
+        return torch.tensor(float("nan")), tuple(torch.zeros_like(p) for p in parameters)
+
+    monkeypatch.setitem(BACKWARDS, "autograd", lambda: diverging)
+    training = Training(names.load(few_names), options(5))
+    with torch.no_grad(), pytest.raises(Failure, match="no longer finite"):
+        list(training.advance())
+
+
+def test_a_run_can_be_sampled_and_evaluated(finished: Path, gradsmith: Command) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    sampled = gradsmith("sample", finished, "--count", 3)
+    assert sampled.stdout.splitlines() == metrics["samples"][:3]
+    assert (
+        gradsmith("sample", finished, "--seed", 5).stdout
+        == gradsmith("sample", finished, "--seed", 5).stdout
+    )
+    evaluated = gradsmith("evaluate", finished).stdout.split()
+    assert evaluated == [
+        *("train", str(metrics["train_loss"])),
+        *("val", str(metrics["val_loss"])),
+        *("test", str(metrics["test_loss"])),
+    ]
+
+
+@pytest.mark.parametrize("name", ["sample", "evaluate"])
+def test_a_folder_without_a_run_is_named(tmp_path: Path, gradsmith: Command, name: str) -> None:
+    result = gradsmith(name, tmp_path)
+    assert result.exit_code == 2
+    assert f"{tmp_path}: holds no checkpoint" in result.stderr
+
+
+def test_evaluating_on_characters_the_model_does_not_know_names_them(
+    finished: Path, tmp_path: Path, gradsmith: Command
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("ann\nbob\nzoë\n")
+    result = gradsmith("evaluate", finished, "--names", other)
+    assert result.exit_code == 2
+    assert "line 3 has 'ë'" in result.stderr
