@@ -1,0 +1,84 @@
+"""The command line: cheap help, clear usage errors, and a table that is true."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import Result
+
+from gradsmith.cli import COMMANDS, main
+
+Command = Callable[..., Result]
+EXPENSIVE = ("torch", "sympy", "matplotlib", "rich", "jinja2")
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+def test_help_lists_every_command_and_imports_nothing_expensive() -> None:
+    program = (
+        "import sys\nfrom gradsmith.cli import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        f"print('imported', [name for name in {EXPENSIVE} if name in sys.modules])"
+    )
+    finished = run("-c", program)
+    assert finished.returncode == 0, finished.stderr
+    for entry in COMMANDS:
+        assert f"  {entry.name} " in finished.stdout
+    assert "imported []" in finished.stdout
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in COMMANDS])
+def test_each_commands_help_imports_neither_torch_nor_sympy(name: str) -> None:
+    program = (
+        "import sys\nfrom gradsmith.cli import main\n"
+        f"main(['{name}', '--help'], standalone_mode=False)\n"
+        "print('imported', [name for name in ('torch', 'sympy') if name in sys.modules])"
+    )
+    finished = run("-c", program)
+    assert finished.returncode == 0, finished.stderr
+    assert f"{name} [OPTIONS]" in finished.stdout
+    assert "imported []" in finished.stdout
+
+
+def test_there_is_one_file_for_each_command_and_no_other() -> None:
+    folder = Path(__file__).parents[2] / "gradsmith" / "commands"
+    files = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+    assert files == {entry.name for entry in COMMANDS}
+
+
+def test_the_module_runs_as_the_command_does() -> None:
+    finished = run("-m", "gradsmith", "--version")
+    assert (finished.returncode, finished.stdout.split()[0]) == (0, "gradsmith")
+
+
+def test_an_unknown_command_is_a_usage_error(gradsmith: Command) -> None:
+    result = gradsmith("derive-me")
+    assert result.exit_code == 2
+    assert "No such command 'derive-me'" in result.stderr
+
+
+def test_a_word_is_completed_without_importing_a_command() -> None:
+    context = click.Context(main, info_name="gradsmith")
+    assert [item.value for item in main.shell_complete(context, "ex")] == ["exercise"]
+
+
+def test_the_completion_script_is_printed_for_each_shell() -> None:
+    for shell in ("bash", "zsh", "fish"):
+        finished = subprocess.run(
+            [sys.executable, "-c", "from gradsmith.cli import main; main(prog_name='gradsmith')"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "_GRADSMITH_COMPLETE": f"{shell}_source"},
+        )
+        assert "gradsmith" in finished.stdout, finished.stderr
