@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Generator, Tensor
 
-from gradsmith.model import Model
+from gradsmith.model import Calibration
 from gradsmith.notebook import Parameters
 
 KEPT = 2
@@ -39,13 +39,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run after `step` steps: its model, its generator's state, and every loss so far."""
+    """A run after `step` steps: its parameters, its generator's state, and every loss so far.
+
+    A finished run's is calibrated; on the way that would cost more than the steps between.
+    """
 
     options: Options
     vocabulary: tuple[str, ...]
     step: int
     seconds: float
-    model: Model
+    parameters: Parameters
+    calibration: Calibration | None
     generator_state: Tensor
     losses: Tensor
 
@@ -62,13 +66,11 @@ class DamagedCheckpoint(Exception):
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint into a run's folder, and drop all but the newest two."""
-    model = checkpoint.model
     tensors = {
-        **{name: p.contiguous() for name, p in model.parameters._asdict().items()},
-        "bnmean": model.bnmean,
-        "bnvar": model.bnvar,
+        **checkpoint.parameters._asdict(),
+        **(checkpoint.calibration._asdict() if checkpoint.calibration else {}),
         "generator_state": checkpoint.generator_state,
-        "losses": checkpoint.losses.contiguous(),
+        "losses": checkpoint.losses,
     }
     record = {
         "options": asdict(checkpoint.options),
@@ -96,13 +98,15 @@ def load(file: Path) -> Checkpoint:
         losses = tensors["losses"]
         if metadata["format"] != _FORMAT or len(losses) != record["step"]:
             raise DamagedCheckpoint(f"{file}: another format")
-        parameters = Parameters(*(tensors[name] for name in Parameters._fields))
+        parameters = Parameters(*(tensors.pop(name) for name in Parameters._fields))
+        calibrated = tensors.keys() >= set(Calibration._fields)
         return Checkpoint(
             Options(**record["options"]),
             tuple(record["vocabulary"]),
             record["step"],
             record["seconds"],
-            Model(parameters, tensors["bnmean"], tensors["bnvar"]),
+            parameters,
+            Calibration(tensors["bnmean"], tensors["bnvar"]) if calibrated else None,
             tensors["generator_state"],
             losses,
         )

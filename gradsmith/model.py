@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,19 +13,26 @@ from gradsmith.names import CONTEXT, Split
 from gradsmith.notebook import EPS, Parameters
 
 
-@dataclass(frozen=True)
-class Model:
-    """Parameters, and the mean and variance (1, H) that batch norm uses outside training."""
+class Calibration(NamedTuple):
+    """The mean and variance, each (1, H), that batch norm uses outside training."""
 
-    parameters: Parameters
     bnmean: Tensor
     bnvar: Tensor
+
+
+@dataclass(frozen=True)
+class Model:
+    """Parameters, and batch norm's calibration."""
+
+    parameters: Parameters
+    calibration: Calibration
 
     def logits(self, X: Tensor) -> Tensor:
         """From contexts (N, 3) to logits (N, V)."""
         _, _, _, W2, b2, bngain, bnbias = self.parameters
         hpreact = _hidden(self.parameters, X)
-        hpreact = bngain * (hpreact - self.bnmean) * (self.bnvar + EPS) ** -0.5 + bnbias
+        bnmean, bnvar = self.calibration
+        hpreact = bngain * (hpreact - bnmean) * (bnvar + EPS) ** -0.5 + bnbias
         return torch.tanh(hpreact) @ W2 + b2
 
     def loss(self, split: Split) -> float | None:
@@ -45,7 +53,8 @@ class Model:
 def calibrate(parameters: Parameters, training_set: Split) -> Model:
     """Measure batch norm's mean and unbiased variance over the whole training set."""
     hpreact = _hidden(parameters, training_set.X)
-    return Model(parameters, hpreact.mean(0, keepdim=True), hpreact.var(0, keepdim=True))
+    measured = Calibration(hpreact.mean(0, keepdim=True), hpreact.var(0, keepdim=True))
+    return Model(parameters, measured)
 
 
 def _hidden(parameters: Parameters, X: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 from gradsmith import checkpoint, names
 from gradsmith.checkpoint import Checkpoint, Options
 from gradsmith.errors import UserError
+from gradsmith.model import Model, calibrate
 from gradsmith.names import Dataset
 from gradsmith.training import Advance, Training
 
@@ -108,21 +109,22 @@ def begin(request: Request, found: Checkpoint | None) -> tuple[Dataset, Training
 def carry_on(
     training: Training, folder: Path, check_every: int, checkpoint_every: int
 ) -> Iterator[Advance]:
-    """Train to the end, with a checkpoint at the start, from time to time, and at the end."""
+    """Train to the end, with a checkpoint at the start and from time to time."""
     if training.step == 0:
         checkpoint.save(folder, training.checkpoint())
     for advance in training.advance(check_every, checkpoint_every):
-        if advance.step % checkpoint_every == 0 or advance.step == training.options.steps:
+        if advance.step % checkpoint_every == 0 and advance.step < training.options.steps:
             checkpoint.save(folder, training.checkpoint())
         yield advance
 
 
 def finish(training: Training, data: Dataset, folder: Path) -> Results:
-    """Evaluate and sample from a finished run, and write its metrics and its curve."""
+    """Evaluate and sample from a finished run; write its last checkpoint, metrics and curve."""
     from gradsmith.curve import draw
 
     final = training.checkpoint()
-    model, g = final.model, final.generator()
+    checkpoint.save(folder, final)
+    model, g = model_of(final, data), final.generator()
     results = Results(
         steps=final.step,
         train_loss=model.loss(data.train),
@@ -138,6 +140,19 @@ def finish(training: Training, data: Dataset, folder: Path) -> Results:
     metrics = json.dumps(vars(results), indent=2, ensure_ascii=False) + "\n"
     checkpoint.write_whole(folder / METRICS, metrics.encode())
     return results
+
+
+def model_of(found: Checkpoint, data: Dataset | None = None) -> Model:
+    """A checkpoint's model, calibrated on the run's own names where the run is not finished."""
+    if found.calibration:
+        return Model(found.parameters, found.calibration)
+    return calibrate(found.parameters, (data or names_of(found)).train)
+
+
+def names_of(found: Checkpoint) -> Dataset:
+    """The data set that a run was trained on."""
+    own = found.options.names
+    return names.load(Path(own) if own else None, found.vocabulary)
 
 
 def newest(folder: Path) -> Checkpoint:

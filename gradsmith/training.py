@@ -71,7 +71,7 @@ class Training:
             )
         else:
             self.step, self._seconds = start.step, start.seconds
-            self.parameters, self._g = start.model.parameters, start.generator()
+            self.parameters, self._g = start.parameters, start.generator()
             self._losses[: start.step] = start.losses
 
     @property
@@ -79,13 +79,16 @@ class Training:
         return self.step / self._seconds if self._seconds else 0.0
 
     def checkpoint(self) -> Checkpoint:
-        """The run as it is now, batch norm calibrated."""
+        """The run as it is now; where it is finished, with batch norm calibrated."""
+        finished = self.step == self.options.steps
+        model = calibrate(self.parameters, self._data.train) if finished else None
         return Checkpoint(
             self.options,
             self._data.vocabulary,
             self.step,
             self._seconds,
-            calibrate(self.parameters, self._data.train),
+            self.parameters,
+            model.calibration if model else None,
             self._g.get_state(),
             self._losses[: self.step],
         )

@@ -21,9 +21,9 @@ def command(folder: Path, names: Path | None) -> None:
 
     torch.set_num_threads(1)
     found = runs.newest(folder)
-    own = found.options.names and Path(found.options.names)
-    data = dataset.load(names or own or None, found.vocabulary)
+    data = dataset.load(names, found.vocabulary) if names else runs.names_of(found)
     with torch.no_grad():
+        model = runs.model_of(found)
         for name, split in (("train", data.train), ("val", data.val), ("test", data.test)):
-            loss = found.model.loss(split)
+            loss = model.loss(split)
             click.echo(f"{name} {'-' if loss is None else loss}")

@@ -28,5 +28,6 @@ def command(folder: Path, count: int, seed: int | None) -> None:
     found = runs.newest(folder)
     g = found.generator() if seed is None else torch.Generator().manual_seed(seed)
     with torch.no_grad():
+        model = runs.model_of(found)
         for _ in range(count):
-            click.echo(found.model.sample(found.vocabulary, g))
+            click.echo(model.sample(found.vocabulary, g))

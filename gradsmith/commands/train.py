@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
+from gradsmith.errors import Failure
+
 DEFAULT_OUT = Path("runs/train")
+REPORT_EVERY = 10_000
+
+
+@contextmanager
+def _saying_how_to_go_on(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Failure(f"stopped; `gradsmith train --resume --out {out}` goes on") from None
 
 
 @click.command(short_help="Train the character model with derived gradients.")
@@ -50,7 +63,7 @@ DEFAULT_OUT = Path("runs/train")
 )
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint in --out.")
 @click.option("--overwrite", is_flag=True, help="Discard the run that --out holds.")
-@click.option("--quiet", is_flag=True, help="Print the results alone: no progress, no messages.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -90,18 +103,20 @@ def command(
         for name in ("steps", "backward", "seed", "names")
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     )
-    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     runs.prepare(out, resume, overwrite)
     found, damaged = checkpoint.newest(out) if resume else (None, [])
     for file in damaged:
-        console.print(f"{file.name} is damaged: passed over", markup=False)
+        console.print(f"{file.name} is damaged: passed over")
         file.unlink()
     if resume:
         state = f"going on from step {found.step}" if found else "no checkpoint: starting afresh"
-        console.print(f"{out}: {state}", markup=False)
+        console.print(f"{out}: {state}")
+    console.quiet = quiet
     request = runs.Request(steps, backward, seed, names, stated)
     with torch.no_grad():
         data, training = runs.begin(request, found)
+        total = training.options.steps
         console.print(
             f"examples: {len(data.train)} train, {len(data.val)} val, {len(data.test)} test; "
             f"{training.parameters.elements()} parameters; {training.options.backward} gradients"
@@ -115,16 +130,15 @@ def command(
             console=console,
             disable=quiet,
         )
-        with progress:
-            bar = progress.add_task(
-                "", total=training.options.steps, completed=training.step, loss=0.0, rate=0.0
-            )
+        with progress, _saying_how_to_go_on(out):
+            bar = progress.add_task("", total=total, completed=training.step, loss=0.0, rate=0.0)
             for advance in runs.carry_on(training, out, check_every or 0, checkpoint_every):
                 for check in advance.checks:
-                    progress.console.print(check.line())
-                progress.update(
-                    bar, completed=advance.step, loss=advance.loss, rate=training.steps_per_second
-                )
+                    console.print(check.line())
+                if advance.step % REPORT_EVERY == 0:
+                    console.print(f"{advance.step:7d}/{total:7d}: {advance.loss:.4f}")
+                rate = training.steps_per_second
+                progress.update(bar, completed=advance.step, loss=advance.loss, rate=rate)
         results = runs.finish(training, data, out)
     click.echo(f"parameters {results.parameters}")
     for name in ("train", "val", "test"):

@@ -10,16 +10,18 @@ import torch
 
 from gradsmith import checkpoint, notebook
 from gradsmith.checkpoint import Checkpoint, DamagedCheckpoint, Options
-from gradsmith.model import Model
+from gradsmith.model import Calibration
 
 
 @pytest.fixture
 def at_start() -> Checkpoint:
     parameters, g = notebook.initialise(27, 8, 0)
-    model = Model(parameters, torch.zeros(1, 8), torch.ones(1, 8))
+    calibration = Calibration(torch.zeros(1, 8), torch.ones(1, 8))
     options = Options(10, "autograd", 0, None, "abc")
     vocabulary = tuple(".abcdefghijklmnopqrstuvwxyz")
-    return Checkpoint(options, vocabulary, 0, 0.0, model, g.get_state(), torch.empty(0))
+    return Checkpoint(
+        options, vocabulary, 0, 0.0, parameters, calibration, g.get_state(), torch.empty(0)
+    )
 
 
 def after(start: Checkpoint, step: int) -> Checkpoint:
@@ -34,7 +36,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, at_start: Checkpoint) -
         saved.vocabulary,
         saved.step,
     )
-    for ours, theirs in zip(loaded.model.parameters, saved.model.parameters, strict=True):
+    for ours, theirs in zip(loaded.parameters, saved.parameters, strict=True):
         assert torch.equal(ours, theirs)
     assert torch.equal(loaded.losses, saved.losses)
     drawn, expected = (torch.rand(5, generator=c.generator()) for c in (loaded, saved))

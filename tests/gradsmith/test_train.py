@@ -10,14 +10,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from click.testing import Result
 
 from gradsmith import checkpoint, gradients, names, notebook
 from gradsmith.checkpoint import Checkpoint, Options
+from gradsmith.commands.train import command
 from gradsmith.errors import Failure
 from gradsmith.gradients import BACKWARDS
+from gradsmith.model import calibrate
 from gradsmith.notebook import Parameters
 from gradsmith.training import Training
 
@@ -37,8 +40,8 @@ def newest(folder: Path) -> Checkpoint:
 
 def same(ours: Checkpoint, theirs: Checkpoint) -> bool:
     pairs = zip(
-        (*ours.model.parameters, ours.losses, ours.generator_state),
-        (*theirs.model.parameters, theirs.losses, theirs.generator_state),
+        (*ours.parameters, ours.losses, ours.generator_state),
+        (*theirs.parameters, theirs.losses, theirs.generator_state),
         strict=True,
     )
     return all(torch.equal(a, b) for a, b in pairs)
@@ -75,7 +78,7 @@ def test_a_step_is_the_notebooks(few_names: Path) -> None:
     with torch.no_grad():
         list(training.advance())
         ended = training.checkpoint()
-    for ours, theirs in zip(ended.model.parameters, parameters, strict=True):
+    for ours, theirs in zip(ended.parameters, parameters, strict=True):
         torch.testing.assert_close(ours, theirs.detach())
     assert ended.losses.tolist() == pytest.approx(losses)
     assert torch.equal(ended.generator_state, g.get_state())
@@ -122,6 +125,12 @@ def test_results_go_to_standard_output_and_the_rest_to_standard_error(
     assert all(name.endswith(".") for name in lines[4:])
     assert "step 10: 7 of 7 gradients approximate" in result.stderr
     assert "20/20" in result.stderr
+
+
+def test_the_choices_of_backward_are_those_there_are() -> None:
+    option = next(p for p in command.params if p.name == "backward")
+    assert isinstance(option.type, click.Choice)
+    assert list(option.type.choices) == list(BACKWARDS)
 
 
 def test_quiet_is_silent_on_standard_error(
@@ -293,6 +302,20 @@ def test_a_run_can_be_sampled_and_evaluated(finished: Path, gradsmith: Command) 
         *("val", str(metrics["val_loss"])),
         *("test", str(metrics["test_loss"])),
     ]
+
+
+def test_a_run_that_was_stopped_is_calibrated_when_it_is_sampled_or_evaluated(
+    few_names: Path, tmp_path: Path, gradsmith: Command
+) -> None:
+    data = names.load(few_names)
+    with torch.no_grad():
+        training = Training(data, Options(60, "autograd", 0, str(few_names), data.digest))
+        for _ in training.advance(stop_every=20):
+            break
+        checkpoint.save(tmp_path, training.checkpoint())
+        expected = calibrate(training.parameters, data.train).loss(data.val)
+    assert f"val {expected}" in gradsmith("evaluate", tmp_path).stdout
+    assert len(gradsmith("sample", tmp_path, "--count", 2).stdout.split()) == 2
 
 
 @pytest.mark.parametrize("name", ["sample", "evaluate"])
