@@ -116,13 +116,9 @@ def evaluate(
     sizes: Sizes,
 ) -> Tensor:
     """One let's value over its tensor's letters, in its stored shape, from the values of others."""
-    shape = [sizes[axis] for axis in let.tensor.axes]
-    grid = torch.meshgrid([torch.arange(size) for size in shape], indexing="ij")
-    points = {
-        letter: axis.reshape(-1) for letter, axis in zip(let.tensor.indices, grid, strict=True)
-    }
+    points, many = _every_point(let.tensor.indices, sizes)
     evaluator = _Evaluator(tensors, values, options, sizes)
-    flat = evaluator.at(let.value, points, prod(shape))
+    flat = evaluator.at(let.value, points, many)
     return flat.reshape(stored_shape(let.tensor, sizes))
 
 
@@ -135,6 +131,16 @@ def stored_shape(tensor: language.Tensor, sizes: Sizes) -> list[int]:
 
 
 Points = Mapping[Index, Tensor]
+
+
+def _every_point(letters: Iterable[Index], sizes: Sizes) -> tuple[dict[Index, Tensor], int]:
+    """All values of some letters together, the last letter fastest, and how many there are."""
+    shape = {letter: sizes[letter.axis] for letter in letters}
+    many = prod(shape.values())
+    points, rest = {}, torch.arange(many)
+    for letter, size in reversed(shape.items()):
+        points[letter], rest = rest % size, rest // size
+    return points, many
 
 
 class _Evaluator:
@@ -197,25 +203,20 @@ class _Evaluator:
         return self.values[name].reshape(1).expand(count)
 
     def _element(self, expr: Indexed, points: Points, count: int) -> Tensor:
-        name = str(expr.base.label)
+        name = str(expr.base)
         shape = [self.sizes[axis] for axis in self.tensors[name].axes]
         where = [self._walk(i, points, count).long() for i in expr.indices]
         return self.values[name].reshape(shape)[tuple(where)]
 
     def _reduce(self, expr: Binder, points: Points, count: int) -> Tensor:
-        ranges = [torch.arange(self.sizes[i.axis]) for i in expr.indices]
-        grid = torch.meshgrid(ranges, indexing="ij")
-        many = prod(len(r) for r in ranges)
+        bound, many = _every_point(expr.indices, self.sizes)
         inner = {letter: at.repeat_interleave(many) for letter, at in points.items()}
-        inner |= {
-            letter: values.reshape(-1).repeat(count)
-            for letter, values in zip(expr.indices, grid, strict=True)
-        }
+        inner |= {letter: values.repeat(count) for letter, values in bound.items()}
         body = self.at(expr.body, inner, count * many)
         return _REDUCTIONS[type(expr)](body.reshape(count, many))
 
     def _choose(self, expr: Where, points: Points, count: int) -> Tensor:
-        """Each branch is evaluated only where it is taken, so neither poisons the other's gradient."""
+        """Each branch is evaluated only where it is taken: neither spoils the gradient."""
         condition = self._walk(expr.condition, points, count)
         result = torch.zeros(count, dtype=self.dtype)
         for taken, branch in zip((condition, ~condition), expr.branches, strict=True):

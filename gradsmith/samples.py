@@ -121,7 +121,7 @@ def _axes_indexed_by(definition: Definition, name: str) -> Iterator[Axis]:
     """The axes that an integer tensor's elements run over: what they index or are compared with."""
     for let in definition.lets:
         for element in let.value.atoms(Indexed):
-            axes = definition.tensors[str(element.base.label)].axes
+            axes = definition.tensors[str(element.base)].axes
             for used, axis in zip(element.indices, axes, strict=True):
                 if _is_called(used, name):
                     yield axis
@@ -131,5 +131,4 @@ def _axes_indexed_by(definition: Definition, name: str) -> Iterator[Axis]:
 
 
 def _is_called(expr: Basic, name: str) -> bool:
-    label = expr.base.label if isinstance(expr, Indexed) else expr
-    return getattr(label, "name", None) == name
+    return str(expr.base if isinstance(expr, Indexed) else expr) == name
