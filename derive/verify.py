@@ -1,0 +1,305 @@
+"""Every step of a derivation, and its result, held against the independent evaluator.
+
+Structure first: each name bound once and before its use, each cotangent over its primal's
+indices. Then numbers: each step's two sides at random points of two shapes and, where the
+definition has a value there, at a point full of zeros and ties, on which a substitution
+that divides by what may vanish gives itself away. Last, the chunked backward pass against
+finite differences of the definition, and the simplified pass against the chunked one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+
+import sympy
+from sympy import Expr
+
+from derive.arithmetic import Undefined, exact_arithmetic
+from derive.evaluate import Array, evaluate, evaluate_expr
+from derive.expressions import Index, free_indices
+from derive.language import Definition, Let, Tensor
+from derive.points import (
+    Point,
+    dot,
+    finite_difference,
+    kinked_point,
+    random_point,
+    random_tensor,
+    two_sizes,
+)
+from derive.trace import Backward, Derivation, Step, names_used
+
+
+class VerificationError(AssertionError):
+    """A derivation is wrong: the message names the rule or the pass, the tensor and the point."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was checked: how many steps, at how many points, and the largest relative error."""
+
+    steps: int
+    points: int
+    largest_error: float
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """A point, and there the value of everything that a step of a derivation may read."""
+
+    point: Point
+    known: Mapping[str, Array]
+    kinked: bool = False
+
+    def value(self, expr: Expr, letters: tuple[Index, ...]) -> Array:
+        """The expression's array; Undefined where it, or a tensor that it reads, has no value."""
+        try:
+            return evaluate_expr(expr, letters, self.known, self.point.sizes)
+        except KeyError as error:
+            raise Undefined(f"{error.args[0]!r} has no value") from None
+
+
+@lru_cache(maxsize=256)
+def verify(derivation: Derivation) -> Verification:
+    """Check a derivation: its structure, every step, and both backward passes.
+
+    A derivation equal to one seen before is not checked again.
+
+    Raises:
+        VerificationError: names the rule, the tensor and the point.
+    """
+    check_structure(derivation)
+    errors: list[float] = []
+    everywhere = list(surroundings(derivation))
+    for here in everywhere:
+        errors += [verify_step(step, here) for step in derivation.steps]
+        errors += _passes_agree(derivation, here)
+        if not here.kinked:
+            errors.append(_finite_differences_agree(derivation, here))
+    return Verification(len(derivation.steps), len(everywhere), max(errors, default=0.0))
+
+
+def verify_step(step: Step, here: Surroundings) -> float:
+    """The relative difference between the two sides of a step at a point.
+
+    Raises:
+        VerificationError: the sides differ, or `after` is undefined where `before` is not.
+    """
+    what = f"rule {step.rule!r} changes {step.tensor!r}"
+    try:
+        before = here.value(step.before, step.tensor.indices)
+    except Undefined:
+        if here.kinked:
+            return 0.0
+        raise
+    try:
+        after = here.value(step.after, step.tensor.indices)
+    except Undefined as error:
+        raise VerificationError(
+            f"{what}: undefined afterwards ({error})\n"
+            f"  before: {step.before}\n  after:  {step.after}\n  at {here.point}"
+        ) from None
+    return _compare(
+        before,
+        after,
+        _tolerance(step.before, step.after),
+        f"{what}\n  before: {step.before}\n  after:  {step.after}",
+        here.point,
+    )
+
+
+# --- structure ---
+
+
+def check_structure(derivation: Derivation) -> None:
+    """Each name is bound once, before its use, and each gradient has its primal's dimensions.
+
+    Raises:
+        VerificationError: names the let and the mistake.
+    """
+    definition = derivation.definition
+    given = [t.name for t in definition.inputs] + [o.name for o in definition.options]
+    sizes = [axis.size.name for axis in definition.axes]
+    _check_order("the forward pass", derivation.forward, {*given, *sizes})
+    made = {let.name for let in derivation.forward}
+    lost = {let.name for let in definition.lets} - made
+    if lost:
+        raise VerificationError(f"the forward pass has lost {min(lost)!r}")
+    seeds = {t.name for t in derivation.seeds}
+    for name, backward in (("chunked", derivation.chunked), ("simplified", derivation.simplified)):
+        where = f"the {name} backward pass"
+        _check_order(where, backward.lets, {*given, *sizes, *made, *seeds})
+        _check_gradients(where, definition, backward, seeds)
+    for step in derivation.steps:
+        for expr in (step.before, step.after):
+            _check_letters(f"rule {step.rule!r}", step.tensor, expr)
+
+
+def _check_order(where: str, lets: tuple[Let, ...], known: set[str]) -> None:
+    known = set(known)
+    for let in lets:
+        if let.name in known:
+            raise VerificationError(f"{where} binds {let.name!r} twice")
+        unbound = names_used(let.value) - known
+        if unbound:
+            raise VerificationError(
+                f"{where} uses {min(unbound)!r} in {let.name!r} before it is bound"
+            )
+        _check_letters(where, let.tensor, let.value)
+        known.add(let.name)
+
+
+def _check_letters(where: str, tensor: Tensor, value: Expr) -> None:
+    stray = free_indices(value) - set(tensor.indices)
+    if stray:
+        letter = min(i.name for i in stray)
+        raise VerificationError(f"{where}: {tensor!r} depends on the index {letter!r}: {value}")
+
+
+def _check_gradients(
+    where: str, definition: Definition, backward: Backward, seeds: set[str]
+) -> None:
+    if tuple(name for name, _ in backward.gradients) != definition.wrt:
+        raise VerificationError(
+            f"{where} does not give the gradients of {', '.join(definition.wrt)}"
+        )
+    bound = seeds | {let.name for let in backward.lets}
+    for name, gradient in backward.gradients:
+        primal = definition.tensors[name]
+        if gradient.name not in bound:
+            raise VerificationError(
+                f"{where} never binds {gradient.name!r}, the gradient of {name!r}"
+            )
+        if gradient.axes != primal.axes:
+            raise VerificationError(f"{where}: {gradient!r} is the gradient of {primal!r}")
+
+
+# --- numbers ---
+
+
+def surroundings(derivation: Derivation) -> Iterator[Surroundings]:
+    """Two random points of different shapes, and a kinked one where there is one."""
+    definition = derivation.definition
+    for seed, sizes in enumerate(two_sizes(definition.axes)):
+        yield _surroundings(derivation, random_point(definition, sizes, seed), seed)
+    kinked = kinked_point(definition, two_sizes(definition.axes)[0], seed=2)
+    if kinked is not None:
+        yield _surroundings(derivation, kinked, 2, kinked=True)
+
+
+def _surroundings(
+    derivation: Derivation, point: Point, seed: int, kinked: bool = False
+) -> Surroundings:
+    """The values at a point of both passes' lets and of the names that only steps know.
+
+    At a kinked point a let without a value is left out.
+    """
+    known = dict(evaluate(derivation.definition.lets, point.values, point.sizes))
+    draw = random.Random(seed)
+    for tensor in derivation.seeds:
+        known[tensor.name] = random_tensor(tensor, point.sizes, draw)
+    lets = [
+        *derivation.forward,
+        *derivation.chunked.lets,
+        *derivation.simplified.lets,
+        *(Let(step.tensor, step.after) for step in derivation.steps),
+    ]
+    here = Surroundings(point, known, kinked)
+    for let in lets:
+        if let.name not in known:
+            try:
+                known[let.name] = here.value(let.value, let.tensor.indices)
+            except Undefined as error:
+                if not kinked:
+                    raise VerificationError(f"{let.name!r}: {error}\n  at {point}") from None
+    return here
+
+
+def _passes_agree(derivation: Derivation, here: Surroundings) -> Iterator[float]:
+    """The forward lets against the definition's, and one backward pass against the other."""
+    known = {t.name: here.known[t.name] for t in derivation.seeds} | dict(here.point.values)
+    sizes, definition = here.point.sizes, derivation.definition
+    forward = evaluate(derivation.forward, known, sizes)
+    for let in definition.lets:
+        yield _compare(
+            here.known[let.name],
+            forward[let.name],
+            _tolerance(let.value),
+            f"let {let.name!r}",
+            here.point,
+        )
+    try:
+        chunked = evaluate(derivation.chunked.lets, forward, sizes)
+    except Undefined:
+        if here.kinked:
+            return
+        raise
+    try:
+        simplified = evaluate(derivation.simplified.lets, forward, sizes)
+    except Undefined as error:
+        raise VerificationError(
+            f"the simplified pass is undefined: {error}\n  at {here.point}"
+        ) from None
+    loose = _tolerance(*(let.value for let in (*derivation.forward, *derivation.chunked.lets)))
+    both = zip(derivation.chunked.gradients, derivation.simplified.gradients, strict=True)
+    for (name, one), (_, other) in both:
+        what = f"the simplified gradient of {name!r} is not the chunked one"
+        yield _compare(chunked[one.name], simplified[other.name], loose, what, here.point)
+
+
+def _finite_differences_agree(derivation: Derivation, here: Surroundings) -> float:
+    """The chunked gradients against one difference along a random direction in all tensors at once.
+
+    Where that fails, one difference for each tensor says which gradient is wrong.
+    """
+    definition = derivation.definition
+    draw = random.Random(7)
+    seeds = {
+        name: here.known[seed.name]
+        for name, seed in zip(definition.outputs, derivation.seeds, strict=True)
+    }
+    gradients = {name: here.known[tensor.name] for name, tensor in derivation.chunked.gradients}
+    directions = {
+        name: random_tensor(Tensor(name, definition.tensors[name].dims), here.point.sizes, draw)
+        for name in definition.wrt
+    }
+    tolerance = max(Decimal("1e-18"), _tolerance(*(let.value for let in definition.lets)))
+
+    def error(names: tuple[str, ...]) -> Decimal:
+        moved = {name: directions[name] for name in names}
+        actual = finite_difference(definition.lets, here.point, moved, seeds)
+        with exact_arithmetic():
+            parts = [dot(gradients[name], directions[name]) for name in names]
+            return abs(actual - sum(parts)) / (1 + sum(map(abs, parts)))
+
+    together = error(definition.wrt)
+    if together <= tolerance:
+        return float(together)
+    wrong = [name for name in definition.wrt if error((name,)) > tolerance]
+    raise VerificationError(
+        f"the chunked gradient of {', '.join(map(repr, wrong or definition.wrt))} in "
+        f"{definition.name!r} is not what finite differences give\n  at {here.point}"
+    )
+
+
+def _compare(one: Array, other: Array, tolerance: Decimal, what: str, point: Point) -> float:
+    if one.shape != other.shape:
+        raise VerificationError(f"{what}\n  shape {one.shape} became {other.shape}\n  at {point}")
+    with exact_arithmetic():
+        differences = [abs(Decimal(a) - b) for a, b in zip(one.values, other.values, strict=True)]
+        worst = max(range(len(differences)), key=differences.__getitem__, default=0)
+        error = differences[worst] / (1 + one.largest())
+    if error > tolerance:
+        raise VerificationError(
+            f"{what}\n  {one.values[worst]:.15g} became {other.values[worst]:.15g}\n  at {point}"
+        )
+    return float(error)
+
+
+def _tolerance(*exprs: Expr) -> Decimal:
+    """Sixty digits leave no room for chance; a rounded coefficient in an expression leaves some."""
+    return Decimal("1e-12") if any(e.has(sympy.Float) for e in exprs) else Decimal("1e-35")
