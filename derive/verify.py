@@ -10,7 +10,7 @@ finite differences of the definition, and the simplified pass against the chunke
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -49,18 +49,23 @@ class Verification:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """A point, and there the value of everything that a step of a derivation may read."""
+    """A point, and there the value of everything that a derivation names.
+
+    `defined` holds the definition's own lets and the seeds, `chunked` the chunked pass on top
+    of them; `known` is what a step may read: the derivation's forward lets, the simplified
+    pass, then the names of the chunked pass and of the steps that these do not have. At a
+    `kinked` point a let without a value is left out.
+    """
 
     point: Point
+    defined: Mapping[str, Array]
+    chunked: Mapping[str, Array]
     known: Mapping[str, Array]
     kinked: bool = False
 
     def value(self, expr: Expr, letters: tuple[Index, ...]) -> Array:
         """The expression's array; Undefined where it, or a tensor that it reads, has no value."""
-        try:
-            return evaluate_expr(expr, letters, self.known, self.point.sizes)
-        except KeyError as error:
-            raise Undefined(f"{error.args[0]!r} has no value") from None
+        return _value(expr, letters, self.known, self.point)
 
 
 @lru_cache(maxsize=256)
@@ -194,61 +199,57 @@ def surroundings(derivation: Derivation) -> Iterator[Surroundings]:
 def _surroundings(
     derivation: Derivation, point: Point, seed: int, kinked: bool = False
 ) -> Surroundings:
-    """The values at a point of both passes' lets and of the names that only steps know.
-
-    At a kinked point a let without a value is left out.
-    """
-    known = dict(evaluate(derivation.definition.lets, point.values, point.sizes))
     draw = random.Random(seed)
-    for tensor in derivation.seeds:
-        known[tensor.name] = random_tensor(tensor, point.sizes, draw)
-    lets = [
-        *derivation.forward,
-        *derivation.chunked.lets,
-        *derivation.simplified.lets,
-        *(Let(step.tensor, step.after) for step in derivation.steps),
-    ]
-    here = Surroundings(point, known, kinked)
+    seeds = {t.name: random_tensor(t, point.sizes, draw) for t in derivation.seeds}
+    given = dict(point.values) | seeds
+    defined = evaluate(derivation.definition.lets, given, point.sizes)
+    chunked = _run(derivation.chunked.lets, defined, point, kinked)
+    simplified = (*derivation.forward, *derivation.simplified.lets)
+    known = chunked | _run(simplified, given, point, kinked)
+    named = [Let(s.tensor, s.after) for s in derivation.steps if s.tensor.name not in known]
+    return Surroundings(point, defined, chunked, _run(named, known, point, kinked), kinked)
+
+
+def _run(
+    lets: Iterable[Let], known: Mapping[str, Array], point: Point, kinked: bool
+) -> dict[str, Array]:
+    """What is known and the lets on top of it; at a kinked point only those that have a value."""
+    known = dict(known)
     for let in lets:
-        if let.name not in known:
-            try:
-                known[let.name] = here.value(let.value, let.tensor.indices)
-            except Undefined as error:
-                if not kinked:
-                    raise VerificationError(f"{let.name!r}: {error}\n  at {point}") from None
-    return here
+        try:
+            known[let.name] = _value(let.value, let.tensor.indices, known, point)
+        except Undefined as error:
+            if not kinked:
+                raise VerificationError(f"{let.name!r}: {error}\n  at {point}") from None
+    return known
+
+
+def _value(
+    expr: Expr, letters: tuple[Index, ...], known: Mapping[str, Array], point: Point
+) -> Array:
+    try:
+        return evaluate_expr(expr, letters, known, point.sizes)
+    except KeyError as error:
+        raise Undefined(f"{error.args[0]!r} has no value") from None
 
 
 def _passes_agree(derivation: Derivation, here: Surroundings) -> Iterator[float]:
     """The forward lets against the definition's, and one backward pass against the other."""
-    known = {t.name: here.known[t.name] for t in derivation.seeds} | dict(here.point.values)
-    sizes, definition = here.point.sizes, derivation.definition
-    forward = evaluate(derivation.forward, known, sizes)
-    for let in definition.lets:
-        yield _compare(
-            here.known[let.name],
-            forward[let.name],
-            _tolerance(let.value),
-            f"let {let.name!r}",
-            here.point,
-        )
-    try:
-        chunked = evaluate(derivation.chunked.lets, forward, sizes)
-    except Undefined:
-        if here.kinked:
-            return
-        raise
-    try:
-        simplified = evaluate(derivation.simplified.lets, forward, sizes)
-    except Undefined as error:
-        raise VerificationError(
-            f"the simplified pass is undefined: {error}\n  at {here.point}"
-        ) from None
-    loose = _tolerance(*(let.value for let in (*derivation.forward, *derivation.chunked.lets)))
+    lets = (*derivation.forward, *derivation.chunked.lets, *derivation.simplified.lets)
+    tolerance = _tolerance(*(let.value for let in lets))
+
+    def same(what: str, expected: Array, name: str) -> float:
+        if name not in here.known:
+            raise VerificationError(f"{what}: it is undefined\n  at {here.point}")
+        return _compare(expected, here.known[name], tolerance, what, here.point)
+
+    for let in derivation.definition.lets:
+        yield same(f"the forward pass changes {let.name!r}", here.defined[let.name], let.name)
     both = zip(derivation.chunked.gradients, derivation.simplified.gradients, strict=True)
     for (name, one), (_, other) in both:
-        what = f"the simplified gradient of {name!r} is not the chunked one"
-        yield _compare(chunked[one.name], simplified[other.name], loose, what, here.point)
+        if one.name in here.chunked:
+            what = f"the simplified gradient of {name!r} is not the chunked one"
+            yield same(what, here.chunked[one.name], other.name)
 
 
 def _finite_differences_agree(derivation: Derivation, here: Surroundings) -> float:
@@ -259,10 +260,10 @@ def _finite_differences_agree(derivation: Derivation, here: Surroundings) -> flo
     definition = derivation.definition
     draw = random.Random(7)
     seeds = {
-        name: here.known[seed.name]
+        name: here.defined[seed.name]
         for name, seed in zip(definition.outputs, derivation.seeds, strict=True)
     }
-    gradients = {name: here.known[tensor.name] for name, tensor in derivation.chunked.gradients}
+    gradients = {name: here.chunked[tensor.name] for name, tensor in derivation.chunked.gradients}
     directions = {
         name: random_tensor(Tensor(name, definition.tensors[name].dims), here.point.sizes, draw)
         for name in definition.wrt
