@@ -34,6 +34,7 @@ from derive.expressions import (
     free_indices,
     fresh_names,
 )
+from derive.facts import is_nonnegative, is_positive
 from derive.functions import as_where, is_supported, supported_names
 
 
@@ -276,14 +277,10 @@ class Builder:
         tensor = self._checked_tensor(Tensor(name, dims), f"let {name!r}")
         value = self._hoist_argmax(name, as_where(value))
         self._check_value(name, tensor, value)
-        known = {
-            fact: True
-            for fact in ("positive", "nonnegative", "nonzero")
-            if getattr(value, f"is_{fact}") is True
-        }
-        if "positive" in known:
-            known = {"positive": True}
-        tensor = replace(tensor, **known)
+        if is_positive(value):
+            tensor = replace(tensor, positive=True)
+        elif is_nonnegative(value):
+            tensor = replace(tensor, nonnegative=True)
         self._lets[name] = Let(tensor, value)
         return tensor
 

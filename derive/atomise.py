@@ -1,0 +1,246 @@
+"""Propose lets: cut a definition into steps small enough to be solved for what they hide.
+
+Whatever way a definition is written, its lets are cut until each is one of a reduction, one
+elementwise function, or a polynomial. The new lets are proposals: the forward pass gets
+those that the simplified gradient ends up using, and no others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from sympy import Add, Basic, Expr, Indexed, Mul, Pow, Rational, Symbol, exp
+
+from derive.contractions import is_contraction
+from derive.expressions import Axis, Index, Sum, free_indices, fresh_names
+from derive.facts import is_nonzero, is_positive
+from derive.functions import BY_CLASS
+from derive.language import Definition, Let, Tensor
+from derive.normal import is_scalar, normalise
+from derive.recognise import abstract, is_atomic
+
+
+@dataclass
+class Atomiser:
+    """Cuts lets in order, remembering what it has named."""
+
+    taken: set[str]
+    lets: list[Let] = field(default_factory=list)
+    proposed: set[str] = field(default_factory=set)
+    divisors: set[str] = field(default_factory=set)
+    axes: tuple[Axis, ...] = ()
+    averaged: set[Expr] = field(default_factory=set)
+    known: dict[Expr, tuple[tuple[Index, ...], Tensor, tuple[Index, ...]]] = field(default_factory=dict)
+
+    def add(self, let: Let) -> None:
+        """Cut one let of the definition."""
+        value = let.value if let.tensor.integer else self._visit(let.value, top=True)
+        tensor = let.tensor
+        if not tensor.positive and is_positive(value):
+            tensor = replace(tensor, positive=True)
+        self._remember(value, tensor)
+        self.lets.append(Let(let.tensor, value))
+
+    def _remember(self, value: Expr, tensor: Tensor) -> None:
+        pattern, letters = abstract(value)
+        if set(letters) == set(tensor.indices):
+            self.known.setdefault(pattern, (letters, tensor, tensor.indices))
+
+    def _name(self, value: Expr, name: str) -> Expr:
+        """The element of a let with this value: one that is known, or a new proposal."""
+        if is_atomic(value):
+            return value
+        pattern, letters = abstract(value)
+        if pattern in self.known:
+            own, tensor, order = self.known[pattern]
+            place = dict(zip(own, letters, strict=True))
+            return tensor[tuple(place[i] for i in order)]
+        if len({i.axis for i in letters}) != len(letters):
+            return value  # two letters over one axis: the name would say nothing
+        (fresh,) = fresh_names([name], self.taken)
+        self.taken.add(fresh)
+        home = {i: Index(i.axis.name, i.axis) for i in sorted(letters, key=self._place)}
+        here = value.xreplace(home)
+        tensor = Tensor(fresh, tuple(home.values()), positive=is_positive(value))
+        self.proposed.add(fresh)
+        self.lets.append(Let(tensor, here))
+        self._remember(here, tensor)
+        place = {own: used for used, own in home.items()}
+        return tensor[tuple(place[i] for i in tensor.indices)]
+
+    def _place(self, index: Index) -> int:
+        return self.axes.index(index.axis)
+
+    def _visit(self, expr: Expr, top: bool = False) -> Expr:
+        if is_atomic(expr) or is_scalar(expr):
+            return expr
+        if isinstance(expr, Sum):
+            if is_contraction(expr):
+                return expr
+            value = Sum(self._visit(expr.body), *expr.indices)
+            if top:
+                return value
+            if abstract(expr)[0] in self.averaged:
+                count = Mul(*(i.size for i in expr.indices))
+                return count * self._name(value / count, f"{stem(expr.body)}_mean")
+            return self._name(value, f"{stem(expr.body)}_sum")
+        if isinstance(expr, Mul):
+            return self._product(expr, top)
+        if isinstance(expr, Add):
+            value = Add(*(self._visit(a) for a in expr.args))
+            return value if top or not _mixes_sizes(value) else self._name(value, f"{stem(value)}_centred")
+        if isinstance(expr, Pow):
+            return self._power(expr, top)
+        if type(expr) in BY_CLASS:
+            value = expr.func(*(self._visit(a) for a in expr.args))
+            if top or type(value) not in BY_CLASS:
+                return value
+            return self._name(value, f"{type(expr).__name__.lower()}_{stem(value.args[0])}")
+        return expr
+
+    def _power(self, expr: Pow, top: bool) -> Expr:
+        base, exponent = expr.args
+        if not is_scalar(exponent):
+            return expr
+        base = self._visit(base)
+        if exponent.is_negative:
+            self._divide_by(base)
+        value = Pow(base, exponent)
+        simple = is_atomic(base) and exponent.is_Integer
+        if top or simple or exponent.is_Integer and exponent.is_positive or not isinstance(value, Pow):
+            return value
+        if exponent == Rational(-1, 2):
+            name = "rstd"
+        elif exponent == Rational(1, 2):
+            name = f"root_{stem(base)}"
+        else:
+            name = f"inv_{stem(base)}" if exponent.is_negative else f"{stem(base)}_power"
+        return self._name(value, name)
+
+    def _divide_by(self, base: Expr) -> None:
+        name = getattr(getattr(base, "base", base), "name", None)
+        if name is not None:
+            self.divisors.add(str(name))
+
+    def _product(self, expr: Mul, top: bool) -> Expr:
+        """A coefficient times one sum is a reduction; in longer products, full times scale is a let."""
+        scalars = [a for a in expr.args if is_scalar(a)]
+        others = [a for a in expr.args if not is_scalar(a)]
+        coefficient = Mul(*scalars)
+        if len(others) == 1 and isinstance(others[0], Sum) and not is_contraction(others[0]):
+            inner = others[0]
+            if top:
+                return coefficient * Sum(self._visit(inner.body), *inner.indices)
+            return coefficient * self._visit(inner)
+        visited = [self._visit(a) for a in others]
+        letters = free_indices(expr)
+        full = [a for a in visited if is_atomic(a) and free_indices(a) == letters]
+        scales = [
+            a
+            for a in visited
+            if free_indices(a) < letters
+            and len(names(a)) == 1
+            and is_nonzero(a, frozenset(self.divisors))
+        ]
+        if len(full) == 1 and scales and not (top and len(full) + len(scales) == len(visited)):
+            rest = [a for a in visited if a not in full and a not in scales]
+            scaled = self._name(Mul(*full, *scales), f"{base_stem(full[0])}_hat")
+            return Mul(coefficient, *rest, scaled)
+        return Mul(coefficient, *visited)
+
+
+def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], frozenset[str]]:
+    """A definition's lets in small steps, the names of the proposals among them, and the divisors.
+
+    A positive reduction `s = sum_k f` also proposes the normalised `f/s`.
+    """
+    taken = set(definition.tensors) | {o.name for o in definition.options}
+    taken |= {axis.name for axis in definition.axes} | {axis.size.name for axis in definition.axes}
+    atomiser = Atomiser(taken, axes=definition.axes, averaged=_averaged(definition))
+    for let in definition.lets:
+        atomiser.add(let)
+    values = {let.name: let for let in atomiser.lets}
+    for let in list(atomiser.lets):
+        summand = _plain_summand(let, values)
+        if summand is None:
+            continue
+        ratio = summand / let.tensor.element
+        if not any(_is_ratio(other, ratio, values) for other in atomiser.lets):
+            atomiser._name(ratio, "p")
+    return tuple(atomiser.lets), frozenset(atomiser.proposed), frozenset(atomiser.divisors)
+
+
+def _averaged(definition: Definition) -> set[Expr]:
+    """The sums that the definition divides by the number of their terms, somewhere."""
+    found = set()
+    for let in definition.lets:
+        for term in let.value.atoms(Mul):
+            for factor in term.args:
+                inner = factor.base if isinstance(factor, Pow) else factor
+                if isinstance(inner, Sum):
+                    power = factor.exp if isinstance(factor, Pow) else 1
+                    count = Mul(*(i.size for i in inner.indices)) ** power
+                    if count in (1 / Mul(*(a for a in term.args if is_scalar(a)))).args or (
+                        count == 1 / abs(Mul(*(a for a in term.args if is_scalar(a))))
+                    ):
+                        found.add(abstract(inner)[0])
+    return found
+
+
+def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
+    """The f of `s = sum_k f`, where f is an exponential that has a name."""
+    value = let.value
+    if not isinstance(value, Sum) or not isinstance(value.body, Indexed):
+        return None
+    summed = values.get(value.body.base.label.name)
+    return value.body if summed is not None and isinstance(summed.value, exp) else None
+
+
+def _is_ratio(let: Let, ratio: Expr, values: dict[str, Let]) -> bool:
+    """Whether a let is the ratio already, once powers that have names of their own are spelt out."""
+    value = let.value
+    for element in value.atoms(Indexed, Symbol):
+        name = element.base.label.name if isinstance(element, Indexed) else element.name
+        if name in values and isinstance(values[name].value, Pow):
+            indices = element.indices if isinstance(element, Indexed) else ()
+            value = value.xreplace({element: values[name].at(*indices)})
+    return abstract(normalise(value))[0] == abstract(normalise(ratio))[0]
+
+
+def names(expr: Basic) -> list[str]:
+    """The names of the tensors in an expression, in order."""
+    found: dict[str, None] = {}
+    for element in sorted(expr.atoms(Indexed), key=str):
+        found.setdefault(element.base.label.name)
+    return list(found)
+
+
+def stem(expr: Basic) -> str:
+    """A short name for an expression, after the first tensor over all its letters."""
+    if isinstance(expr, Pow) and expr.exp == 2:
+        return f"{stem(expr.base)}_squared"
+    letters = free_indices(expr)
+    elements = sorted(expr.atoms(Indexed), key=str)
+    for element in elements:
+        if free_indices(element) == letters:
+            return base_stem(element)
+    return base_stem(elements[0]) if elements else "u"
+
+
+def base_stem(element: Basic) -> str:
+    name = element.base.label.name if isinstance(element, Indexed) else str(element)
+    return name.removesuffix("_centred").removesuffix("_hat")
+
+
+def _mixes_sizes(expr: Expr) -> bool:
+    """Whether a sum joins a full tensor with one that lacks an axis: a shift."""
+    if not isinstance(expr, Add):
+        return False
+    letters = free_indices(expr)
+    nonscalar = [a for a in expr.args if not is_scalar(a)]
+    return (
+        len(nonscalar) == 2
+        and any(free_indices(a) == letters for a in nonscalar)
+        and any(free_indices(a) < letters for a in nonscalar)
+    )
+

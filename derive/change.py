@@ -1,0 +1,179 @@
+"""Change of variables: an expression in the tensors that the forward pass computed.
+
+Every let is an equation, and is used once, in one direction:
+
+- solved for the tensor it hides (`x = x_hat/rstd + mean`), which is thereby eliminated;
+- unfolded, where it is a polynomial that was not solved: the let is eliminated;
+- as a name for the function or the power that it is (`tanh(a)` is `h`);
+- as a reduction identity: what its sum is, in the variables that are left
+  (`sum_n x_hat = 0`, `sum_k p = 1`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sympy import Add, Expr, Indexed, Mul, Pow, Symbol
+
+from derive.expressions import Sum, free_indices
+from derive.facts import is_nonzero
+from derive.functions import BY_CLASS
+from derive.invert import kernels
+from derive.language import Let, Tensor
+from derive.normal import is_scalar, normalise, terms_of
+from derive.recognise import Rewriter
+from derive.substitute import substitute, tensors_read
+
+_FIXPOINT_LIMIT = 40
+
+
+class NoFixpoint(Exception):
+    """The chosen equations are solved for each other in a circle."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A let solved for a kernel: the kernel's element equals `value` at the kernel's letters."""
+
+    let: str
+    kernel: Tensor
+    value: Expr
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.let, self.kernel.name
+
+
+@dataclass(frozen=True)
+class System:
+    """The equations of a group of lets, sorted by what they are."""
+
+    lets: tuple[Let, ...]
+    divisors: frozenset[str]
+
+    @cached_property
+    def by_name(self) -> dict[str, Let]:
+        return {let.name: let for let in self.lets}
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        return {let.name: kind(let) for let in self.lets}
+
+    @cached_property
+    def functions(self) -> Rewriter:
+        """The lets that name a function or a power."""
+        rewriter = Rewriter()
+        for let in self.lets:
+            if self.kinds[let.name] == "function":
+                rewriter.add(normalise(let.value), let.tensor.element)
+        return rewriter
+
+    def solutions(self, solvable: dict[str, Tensor]) -> tuple[Solution, ...]:
+        """Every way to solve a let for one of the `solvable` tensors."""
+        return tuple(
+            Solution(let.name, tensor, value)
+            for let in self.lets
+            for tensor, value in kernels(let, solvable, self.divisors)
+        )
+
+
+def kind(let: Let) -> str:
+    """What a let is: reduction, function, integer, or polynomial."""
+    value = let.value
+    if let.tensor.integer:
+        return "integer"
+    core = [f for f in Mul.make_args(value) if not is_scalar(f)]
+    if len(core) == 1 and isinstance(core[0], Sum):
+        return "reduction"
+    if len(core) == 1 and value == core[0]:
+        (only,) = core
+        if type(only) in BY_CLASS:
+            return "function"
+        if isinstance(only, Pow) and not (only.exp.is_Integer and isinstance(only.base, Indexed)):
+            return "function" if not (only.exp.is_Integer and only.exp.is_positive) else "polynomial"
+        if not isinstance(only, Add | Mul | Pow | Indexed | Symbol):
+            return "function"
+    return "polynomial"
+
+
+@dataclass
+class Coordinates:
+    """One choice of solutions: rewrites expressions to a fixpoint."""
+
+    system: System
+    chosen: tuple[Solution, ...]
+    _memo: dict[Expr, Expr] = field(default_factory=dict)
+
+    @cached_property
+    def replacements(self) -> dict[str, tuple[Tensor, Expr]]:
+        """By tensor name: its letters, and what its element is replaced by."""
+        solved = {s.let for s in self.chosen}
+        table = {s.kernel.name: (s.kernel, s.value) for s in self.chosen}
+        for let in self.system.lets:
+            if (
+                self.system.kinds[let.name] == "polynomial"
+                and let.name not in solved
+                and let.name not in table
+            ):
+                table[let.name] = (let.tensor, let.value)
+        return table
+
+    @cached_property
+    def identities(self) -> Rewriter:
+        """What the sums of the reductions are, in these coordinates."""
+        rewriter = Rewriter()
+        kernels_here = {s.kernel.name for s in self.chosen}
+        for let in self.system.lets:
+            if self.system.kinds[let.name] != "reduction":
+                continue
+            right = rewriter.apply(self.substitute(let.value))
+            left = self.substitute(let.tensor.element) if let.name in kernels_here else let.tensor.element
+            difference = normalise(right - left)
+            found = pivot(difference, self.system.divisors)
+            if found is not None and rewriter.lookup(found[0]) is None:
+                rewriter.add(*found)
+        return rewriter
+
+    def substitute(self, expr: Expr) -> Expr:
+        """The normal form with every eliminated tensor replaced, and functions recognised."""
+        current = self.system.functions.apply(normalise(expr))
+        for _ in range(_FIXPOINT_LIMIT):
+            if not tensors_read(current) & set(self.replacements):
+                return current
+            following = normalise(substitute(current, self.replacements))
+            current = self.system.functions.apply(following)
+        raise NoFixpoint
+
+    def rewrite(self, expr: Expr) -> Expr:
+        """The normal form of an expression in these coordinates, reduction identities applied."""
+        if expr not in self._memo:
+            current = self.substitute(expr)
+            for _ in range(_FIXPOINT_LIMIT):
+                following = self.substitute(self.identities.apply(current))
+                if following == current:
+                    break
+                current = following
+            else:
+                raise NoFixpoint
+            self._memo[expr] = current
+        return self._memo[expr]
+
+
+def pivot(difference: Expr, divisors: frozenset[str]) -> tuple[Expr, Expr] | None:
+    """Solve `difference = 0` for the only sum in it: the sum, and what it equals."""
+    table = terms_of(difference)
+    holding = {m: c for m, c in table.items() if m.has(Sum)}
+    if len(holding) != 1:
+        return None
+    ((monomial, coefficient),) = holding.items()
+    factors = Mul.make_args(monomial)
+    sums = [f for f in factors if f.has(Sum)]
+    if len(sums) != 1 or not isinstance(sums[0], Sum):
+        return None
+    scale = coefficient * Mul(*(f for f in factors if f is not sums[0]))
+    if not is_nonzero(scale, divisors):
+        return None
+    rest = Add(*(c * m for m, c in table.items() if m not in holding))
+    value = normalise(-rest / scale)
+    return (sums[0], value) if free_indices(value) <= free_indices(sums[0]) else None

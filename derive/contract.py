@@ -1,0 +1,29 @@
+"""Contract deltas without multiplying out: differences stay whole."""
+
+from __future__ import annotations
+
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow
+
+from derive.expressions import free_indices
+from derive.language import Tensor
+from derive.normal import is_scalar, normalise
+from derive.substitute import substitute
+
+
+def contract(expr: Expr) -> Expr:
+    """The normal form of an expression in which every delta-free sum of terms is one factor."""
+    hidden: dict[str, tuple[Tensor, Expr]] = {}
+
+    def hide(e: Basic, inside: bool) -> Basic:
+        if not isinstance(e, Expr) or not e.args or is_scalar(e):
+            return e
+        if isinstance(e, Add) and inside and not e.has(KroneckerDelta):
+            name = next((n for n, (_, known) in hidden.items() if known == e), f"__{len(hidden)}")
+            tensor = Tensor(name, tuple(sorted(free_indices(e), key=lambda i: i.name)))
+            hidden[name] = (tensor, e)
+            return tensor.element
+        if not e.has(Add):
+            return e
+        return e.func(*(hide(a, inside or isinstance(e, Mul | Pow)) for a in e.args))
+
+    return substitute(normalise(hide(expr, False)), hidden)  # type: ignore[arg-type]

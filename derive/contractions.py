@@ -1,0 +1,31 @@
+"""Contractions, such as matrix products: where a cotangent keeps its name."""
+
+from __future__ import annotations
+
+from sympy import Add, Expr, Indexed, Mul
+
+from derive.expressions import Sum, free_indices
+from derive.normal import is_scalar
+
+
+def is_contraction(expr: Expr) -> bool:
+    """Whether an expression is a sum of a product in which two factors each have a letter of their own.
+
+    Such a sum does more arithmetic than its result or its factors have elements, so it is never
+    distributed over a difference, nor done twice.
+    """
+    if not isinstance(expr, Sum):
+        return False
+    bound = set(expr.indices)
+    factors = [
+        free_indices(f) for f in Mul.make_args(expr.body) if not is_scalar(f) and f.has(Indexed)
+    ]
+    joined = [letters for letters in factors if letters & bound]
+    return any(a - b - bound and b - a - bound for a in joined for b in joined)
+
+
+def has_contraction(expr: Expr) -> bool:
+    """Whether a contraction stands among the addends of an expression, a coefficient aside."""
+    return any(
+        is_contraction(f) for addend in Add.make_args(expr) for f in Mul.make_args(addend)
+    )

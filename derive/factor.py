@@ -1,0 +1,129 @@
+"""From the normal form to what a person would write: common factors out, sums joined."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sympy import Add, Expr, Mul, Pow, S, default_sort_key, gcd_terms
+
+from derive.expressions import KroneckerDelta, Sum
+from derive.normal import Terms, factors_of, is_scalar, terms_of, tidy
+
+
+def factor(expr: Expr) -> Expr:
+    """A sum of products with common factors taken out, in one deterministic way."""
+    return factor_terms(terms_of(expr))
+
+
+def factor_terms(terms: Terms) -> Expr:
+    if not terms:
+        return S.Zero
+    if len(terms) == 1:
+        ((monomial, coefficient),) = terms.items()
+        return _times(factor_coefficient(coefficient), monomial)
+    table = {monomial: factors_of(monomial) for monomial in terms}
+    common = _common(list(table.values()))
+    content = _content(list(terms.values()))
+    rest: Terms = {
+        _without(table[monomial], common): tidy(coefficient / content)
+        for monomial, coefficient in terms.items()
+    }
+    inner = _group(rest) if common or content != 1 else _group(terms)
+    return _times(content, *(Pow(b, e) for b, e in common.items()), inner)
+
+
+def factor_coefficient(coefficient: Expr) -> Expr:
+    return coefficient if coefficient.is_Atom else gcd_terms(coefficient)
+
+
+def _times(*factors: Expr) -> Expr:
+    """A product that stays one: SymPy would hand a number to the addends of a lone sum."""
+    factors = tuple(f for f in factors if f != 1)
+    if len(factors) == 2 and factors[0].is_Number and factors[1].is_Add:
+        if factors[0] == -1:
+            return Add(*(-a for a in factors[1].args))
+        return Mul(*factors, evaluate=False)
+    return Mul(*factors)
+
+
+def _without(factors: dict[Expr, Expr], common: dict[Expr, Expr]) -> Expr:
+    return Mul(*(Pow(b, e - common.get(b, S.Zero)) for b, e in factors.items()))
+
+
+def _common(tables: list[dict[Expr, Expr]]) -> dict[Expr, Expr]:
+    """The powers that every term holds; a delta is never taken out of a sum."""
+    first, *others = tables
+    shared = {}
+    for base, exponent in first.items():
+        if isinstance(base, KroneckerDelta) and len(tables) > 1 and not _same_everywhere(base, tables):
+            continue
+        exponents = [exponent, *(t.get(base, S.Zero) for t in others)]
+        if all(e.is_number and e > 0 for e in exponents):
+            shared[base] = min(exponents)
+        elif all(e.is_number and e < 0 for e in exponents):
+            shared[base] = max(exponents)
+        elif len(set(exponents)) == 1:
+            shared[base] = exponent
+    return shared
+
+
+def _same_everywhere(base: Expr, tables: list[dict[Expr, Expr]]) -> bool:
+    return all(base in t for t in tables)
+
+
+def _content(coefficients: list[Expr]) -> Expr:
+    """The common factor of coefficients, signed so that the first addend comes out positive."""
+    tables = [factors_of(factor_coefficient(tidy(c))) for c in coefficients]
+    shared = _common([{b: e for b, e in t.items() if not b.is_number} for t in tables])
+    content = Mul(*(Pow(b, e) for b, e in shared.items()))
+    numbers = [Mul(*(b**e for b, e in t.items() if b.is_number)) for t in tables]
+    if all(n.is_Rational for n in numbers):
+        magnitudes = {abs(n) for n in numbers}
+        if len(magnitudes) == 1:
+            content *= magnitudes.pop()
+    if all(n.is_negative for n in numbers):
+        content = -content
+    return content
+
+
+def _group(terms: Terms) -> Expr:
+    """Take out the factor that most terms share, if at least two do; then go on with the others."""
+    counts: Counter[Expr] = Counter()
+    for monomial in terms:
+        counts.update(
+            base
+            for base, exponent in factors_of(monomial).items()
+            if not isinstance(base, KroneckerDelta) and exponent.is_number
+        )
+    shared = [base for base, count in counts.items() if count >= 2]
+    if not shared or len(terms) < 3:
+        return Add(*(_times(factor_coefficient(c), m) for m, c in terms.items()))
+    best = max(shared, key=lambda b: (counts[b], -len(str(b)), str(default_sort_key(b))))
+    inside = {m: c for m, c in terms.items() if best in factors_of(m)}
+    outside = {m: c for m, c in terms.items() if best not in factors_of(m)}
+    if len(inside) == len(terms):
+        return Add(*(_times(factor_coefficient(c), m) for m, c in terms.items()))
+    return Add(factor_terms(inside), _group(outside) if outside else S.Zero)
+
+
+def join_sums(expr: Expr) -> Expr:
+    """`a sum_k f + a sum_k h` is `a sum_k (f + h)`: one reduction instead of two."""
+    groups: dict[tuple[Expr, tuple[Expr, ...]], list[tuple[Expr, Expr]]] = {}
+    others = []
+    for monomial, coefficient in terms_of(expr).items():
+        sums = [f for f in Mul.make_args(monomial) if isinstance(f, Sum)]
+        if len(sums) != 1:
+            others.append(coefficient * monomial)
+            continue
+        outside = monomial / sums[0]
+        groups.setdefault((outside, sums[0].indices), []).append((coefficient, sums[0]))
+    result = list(others)
+    for (outside, indices), members in groups.items():
+        if len(members) == 1:
+            coefficient, only = members[0]
+            result.append(coefficient * outside * only)
+            continue
+        body = factor(Add(*(c * s.body for c, s in members)))
+        pulled = Mul(*(f for f in Mul.make_args(body) if is_scalar(f)))
+        result.append(pulled * outside * Sum(body / pulled, *indices))
+    return Add(*result)

@@ -1,0 +1,74 @@
+"""What is known of an expression's sign, beyond what SymPy infers.
+
+A definition is taken to be defined: what it divides by is not zero, and what it takes an
+even root of is not negative. So `1/sqrt(u)` is positive whatever `u` is.
+"""
+
+from __future__ import annotations
+
+from sympy import Add, Expr, Integer, Mul, Pow, Rational, exp
+
+from derive.expressions import Sum, Where
+from derive.normal import is_scalar
+
+
+def is_positive(expr: Expr) -> bool:
+    """Whether an expression is greater than zero wherever it is defined."""
+    if expr.is_positive:
+        return True
+    if isinstance(expr, exp):
+        return True
+    if isinstance(expr, Pow):
+        base, exponent = expr.args
+        if is_positive(base):
+            return True
+        return _is_even_root(exponent) and exponent.is_negative is True
+    if isinstance(expr, Mul):
+        return all(is_positive(a) for a in expr.args)
+    if isinstance(expr, Add):
+        return all(is_nonnegative(a) for a in expr.args) and any(is_positive(a) for a in expr.args)
+    if isinstance(expr, Sum):
+        return is_positive(expr.body)
+    if isinstance(expr, Where):
+        return all(is_positive(b) for b in expr.branches)
+    return False
+
+
+def is_nonnegative(expr: Expr) -> bool:
+    """Whether an expression is zero or more wherever it is defined."""
+    if expr.is_nonnegative or is_positive(expr):
+        return True
+    if isinstance(expr, Pow):
+        base, exponent = expr.args
+        if isinstance(exponent, Integer) and exponent % 2 == 0:
+            return True
+        return is_nonnegative(base) or _is_even_root(exponent)
+    if isinstance(expr, Mul | Add):
+        return all(is_nonnegative(a) for a in expr.args)
+    if isinstance(expr, Sum):
+        return is_nonnegative(expr.body)
+    if isinstance(expr, Where):
+        return all(is_nonnegative(b) for b in expr.branches)
+    return False
+
+
+def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:
+    """Whether an expression cannot be zero. `divisors` names tensors that the definition divides by.
+
+    A coefficient of sizes and options counts as non-zero unless it is the number zero: the
+    emitted code divides by it or multiplies with it only where the definition does.
+    """
+    if is_scalar(expr):
+        return expr != 0
+    if is_positive(expr) or expr.is_nonzero:
+        return True
+    if isinstance(expr, Mul):
+        return all(is_nonzero(a, divisors) for a in expr.args)
+    if isinstance(expr, Pow):
+        return is_nonzero(expr.base, divisors)
+    name = getattr(getattr(expr, "base", expr), "name", None)
+    return name in divisors
+
+
+def _is_even_root(exponent: Expr) -> bool:
+    return isinstance(exponent, Rational) and exponent.q % 2 == 0

@@ -1,0 +1,44 @@
+"""Substitute values for the elements of tensors, under sums too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sympy import Basic, Expr, Indexed, Symbol
+
+from derive.expressions import Index
+from derive.language import Tensor
+
+
+def substitute(expr: Expr, values: Mapping[str, tuple[Tensor, Expr]]) -> Expr:
+    """Replace each element of the named tensors by the value, its letters set to the element's indices.
+
+    An element under a sum may use the bound index, so its value comes to use it too.
+    """
+    if not values:
+        return expr
+
+    def walk(e: Basic) -> Basic:
+        if isinstance(e, Indexed):
+            indices = tuple(walk(i) for i in e.indices)
+            if e.base.label.name in values:
+                tensor, value = values[e.base.label.name]
+                return value.xreplace(dict(zip(tensor.indices, indices, strict=True)))
+            return e if indices == e.indices else Indexed(e.base, *indices)
+        if isinstance(e, Symbol):
+            if not isinstance(e, Index) and e.name in values:
+                return values[e.name][1]
+            return e
+        if not e.args:
+            return e
+        args = [walk(a) for a in e.args]
+        return e if all(a is b for a, b in zip(args, e.args, strict=True)) else e.func(*args)
+
+    return walk(expr)  # type: ignore[return-value]
+
+
+def tensors_read(expr: Basic) -> set[str]:
+    """The names of the tensors and options that an expression reads."""
+    return {s.name for s in expr.atoms(Symbol) if not isinstance(s, Index)}
+
+

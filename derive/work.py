@@ -1,0 +1,73 @@
+"""How much arithmetic an expression is: what the simplification minimises.
+
+Every axis counts as the same nominal size, so a full-size operation outweighs any
+number of reduced ones. A product or sum of factors is taken smaller shapes first.
+Equal subexpressions are counted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sympy import Add, Basic, Expr, Indexed, Mul, Pow, Symbol
+
+from derive.expressions import Binder, Index, KroneckerDelta, Where, free_indices
+from derive.normal import is_scalar
+
+NOMINAL_SIZE = 12.0
+_FUNCTION = 4.0
+_READ = 0.5
+_DELTA = 0.5
+
+
+def work(exprs: Iterable[Expr]) -> float:
+    """Nominal operations to evaluate expressions, each read of a distinct tensor included."""
+    seen: set[Basic] = set()
+    total = sum(_work(expr, seen) for expr in exprs)
+    read: dict[str, frozenset[Index]] = {}
+    for node in seen:
+        if isinstance(node, Indexed):
+            read.setdefault(node.base.label.name, frozenset(free_indices(node)))
+    return total + sum(_READ * _size(letters) for letters in read.values())
+
+
+def _size(letters: Iterable[Index]) -> float:
+    return NOMINAL_SIZE ** len(set(letters))
+
+
+def _work(expr: Basic, seen: set[Basic]) -> float:
+    if expr in seen or isinstance(expr, Symbol) or not expr.args:
+        return 0.0
+    seen.add(expr)
+    if isinstance(expr, Indexed) or is_scalar(expr):
+        return 0.0
+    if isinstance(expr, Binder):
+        return _work(expr.body, seen) + _size(free_indices(expr.body))
+    inner = sum(_work(a, seen) for a in expr.args)
+    if isinstance(expr, Mul | Add):
+        return inner + _combine(expr)
+    if isinstance(expr, KroneckerDelta):
+        return inner
+    here = _size(free_indices(expr))
+    if isinstance(expr, Pow):
+        exponent = abs(expr.exp) if expr.exp.is_Integer else None
+        return inner + here * (float(exponent) if exponent is not None and exponent < 4 else _FUNCTION)
+    return inner + here * (1.0 if isinstance(expr, Where) else _FUNCTION)
+
+
+def _combine(expr: Expr) -> float:
+    """The cost of joining arguments, smaller shapes first; a delta is a scatter of what it meets."""
+    shapes = sorted(
+        (frozenset(free_indices(a)) for a in expr.args if not _is_sign(a)), key=lambda s: (len(s), sorted(map(str, s)))
+    )
+    has_delta = any(isinstance(a, KroneckerDelta) for a in expr.args)
+    cost, covered = 0.0, frozenset[Index]()
+    for position, shape in enumerate(shapes):
+        covered |= shape
+        if position:
+            cost += _size(covered) * (_DELTA if has_delta else 1.0)
+    return cost
+
+
+def _is_sign(expr: Basic) -> bool:
+    return isinstance(expr, Expr) and expr.is_Number is True and abs(expr) == 1  # type: ignore[operator]
