@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from sympy import Add, Basic, Expr, Indexed, Mul, Pow, Rational, Symbol, exp
+from sympy import Add, Basic, Expr, Indexed, Mul, Pow, Rational, exp
 
 from derive.contractions import is_contraction
 from derive.expressions import Axis, Index, Sum, free_indices, fresh_names
@@ -18,6 +18,7 @@ from derive.functions import BY_CLASS
 from derive.language import Definition, Let, Tensor
 from derive.normal import is_scalar, normalise
 from derive.recognise import abstract, is_atomic
+from derive.substitute import substitute
 
 
 @dataclass
@@ -198,12 +199,8 @@ def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
 
 def _is_ratio(let: Let, ratio: Expr, values: dict[str, Let]) -> bool:
     """Whether a let is the ratio already, once powers that have names of their own are spelt out."""
-    value = let.value
-    for element in value.atoms(Indexed, Symbol):
-        name = element.base.label.name if isinstance(element, Indexed) else element.name
-        if name in values and isinstance(values[name].value, Pow):
-            indices = element.indices if isinstance(element, Indexed) else ()
-            value = value.xreplace({element: values[name].at(*indices)})
+    powers = {name: (own.tensor, own.value) for name, own in values.items() if isinstance(own.value, Pow)}
+    value = substitute(let.value, powers)
     return abstract(normalise(value))[0] == abstract(normalise(ratio))[0]
 
 

@@ -18,10 +18,11 @@ def contract(expr: Expr) -> Expr:
         if not isinstance(e, Expr) or not e.args or is_scalar(e):
             return e
         if isinstance(e, Add) and inside and not e.has(KroneckerDelta):
-            name = next((n for n, (_, known) in hidden.items() if known == e), f"__{len(hidden)}")
-            tensor = Tensor(name, tuple(sorted(free_indices(e), key=lambda i: i.name)))
-            hidden[name] = (tensor, e)
-            return tensor.element
+            content, whole = e.primitive()  # SymPy writes 2*(x - m) as 2*x - 2*m
+            name = next((n for n, (_, known) in hidden.items() if known == whole), f"__{len(hidden)}")
+            tensor = Tensor(name, tuple(sorted(free_indices(whole), key=lambda i: i.name)))
+            hidden[name] = (tensor, whole)
+            return content * tensor.element
         if not e.has(Add):
             return e
         return e.func(*(hide(a, inside or isinstance(e, Mul | Pow)) for a in e.args))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from sympy import Add, Expr, Indexed, KroneckerDelta, Mul, Pow, S, Symbol, log
 
+from derive.contract import contract
 from derive.expressions import ArgMax, Product, StopGradient, Sum, Where, fresh_indices, names_in
 from derive.functions import BY_CLASS
 from derive.language import Definition, Let, Tensor
-from derive.normal import normalise
+from derive.recognise import Rewriter
 from derive.trace import Backward
 
 
@@ -130,6 +131,7 @@ def differentiable(definition: Definition) -> list[Tensor]:
 def chain_rule(definition: Definition) -> tuple[tuple[Tensor, ...], Backward]:
     """The seeds, and the chunked backward pass: every cotangent a let, by the chain rule alone.
 
+    Differences stay whole, as they are written; a function that a let has computed is that let.
     A let that is an output and is also used by later lets gets `grad_<name>_total`, the
     arriving cotangent plus what its users send.
     """
@@ -137,6 +139,10 @@ def chain_rule(definition: Definition) -> tuple[tuple[Tensor, ...], Backward]:
     names = {t.name for t in tensors}
     lets: list[Let] = []
     seeds = tuple(cotangent_of(definition.tensors[name]) for name in definition.outputs)
+    functions = Rewriter()
+    for let in definition.lets:
+        if type(let.value) in BY_CLASS:
+            functions.add(let.value, let.tensor.element)
     gradients: dict[str, Tensor] = {}
     held: dict[str, Expr] = {}
     for tensor in reversed(tensors):
@@ -154,7 +160,7 @@ def chain_rule(definition: Definition) -> tuple[tuple[Tensor, ...], Backward]:
             cotangent = Tensor(f"{cotangent.name}_total", tensor.dims)
         held[tensor.name] = cotangent.element
         gradients[tensor.name] = cotangent
-        lets.append(Let(cotangent, normalise(value)))
+        lets.append(Let(cotangent, functions.apply(contract(value))))
     return seeds, Backward(tuple(lets), tuple((name, gradients[name]) for name in definition.wrt))
 
 
