@@ -56,11 +56,9 @@ class Atomiser:
             own, tensor, order = self.known[pattern]
             place = dict(zip(own, letters, strict=True))
             return tensor[tuple(place[i] for i in order)]
-        if len({i.axis for i in letters}) != len(letters):
-            return value  # two letters over one axis: the name would say nothing
         (fresh,) = fresh_names([name], self.taken)
         self.taken.add(fresh)
-        home = {i: Index(i.axis.name, i.axis) for i in sorted(letters, key=self._place)}
+        home = _home(sorted(letters, key=self._place))
         here = value.xreplace(home)
         tensor = Tensor(fresh, tuple(home.values()), positive=is_positive(value))
         self.proposed.add(fresh)
@@ -69,8 +67,8 @@ class Atomiser:
         place = {own: used for used, own in home.items()}
         return tensor[tuple(place[i] for i in tensor.indices)]
 
-    def _place(self, index: Index) -> int:
-        return self.axes.index(index.axis)
+    def _place(self, index: Index) -> tuple[int, str]:
+        return self.axes.index(index.axis), index.name
 
     def _visit(self, expr: Expr, top: bool = False) -> Expr:
         if is_atomic(expr) or is_scalar(expr):
@@ -202,6 +200,15 @@ def _is_ratio(let: Let, ratio: Expr, values: dict[str, Let]) -> bool:
     powers = {name: (own.tensor, own.value) for name, own in values.items() if isinstance(own.value, Pow)}
     value = substitute(let.value, powers)
     return abstract(normalise(value))[0] == abstract(normalise(ratio))[0]
+
+
+def _home(letters: list[Index]) -> dict[Index, Index]:
+    """The letters a proposal is declared with: the axis's own name, a second letter as it is."""
+    home: dict[Index, Index] = {}
+    for index in letters:
+        own = Index(index.axis.name, index.axis)
+        home[index] = index if own in home.values() or own in letters else own
+    return home
 
 
 def names(expr: Basic) -> list[str]:

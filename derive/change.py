@@ -14,14 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sympy import Add, Expr, Indexed, Mul, Pow, Symbol
+from sympy import Add, S, Expr, Indexed, Mul, Pow, Symbol
 
 from derive.expressions import Sum, free_indices
 from derive.facts import is_nonzero
 from derive.functions import BY_CLASS
 from derive.invert import kernels
 from derive.language import Let, Tensor
-from derive.normal import is_scalar, normalise, terms_of
+from derive.normal import canonical_binder, is_scalar, normalise, terms_of
 from derive.recognise import Rewriter
 from derive.substitute import substitute, tensors_read
 
@@ -51,6 +51,7 @@ class System:
 
     lets: tuple[Let, ...]
     divisors: frozenset[str]
+    inputs: tuple[Tensor, ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, Let]:
@@ -123,6 +124,9 @@ class Coordinates:
     def identities(self) -> Rewriter:
         """What the sums of the reductions are, in these coordinates."""
         rewriter = Rewriter()
+        for tensor in self.system.inputs:
+            if tensor.sums_to_one is not None:
+                rewriter.add(canonical_binder(Sum(tensor.element, tensor.sums_to_one)), S.One)
         kernels_here = {s.kernel.name for s in self.chosen}
         for let in self.system.lets:
             if self.system.kinds[let.name] != "reduction":

@@ -36,6 +36,7 @@ from derive.expressions import (
     Index,
     Parameter,
     Sum,
+    Where,
     free_indices,
     fresh_indices,
     names_in,
@@ -89,6 +90,8 @@ def _terms(expr: Expr) -> tuple[tuple[Expr, Expr], ...]:
         )
     if not expr.args or isinstance(expr, Indexed):
         return ((expr, S.One),)
+    if isinstance(expr, Where):
+        return _choice(expr)
     return _split(_rebuild_arguments(expr))
 
 
@@ -104,6 +107,31 @@ def _rebuild_arguments(expr: Expr) -> Expr:
         return canonical_binder(expr.func(normalise(expr.body), *expr.indices))
     args = [normalise(a) if isinstance(a, Expr) else _inside_condition(a) for a in expr.args]
     return expr.func(*args)
+
+
+def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
+    """`where(c, f a, f b)` is `f where(c, a, b)`, for the deltas and the coefficient f that branches share.
+
+    Other factors stay inside: where a branch is not taken, they may be undefined.
+    """
+    condition = _inside_condition(expr.condition)
+    branches = [_terms(b) for b in expr.branches]
+    terms = [t for branch in branches for t in branch]
+    if not terms:
+        return ()
+    shared = set.intersection(
+        *({f for f in Mul.make_args(m) if isinstance(f, KroneckerDelta)} for m, _ in terms)
+    )
+    coefficient = terms[0][1] if all(c == terms[0][1] for _, c in terms) else S.One
+    outside = Mul(*shared)
+    inside = [
+        Add(*(Mul(c / coefficient, *(f for f in Mul.make_args(m) if f not in shared)) for m, c in branch))
+        for branch in branches
+    ]
+    chosen = Where(condition, *inside)
+    if not isinstance(chosen, Where):
+        return _terms(outside * coefficient * chosen)
+    return tuple(_apply_deltas(outside * chosen, coefficient))
 
 
 def _inside_condition(condition: Basic) -> Basic:

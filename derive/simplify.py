@@ -193,7 +193,7 @@ def best_outcome(task: Task, number: int, exprs: dict[Tensor, Expr], taken: set[
     """
     members = task.parts.members(number)
     lets = _closure(task, members)
-    system = System(lets, task.divisors)
+    system = System(lets, task.divisors, task.definition.inputs)
     solvable = {
         e.base.label.name: None for let in lets for e in let.value.atoms(Indexed)
     }
@@ -415,7 +415,32 @@ def _share_reductions(task: Task, forms: dict[Tensor, Expr]) -> dict[Tensor, Exp
         if isinstance(monomial, Sum) and rewriter.lookup(monomial) is None:
             rewriter.add(monomial, task.held(tensor).element / coefficient)
             owners.add(tensor)
-    return {t: e if t in owners else normalise(rewriter.apply(e)) for t, e in forms.items()}
+    shared = {t: e if t in owners else normalise(rewriter.apply(e)) for t, e in forms.items()}
+    return _share_multiples(task, shared)
+
+
+def _share_multiples(task: Task, forms: dict[Tensor, Expr]) -> dict[Tensor, Expr]:
+    """A gradient that is a number times another one is written so."""
+    result: dict[Tensor, Expr] = {}
+    for tensor, expr in reversed(forms.items()):
+        result[tensor] = expr
+        for other, known in result.items():
+            if other == tensor or other.indices != tensor.indices or expr == 0:
+                continue
+            ratio = _ratio(expr, known)
+            if ratio is not None:
+                result[tensor] = ratio * task.held(other).element
+                break
+    return {t: result[t] for t in forms}
+
+
+def _ratio(expr: Expr, other: Expr) -> Expr | None:
+    """The number that one normal form is of another, or None."""
+    mine, theirs = terms_of(expr), terms_of(other)
+    if set(mine) != set(theirs) or work([expr]) == 0:
+        return None
+    ratios = {mine[m] / theirs[m] for m in mine}
+    return ratios.pop() if len(ratios) == 1 and all(r.is_number for r in ratios) else None
 
 
 # --- putting it together ---
