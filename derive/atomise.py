@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from sympy import Add, Basic, Expr, Indexed, Mul, Pow, Rational, exp
 
-from derive.contractions import is_contraction
+from derive.contractions import has_contraction, is_contraction
 from derive.expressions import Axis, Index, Sum, free_indices, fresh_names
 from derive.facts import is_nonzero, is_positive
 from derive.functions import BY_CLASS
@@ -67,15 +67,15 @@ class Atomiser:
         place = {own: used for used, own in home.items()}
         return tensor[tuple(place[i] for i in tensor.indices)]
 
-    def _place(self, index: Index) -> tuple[int, str]:
-        return self.axes.index(index.axis), index.name
+    def _place(self, index: Index) -> tuple[int, bool, str]:
+        return self.axes.index(index.axis), index.name != index.axis.name, index.name
 
     def _visit(self, expr: Expr, top: bool = False) -> Expr:
         if is_atomic(expr) or is_scalar(expr):
             return expr
         if isinstance(expr, Sum):
             if is_contraction(expr):
-                return expr
+                return self._contraction(expr, top)
             value = Sum(self._visit(expr.body), *expr.indices)
             if top:
                 return value
@@ -86,7 +86,7 @@ class Atomiser:
         if isinstance(expr, Mul):
             return self._product(expr, top)
         if isinstance(expr, Add):
-            value = Add(*(self._visit(a) for a in expr.args))
+            value = Add(*(self._visit(a, top and has_contraction(a)) for a in expr.args))
             return value if top or not _mixes_sizes(value) else self._name(value, f"{stem(value)}_centred")
         if isinstance(expr, Pow):
             return self._power(expr, top)
@@ -96,6 +96,16 @@ class Atomiser:
                 return value
             return self._name(value, f"{type(expr).__name__.lower()}_{stem(value.args[0])}")
         return expr
+
+    def _contraction(self, expr: Sum, top: bool) -> Expr:
+        """Name what a contraction joins where it is computed, and the contraction where it is used."""
+        factors = [self._visit(f) for f in Mul.make_args(expr.body)]
+        made = [f for f in factors if not is_scalar(f) and set(names(f)) & self.proposed]
+        given = [f for f in factors if f not in made]
+        if len(made) > 1 and not any(f.has(Sum) for f in made):
+            made = [self._name(Mul(*made), "p" if any(f.has(Pow) for f in made) else "product")]
+        value = Sum(Mul(*given, *made), *expr.indices)
+        return value if top else self._name(value, "_".join(dict.fromkeys(names(expr.body))))
 
     def _power(self, expr: Pow, top: bool) -> Expr:
         base, exponent = expr.args
@@ -126,8 +136,10 @@ class Atomiser:
         scalars = [a for a in expr.args if is_scalar(a)]
         others = [a for a in expr.args if not is_scalar(a)]
         coefficient = Mul(*scalars)
-        if len(others) == 1 and isinstance(others[0], Sum) and not is_contraction(others[0]):
+        if len(others) == 1 and isinstance(others[0], Sum):
             inner = others[0]
+            if is_contraction(inner):
+                return coefficient * self._contraction(inner, top)
             if top:
                 return coefficient * Sum(self._visit(inner.body), *inner.indices)
             return coefficient * self._visit(inner)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow
 
 from derive.expressions import free_indices
@@ -12,6 +14,11 @@ from derive.substitute import substitute
 
 def contract(expr: Expr) -> Expr:
     """The normal form of an expression in which every delta-free sum of terms is one factor."""
+    return keeping_sums_whole(expr, normalise)
+
+
+def keeping_sums_whole(expr: Expr, rewrite: Callable[[Expr], Expr]) -> Expr:
+    """Rewrite an expression as if each delta-free sum of terms inside a product were a tensor."""
     hidden: dict[str, tuple[Tensor, Expr]] = {}
 
     def hide(e: Basic, inside: bool) -> Basic:
@@ -27,4 +34,4 @@ def contract(expr: Expr) -> Expr:
             return e
         return e.func(*(hide(a, inside or isinstance(e, Mul | Pow)) for a in e.args))
 
-    return substitute(normalise(hide(expr, False)), hidden)  # type: ignore[arg-type]
+    return substitute(rewrite(hide(expr, False)), hidden)  # type: ignore[arg-type]

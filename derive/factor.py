@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sympy import Add, Expr, Mul, Pow, S, default_sort_key, gcd_terms
+from sympy import Add, Expr, Float, Mul, Pow, S, Symbol, default_sort_key, gcd_terms
+from sympy import factor as polynomial_factor
 
 from derive.expressions import KroneckerDelta, Sum
 from derive.normal import Terms, factors_of, is_scalar, terms_of, tidy
+
+_CANCEL_UP_TO = 8
 
 
 def factor(expr: Expr) -> Expr:
@@ -104,6 +107,35 @@ def _group(terms: Terms) -> Expr:
     if len(inside) == len(terms):
         return Add(*(_times(factor_coefficient(c), m) for m, c in terms.items()))
     return Add(factor_terms(inside), _group(outside) if outside else S.Zero)
+
+
+def cancelled(expr: Expr) -> Expr:
+    """A fraction of tensor elements in lowest terms, numerator and denominator factored.
+
+    Numbers with a decimal point are left alone: they have no common factors.
+    """
+    if expr.has(Float, KroneckerDelta):
+        return expr
+    names: dict[Expr, Expr] = {}
+
+    def hide(e: Expr) -> Expr:
+        if is_scalar(e):
+            return e
+        if isinstance(e, Add | Mul):
+            return e.func(*(hide(a) for a in e.args))
+        if isinstance(e, Pow) and e.exp.is_Integer:
+            return Pow(hide(e.base), e.exp)
+        return names.setdefault(e, Symbol(f"_{len(names)}"))
+
+    fraction = hide(expr)
+    if len(names) > _CANCEL_UP_TO:
+        return expr
+    lowest = polynomial_factor(fraction).xreplace({symbol: e for e, symbol in names.items()})
+    sums = [f for f in Mul.make_args(lowest) if f.is_Add]
+    if len(sums) == 1 and lowest.could_extract_minus_sign():
+        (only,) = sums
+        lowest = (-lowest / only) * Add(*(-a for a in only.args))
+    return lowest
 
 
 def join_sums(expr: Expr) -> Expr:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from sympy import Add, Basic, Expr, Indexed, Mul, Pow, S, exp
 
 from derive.expressions import Binder, Index
-from derive.normal import canonical_binder, is_scalar
+from derive.normal import canonical_binder, is_scalar, normalise
 
 Pattern = Expr
 """An expression whose free letters were replaced by numbered places, one list an axis."""
@@ -59,9 +59,13 @@ class Rewriter:
 
 
 def _as_power(expr: Expr) -> tuple[Expr, Expr]:
-    """An expression as a kernel and a rational exponent: `u**(-3/2)` by u, `exp(-2u)` by exp(u)."""
+    """An expression as a kernel and a rational exponent: `u**(-3/2)` by u, `exp(-2u)` by exp(u).
+
+    The kernel is in normal form, so that it is found however it is written.
+    """
     if isinstance(expr, Pow) and expr.exp.is_Rational:
-        return expr.base, expr.exp
+        return normalise(expr.base), expr.exp
+    expr = normalise(expr)
     if isinstance(expr, exp):
         number, rest = expr.args[0].as_coeff_Mul()
         if number.is_Rational and not number.is_zero:

@@ -8,26 +8,25 @@ kept, its common factors are taken out, and gradients that occur in other gradie
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from sympy import Add, Expr, Indexed, Mul, S, Symbol, exp
+from sympy import Add, Expr, Indexed, Mul, Pow, S, exp
 
 from derive.atomise import atomise
 from derive.change import Coordinates, NoFixpoint, Solution, System
 from derive.contractions import has_contraction
-from derive.contract import contract
+from derive.contract import contract, keeping_sums_whole
 from derive.differentiate import contribution, cotangent_of, differentiable
-from derive.expressions import Sum, free_indices, fresh_names, names_in
-from derive.factor import factor, join_sums
+from derive.expressions import Sum, names_in
+from derive.factor import cancelled, factor, join_sums
 from derive.language import Definition, Let, Tensor
-from derive.normal import factors_of, is_scalar, normalise, rebuild, terms_of
+from derive.normal import factors_of, normalise, terms_of
 from derive.partition import Partition, partition
 from derive.recognise import Rewriter, abstract
 from derive.substitute import substitute, tensors_read
 from derive.trace import Step
-from derive.work import NOMINAL_SIZE, work
+from derive.work import keeping, work
 
 _TERM_LIMIT = 150
 _EVALUATION_LIMIT = 60
@@ -72,6 +71,7 @@ class Task:
     tensors: list[Tensor]
     parts: Partition
     users: dict[str, list[Let]] = field(default_factory=dict)
+    multiply: bool = True
     memo: dict[str, Expr] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -93,15 +93,16 @@ class Task:
                 value = cotangent_of(tensor).element
             for let in self.users.get(tensor.name, ()):
                 value += self.sent(let, tensor)
-            table = terms_of(value)
-            if len(table) > _TERM_LIMIT:
+            value = normalise(value) if self.multiply else contract(value)
+            if len(Add.make_args(value)) > _TERM_LIMIT:
                 raise TooLarge(self.parts.group[tensor.name])
-            self.memo[tensor.name] = rebuild(table)
+            self.memo[tensor.name] = value
         return self.memo[tensor.name]
 
     def sent(self, let: Let, to: Tensor) -> Expr:
         raw = contribution(let, to, self.arriving(let.tensor))
-        return contract(raw) if has_contraction(let.value) else normalise(raw)
+        whole = has_contraction(let.value) or not self.multiply
+        return contract(raw) if whole else normalise(raw)
 
     def held(self, tensor: Tensor) -> Tensor:
         """The tensor that holds a named cotangent."""
@@ -142,6 +143,8 @@ def _assemble(task: Task) -> Simplified:
     targets = task.targets()
     shares: dict[str, list[Expr]] = {t.name: [] for t in targets}
     raw: dict[int, dict[str, Expr]] = {}
+    whole: dict[str, Expr] = {}
+    unmultiplied = replace(task, multiply=False, users={}, memo={})
     for target in targets:
         if target.name in task.definition.outputs:
             shares[target.name].append(cotangent_of(target).element)
@@ -152,12 +155,14 @@ def _assemble(task: Task) -> Simplified:
             else:
                 group = raw.setdefault(number, {})
                 group[target.name] = normalise(group.get(target.name, S.Zero) + task.sent(let, target))
+                whole[target.name] = whole.get(target.name, S.Zero) + unmultiplied.sent(let, target)
     by_name = {t.name: t for t in targets}
     extras: list[Let] = []
     stages: dict[str, list[tuple[tuple[str, Expr], ...]]] = {}
-    taken = names_of(task)
     for number, exprs in sorted(raw.items()):
-        outcome = best_outcome(task, number, {by_name[n]: e for n, e in exprs.items()}, taken)
+        outcome = best_outcome(
+            task, number, {by_name[n]: e for n, e in exprs.items()}, {n: whole[n] for n in exprs}
+        )
         values = {let.name: let for let in outcome.lets}
         for name in exprs:
             own = values.pop(task.held(by_name[name]).name)
@@ -176,19 +181,15 @@ def _assemble(task: Task) -> Simplified:
     return Simplified(forward, tuple(ordered), gradients, steps)
 
 
-def names_of(task: Task) -> set[str]:
-    taken = {let.name for let in task.lets} | {t.name for t in task.definition.inputs}
-    taken |= {o.name for o in task.definition.options}
-    return taken | {cotangent_of(t).name for t in task.definition.tensors.values()}
-
-
 # --- the search ---
 
 
-def best_outcome(task: Task, number: int, exprs: dict[Tensor, Expr], taken: set[str]) -> Outcome:
-    """The cheapest choice of variables for one group's gradients.
+def best_outcome(
+    task: Task, number: int, exprs: dict[Tensor, Expr], whole: dict[str, Expr]
+) -> Outcome:
+    """The cheapest choice of variables for one group's gradients, or the chain rule as it stands.
 
-    Starts from no change and from every change that can be made at once, and toggles one
+    `whole` holds the same gradients with no product multiplied out. Starts from no change and from every change that can be made at once, and toggles one
     or two equations at a time while that helps.
     """
     members = task.parts.members(number)
@@ -211,7 +212,7 @@ def best_outcome(task: Task, number: int, exprs: dict[Tensor, Expr], taken: set[
             if clash or len(tried) >= _EVALUATION_LIMIT:
                 return None
             try:
-                tried[key] = _outcome(task, Coordinates(system, chosen), exprs, taken)
+                tried[key] = _outcome(task, Coordinates(system, chosen), exprs)
             except (NoFixpoint, TooLarge):
                 tried[key] = None
         return tried[key]
@@ -232,9 +233,10 @@ def best_outcome(task: Task, number: int, exprs: dict[Tensor, Expr], taken: set[
         if outcome is not None and (best is None or outcome.cost < best[0]):
             best = outcome.cost, chosen
             results[chosen] = outcome
-    if best is None:
-        raise TooLarge(number)
-    return results[best[1]]
+    plain = _as_it_stands(task, Coordinates(system, ()), exprs, whole)
+    if best is not None and best[0] <= plain.cost:
+        return results[best[1]]
+    return plain
 
 
 def _closure(task: Task, members: set[str]) -> tuple[Let, ...]:
@@ -288,7 +290,7 @@ def _with(chosen: tuple[Solution, ...], added: Solution) -> tuple[Solution, ...]
 
 
 def _outcome(
-    task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr], taken: set[str]
+    task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]
 ) -> Outcome:
     substituted = {t: coordinates.substitute(e) for t, e in exprs.items()}
     rewritten = {t: coordinates.rewrite(e) for t, e in exprs.items()}
@@ -297,12 +299,12 @@ def _outcome(
             raise TooLarge(0)
     named = _shared_cotangents(task, coordinates, rewritten)
     shared = _share_reductions(task, {**rewritten, **named})
-    finished = {t: factor(join_sums(e)) for t, e in shared.items()}
+    finished = {t: finish(e) for t, e in shared.items()}
     lets = [
         Let(tensor if tensor in named else task.held(tensor), value)
         for tensor, value in finished.items()
     ]
-    cost = work(let.value for let in lets) + _proposal_cost(task, lets)
+    cost = _cost(task, lets)
     forms = {
         t.name: (
             ("change of variables", substituted[t]),
@@ -315,14 +317,32 @@ def _outcome(
     return Outcome(tuple(lets), cost, coordinates, forms)
 
 
-def _proposal_cost(task: Task, lets: list[Let]) -> float:
-    """What the forward pass must keep or compute for the proposals in use."""
-    used = set().union(*(names_in(let.value) for let in lets)) if lets else set()
-    return sum(
-        0.5 * NOMINAL_SIZE ** len(let.tensor.indices)
-        for let in task.lets
-        if let.name in used and let.name in task.proposed
-    )
+def finish(expr: Expr) -> Expr:
+    """Sums joined and common factors out; a fraction in lowest terms, where that is less work."""
+    plain = factor(join_sums(expr))
+    if not any(isinstance(f.base, Add) and f.exp.is_negative for f in plain.atoms(Pow)):
+        return plain
+    return min(plain, cancelled(plain), key=lambda e: work([e]))
+
+
+def _as_it_stands(
+    task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr], whole: dict[str, Expr]
+) -> Outcome:
+    """The chain rule with nothing multiplied out, only the primal recognised and factors taken out."""
+    lets, forms = [], {}
+    for tensor in exprs:
+        recognised = coordinates.system.functions.apply(whole[tensor.name])
+        finished = keeping_sums_whole(recognised, factor)
+        lets.append(Let(task.held(tensor), finished))
+        forms[tensor.name] = (("recognise", recognised), ("factor", finished))
+    return Outcome(tuple(lets), _cost(task, lets), coordinates, forms)
+
+
+def _cost(task: Task, lets: Iterable[Let]) -> float:
+    lets = list(lets)
+    read = set().union(*(tensors_read(let.value) for let in lets))
+    kept = (let for let in task.lets if let.name in read and let.name in task.proposed)
+    return work(let.value for let in lets) + sum(map(keeping, kept))
 
 
 def _shared_cotangents(
@@ -539,5 +559,3 @@ def _steps(
             current = following
     return tuple(steps)
 
-
-__all__ = ["Counter", "Simplified", "is_scalar", "simplify", "free_indices"]

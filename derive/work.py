@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sympy import Add, Basic, Expr, Indexed, Mul, Pow, Symbol
+from sympy import Add, Basic, Expr, Indexed, Mul, Pow, Symbol, exp
 
 from derive.expressions import Binder, Index, KroneckerDelta, Where, free_indices
+from derive.language import Let
 from derive.normal import is_scalar
 
 NOMINAL_SIZE = 12.0
@@ -50,15 +51,16 @@ def _work(expr: Basic, seen: set[Basic]) -> float:
         return inner
     here = _size(free_indices(expr))
     if isinstance(expr, Pow):
-        exponent = abs(expr.exp) if expr.exp.is_Integer else None
-        return inner + here * (float(exponent) if exponent is not None and exponent < 4 else _FUNCTION)
+        small = expr.exp.is_Integer and abs(expr.exp) < 4
+        return inner + here * (abs(float(expr.exp)) if small else _FUNCTION)
     return inner + here * (1.0 if isinstance(expr, Where) else _FUNCTION)
 
 
 def _combine(expr: Expr) -> float:
-    """The cost of joining arguments, smaller shapes first; a delta is a scatter of what it meets."""
+    """Joining arguments, smaller shapes first; a delta is a scatter of what it meets."""
     shapes = sorted(
-        (frozenset(free_indices(a)) for a in expr.args if not _is_sign(a)), key=lambda s: (len(s), sorted(map(str, s)))
+        (frozenset(free_indices(a)) for a in expr.args if not _is_sign(a)),
+        key=lambda letters: (len(letters), sorted(map(str, letters))),
     )
     has_delta = any(isinstance(a, KroneckerDelta) for a in expr.args)
     cost, covered = 0.0, frozenset[Index]()
@@ -67,6 +69,16 @@ def _combine(expr: Expr) -> float:
         if position:
             cost += _size(covered) * (_DELTA if has_delta else 1.0)
     return cost
+
+
+def keeping(let: Let) -> float:
+    """What it costs the forward pass to keep a proposed let for the backward pass.
+
+    The forward pass has computed it, but for a bare exponential: that may overflow, so the
+    safe forms of the forward pass do without it.
+    """
+    size = _size(let.tensor.indices)
+    return size * (_FUNCTION + 1 if isinstance(let.value, exp) else 0.5)
 
 
 def _is_sign(expr: Basic) -> bool:
