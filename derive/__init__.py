@@ -4,7 +4,25 @@ This is the public language: what a definition file imports. Elementwise functio
 re-exported from SymPy.
 """
 
-from sympy import Abs, Rational, acos, asin, atan, cos, cosh, erf, exp, log, pi, sign, sin, sinh, sqrt, tan, tanh
+from sympy import (
+    Abs,
+    Rational,
+    acos,
+    asin,
+    atan,
+    cos,
+    cosh,
+    erf,
+    exp,
+    log,
+    pi,
+    sign,
+    sin,
+    sinh,
+    sqrt,
+    tan,
+    tanh,
+)
 
 from derive.expressions import (
     ArgMax,

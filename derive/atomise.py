@@ -31,7 +31,9 @@ class Atomiser:
     divisors: set[str] = field(default_factory=set)
     axes: tuple[Axis, ...] = ()
     averaged: set[Expr] = field(default_factory=set)
-    known: dict[Expr, tuple[tuple[Index, ...], Tensor, tuple[Index, ...]]] = field(default_factory=dict)
+    known: dict[Expr, tuple[tuple[Index, ...], Tensor, tuple[Index, ...]]] = field(
+        default_factory=dict
+    )
 
     def add(self, let: Let) -> None:
         """Cut one let of the definition."""
@@ -87,7 +89,11 @@ class Atomiser:
             return self._product(expr, top)
         if isinstance(expr, Add):
             value = Add(*(self._visit(a, top and has_contraction(a)) for a in expr.args))
-            return value if top or not _mixes_sizes(value) else self._name(value, f"{stem(value)}_centred")
+            return (
+                value
+                if top or not _mixes_sizes(value)
+                else self._name(value, f"{stem(value)}_centred")
+            )
         if isinstance(expr, Pow):
             return self._power(expr, top)
         if type(expr) in BY_CLASS:
@@ -116,7 +122,13 @@ class Atomiser:
             self._divide_by(base)
         value = Pow(base, exponent)
         simple = is_atomic(base) and exponent.is_Integer
-        if top or simple or exponent.is_Integer and exponent.is_positive or not isinstance(value, Pow):
+        if (
+            top
+            or simple
+            or exponent.is_Integer
+            and exponent.is_positive
+            or not isinstance(value, Pow)
+        ):
             return value
         if exponent == Rational(-1, 2):
             name = "rstd"
@@ -209,7 +221,9 @@ def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
 
 def _is_ratio(let: Let, ratio: Expr, values: dict[str, Let]) -> bool:
     """Whether a let is the ratio already, once powers that have names of their own are spelt out."""
-    powers = {name: (own.tensor, own.value) for name, own in values.items() if isinstance(own.value, Pow)}
+    powers = {
+        name: (own.tensor, own.value) for name, own in values.items() if isinstance(own.value, Pow)
+    }
     value = substitute(let.value, powers)
     return abstract(normalise(value))[0] == abstract(normalise(ratio))[0]
 
@@ -259,4 +273,3 @@ def _mixes_sizes(expr: Expr) -> bool:
         and any(free_indices(a) == letters for a in nonscalar)
         and any(free_indices(a) < letters for a in nonscalar)
     )
-

@@ -92,7 +92,9 @@ def kind(let: Let) -> str:
         if type(only) in BY_CLASS:
             return "function"
         if isinstance(only, Pow) and not (only.exp.is_Integer and isinstance(only.base, Indexed)):
-            return "function" if not (only.exp.is_Integer and only.exp.is_positive) else "polynomial"
+            return (
+                "function" if not (only.exp.is_Integer and only.exp.is_positive) else "polynomial"
+            )
         if not isinstance(only, Add | Mul | Pow | Indexed | Symbol):
             return "function"
     return "polynomial"
@@ -132,7 +134,11 @@ class Coordinates:
             if self.system.kinds[let.name] != "reduction":
                 continue
             right = rewriter.apply(self.substitute(let.value))
-            left = self.substitute(let.tensor.element) if let.name in kernels_here else let.tensor.element
+            left = (
+                self.substitute(let.tensor.element)
+                if let.name in kernels_here
+                else let.tensor.element
+            )
             difference = normalise(right - left)
             found = pivot(difference, self.system.divisors)
             if found is not None and rewriter.lookup(found[0]) is None:

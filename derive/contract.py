@@ -26,7 +26,9 @@ def keeping_sums_whole(expr: Expr, rewrite: Callable[[Expr], Expr]) -> Expr:
             return e
         if isinstance(e, Add) and inside and not e.has(KroneckerDelta):
             content, whole = e.primitive()  # SymPy writes 2*(x - m) as 2*x - 2*m
-            name = next((n for n, (_, known) in hidden.items() if known == whole), f"__{len(hidden)}")
+            name = next(
+                (n for n, (_, known) in hidden.items() if known == whole), f"__{len(hidden)}"
+            )
             tensor = Tensor(name, tuple(sorted(free_indices(whole), key=lambda i: i.name)))
             hidden[name] = (tensor, whole)
             return content * tensor.element

@@ -26,6 +26,4 @@ def is_contraction(expr: Expr) -> bool:
 
 def has_contraction(expr: Expr) -> bool:
     """Whether a contraction stands among the addends of an expression, a coefficient aside."""
-    return any(
-        is_contraction(f) for addend in Add.make_args(expr) for f in Mul.make_args(addend)
-    )
+    return any(is_contraction(f) for addend in Add.make_args(expr) for f in Mul.make_args(addend))

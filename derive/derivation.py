@@ -1,18 +1,30 @@
-"""From a definition to its derivation."""
+"""From a definition to its derivation: differentiate, simplify, verify."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+from sympy import Expr
+
 from derive.differentiate import chain_rule
-from derive.language import Definition
+from derive.language import Definition, Tensor
 from derive.simplify import simplify
-from derive.trace import Backward, Derivation
+from derive.trace import Backward, Derivation, Step
+from derive.verify import verify
 
 
+@lru_cache(maxsize=256)
 def derive(definition: Definition) -> Derivation:
-    """Differentiate and simplify a definition."""
+    """The gradient of a definition, every step of it verified.
+
+    A definition equal to one seen before in this process is not derived again.
+
+    Raises:
+        VerificationError: a step changes a value; the message names the rule and the point.
+    """
     seeds, chunked = chain_rule(definition)
     simple = simplify(definition)
-    return Derivation(
+    derivation = Derivation(
         definition=definition,
         forward=simple.forward,
         seeds=seeds,
@@ -20,5 +32,22 @@ def derive(definition: Definition) -> Derivation:
         simplified=Backward(
             simple.backward, tuple((name, simple.gradients[name]) for name in definition.wrt)
         ),
-        steps=simple.steps,
+        steps=_from_the_chain_rule(chunked, simple.steps),
     )
+    verify(derivation)
+    return derivation
+
+
+def _from_the_chain_rule(chunked: Backward, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps, each target's first preceded by how the chunked cotangents lead to it."""
+    named: dict[str, Expr] = {let.name: let.value for let in chunked.lets}
+    begun: set[Tensor] = set()
+    result = []
+    for step in steps:
+        if step.tensor not in begun:
+            begun.add(step.tensor)
+            before = named.get(step.tensor.name)
+            if before is not None and before != step.before:
+                result.append(Step("chain rule", step.tensor, before, step.before))
+        result.append(step)
+    return tuple(result)

@@ -147,7 +147,9 @@ def chain_rule(definition: Definition) -> tuple[tuple[Tensor, ...], Backward]:
     held: dict[str, Expr] = {}
     for tensor in reversed(tensors):
         users = [
-            let for let in definition.lets if let.name in names and tensor.name in names_in(let.value)
+            let
+            for let in definition.lets
+            if let.name in names and tensor.name in names_in(let.value)
         ]
         value = Add(*(contribution(let, tensor, held.get(let.name)) for let in users))
         cotangent = cotangent_of(tensor)
@@ -162,5 +164,3 @@ def chain_rule(definition: Definition) -> tuple[tuple[Tensor, ...], Backward]:
         gradients[tensor.name] = cotangent
         lets.append(Let(cotangent, functions.apply(contract(value))))
     return seeds, Backward(tuple(lets), tuple((name, gradients[name]) for name in definition.wrt))
-
-

@@ -135,7 +135,9 @@ class Binder(Expr):
         clashing = [i for i in self.indices if i.name in taken]
         if not clashing:
             return self
-        fresh = dict(zip(clashing, fresh_indices(clashing, taken | names_in(self.body)), strict=True))
+        fresh = dict(
+            zip(clashing, fresh_indices(clashing, taken | names_in(self.body)), strict=True)
+        )
         return self.func(self.body.xreplace(fresh), *(fresh.get(i, i) for i in self.indices))
 
 

@@ -58,7 +58,11 @@ def _common(tables: list[dict[Expr, Expr]]) -> dict[Expr, Expr]:
     first, *others = tables
     shared = {}
     for base, exponent in first.items():
-        if isinstance(base, KroneckerDelta) and len(tables) > 1 and not _same_everywhere(base, tables):
+        if (
+            isinstance(base, KroneckerDelta)
+            and len(tables) > 1
+            and not _same_everywhere(base, tables)
+        ):
             continue
         exponents = [exponent, *(t.get(base, S.Zero) for t in others)]
         if all(e.is_number and e > 0 for e in exponents):

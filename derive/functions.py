@@ -88,7 +88,14 @@ def is_supported(expr: Basic) -> bool:
 
 
 def supported_names() -> list[str]:
-    return [row.name for row in FUNCTIONS] + ["sqrt", "Sum", "Product", "Maximum", "Where", "StopGradient"]
+    return [row.name for row in FUNCTIONS] + [
+        "sqrt",
+        "Sum",
+        "Product",
+        "Maximum",
+        "Where",
+        "StopGradient",
+    ]
 
 
 def as_where(expr: Expr) -> Expr:

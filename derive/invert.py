@@ -9,7 +9,9 @@ from derive.facts import is_nonnegative, is_nonzero, is_positive
 from derive.language import Let, Tensor
 
 
-def kernels(let: Let, tensors: dict[str, Tensor], divisors: frozenset[str]) -> list[tuple[Tensor, Expr]]:
+def kernels(
+    let: Let, tensors: dict[str, Tensor], divisors: frozenset[str]
+) -> list[tuple[Tensor, Expr]]:
     """Each tensor that a let can be solved for, with the solution at that tensor's own letters.
 
     A kernel stands once in the let's value, over the same indices as the let itself, under
@@ -82,5 +84,3 @@ def _undo_power(left: Expr, base: Expr, exponent: Expr) -> tuple[Expr, Expr] | N
         or (exponent.is_positive and is_nonnegative(base))
     )
     return (left ** (1 / exponent), base) if invertible else None
-
-

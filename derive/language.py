@@ -97,7 +97,9 @@ class Tensor:
         return Indexed(IndexedBase(self.symbol), *flat)
 
     def __repr__(self) -> str:
-        groups = [f"({' '.join(map(str, d))})" if isinstance(d, tuple) else str(d) for d in self.dims]
+        groups = [
+            f"({' '.join(map(str, d))})" if isinstance(d, tuple) else str(d) for d in self.dims
+        ]
         return f"{self.name}[{', '.join(groups)}]"
 
 
@@ -223,7 +225,9 @@ class Builder:
     def __init__(self, name: str, summary: str) -> None:
         _check_identifier(name, "operation")
         if not summary.strip():
-            raise DefinitionError(f"operation {name!r} has no summary; say in one line what it computes")
+            raise DefinitionError(
+                f"operation {name!r} has no summary; say in one line what it computes"
+            )
         self.name = name
         self.summary = summary.strip()
         caller = inspect.stack()[2]
@@ -242,7 +246,9 @@ class Builder:
         for name in names.split():
             _check_identifier(name, "axis")
             if name != name.lower():
-                raise DefinitionError(f"axis {name!r} must be lower case: {name.upper()!r} is its size")
+                raise DefinitionError(
+                    f"axis {name!r} must be lower case: {name.upper()!r} is its size"
+                )
             self._check_new(name, "axis")
             self._axes[name] = Index(name, Axis(name))
             letters.append(self._axes[name])
@@ -303,7 +309,9 @@ class Builder:
         names, options = dict(names or {}), dict(options or {})
         wanted = {t.name: t for t in callee.inputs}
         if set(inputs) != set(wanted):
-            raise DefinitionError(f"{where}: it takes the inputs {sorted(wanted)}, got {sorted(inputs)}")
+            raise DefinitionError(
+                f"{where}: it takes the inputs {sorted(wanted)}, got {sorted(inputs)}"
+            )
         unknown = sorted(set(names) - {let.name for let in callee.lets})
         unknown += sorted(set(options) - {o.name for o in callee.options})
         if unknown:
@@ -367,7 +375,9 @@ class Builder:
             raise DefinitionError(f"operation {self.name!r} is empty: it needs a let and an output")
         for output in outputs:
             if output.name not in self._lets:
-                raise DefinitionError(f"output {output.name!r} of {self.name!r} is not one of its lets")
+                raise DefinitionError(
+                    f"output {output.name!r} of {self.name!r} is not one of its lets"
+                )
         tensors = self._inputs | {name: let.tensor for name, let in self._lets.items()}
         wanted = tuple(t.name for t in (wrt or [t for t in self._inputs.values() if not t.integer]))
         _check_wrt(self.name, wanted, tensors)
@@ -403,7 +413,9 @@ class Builder:
             if not isinstance(index, Index):
                 raise DefinitionError(f"{where}: {index!r} is not an index; use one from axes(...)")
             if index.axis.name not in self._axes:
-                raise DefinitionError(f"{where}: axis {index.axis.name!r} is not declared in this definition")
+                raise DefinitionError(
+                    f"{where}: axis {index.axis.name!r} is not declared in this definition"
+                )
             if index in seen:
                 raise DefinitionError(
                     f"{where}: index {index.name!r} of axis {index.axis.name!r} stands twice; "
@@ -460,16 +472,22 @@ class Builder:
 
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
-_RESERVED = frozenset({"torch", "forward", "backward", "residuals", "Residuals", "Gradients", "Tensor", "ctx"})
+_RESERVED = frozenset(
+    {"torch", "forward", "backward", "residuals", "Residuals", "Gradients", "Tensor", "ctx"}
+)
 
 
 def _check_identifier(name: Any, kind: str) -> None:
     if not isinstance(name, str) or not _IDENTIFIER.match(name):
-        raise DefinitionError(f"{kind} name {name!r} is not an identifier: letters, digits and _ only")
+        raise DefinitionError(
+            f"{kind} name {name!r} is not an identifier: letters, digits and _ only"
+        )
     if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in _RESERVED:
         raise DefinitionError(f"{kind} name {name!r} is reserved")
     if name.startswith("grad_"):
-        raise DefinitionError(f"{kind} name {name!r}: names that start with grad_ are kept for gradients")
+        raise DefinitionError(
+            f"{kind} name {name!r}: names that start with grad_ are kept for gradients"
+        )
 
 
 def _check_wrt(operation: str, names: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
@@ -508,7 +526,9 @@ def _check_expression(
                     f"let {name!r}: index {used.name!r} of axis {used.axis.name!r} is used on axis "
                     f"{declared.axis.name!r} of {tensor!r}: {expr}"
                 )
-            if not (isinstance(used, Index | Integer | ArgMax) or _is_integer_tensor(used, inputs, lets)):
+            if not (
+                isinstance(used, Index | Integer | ArgMax) or _is_integer_tensor(used, inputs, lets)
+            ):
                 raise DefinitionError(
                     f"let {name!r}: {used} on axis {declared.axis.name!r} of {tensor!r} is neither an "
                     f"index nor an element of an integer tensor"
@@ -517,7 +537,9 @@ def _check_expression(
         return
     if isinstance(expr, Index):
         if expr.axis.name not in axes:
-            raise DefinitionError(f"let {name!r}: axis {expr.axis.name!r} is not declared in this definition")
+            raise DefinitionError(
+                f"let {name!r}: axis {expr.axis.name!r} is not declared in this definition"
+            )
         return
     if isinstance(expr, Symbol):
         sizes = {index.size for index in axes.values()}
@@ -535,7 +557,9 @@ def _check_expression(
     if isinstance(expr, Binder):
         outside = {i.name for i in expr.indices if i.axis.name not in axes}
         if outside:
-            raise DefinitionError(f"let {name!r}: axis {min(outside)!r} is not declared in this definition")
+            raise DefinitionError(
+                f"let {name!r}: axis {min(outside)!r} is not declared in this definition"
+            )
         unused = [i for i in expr.indices if i not in free_indices(expr.body)]
         if unused and isinstance(expr, ArgMax):
             raise DefinitionError(f"let {name!r}: {expr} does not depend on {unused[0].name!r}")
@@ -550,7 +574,9 @@ def _lookup(name: str, used: str, inputs: Mapping[str, Tensor], lets: Mapping[st
         return inputs[used]
     if used in lets:
         return lets[used].tensor
-    raise DefinitionError(f"let {name!r}: unknown name {used!r}; known so far: {', '.join([*inputs, *lets])}")
+    raise DefinitionError(
+        f"let {name!r}: unknown name {used!r}; known so far: {', '.join([*inputs, *lets])}"
+    )
 
 
 def _is_integer_tensor(expr: Basic, inputs: Mapping[str, Tensor], lets: Mapping[str, Let]) -> bool:
@@ -564,7 +590,10 @@ def _moved(indices: Iterable[Index], axes: Mapping[Axis, Axis]) -> list[Index]:
 
 
 def _translate(
-    expr: Basic, tensors: Mapping[str, Tensor], options: Mapping[str, Expr], axes: Mapping[Axis, Axis]
+    expr: Basic,
+    tensors: Mapping[str, Tensor],
+    options: Mapping[str, Expr],
+    axes: Mapping[Axis, Axis],
 ) -> Any:
     """Rebuild an expression with other tensors, option values and axes; letters keep their names."""
     sizes = {theirs.size: ours.size for theirs, ours in axes.items()}
@@ -585,4 +614,3 @@ def _translate(
         return e.func(*(walk(a) for a in e.args))
 
     return walk(expr)
-

@@ -125,7 +125,12 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
     coefficient = terms[0][1] if all(c == terms[0][1] for _, c in terms) else S.One
     outside = Mul(*shared)
     inside = [
-        Add(*(Mul(c / coefficient, *(f for f in Mul.make_args(m) if f not in shared)) for m, c in branch))
+        Add(
+            *(
+                Mul(c / coefficient, *(f for f in Mul.make_args(m) if f not in shared))
+                for m, c in branch
+            )
+        )
         for branch in branches
     ]
     chosen = Where(condition, *inside)

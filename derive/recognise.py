@@ -118,4 +118,3 @@ def _skeleton(expr: Basic) -> str:
     if isinstance(expr, Add | Mul):
         parts.sort()
     return f"{type(expr).__name__}({','.join(parts)})"
-

@@ -40,5 +40,3 @@ def substitute(expr: Expr, values: Mapping[str, tuple[Tensor, Expr]]) -> Expr:
 def tensors_read(expr: Basic) -> set[str]:
     """The names of the tensors and options that an expression reads."""
     return {s.name for s in expr.atoms(Symbol) if not isinstance(s, Index)}
-
-

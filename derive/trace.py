@@ -16,12 +16,14 @@ class Step:
 
     `rule` is the name of a row in `derive.rules.RULES`. Both expressions are in the tensors
     of the definition, the cotangents of its outputs, and the cotangents named before this one.
+    `using` holds the equations that the rule used, where it used any: left side, right side.
     """
 
     rule: str
     tensor: Tensor
     before: Expr
     after: Expr
+    using: tuple[tuple[Expr, Expr], ...] = ()
 
 
 @dataclass(frozen=True)

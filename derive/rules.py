@@ -1,0 +1,50 @@
+"""The rules of the simplification, one row each, with why each of them holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule's name, and its justification: in plain words, and in LaTeX."""
+
+    name: str
+    because: str
+    latex: str
+
+
+RULES = (
+    Rule(
+        "chain rule",
+        "a cotangent is the sum over its users of theirs times the local partial",
+        r"$\bar u = \sum_v \bar v\, \partial v / \partial u$, written out down to the named cotangents",
+    ),
+    Rule(
+        "change of variables",
+        "a let is an equation, solved for the tensor that it hides",
+        r"a let is an equation, solved for the tensor that it hides: $x = \hat x / r + m$",
+    ),
+    Rule(
+        "reduction identity",
+        "the same equations, put into a let that is a sum, say what that sum is",
+        r"the same equations, put into a let that is a sum: from $m = \frac1N \sum_n x_n$, $\sum_n \hat x_n = 0$",
+    ),
+    Rule(
+        "recognise",
+        "what the forward pass has computed is used by its name",
+        r"what the forward pass has computed is used by its name: $\tanh a = h$",
+    ),
+    Rule(
+        "share",
+        "a product or a sum that the backward pass has computed is used by its name",
+        r"a product or a sum that the backward pass has computed is used by its name",
+    ),
+    Rule(
+        "factor",
+        "sums are joined and common factors taken out",
+        r"distributivity: $ab + ac = a(b + c)$, $\sum_k f + \sum_k h = \sum_k (f + h)$",
+    ),
+)
+
+BY_NAME = {rule.name: rule for rule in RULES}

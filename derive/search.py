@@ -1,0 +1,204 @@
+"""The search: which equations to solve for what, so that the least work is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sympy import Add, Expr, Indexed, Pow, default_sort_key
+
+from derive.change import Coordinates, NoFixpoint, Solution, System
+from derive.contract import keeping_sums_whole
+from derive.expressions import Sum, names_in
+from derive.factor import cancelled, factor, join_sums
+from derive.language import Let, Tensor
+from derive.normal import terms_of
+from derive.share import share_reductions, shared_cotangents
+from derive.substitute import tensors_read
+from derive.task import TERM_LIMIT, Task, TooLarge
+from derive.work import keeping, work
+
+_EVALUATION_LIMIT = 60
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One group's gradients in one choice of variables."""
+
+    lets: tuple[Let, ...]
+    cost: float
+    coordinates: Coordinates
+    forms: dict[str, tuple[tuple[str, Expr], ...]]
+    """By target: each stage's rule and the expression it led to."""
+
+    def equations(self, rule: str, before: Expr) -> Iterable[tuple[Expr, Expr]]:
+        """The equations that a stage used on an expression."""
+        if rule == "change of variables":
+            for name in sorted(tensors_read(before) & set(self.coordinates.replacements)):
+                element = self.coordinates.replacements[name][0].element
+                yield element, self.coordinates.substitute(element)
+        if rule == "reduction identity":
+            for total in sorted(before.atoms(Sum), key=default_sort_key):
+                value = self.coordinates.identities.lookup(total)
+                if value is not None:
+                    yield total, self.coordinates.rewrite(value)
+
+
+def best_outcome(
+    task: Task, number: int, exprs: dict[Tensor, Expr], whole: dict[str, Expr]
+) -> Outcome:
+    """The cheapest choice of variables for one group's gradients, or the chain rule as it stands.
+
+    `whole` holds the same gradients with no product multiplied out. Starts from no change and
+    from every change that can be made at once, and toggles one or two equations at a time
+    while that helps.
+    """
+    members = task.parts.members(number)
+    lets = _closure(task, members)
+    system = System(lets, task.divisors, task.definition.inputs)
+    solvable = {e.base.label.name: None for let in lets for e in let.value.atoms(Indexed)}
+    tensors = {t.name: t for t in (*task.definition.inputs, *(let.tensor for let in task.lets))}
+    solutions = system.solutions(
+        {name: tensors[name] for name in solvable if name in tensors and not tensors[name].integer}
+    )
+    tried: dict[frozenset[tuple[str, str]], Outcome | None] = {}
+
+    def attempt(chosen: Iterable[Solution]) -> Outcome | None:
+        chosen = tuple(sorted(chosen, key=lambda s: s.key))
+        key = frozenset(s.key for s in chosen)
+        clash = len({s.let for s in chosen}) < len(chosen) or len({s.kernel for s in chosen}) < len(
+            chosen
+        )
+        if key not in tried:
+            if clash or len(tried) >= _EVALUATION_LIMIT:
+                return None
+            try:
+                tried[key] = _outcome(task, Coordinates(system, chosen), exprs)
+            except (NoFixpoint, TooLarge):
+                tried[key] = None
+        return tried[key]
+
+    starts: list[tuple[Solution, ...]] = [(), _as_many(solutions)]
+    best: tuple[float, tuple[Solution, ...]] | None = None
+    results: dict[tuple[Solution, ...], Outcome] = {}
+    for chosen in starts:
+        outcome = attempt(chosen)
+        improved = True
+        while improved:
+            improved = False
+            for neighbour in _neighbours(chosen, solutions):
+                other = attempt(neighbour)
+                if other is not None and (outcome is None or other.cost < outcome.cost):
+                    chosen, outcome, improved = neighbour, other, True
+                    break
+        if outcome is not None and (best is None or outcome.cost < best[0]):
+            best = outcome.cost, chosen
+            results[chosen] = outcome
+    plain = _as_it_stands(task, Coordinates(system, ()), exprs, whole)
+    if best is not None and best[0] <= plain.cost:
+        return results[best[1]]
+    return plain
+
+
+def _closure(task: Task, members: set[str]) -> tuple[Let, ...]:
+    """A group's lets with the proposals and lets off the gradient's path that they use."""
+    names = set(members)
+    for let in reversed(task.lets):
+        if let.name in names:
+            names |= {
+                n for n in names_in(let.value) if n in task.proposed or n not in task.parts.group
+            }
+    names |= {
+        let.name
+        for let in task.lets
+        if let.name in task.proposed
+        and let.name not in task.parts.group
+        and names_in(let.value) & names
+    }
+    return tuple(let for let in task.lets if let.name in names)
+
+
+def _as_many(solutions: tuple[Solution, ...]) -> tuple[Solution, ...]:
+    """Later lets first, one solution a let and one a kernel."""
+    chosen: list[Solution] = []
+    for solution in reversed(solutions):
+        if all(solution.let != s.let and solution.kernel != s.kernel for s in chosen):
+            chosen.append(solution)
+    return tuple(sorted(chosen, key=lambda s: s.key))
+
+
+def _neighbours(
+    chosen: tuple[Solution, ...], solutions: tuple[Solution, ...]
+) -> Iterable[tuple[Solution, ...]]:
+    """Drop one, add one (in place of what it clashes with), or add two."""
+    for solution in chosen:
+        yield tuple(s for s in chosen if s != solution)
+    additions = [s for s in solutions if s not in chosen]
+    for solution in additions:
+        yield _with(chosen, solution)
+    for i, first in enumerate(additions):
+        for second in additions[i + 1 :]:
+            if first.let != second.let and first.kernel != second.kernel:
+                yield _with(_with(chosen, first), second)
+
+
+def _with(chosen: tuple[Solution, ...], added: Solution) -> tuple[Solution, ...]:
+    kept = [s for s in chosen if s.let != added.let and s.kernel != added.kernel]
+    return tuple(sorted([*kept, added], key=lambda s: s.key))
+
+
+# --- one choice of variables ---
+
+
+def _outcome(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) -> Outcome:
+    substituted = {t: coordinates.substitute(e) for t, e in exprs.items()}
+    rewritten = {t: coordinates.rewrite(e) for t, e in exprs.items()}
+    for form in rewritten.values():
+        if len(terms_of(form)) > TERM_LIMIT:
+            raise TooLarge(0)
+    named = shared_cotangents(task, coordinates, rewritten)
+    shared = share_reductions(task, {**rewritten, **named})
+    finished = {t: finish(e) for t, e in shared.items()}
+    lets = [
+        Let(tensor if tensor in named else task.held(tensor), value)
+        for tensor, value in finished.items()
+    ]
+    cost = _cost(task, lets)
+    forms = {
+        t.name: (
+            ("change of variables", substituted[t]),
+            ("reduction identity", rewritten[t]),
+            ("share", shared[t]),
+            ("factor", finished[t]),
+        )
+        for t in exprs
+    }
+    return Outcome(tuple(lets), cost, coordinates, forms)
+
+
+def finish(expr: Expr) -> Expr:
+    """Sums joined and common factors out; a fraction in lowest terms, where that is less work."""
+    plain = factor(join_sums(expr))
+    if not any(isinstance(f.base, Add) and f.exp.is_negative for f in plain.atoms(Pow)):
+        return plain
+    return min(plain, cancelled(plain), key=lambda e: work([e]))
+
+
+def _as_it_stands(
+    task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr], whole: dict[str, Expr]
+) -> Outcome:
+    """The chain rule with nothing multiplied out: the primal recognised, common factors out."""
+    lets, forms = [], {}
+    for tensor in exprs:
+        recognised = coordinates.system.functions.apply(whole[tensor.name])
+        finished = keeping_sums_whole(recognised, factor)
+        lets.append(Let(task.held(tensor), finished))
+        forms[tensor.name] = (("recognise", recognised), ("factor", finished))
+    return Outcome(tuple(lets), _cost(task, lets), coordinates, forms)
+
+
+def _cost(task: Task, lets: Iterable[Let]) -> float:
+    lets = list(lets)
+    read = set().union(*(tensors_read(let.value) for let in lets))
+    kept = (let for let in task.lets if let.name in read and let.name in task.proposed)
+    return work(let.value for let in lets) + sum(map(keeping, kept))
