@@ -50,15 +50,38 @@ def load_file(path: str | Path) -> dict[str, Definition]:
             definition, or two of one name.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DefinitionError(f"{path}: there is no such file")
-    module = _execute(path)
+    module = execute(path)
     found = _definitions(module, path)
     if not found:
         unbuilt = [b.name for b in vars(module).values() if isinstance(b, Builder)]
         hint = f": operation {unbuilt[0]!r} is never built" if unbuilt else ""
         raise DefinitionError(f"{path}: no definition inside{hint}; assign op.build(...) to a name")
     return found
+
+
+def execute(path: Path) -> ModuleType:
+    """Run a user's Python file as a module of a private name, which no import reaches.
+
+    Raises:
+        DefinitionError: the file is missing or raises; the message has the line.
+    """
+    if not path.is_file():
+        raise DefinitionError(f"{path}: there is no such file")
+    name = f"_definitions_in_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise DefinitionError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        line = _line_in(path, error)
+        kind = "" if isinstance(error, DefinitionError) else f"{type(error).__name__}: "
+        raise DefinitionError(f"{path}:{line}: {kind}{_message(error)}") from error
+    finally:
+        sys.modules.pop(name, None)
+    return module
 
 
 def _stems() -> list[str]:
@@ -86,25 +109,6 @@ def _definitions(module: ModuleType, path: Path) -> dict[str, Definition]:
 def _is_imported_from_library(definition: Definition, path: Path) -> bool:
     source = Path(definition.source).resolve()
     return source.parent == _FOLDER.resolve() and source != path.resolve()
-
-
-def _execute(path: Path) -> ModuleType:
-    """Run a file as a module of its own name, which no import can reach or be shadowed by."""
-    name = f"_definitions_in_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise DefinitionError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        line = _line_in(path, error)
-        kind = "" if isinstance(error, DefinitionError) else f"{type(error).__name__}: "
-        raise DefinitionError(f"{path}:{line}: {kind}{_message(error)}") from error
-    finally:
-        sys.modules.pop(name, None)
-    return module
 
 
 def _message(error: Exception) -> str:

@@ -71,17 +71,23 @@ def forward(
     inputs: Values,
     options: Options,
     sizes: Sizes,
-    offsets: Values | None = None,
 ) -> dict[str, Tensor]:
-    """Every input and let of a definition, by name, in stored shapes; part of autograd's graph.
+    """Every input and let of a definition, by name, in stored shapes; part of autograd's graph."""
+    return follow(definition.lets, definition.tensors, inputs, options, sizes)
 
-    `offsets` adds a tensor to a let once it is computed: a way to vary an intermediate.
-    """
-    values = dict(inputs)
-    for let in definition.lets:
-        value = evaluate(let, definition.tensors, values, options, sizes)
-        values[let.name] = value + offsets[let.name] if offsets and let.name in offsets else value
-    return values
+
+def follow(
+    lets: Iterable[Let],
+    tensors: Mapping[str, language.Tensor],
+    values: Values,
+    options: Options,
+    sizes: Sizes,
+) -> dict[str, Tensor]:
+    """The values and what lets make of them, one after another; `tensors` tells what names mean."""
+    known = dict(values)
+    for let in lets:
+        known[let.name] = evaluate(let, tensors, known, options, sizes)
+    return known
 
 
 def gradients(

@@ -1,0 +1,145 @@
+"""`gradsmith check`: derived gradients, or somebody's own, held against autograd."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from derive import Definition
+
+
+@click.command(short_help="Hold derived gradients, or a hand-written one, against autograd.")
+@click.argument("ops", metavar="[OP]...", nargs=-1)
+@click.option(
+    "--definitions",
+    metavar="FILE.py",
+    type=click.Path(path_type=Path),
+    help="Check the operations of this file instead of the library's.",
+)
+@click.option(
+    "--against",
+    metavar="FILE.py:FUNCTION",
+    help="Hold this hand-written backward of one OP against the derived one.",
+)
+@click.option(
+    "--option",
+    "options",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="With --against: the value at which an option is held.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Inputs and cotangents are drawn from it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a gradient.")
+def command(
+    ops: tuple[str, ...],
+    definitions: Path | None,
+    against: str | None,
+    options: tuple[str, ...],
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Prove the emitted code of each OP, by default of all of them.
+
+    The forward is held against an exact evaluator and PyTorch's own operation; the backward
+    against autograd of a forward that was not emitted, and against finite differences, in
+    float64; the table then shows every gradient in float32 beside autograd's.
+
+    With --against, FUNCTION is a backward of your own. Its parameters are told by their names:
+    grad_OUTPUT (or grad_output), any input, intermediate or option of the definition, or
+    `residuals` as the emitted forward returns them. An option that it does not take stays at its
+    default. It returns one gradient, a tuple of them in the order of the inputs, a NamedTuple or
+    a dict; None stands for one that it leaves out.
+
+    \b
+        def my_softmax_backward(grad_p, p):
+            return p * (grad_p - (grad_p * p).sum(1, keepdim=True))
+
+    \b
+        gradsmith check softmax --against mine.py:my_softmax_backward
+
+    Exit status: 0 where everything agrees, 1 where something does not, 2 for wrong usage.
+    """
+    from derive import DefinitionError
+    from gradsmith.errors import UserError
+
+    try:
+        chosen = _choose(ops, definitions)
+        if against is None:
+            if options:
+                raise UserError("--option goes with --against")
+            passed = _prove(chosen, seed, as_json)
+        else:
+            if len(ops) != 1 or as_json:
+                raise UserError("--against takes exactly one OP, and no --json")
+            passed = _judge(chosen[0], against, seed, _values(options))
+    except DefinitionError as error:
+        raise UserError(str(error)) from None
+    if not passed:
+        raise SystemExit(1)
+
+
+def _choose(ops: tuple[str, ...], definitions: Path | None) -> list[Definition]:
+    from derive import DefinitionError, library
+
+    if definitions is None:
+        return [library.load(op) for op in ops or library.names()]
+    found = library.load_file(definitions)
+    for op in ops:
+        if op not in found:
+            raise DefinitionError(
+                f"{definitions} has no operation {op!r}; it has {', '.join(found)}"
+            )
+    return [found[op] for op in ops or found]
+
+
+def _prove(definitions: list[Definition], seed: int, as_json: bool) -> bool:
+    from gradsmith.check import check
+
+    rows = []
+    for definition in definitions:
+        found = check(definition, seed=seed)
+        rows += found
+        if not as_json:
+            for row in found:
+                click.echo(row.line())
+        for problem in dict.fromkeys(p for row in found for p in row.problems):
+            click.echo(f"{definition.name}: {problem}", err=True)
+    if as_json:
+        click.echo(json.dumps([row.as_json() for row in rows], indent=2))
+    wrong = sum(not row.passed for row in rows)
+    click.echo(f"{len(rows) - wrong} of {len(rows)} gradients agree", err=True)
+    return wrong == 0
+
+
+def _values(options: tuple[str, ...]) -> dict[str, float]:
+    """From NAME=VALUE to a value by name."""
+    from gradsmith.errors import UserError
+
+    values: dict[str, float] = {}
+    for option in options:
+        name, _, written = option.partition("=")
+        try:
+            value = float(written)
+        except ValueError:
+            raise UserError(f"--option {option}: it takes NAME=VALUE, VALUE a number") from None
+        values[name] = int(value) if value.is_integer() else value
+    return values
+
+
+def _judge(definition: Definition, against: str, seed: int, options: dict[str, float]) -> bool:
+    from gradsmith.against import judge, load
+
+    verdicts = judge(definition, load(against), seed, options)
+    for verdict in verdicts:
+        click.echo(verdict.line())
+    return all(verdict.agrees for verdict in verdicts)
