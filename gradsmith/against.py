@@ -83,7 +83,10 @@ def judge(
             raises, or what it returns is no gradient of this definition.
     """
     derivation = derive(definition)
-    scenes = [Scene.at(derivation, sizes, backward, seed) for sizes in two_sizes(definition.axes)]
+    fixed = _fixed_options(definition, backward, options or {})
+    scenes = [
+        Scene.at(derivation, sizes, fixed, backward, seed) for sizes in two_sizes(definition.axes)
+    ]
     return [_verdict(derivation, name, scenes) for name in definition.wrt]
 
 
