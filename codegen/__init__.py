@@ -1,0 +1,1 @@
+"""From a derivation to source text: lowering, printers, templates, the writer."""

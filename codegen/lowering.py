@@ -1,0 +1,156 @@
+"""From a derivation to tensor programs: what is computed, what is kept, what is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from sympy import S
+
+from codegen.program import Kept, Module, Program
+from codegen.stable import bare_exponentials, stabilise
+from derive.expressions import Axis, Index
+from derive.language import Let, Tensor
+from derive.substitute import substitute
+from derive.trace import Derivation, names_used
+
+
+def lower(derivation: Derivation) -> Module:
+    """The programs of a derivation: forward, backward and, for a scalar output, both in one."""
+    definition = derivation.definition
+    literal = definition.chunked
+    backward_lets = _needed(derivation.backward.lets, [t.name for _, t in derivation.backward.gradients])
+    gradients = tuple((f"grad_{name}", tensor) for name, tensor in derivation.backward.gradients)
+    kept = _kept(derivation, backward_lets, gradients)
+    outputs = tuple(definition.tensors[name] for name in definition.outputs)
+    forward = Program(
+        name="forward",
+        params=definition.inputs,
+        options=definition.options,
+        kept=Kept(),
+        lets=_forward_lets(derivation.forward, [*definition.outputs, *kept.names], literal),
+        results=tuple((t.name, t) for t in outputs),
+        literal=literal,
+        keeps=kept,
+    )
+    backward = Program(
+        name="backward",
+        params=derivation.seeds,
+        options=(),
+        kept=kept,
+        lets=backward_lets if literal else _stable(backward_lets),
+        results=gradients,
+        literal=literal,
+    )
+    return Module(
+        name=definition.name,
+        summary=definition.summary,
+        inputs=definition.inputs,
+        options=definition.options,
+        outputs=outputs,
+        seeds=derivation.seeds,
+        gradients=definition.wrt,
+        kept=kept,
+        forward=forward,
+        backward=backward,
+        value_and_grad=_value_and_grad(derivation, outputs, gradients),
+    )
+
+
+def _value_and_grad(
+    derivation: Derivation, outputs: Sequence[Tensor], gradients: tuple[tuple[str, Tensor], ...]
+) -> Program | None:
+    """Loss and gradients in one program, where the cotangent of the only output is one."""
+    if len(outputs) != 1 or outputs[0].indices:
+        return None
+    definition = derivation.definition
+    one = {seed.symbol: S.One for seed in derivation.seeds}
+    backward = tuple(
+        replace(let, value=let.value.xreplace(one)) for let in derivation.backward.lets
+    )
+    wanted = [outputs[0].name, *(tensor.name for _, tensor in gradients)]
+    lets = _forward_lets((*derivation.forward, *backward), wanted, definition.chunked)
+    return Program(
+        name="value_and_grad",
+        params=definition.inputs,
+        options=definition.options,
+        kept=Kept(),
+        lets=lets,
+        results=((outputs[0].name, outputs[0]), *gradients),
+        literal=definition.chunked,
+    )
+
+
+def _needed(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
+    """The lets that some wanted one depends on, in order."""
+    wanted = set(wanted)
+    chosen: list[Let] = []
+    for let in reversed(lets):
+        if let.name in wanted:
+            chosen.append(let)
+            wanted |= names_used(let.value)
+    return tuple(reversed(chosen))
+
+
+def _kept(
+    derivation: Derivation, lets: Sequence[Let], gradients: Sequence[tuple[str, Tensor]]
+) -> Kept:
+    """The tensors and options that the backward pass reads, and the sizes it cannot see in them."""
+    used = names_used(*(let.value for let in lets)) | {t.name for _, t in gradients}
+    made = (*derivation.definition.inputs, *(let.tensor for let in derivation.forward))
+    tensors = tuple(t for t in made if t.name in used)
+    options = tuple(o for o in derivation.definition.options if o.name in used)
+    seen = visible((*derivation.seeds, *tensors))
+    wanted = {a for _, t in gradients for a in t.axes}
+    wanted |= {a for let in lets for a in let.tensor.axes}
+    wanted |= {i.axis for let in lets for i in let.value.atoms(Index)}
+    sizes = {a.size.name for a in derivation.definition.axes} & used
+    wanted |= {a for a in derivation.definition.axes if a.size.name in sizes}
+    return Kept(tensors, options, tuple(sorted(wanted - seen)))
+
+
+def visible(tensors: Iterable[Tensor]) -> set[Axis]:
+    """The axes whose size can be read off the shapes of some tensors."""
+    dims = [d if isinstance(d, tuple) else (d,) for t in tensors for d in t.dims]
+    seen = {d[0].axis for d in dims if len(d) == 1}
+    while True:
+        unknown = [{i.axis for i in d} - seen for d in dims]
+        new = {a for axes in unknown if len(axes) == 1 for a in axes} - seen
+        if not new:
+            return seen
+        seen |= new
+
+
+def _forward_lets(lets: Sequence[Let], wanted: Iterable[str], literal: bool) -> tuple[Let, ...]:
+    """The lets that are needed, in numerically safe form unless they are to stay as written."""
+    wanted = list(wanted)
+    lets = _needed(lets, wanted)
+    return lets if literal else _needed(_safe(lets, set(wanted)), wanted)
+
+
+def _safe(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:
+    """Lets in safe form; an exponential that has a name of its own is looked through where that
+    makes its users safe."""
+    hazards: dict[str, Let] = {}
+    safe: list[Let] = []
+    for let in lets:
+        plain = stabilise(let.value)
+        through = _substituted(let, hazards)
+        value = stabilise(through.value)
+        if bare_exponentials(value):
+            value = plain
+        if through.value != let.value or bare_exponentials(plain):
+            hazards[let.name] = through
+        safe.append(replace(let, value=value))
+    return tuple(safe)
+
+
+def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
+    """A let with the names of others replaced by what they stand for."""
+    values = {name: (other.tensor, other.value) for name, other in lets.items()}
+    return replace(let, value=substitute(let.value, values))
+
+
+def _stable(lets: Sequence[Let]) -> tuple[Let, ...]:
+    return tuple(replace(let, value=stabilise(let.value)) for let in lets)
+

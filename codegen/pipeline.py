@@ -1,0 +1,178 @@
+"""The stages from a definition to Python source, in order.
+
+    derive   definition -> derivation     differentiated, simplified, verified (`derive`)
+    lower    derivation -> module         tensor programs (`codegen.lowering`)
+    render   module     -> text           torch statements (`codegen.torch`), laid out by a template
+    format   texts      -> texts          ruff, once for all of them
+
+`codegen.writer` puts the texts into files; `compile` puts one into a module in memory.
+"""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import linecache
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from codegen.lowering import lower
+from codegen.program import CodegenError, Module
+from codegen.torch.module import checks, function, parameters, shape_text
+from derive.derivation import derive
+from derive.language import Definition
+from derive.text import arrangement_of, declaration, lets_text
+from derive.trace import Derivation
+
+_HERE = Path(__file__).parent
+_WIDTH = 92
+
+
+def compile(definition: Definition) -> ModuleType:
+    """The emitted module of a definition, in memory; nothing is written.
+
+    Raises:
+        CodegenError: the torch target cannot emit the definition.
+        VerificationError: a step of the derivation changes a value.
+    """
+    text = source(definition)
+    name = f"_gradsmith_{definition.name}_{digest(definition)[:12]}"
+    filename = f"<generated {definition.name}>"
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    module = ModuleType(name, definition.summary)
+    module.__file__ = filename
+    sys.modules[name] = module
+    exec(builtins.compile(text, filename, "exec"), module.__dict__)
+    return module
+
+
+def source(definition: Definition) -> str:
+    """The emitted source of one definition, formatted."""
+    return sources([definition])[definition.name]
+
+
+def sources(definitions: Iterable[Definition], command: str = "") -> dict[str, str]:
+    """The emitted source of each definition, by its name, formatted.
+
+    `command` is what the header says to run instead of editing; by default the library's.
+    """
+    rendered = {d.name: render(derive(d), command) for d in definitions}
+    return formatted(rendered)
+
+
+def render(derivation: Derivation, command: str = "") -> str:
+    """The source of a derivation, before it is formatted."""
+    definition = derivation.definition
+    module = lower(derivation)
+    template = _environment().get_template("module.py.jinja")
+    return template.render(
+        **_context(derivation, module),
+        source=_source_name(definition),
+        command=command or f"gradsmith generate {definition.name}",
+        digest=digest(definition),
+    )
+
+
+def digest(definition: Definition) -> str:
+    """A hash of what is emitted and of how: the definition, and the code and template that emit it."""
+    parts = [repr(part) for part in (definition.name, definition.summary, definition.inputs)]
+    parts += [repr(part) for part in (definition.options, definition.lets, definition.outputs)]
+    parts += [repr(definition.wrt), repr(definition.chunked), _emitter_digest()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@cache
+def _emitter_digest() -> str:
+    files = sorted([*_HERE.rglob("*.py"), *_HERE.rglob("*.jinja")])
+    content = b"\0".join(f.read_bytes() for f in files)
+    return hashlib.sha256(content).hexdigest()
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+def _source_name(definition: Definition) -> str:
+    path = Path(definition.source)
+    return f"derive/ops/{path.name}" if path.parent.name == "ops" else path.name
+
+
+def _context(derivation: Derivation, module: Module) -> dict[str, object]:
+    arrangement = arrangement_of(derivation)
+    formulas = [
+        *lets_text(derivation.forward, arrangement, _WIDTH),
+        "",
+        *lets_text(derivation.backward.lets, arrangement, _WIDTH),
+    ]
+    names = [t.name for t in module.inputs]
+    options = [o.name for o in module.options]
+    kept = module.kept
+    fields = [f"{t.name}: Tensor" for t in kept.tensors]
+    fields += [f"{o.name}: {'int' if o.integer else 'float'}" for o in kept.options]
+    fields += [f"{a.size.name}: int" for a in kept.sizes]
+    wanted = set(module.gradients)
+    outputs = [t.name for t in module.outputs]
+    return {
+        "module": module,
+        "kept": kept,
+        "fields": fields,
+        "formulas": formulas,
+        "gradients": [f"grad_{name}" for name in module.gradients],
+        "inputs": parameters(module.inputs, ()),
+        "arguments": ", ".join(names),
+        "plain_arguments": [*names, *options],
+        "call": ", ".join([*names, *(f"{o}={o}" for o in options)]),
+        "checks": checks(module),
+        "shapes": [
+            f"{declaration(t)}: shape {shape_text(t)}{', integers' if t.integer else ''}."
+            for t in module.inputs
+        ],
+        "outputs": ", ".join("Tensor" for _ in outputs),
+        "output_names": ", ".join(outputs),
+        "result": "Tensor" if len(outputs) == 1 else f"tuple[{', '.join('Tensor' for _ in outputs)}]",
+        "seeds": [t.name for t in module.seeds],
+        "input_gradients": [
+            *(f"gradients.grad_{n}" if n in wanted else "None" for n in names),
+            *("None" for _ in options),
+        ],
+        "forward": function(module.forward, kept),
+        "backward": function(module.backward, kept.__class__()),
+        "joint": function(module.value_and_grad, kept.__class__()) if module.value_and_grad else None,
+    }
+
+
+def formatted(texts: dict[str, str]) -> dict[str, str]:
+    """Texts by name, each as ruff formats it, in one run.
+
+    Raises:
+        CodegenError: ruff found no Python in a text.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in texts.items():
+            (Path(folder) / f"{name}.py").write_text(text, encoding="utf-8")
+        options = ["--isolated", "--line-length", "100", "--target-version", "py311"]
+        for action in (["check", "--fix", "--quiet", "--select", "I,F401"], ["format", "--quiet"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "ruff", *action, *options, folder],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise CodegenError(f"what was emitted is no Python: {done.stdout}{done.stderr}")
+        return {n: (Path(folder) / f"{n}.py").read_text(encoding="utf-8") for n in texts}

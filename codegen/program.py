@@ -1,0 +1,104 @@
+"""The tensor program: what is emitted, before any target says how.
+
+A `Program` is one function. It takes tensors, options and what another program kept
+(its residuals), binds names to tensors over explicit axes, one let after another, and
+returns some of them.
+
+Supported:
+- lets over any number of axes, whose values are expressions of `derive.expressions` and
+  `codegen.stable`: elementwise functions, sums, products, argmax, gathers, deltas, choices;
+- several letters over one axis, composite dimensions, literal indices;
+- scalar options and axis sizes as numbers.
+
+Not supported, on purpose:
+- control flow, recursion, loops: a sum says which axes it runs over, a target chooses how;
+- buffers and in-place updates: which temporary may be overwritten is a target's business;
+- shapes as data: each axis has a size, read off the tensors the program is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from derive.expressions import Axis, Index
+from derive.language import Let, Option, Tensor
+
+
+class CodegenError(ValueError):
+    """A derivation that cannot be turned into source text; the message says which part and why."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a forward program hands to a backward program, in order: tensors, options, sizes."""
+
+    tensors: tuple[Tensor, ...] = ()
+    options: tuple[Option, ...] = ()
+    sizes: tuple[Axis, ...] = ()
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return (
+            *(t.name for t in self.tensors),
+            *(o.name for o in self.options),
+            *(a.size.name for a in self.sizes),
+        )
+
+
+@dataclass(frozen=True)
+class Program:
+    """One function over tensors.
+
+    `params` and `options` are its arguments and `kept` what it unpacks from the residuals;
+    `lets` are evaluated in order; `results` pairs the name a result is returned under with
+    the tensor that holds it; `keeps` is what it hands on besides. `literal` asks a target to keep each let's operations as they are written,
+    one rounding each, rather than to fuse them.
+    """
+
+    name: str
+    params: tuple[Tensor, ...]
+    options: tuple[Option, ...]
+    kept: Kept
+    lets: tuple[Let, ...]
+    results: tuple[tuple[str, Tensor], ...]
+    literal: bool = False
+    keeps: Kept = Kept()
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name."""
+        bound = (*self.params, *self.kept.tensors, *(let.tensor for let in self.lets))
+        return {t.name: t for t in bound}
+
+    @cached_property
+    def option_names(self) -> frozenset[str]:
+        return frozenset(o.name for o in (*self.options, *self.kept.options))
+
+    @cached_property
+    def axes(self) -> dict[str, Axis]:
+        """Every axis whose size can occur, by the name of its size symbol."""
+        axes = [a for t in self.tensors.values() for a in t.axes]
+        axes += [i.axis for let in self.lets for i in let.value.atoms(Index)]
+        axes += self.kept.sizes
+        return {axis.size.name: axis for axis in sorted(axes)}
+
+
+@dataclass(frozen=True)
+class Module:
+    """Everything that one definition is emitted as.
+
+    `value_and_grad` is there where the only output is a scalar.
+    """
+
+    name: str
+    summary: str
+    inputs: tuple[Tensor, ...]
+    options: tuple[Option, ...]
+    outputs: tuple[Tensor, ...]
+    seeds: tuple[Tensor, ...]
+    gradients: tuple[str, ...]
+    kept: Kept
+    forward: Program
+    backward: Program
+    value_and_grad: Program | None

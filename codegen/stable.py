@@ -1,0 +1,287 @@
+"""Numerically safe forms, found in the mathematics.
+
+`exp(z)` overflows where `exp(z) / sum_k exp(z)` does not. Each form below is a node of the
+tensor program that a target must evaluate without overflow; `stabilise` finds them in an
+expression from the laws of exponentials alone:
+
+    log(sum_k exp(z))          ->  LogSumExp(z, k)
+    exp(a) * exp(b)            ->  exp(a + b)
+    (sum_k exp(z))**-p         ->  exp(-p * LogSumExp(z, k))
+    z - LogSumExp(z, k)        ->  LogSoftmax(z, k)
+    exp(LogSoftmax(z, k))      ->  Softmax(z, k)
+    (1 + exp(a))**-1           ->  Sigmoid(-a)
+    log(exp(a) + exp(b))       ->  LogAddExp(a, b)
+    log(1 + a)                 ->  Log1p(a)
+    exp(a) - 1                 ->  Expm1(a)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sympy import (
+    Add,
+    Basic,
+    Expr,
+    Function,
+    KroneckerDelta,
+    Mul,
+    Pow,
+    S,
+    default_sort_key,
+    exp,
+    log,
+)
+
+from derive.expressions import Binder, Index, Sum, free_indices
+
+
+class LogSumExp(Binder):
+    """The logarithm of the sum of exponentials of a body over its bound indices."""
+
+    is_real = True
+
+
+class Along(Expr):
+    """An expression and one of its free indices, along which something is normalised."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, body: Any, index: Index) -> Along:
+        return Expr.__new__(cls, body, index)
+
+    @property
+    def body(self) -> Expr:
+        return self.args[0]  # type: ignore[return-value]
+
+    @property
+    def index(self) -> Index:
+        return self.args[1]  # type: ignore[return-value]
+
+
+class Softmax(Along):
+    """`exp(z) / sum_k exp(z)`."""
+
+    is_nonnegative = True
+
+
+class LogSoftmax(Along):
+    """`z - log(sum_k exp(z))`."""
+
+
+class Elementary(Function):
+    """A real function of real arguments, kept as it is."""
+
+    is_real = True
+
+
+class LogAddExp(Elementary):
+    """`log(exp(a) + exp(b))`."""
+
+    nargs = 2
+
+
+class Sigmoid(Elementary):
+    """`1 / (1 + exp(-a))`."""
+
+    nargs = 1
+
+
+class Log1p(Elementary):
+    """`log(1 + a)`."""
+
+    nargs = 1
+
+
+class Expm1(Elementary):
+    """`exp(a) - 1`."""
+
+    nargs = 1
+
+
+def stabilise(expr: Expr) -> Expr:
+    """The same value, with the forms above wherever the expression allows them."""
+    return _walk(expr)
+
+
+def bare_exponentials(expr: Basic) -> int:
+    """How many exponentials are left that no safe form protects."""
+    return len(expr.atoms(exp))
+
+
+def _walk(expr: Any) -> Any:
+    if not expr.args or isinstance(expr, KroneckerDelta):
+        return expr
+    args = [_walk(a) for a in expr.args]
+    changed = any(a is not b for a, b in zip(args, expr.args, strict=True))
+    rebuilt = expr.func(*args) if changed else expr
+    rule = _RULES.get(type(rebuilt))
+    return rule(rebuilt) if rule else rebuilt
+
+
+def _log(expr: Expr) -> Expr:
+    (inside,) = expr.args
+    if isinstance(inside, Softmax):
+        return LogSoftmax(*inside.args)
+    if isinstance(inside, Sigmoid):
+        return -_add_exponents([-inside.args[0], S.Zero])
+    if isinstance(inside, exp):
+        return inside.args[0]  # type: ignore[return-value]
+    if (exponent := _logarithm(inside)) is not None:
+        return exponent
+    if isinstance(inside, Mul):
+        safe = [(f, _logarithm(f)) for f in inside.args]
+        rest = Mul(*(f for f, found in safe if found is None))
+        if len(safe) > 1 and rest.is_positive and any(found is not None for _, found in safe):
+            return Add(log(rest), *(found for _, found in safe if found is not None))
+    if isinstance(inside, Add) and S.One in inside.args:
+        return Log1p(inside - 1)
+    return expr
+
+
+def _logarithm(expr: Expr) -> Expr | None:
+    """The safe logarithm of a power, a sum or a product of exponentials; None for anything else."""
+    if isinstance(expr, Pow) and expr.exp.is_number:
+        inner = _logarithm(expr.base)
+        return None if inner is None else expr.exp * inner
+    if isinstance(expr, exp):
+        return expr.args[0]  # type: ignore[return-value]
+    if isinstance(expr, Sum):
+        inner = _pure_exponent(expr.body)
+        return None if inner is None else LogSumExp(inner, *expr.indices)
+    if isinstance(expr, Add) and expr.has(exp):
+        exponents = [_pure_exponent(a) for a in expr.args]
+        if all(e is not None for e in exponents):
+            return _add_exponents(e for e in exponents if e is not None)
+    return None
+
+
+def _pure_exponent(expr: Expr) -> Expr | None:
+    """u where the expression is exp(u), a product of such, or a positive number."""
+    if isinstance(expr, exp):
+        return expr.args[0]  # type: ignore[return-value]
+    if expr.is_number and expr.is_positive:
+        return log(expr)
+    if isinstance(expr, Softmax):
+        return LogSoftmax(*expr.args)
+    if isinstance(expr, Mul):
+        parts = [_pure_exponent(f) for f in expr.args]
+        if all(p is not None for p in parts):
+            return _sum(p for p in parts if p is not None)
+    return None
+
+
+def _add_exponents(exponents: Iterable[Expr]) -> Expr:
+    """log(exp(a) + exp(b) + ...)."""
+    first, *rest = sorted(exponents, key=lambda e: (e.is_number, default_sort_key(e)))
+    for other in rest:
+        first = LogAddExp(first, other)
+    return first
+
+
+def _power(expr: Expr) -> Expr:
+    """A negative power of a sum of exponentials."""
+    base, exponent = expr.args
+    if not (exponent.is_number and exponent.is_negative):
+        return expr
+    if (a := _one_plus_exp(base)) is not None:
+        return Pow(Sigmoid(-a), -exponent)
+    inner = _logarithm(base)  # type: ignore[arg-type]
+    return expr if inner is None else _exp(exp(exponent * inner))
+
+
+def _product(expr: Expr) -> Expr:
+    """Gather the exponentials of a product, and let each meet its denominator."""
+    exponents: list[Expr] = []
+    logistic: list[tuple[Expr, int]] = []
+    others: list[Expr] = []
+    for factor in Mul.make_args(expr):
+        base, power = factor.as_base_exp() if isinstance(factor, Pow) else (factor, S.One)
+        if isinstance(factor, exp):
+            exponents.append(factor.args[0])  # type: ignore[arg-type]
+        elif isinstance(base, Softmax) and power.is_number:
+            exponents.append(power * LogSoftmax(*base.args))
+        elif isinstance(base, Sigmoid) and power.is_Integer and power.is_positive:
+            logistic.append((-base.args[0], int(power)))  # type: ignore[operator]
+        else:
+            others.append(factor)
+    if not exponents:
+        return expr
+    total = _sum(exponents)
+    for place, other in enumerate(others):
+        if total.has(LogSumExp) and isinstance(other, Sum | Add) and other.has(exp):
+            others[place], total = _push(other, exp(total)), S.Zero
+    for a, power in logistic:
+        taken = 0
+        while taken < power and _lighter(total - a, total):
+            total, taken = total - a, taken + 1
+        others += [Sigmoid(a)] * taken + [Sigmoid(-a)] * (power - taken)
+    return Mul(*others, _exp(exp(total)))
+
+
+def _lighter(after: Expr, before: Expr) -> bool:
+    return after == 0 or (before != 0 and after.count_ops() < before.count_ops())
+
+
+def _push(expr: Expr, factor: Expr) -> Expr:
+    """Multiply under a sum, so that each exponential meets its denominator."""
+    if isinstance(expr, Sum):
+        expr = expr.rename({i.name for i in free_indices(factor)})
+        return Sum(_walk(Mul(expr.args[0], factor)), expr.args[1])
+    return Add(*(_walk(Mul(a, factor)) for a in expr.args))
+
+
+def _one_plus_exp(base: Basic) -> Expr | None:
+    """a where the base is 1 + exp(a)."""
+    if isinstance(base, Add) and len(base.args) == 2 and S.One in base.args:
+        return _pure_exponent(base - 1)
+    return None
+
+
+def _exp(expr: Expr) -> Expr:
+    """exp of a log-softmax is a softmax, also beside other terms."""
+    if not isinstance(expr, exp):
+        return expr
+    (inside,) = expr.args
+    inside = _sum(Add.make_args(inside))
+    if isinstance(inside, LogSoftmax):
+        return Softmax(*inside.args)
+    return exp(inside)
+
+
+def _sum(terms: Iterable[Expr]) -> Expr:
+    """The sum of terms, with z - LogSumExp(z) found in it."""
+    return _add(Add(*terms))
+
+
+def _add(expr: Expr) -> Expr:
+    terms = list(Add.make_args(expr))
+    for term in terms:
+        coefficient, node = term.as_coeff_Mul()
+        if not isinstance(node, LogSumExp) or len(node.indices) != 1:
+            continue
+        (bound,) = node.indices
+        rest = Add(*(t for t in terms if t is not term))
+        for letter in sorted(free_indices(rest), key=default_sort_key):
+            if letter.axis != bound.axis or letter in free_indices(node):
+                continue
+            logit = node.body.xreplace({bound: letter})
+            left = rest + coefficient * logit
+            if left == 0 or left.count_ops() < rest.count_ops():
+                return _add(left - coefficient * LogSoftmax(logit, letter))
+    if S.NegativeOne in terms:
+        for term in terms:
+            if isinstance(term, exp):
+                return Add(expr - term + 1, Expm1(*term.args))
+    return expr
+
+
+_RULES: dict[type, Callable[[Any], Expr]] = {
+    log: _log,
+    exp: _exp,
+    Mul: _product,
+    Pow: _power,
+    Add: _add,
+}

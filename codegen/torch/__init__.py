@@ -1,0 +1,1 @@
+"""The torch target: tensor programs printed as PyTorch source."""

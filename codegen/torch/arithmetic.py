@@ -1,0 +1,358 @@
+"""Sums and products of tensors, in few kernels.
+
+A product is gathered into a number and at most two tensors, smaller shapes multiplied
+first, so that a sum can take it into `addcmul`, `addmm` or the `alpha` of `add`. A sum grows one
+accumulator, in place once it owns it. A literal scope keeps one operation, and one
+rounding, for each that is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sympy import Add, KroneckerDelta, Mul, Pow, S
+
+from codegen.torch.scalars import is_scalar, scalar
+from codegen.torch.scatter import Scatter, as_scatter, filled, scattered
+from codegen.torch.scope import Scope
+from codegen.torch.values import (
+    ATOM,
+    PLUS,
+    TIMES,
+    UNARY,
+    Update,
+    Value,
+    letters_of,
+    line_up,
+)
+from derive.expressions import Index, Sum, free_indices
+
+Emit = Callable[[Any, Scope], Value]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A number times one tensor, or times two that are not multiplied yet."""
+
+    scale: Any
+    left: Value
+    right: Value | None = None
+
+    @property
+    def values(self) -> list[Value]:
+        return [self.left] if self.right is None else [self.left, self.right]
+
+    @property
+    def letters(self) -> set[Index]:
+        return set(letters_of(self.values))
+
+
+# --- products ---
+
+
+def multiply(expr: Any, scope: Scope, emit: Emit) -> Value:
+    """A product, number and all."""
+    scatter = as_scatter(expr, free_indices(expr))
+    if scatter is not None:
+        return scattered(filled(scatter, scope), scatter, scope, emit)
+    return finished(gathered(expr, scope, emit), scope)
+
+
+def gathered(expr: Any, scope: Scope, emit: Emit) -> Scaled:
+    """A product as a number and at most two tensors."""
+    numbers = [f for f in Mul.make_args(expr) if is_scalar(f)]
+    tensors = [f for f in Mul.make_args(expr) if not is_scalar(f)]
+    scale = Mul(*numbers)
+    deltas = [f for f in tensors if isinstance(f, KroneckerDelta)]
+    rest = [f for f in tensors if not isinstance(f, KroneckerDelta)]
+    if deltas and rest:
+        return Scaled(scale, _masked(deltas, Mul(*rest), scope, emit))
+    scale, tensors = _means(scale, tensors, scope)
+    over: list[Value] = []
+    under: list[Value] = []
+    for factor in tensors:
+        if isinstance(factor, _Mean):
+            over.append(emit_mean(factor, scope, emit))
+        elif isinstance(factor, Pow) and factor.exp == -1:
+            under.append(scope.real(emit(factor.base, scope)))
+        else:
+            over.append(scope.real(emit(factor, scope)))
+    return _associated(scale, over, under, scope)
+
+
+@dataclass(frozen=True)
+class _Mean:
+    sum: Any
+
+
+def _means(scale: Any, factors: list[Any], scope: Scope) -> tuple[Any, list[Any]]:
+    """Take 1/N out of the number where a factor sums over that axis: it is a mean."""
+    if scope.literal:
+        return scale, factors
+    found: list[Any] = []
+    for factor in factors:
+        if isinstance(factor, Sum) and not factor.body.has(KroneckerDelta):
+            count = Mul(*(i.size for i in factor.indices))
+            left = scale * count
+            if left.count_ops() < scale.count_ops() or left in (1, -1):
+                body = factor.body
+                if all(i in free_indices(body) for i in factor.indices):
+                    found, scale = [*found, _Mean(factor)], left
+                    continue
+        found.append(factor)
+    return scale, found
+
+
+def emit_mean(mean: _Mean, scope: Scope, emit: Emit) -> Value:
+    """The mean of a sum's body; where the sum is a contraction, the sum divided by its count."""
+    value = emit(mean.sum, scope)
+    if value.total:
+        return replace(
+            value,
+            code=_as_mean(value.code),
+            keepdim=_as_mean(value.keepdim),
+        )
+    return scaled(value, 1 / Mul(*(i.size for i in mean.sum.indices)), scope)
+
+
+def _as_mean(code: str) -> str:
+    head, _, tail = code.rpartition(".sum(")
+    return f"{head}.mean({tail}" if head else ""
+
+
+def _masked(deltas: Sequence[Any], rest: Any, scope: Scope, emit: Emit) -> Value:
+    """A value where indices are equal, zero elsewhere."""
+    masks = [emit(d, scope) for d in deltas]
+    value = finished(gathered(rest, scope, emit), scope)
+    lined, layout = line_up([*masks, value], scope.order, scope.size)
+    mask = " & ".join(m.at(ATOM) if len(masks) > 1 else m.text for m in lined[:-1])
+    return Value(f"torch.where({mask}, {lined[-1].text}, 0)", layout, fresh=True)
+
+
+def _associated(scale: Any, over: list[Value], under: list[Value], scope: Scope) -> Scaled:
+    """Multiply tensors of one shape first, then smaller shapes into larger ones."""
+    shapes: dict[frozenset[Index], tuple[list[Value], list[Value]]] = {}
+    for values, place in ((over, 0), (under, 1)):
+        for value in values:
+            shapes.setdefault(frozenset(value.letters), ([], []))[place].append(value)
+    pending: list[tuple[str, Value]] = []
+    for shape in sorted(shapes, key=len):
+        pending += [("*", v) for v in shapes[shape][0]]
+        pending += [("/", v) for v in shapes[shape][1]]
+    first = next((p for p in pending if p[0] == "*"), None)
+    if first is None:
+        sign, only = pending[0]
+        pending = pending[1:]
+        if not pending and scale != 1 and not scope.literal:
+            return Scaled(S.One, _quotient(scalar(scale), only, scope))
+        running = Value(f"{only.at(ATOM)} ** -1", only.dims, binds=8, fresh=True)
+    else:
+        pending.remove(first)
+        running = first[1]
+    while pending:
+        sign, value = pending.pop(0)
+        if not pending and sign == "*":
+            return Scaled(scale, running, value)
+        running = times(running, value, scope) if sign == "*" else _quotient(running, value, scope)
+    return Scaled(scale, running)
+
+
+def times(left: Value, right: Value, scope: Scope) -> Value:
+    """The elementwise product, in place where one side is owned and has the whole shape."""
+    union = set(letters_of([left, right]))
+    for target, other in ((right, left), (left, right)):
+        if target.fresh and set(target.letters) == union and _fits(target, scope):
+            lined, layout = line_up([target, other], target.letters, scope.size)
+            if layout == target.dims:
+                return target.then(Update(f".mul_({lined[1].text})", f"*= {lined[1].text}"))
+    (one, other), layout = line_up([left, right], scope.order, scope.size)
+    return Value(f"{one.at(TIMES)} * {other.at(UNARY)}", layout, binds=TIMES, fresh=True)
+
+
+def _fits(target: Value, scope: Scope) -> bool:
+    return len(target.letters) > 1 and not scope.literal
+
+
+def _quotient(left: Value, right: Value, scope: Scope) -> Value:
+    (one, other), layout = line_up([left, right], scope.order, scope.size)
+    return Value(f"{one.at(TIMES)} / {other.at(UNARY)}", layout, binds=TIMES, fresh=True)
+
+
+def scaled(value: Value, scale: Any, scope: Scope) -> Value:
+    """A tensor times a number."""
+    if scale == 1:
+        return value
+    if scale == -1:
+        if value.updates:
+            return value.then(Update(".neg_()"))
+        return Value(f"-{value.at(UNARY)}", value.dims, binds=UNARY, fresh=True)
+    divisor = 1 / scale
+    number = scalar(scale)
+    if not scope.literal and _is_simpler(divisor, scale):
+        below = scalar(divisor)
+        if value.updates:
+            return value.then(Update(f".div_({below.text})", f"/= {below.text}"))
+        code = f"{value.at(TIMES)} / {below.at(UNARY)}"
+        return Value(code, value.dims, binds=TIMES, fresh=True)
+    if value.updates:
+        return value.then(Update(f".mul_({number.text})", f"*= {number.text}"))
+    return Value(f"{number.at(TIMES)} * {value.at(UNARY)}", value.dims, binds=TIMES, fresh=True)
+
+
+def _is_simpler(divisor: Any, scale: Any) -> bool:
+    """Whether dividing by a number reads better than multiplying with its inverse: `/ N`."""
+    numerator, _ = scale.as_numer_denom()
+    return numerator == 1 or (numerator == -1 and divisor.is_number is False)
+
+
+def finished(product: Scaled, scope: Scope) -> Value:
+    """The product carried out: the number goes to the smaller tensor."""
+    if product.right is None:
+        return scaled(product.left, product.scale, scope)
+    left, right = product.left, product.right
+    if product.scale != 1:
+        if left.fresh and not right.fresh and len(left.letters) == len(right.letters):
+            return scaled(times(left, right, scope), product.scale, scope)
+        left = scaled(left, product.scale, scope)
+    return times(left, right, scope)
+
+
+# --- sums ---
+
+
+def add(expr: Any, scope: Scope, emit: Emit) -> Value:
+    """A sum of terms, grown in one accumulator."""
+    everything = free_indices(expr)
+    constant: Any = S.Zero
+    scatters: list[Scatter] = []
+    plain: list[Any] = []
+    for term in Add.make_args(expr):
+        scatter = as_scatter(term, everything)
+        if is_scalar(term):
+            constant += term
+        elif scatter is not None:
+            scatters.append(scatter)
+        else:
+            plain.append(term)
+    terms = _merged([gathered(t, scope, emit) for t in plain], scope)
+    value = _accumulated(terms, constant, scope)
+    for scatter in scatters:
+        value = scattered(value if value else filled(scatter, scope), scatter, scope, emit)
+    assert value is not None
+    return value
+
+
+def _merged(terms: list[Scaled], scope: Scope) -> list[Scaled]:
+    """Add up terms of one small shape first, so that only their sum meets the large one."""
+    everything = set().union(*(t.letters for t in terms)) if terms else set()
+    groups: dict[frozenset[Index], list[Scaled]] = {}
+    for term in terms:
+        groups.setdefault(frozenset(term.letters), []).append(term)
+    merged: list[Scaled] = []
+    for shape, group in groups.items():
+        if len(group) > 1 and shape < everything:
+            total = _accumulated(group, S.Zero, scope)
+            assert total is not None
+            group = [Scaled(S.One, total)]
+        merged += group
+    return merged
+
+
+def _accumulated(terms: list[Scaled], constant: Any, scope: Scope) -> Value | None:
+    if not terms:
+        return scalar(constant) if constant != 0 else None
+    head, rest = _head(terms, scope)
+    if constant != 0 and head.scale == -1 and head.right is None and not rest:
+        number = scalar(constant)
+        code = f"{number.at(PLUS)} - {head.left.at(TIMES)}"
+        return Value(code, head.left.dims, binds=PLUS, fresh=True)
+    accumulator = finished(head, scope)
+    if head.left.pair and head.right is None and not scope.literal:
+        accumulator, rest = _addmm(head, rest, scope) or (accumulator, rest)
+    for term in rest:
+        accumulator = _plus(accumulator, term, scope)
+    if constant != 0:
+        accumulator = _plus_number(accumulator, constant)
+    return accumulator
+
+
+def _head(terms: list[Scaled], scope: Scope) -> tuple[Scaled, list[Scaled]]:
+    """The term to start from: one that costs nothing or is a temporary already."""
+    everything = set().union(*(t.letters for t in terms))
+
+    def cost(term: Scaled) -> tuple[bool, ...]:
+        single = term.right is None
+        bare = single and term.scale == 1
+        whole = term.letters == everything
+        matrix = single and term.left.pair is not None and not scope.literal
+        return (not matrix, not (bare and whole), not bare, not (term.scale == 1), not whole)
+
+    head = min(terms, key=cost)
+    return head, sorted((t for t in terms if t is not head), key=lambda t: t.right is not None)
+
+
+def _addmm(head: Scaled, rest: list[Scaled], scope: Scope) -> tuple[Value, list[Scaled]] | None:
+    """A matrix product and what is added to it, in one kernel."""
+    matrix = head.left
+    for term in rest:
+        if term.right is not None or term.scale != 1 or not term.letters <= set(matrix.letters):
+            continue
+        (_, bias), layout = line_up([matrix, term.left], matrix.letters, scope.size)
+        if layout != matrix.dims:
+            continue
+        assert matrix.pair is not None
+        alpha = "" if head.scale == 1 else f", alpha={scalar(head.scale).text}"
+        code = f"torch.addmm({bias.text}, {', '.join(matrix.pair)}{alpha})"
+        return Value(code, matrix.dims, fresh=True), [t for t in rest if t is not term]
+    return None
+
+
+def _plus(accumulator: Value, term: Scaled, scope: Scope) -> Value:
+    """The accumulator plus one more term."""
+    scale, negative = term.scale, term.scale.could_extract_minus_sign()
+    if scope.literal or (term.right is None and scale in (1, -1)):
+        value = finished(replace(term, scale=-scale if negative else scale), scope)
+        sign = "-" if negative else "+"
+        method = ("sub" if negative else "add", "")
+        return _combined(accumulator, [value], scope, method, sign)
+    if term.right is None:
+        number = scalar(-scale if negative else scale).text
+        method = ("sub" if negative else "add", f", alpha={number}")
+        return _combined(accumulator, [term.left], scope, method)
+    value = "" if scale == 1 else f", value={scalar(scale).text}"
+    return _combined(accumulator, [term.left, term.right], scope, ("addcmul", value))
+
+
+def _combined(
+    accumulator: Value,
+    values: list[Value],
+    scope: Scope,
+    method: tuple[str, str],
+    sign: str = "",
+) -> Value:
+    """accumulator.method(values), in place where the accumulator is owned and wide enough."""
+    name, keywords = method
+    owned = accumulator.fresh and set(letters_of(values)) <= set(accumulator.letters)
+    order = accumulator.letters if owned else scope.order
+    lined, layout = line_up([accumulator, *values], order, scope.size)
+    arguments = ", ".join(v.text for v in lined[1:]) + keywords
+    if owned and layout == accumulator.dims and _fits(accumulator, scope):
+        statement = f"{sign}= {lined[1].text}" if sign else ""
+        return accumulator.then(Update(f".{name}_({arguments})", statement))
+    if sign:
+        tight = TIMES if sign == "-" else PLUS
+        code = f"{lined[0].at(PLUS)} {sign} {lined[1].at(tight)}"
+        return Value(code, layout, binds=PLUS, fresh=True)
+    return Value(f"torch.{name}({lined[0].text}, {arguments})", layout, fresh=True)
+
+
+def _plus_number(accumulator: Value, constant: Any) -> Value:
+    negative = constant.could_extract_minus_sign()
+    number = scalar(-constant if negative else constant)
+    sign, name = ("-", "sub") if negative else ("+", "add")
+    if accumulator.updates:
+        return accumulator.then(Update(f".{name}_({number.text})", f"{sign}= {number.text}"))
+    code = f"{accumulator.at(PLUS)} {sign} {number.at(TIMES)}"
+    return Value(code, accumulator.dims, binds=PLUS, fresh=True)

@@ -1,0 +1,99 @@
+"""Elements of tensors: views, diagonals, gathers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sympy import Integer
+
+from codegen.torch.scope import Scope, name_of
+from codegen.torch.values import ATOM, Dims, Value, in_order, letters_of, line_up, permute
+from derive.expressions import Index
+
+Emit = Callable[[Any, Scope], Value]
+
+
+def element(expr: Any, scope: Scope, emit: Emit) -> Value:
+    """`x[n, c]`, and with other letters, repeated ones, literal ones, or integer tensors inside."""
+    tensor, value = scope.named(name_of(expr))
+    used = dict(zip(tensor.indices, getattr(expr, "indices", ()), strict=True))
+    present = [i for i in value.letters]
+    plain = all(isinstance(used[i], Index) for i in present)
+    if plain and len({used[i] for i in present}) == len(present):
+        return _relabelled(value, tuple(tuple(used[i] for i in dim) for dim in value.dims))
+    value = scope.split(value)
+    at = [used[i] for i in value.letters]
+    code, dims = value.at(ATOM), []
+    if any(isinstance(i, Integer) for i in at):
+        marks = [str(int(i)) if isinstance(i, Integer) else ":" for i in at]
+        while marks[-1] == ":":
+            marks.pop()
+        code, at = f"{code}[{', '.join(marks)}]", [i for i in at if not isinstance(i, Integer)]
+    taken = [i for i in at if not isinstance(i, Index)]
+    if taken:
+        return _gather(_like(value, code, ()), at, scope, emit)
+    while (twice := next((i for i in at if at.count(i) > 1), None)) is not None:
+        first = at.index(twice)
+        second = at.index(twice, first + 1)
+        where = "" if (first, second, len(at)) == (0, 1, 2) else f"dim1={first}, dim2={second}"
+        code = f"{code}.diagonal({where})"
+        at = [i for place, i in enumerate(at) if place not in (first, second)] + [twice]
+    dims = tuple((i,) for i in at)
+    return _like(value, code, dims)
+
+
+def _relabelled(value: Value, dims: Dims) -> Value:
+    return _like(value, value.code, dims, value.binds)
+
+
+def _like(value: Value, code: str, dims: Dims, binds: int = ATOM) -> Value:
+    return Value(
+        code,
+        dims,
+        binds=binds,
+        boolean=value.boolean,
+        integer=value.integer,
+        scalar=value.scalar,
+    )
+
+
+def _gather(value: Value, at: list[Any], scope: Scope, emit: Emit) -> Value:
+    """Elements at positions that integer tensors hold."""
+    inside = scope.ordered(*(i for i in at if isinstance(i, Index)), *scope.order)
+    places = {p: emit(i, inside) for p, i in enumerate(at) if not isinstance(i, Index)}
+    outer = [i for i in at if isinstance(i, Index)]
+    inner = letters_of(places.values())
+    distinct = len(set(outer)) == len(outer)
+    if len(places) == 1 and distinct:
+        ((place, index),) = places.items()
+        if not set(inner) & set(outer):
+            before = ":, " * place
+            dims = (
+                tuple((i,) for i in at[:place]) + index.dims + tuple((i,) for i in at[place + 1 :])
+            )
+            return _like(value, f"{value.code}[{before}{index.text}]", dims)
+        if set(inner) == set(outer):
+            layout = tuple((at[p],) if p != place else () for p in range(len(at)))
+            index = _in_layout(scope.split(index), layout)
+            code = f"{value.code}.gather({place}, {index}).squeeze({place})"
+            return _like(value, code, tuple((i,) for i in outer))
+    positions = [places.get(p) or scope.arange(i) for p, i in enumerate(at)]
+    lined, layout = line_up(
+        [scope.split(p) for p in positions],
+        in_order(letters_of(positions), scope.order),
+        scope.size,
+    )
+    return _like(value, f"{value.code}[{', '.join(p.text for p in lined)}]", layout)
+
+
+def _in_layout(value: Value, layout: Dims) -> str:
+    """An index tensor with the layout's dimensions, size one where it lacks them."""
+    value = permute(value, tuple(dim for dim in layout if dim))
+    if len(value.dims) == len(layout):
+        return value.text
+    marks = [":" if dim else "None" for dim in layout]
+    if marks[-1] == ":":
+        while marks and marks[-1] == ":":
+            marks.pop()
+    return f"{value.at(ATOM)}[{', '.join(marks)}]"

@@ -1,0 +1,196 @@
+"""Expressions over explicit axes, printed as PyTorch source: one row a kind of node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sympy import Add, Indexed, Integer, KroneckerDelta, Mul, Pow, S, Symbol, polygamma
+from sympy.core.relational import Relational
+from sympy.logic.boolalg import And, Not, Or
+
+from codegen.program import CodegenError
+from codegen.stable import LogAddExp, LogSoftmax, LogSumExp, Softmax
+from codegen.torch.arithmetic import add, multiply
+from codegen.torch.elements import element
+from codegen.torch.functions import FUNCTIONS, POWERS, RELATIONS
+from codegen.torch.reductions import argmax, product, reduced, summed
+from codegen.torch.scalars import is_scalar, scalar
+from codegen.torch.scope import Scope
+from codegen.torch.values import ATOM, COMPARE, MASK_AND, MASK_OR, POWER, UNARY, Value, line_up
+from derive.expressions import ArgMax, Index, Product, StopGradient, Sum, Where
+
+
+def emit(expr: Any, scope: Scope) -> Value:
+    """The source of an expression.
+
+    Raises:
+        CodegenError: the torch target has no way to print a node.
+    """
+    if is_scalar(expr):
+        return scalar(expr)
+    for kind, printer in _PRINTERS:
+        if isinstance(expr, kind):
+            return printer(expr, scope)
+    if type(expr) in FUNCTIONS:
+        return call(FUNCTIONS[type(expr)], emit(expr.args[0], scope))
+    raise CodegenError(f"the torch target cannot print {type(expr).__name__!r}: {expr}")
+
+
+def call(function: str, *arguments: Value) -> Value:
+    """An elementwise function of values that share one layout."""
+    text = ", ".join(a.text for a in arguments)
+    return Value(f"{function}({text})", arguments[0].dims, fresh=True)
+
+
+def _element(expr: Any, scope: Scope) -> Value:
+    return element(expr, scope, emit)
+
+
+def _power(expr: Any, scope: Scope) -> Value:
+    base, exponent = expr.args
+    if exponent in POWERS and not is_scalar(base):
+        return call(POWERS[exponent], scope.real(emit(base, scope)))
+    values = [scope.real(emit(a, scope)) for a in (base, exponent)]
+    (left, right), layout = _lined_up(values, scope)
+    return Value(f"{left.at(ATOM)} ** {right.at(POWER)}", layout, binds=POWER, fresh=True)
+
+
+def _lined_up(values: Sequence[Value], scope: Scope) -> tuple[list[Value], Any]:
+    return line_up(values, scope.order, scope.size)
+
+
+def _where(expr: Any, scope: Scope) -> Value:
+    condition = emit(expr.condition, scope)
+    branches = [scope.real(emit(b, scope)) for b in expr.branches]
+    if condition.scalar:
+        condition = Value(
+            f"torch.tensor({condition.text}, device={scope.like}.device)", boolean=True
+        )
+    if all(b.scalar for b in branches):
+        if expr.branches == (S.One, S.Zero):
+            return scope.real(condition)
+        branches[0] = Value(f"torch.tensor({branches[0].text}, {scope.kind})")
+    (mask, yes, no), layout = _lined_up([condition, *branches], scope)
+    return Value(f"torch.where({mask.text}, {yes.text}, {no.text})", layout, fresh=True)
+
+
+def _relation(expr: Any, scope: Scope) -> Value:
+    left, right = expr.args
+    if (
+        isinstance(expr, Relational)
+        and right == 0
+        and _is_mask(left)
+        and type(expr).__name__ == "StrictGreaterThan"
+    ):
+        return emit(left, scope)
+    values = [emit(a, scope) for a in (left, right)]
+    sign = next(text for kind, text in RELATIONS.items() if isinstance(expr, kind))
+    if all(v.scalar for v in values):
+        return Value(
+            f"{values[0].at(COMPARE + 1)} {sign} {values[1].at(COMPARE + 1)}",
+            binds=COMPARE,
+            scalar=True,
+        )
+    (one, other), layout = _lined_up(values, scope)
+    code = f"{one.at(COMPARE + 1)} {sign} {other.at(COMPARE + 1)}"
+    return Value(code, layout, binds=COMPARE, boolean=True, fresh=True)
+
+
+def _is_mask(expr: Any) -> bool:
+    return all(isinstance(f, KroneckerDelta) for f in Mul.make_args(expr))
+
+
+def _logical(sign: str, word: str, binds: int) -> Callable[[Any, Scope], Value]:
+    def printer(expr: Any, scope: Scope) -> Value:
+        values = [emit(a, scope) for a in expr.args]
+        if all(v.scalar for v in values):
+            code = f" {word} ".join(v.at(COMPARE) for v in values)
+            return Value(code, binds=0, scalar=True)
+        values = [_tensor_mask(v, scope) for v in values]
+        lined, layout = _lined_up(values, scope)
+        code = f" {sign} ".join(v.at(binds + 1) for v in lined)
+        return Value(code, layout, binds=binds, boolean=True, fresh=True)
+
+    return printer
+
+
+def _tensor_mask(value: Value, scope: Scope) -> Value:
+    if not value.scalar:
+        return value
+    return Value(f"torch.tensor({value.text}, device={scope.like}.device)", boolean=True)
+
+
+def _not(expr: Any, scope: Scope) -> Value:
+    value = emit(expr.args[0], scope)
+    if value.scalar:
+        return Value(f"not {value.at(COMPARE)}", binds=0, scalar=True)
+    return Value(f"~{value.at(POWER)}", value.dims, binds=UNARY, boolean=True, fresh=True)
+
+
+def _delta(expr: Any, scope: Scope) -> Value:
+    one, other = (emit(a, scope) for a in expr.args)
+    (left, right), layout = _lined_up([one, other], scope)
+    code = f"{left.at(COMPARE + 1)} == {right.at(COMPARE + 1)}"
+    return Value(code, layout, binds=COMPARE, boolean=True, fresh=True)
+
+
+def _index(expr: Any, scope: Scope) -> Value:
+    return scope.arange(expr)
+
+
+def _along(function: str) -> Callable[[Any, Scope], Value]:
+    def printer(expr: Any, scope: Scope) -> Value:
+        value = scope.split(scope.real(emit(expr.body, scope)))
+        if (expr.index,) not in value.dims:
+            raise CodegenError(f"{expr}: the body does not depend on {expr.index}")
+        place = value.dims.index((expr.index,))
+        return Value(f"{function}({value.text}, {place})", value.dims, fresh=True)
+
+    return printer
+
+
+def _logsumexp(expr: Any, scope: Scope) -> Value:
+    body = emit(expr.body, scope.ordered(*scope.order, *expr.indices))
+    return reduced("torch.logsumexp", body, expr.indices, scope)
+
+
+def _logaddexp(expr: Any, scope: Scope) -> Value:
+    values = [emit(a, scope) for a in expr.args]
+    values = [Value(f"{scope.like}.new_tensor({v.text})") if v.scalar else v for v in values]
+    (left, right), layout = _lined_up(values, scope)
+    return Value(f"torch.logaddexp({left.text}, {right.text})", layout, fresh=True)
+
+
+def _polygamma(expr: Any, scope: Scope) -> Value:
+    order, at = expr.args
+    value = scope.real(emit(at, scope))
+    if order == 0:
+        return call("torch.digamma", value)
+    if not isinstance(order, Integer):
+        raise CodegenError(f"{expr}: the order of a polygamma must be a number")
+    return Value(f"torch.polygamma({int(order)}, {value.text})", value.dims, fresh=True)
+
+
+_PRINTERS: tuple[tuple[Any, Callable[[Any, Scope], Value]], ...] = (
+    (Index, _index),
+    ((Indexed, Symbol), _element),
+    (Add, lambda e, s: add(e, s, emit)),
+    (Mul, lambda e, s: multiply(e, s, emit)),
+    (Pow, _power),
+    (Sum, lambda e, s: summed(e, s, emit)),
+    (Product, lambda e, s: product(e, s, emit)),
+    (ArgMax, lambda e, s: argmax(e, s, emit)),
+    (LogSumExp, _logsumexp),
+    (Softmax, _along("torch.softmax")),
+    (LogSoftmax, _along("torch.log_softmax")),
+    (LogAddExp, _logaddexp),
+    (Where, _where),
+    (StopGradient, lambda e, s: emit(e.args[0], s)),
+    (KroneckerDelta, _delta),
+    (Relational, _relation),
+    (And, _logical("&", "and", MASK_AND)),
+    (Or, _logical("|", "or", MASK_OR)),
+    (Not, _not),
+    (polygamma, _polygamma),
+)

@@ -1,0 +1,126 @@
+"""Numbers of the emitted source: literals, options and axis sizes, as Python arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+from sympy import Add, Float, Integer, Mul, Pow, Rational, S, default_sort_key
+
+from codegen.program import CodegenError
+from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
+from derive.expressions import Binder, Index, Parameter
+
+_MATH = {
+    sympy.exp: "math.exp",
+    sympy.log: "math.log",
+    sympy.sin: "math.sin",
+    sympy.cos: "math.cos",
+    sympy.tan: "math.tan",
+    sympy.asin: "math.asin",
+    sympy.acos: "math.acos",
+    sympy.atan: "math.atan",
+    sympy.sinh: "math.sinh",
+    sympy.cosh: "math.cosh",
+    sympy.tanh: "math.tanh",
+    sympy.asinh: "math.asinh",
+    sympy.acosh: "math.acosh",
+    sympy.atanh: "math.atanh",
+    sympy.erf: "math.erf",
+    sympy.erfc: "math.erfc",
+    sympy.loggamma: "math.lgamma",
+    sympy.Abs: "abs",
+    sympy.floor: "math.floor",
+    sympy.ceiling: "math.ceil",
+}
+_CONSTANTS = {sympy.pi: "torch.pi", sympy.E: "torch.e", sympy.oo: "torch.inf"}
+
+
+def is_scalar(expr: Any) -> bool:
+    """Whether an expression is a Python number in the emitted source."""
+    if expr.atoms(Binder, Index):
+        return False
+    return all(isinstance(s, Parameter) for s in expr.free_symbols)
+
+
+def scalar(expr: Any) -> Value:
+    """A number as source text.
+
+    Raises:
+        CodegenError: a function that Python's `math` does not have.
+    """
+    code, binds = _scalar(expr)
+    return Value(code, binds=binds, scalar=True)
+
+
+def _scalar(expr: Any) -> tuple[str, int]:
+    if expr in _CONSTANTS:
+        return _CONSTANTS[expr], ATOM
+    if isinstance(expr, Integer):
+        return str(int(expr)), ATOM if expr >= 0 else UNARY
+    if isinstance(expr, Rational):
+        return f"{expr.p} / {expr.q}", TIMES
+    if isinstance(expr, Float):
+        return repr(float(expr)), ATOM if expr >= 0 else UNARY
+    if isinstance(expr, Parameter):
+        return expr.name, ATOM
+    if isinstance(expr, Add):
+        return _add(expr), PLUS
+    if isinstance(expr, Mul):
+        return _mul(expr)
+    if isinstance(expr, Pow):
+        return _pow(expr)
+    if expr.is_number:
+        return repr(float(expr)), ATOM if expr >= 0 else UNARY
+    if type(expr) in _MATH:
+        return f"{_MATH[type(expr)]}({', '.join(_scalar(a)[0] for a in expr.args)})", ATOM
+    raise CodegenError(f"{expr}: there is no number {type(expr).__name__} in Python's math")
+
+
+def _within(expr: Any, binds: int) -> str:
+    code, own = _scalar(expr)
+    return code if own >= binds else f"({code})"
+
+
+def _add(expr: Any) -> str:
+    def place(term: Any) -> tuple[bool, bool, Any]:
+        return (term.could_extract_minus_sign(), term.is_number, default_sort_key(term))
+
+    first, *rest = sorted(expr.args, key=place)
+    code = _within(first, PLUS)
+    for term in rest:
+        if term.could_extract_minus_sign():
+            code += f" - {_within(-term, TIMES)}"
+        else:
+            code += f" + {_within(term, PLUS)}"
+    return code
+
+
+def _mul(expr: Any) -> tuple[str, int]:
+    coefficient, rest = expr.as_coeff_Mul()
+    over = [S(coefficient.p)] if isinstance(coefficient, Rational) else [coefficient]
+    under = [S(coefficient.q)] if isinstance(coefficient, Rational) else []
+    for factor in Mul.make_args(rest):
+        negative = isinstance(factor, Pow) and factor.exp.is_number and factor.exp.is_negative
+        (under if negative else over).append(1 / factor if negative else factor)
+    under = [f for f in under if f != 1]
+    negated = over[0] == -1 and len(over) > 1
+    over = [f for f in over if f not in (1, -1)] if negated or over[0] == 1 else over
+    code = " * ".join(_within(f, TIMES) for f in over) or "1"
+    if negated:
+        code = f"-{code}"
+    if not under:
+        return code, TIMES if len(over) > 1 else UNARY
+    below = " * ".join(_within(f, TIMES) for f in under)
+    if len(under) > 1:
+        return f"{code} / ({below})", TIMES
+    return f"{code} / {_within(under[0], POWER)}", TIMES
+
+
+def _pow(expr: Any) -> tuple[str, int]:
+    base, exponent = expr.args
+    if exponent == S.Half:
+        return f"{_within(base, ATOM)} ** 0.5", POWER
+    if exponent.is_number and exponent.is_negative:
+        return f"1 / {_within(1 / expr, POWER)}", TIMES
+    return f"{_within(base, ATOM)} ** {_within(exponent, POWER)}", POWER

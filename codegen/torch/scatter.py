@@ -1,0 +1,214 @@
+"""Deltas as positions: what an equality of indices adds goes to its place, without a one-hot tensor.
+
+e[n,k] - c[n] * delta(k, target[n])        ->  e.scatter_add_(1, target[:, None], -c[:, None])
+sum_{n,t} g[n,t,d] * delta(v, index[n,t])  ->  zeros.index_add_(0, index, g)
+delta(i, j)                                ->  an identity matrix
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sympy import Indexed, KroneckerDelta, Mul, Symbol
+
+from codegen.torch.scalars import is_scalar, scalar
+from codegen.torch.scope import Scope
+from codegen.torch.values import (
+    ATOM,
+    Dims,
+    Update,
+    Value,
+    extent,
+    in_order,
+    permute,
+    reshape,
+)
+from derive.expressions import Index, Parameter, Sum, free_indices
+
+Emit = Callable[[Any, Scope], Value]
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """`coefficient` at the positions `at` of the letter `along`, added into a tensor over `letters`."""
+
+    along: Index
+    at: Any
+    coefficient: Any
+    letters: frozenset[Index]
+
+
+def _places(delta: Any) -> tuple[Index, Any] | None:
+    """(k, target[n]) where a delta compares a letter with an element of an integer tensor or another letter."""
+    one, other = delta.args
+    for letter, at in ((one, other), (other, one)):
+        if isinstance(letter, Index) and _is_position(at) and letter not in free_indices(at):
+            return letter, at
+    return None
+
+
+def _is_position(expr: Any) -> bool:
+    if isinstance(expr, Index | Parameter):
+        return False
+    return isinstance(expr, Indexed | Symbol)
+
+
+def as_scatter(term: Any, letters: set[Index]) -> Scatter | None:
+    """A term that touches one place along a letter, in a sum whose letters are `letters`."""
+    factors = Mul.make_args(term)
+    deltas = [f for f in factors if isinstance(f, KroneckerDelta)]
+    if len(deltas) != 1 or (place := _places(deltas[0])) is None:
+        return None
+    along, at = place
+    coefficient = Mul(*(f for f in factors if f is not deltas[0]))
+    if along in free_indices(coefficient) or coefficient.has(KroneckerDelta):
+        return None
+    return Scatter(along, at, coefficient, frozenset(letters))
+
+
+def filled(scatter: Scatter, scope: Scope) -> Value:
+    """A tensor of zeros for a scatter to add into."""
+    dims = tuple((i,) for i in in_order(scatter.letters, scope.order))
+    return zeros(dims, scope)
+
+
+def zeros(dims: Dims, scope: Scope) -> Value:
+    sizes = ", ".join(extent(d, scope.size) for d in dims)
+    return Value(f"{scope.like}.new_zeros({sizes})", dims, fresh=True)
+
+
+def scattered(into: Value, scatter: Scatter, scope: Scope, emit: Emit) -> Value:
+    """A tensor with one more scatter added, in place where it is owned."""
+    into = scope.split(into)
+    missing = [i for i in in_order(scatter.letters, scope.order) if (i,) not in into.dims]
+    if missing:
+        wanted = in_order(scatter.letters, scope.order)
+        sizes = ", ".join(scope.size(i) for i in wanted)
+        into = Value(f"{_aligned(into, wanted)}.expand({sizes})", tuple((i,) for i in wanted))
+    place = into.dims.index((scatter.along,))
+    layout = tuple(() if p == place else dim for p, dim in enumerate(into.dims))
+    sizes = [1 if not dim else scope.size(dim[0]) for dim in layout]
+    inner = scope.ordered(*(i for dim in layout for i in dim))
+    index = _spread(scope.split(emit(scatter.at, inner)), layout, sizes)
+    if is_scalar(scatter.coefficient):
+        number = scalar(scatter.coefficient).text
+        name, arguments = "scatter", f'({place}, {index}, {number}, reduce="add")'
+    else:
+        source = scope.split(scope.real(emit(scatter.coefficient, inner)))
+        name, arguments = "scatter_add", f"({place}, {index}, {_spread(source, layout, sizes)})"
+    if into.fresh:
+        return into.then(Update(f".{name}_{arguments}"))
+    return Value(f"{into.at(ATOM)}.{name}{arguments}", into.dims, fresh=True)
+
+
+def _aligned(value: Value, letters: list[Index]) -> str:
+    value = permute(value, [(i,) for i in letters if (i,) in value.dims])
+    marks = [":" if (i,) in value.dims else "None" for i in letters]
+    return f"{value.at(ATOM)}[{', '.join(marks)}]"
+
+
+def _spread(value: Value, layout: Dims, sizes: list[Any]) -> str:
+    """A tensor with all of a layout's dimensions, repeated where it lacks a letter."""
+    value = permute(value, [d for d in layout if d in value.dims and d])
+    marks = [":" if d and d in value.dims else "None" for d in layout]
+    text = value.at(ATOM)
+    if "None" in marks:
+        while marks[-1] == ":":
+            marks.pop()
+        text = f"{text}[{', '.join(marks)}]"
+    lacking = [bool(d) and d not in value.dims for d in layout]
+    if any(lacking):
+        text = f"{text}.expand({', '.join(map(str, sizes))})"
+    elif text == value.code or not value.updates:
+        text = text if text != f"({value.code})" else value.text
+    return text
+
+
+# --- sums of deltas ---
+
+
+@dataclass(frozen=True)
+class IndexAdd:
+    """The sum over `bound` of `rest * delta(along, at)`."""
+
+    along: Index
+    at: Any
+    rest: Any
+    bound: tuple[Index, ...]
+
+
+def as_index_add(expr: Any) -> IndexAdd | None:
+    """A sum in which a delta says where each of its terms goes."""
+    factors = Mul.make_args(expr.body)
+    for delta in factors:
+        place = _places(delta) if isinstance(delta, KroneckerDelta) else None
+        if place is None or not free_indices(place[1]) & set(expr.indices):
+            continue
+        along, at = place
+        rest = Mul(*(f for f in factors if f is not delta))
+        if along in expr.indices or along in free_indices(rest):
+            continue
+        return IndexAdd(along, at, rest, expr.indices)
+    return None
+
+
+def index_added(added: IndexAdd, scope: Scope, emit: Emit) -> Value:
+    """Zeros, to which each term is added at its position."""
+    positions = free_indices(added.at)
+    running = [i for i in added.bound if i in positions]
+    early = [i for i in added.bound if i not in positions]
+    rest = Sum(added.rest, *early) if early else added.rest
+    outer = in_order(free_indices(rest) - set(added.bound) - positions, scope.order)
+    batch = in_order(positions - set(added.bound), scope.order)
+    inner = scope.ordered(*batch, *running, *outer)
+    index = scope.split(emit(added.at, inner))
+    if not batch:
+        return _index_added(added, rest, index, running, outer, inner, scope, emit)
+    layout = (*((i,) for i in batch), *((i,) for i in running), *((i,) for i in outer))
+    joined = (*((i,) for i in batch), tuple(running), *((i,) for i in outer))
+    sizes = [scope.size(d[0]) for d in layout]
+    source = _source(rest, inner, emit, scope)
+    texts = [
+        _joined(Value(_spread(v, layout, sizes), layout), joined, scope) for v in (index, source)
+    ]
+    dims = (*((i,) for i in batch), (added.along,), *((i,) for i in outer))
+    base = zeros(dims, scope)
+    return base.then(Update(f".scatter_add_({len(batch)}, {', '.join(texts)})"))
+
+
+def _joined(value: Value, dims: Dims, scope: Scope) -> str:
+    return reshape(value, dims, scope.size).text
+
+
+def _source(rest: Any, inner: Scope, emit: Emit, scope: Scope) -> Value:
+    if is_scalar(rest):
+        return Value(f"{scope.like}.new_tensor({scalar(rest).text})")
+    return scope.split(scope.real(emit(rest, inner)))
+
+
+def _index_added(
+    added: IndexAdd,
+    rest: Any,
+    index: Value,
+    running: list[Index],
+    outer: list[Index],
+    inner: Scope,
+    scope: Scope,
+    emit: Emit,
+) -> Value:
+    """The plain case: every letter of the positions is summed over."""
+    order = in_order([added.along, *outer], scope.order)
+    place = order.index(added.along)
+    index = permute(index, [(i,) for i in running])
+    flat = index.text if len(running) == 1 else f"{index.at(ATOM)}.flatten()"
+    before, after = [(i,) for i in order[:place]], [(i,) for i in order[place + 1 :]]
+    layout = (*before, *((i,) for i in running), *after)
+    joined = (*before, tuple(running), *after)
+    source = _source(rest, scope.ordered(*(i for d in layout for i in d)), emit, scope)
+    sizes = [scope.size(d[0]) for d in layout]
+    spread = Value(_spread(source, layout, sizes), layout)
+    text = _joined(spread, joined, scope)
+    base = zeros((*before, (added.along,), *after), scope)
+    return base.then(Update(f".index_add_({place}, {flat}, {text})"))

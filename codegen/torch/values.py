@@ -1,0 +1,210 @@
+"""Tensor-valued source text that knows its axes, and how to line several up.
+
+A `Value` is an expression in the emitted source together with the letter of each of its
+dimensions. A dimension may carry several letters (a composite one, laid out as one) or
+none (size one, for broadcasting).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from derive.expressions import Index
+
+Letters = tuple[Index, ...]
+Dims = tuple[Letters, ...]
+
+# How tightly Python binds: the precedence of the outermost operator of a source text.
+ATOM, POWER, UNARY, TIMES, PLUS, MASK_AND, MASK_OR, COMPARE = 9, 8, 7, 6, 5, 4, 3, 2
+
+
+@dataclass(frozen=True)
+class Update:
+    """An in-place operation on a temporary: as a method, and as a statement's right part."""
+
+    method: str
+    statement: str = ""
+
+
+@dataclass(frozen=True)
+class Value:
+    """Source text of a tensor.
+
+    `binds` is the precedence of its outermost operator. `fresh` says that nothing else can
+    see the tensor, so that `updates`, in order, may still be applied to it in place.
+    `keepdim` is the text that leaves summed dimensions at size one, and `kept` its dims.
+    `pair` holds the two matrices where the value is their product, `total` says that it is
+    a plain sum.
+    """
+
+    code: str
+    dims: Dims = ()
+    binds: int = ATOM
+    fresh: bool = False
+    boolean: bool = False
+    integer: bool = False
+    scalar: bool = False
+    updates: tuple[Update, ...] = ()
+    keepdim: str = ""
+    kept: Dims = ()
+    pair: tuple[str, str] | None = None
+    total: bool = False
+
+    @property
+    def letters(self) -> Letters:
+        return tuple(i for dim in self.dims for i in dim)
+
+    @property
+    def text(self) -> str:
+        """The whole value as one expression, its updates as method calls."""
+        if not self.updates:
+            return self.code
+        return self.within(ATOM, self.code, self.binds) + "".join(u.method for u in self.updates)
+
+    @property
+    def outer(self) -> int:
+        return ATOM if self.updates else self.binds
+
+    @staticmethod
+    def within(binds: int, code: str, own: int) -> str:
+        return code if own >= binds else f"({code})"
+
+    def at(self, binds: int) -> str:
+        """The text, in parentheses where its surroundings bind tighter."""
+        return self.within(binds, self.text, self.outer)
+
+    def then(self, update: Update) -> Value:
+        """The value after one more in-place update."""
+        return replace(self, updates=(*self.updates, update), keepdim="", pair=None, total=False)
+
+
+def letters_of(values: Iterable[Value]) -> list[Index]:
+    """Every letter of some values, each once, in order of appearance."""
+    return list(dict.fromkeys(i for v in values for i in v.letters))
+
+
+def in_order(letters: Iterable[Index], order: Sequence[Index]) -> list[Index]:
+    """Letters sorted by their place in `order`, those not in it last, by name."""
+    place = {letter: at for at, letter in enumerate(order)}
+    return sorted(letters, key=lambda i: (place.get(i, len(order)), i.name))
+
+
+Size = Callable[[Index], str]
+
+
+def split(value: Value, size: Size, keep: Iterable[Letters] = ()) -> Value:
+    """The value with every composite dimension, but those in `keep`, as dimensions of its own."""
+    keep = set(keep)
+    if all(len(dim) < 2 or dim in keep for dim in value.dims):
+        return value
+    dims: list[Letters] = []
+    for dim in value.dims:
+        dims += [dim] if len(dim) < 2 or dim in keep else [(i,) for i in dim]
+    return reshape(value, tuple(dims), size)
+
+
+def reshape(value: Value, dims: Dims, size: Size) -> Value:
+    """The same elements in the same order under other dimensions."""
+    if dims == value.dims:
+        return value
+    sizes = ", ".join(extent(dim, size) for dim in dims)
+    return Value(
+        f"{value.at(ATOM)}.reshape({sizes})", dims, boolean=value.boolean, integer=value.integer
+    )
+
+
+def extent(dim: Letters, size: Size) -> str:
+    """The source of a dimension's size."""
+    return " * ".join(size(i) for i in dim) or "1"
+
+
+def permute(value: Value, dims: Sequence[Letters]) -> Value:
+    """The value with its dimensions in another order."""
+    dims = tuple(dims)
+    if dims == value.dims:
+        return value
+    places = [value.dims.index(dim) for dim in dims]
+    if places == [1, 0]:
+        code = f"{value.at(ATOM)}.T"
+    elif places[:-2] == list(range(len(places) - 2)):
+        code = f"{value.at(ATOM)}.mT"
+    else:
+        code = f"{value.at(ATOM)}.permute({', '.join(map(str, places))})"
+    return Value(code, dims, boolean=value.boolean, integer=value.integer)
+
+
+def line_up(
+    values: Sequence[Value], order: Sequence[Index], size: Size
+) -> tuple[list[Value], Dims]:
+    """Values brought to one broadcast layout, and that layout.
+
+    Each result has the layout's dimensions with empty ones where the value lacks a letter;
+    leading empty ones are left out, since broadcasting supplies them.
+    """
+    groups = {dim for v in values for dim in v.dims if len(dim) > 1}
+    common = {
+        g
+        for g in groups
+        if all(g in v.dims or not set(g) & set(v.letters) for v in values)
+        and not any(set(g) & set(h) for h in groups if h != g)
+    }
+    values = [split(v, size, common) for v in values]
+    letters = in_order(letters_of(values), order)
+    layout: list[Letters] = []
+    for letter in letters:
+        group = next((g for g in common if letter in g), (letter,))
+        if group not in layout:
+            layout.append(group)
+    return [broadcast(v, tuple(layout)) for v in values], tuple(layout)
+
+
+def broadcast(value: Value, layout: Dims) -> Value:
+    """A value with size-one dimensions where the layout has letters that it lacks."""
+    present = tuple(dim for dim in layout if dim in value.dims)
+    wanted = tuple(dim if dim in present else () for dim in layout)
+    while wanted and not wanted[0]:
+        wanted = wanted[1:]
+    if value.dims == wanted:
+        return value
+    if value.keepdim and _without_leading(value.kept) == wanted:
+        return replace(value, code=value.keepdim, dims=wanted, binds=ATOM, keepdim="", pair=None)
+    value = permute(value, present)
+    if value.dims == wanted:
+        return value
+    marks = [":" if dim else "None" for dim in wanted]
+    while len(marks) > 1 and marks[-1] == ":" and marks[-2] == ":":
+        marks.pop()
+    if marks and marks[-1] == ":" and "None" in marks:
+        marks.pop()
+    return Value(
+        f"{value.at(ATOM)}[{', '.join(marks)}]",
+        wanted,
+        boolean=value.boolean,
+        integer=value.integer,
+    )
+
+
+def _without_leading(dims: Dims) -> Dims:
+    while dims and not dims[0]:
+        dims = dims[1:]
+    return dims
+
+
+def conform(value: Value, dims: Dims, size: Size) -> Value:
+    """The value laid out as `dims` wants it; letters that it lacks are left out."""
+    value = replace(value, dims=tuple(d for d in value.dims if d)) if () in value.dims else value
+    have = set(value.letters)
+    wanted = tuple(dim for dim in dims if set(dim) & have)
+    if value.dims == wanted:
+        return value
+    if set(value.dims) == set(wanted):
+        return permute(value, wanted)
+    value = split(value, size, wanted)
+    flat: list[Letters] = []
+    for dim in wanted:
+        flat += [dim] if dim in value.dims else [(i,) for i in dim if i in have]
+    value = permute(value, flat)
+    if any(not set(dim) <= have for dim in wanted):
+        return value
+    return reshape(value, wanted, size)

@@ -1,0 +1,1 @@
+"""PyTorch code emitted by gradsmith, one file an operation. Nothing here is edited by hand."""

@@ -1,0 +1,106 @@
+"""`gradsmith generate`: the emitted files, in step with their definitions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from derive import Definition
+
+LIBRARY_FOLDER = Path(__file__).parents[2] / "generated"
+
+
+@click.command(short_help="Emit the PyTorch code of operations, or check that it is in step.")
+@click.argument("ops", metavar="[OP]...", nargs=-1)
+@click.option(
+    "--definitions",
+    metavar="FILE.py",
+    type=click.Path(path_type=Path),
+    help="Take the operations from this file; needs --out, unless the file sets OUT.",
+)
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write into this folder. The library's own is the default for the library alone.",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file is out of step.")
+@click.option("--diff", is_flag=True, help="Show what changes as a unified diff.")
+def command(
+    ops: tuple[str, ...], definitions: Path | None, out: Path | None, check: bool, diff: bool
+) -> None:
+    """Emit the PyTorch code of each OP, by default of every operation.
+
+    Exit status: 0 where the files are in step (or now are), 1 where --check finds drift, 2 for
+    wrong usage. A file left over from an operation that is gone counts as drift, and is
+    deleted, when a whole source is generated.
+    """
+    from codegen.pipeline import sources
+    from codegen.program import CodegenError
+    from codegen.writer import apply, compare
+    from derive import DefinitionError
+    from gradsmith.errors import Failure, UserError
+
+    try:
+        chosen, folder, run = _chosen(ops, definitions, out)
+        texts = sources(chosen, run)
+    except DefinitionError as error:
+        raise UserError(str(error)) from None
+    except CodegenError as error:
+        raise Failure(str(error)) from None
+    changes = compare(folder, texts, _whole(ops, definitions))
+    for change in changes:
+        click.echo(f"{change.kind}: {change.path}", err=True)
+        if diff or check:
+            click.echo(change.diff, nl=False)
+    if check:
+        if changes:
+            raise click.exceptions.Exit(1)
+        click.echo(f"{len(texts)} files in step in {folder}", err=True)
+        return
+    try:
+        apply(changes)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    click.echo(f"{len(changes)} of {len(texts)} files written in {folder}", err=True)
+
+
+def _chosen(
+    ops: tuple[str, ...], path: Path | None, out: Path | None
+) -> tuple[list[Definition], Path, str]:
+    """The definitions to emit, the folder they go to, and the command their headers name."""
+    from derive import DefinitionError, library
+    from gradsmith.errors import UserError
+
+    if path is None:
+        definitions = [library.load(name) for name in ops or library.names()]
+        return definitions, out or LIBRARY_FOLDER, ""
+    found = library.load_file(path)
+    unknown = [name for name in ops if name not in found]
+    if unknown:
+        raise DefinitionError(f"{path} has no operation {unknown[0]!r}; it has {', '.join(found)}")
+    folder = out or _named_in(path)
+    if folder is None:
+        raise UserError(f"--definitions {path} needs --out DIR, or OUT = 'DIR' in the file")
+    if folder.resolve() == LIBRARY_FOLDER.resolve():
+        raise UserError(f"--out {folder} is the library's own folder; choose another")
+    run = f"gradsmith generate --definitions {path.name}"
+    return [found[name] for name in ops or found], folder, run
+
+
+def _named_in(path: Path) -> Path | None:
+    """The folder that a definition file names as OUT, relative to the file."""
+    from derive import library
+
+    named = getattr(library.execute(path), "OUT", None)
+    return path.parent / str(named) if named is not None else None
+
+
+def _whole(ops: tuple[str, ...], path: Path | None) -> str:
+    """What the header of a left-over file would name: only where a whole source was generated."""
+    if ops:
+        return ""
+    return "derive/ops/" if path is None else path.name
