@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from derive.arrange import Arrangement
 from derive.cost import Cost, cost
 from derive.language import Let
 from derive.latex import broken, escaped, latex, let_latex
+from derive.rules import BY_NAME
 from derive.text import arrangement_of, declaration, equations, lets_text, text
 from derive.trace import Derivation, Step
 
 
-def as_text(derivation: Derivation, steps: bool = False, because: Mapping[str, str] = {}) -> str:
-    """A derivation in plain text. `because` says in a few words why a rule holds, by its name."""
+def as_text(derivation: Derivation, steps: bool = False) -> str:
+    """A derivation in plain text; with `steps`, each with its rule and why that holds."""
     definition, arrangement = derivation.definition, arrangement_of(derivation)
     given = ", ".join(map(declaration, definition.inputs))
     options = ", ".join(map(declaration, definition.options))
@@ -25,8 +26,7 @@ def as_text(derivation: Derivation, steps: bool = False, because: Mapping[str, s
         lines += ["", "Chain rule, a line for each cotangent", *_indented(chain)]
         lines += ["", "Simplification"]
         for number, step in enumerate(derivation.steps, start=1):
-            reason = because.get(step.rule, "")
-            lines += ["", f"  {number}. {step.rule}{f': {reason}' if reason else ''}"]
+            lines += ["", f"  {number}. {step.rule}: {BY_NAME[step.rule].because}"]
             lines += _indented(_step_text(step, arrangement), 5)
     if _proposed(derivation):
         lines += ["", "Forward, with what the gradient reuses"]
@@ -36,8 +36,8 @@ def as_text(derivation: Derivation, steps: bool = False, because: Mapping[str, s
     return "\n".join(lines) + "\n"
 
 
-def as_latex(derivation: Derivation, steps: bool = False, because: Mapping[str, str] = {}) -> str:
-    """A derivation as a LaTeX document. `because` holds LaTeX, why a rule holds, by its name."""
+def as_latex(derivation: Derivation, steps: bool = False) -> str:
+    """A derivation as a LaTeX document; with `steps`, each with its rule and why that holds."""
     definition, arrangement = derivation.definition, arrangement_of(derivation)
     parts = [
         rf"\section*{{\texttt{{{escaped(definition.name)}}}}}",
@@ -51,8 +51,10 @@ def as_latex(derivation: Derivation, steps: bool = False, because: Mapping[str, 
         parts.append(_align(let_latex(let, arrangement) for let in derivation.chunked.lets))
         parts.append(r"\subsection*{Simplification}")
         for number, step in enumerate(derivation.steps, start=1):
-            reason = f": {because[step.rule]}" if step.rule in because else ""
-            parts.append(rf"\paragraph{{{number}. {escaped(step.rule)}}}{reason}")
+            parts.append(
+                rf"\paragraph{{{number}. {escaped(step.rule)}}} {BY_NAME[step.rule].latex}"
+            )
+            parts.append(_using_latex(step, arrangement))
             parts.append(_align(_step_latex(step, arrangement)))
     if _proposed(derivation):
         parts.append(r"\subsection*{Forward, with what the gradient reuses}")
@@ -84,12 +86,23 @@ def _indented(lines: Iterable[str], by: int = 2) -> list[str]:
 
 def _step_text(step: Step, arrangement: Arrangement) -> list[str]:
     head = text(step.tensor.element)
-    return equations([(head, step.before), ("", step.after)], arrangement, _WIDTH - 5)
+    using = [
+        f"using {text(left, arrangement)} = {text(right, arrangement)}"
+        for left, right in step.using
+    ]
+    return using + equations([(head, step.before), ("", step.after)], arrangement, _WIDTH - 5)
 
 
 def _step_latex(step: Step, arrangement: Arrangement) -> list[str]:
     before = let_latex(Let(step.tensor, step.before), arrangement)
     return [before, f"&= {broken(step.after, arrangement)}"]
+
+
+def _using_latex(step: Step, arrangement: Arrangement) -> str:
+    equations = [
+        f"${latex(left, arrangement)} = {latex(right, arrangement)}$" for left, right in step.using
+    ]
+    return f"Here {', '.join(equations)}." if equations else ""
 
 
 def _costs(derivation: Derivation) -> tuple[tuple[str, Cost], ...]:
@@ -114,7 +127,11 @@ def _cost_latex(derivation: Derivation) -> str:
         + r" \\"
         for name, one in _costs(derivation)
     ]
-    head = r"\begin{tabular}{lrrl}" + "\n" + r" & passes & reductions & residuals \\ \hline"
+    head = (
+        r"\begin{tabular}{lrrp{0.6\textwidth}}"
+        + "\n"
+        + r" & passes & reductions & residuals \\ \hline"
+    )
     return "\n".join([head, *rows, r"\end{tabular}"])
 
 

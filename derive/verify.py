@@ -94,6 +94,8 @@ def verify_step(step: Step, here: Surroundings) -> float:
     Raises:
         VerificationError: the sides differ, or `after` is undefined where `before` is not.
     """
+    for left, right in step.using:
+        _check_equation(step, left, right, here)
     what = f"rule {step.rule!r} changes {step.tensor!r}"
     try:
         before = here.value(step.before, step.tensor.indices)
@@ -115,6 +117,19 @@ def verify_step(step: Step, here: Surroundings) -> float:
         f"{what}\n  before: {step.before}\n  after:  {step.after}",
         here.point,
     )
+
+
+def _check_equation(step: Step, left: Expr, right: Expr, here: Surroundings) -> None:
+    """An equation that a rule used holds at a point, unless it says nothing there."""
+    letters = tuple(sorted(free_indices(left) | free_indices(right), key=str))
+    try:
+        sides = [here.value(side, letters) for side in (left, right)]
+    except Undefined:
+        if here.kinked:
+            return
+        raise
+    what = f"rule {step.rule!r} uses what does not hold: {left} = {right}"
+    _compare(sides[0], sides[1], _tolerance(left, right), what, here.point)
 
 
 # --- structure ---
