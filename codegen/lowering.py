@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from sympy import S
+from sympy import Add, Expr, Indexed, Mul, S, default_sort_key
 
 from codegen.program import Kept, Module, Program
 from codegen.stable import bare_exponentials, stabilise
-from derive.expressions import Axis, Index
+from derive.atomise import mixes_sizes, stem
+from derive.expressions import Axis, Binder, Index, Sum, fresh_names
 from derive.language import Let, Tensor
-from derive.substitute import substitute
+from derive.recognise import abstract
+from derive.substitute import replace_exactly, substitute
 from derive.trace import Derivation, names_used
+
+_LONGEST_LOOK = 200  # operations of an expression that names are replaced in
 
 
 def lower(derivation: Derivation) -> Module:
     """The programs of a derivation: forward, backward and, for a scalar output, both in one."""
     definition = derivation.definition
     literal = definition.chunked
-    backward_lets = _needed(derivation.backward.lets, [t.name for _, t in derivation.backward.gradients])
+    backward_lets = _needed(
+        derivation.backward.lets, [t.name for _, t in derivation.backward.gradients]
+    )
     gradients = tuple((f"grad_{name}", tensor) for name, tensor in derivation.backward.gradients)
     kept = _kept(derivation, backward_lets, gradients)
     outputs = tuple(definition.tensors[name] for name in definition.outputs)
@@ -70,6 +77,8 @@ def _value_and_grad(
     )
     wanted = [outputs[0].name, *(tensor.name for _, tensor in gradients)]
     lets = _forward_lets((*derivation.forward, *backward), wanted, definition.chunked)
+    if not definition.chunked:
+        lets = _without_scaled_sums(lets, set(wanted))
     return Program(
         name="value_and_grad",
         params=definition.inputs,
@@ -125,22 +134,88 @@ def _forward_lets(lets: Sequence[Let], wanted: Iterable[str], literal: bool) -> 
     """The lets that are needed, in numerically safe form unless they are to stay as written."""
     wanted = list(wanted)
     lets = _needed(lets, wanted)
-    return lets if literal else _needed(_safe(lets, set(wanted)), wanted)
+    return lets if literal else _shared(_needed(_safe(lets, set(wanted)), wanted))
+
+
+def _shared(lets: Sequence[Let]) -> tuple[Let, ...]:
+    """A shift that several lets compute, such as `x - mean`, is computed once, under a name."""
+    seen: dict[Expr, list[Expr]] = {}
+    for let in lets:
+        for difference in sorted(_shifts(let.value), key=default_sort_key):
+            seen.setdefault(abstract(difference)[0], []).append(difference)
+    taken = {let.name for let in lets}.union(*(names_used(let.value) for let in lets))
+    names: dict[Expr, tuple[Tensor, tuple[Index, ...]]] = {}
+    result: list[Let] = []
+    for let in lets:
+        value = let.value
+        for difference in sorted(_shifts(value), key=default_sort_key):
+            pattern, letters = abstract(difference)
+            if value == difference or len(seen[pattern]) < 2:
+                continue
+            if pattern not in names:
+                (name,) = fresh_names([f"{stem(difference)}_centred"], taken)
+                taken.add(name)
+                home = _in_let_order(letters, let)
+                names[pattern] = (Tensor(name, home), letters)
+                result.append(Let(names[pattern][0], difference))
+            tensor, own = names[pattern]
+            place = dict(zip(own, letters, strict=True))
+            value = replace_exactly(
+                value, difference, tensor[tuple(place[i] for i in tensor.indices)]
+            )
+        result.append(replace(let, value=value))
+    return tuple(result)
+
+
+def _shifts(value: Expr) -> set[Expr]:
+    return {a for a in value.atoms(Add) if mixes_sizes(a) and not a.has(Binder)}
+
+
+def _in_let_order(letters: Sequence[Index], let: Let) -> tuple[Index, ...]:
+    """The letters of a new let: bound ones where they first stand in the elements that it reads."""
+    widest = max(
+        let.value.atoms(Indexed), key=lambda e: (len(set(e.indices) & set(letters)), str(e))
+    )
+    stored = [i for i in widest.indices if i in letters]
+    return tuple(dict.fromkeys([*stored, *letters]))
+
+
+def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:
+    """A scaled sum that one elementwise let reads is written there: its scale costs no kernel."""
+    readers = Counter(name for let in lets for name in names_used(let.value))
+    inlined: dict[str, tuple[Tensor, Expr]] = {}
+    result = []
+    for let in lets:
+        value = substitute(let.value, inlined)
+        scale, rest = value.as_independent(Sum, as_Add=False)
+        is_scaled = isinstance(rest, Sum) and scale != 1 and 1 / scale != count_of(rest)
+        if is_scaled and let.name not in wanted and readers[let.name] == 1:
+            inlined[let.name] = (let.tensor, value)
+        else:
+            result.append(replace(let, value=value))
+    return tuple(result)
+
+
+def count_of(total: Sum) -> Expr:
+    return Mul(*(i.size for i in total.indices))
 
 
 def _safe(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:
-    """Lets in safe form; an exponential that has a name of its own is looked through where that
-    makes its users safe."""
+    """Lets in safe form; an exponential that has a name of its own, which nobody asks for, is looked
+    through where that makes its users safe."""
     hazards: dict[str, Let] = {}
     safe: list[Let] = []
     for let in lets:
-        plain = stabilise(let.value)
-        through = _substituted(let, hazards)
-        value = stabilise(through.value)
-        if bare_exponentials(value):
-            value = plain
-        if through.value != let.value or bare_exponentials(plain):
-            hazards[let.name] = through
+        value = stabilise(let.value)
+        used = names_used(let.value) & set(hazards)
+        through = _substituted(let, hazards) if used else let
+        if used:
+            looked_through = stabilise(through.value)
+            if not bare_exponentials(looked_through) and not used <= wanted:
+                value = looked_through
+        if bare_exponentials(value) or (used and value is not looked_through):
+            if through.value.count_ops() < _LONGEST_LOOK:
+                hazards[let.name] = through
         safe.append(replace(let, value=value))
     return tuple(safe)
 
@@ -154,3 +229,17 @@ def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
 def _stable(lets: Sequence[Let]) -> tuple[Let, ...]:
     return tuple(replace(let, value=stabilise(let.value)) for let in lets)
 
+
+def without_numbers(lets: Sequence[Let], results: Iterable[str]) -> tuple[Let, ...]:
+    """Lets with those that are plain numbers written where they are used, unless they are results."""
+    results = set(results)
+    numbers: dict[str, Let] = {}
+    kept: list[Let] = []
+    for let in lets:
+        let = _substituted(let, numbers)
+        if all(isinstance(s, Parameter) for s in let.value.free_symbols):
+            numbers[let.name] = let
+            if let.name not in results:
+                continue
+        kept.append(let)
+    return tuple(kept)

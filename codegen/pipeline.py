@@ -13,18 +13,21 @@ from __future__ import annotations
 import builtins
 import hashlib
 import linecache
+import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterable
-from functools import cache
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from codegen.lowering import lower
-from codegen.program import CodegenError, Module
+from codegen.program import CodegenError, Kept, Module
 from codegen.torch.module import checks, function, parameters, shape_text
 from derive.derivation import derive
 from derive.language import Definition
@@ -33,6 +36,7 @@ from derive.trace import Derivation
 
 _HERE = Path(__file__).parent
 _WIDTH = 92
+_WORTH_PROCESSES = 4
 
 
 def compile(definition: Definition) -> ModuleType:
@@ -63,8 +67,18 @@ def sources(definitions: Iterable[Definition], command: str = "") -> dict[str, s
 
     `command` is what the header says to run instead of editing; by default the library's.
     """
-    rendered = {d.name: render(derive(d), command) for d in definitions}
-    return formatted(rendered)
+    definitions = list(definitions)
+    work = partial(_rendered, command=command)
+    if len(definitions) < _WORTH_PROCESSES:
+        texts = list(map(work, definitions))
+    else:
+        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(definitions))) as pool:
+            texts = list(pool.map(work, definitions))
+    return formatted({d.name: text for d, text in zip(definitions, texts, strict=True)})
+
+
+def _rendered(definition: Definition, command: str) -> str:
+    return render(derive(definition), command)
 
 
 def render(derivation: Derivation, command: str = "") -> str:
@@ -81,7 +95,7 @@ def render(derivation: Derivation, command: str = "") -> str:
 
 
 def digest(definition: Definition) -> str:
-    """A hash of what is emitted and of how: the definition, and the code and template that emit it."""
+    """A hash of what is emitted and how: the definition, the code and template that emit it."""
     parts = [repr(part) for part in (definition.name, definition.summary, definition.inputs)]
     parts += [repr(part) for part in (definition.options, definition.lets, definition.outputs)]
     parts += [repr(definition.wrt), repr(definition.chunked), _emitter_digest()]
@@ -127,11 +141,12 @@ def _context(derivation: Derivation, module: Module) -> dict[str, object]:
     fields += [f"{a.size.name}: int" for a in kept.sizes]
     wanted = set(module.gradients)
     outputs = [t.name for t in module.outputs]
+    tensors = ", ".join("Tensor" for _ in outputs)
     return {
         "module": module,
         "kept": kept,
         "fields": fields,
-        "formulas": formulas,
+        "formulas": [part for line in formulas for part in _wrapped(line)],
         "gradients": [f"grad_{name}" for name in module.gradients],
         "inputs": parameters(module.inputs, ()),
         "arguments": ", ".join(names),
@@ -142,18 +157,25 @@ def _context(derivation: Derivation, module: Module) -> dict[str, object]:
             f"{declaration(t)}: shape {shape_text(t)}{', integers' if t.integer else ''}."
             for t in module.inputs
         ],
-        "outputs": ", ".join("Tensor" for _ in outputs),
+        "outputs": tensors,
         "output_names": ", ".join(outputs),
-        "result": "Tensor" if len(outputs) == 1 else f"tuple[{', '.join('Tensor' for _ in outputs)}]",
+        "result": "Tensor"
+        if len(outputs) == 1
+        else f"tuple[{', '.join(['Tensor'] * len(outputs))}]",
         "seeds": [t.name for t in module.seeds],
         "input_gradients": [
             *(f"gradients.grad_{n}" if n in wanted else "None" for n in names),
             *("None" for _ in options),
         ],
         "forward": function(module.forward, kept),
-        "backward": function(module.backward, kept.__class__()),
-        "joint": function(module.value_and_grad, kept.__class__()) if module.value_and_grad else None,
+        "backward": function(module.backward, Kept()),
+        "joint": module.value_and_grad and function(module.value_and_grad, Kept()),
     }
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line of the docstring in pieces that fit, broken at spaces."""
+    return textwrap.wrap(line, _WIDTH, subsequent_indent=" " * 8, break_long_words=False) or [""]
 
 
 def formatted(texts: dict[str, str]) -> dict[str, str]:

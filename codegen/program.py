@@ -52,8 +52,8 @@ class Program:
 
     `params` and `options` are its arguments and `kept` what it unpacks from the residuals;
     `lets` are evaluated in order; `results` pairs the name a result is returned under with
-    the tensor that holds it; `keeps` is what it hands on besides. `literal` asks a target to keep each let's operations as they are written,
-    one rounding each, rather than to fuse them.
+    the tensor that holds it; `keeps` is what it hands on besides. `literal` asks a target to
+    keep each let's operations as they are written, one rounding each, rather than to fuse them.
     """
 
     name: str

@@ -91,7 +91,7 @@ class Atomiser:
             value = Add(*(self._visit(a, top and has_contraction(a)) for a in expr.args))
             return (
                 value
-                if top or not _mixes_sizes(value)
+                if top or not mixes_sizes(value)
                 else self._name(value, f"{stem(value)}_centred")
             )
         if isinstance(expr, Pow):
@@ -262,7 +262,7 @@ def base_stem(element: Basic) -> str:
     return name.removesuffix("_centred").removesuffix("_hat")
 
 
-def _mixes_sizes(expr: Expr) -> bool:
+def mixes_sizes(expr: Expr) -> bool:
     """Whether a sum joins a full tensor with one that lacks an axis: a shift."""
     if not isinstance(expr, Add):
         return False

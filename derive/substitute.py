@@ -37,6 +37,18 @@ def substitute(expr: Expr, values: Mapping[str, tuple[Tensor, Expr]]) -> Expr:
     return walk(expr)  # type: ignore[return-value]
 
 
+def replace_exactly(expr: Expr, old: Expr, new: Expr) -> Expr:
+    """Replace an expression wherever it stands letter for letter, under sums too."""
+
+    def walk(e: Basic) -> Basic:
+        if e == old:
+            return new
+        args = [walk(a) for a in e.args]
+        return e if all(a is b for a, b in zip(args, e.args, strict=True)) else e.func(*args)
+
+    return walk(expr)  # type: ignore[return-value]
+
+
 def tensors_read(expr: Basic) -> set[str]:
     """The names of the tensors and options that an expression reads."""
     return {s.name for s in expr.atoms(Symbol) if not isinstance(s, Index)}

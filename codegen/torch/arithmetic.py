@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sympy import Add, KroneckerDelta, Mul, Pow, S
+from sympy import Add, Indexed, KroneckerDelta, Mul, Pow, S
 
 from codegen.torch.scalars import is_scalar, scalar
 from codegen.torch.scatter import Scatter, as_scatter, filled, scattered
@@ -57,7 +57,24 @@ def multiply(expr: Any, scope: Scope, emit: Emit) -> Value:
     scatter = as_scatter(expr, free_indices(expr))
     if scatter is not None:
         return scattered(filled(scatter, scope), scatter, scope, emit)
-    return finished(gathered(expr, scope, emit), scope)
+    return _one_plus_product(expr, scope, emit) or finished(gathered(expr, scope, emit), scope)
+
+
+def _one_plus_product(expr: Any, scope: Scope, emit: Emit) -> Value | None:
+    """`g * (1 - h**2)` as `g - (g*h)*h`: two kernels, and one temporary, where there were three."""
+    factors = Mul.make_args(expr)
+    sums = [f for f in factors if isinstance(f, Add)]
+    others = [f for f in factors if f not in sums]
+    if scope.literal or len(factors) != 2 or len(sums) != 1 or not isinstance(others[0], Indexed):
+        return None
+    constant, rest = sums[0].as_coeff_Add()
+    scale, term = rest.as_coeff_Mul()
+    square = isinstance(term, Pow) and term.exp == 2 and isinstance(term.base, Indexed)
+    if constant != 1 or not square or free_indices(term) != free_indices(others[0]):
+        return None
+    outer, inner = emit(others[0], scope), emit(term.base, scope)
+    product = times(replace(outer, fresh=False), inner, scope)
+    return _plus(outer, Scaled(scale, product, inner), scope)
 
 
 def gathered(expr: Any, scope: Scope, emit: Emit) -> Scaled:
@@ -268,6 +285,12 @@ def _accumulated(terms: list[Scaled], constant: Any, scope: Scope) -> Value | No
         number = scalar(constant)
         code = f"{number.at(PLUS)} - {head.left.at(TIMES)}"
         return Value(code, head.left.dims, binds=PLUS, fresh=True)
+    if constant != 0 and head.right is None and not rest and not scope.literal:
+        divided = 1 / head.scale
+        if not head.scale.is_number and divided.count_ops() < head.scale.count_ops():
+            code = f"torch.rsub({head.left.text}, {scalar(constant).text}, "
+            code += f"alpha={scalar(-head.scale).text})"
+            return Value(code, head.left.dims, fresh=True)
     accumulator = finished(head, scope)
     if head.left.pair and head.right is None and not scope.literal:
         accumulator, rest = _addmm(head, rest, scope) or (accumulator, rest)
@@ -287,7 +310,7 @@ def _head(terms: list[Scaled], scope: Scope) -> tuple[Scaled, list[Scaled]]:
         bare = single and term.scale == 1
         whole = term.letters == everything
         matrix = single and term.left.pair is not None and not scope.literal
-        return (not matrix, not (bare and whole), not bare, not (term.scale == 1), not whole)
+        return (not matrix, not (bare and whole), not bare, term.scale != 1, not whole)
 
     head = min(terms, key=cost)
     return head, sorted((t for t in terms if t is not head), key=lambda t: t.right is not None)

@@ -18,7 +18,7 @@ def element(expr: Any, scope: Scope, emit: Emit) -> Value:
     """`x[n, c]`, and with other letters, repeated ones, literal ones, or integer tensors inside."""
     tensor, value = scope.named(name_of(expr))
     used = dict(zip(tensor.indices, getattr(expr, "indices", ()), strict=True))
-    present = [i for i in value.letters]
+    present = list(value.letters)
     plain = all(isinstance(used[i], Index) for i in present)
     if plain and len({used[i] for i in present}) == len(present):
         return _relabelled(value, tuple(tuple(used[i] for i in dim) for dim in value.dims))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from codegen.program import Kept, Module, Program
@@ -16,18 +17,6 @@ class Function:
     params: str
     body: tuple[str, ...]
     returns: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Check:
-    """What an argument must be: its number of dimensions, and each dimension's source of size."""
-
-    name: str
-    integer: bool
-    rank: int
-    shape: str
-    binds: tuple[str, ...]
-    expected: tuple[str, ...]
 
 
 def parameters(tensors: tuple[Tensor, ...], options: tuple[Option, ...]) -> str:
@@ -74,9 +63,7 @@ def checks(module: Module) -> list[str]:
         name, wanted = tensor.name, shape_text(tensor)
         if tensor.integer:
             lines.append(f"if {name}.is_floating_point():")
-            lines.append(
-                f'    raise TypeError(f"{name} must hold integers, got {{{name}.dtype}}")'
-            )
+            lines.append(f'    raise TypeError(f"{name} must hold integers, got {{{name}.dtype}}")')
         else:
             lines.append(f"if not {name}.is_floating_point():")
             lines.append(
@@ -101,4 +88,14 @@ def checks(module: Module) -> list[str]:
             f'got {{tuple({name}.shape)}}{where}")'
         )
         lines += fresh
-    return lines
+    return [line for line in lines if not _is_idle(line, lines)]
+
+
+def _is_idle(line: str, lines: list[str]) -> bool:
+    """Whether a line reads a size that no check mentions."""
+    found = re.match(r"(\w+) = ", line)
+    return found is not None and not any(
+        re.search(rf"\b{found[1]}\b", other.split("must have shape")[0])
+        for other in lines
+        if other is not line
+    )

@@ -8,13 +8,13 @@ from itertools import combinations
 from string import ascii_lowercase
 from typing import Any
 
-from sympy import Add, KroneckerDelta, Mul, Pow
+from sympy import Add, Indexed, KroneckerDelta, Mul, Pow
 
 from codegen.program import CodegenError
 from codegen.torch.arithmetic import finished, gathered, times
 from codegen.torch.scalars import is_scalar
 from codegen.torch.scatter import as_index_add, index_added
-from codegen.torch.scope import Scope
+from codegen.torch.scope import Scope, name_of
 from codegen.torch.values import (
     ATOM,
     TIMES,
@@ -22,7 +22,6 @@ from codegen.torch.values import (
     Value,
     in_order,
     letters_of,
-    line_up,
     permute,
     reshape,
 )
@@ -52,12 +51,23 @@ def summed(expr: Any, scope: Scope, emit: Emit) -> Value:
         return emit(Mul(*outside, Sum(inside, *bound), evaluate=False), scope)
     if any(isinstance(f, KroneckerDelta) for f in factors):
         return reduced("sum", emit(body, scope), bound, scope)
+    scope = scope.ordered(*_as_stored(body, scope), *scope.order)
     numbers = [f for f in factors if is_scalar(f)]
     if numbers:  # a factor such as i + 1 is made of an index
         return emit(
             Mul(*numbers, Sum(Mul(*(f for f in factors if f not in numbers)), *bound)), scope
         )
     return _contracted(_by_shape(factors, scope, emit), bound, scope)
+
+
+def _as_stored(body: Any, scope: Scope) -> list[Index]:
+    """The letters of a sum's body in the order of a tensor over all of them, if it has one."""
+    for element in sorted(body.atoms(Indexed), key=str):
+        if set(element.indices) == free_indices(body):
+            tensor, value = scope.named(name_of(element))
+            used = dict(zip(tensor.indices, element.indices, strict=True))
+            return [used[i] for i in value.letters]
+    return []
 
 
 def _is_contraction(term: Any, bound: Sequence[Index]) -> bool:

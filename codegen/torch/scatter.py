@@ -1,4 +1,4 @@
-"""Deltas as positions: what an equality of indices adds goes to its place, without a one-hot tensor.
+"""Deltas as positions: what an equality of indices adds goes to its place, without a one-hot.
 
 e[n,k] - c[n] * delta(k, target[n])        ->  e.scatter_add_(1, target[:, None], -c[:, None])
 sum_{n,t} g[n,t,d] * delta(v, index[n,t])  ->  zeros.index_add_(0, index, g)
@@ -32,7 +32,7 @@ Emit = Callable[[Any, Scope], Value]
 
 @dataclass(frozen=True)
 class Scatter:
-    """`coefficient` at the positions `at` of the letter `along`, added into a tensor over `letters`."""
+    """`coefficient` at positions `at` of the letter `along`, added into a tensor over `letters`."""
 
     along: Index
     at: Any
@@ -41,7 +41,7 @@ class Scatter:
 
 
 def _places(delta: Any) -> tuple[Index, Any] | None:
-    """(k, target[n]) where a delta compares a letter with an element of an integer tensor or another letter."""
+    """(k, target[n]) where a delta compares a letter with an integer element or another letter."""
     one, other = delta.args
     for letter, at in ((one, other), (other, one)):
         if isinstance(letter, Index) and _is_position(at) and letter not in free_indices(at):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import replace
 
 from codegen.program import Program
@@ -28,7 +27,7 @@ def statements(program: Program) -> list[str]:
     scope = Scope(program.tensors, values, like, literal=program.literal)
     lines: list[str] = []
     owned: set[str] = set()
-    returned = {tensor.name for _, tensor in program.results} | set(_kept_after(program))
+    returned = {tensor.name for _, tensor in program.results} | set(program.keeps.names)
     for position, let in enumerate(program.lets):
         later = names_used(*(other.value for other in program.lets[position + 1 :]))
         lent = scope
@@ -49,10 +48,6 @@ def statements(program: Program) -> list[str]:
             let.name, Value(let.name, kept_dims, integer=let.tensor.integer, boolean=False)
         )
     return lines
-
-
-def _kept_after(program: Program) -> tuple[str, ...]:
-    return program.keeps.names
 
 
 def _reads(let: Let, name: str) -> int:

@@ -3,9 +3,9 @@
 from derive import Sum, define
 
 op = define("linear", "Linear layer: the product with a weight's rows, and a bias.")
-n, i, o = op.axes("n i o")
-x, weight, bias = op.input("x", n, i), op.input("weight", o, i), op.input("bias", o)
+n, c, m = op.axes("n c m")
+x, weight, bias = op.input("x", n, c), op.input("weight", m, c), op.input("bias", m)
 
-y = op.let("y", [n, o], Sum(x[n, i] * weight[o, i], i) + bias[o])
+y = op.let("y", [n, m], Sum(x[n, c] * weight[m, c], c) + bias[m])
 
 linear = op.build(y)
