@@ -201,21 +201,18 @@ def count_of(total: Sum) -> Expr:
 
 
 def _safe(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:
-    """Lets in safe form; an exponential that has a name of its own, which nobody asks for, is looked
-    through where that makes its users safe."""
+    """Lets in safe form; an exponential that has a name of its own is looked through where that
+    makes its users safe."""
     hazards: dict[str, Let] = {}
     safe: list[Let] = []
     for let in lets:
-        value = stabilise(let.value)
-        used = names_used(let.value) & set(hazards)
-        through = _substituted(let, hazards) if used else let
-        if used:
-            looked_through = stabilise(through.value)
-            if not bare_exponentials(looked_through) and not used <= wanted:
-                value = looked_through
-        if bare_exponentials(value) or (used and value is not looked_through):
-            if through.value.count_ops() < _LONGEST_LOOK:
-                hazards[let.name] = through
+        plain = stabilise(let.value)
+        through = _substituted(let, hazards)
+        value = stabilise(through.value)
+        if bare_exponentials(value):
+            value = plain
+        if through.value != let.value or bare_exponentials(plain):
+            hazards[let.name] = through
         safe.append(replace(let, value=value))
     return tuple(safe)
 
@@ -228,18 +225,3 @@ def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
 
 def _stable(lets: Sequence[Let]) -> tuple[Let, ...]:
     return tuple(replace(let, value=stabilise(let.value)) for let in lets)
-
-
-def without_numbers(lets: Sequence[Let], results: Iterable[str]) -> tuple[Let, ...]:
-    """Lets with those that are plain numbers written where they are used, unless they are results."""
-    results = set(results)
-    numbers: dict[str, Let] = {}
-    kept: list[Let] = []
-    for let in lets:
-        let = _substituted(let, numbers)
-        if all(isinstance(s, Parameter) for s in let.value.free_symbols):
-            numbers[let.name] = let
-            if let.name not in results:
-                continue
-        kept.append(let)
-    return tuple(kept)
