@@ -115,9 +115,14 @@ def _message(error: Exception) -> str:
     return error.msg if isinstance(error, SyntaxError) else str(error)
 
 
+def _is_same_file(name: str | None, path: Path) -> bool:
+    return name is not None and Path(name).resolve() == path.resolve()
+
+
 def _line_in(path: Path, error: Exception) -> int:
     """The last line of the file that was running when the error was raised."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
+    if isinstance(error, SyntaxError) and _is_same_file(error.filename, path):
         return error.lineno or 1
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if _is_same_file(frame.filename, path)]
     return (lines[-1] if lines else None) or 1
