@@ -104,7 +104,7 @@ class Atomiser:
         return expr
 
     def _contraction(self, expr: Sum, top: bool) -> Expr:
-        """Name what a contraction joins where it is computed, and the contraction where it is used."""
+        """Name what a contraction joins, and the contraction where an expression uses it."""
         factors = [self._visit(f) for f in Mul.make_args(expr.body)]
         made = [f for f in factors if not is_scalar(f) and set(names(f)) & self.proposed]
         given = [f for f in factors if f not in made]
@@ -125,8 +125,7 @@ class Atomiser:
         if (
             top
             or simple
-            or exponent.is_Integer
-            and exponent.is_positive
+            or (exponent.is_Integer and exponent.is_positive)
             or not isinstance(value, Pow)
         ):
             return value
@@ -144,7 +143,7 @@ class Atomiser:
             self.divisors.add(str(name))
 
     def _product(self, expr: Mul, top: bool) -> Expr:
-        """A coefficient times one sum is a reduction; in longer products, full times scale is a let."""
+        """A coefficient times one sum is a reduction; else a full tensor times a scale is a let."""
         scalars = [a for a in expr.args if is_scalar(a)]
         others = [a for a in expr.args if not is_scalar(a)]
         coefficient = Mul(*scalars)
@@ -220,7 +219,7 @@ def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
 
 
 def _is_ratio(let: Let, ratio: Expr, values: dict[str, Let]) -> bool:
-    """Whether a let is the ratio already, once powers that have names of their own are spelt out."""
+    """Whether a let is the ratio already, once powers with names of their own are spelt out."""
     powers = {
         name: (own.tensor, own.value) for name, own in values.items() if isinstance(own.value, Pow)
     }

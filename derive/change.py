@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sympy import Add, S, Expr, Indexed, Mul, Pow, Symbol
+from sympy import Add, Expr, Indexed, Mul, Pow, S, Symbol
 
 from derive.expressions import Sum, free_indices
 from derive.facts import is_nonzero

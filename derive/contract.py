@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow
+from sympy import Add, Expr, KroneckerDelta, Mul, Pow
 
 from derive.expressions import free_indices
 from derive.language import Tensor
@@ -21,7 +22,7 @@ def keeping_sums_whole(expr: Expr, rewrite: Callable[[Expr], Expr]) -> Expr:
     """Rewrite an expression as if each delta-free sum of terms inside a product were a tensor."""
     hidden: dict[str, tuple[Tensor, Expr]] = {}
 
-    def hide(e: Basic, inside: bool) -> Basic:
+    def hide(e: Any, inside: bool) -> Any:
         if not isinstance(e, Expr) or not e.args or is_scalar(e):
             return e
         if isinstance(e, Add) and inside and not e.has(KroneckerDelta):
@@ -29,11 +30,11 @@ def keeping_sums_whole(expr: Expr, rewrite: Callable[[Expr], Expr]) -> Expr:
             name = next(
                 (n for n, (_, known) in hidden.items() if known == whole), f"__{len(hidden)}"
             )
-            tensor = Tensor(name, tuple(sorted(free_indices(whole), key=lambda i: i.name)))
+            tensor = Tensor(name, tuple(sorted(free_indices(whole), key=str)))
             hidden[name] = (tensor, whole)
             return content * tensor.element
         if not e.has(Add):
             return e
         return e.func(*(hide(a, inside or isinstance(e, Mul | Pow)) for a in e.args))
 
-    return substitute(rewrite(hide(expr, False)), hidden)  # type: ignore[arg-type]
+    return substitute(rewrite(hide(expr, False)), hidden)

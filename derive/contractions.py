@@ -9,7 +9,7 @@ from derive.normal import is_scalar
 
 
 def is_contraction(expr: Expr) -> bool:
-    """Whether an expression is a sum of a product in which two factors each have a letter of their own.
+    """Whether a sum is of a product in which two factors each have a letter of their own.
 
     Such a sum does more arithmetic than its result or its factors have elements, so it is never
     distributed over a difference, nor done twice.

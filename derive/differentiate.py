@@ -10,7 +10,16 @@ from __future__ import annotations
 from sympy import Add, Expr, Indexed, KroneckerDelta, Mul, Pow, S, Symbol, log
 
 from derive.contract import contract
-from derive.expressions import ArgMax, Product, StopGradient, Sum, Where, fresh_indices, names_in
+from derive.expressions import (
+    ArgMax,
+    Binder,
+    Product,
+    StopGradient,
+    Sum,
+    Where,
+    fresh_indices,
+    names_in,
+)
 from derive.functions import BY_CLASS
 from derive.language import Definition, Let, Tensor
 from derive.recognise import Rewriter
@@ -53,7 +62,8 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
         expr = expr.rename({i.name for i in at if isinstance(i, Symbol)})
         return Sum(partial(expr.body, tensor, at), *expr.indices)
     if isinstance(expr, Product):
-        return _partial_of_product(expr, tensor, at)
+        renamed = expr.rename({i.name for i in at if isinstance(i, Symbol)})
+        return _partial_of_product(renamed, tensor, at)
     if isinstance(expr, Where):
         yes, no = expr.branches
         return Where(expr.condition, partial(yes, tensor, at), partial(no, tensor, at))
@@ -62,7 +72,8 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
     row = BY_CLASS.get(type(expr))
     if row is None:
         raise NotImplementedError(
-            f"no derivative for {type(expr).__name__!r}: add a row to FUNCTIONS in derive/functions.py"
+            f"no derivative for {type(expr).__name__!r}: "
+            "add a row to FUNCTIONS in derive/functions.py"
         )
     if row.flat:
         return S.Zero
@@ -74,9 +85,8 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
     )
 
 
-def _partial_of_product(expr: Product, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
+def _partial_of_product(expr: Binder, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
     """The product of all factors but one, times that one's derivative: no division by a factor."""
-    expr = expr.rename({i.name for i in at if isinstance(i, Symbol)})
     taken = names_in(expr) | {i.name for i in at if isinstance(i, Symbol)}
     chosen = fresh_indices(expr.indices, taken)
     here = dict(zip(expr.indices, chosen, strict=True))

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from sympy import (
     Basic,
@@ -38,7 +38,7 @@ from sympy.logic.boolalg import Boolean
 
 
 class Parameter(Symbol):
-    """A scalar that no tensor holds: the size of an axis, or an option. Coefficients are made of them."""
+    """A scalar that no tensor holds: the size of an axis, or an option."""
 
     __slots__ = ()
 
@@ -129,7 +129,7 @@ class Binder(Expr):
         letters = ", ".join(i.name for i in self.indices)
         return f"{type(self).__name__}({printer.doprint(self.body)}, {letters})"
 
-    def rename(self, taken: Iterable[str]) -> Expr:
+    def rename(self, taken: Iterable[str]) -> Self:
         """The same expression with bound indices that avoid the names in `taken`."""
         taken = set(taken)
         clashing = [i for i in self.indices if i.name in taken]

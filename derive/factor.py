@@ -7,7 +7,7 @@ from collections import Counter
 from sympy import Add, Expr, Float, Mul, Pow, S, Symbol, default_sort_key, gcd_terms
 from sympy import factor as polynomial_factor
 
-from derive.expressions import KroneckerDelta, Sum
+from derive.expressions import Index, KroneckerDelta, Sum
 from derive.normal import Terms, factors_of, is_scalar, terms_of, tidy
 
 _CANCEL_UP_TO = 8
@@ -144,7 +144,7 @@ def cancelled(expr: Expr) -> Expr:
 
 def join_sums(expr: Expr) -> Expr:
     """`a sum_k f + a sum_k h` is `a sum_k (f + h)`: one reduction instead of two."""
-    groups: dict[tuple[Expr, tuple[Expr, ...]], list[tuple[Expr, Expr]]] = {}
+    groups: dict[tuple[Expr, tuple[Index, ...]], list[tuple[Expr, Sum]]] = {}
     others = []
     for monomial, coefficient in terms_of(expr).items():
         sums = [f for f in Mul.make_args(monomial) if isinstance(f, Sum)]

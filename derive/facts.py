@@ -53,7 +53,7 @@ def is_nonnegative(expr: Expr) -> bool:
 
 
 def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:
-    """Whether an expression cannot be zero. `divisors` names tensors that the definition divides by.
+    """Whether an expression cannot be zero. `divisors` names tensors that are divided by.
 
     A coefficient of sizes and options counts as non-zero unless it is the number zero: the
     emitted code divides by it or multiplies with it only where the definition does.

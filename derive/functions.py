@@ -6,6 +6,7 @@ A row is added here to support another function; the printers keep a table of th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sympy
 from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Number, NumberSymbol, Pow
@@ -99,12 +100,14 @@ def supported_names() -> list[str]:
 
 
 def as_where(expr: Expr) -> Expr:
-    """Spell SymPy's Piecewise, Max and Min with `Where`, whose branches fix the subgradient at a kink.
+    """Spell SymPy's Piecewise, Max and Min with `Where`.
+
+    The branch that is taken at a kink fixes the subgradient there.
 
     Max(a, b) takes a where they are equal.
     """
 
-    def walk(e: Basic) -> Basic:
+    def walk(e: Any) -> Any:
         if not e.args:
             return e
         args = [walk(a) for a in e.args]
@@ -119,11 +122,11 @@ def as_where(expr: Expr) -> Expr:
             return chosen
         return e.func(*args) if any(a is not b for a, b in zip(args, e.args, strict=True)) else e
 
-    return walk(expr)  # type: ignore[return-value]
+    return walk(expr)
 
 
-def _piecewise(pairs: list[tuple[Basic, Basic]]) -> Expr:
+def _piecewise(pairs: list[tuple[Any, Any]]) -> Any:
     (value, condition), rest = pairs[0], pairs[1:]
     if condition == sympy.true or not rest:
-        return value  # type: ignore[return-value]
+        return value
     return Where(condition, value, _piecewise(rest))

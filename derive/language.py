@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 import keyword
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -39,7 +39,7 @@ from derive.functions import as_where, is_supported, supported_names
 
 
 class DefinitionError(ValueError):
-    """A definition that does not make sense; the message names the let, the axis and the mistake."""
+    """A definition that makes no sense; the message names the let, the axis and the mistake."""
 
 
 Dim = Index | tuple[Index, ...]
@@ -86,7 +86,7 @@ class Tensor:
 
     @property
     def element(self) -> Expr:
-        """The element at the tensor's own letters: `x[n, c]`, or the symbol where there are no axes."""
+        """The element at the tensor's own letters: `x[n, c]`; without axes, the symbol."""
         return self[self.indices]
 
     def __getitem__(self, indices: Any) -> Expr:
@@ -241,7 +241,7 @@ class Builder:
     # --- what a definition is made of ---
 
     def axes(self, names: str) -> Any:
-        """New axes, each with its default letter: `n, c = op.axes("n c")`; one name gives one letter."""
+        """New axes, each with its letter: `n, c = op.axes("n c")`; one name gives one letter."""
         letters = []
         for name in names.split():
             _check_identifier(name, "axis")
@@ -255,7 +255,7 @@ class Builder:
         return letters[0] if len(letters) == 1 else tuple(letters)
 
     def input(self, name: str, *dims: Dim, **facts: Any) -> Tensor:
-        """A real tensor over `dims`; facts: positive, nonnegative, nonzero, sums_to_one, symmetric."""
+        """A real tensor; facts: positive, nonnegative, nonzero, sums_to_one, symmetric."""
         return self._add_input(Tensor(name, dims, **facts))
 
     def integers(self, name: str, *dims: Dim) -> Tensor:
@@ -269,13 +269,13 @@ class Builder:
         self._options[name] = Option(name, default, **facts)
         return self._options[name].symbol
 
-    def let(self, name: str, indices: Iterable[Dim] | Dim, value: Any) -> Tensor:
+    def let(self, name: str, indices: Sequence[Dim] | Index, value: Any) -> Tensor:
         """Name an intermediate: `op.let("mean", [c], Mean(x[n, c], n))`.
 
         Raises:
             DefinitionError: names the let, the axis and the mistake.
         """
-        dims = tuple(indices) if isinstance(indices, list | tuple) else (indices,)
+        dims = (indices,) if isinstance(indices, Index) else tuple(indices)
         self._check_name(name, f"let {name!r}")
         value = sympify(value, strict=True)
         if not isinstance(value, Expr):
@@ -366,10 +366,10 @@ class Builder:
     def build(
         self, *outputs: Tensor, wrt: Iterable[Tensor] | None = None, chunked: bool = False
     ) -> Definition:
-        """The finished definition. `wrt`: whose gradients are wanted; by default every real input's.
+        """The finished definition. `wrt`: whose gradients are wanted; by default all real inputs'.
 
         Raises:
-            DefinitionError: there is no let, an output is no let, or `wrt` cannot be differentiated.
+            DefinitionError: there is no let, an output is no let, or `wrt` has no gradient.
         """
         if not self._lets or not outputs:
             raise DefinitionError(f"operation {self.name!r} is empty: it needs a let and an output")
@@ -450,8 +450,8 @@ class Builder:
         if missing:
             index = min(missing, key=lambda i: i.name)
             raise DefinitionError(
-                f"let {name!r}: index {index.name!r} of axis {index.axis.name!r} is used but is neither "
-                f"on the left side nor summed over"
+                f"let {name!r}: index {index.name!r} of axis {index.axis.name!r} is used "
+                f"but is neither on the left side nor summed over"
             )
 
     def _hoist_argmax(self, name: str, value: Expr) -> Expr:
@@ -513,12 +513,13 @@ def _check_expression(
     options: Mapping[str, Option],
     axes: Mapping[str, Index],
 ) -> None:
-    """Walk one let's value: every name known, every index on its own axis, every function supported."""
+    """Walk one let's value: names known, indices on their own axes, functions supported."""
     if isinstance(expr, Indexed):
         tensor = _lookup(name, expr.base.label.name, inputs, lets)
         if len(expr.indices) != len(tensor.indices):
             raise DefinitionError(
-                f"let {name!r}: {tensor!r} has {len(tensor.indices)} indices, got {len(expr.indices)}: {expr}"
+                f"let {name!r}: {tensor!r} has {len(tensor.indices)} indices, "
+                f"got {len(expr.indices)}: {expr}"
             )
         for used, declared in zip(expr.indices, tensor.indices, strict=True):
             if isinstance(used, Index) and used.axis != declared.axis:
@@ -530,8 +531,8 @@ def _check_expression(
                 isinstance(used, Index | Integer | ArgMax) or _is_integer_tensor(used, inputs, lets)
             ):
                 raise DefinitionError(
-                    f"let {name!r}: {used} on axis {declared.axis.name!r} of {tensor!r} is neither an "
-                    f"index nor an element of an integer tensor"
+                    f"let {name!r}: {used} on axis {declared.axis.name!r} of {tensor!r} "
+                    f"is neither an index nor an element of an integer tensor"
                 )
             _check_expression(name, used, inputs, lets, options, axes)
         return
@@ -595,7 +596,7 @@ def _translate(
     options: Mapping[str, Expr],
     axes: Mapping[Axis, Axis],
 ) -> Any:
-    """Rebuild an expression with other tensors, option values and axes; letters keep their names."""
+    """Rebuild an expression with other tensors, options and axes; letters keep their names."""
     sizes = {theirs.size: ours.size for theirs, ours in axes.items()}
 
     def walk(e: Basic) -> Basic:
@@ -604,7 +605,7 @@ def _translate(
         if isinstance(e, Index):
             return Index(e.name, axes[e.axis])
         if isinstance(e, Symbol):
-            if e in sizes:
+            if isinstance(e, Parameter) and e in sizes:
                 return sizes[e]
             if e.name in options:
                 return options[e.name]

@@ -110,7 +110,7 @@ def _rebuild_arguments(expr: Expr) -> Expr:
 
 
 def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
-    """`where(c, f a, f b)` is `f where(c, a, b)`, for the deltas and the coefficient f that branches share.
+    """`where(c, f a, f b)` is `f where(c, a, b)`, for deltas and a coefficient that branches share.
 
     Other factors stay inside: where a branch is not taken, they may be undefined.
     """
@@ -262,7 +262,7 @@ def _power(expr: Pow) -> tuple[tuple[Expr, Expr], ...]:
 def _sum_of_monomial(
     monomial: Expr, coefficient: Expr, indices: tuple[Index, ...]
 ) -> Iterable[tuple[Expr, Expr]]:
-    """Sum one term over indices: flatten inner sums, contract deltas, split what does not depend."""
+    """Sum one term: flatten inner sums, contract deltas, split what does not depend."""
     bound = list(indices)
     factors: list[Expr] = []
     pending = list(Mul.make_args(monomial))

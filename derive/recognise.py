@@ -8,6 +8,7 @@ for any index, so `exp(z[n, k]) = e[n, k]` also finds `exp(z[m, target[m]])`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from sympy import Add, Basic, Expr, Indexed, Mul, Pow, S, exp
 
@@ -25,7 +26,7 @@ class Rewriter:
     table: dict[Pattern, list[tuple[tuple[Index, ...], Expr, Expr]]] = field(default_factory=dict)
 
     def add(self, left: Expr, right: Expr) -> None:
-        """Rewrite `left` as `right`; both over the same free letters. A second equation is ignored."""
+        """Rewrite `left` as `right`, over the same free letters; the first equation wins."""
         kernel, exponent = _as_power(left)
         pattern, letters = abstract(kernel)
         self.table.setdefault(pattern, []).append((letters, right, exponent))
@@ -45,17 +46,17 @@ class Rewriter:
             return expr
         return self._walk(expr)
 
-    def _walk(self, expr: Basic) -> Expr:
+    def _walk(self, expr: Any) -> Any:
         if is_atomic(expr) or is_scalar(expr):
-            return expr  # type: ignore[return-value]
+            return expr
         if isinstance(expr, Expr) and not isinstance(expr, Add | Mul):
             found = self.lookup(expr)
             if found is not None:
                 return found
         args = [self._walk(a) for a in expr.args]
         if all(a is b for a, b in zip(args, expr.args, strict=True)):
-            return expr  # type: ignore[return-value]
-        return expr.func(*args)  # type: ignore[return-value]
+            return expr
+        return expr.func(*args)
 
 
 def _as_power(expr: Expr) -> tuple[Expr, Expr]:

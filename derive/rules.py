@@ -18,7 +18,7 @@ RULES = (
     Rule(
         "chain rule",
         "a cotangent is the sum over its users of theirs times the local partial",
-        r"$\bar u = \sum_v \bar v\, \partial v / \partial u$, written out down to the named cotangents",
+        r"$\bar u = \sum_v \bar v\, \partial v / \partial u$, down to the named cotangents",
     ),
     Rule(
         "change of variables",
@@ -28,7 +28,8 @@ RULES = (
     Rule(
         "reduction identity",
         "the same equations, put into a let that is a sum, say what that sum is",
-        r"the same equations, put into a let that is a sum: from $m = \frac1N \sum_n x_n$, $\sum_n \hat x_n = 0$",
+        r"the same equations, put into a let that is a sum: "
+        r"from $m = \frac1N \sum_n x_n$, $\sum_n \hat x_n = 0$",
     ),
     Rule(
         "recognise",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from sympy import Basic, Expr, Indexed, Symbol
 
@@ -11,14 +12,14 @@ from derive.language import Tensor
 
 
 def substitute(expr: Expr, values: Mapping[str, tuple[Tensor, Expr]]) -> Expr:
-    """Replace each element of the named tensors by the value, its letters set to the element's indices.
+    """Replace each element of the named tensors by its value at the element's indices.
 
     An element under a sum may use the bound index, so its value comes to use it too.
     """
     if not values:
         return expr
 
-    def walk(e: Basic) -> Basic:
+    def walk(e: Any) -> Any:
         if isinstance(e, Indexed):
             indices = tuple(walk(i) for i in e.indices)
             if e.base.label.name in values:
@@ -34,19 +35,19 @@ def substitute(expr: Expr, values: Mapping[str, tuple[Tensor, Expr]]) -> Expr:
         args = [walk(a) for a in e.args]
         return e if all(a is b for a, b in zip(args, e.args, strict=True)) else e.func(*args)
 
-    return walk(expr)  # type: ignore[return-value]
+    return walk(expr)
 
 
 def replace_exactly(expr: Expr, old: Expr, new: Expr) -> Expr:
     """Replace an expression wherever it stands letter for letter, under sums too."""
 
-    def walk(e: Basic) -> Basic:
+    def walk(e: Any) -> Any:
         if e == old:
             return new
         args = [walk(a) for a in e.args]
         return e if all(a is b for a, b in zip(args, e.args, strict=True)) else e.func(*args)
 
-    return walk(expr)  # type: ignore[return-value]
+    return walk(expr)
 
 
 def tensors_read(expr: Basic) -> set[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sympy import Add, Basic, Expr, Indexed, Mul, Pow, Symbol, exp
+from sympy import Add, Basic, Expr, Indexed, Mul, Pow, S, Symbol, exp
 
 from derive.expressions import Binder, Index, KroneckerDelta, Where, free_indices
 from derive.language import Let
@@ -82,4 +82,4 @@ def keeping(let: Let) -> float:
 
 
 def _is_sign(expr: Basic) -> bool:
-    return isinstance(expr, Expr) and expr.is_Number is True and abs(expr) == 1  # type: ignore[operator]
+    return expr in (S.One, S.NegativeOne)
