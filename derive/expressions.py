@@ -116,7 +116,8 @@ class Binder(Expr):
         clashing = [i for i in self.indices if i in incoming]
         body, indices = self.body, list(self.indices)
         if clashing:
-            taken = names_in(body) | {getattr(s, "name", "") for s in incoming}
+            symbols = incoming.union(*(old.free_symbols for old in rule))
+            taken = names_in(body) | {getattr(s, "name", "") for s in symbols}
             fresh = dict(zip(clashing, fresh_indices(clashing, taken), strict=True))
             body = body.xreplace(fresh)
             indices = [fresh.get(i, i) for i in indices]

@@ -8,11 +8,12 @@ kept, its common factors are taken out, and gradients that occur in other gradie
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
-from sympy import Add, Expr, Mul, S, exp
+from sympy import Add, Expr, Indexed, Mul, S, exp
 
-from derive.atomise import atomise
+from derive.atomise import atomise, mixes_sizes
 from derive.contractions import has_contraction
 from derive.differentiate import cotangent_of, differentiable
 from derive.expressions import names_in
@@ -87,6 +88,7 @@ def _assemble(task: Task) -> Simplified:
         extras.extend(values.values())
     backward = [Let(task.held(t), Add(*shares[t.name])) for t in targets]
     ordered = in_order([*extras, *backward])
+    ordered = _without_single_shifts(task, ordered)
     used = set().union(*(names_in(let.value) for let in ordered)) if ordered else set()
     forward, spell = _forward(task, used)
     steps = _steps(task, targets, raw, outcomes, ordered, spell)
@@ -95,6 +97,18 @@ def _assemble(task: Task) -> Simplified:
         tensor = task.definition.tensors[name]
         gradients.setdefault(name, cotangent_of(tensor))
     return Simplified(forward, tuple(ordered), gradients, steps)
+
+
+def _without_single_shifts(task: Task, lets: list[Let]) -> list[Let]:
+    """A proposed `x - m` that the backward pass reads once is written out, not kept."""
+    elements = [e for let in lets for e in let.value.atoms(Indexed)]
+    reads = Counter(e.base.label.name for e in elements)
+    shifts = {
+        let.name: (let.tensor, let.value)
+        for let in task.lets
+        if let.name in task.proposed and mixes_sizes(let.value) and reads[let.name] == 1
+    }
+    return [Let(let.tensor, substitute(let.value, shifts)) for let in lets]
 
 
 def in_order(lets: list[Let]) -> list[Let]:
