@@ -254,10 +254,13 @@ def add(expr: Any, scope: Scope, emit: Emit) -> Value:
         else:
             plain.append(term)
     terms = _merged([gathered(t, scope, emit) for t in plain], scope)
-    value = _accumulated(terms, constant, scope)
-    for scatter in scatters:
-        value = scattered(value if value else filled(scatter, scope), scatter, scope, emit)
+    if scatters and not terms:
+        value = filled(scatters[0], scope, constant)
+    else:
+        value = _accumulated(terms, constant, scope)
     assert value is not None
+    for scatter in scatters:
+        value = scattered(value, scatter, scope, emit)
     return value
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Indexed, KroneckerDelta, Mul, Symbol
+from sympy import Indexed, KroneckerDelta, Mul, S, Symbol
 
 from codegen.torch.scalars import is_scalar, scalar
 from codegen.torch.scope import Scope
@@ -68,10 +68,14 @@ def as_scatter(term: Any, letters: set[Index]) -> Scatter | None:
     return Scatter(along, at, coefficient, frozenset(letters))
 
 
-def filled(scatter: Scatter, scope: Scope) -> Value:
-    """A tensor of zeros for a scatter to add into."""
+def filled(scatter: Scatter, scope: Scope, number: Any = S.Zero) -> Value:
+    """A tensor that holds one number everywhere, for a scatter to add into."""
     dims = tuple((i,) for i in in_order(scatter.letters, scope.order))
-    return zeros(dims, scope)
+    if number == 0:
+        return zeros(dims, scope)
+    sizes = ", ".join(extent(d, scope.size) for d in dims)
+    text = f"{scope.like}.new_full(({sizes},), {scalar(number).text})"
+    return Value(text, dims, fresh=True)
 
 
 def zeros(dims: Dims, scope: Scope) -> Value:
