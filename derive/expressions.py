@@ -87,6 +87,9 @@ class Binder(Expr):
 
     def __new__(cls, body: Any, *indices: Index | Tuple) -> Expr:
         flat = [i for group in indices for i in (group if isinstance(group, Tuple) else (group,))]
+        for i in flat:
+            if not isinstance(i, Index):
+                raise TypeError(f"{cls.__name__} runs over indices, and {i!r} is none")
         ordered = sorted(set(flat), key=default_sort_key)
         return Expr.__new__(cls, sympify(body, strict=True), Tuple(*ordered))
 
@@ -193,6 +196,8 @@ class Where(Expr):
     is_commutative = True
 
     def __new__(cls, condition: Any, yes: Any, no: Any) -> Expr:
+        if isinstance(condition, bool):
+            raise TypeError("a condition of Where is plain True or False: use Eq(a, b) for a == b")
         condition, yes, no = (sympify(a, strict=True) for a in (condition, yes, no))
         if condition == S.true or yes == no:
             return yes

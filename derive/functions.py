@@ -83,7 +83,7 @@ _STRUCTURE = (
 
 def is_supported(expr: Basic) -> bool:
     """Whether the language has the node at the top of an expression."""
-    if expr in (sympy.nan, sympy.zoo):
+    if expr in (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
         return False
     return isinstance(expr, _STRUCTURE) or type(expr) in BY_CLASS
 

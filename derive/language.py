@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from sympy import Basic, Expr, Indexed, IndexedBase, Integer, Symbol, sympify
+from sympy import Basic, Expr, Indexed, IndexedBase, Integer, Symbol, SympifyError, sympify
 from sympy.core.function import AppliedUndef
 
 from derive.expressions import (
@@ -95,6 +95,12 @@ class Tensor:
         if not flat:
             return self.symbol
         return Indexed(IndexedBase(self.symbol), *flat)
+
+    def _sympy_(self) -> Symbol:
+        """What a tensor is inside an expression: a number where it has no axes, else a mistake."""
+        if self.indices:
+            raise DefinitionError(f"{self!r} is used without its indices")
+        return self.symbol
 
     def __repr__(self) -> str:
         groups = [
@@ -277,7 +283,10 @@ class Builder:
         """
         dims = (indices,) if isinstance(indices, Index) else tuple(indices)
         self._check_name(name, f"let {name!r}")
-        value = sympify(value, strict=True)
+        try:
+            value = sympify(value, strict=True)
+        except SympifyError:
+            raise DefinitionError(f"let {name!r}: {value!r} is not an expression") from None
         if not isinstance(value, Expr):
             raise DefinitionError(f"let {name!r} must be a real expression, got {value}")
         tensor = self._checked_tensor(Tensor(name, dims), f"let {name!r}")
@@ -381,6 +390,7 @@ class Builder:
         tensors = self._inputs | {name: let.tensor for name, let in self._lets.items()}
         wanted = tuple(t.name for t in (wrt or [t for t in self._inputs.values() if not t.integer]))
         _check_wrt(self.name, wanted, tensors)
+        _check_once(f"output of {self.name!r}", [t.name for t in outputs])
         return Definition(
             name=self.name,
             summary=self.summary,
@@ -494,6 +504,7 @@ def _check_wrt(operation: str, names: Iterable[str], tensors: Mapping[str, Tenso
     names = tuple(names)
     if not names:
         raise DefinitionError(f"operation {operation!r} has no real input to differentiate")
+    _check_once(f"gradient in {operation!r}", names)
     for name in names:
         if name not in tensors:
             raise DefinitionError(
@@ -503,6 +514,12 @@ def _check_wrt(operation: str, names: Iterable[str], tensors: Mapping[str, Tenso
             raise DefinitionError(
                 f"gradient of {name!r} in {operation!r}: an integer tensor cannot be differentiated"
             )
+
+
+def _check_once(what: str, names: Sequence[str]) -> None:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise DefinitionError(f"{what}: {name!r} is asked for twice")
 
 
 def _check_expression(
@@ -515,7 +532,7 @@ def _check_expression(
 ) -> None:
     """Walk one let's value: names known, indices on their own axes, functions supported."""
     if isinstance(expr, Indexed):
-        tensor = _lookup(name, expr.base.label.name, inputs, lets)
+        tensor = _lookup(name, expr.base.label, inputs, lets)
         if len(expr.indices) != len(tensor.indices):
             raise DefinitionError(
                 f"let {name!r}: {tensor!r} has {len(tensor.indices)} indices, "
@@ -541,12 +558,17 @@ def _check_expression(
             raise DefinitionError(
                 f"let {name!r}: axis {expr.axis.name!r} is not declared in this definition"
             )
+        if expr.name in axes and axes[expr.name] != expr:
+            raise DefinitionError(
+                f"let {name!r}: the letter {expr.name!r} over axis {expr.axis.name!r} is "
+                f"that of axis {expr.name!r}; use another"
+            )
         return
     if isinstance(expr, Symbol):
         sizes = {index.size for index in axes.values()}
         if expr in sizes or expr.name in options:
             return
-        tensor = _lookup(name, expr.name, inputs, lets)
+        tensor = _lookup(name, expr, inputs, lets)
         if tensor.indices:
             raise DefinitionError(f"let {name!r}: {tensor!r} is used without its indices")
         return
@@ -570,14 +592,17 @@ def _check_expression(
         _check_expression(name, arg, inputs, lets, options, axes)
 
 
-def _lookup(name: str, used: str, inputs: Mapping[str, Tensor], lets: Mapping[str, Let]) -> Tensor:
-    if used in inputs:
-        return inputs[used]
-    if used in lets:
-        return lets[used].tensor
-    raise DefinitionError(
-        f"let {name!r}: unknown name {used!r}; known so far: {', '.join([*inputs, *lets])}"
-    )
+def _lookup(
+    name: str, used: Symbol, inputs: Mapping[str, Tensor], lets: Mapping[str, Let]
+) -> Tensor:
+    known = {**inputs, **{let.name: let.tensor for let in lets.values()}}
+    if used.name not in known:
+        raise DefinitionError(
+            f"let {name!r}: unknown name {used.name!r}; known so far: {', '.join(known)}"
+        )
+    if used != known[used.name].symbol:
+        raise DefinitionError(f"let {name!r}: {used.name!r} is a tensor of another definition")
+    return known[used.name]
 
 
 def _is_integer_tensor(expr: Basic, inputs: Mapping[str, Tensor], lets: Mapping[str, Let]) -> bool:
