@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sympy import Add, Expr, Indexed, Pow, default_sort_key
 
 from derive.change import Coordinates, NoFixpoint, Solution, System
 from derive.contract import keeping_sums_whole
-from derive.expressions import Sum, names_in
+from derive.expressions import Sum
 from derive.factor import cancelled, factor, join_sums
 from derive.language import Let, Tensor
 from derive.normal import terms_of
@@ -22,6 +22,26 @@ _EVALUATION_LIMIT = 60
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A group's lets by name, and which let is solved for which tensor.
+
+    `as_it_stands` says that the chain rule was best left alone.
+    """
+
+    lets: tuple[str, ...]
+    solved: frozenset[tuple[str, str]]
+    as_it_stands: bool = False
+
+    def renamed(self, lets: tuple[str, ...], names: Mapping[str, str]) -> Choice | None:
+        """The same choice for lets of other names, place by place; other tensors by `names`."""
+        if len(lets) != len(self.lets):
+            return None
+        table = {**names, **dict(zip(self.lets, lets, strict=True))}
+        solved = frozenset((table[let], table[kernel]) for let, kernel in self.solved)
+        return Choice(lets, solved, self.as_it_stands)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """One group's gradients in one choice of variables."""
 
@@ -30,6 +50,16 @@ class Outcome:
     coordinates: Coordinates
     forms: dict[str, tuple[tuple[str, Expr], ...]]
     """By target: each stage's rule and the expression it led to."""
+    as_it_stands: bool = False
+
+    @property
+    def choice(self) -> Choice:
+        """What was chosen, by name."""
+        return Choice(
+            lets=tuple(let.name for let in self.coordinates.system.lets),
+            solved=frozenset(s.key for s in self.coordinates.chosen),
+            as_it_stands=self.as_it_stands,
+        )
 
     def equations(self, rule: str, before: Expr) -> Iterable[tuple[Expr, Expr]]:
         """The equations that a stage used on an expression."""
@@ -45,13 +75,18 @@ class Outcome:
 
 
 def best_outcome(
-    task: Task, number: int, exprs: dict[Tensor, Expr], whole: dict[str, Expr]
+    task: Task,
+    number: int,
+    exprs: dict[Tensor, Expr],
+    whole: dict[str, Expr],
+    unit: tuple[Choice, Mapping[str, str]] | None = None,
 ) -> Outcome:
     """The cheapest choice of variables for one group's gradients, or the chain rule as it stands.
 
     `whole` holds the same gradients with no product multiplied out. Starts from no change and
     from every change that can be made at once, and toggles one or two equations at a time
-    while that helps.
+    while that helps. Where the group is a unit, `unit` holds what was chosen when the unit was
+    derived on its own, and the names it has here: then nothing is searched.
     """
     members = task.parts.members(number)
     lets = _closure(task, members)
@@ -78,6 +113,13 @@ def best_outcome(
                 tried[key] = None
         return tried[key]
 
+    if unit is not None:
+        known = unit[0].renamed(tuple(let.name for let in lets), unit[1])
+        if known is not None and known.as_it_stands:
+            return _as_it_stands(task, Coordinates(system, ()), exprs, whole)
+        outcome = attempt(s for s in solutions if known and s.key in known.solved)
+        if outcome is not None and outcome.choice == known:
+            return outcome
     starts: list[tuple[Solution, ...]] = [(), _as_many(solutions)]
     best: tuple[float, tuple[Solution, ...]] | None = None
     results: dict[tuple[Solution, ...], Outcome] = {}
@@ -102,18 +144,17 @@ def best_outcome(
 
 def _closure(task: Task, members: set[str]) -> tuple[Let, ...]:
     """A group's lets with the proposals and lets off the gradient's path that they use."""
-    names = set(members)
+    names, made = set(members), {let.name for let in task.lets}
     for let in reversed(task.lets):
         if let.name in names:
-            names |= {
-                n for n in names_in(let.value) if n in task.proposed or n not in task.parts.group
-            }
+            read = tensors_read(let.value) & made
+            names |= {n for n in read if n in task.proposed or n not in task.parts.group}
     names |= {
         let.name
         for let in task.lets
         if let.name in task.proposed
         and let.name not in task.parts.group
-        and names_in(let.value) & names
+        and tensors_read(let.value) & names
     }
     return tuple(let for let in task.lets if let.name in names)
 
@@ -194,7 +235,7 @@ def _as_it_stands(
         finished = keeping_sums_whole(recognised, factor)
         lets.append(Let(task.held(tensor), finished))
         forms[tensor.name] = (("recognise", recognised), ("factor", finished))
-    return Outcome(tuple(lets), _cost(task, lets), coordinates, forms)
+    return Outcome(tuple(lets), _cost(task, lets), coordinates, forms, as_it_stands=True)
 
 
 def _cost(task: Task, lets: Iterable[Let]) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sympy import Add, Expr, Indexed, Mul, S, exp
 
@@ -21,7 +22,7 @@ from derive.language import Definition, Let, Tensor
 from derive.normal import normalise, terms_of
 from derive.partition import partition
 from derive.recognise import abstract
-from derive.search import Outcome, best_outcome
+from derive.search import Choice, Outcome, best_outcome
 from derive.substitute import substitute, tensors_read
 from derive.task import Task, TooLarge
 from derive.trace import Step
@@ -35,11 +36,14 @@ class Simplified:
     backward: tuple[Let, ...]
     gradients: dict[str, Tensor]
     steps: tuple[Step, ...]
+    choices: tuple[Choice, ...]
 
 
+@lru_cache(maxsize=256)
 def simplify(definition: Definition) -> Simplified:
     """Simplify the backward pass of a definition.
 
+    A definition that another one calls is simplified once, and what was chosen is reused there.
     A group that grows too large when written out keeps the names of all its cotangents.
     """
     lets, proposed, divisors = atomise(definition)
@@ -76,10 +80,16 @@ def _assemble(task: Task) -> Simplified:
     by_name = {t.name: t for t in targets}
     extras: list[Let] = []
     outcomes: dict[str, list[Outcome]] = {}
+    choices: list[Choice] = []
     for number, exprs in sorted(raw.items()):
         outcome = best_outcome(
-            task, number, {by_name[n]: e for n, e in exprs.items()}, {n: whole[n] for n in exprs}
+            task,
+            number,
+            {by_name[n]: e for n, e in exprs.items()},
+            {n: whole[n] for n in exprs},
+            _unit(task, number),
         )
+        choices.append(outcome.choice)
         values = {let.name: let for let in outcome.lets}
         for name in exprs:
             own = values.pop(task.held(by_name[name]).name)
@@ -96,7 +106,18 @@ def _assemble(task: Task) -> Simplified:
     for name in task.definition.outputs:
         tensor = task.definition.tensors[name]
         gradients.setdefault(name, cotangent_of(tensor))
-    return Simplified(forward, tuple(ordered), gradients, steps)
+    return Simplified(forward, tuple(ordered), gradients, steps, tuple(choices))
+
+
+def _unit(task: Task, number: int) -> tuple[Choice, dict[str, str]] | None:
+    """What was chosen for the definition that a group is a call of, and the names it has here."""
+    members = task.parts.members(number)
+    for call in task.definition.calls:
+        if members & set(call.lets):
+            choices = simplify(call.callee).choices
+            names = {theirs: ours.name for theirs, ours in call.tensors}
+            return (choices[0], names) if len(choices) == 1 else None
+    return None
 
 
 def _without_single_shifts(task: Task, lets: list[Let]) -> list[Let]:
