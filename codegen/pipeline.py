@@ -95,16 +95,16 @@ def render(derivation: Derivation, command: str = "") -> str:
 
 
 def digest(definition: Definition) -> str:
-    """A hash of what is emitted and how: the definition, the code and template that emit it."""
+    """A hash of what is emitted: the definition and the template's content."""
     parts = [repr(part) for part in (definition.name, definition.summary, definition.inputs)]
     parts += [repr(part) for part in (definition.options, definition.lets, definition.outputs)]
-    parts += [repr(definition.wrt), repr(definition.chunked), _emitter_digest()]
+    parts += [repr(definition.wrt), repr(definition.chunked), _template_digest()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @cache
-def _emitter_digest() -> str:
-    files = sorted([*_HERE.rglob("*.py"), *_HERE.rglob("*.jinja")])
+def _template_digest() -> str:
+    files = sorted((_HERE / "templates").iterdir())
     content = b"\0".join(f.read_bytes() for f in files)
     return hashlib.sha256(content).hexdigest()
 
