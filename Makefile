@@ -13,7 +13,10 @@ export OMP_NUM_THREADS ?= 1
 
 demo: .venv/installed
 	$(python) -m gradsmith generate --check
-	for number in 1 2 3 4; do $(python) -m gradsmith exercise $$number || exit 1; done
+	@for number in 1 2 3 4; do \
+		echo; echo "Exercise $$number"; \
+		$(python) -m gradsmith exercise $$number || exit 1; \
+	done; echo
 	$(python) -m gradsmith train --steps 20000 --names $(names) --out $(run) --overwrite
 
 test: lint
