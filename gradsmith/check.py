@@ -100,9 +100,9 @@ def check(definition: Definition, module: ModuleType | None = None, seed: int = 
         ]
     except Exception as error:
         return failed(definition, _in_words(error))
-    problems = [found for proof in PROOFS for trial in trials for found in _guarded(proof, trial)]
-    differences = [found for trial in trials for found in _guarded(_finite_differences, trial)]
-    differences += _guarded(_torch_gradcheck, trials[0])
+    problems = [p for proof in PROOFS for trial in trials for p in _guarded(proof, trial)]
+    differences = [p for trial in trials for p in _guarded(finite_difference_problems, trial)]
+    differences += _guarded(gradcheck_problems, trials[0])
     rows: list[Row] = []
     for name in definition.wrt:
         wrong = tuple(text for about, text in differences if about in (name, None))
@@ -158,8 +158,8 @@ class Trial:
         return {name: getattr(found, f"grad_{name}") for name in self.definition.wrt}
 
     def run(self, sample: Sample) -> tuple[list[Tensor], object]:
-        out, residuals = self.module.forward(**sample.inputs, **sample.options)
-        return list(out) if isinstance(out, tuple) else [out], residuals
+        *outputs, residuals = self.module.forward(**sample.inputs, **sample.options)
+        return outputs, residuals
 
     def reference_gradients(self, sample: Sample) -> dict[str, Tensor]:
         """Autograd of the plain interpreter."""
@@ -188,7 +188,7 @@ Problem = tuple[str | None, str]
 """The gradient that is wrong, or None for all of them; and what is wrong."""
 
 
-def _forward(trial: Trial) -> Iterator[Problem]:
+def forward_problems(trial: Trial) -> Iterator[Problem]:
     """The emitted forward, its residuals included, against the evaluator."""
     outputs, residuals = trial.run(trial.sample)
     found = dict(zip(trial.definition.outputs, outputs, strict=True))
@@ -201,7 +201,7 @@ def _forward(trial: Trial) -> Iterator[Problem]:
             yield None, f"forward: {name} {problem} the evaluator's"
 
 
-def _namesake(trial: Trial) -> Iterator[Problem]:
+def namesake_problems(trial: Trial) -> Iterator[Problem]:
     """The emitted forward and backward against PyTorch's own operation and its autograd."""
     native = namesake(trial.definition)
     if native is None:
@@ -217,7 +217,7 @@ def _namesake(trial: Trial) -> Iterator[Problem]:
             yield name, f"grad_{name} {problem} that of PyTorch's operation"
 
 
-def _backward(trial: Trial) -> Iterator[Problem]:
+def backward_problems(trial: Trial) -> Iterator[Problem]:
     """The emitted backward against autograd of the plain interpreter."""
     found = trial.emitted_gradients(trial.sample)
     for name, truth in trial.reference_gradients(trial.sample).items():
@@ -225,7 +225,7 @@ def _backward(trial: Trial) -> Iterator[Problem]:
             yield name, f"grad_{name} {problem} autograd's"
 
 
-def _pure(trial: Trial) -> Iterator[Problem]:
+def purity_problems(trial: Trial) -> Iterator[Problem]:
     """Backward called twice gives the same, and leaves its arguments alone."""
     outputs, residuals = trial.run(trial.sample)
     cotangents = trial.cotangents(outputs)
@@ -244,7 +244,7 @@ def _pure(trial: Trial) -> Iterator[Problem]:
             yield None, f"the input {name} is written to"
 
 
-def _value_and_grad(trial: Trial) -> Iterator[Problem]:
+def value_and_grad_problems(trial: Trial) -> Iterator[Problem]:
     """The function for training loops against forward and backward with cotangent one."""
     both = getattr(trial.module, "value_and_grad", None)
     if both is None:
@@ -261,10 +261,16 @@ def _value_and_grad(trial: Trial) -> Iterator[Problem]:
 
 
 Proof = Callable[[Trial], Iterator[Problem]]
-PROOFS: tuple[Proof, ...] = (_forward, _namesake, _backward, _pure, _value_and_grad)
+PROOFS: tuple[Proof, ...] = (
+    forward_problems,
+    namesake_problems,
+    backward_problems,
+    purity_problems,
+    value_and_grad_problems,
+)
 
 
-def _finite_differences(trial: Trial) -> Iterator[Problem]:
+def finite_difference_problems(trial: Trial) -> Iterator[Problem]:
     """Each gradient along a random direction against 60-digit differences of the evaluator."""
     found = trial.emitted_gradients(trial.sample)
     cotangents = trial.cotangents(trial.run(trial.sample)[0])
@@ -286,7 +292,7 @@ def _finite_differences(trial: Trial) -> Iterator[Problem]:
             yield name, f"grad_{name} along a direction {problem} the finite difference"
 
 
-def _torch_gradcheck(trial: Trial) -> Iterator[Problem]:
+def gradcheck_problems(trial: Trial) -> Iterator[Problem]:
     """`torch.autograd.gradcheck` of the autograd-enabled function, one input at a time.
 
     Differences do not see `stop_gradient`, so a definition with one is left to the evaluator's.
@@ -350,7 +356,7 @@ def _guarded(proof: Proof, trial: Trial) -> list[Problem]:
     try:
         return list(proof(trial))
     except Exception as error:
-        return [(None, f"{proof.__name__.strip('_').replace('_', ' ')}: {_in_words(error)}")]
+        return [(None, f"{proof.__name__.removesuffix('_problems')}: {_in_words(error)}")]
 
 
 def _in_words(error: Exception) -> str:
