@@ -38,6 +38,7 @@ from sympy import (
     tanh,
 )
 
+from derive.builder import Builder, define
 from derive.expressions import (
     ArgMax,
     Axis,
@@ -51,7 +52,7 @@ from derive.expressions import (
     Where,
     delta,
 )
-from derive.language import Builder, Definition, DefinitionError, Let, Option, Tensor, define
+from derive.language import Definition, DefinitionError, Let, Option, Tensor
 
 __all__ = [
     "Abs",

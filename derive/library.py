@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from derive import ops
-from derive.language import Builder, Definition, DefinitionError
+from derive.builder import Builder
+from derive.language import Definition, DefinitionError
 
 _FOLDER = Path(ops.__file__).parent
 

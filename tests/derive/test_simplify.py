@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from derive import Mean, Sum, define, delta, exp, library, log, sqrt
+from derive import Builder, Definition, Mean, Sum, define, delta, exp, library, log, sqrt
 from derive.cost import cost
 from derive.derivation import derive
-from derive.language import Builder, Definition
 from derive.rules import RULES
 from derive.text import arrangement_of, text
 from derive.trace import Derivation

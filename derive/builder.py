@@ -1,0 +1,265 @@
+"""How a definition is written: one line an axis, an input, an option or a let."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sympy import Expr, SympifyError, sympify
+
+from derive.calls import Letters, match_axes, translate
+from derive.checks import check_expression, check_identifier
+from derive.expressions import ArgMax, Axis, Index, Parameter, free_indices, fresh_names
+from derive.facts import is_nonnegative, is_positive
+from derive.functions import as_where
+from derive.language import (
+    Call,
+    Definition,
+    DefinitionError,
+    Dim,
+    Let,
+    Option,
+    Tensor,
+    check_once,
+    check_wrt,
+)
+
+
+def define(name: str, summary: str) -> Builder:
+    """Start the definition of an operation; `summary` is one line that says what it computes."""
+    return Builder(name, summary)
+
+
+class Builder:
+    """Collects axes, inputs, options and lets, checking each as it comes."""
+
+    def __init__(self, name: str, summary: str) -> None:
+        check_identifier(name, "operation")
+        if not summary.strip():
+            raise DefinitionError(
+                f"operation {name!r} has no summary; say in one line what it computes"
+            )
+        self.name = name
+        self.summary = summary.strip()
+        self.source = inspect.stack(0)[2].filename
+        self._axes: dict[str, Index] = {}
+        self._inputs: dict[str, Tensor] = {}
+        self._options: dict[str, Option] = {}
+        self._lets: dict[str, Let] = {}
+        self._calls: list[Call] = []
+
+    # --- what a definition is made of ---
+
+    def axes(self, names: str) -> Any:
+        """New axes, each with its letter: `n, c = op.axes("n c")`; one name gives one letter."""
+        letters = []
+        for name in names.split():
+            check_identifier(name, "axis")
+            if name != name.lower():
+                raise DefinitionError(
+                    f"axis {name!r} must be lower case: {name.upper()!r} is its size"
+                )
+            self._check_new(name, "axis")
+            self._axes[name] = Index(name, Axis(name))
+            letters.append(self._axes[name])
+        return letters[0] if len(letters) == 1 else tuple(letters)
+
+    def input(self, name: str, *dims: Dim, **facts: Any) -> Tensor:
+        """A real tensor; facts: positive, nonnegative, nonzero, sums_to_one, symmetric."""
+        return self._add_input(Tensor(name, dims, **facts))
+
+    def integers(self, name: str, *dims: Dim) -> Tensor:
+        """A tensor of indices, such as class targets."""
+        return self._add_input(Tensor(name, dims, integer=True))
+
+    def option(self, name: str, default: int | float | None = None, **facts: bool) -> Parameter:
+        """A scalar parameter; facts: integer, positive, nonnegative. Returns its symbol."""
+        check_identifier(name, "option")
+        self._check_new(name, "option")
+        self._options[name] = Option(name, default, **facts)
+        return self._options[name].symbol
+
+    def let(self, name: str, indices: Sequence[Dim] | Index, value: Any) -> Tensor:
+        """Name an intermediate: `op.let("mean", [c], Mean(x[n, c], n))`.
+
+        Raises:
+            DefinitionError: names the let, the axis and the mistake.
+        """
+        dims = (indices,) if isinstance(indices, Index) else tuple(indices)
+        self._check_name(name, f"let {name!r}")
+        try:
+            value = sympify(value, strict=True)
+        except SympifyError:
+            raise DefinitionError(f"let {name!r}: {value!r} is not an expression") from None
+        if not isinstance(value, Expr):
+            raise DefinitionError(f"let {name!r} must be a real expression, got {value}")
+        tensor = self._checked_tensor(Tensor(name, dims), f"let {name!r}")
+        value = as_where(value)
+        self._check_value(name, tensor, value)
+        if isinstance(value, ArgMax):
+            return self._add_integer_let(name, dims, value)
+        value = self._hoist_argmax(name, value)
+        if is_positive(value):
+            tensor = replace(tensor, positive=True)
+        elif is_nonnegative(value):
+            tensor = replace(tensor, nonnegative=True)
+        self._lets[name] = Let(tensor, value)
+        return tensor
+
+    def call(
+        self,
+        callee: Definition,
+        inputs: Mapping[str, Tensor],
+        options: Mapping[str, Any] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> Tensor:
+        """Use another definition: its lets are added under their own names, or those in `names`.
+
+        `inputs` gives a tensor of this definition for each input of the callee, `options`
+        values other than the defaults. Returns the callee's output.
+
+        Raises:
+            DefinitionError: an input is missing, unknown or of another rank; a name is taken.
+        """
+        where = f"call of {callee.name!r} in {self.name!r}"
+        names, options = dict(names or {}), dict(options or {})
+        wanted = {t.name: t for t in callee.inputs}
+        if set(inputs) != set(wanted):
+            raise DefinitionError(
+                f"{where}: it takes the inputs {sorted(wanted)}, got {sorted(inputs)}"
+            )
+        unknown = sorted(set(names) - {let.name for let in callee.lets})
+        unknown += sorted(set(options) - {o.name for o in callee.options})
+        if unknown:
+            raise DefinitionError(f"{where}: unknown name {unknown[0]!r}")
+        axes = match_axes(where, callee, inputs)
+        values = {
+            o.name: sympify(options.get(o.name, o.symbol if o.name in self._options else o.default))
+            for o in callee.options
+        }
+        tensors = dict(inputs)
+        letters = Letters.of(axes, self._axes)
+        for let in callee.lets:
+            name = names.get(let.name, let.name)
+            dims = letters.dims(let.tensor.dims)
+            value = translate(let.value, tensors, values, letters)
+            add = self._add_integer_let if let.tensor.integer else self.let
+            tensors[let.name] = add(name, dims, value)
+        self._calls.append(
+            Call(callee, tuple(tensors.items()), tuple(values.items()), tuple(axes.items()))
+        )
+        return tensors[callee.outputs[0]]
+
+    def build(
+        self, *outputs: Tensor, wrt: Iterable[Tensor] | None = None, chunked: bool = False
+    ) -> Definition:
+        """The finished definition. `wrt`: whose gradients are wanted; by default all real inputs'.
+
+        Raises:
+            DefinitionError: there is no let, an output is no let, or `wrt` has no gradient.
+        """
+        if not self._lets or not outputs:
+            raise DefinitionError(f"operation {self.name!r} is empty: it needs a let and an output")
+        for output in outputs:
+            if output.name not in self._lets:
+                raise DefinitionError(
+                    f"output {output.name!r} of {self.name!r} is not one of its lets"
+                )
+            if output.integer:
+                raise DefinitionError(
+                    f"output {output.name!r} of {self.name!r} holds integers, which have no gradient"
+                )
+        tensors = self._inputs | {name: let.tensor for name, let in self._lets.items()}
+        wanted = tuple(t.name for t in (wrt or [t for t in self._inputs.values() if not t.integer]))
+        check_wrt(self.name, wanted, tensors)
+        check_once(f"output of {self.name!r}", [t.name for t in outputs])
+        return Definition(
+            name=self.name,
+            summary=self.summary,
+            inputs=tuple(self._inputs.values()),
+            options=tuple(self._options.values()),
+            lets=tuple(self._lets.values()),
+            outputs=tuple(t.name for t in outputs),
+            wrt=wanted,
+            calls=tuple(self._calls),
+            chunked=chunked,
+            source=self.source,
+        )
+
+    # --- checks ---
+
+    def _add_input(self, tensor: Tensor) -> Tensor:
+        self._check_name(tensor.name, f"input {tensor.name!r}")
+        self._inputs[tensor.name] = self._checked_tensor(tensor, f"input {tensor.name!r}")
+        return tensor
+
+    def _add_integer_let(self, name: str, dims: tuple[Dim, ...], value: Expr) -> Tensor:
+        self._check_name(name, f"let {name!r}")
+        tensor = self._checked_tensor(Tensor(name, dims, integer=True), f"let {name!r}")
+        self._lets[name] = Let(tensor, value)
+        return tensor
+
+    def _checked_tensor(self, tensor: Tensor, where: str) -> Tensor:
+        seen: set[Index] = set()
+        for index in tensor.indices:
+            if not isinstance(index, Index):
+                raise DefinitionError(f"{where}: {index!r} is not an index; use one from axes(...)")
+            if index.axis.name not in self._axes:
+                raise DefinitionError(
+                    f"{where}: axis {index.axis.name!r} is not declared in this definition"
+                )
+            if index in seen:
+                raise DefinitionError(
+                    f"{where}: index {index.name!r} of axis {index.axis.name!r} stands twice; "
+                    f"use another letter: {index.name}.another('i')"
+                )
+            seen.add(index)
+        return tensor
+
+    def _check_name(self, name: str, where: str) -> None:
+        check_identifier(name, where.split()[0])
+        self._check_new(name, where.split()[0])
+
+    def _check_new(self, name: str, kind: str) -> None:
+        if kind == "axis" and name in self._axes:
+            raise DefinitionError(f"axis {name!r} in {self.name!r}: the name is already an axis")
+        homes = {
+            "an input": self._inputs,
+            "an option": self._options,
+            "a let": self._lets,
+            "the size of an axis": {axis.upper(): None for axis in self._axes},
+        }
+        for home, names in homes.items():
+            if name in names or (kind == "axis" and name.upper() in names):
+                taken = name if name in names else name.upper()
+                raise DefinitionError(
+                    f"{kind} {name!r} in {self.name!r}: the name {taken!r} is already {home}"
+                )
+
+    def _check_value(self, name: str, tensor: Tensor, value: Expr) -> None:
+        check_expression(name, value, self._inputs, self._lets, self._options, self._axes)
+        missing = free_indices(value) - set(tensor.indices)
+        if missing:
+            index = min(missing, key=lambda i: i.name)
+            raise DefinitionError(
+                f"let {name!r}: index {index.name!r} of axis {index.axis.name!r} is used "
+                f"but is neither on the left side nor summed over"
+            )
+
+    def _hoist_argmax(self, name: str, value: Expr) -> Expr:
+        """Name every argmax, so that a maximum is a gather at a tensor of indices."""
+        for arg in sorted(value.atoms(ArgMax), key=lambda a: len(a.atoms(ArgMax))):
+            letters = tuple(sorted(free_indices(arg), key=lambda i: i.name))
+            if any(i.name not in self._axes for i in letters):
+                continue  # a bound or second letter: it stays where it is written
+            existing = [let for let in self._lets.values() if let.value == arg]
+            if existing:
+                tensor = existing[0].tensor
+            else:
+                taken = {*self._inputs, *self._options, *self._lets}
+                stem = f"{name}_argmax"
+                tensor = self._add_integer_let(next(fresh_names([stem], taken)), letters, arg)
+            value = value.xreplace({arg: tensor.element})
+        return value

@@ -1,0 +1,392 @@
+"""The language: what it says of a mistake, and what it makes of a definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sympy
+
+from derive import (
+    ArgMax,
+    Builder,
+    Definition,
+    DefinitionError,
+    Index,
+    Maximum,
+    Mean,
+    Sum,
+    Where,
+    define,
+    exp,
+)
+
+Mistake = Callable[[], object]
+
+
+def begun() -> tuple[Builder, Index, Index]:
+    op = define("scaled", "Scales columns.")
+    n, c = op.axes("n c")
+    op.input("x", n, c)
+    return op, n, c
+
+
+def wrong_axis() -> object:
+    op = define("scaled", "Scales columns.")
+    n, c = op.axes("n c")
+    x, weight = op.input("x", n, c), op.input("weight", c)
+    return op.let("y", [n, c], weight[n] * x[n, c])
+
+
+def indices_exchanged() -> object:
+    op = define("scaled", "Scales columns.")
+    n, c = op.axes("n c")
+    return op.let("y", [n, c], op.input("x", n, c)[c, n])
+
+
+def unknown_name() -> object:
+    op, n, c = begun()
+    other = define("other", "Another.")
+    other.axes("n c")
+    return op.let("y", [n, c], other.input("z", n, c)[n, c])
+
+
+def tensor_of_another() -> object:
+    op, n, c = begun()
+    other = define("other", "Another.")
+    other.axes("n c")
+    return op.let("y", [n, c], other.input("x", n, c, positive=True)[n, c])
+
+
+def repeated_let() -> object:
+    op, n, c = begun()
+    op.let("y", [n], n.size)
+    return op.let("y", [c], c.size)
+
+
+def repeated_input() -> object:
+    op, n, _ = begun()
+    return op.input("x", n)
+
+
+def repeated_axis() -> object:
+    op, _, _ = begun()
+    return op.axes("n")
+
+
+def size_as_a_name() -> object:
+    op, n, _ = begun()
+    return op.input("N", n)
+
+
+def axis_missing_on_the_left() -> object:
+    op = define("scaled", "Scales columns.")
+    n, c = op.axes("n c")
+    return op.let("y", [n], op.input("x", n, c)[n, c] ** 2)
+
+
+def letter_twice_on_the_left() -> object:
+    op, n, _ = begun()
+    return op.let("y", [n, n], n.size)
+
+
+def letter_of_another_axis() -> object:
+    op = define("scaled", "Scales columns.")
+    n, c = op.axes("n c")
+    x = op.input("x", n, c)
+    i = n.another("c")
+    return op.let("y", [c], Sum(x[i, c], i))
+
+
+def axis_of_another_definition() -> object:
+    op, n, _ = begun()
+    m = define("other", "Another.").axes("m")
+    return op.let("y", [n], Sum(1, m))
+
+
+def unsupported_function() -> object:
+    op = define("scaled", "Scales columns.")
+    n = op.axes("n")
+    return op.let("y", [n], sympy.Heaviside(op.input("x", n)[n]))
+
+
+def undefined_function() -> object:
+    op = define("scaled", "Scales columns.")
+    n = op.axes("n")
+    return op.let("y", [n], sympy.Function("mystery")(op.input("x", n)[n]))
+
+
+def infinity() -> object:
+    op = define("scaled", "Scales columns.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    return op.let("y", [n], Where(x[n] > 0, x[n], -sympy.oo))
+
+
+def too_few_indices() -> object:
+    op = define("scaled", "Scales columns.")
+    n, c = op.axes("n c")
+    return op.let("y", [n], op.input("x", n, c)[n])
+
+
+def no_indices() -> object:
+    op = define("scaled", "Scales columns.")
+    n, c = op.axes("n c")
+    return op.let("y", [n, c], exp(op.input("x", n, c)))
+
+
+def arithmetic_on_an_index() -> object:
+    op = define("scaled", "Scales columns.")
+    n = op.axes("n")
+    return op.let("y", [n], op.input("x", n)[n + 1])
+
+
+def a_real_tensor_as_an_index() -> object:
+    op = define("scaled", "Scales columns.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    return op.let("y", [n], x[x[n]])
+
+
+def text_for_an_expression() -> object:
+    op, n, c = begun()
+    return op.let("y", [n, c], "x[n, c]")
+
+
+def a_condition_for_a_value() -> object:
+    op = define("scaled", "Scales columns.")
+    n = op.axes("n")
+    return op.let("y", [n], op.input("x", n)[n] > 0)
+
+
+def integers_asked_for() -> object:
+    op = define("picked", "Picks.")
+    n, c = op.axes("n c")
+    x, which = op.input("x", n, c), op.integers("which", n)
+    return op.build(op.let("y", [n], x[n, which[n]]), wrt=[x, which])
+
+
+def only_integers() -> object:
+    op = define("squared", "Squares.")
+    n = op.axes("n")
+    return op.build(op.let("y", [n], op.integers("which", n)[n] ** 2))
+
+
+def gradient_asked_for_twice() -> object:
+    op = define("squared", "Squares.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    return op.build(op.let("y", [n], x[n] ** 2), wrt=[x, x])
+
+
+def empty() -> object:
+    op, _, _ = begun()
+    return op.build()
+
+
+def nothing_asked_of_it() -> object:
+    op, n, _ = begun()
+    op.let("y", [n], n.size)
+    return op.build()
+
+
+def an_input_for_an_output() -> object:
+    op = define("scaled", "Scales columns.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    op.let("y", [n], x[n] ** 2)
+    return op.build(x)
+
+
+def integers_for_an_output() -> object:
+    op = define("largest", "Where each row is largest.")
+    n, c = op.axes("n c")
+    x = op.input("x", n, c)
+    return op.build(op.let("best", [n], ArgMax(x[n, c], c)))
+
+
+def argmax_of_a_constant() -> object:
+    op, n, c = begun()
+    return op.let("y", [n], ArgMax(n, c))
+
+
+MISTAKES: dict[Mistake, tuple[str, ...]] = {
+    wrong_axis: ("'y'", "'n'", "axis 'c'", "weight[c]"),
+    indices_exchanged: ("'y'", "axis 'n'", "x[n, c]", "x[c, n]"),
+    unknown_name: ("'y'", "unknown name 'z'", "x"),
+    tensor_of_another: ("'y'", "'x'", "another definition"),
+    repeated_let: ("let 'y'", "already a let"),
+    repeated_input: ("input 'x'", "already an input"),
+    repeated_axis: ("axis 'n'", "already an axis"),
+    size_as_a_name: ("input 'N'", "the size of an axis"),
+    axis_missing_on_the_left: ("'y'", "index 'c' of axis 'c'", "left side"),
+    letter_twice_on_the_left: ("'y'", "index 'n' of axis 'n'", "twice"),
+    letter_of_another_axis: ("'y'", "letter 'c' over axis 'n'"),
+    axis_of_another_definition: ("'y'", "axis 'm'", "not declared"),
+    unsupported_function: ("'y'", "unsupported function 'Heaviside'", "supported: exp"),
+    undefined_function: ("'y'", "unsupported function 'mystery'"),
+    infinity: ("'y'", "NegativeInfinity"),
+    too_few_indices: ("'y'", "x[n, c] has 2 indices, got 1"),
+    no_indices: ("x[n, c] is used without its indices",),
+    arithmetic_on_an_index: ("'y'", "n + 1 on axis 'n'", "neither an index"),
+    a_real_tensor_as_an_index: ("'y'", "x[n] on axis 'n'", "integer tensor"),
+    text_for_an_expression: ("'y'", "'x[n, c]' is not an expression"),
+    a_condition_for_a_value: ("'y'", "must be a real expression"),
+    integers_asked_for: ("'picked'", "'which'", "integer tensor cannot be differentiated"),
+    only_integers: ("'squared'", "no real input"),
+    gradient_asked_for_twice: ("'squared'", "'x'", "twice"),
+    empty: ("'scaled' is empty",),
+    nothing_asked_of_it: ("'scaled' is empty", "output"),
+    an_input_for_an_output: ("output 'x'", "not one of its lets"),
+    integers_for_an_output: ("output 'best'", "integers"),
+    argmax_of_a_constant: ("'y'", "does not depend on 'c'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+def test_a_mistake_is_named_with_its_let_and_its_axis(mistake: Mistake) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        mistake()
+    for part in MISTAKES[mistake]:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "2x", "a b", "x-y", "lambda", "grad_x", "torch", "x\n", "'); import os", "é", "_x"]
+)
+@pytest.mark.parametrize("kind", ["operation", "axis", "input", "option", "let"])
+def test_a_name_that_is_no_plain_identifier_never_gets_further(kind: str, name: str) -> None:
+    def make() -> None:
+        op = define(name if kind == "operation" else "fine", "Fine.")
+        n = op.axes("n")
+        if kind == "axis":
+            op._check_new(name, "axis") if not name.split() else op.axes(name)
+        elif kind == "input":
+            op.input(name, n)
+        elif kind == "option":
+            op.option(name)
+        else:
+            op.let(name, [n], n.size)
+
+    if kind == "axis" and name in ("", "a b", "x\n"):
+        pytest.skip("a list of axes is split at white space")
+    with pytest.raises(DefinitionError):
+        make()
+
+
+def test_a_comparison_that_python_has_already_made_is_refused() -> None:
+    op = define("safe", "One at zero.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    with pytest.raises(TypeError, match="Eq"):
+        Where(x[n] == 0, 1, x[n])
+
+
+def test_a_sum_runs_over_indices_only() -> None:
+    _, n, c = begun()
+    letter: Any = "c"
+    with pytest.raises(TypeError, match="'c'"):
+        Sum(n * c, letter)
+
+
+def softmax() -> Definition:
+    op = define("soft", "Softmax.")
+    n, k = op.axes("n k")
+    x = op.input("x", n, k)
+    total = op.let("total", [n], Sum(exp(x[n, k]), k))
+    return op.build(op.let("p", [n, k], exp(x[n, k]) / total[n]))
+
+
+def test_a_call_brings_in_the_callees_lets_on_the_callers_axes() -> None:
+    op = define("attended", "Rows attended to.")
+    q, m = op.axes("q m")
+    scores, values = op.input("scores", q, m), op.input("values", m)
+    p = op.call(softmax(), {"x": scores}, names={"p": "attention"})
+    out = op.build(op.let("y", [q], Sum(p[q, m] * values[m], m)))
+    assert [let.name for let in out.lets] == ["total", "attention", "y"]
+    assert out.let("total").value == Sum(exp(scores[q, m]), m)
+    assert out.calls[0].lets == ("total", "attention")
+
+
+def test_a_call_keeps_the_callers_letters_apart_from_the_callees() -> None:
+    similar = define("similar", "Each row's share of the product with every other row.")
+    n, c = similar.axes("n c")
+    i = n.another("i")
+    z = similar.input("z", n, c)
+    s = similar.let("s", [n, i], Sum(z[n, c] * z[i, c], c))
+    callee = similar.build(similar.let("y", [n], Sum(s[n, i] ** 2, i)))
+
+    op = define("caller", "Calls with other axes, two of them named as the callee's letters.")
+    i, n = op.axes("i n")
+    rows = op.input("rows", i, n)
+    op.call(callee, {"z": rows})
+    other = i.another("i_1")
+    assert op.build(op.let("out", [], Sum(op._lets["y"].tensor[i], i))).let("s").value == Sum(
+        rows[i, n] * rows[other, n], n
+    )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "names", "message"),
+    [
+        ({}, {}, "takes the inputs"),
+        ({"z": "scores"}, {}, "takes the inputs"),
+        ({"x": "values"}, {}, "input 'x' wants"),
+        ({"x": "scores"}, {"q": "attention"}, "unknown name 'q'"),
+        ({"x": "scores"}, {"p": "scores"}, "already an input"),
+    ],
+)
+def test_a_wrong_call_names_the_callee_and_the_mistake(
+    inputs: dict[str, str], names: dict[str, str], message: str
+) -> None:
+    op = define("attended", "Rows attended to.")
+    q, m = op.axes("q m")
+    tensors = {"scores": op.input("scores", q, m), "values": op.input("values", m)}
+    with pytest.raises(DefinitionError, match=message):
+        op.call(softmax(), {name: tensors[ours] for name, ours in inputs.items()}, names=names)
+
+
+def test_a_maximum_is_a_gather_at_a_named_argmax() -> None:
+    op = define("largest", "The largest of each row.")
+    n, c = op.axes("n c")
+    x = op.input("x", n, c)
+    out = op.build(op.let("y", [n], Maximum(x[n, c], c)))
+    assert [let.name for let in out.lets] == ["y_argmax", "y"]
+    assert out.let("y_argmax").value == ArgMax(x[n, c], c)
+    assert out.tensors["y_argmax"].integer
+
+
+def test_an_argmax_can_be_named_and_used_as_an_index() -> None:
+    op = define("largest", "The largest of each row.")
+    n, c = op.axes("n c")
+    x = op.input("x", n, c)
+    best = op.let("best", [n], ArgMax(x[n, c], c))
+    out = op.build(op.let("y", [n], x[n, best[n]]))
+    assert [(let.name, let.tensor.integer) for let in out.lets] == [("best", True), ("y", False)]
+
+
+def test_a_composite_dimension_is_storage_only() -> None:
+    op = define("flat", "A layer on flattened contexts.")
+    n, t, d, j = op.axes("n t d j")
+    x, weight = op.input("x", n, t, d), op.input("weight", (t, d), j)
+    out = op.build(op.let("y", [n, j], Sum(x[n, t, d] * weight[(t, d), j], t, d)))
+    assert out.tensors["weight"].indices == (t, d, j)
+    assert out.lets[0].value == Sum(x[n, t, d] * weight[t, d, j], t, d)
+
+
+def test_a_let_is_known_to_be_positive_where_its_value_is() -> None:
+    assert softmax().tensors["total"].positive
+    op = define("plain", "A mean of squares.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    out = op.build(op.let("y", [], Mean(x[n] ** 2, n)))
+    assert out.tensors["y"].nonnegative
+    assert not out.tensors["y"].positive
+
+
+def test_the_wanted_gradients_can_be_chosen_afterwards() -> None:
+    definition = softmax()
+    assert definition.with_wrt("x").wrt == ("x",)
+    with pytest.raises(DefinitionError, match="'z' in 'soft': unknown name"):
+        definition.with_wrt("z")
