@@ -37,7 +37,7 @@ def _makemore_mlp(v: Values, _: Options) -> Tensor:
 _TABLE: dict[str, Namesake] = {
     "batch_norm": _batch_norm,
     "cross_entropy": lambda v, _: F.cross_entropy(v["logits"], v["target"]),
-    "embedding": lambda v, _: F.embedding(v["index"], v["weight"]),
+    "embedding": lambda v, _: F.embedding(v["tokens"], v["weight"]),
     "layer_norm": _layer_norm,
     "linear": lambda v, _: F.linear(v["x"], v["weight"], v["bias"]),
     "log_softmax": lambda v, _: F.log_softmax(v["x"], 1),

@@ -4,8 +4,8 @@ from derive import define
 
 op = define("embedding", "Embedding: the row of a table at each of a batch of contexts' integers.")
 n, t, v, d = op.axes("n t v d")
-index, weight = op.integers("index", n, t), op.input("weight", v, d)
+tokens, weight = op.integers("tokens", n, t), op.input("weight", v, d)
 
-y = op.let("y", [n, t, d], weight[index[n, t], d])
+y = op.let("y", [n, t, d], weight[tokens[n, t], d])
 
 embedding = op.build(y)

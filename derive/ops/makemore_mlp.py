@@ -15,7 +15,7 @@ W2, b2 = op.input("W2", j, k), op.input("b2", k)
 Yb = op.integers("Yb", n)
 eps = op.option("eps", 1e-5, positive=True)
 
-emb = op.call(embedding, {"weight": C, "index": Xb}, names={"y": "emb"})
+emb = op.call(embedding, {"weight": C, "tokens": Xb}, names={"y": "emb"})
 embcat = op.let("embcat", [n, (t, d)], emb[n, t, d])
 hprebn = op.let("hprebn", [n, j], Sum(embcat[n, t, d] * W1[t, d, j], t, d) + b1[j])
 hpreact = op.call(
