@@ -1,67 +1,216 @@
 """Timings: generated code beside autograd, PyTorch's own operators and torch.compile.
 
-The contestants of a case are timed in turn within one run, round after round, so that a
-noisy machine is noisy to all of them; what is reported is each one's median.
+The contestants of a case take their turn in every round of one run, so that a noisy machine
+is noisy to all of them; each one's median is reported.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import statistics
+import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from types import ModuleType
+from math import prod
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from derive.expressions import Axis
 from derive.language import Definition
 from gradsmith import notebook
+from gradsmith.check import emitted
+from gradsmith.gradients import emitted_arguments
 from gradsmith.namesakes import namesake
-from gradsmith.samples import random_sample
+from gradsmith.samples import Sample, random_like, random_sample
 
 Contestant = Callable[[], object]
 
-SIZES = ((32, 32), (256, 128), (2048, 128))
-"""The sizes of an operation's cases: of the first axis, and of every other one."""
+CONTESTANTS = ("generated", "chunked", "autograd", "compiled", "native")
 
-VIEWS = (
-    frozenset({"alias", "as_strided", "detach", "diagonal", "expand", "permute", "select", "slice"})
-    | {"split", "squeeze", "t", "transpose", "unbind", "unsqueeze", "view", "lift_fresh"}
-    | {"_unsafe_view", "_reshape_alias"}
-)
-"""ATen operations that launch no kernel."""
+SIZES = (10, 16, 20)
+"""An operation's three cases: the binary logarithm of its largest tensor's elements."""
+
+TURN = 0.005
+"""Seconds that one contestant's turn takes, of as many calls as fit."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed together: functions without arguments that all compute the same gradients.
+
+    `to_compile` makes one more of a forward pass, once `torch.compile` has been at it.
+    """
+
+    name: str
+    size: str
+    contestants: Mapping[str, Contestant]
+    to_compile: Callable[[Callable[..., Any]], Contestant]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One case: medians in microseconds, None where a contestant does not apply, and kernels."""
+    """A case's medians in microseconds and its kernels, by contestant; None: does not apply."""
 
     case: str
     size: str
-    generated: float
-    chunked: float | None
-    autograd: float
-    compiled: float | None
-    native: float | None
-    kernels: dict[str, int]
+    microseconds: Mapping[str, float]
+    kernels: Mapping[str, int]
 
-    @property
-    def ratio(self) -> float:
-        """How many times as fast as autograd the generated code is."""
-        return self.autograd / self.generated
+    def ratio(self, contestant: str) -> float | None:
+        """How many times as fast the generated code is as a contestant."""
+        theirs = self.microseconds.get(contestant)
+        return theirs and theirs / self.microseconds["generated"]
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def as_json(self) -> dict[str, object]:
+        times = {name: self.microseconds.get(name) for name in CONTESTANTS}
+        kernels = {name: self.kernels.get(name) for name in CONTESTANTS}
+        return {"case": self.case, "size": self.size, **times, "kernels": kernels}
+
+
+def step() -> Case:
+    """One training step of the character model, batch 32 and 200 hidden: loss and gradients."""
+    parameters, g = notebook.initialise(27, 200, 0)
+    X = torch.randint(0, 27, (notebook.BATCH, 3), generator=g)
+    Y = torch.randint(0, 27, (notebook.BATCH,), generator=g)
+    leaves = parameters.requiring_grad()
+    named = emitted_arguments(parameters, X, Y)
+
+    def plain(operation: str) -> Contestant:
+        function = import_module(f"generated.{operation}").value_and_grad
+        return torch.no_grad()(lambda: function(**named))
+
+    def under_autograd(loss: Callable[..., Tensor]) -> Contestant:
+        def run() -> object:
+            value = loss(leaves, X, Y)
+            return value, torch.autograd.grad(value, tuple(leaves))
+
+        return run
+
+    contestants = {
+        "generated": plain("makemore_mlp"),
+        "chunked": plain("makemore_mlp_chunked"),
+        "autograd": under_autograd(notebook.loss),
+    }
+    return Case(
+        "step", "32x200", contestants, lambda compiler: under_autograd(compiler(notebook.loss))
+    )
+
+
+def operation(definition: Definition) -> Iterator[Case]:
+    """An operation's forward and backward by plain calls, at each of `SIZES`, in float32.
+
+    Autograd differentiates the emitted forward, less what only the emitted backward reads.
+    """
+    module = emitted(definition)
+    tensors = list(definition.tensors.values())
+    rank = max(1, *(len(t.indices) for t in tensors))
+    for bits in SIZES:
+        sizes = dict.fromkeys(definition.axes, 2 ** (bits // rank))
+        largest = max(tensors, key=lambda t: prod(sizes[axis] for axis in t.axes))
+        shape = "x".join(str(sizes[axis]) for axis in largest.axes)
+        generator = Generator().manual_seed(bits)
+        sample = random_sample(definition, sizes, generator).to(torch.float32)
+        yield _operation_case(definition, module, sample, shape, generator)
+
+
+def _operation_case(
+    definition: Definition, module: ModuleType, sample: Sample, shape: str, generator: Generator
+) -> Case:
+    inputs, options = sample.inputs, sample.options
+    *outputs, _ = module.forward(**inputs, **options)
+    cotangents = random_like(outputs, generator)
+    leaves = sample.to(torch.float32, requires_grad=True).inputs
+    wanted = [leaves[name] for name in definition.wrt if name in leaves]
+
+    def plain() -> object:
+        *values, residuals = module.forward(**inputs, **options)
+        return values, module.backward(*cotangents, residuals)
+
+    def under_autograd(forward: Callable[..., Sequence[Tensor]]) -> Contestant:
+        def run() -> object:
+            values = forward(**leaves, **options)
+            return values, torch.autograd.grad(values, wanted, cotangents)
+
+        return run
+
+    bare = without_residuals(module)
+    contestants = {"generated": torch.no_grad()(plain), "autograd": under_autograd(bare)}
+    native = namesake(definition)
+    if native is not None:
+        contestants["native"] = under_autograd(lambda **_: (native(leaves, options),))
+    return Case(
+        definition.name, shape, contestants, lambda compiler: under_autograd(compiler(bare))
+    )
+
+
+def without_residuals(module: ModuleType) -> Callable[..., Sequence[Tensor]]:
+    """An emitted forward that returns its outputs only, and computes nothing else."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(module.forward)))
+    (function,) = tree.body
+    assert isinstance(function, ast.FunctionDef)
+    *statements, last = function.body
+    assert isinstance(last, ast.Return) and isinstance(last.value, ast.Tuple)
+    last.value.elts.pop()
+    kept: list[ast.stmt] = [last]
+    read = _names(last)
+    for statement in reversed(statements):
+        if _makes(statement) & read:
+            kept.insert(0, statement)
+            read |= _names(statement)
+    function.body, function.returns = kept, None
+    names = dict(vars(module))
+    exec(compile(ast.fix_missing_locations(tree), "<forward>", "exec"), names)
+    made = names["forward"]
+    assert isinstance(made, FunctionType)
+    return made
+
+
+def _makes(statement: ast.stmt) -> set[str]:
+    """The names that a statement binds or, by an augmented assignment or a method, changes."""
+    if isinstance(statement, ast.Assign):
+        return set().union(*(_names(target) for target in statement.targets))
+    if isinstance(statement, ast.AugAssign):
+        return _names(statement.target)
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        function = statement.value.func
+        return _names(function.value) if isinstance(function, ast.Attribute) else set()
+    return set()
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def measure(case: Case, rounds: int, compile: bool, say: Callable[[str], None]) -> Result:
+    """Time a case; where torch.compile fails, `say` is told and it has no figure."""
+    contestants = dict(case.contestants)
+    if compile:
+        try:
+            torch.compiler.reset()
+            compiled = case.to_compile(torch.compile)
+            compiled()
+            contestants["compiled"] = compiled
+        except Exception as error:  # whatever a compiler on this machine may raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            say(f"{case.name} {case.size}: torch.compile failed and is left out: {reason}")
+    counted = {name: kernels(call) for name, call in case.contestants.items()}
+    return Result(case.name, case.size, medians(contestants, rounds), counted)
+
+
+def kernels(contestant: Contestant) -> int:
+    """How many ATen operations a call runs, those that only make a view aside."""
+    with _Kernels() as counter:
+        contestant()
+    return counter.count
 
 
 class _Kernels(TorchDispatchMode):
-    """Counts the ATen operations that launch a kernel."""
-
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
@@ -69,122 +218,28 @@ class _Kernels(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> object:
-        name = func.overloadpacket.__name__
-        self.count += name not in VIEWS
+        self.count += not (func.is_view or func.overloadpacket.__name__ == "_unsafe_view")
         return func(*args, **(kwargs or {}))
 
 
-def kernels(contestant: Contestant) -> int:
-    """How many kernels one call launches; views and the like are not counted."""
-    with _Kernels() as counter:
-        contestant()
-    return counter.count
-
-
 def medians(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, float]:
-    """The median microseconds of each contestant's call, all of them timed in every round."""
+    """The median microseconds of each contestant's call; all have a turn in every round."""
     repeats = {name: _repeats(call) for name, call in contestants.items()}
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, call in contestants.items():
-            start = time.perf_counter()
-            for _ in range(repeats[name]):
-                call()
-            times[name].append((time.perf_counter() - start) / repeats[name] * 1e6)
-    return {name: statistics.median(each) for name, each in times.items()}
+            times[name].append(_seconds(call, repeats[name]))
+    return {name: statistics.median(each) * 1e6 for name, each in times.items()}
 
 
 def _repeats(call: Contestant) -> int:
-    """Calls that take about five milliseconds together, after one to warm up."""
+    """How many calls fit in one turn, after one to warm up."""
     call()
+    return max(1, int(TURN / _seconds(call, 1)))
+
+
+def _seconds(call: Contestant, repeats: int) -> float:
     start = time.perf_counter()
-    call()
-    return max(1, round(0.005 / max(time.perf_counter() - start, 1e-7)))
-
-
-def step(rounds: int, compile: bool) -> Result:
-    """One training step's loss and gradients, at the notebook's sizes: hidden 200, batch 32."""
-    parameters, g = notebook.initialise(27, 200, 0)
-    X = torch.randint(0, 27, (32, 3), generator=g)
-    Y = torch.randint(0, 27, (32,), generator=g)
-    leaves = parameters.requiring_grad()
-    named: dict[str, Tensor] = {**parameters._asdict(), "Xb": X, "Yb": Y}
-    for name in ("bngain", "bnbias"):
-        named[name] = named[name].reshape(-1)
-
-    def emitted(name: str) -> Contestant:
-        function = import_module(f"generated.{name}").value_and_grad
-        return torch.no_grad()(lambda: function(**named))
-
-    def under_autograd(loss: Callable[..., Tensor]) -> Contestant:
-        def run() -> object:
-            return torch.autograd.grad(loss(leaves, X, Y), tuple(leaves))
-
-        return run
-
-    contestants = {
-        "generated": emitted("makemore_mlp"),
-        "chunked": emitted("makemore_mlp_chunked"),
-        "autograd": under_autograd(notebook.loss),
-    }
-    if compile:
-        contestants["compiled"] = under_autograd(torch.compile(notebook.loss))
-    return _result("step", "32x200", contestants, rounds)
-
-
-def operation(definition: Definition, rounds: int, compile: bool) -> Iterator[Result]:
-    """Forward and backward of one library operation, plain calls, at each of `SIZES`."""
-    module = import_module(f"generated.{definition.name}")
-    for first, other in SIZES:
-        sizes: dict[Axis, int] = dict.fromkeys(definition.axes, other)
-        sizes[definition.inputs[0].axes[0]] = first
-        sample = random_sample(definition, sizes, torch.Generator().manual_seed(0))
-        sample = sample.to(torch.float32)
-        leaves = sample.to(torch.float32, requires_grad=True)
-        wanted = [leaves.inputs[name] for name in definition.wrt if name in leaves.inputs]
-        contestants = _contestants(definition, module, sample, leaves, wanted, compile)
-        yield _result(definition.name, f"{first}x{other}", contestants, rounds)
-
-
-def _contestants(
-    definition: Definition, module: ModuleType, sample: Any, leaves: Any, wanted: Any, compile: bool
-) -> dict[str, Contestant]:
-    inputs, options = dict(sample.inputs), dict(sample.options)
-    outputs = module.forward(**inputs, **options)[0]
-    cotangent = torch.randn_like(outputs)
-
-    def generated() -> object:
-        _, residuals = module.forward(**inputs, **options)
-        return module.backward(cotangent, residuals)
-
-    def differentiated(forward: Callable[[], Tensor]) -> Contestant:
-        return lambda: torch.autograd.grad(forward(), wanted, cotangent)
-
-    def plain() -> Tensor:
-        return module.forward(**leaves.inputs, **leaves.options)[0]
-
-    contestants: dict[str, Contestant] = {
-        "generated": torch.no_grad()(generated),
-        "autograd": differentiated(plain),
-    }
-    own = namesake(definition)
-    if own is not None:
-        contestants["native"] = differentiated(lambda: own(leaves.inputs, leaves.options))
-    if compile:
-        contestants["compiled"] = differentiated(torch.compile(plain))
-    return contestants
-
-
-def _result(case: str, size: str, contestants: dict[str, Contestant], rounds: int) -> Result:
-    counted = {n: kernels(call) for n, call in contestants.items() if n != "compiled"}
-    times = medians(contestants, rounds)
-    return Result(
-        case=case,
-        size=size,
-        generated=times["generated"],
-        chunked=times.get("chunked"),
-        autograd=times["autograd"],
-        compiled=times.get("compiled"),
-        native=times.get("native"),
-        kernels=counted,
-    )
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
