@@ -9,63 +9,75 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from gradsmith.bench import Result
+    from gradsmith.bench import Case, Result
 
-_COLUMNS = ("generated", "chunked", "autograd", "compiled", "native")
+STEP = "step"
 
 
 @click.command(short_help="Time generated code against autograd, fused operators, torch.compile.")
 @click.argument("cases", metavar="[CASE]...", nargs=-1)
-@click.option("--rounds", type=click.IntRange(1), default=15, show_default=True, metavar="N")
-@click.option("--compile/--no-compile", default=True, help="Time torch.compile too.")
-@click.option("--json", "as_json", is_flag=True, help="A list of objects on standard output.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=15,
+    show_default=True,
+    help="Rounds in which every contestant has its turn.",
+)
+@click.option("--compile/--no-compile", default=True, help="Whether to time torch.compile too.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a case.")
 def command(cases: tuple[str, ...], rounds: int, compile: bool, as_json: bool) -> None:
-    """Time each CASE: `step`, the training step, or a library operation; by default all.
+    """Time each CASE: `step`, one training step, or an operation at three sizes; all by default.
 
-    Microseconds, medians of rounds in which all contestants take their turn, on one thread.
-    `autograd` differentiates the step as the notebook writes it, and an operation's emitted
-    forward; `native` is PyTorch's own operator. The kernels are those that each call launches.
+    \b
+    generated  the emitted forward and backward, by plain calls
+    chunked    the step with every intermediate's gradient on a line of its own
+    autograd   of the model as the notebook writes it; of an operation's emitted forward
+    compiled   the same through torch.compile
+    native     PyTorch's own operator under autograd
+
+    Medians in microseconds on one thread, and how many times as fast the generated code is. The
+    kernels are the ATen operations that a call runs, views aside.
     """
+    import torch
+
+    from gradsmith.bench import measure
+
+    torch.set_num_threads(1)
     results = []
-    for result in _results(cases, rounds, compile):
+    for case in _cases(cases):
+        result = measure(case, rounds, compile, lambda text: click.echo(text, err=True))
         results.append(result)
         if not as_json:
             click.echo(_line(result))
     if as_json:
-        click.echo(json.dumps([result.as_dict() for result in results], indent=2))
+        click.echo(json.dumps([result.as_json() for result in results], indent=2))
 
 
-def _results(cases: tuple[str, ...], rounds: int, compile: bool) -> Iterator[Result]:
-    import torch
-
-    from derive import DefinitionError, library
+def _cases(names: tuple[str, ...]) -> Iterator[Case]:
+    from derive import library
     from gradsmith import bench
     from gradsmith.errors import UserError
 
-    torch.set_num_threads(1)
-    known = ["step", *(n for n in library.names() if not n.startswith("makemore"))]
-    for case in cases or known:
-        if case not in known:
-            raise UserError(f"no case {case!r}; there are {', '.join(known)}")
-        for with_compile in (compile, False):
-            try:
-                if case == "step":
-                    yield bench.step(rounds, with_compile)
-                else:
-                    yield from bench.operation(library.load(case), rounds, with_compile)
-                break
-            except (DefinitionError, RuntimeError) as error:
-                if not with_compile:
-                    raise
-                reason = str(error).splitlines()[0]
-                click.echo(f"{case}: torch.compile failed ({reason}); left out", err=True)
+    known = [STEP, *(name for name in library.names() if not name.startswith("makemore"))]
+    for name in names:
+        if name not in known:
+            raise UserError(f"no case {name!r}; there are {', '.join(known)}")
+    for name in names or known:
+        if name == STEP:
+            yield bench.step()
+        else:
+            yield from bench.operation(library.load(name))
 
 
 def _line(result: Result) -> str:
-    times = [(name, getattr(result, name)) for name in _COLUMNS]
-    shown = " | ".join(f"{n} {t:8.1f}" for n, t in times if t is not None)
-    counts = ", ".join(f"{name} {count}" for name, count in result.kernels.items())
-    return (
-        f"{result.case:14s} {result.size:12s} | {shown} us | {result.ratio:.2f}x autograd"
-        f" | kernels: {counts}"
-    )
+    from gradsmith.bench import CONTESTANTS
+
+    parts = [f"{result.case:13s} {result.size:11s}"]
+    for name in CONTESTANTS:
+        if name not in result.microseconds:
+            continue
+        ratio = result.ratio(name)
+        times = "" if name == "generated" else f" ({ratio:.2f}x)"
+        kernels = f" {result.kernels[name]} kernels" if name in result.kernels else ""
+        parts.append(f"{name} {result.microseconds[name]:.0f} us{times}{kernels}")
+    return " | ".join(parts)
