@@ -169,7 +169,7 @@ class Builder:
                 )
             if output.integer:
                 raise DefinitionError(
-                    f"output {output.name!r} of {self.name!r} holds integers, which have no gradient"
+                    f"output {output.name!r} of {self.name!r} holds integers: no gradient"
                 )
         tensors = self._inputs | {name: let.tensor for name, let in self._lets.items()}
         wanted = tuple(t.name for t in (wrt or [t for t in self._inputs.values() if not t.integer]))
