@@ -1,0 +1,152 @@
+"""What every emitted module is: standalone arithmetic, deterministic, and once differentiable."""
+
+import ast
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+from codegen.pipeline import compile, source
+from derive import Mean, define, exp, library
+from derive.language import DefinitionError
+from gradsmith.samples import random_sample
+
+GENERATED = Path(__file__).parents[2] / "generated"
+MODULES = sorted(p.stem for p in GENERATED.glob("*.py") if p.stem != "__init__")
+ALLOWED_IMPORTS = {"typing", "torch"}
+BANNED = ("functional", "func", "ops", "grad", "_C")
+
+
+def test_the_folder_holds_one_file_an_operation() -> None:
+    assert library.names() == MODULES
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_emitted_module_imports_torch_and_nothing_else(name: str) -> None:
+    tree = ast.parse((GENERATED / f"{name}.py").read_text())
+    imported = {
+        a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names
+    }
+    imported |= {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    assert imported <= ALLOWED_IMPORTS
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_gradient_is_computed_from_arithmetic(name: str) -> None:
+    tree = ast.parse((GENERATED / f"{name}.py").read_text())
+    backward = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "backward")
+    attributes = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    assert not attributes & set(BANNED)
+    called = attributes - {"save_for_backward"}
+    assert not any(attribute.endswith("_backward") for attribute in called)
+    assert name not in {n.attr for n in ast.walk(backward) if isinstance(n, ast.Attribute)}
+
+
+def _inputs(name: str) -> dict[str, torch.Tensor]:
+    definition = library.load(name)
+    sizes = {axis: 3 + place for place, axis in enumerate(definition.axes)}
+    generator = torch.Generator().manual_seed(0)
+    return dict(random_sample(definition, sizes, generator).inputs)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_backward_writes_to_none_of_its_arguments(name: str) -> None:
+    module = import_module(f"generated.{name}")
+    output, residuals = module.forward(**_inputs(name))
+    cotangent = torch.randn(output.shape, dtype=output.dtype)
+    before = [r.clone() if isinstance(r, torch.Tensor) else r for r in (cotangent, *residuals)]
+    first = module.backward(cotangent, residuals)
+    second = module.backward(cotangent, residuals)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    for kept, now in zip(before, (cotangent, *residuals), strict=True):
+        assert torch.equal(kept, now) if isinstance(kept, torch.Tensor) else kept == now
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_forward_does_not_write_to_its_inputs(name: str) -> None:
+    inputs = _inputs(name)
+    before = {k: v.clone() for k, v in inputs.items()}
+    import_module(f"generated.{name}").forward(**inputs)
+    assert all(torch.equal(inputs[k], before[k]) for k in inputs)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_second_differentiation_raises(name: str) -> None:
+    inputs = _inputs(name)
+    leaves = [v.requires_grad_() for v in inputs.values() if v.is_floating_point()]
+    output = getattr(import_module(f"generated.{name}"), name)(**inputs)
+    with pytest.raises(RuntimeError, match="once, not twice"):
+        torch.autograd.grad(output.sum(), leaves, create_graph=True)
+
+
+def test_logits_of_any_size_give_finite_gradients() -> None:
+    logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]])
+    module = import_module("generated.cross_entropy")
+    loss, gradients = module.value_and_grad(logits, torch.tensor([0, 1]))
+    leaf = logits.clone().requires_grad_()
+    expected = torch.nn.functional.cross_entropy(leaf, torch.tensor([0, 1]))
+    expected.backward()
+    assert torch.allclose(loss, expected.detach())
+    assert leaf.grad is not None
+    assert torch.allclose(gradients.grad_logits, leaf.grad)
+
+
+def test_a_wrong_shape_or_dtype_is_named() -> None:
+    forward = import_module("generated.batch_norm").forward
+    x = torch.randn(4, 3)
+    with pytest.raises(ValueError, match=r"weight must have shape \(C,\), got \(2,\), C = 3"):
+        forward(x, torch.ones(2), torch.ones(3))
+    with pytest.raises(TypeError, match=r"x must hold floating-point numbers, got torch\.int64"):
+        forward(x.long(), torch.ones(3), torch.ones(3))
+
+
+def test_the_same_definition_gives_the_same_bytes_under_any_hash_seed() -> None:
+    program = (
+        "from codegen.pipeline import sources\n"
+        "from derive import library\n"
+        "names = ['batch_norm', 'cross_entropy', 'softmax']\n"
+        "print(''.join(sources([library.load(n) for n in names]).values()))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(GENERATED.parent)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+    committed = "".join(
+        (GENERATED / f"{n}.py").read_text() for n in ("batch_norm", "cross_entropy", "softmax")
+    )
+    assert outputs == {committed + "\n"}
+
+
+def test_compile_gives_a_module_in_memory() -> None:
+    op = define("bump", "A smooth bump.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    loss = op.build(op.let("loss", [], Mean(exp(-(x[n] ** 2)), n)))
+    module = compile(loss)
+    x_value = torch.randn(5, dtype=torch.float64)
+    value, gradients = module.value_and_grad(x_value)
+    assert torch.allclose(value, torch.exp(-(x_value**2)).mean())
+    expected = -2 * x_value * torch.exp(-(x_value**2)) / 5
+    assert torch.allclose(gradients.grad_x, expected)
+    assert "def bump(" in source(loss)
+
+
+@pytest.mark.parametrize("name", ["x; import os", "class", "torch", "a b", "", "x\n"])
+def test_a_hostile_name_never_reaches_a_template(name: str) -> None:
+    with pytest.raises(DefinitionError):
+        define(name, "An operation.")
+    op = define("fine", "An operation.")
+    n = op.axes("n")
+    with pytest.raises(DefinitionError):
+        op.input(name, n)
