@@ -1,45 +1,96 @@
-"""What `gradsmith bench` measures; how fast anything is stands in its output, not here."""
+"""What `bench` measures and prints; never how long it takes."""
+
+from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
+import pytest
 import torch
 from click.testing import CliRunner
 
+from derive import library
 from gradsmith import bench
+from gradsmith.check import emitted
 from gradsmith.cli import main
 
+KEYS = ["case", "size", "generated", "chunked", "autograd", "compiled", "native", "kernels"]
 
-def run(*arguments: str) -> list[dict[str, object]]:
-    result = CliRunner().invoke(main, ["bench", *arguments, "--json", "--rounds", "1"])
+
+def run(*arguments: str) -> tuple[list[dict[str, object]], str]:
+    result = CliRunner().invoke(main, ["bench", "--rounds", "1", "--json", *arguments])
     assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return json.loads(result.stdout), result.stderr
 
 
-def test_the_training_step_launches_at_most_36_kernels() -> None:
-    (step,) = run("step", "--no-compile")
-    assert set(step) == {
-        *("case", "size", "generated", "chunked", "autograd", "compiled", "native", "kernels")
-    }
-    kernels = step["kernels"]
-    assert isinstance(kernels, dict)
-    assert kernels["generated"] <= 36 < kernels["autograd"] < kernels["chunked"]
-    assert step["compiled"] is None
+def test_an_operation_has_three_sizes_and_the_documented_keys() -> None:
+    rows, _ = run("tanh", "--no-compile")
+    assert [list(row) for row in rows] == [KEYS] * 3
+    assert [row["size"] for row in rows] == ["32x32", "256x256", "1024x1024"]
+    for row in rows:
+        assert row["chunked"] is None and row["compiled"] is None
+        assert all(isinstance(row[name], float) for name in ("generated", "autograd", "native"))
 
 
-def test_an_operation_is_timed_at_three_sizes_beside_its_namesake() -> None:
-    rows = run("softmax", "--no-compile")
-    assert [row["size"] for row in rows] == [f"{n}x{k}" for n, k in bench.SIZES]
-    assert all(row["native"] for row in rows)
-    assert all(row["chunked"] is None for row in rows)
+def test_the_training_step_is_the_case_named_step() -> None:
+    ((row,), _) = run("step", "--no-compile")
+    assert row["case"] == "step"
+    assert row["native"] is None
+    assert isinstance(row["chunked"], float)
 
 
-def test_views_are_not_counted_as_kernels() -> None:
-    x = torch.randn(3, 4)
-    assert bench.kernels(lambda: x.T.reshape(2, 6).unsqueeze(0)) == 1  # the copy that it takes
-    assert bench.kernels(lambda: x.view(12)[2:]) == 0
+def test_the_generated_step_launches_at_most_36_kernels() -> None:
+    ((row,), _) = run("step", "--no-compile")
+    counts = row["kernels"]
+    assert isinstance(counts, dict)
+    assert counts["generated"] <= 36 < counts["autograd"]
+    assert counts["compiled"] is None
 
 
-def test_an_unknown_case_is_named() -> None:
-    result = CliRunner().invoke(main, ["bench", "sofmax"])
+def test_a_compiler_that_fails_gives_null_and_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Callable[..., object]) -> Callable[..., object]:
+        raise RuntimeError("no compiler on this machine")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    rows, messages = run("tanh")
+    assert [row["compiled"] for row in rows] == [None] * 3
+    assert "tanh 32x32: torch.compile failed" in messages
+    assert "no compiler on this machine" in messages
+
+
+def test_an_unknown_case_is_refused_by_name() -> None:
+    result = CliRunner().invoke(main, ["bench", "walrus"])
     assert result.exit_code == 2
-    assert "sofmax" in result.output
+    assert "no case 'walrus'" in result.stderr
+
+
+def test_every_contestant_of_a_case_computes_the_same() -> None:
+    for case in [bench.step(), next(bench.operation(library.load("layer_norm")))]:
+        found = {name: call() for name, call in case.contestants.items()}
+        sums = {name: sum(_sums(value)) for name, value in found.items() if name != "chunked"}
+        reference = sums.pop("autograd")
+        assert sums and all(abs(s - reference) < 1e-2 for s in sums.values()), sums
+
+
+def test_views_are_no_kernels() -> None:
+    x = torch.zeros(4, 6)
+    assert bench.kernels(lambda: x.view(24).reshape(2, 12).T[None].expand(3, 12, 2)) == 0
+    assert bench.kernels(lambda: (x + 1).sum()) == 2
+
+
+def test_autograd_gets_a_forward_without_what_only_the_emitted_backward_reads() -> None:
+    module = emitted(library.load("cross_entropy"))
+    bare = bench.without_residuals(module)
+    logits, target = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
+    (loss,) = bare(logits, target)
+    assert torch.equal(loss, module.forward(logits, target)[0])
+    assert bench.kernels(lambda: bare(logits, target)) < bench.kernels(
+        lambda: module.forward(logits, target)
+    )
+
+
+def _sums(value: object) -> list[float]:
+    if isinstance(value, torch.Tensor):
+        return [value.double().abs().sum().item()]
+    assert isinstance(value, tuple | list)
+    return [number for part in value for number in _sums(part)]
