@@ -226,7 +226,7 @@ def _delta(expr: KroneckerDelta, arrangement: Arrangement) -> tuple[str, int]:
 
 def _relation(expr: Any, arrangement: Arrangement) -> tuple[str, int]:
     left, right = (latex(side, arrangement) for side in expr.args)
-    return f"{left} {_RELATIONS[expr.rel_op]} {right}", ADD
+    return f"{left} {_RELATIONS[expr.rel_op]} {right}", MUL
 
 
 def _logic(word: str) -> Callable[[Any, Arrangement], tuple[str, int]]:

@@ -187,7 +187,7 @@ def _delta(expr: KroneckerDelta, arrangement: Arrangement) -> tuple[str, int]:
 
 def _relation(expr: Any, arrangement: Arrangement) -> tuple[str, int]:
     sides = [text(side, arrangement) for side in expr.args]
-    return f"{sides[0]} {expr.rel_op} {sides[1]}", ADD
+    return f"{sides[0]} {expr.rel_op} {sides[1]}", MUL
 
 
 def _logic(word: str) -> Callable[[Any, Arrangement], tuple[str, int]]:
