@@ -49,3 +49,9 @@ def test_the_example_is_the_contrastive_loss_and_so_is_its_gradient(example: Pat
     torch.testing.assert_close(loss, expected.detach())
     for ours, theirs in zip(gradients, torch.autograd.grad(expected, leaves), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_the_batch_norm_derivation_stands_there_as_it_prints(gradsmith: Command) -> None:
+    shown = gradsmith("show", "batch_norm", "--wrt", "x", "--steps").stdout
+    indented = "\n".join(f"    {line}" if line else "" for line in shown.rstrip().splitlines())
+    assert indented in README.read_text()
