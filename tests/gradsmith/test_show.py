@@ -1,0 +1,184 @@
+"""`gradsmith list`, `new` and `show`: from nothing to a derivation on a page."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from derive import library
+
+Command = Callable[..., Result]
+
+
+def test_list_has_one_line_for_each_operation(gradsmith: Command) -> None:
+    result = gradsmith("list")
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == library.names()
+    for line in lines:
+        name, _, summary = line.partition("  ")
+        assert summary.strip() == library.load(name).summary
+
+
+def test_new_writes_a_definition_that_works_as_it_is(gradsmith: Command, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    made = gradsmith("new", "tilt", file)
+    assert (made.exit_code, made.stdout) == (0, f"{file}\n")
+    assert f"gradsmith show tilt --definitions {file}" in made.stderr
+    shown = gradsmith("show", "tilt", "--definitions", file)
+    assert shown.exit_code == 0
+    assert "grad_x[n,c]" in shown.stdout and "grad_weight[c]" in shown.stdout
+
+
+def test_new_takes_the_operations_name_for_the_files(
+    gradsmith: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert gradsmith("new", "tilt").exit_code == 0
+    assert list(library.load_file("tilt.py")) == ["tilt"]
+
+
+@pytest.mark.parametrize("name", ["op", "n", "x", "define", "Mean", "mean", "y"])
+def test_new_works_for_a_name_that_the_scaffold_uses_itself(
+    gradsmith: Command, tmp_path: Path, name: str
+) -> None:
+    gradsmith("new", name, tmp_path / "any.py")
+    assert gradsmith("show", name, "--definitions", tmp_path / "any.py").exit_code == 0
+
+
+def test_new_never_overwrites(gradsmith: Command, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("precious")
+    result = gradsmith("new", "tilt", file)
+    assert result.exit_code == 2
+    assert f"{file} exists" in result.stderr
+    assert file.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["two words", "2fast", "lambda", "grad_x", "../evil"])
+def test_new_refuses_a_name_that_is_no_identifier(
+    gradsmith: Command, tmp_path: Path, name: str
+) -> None:
+    result = gradsmith("new", name, tmp_path / "mine.py")
+    assert result.exit_code == 2
+    assert repr(name) in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_new_says_where_it_cannot_write(gradsmith: Command, tmp_path: Path) -> None:
+    result = gradsmith("new", "tilt", tmp_path / "missing" / "mine.py")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+
+
+def test_show_prints_definition_gradient_and_cost_and_nothing_on_stderr(
+    gradsmith: Command,
+) -> None:
+    result = gradsmith("show", "cross_entropy")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "grad_logits[n,k] = grad_loss*(p[n,k] - delta(k, target[n]))/N" in result.stdout
+    assert "simplified       1           0  target, p" in result.stdout
+    assert "change of variables" not in result.stdout
+
+
+def test_show_steps_names_the_rules(gradsmith: Command) -> None:
+    result = gradsmith("show", "batch_norm", "--steps")
+    for rule in ("chain rule", "change of variables", "reduction identity", "factor"):
+        assert f". {rule}: " in result.stdout
+
+
+def test_show_wrt_derives_one_gradient_only(gradsmith: Command) -> None:
+    result = gradsmith("show", "batch_norm", "--wrt", "bias")
+    assert "grad_bias[c] = sum_n(grad_y[n,c])" in result.stdout
+    assert "grad_weight" not in result.stdout
+
+
+def test_show_writes_a_latex_document_to_a_file(gradsmith: Command, tmp_path: Path) -> None:
+    file = tmp_path / "page.tex"
+    result = gradsmith("show", "softmax", "--steps", "--format", "latex", "-o", file)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert file.read_text() == gradsmith("show", "softmax", "--steps", "--format", "latex").stdout
+    assert file.read_text().startswith("\\documentclass")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sofmax",), "did you mean 'softmax'?"),
+        (("batch_norm", "--wrt", "z"), "'z' in 'batch_norm': unknown name"),
+        (("cross_entropy", "--wrt", "target"), "integer tensor cannot be differentiated"),
+        (("softmax", "--definitions", "missing.py"), "missing.py: there is no such file"),
+        (("softmax", "-o", "missing/page.txt"), "cannot be written"),
+        (("softmax", "--format", "html"), "'html' is not one of"),
+    ],
+)
+def test_a_mistake_in_the_call_is_named_and_exits_with_2(
+    gradsmith: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = gradsmith("show", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_mistake_in_a_file_is_named_with_its_line(gradsmith: Command, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    gradsmith("new", "tilt", file)
+    lines = file.read_text().splitlines()
+    wrong = next(number for number, line in enumerate(lines, 1) if line.startswith("y = "))
+    lines[wrong - 1] = lines[wrong - 1].replace("weight[c]", "weight[n]")
+    file.write_text("\n".join(lines))
+    result = gradsmith("show", "tilt", "--definitions", file)
+    assert result.exit_code == 2
+    assert f"{file}:{wrong}: " in result.stderr
+    assert "axis 'c' of weight[c]" in result.stderr
+
+
+def test_an_operation_that_the_file_does_not_have_is_told_what_it_has(
+    gradsmith: Command, tmp_path: Path
+) -> None:
+    gradsmith("new", "tilt", tmp_path / "mine.py")
+    result = gradsmith("show", "softmax", "--definitions", tmp_path / "mine.py")
+    assert result.exit_code == 2
+    assert "has no operation 'softmax'; it has tilt" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("list",), ("show", "softmax", "--steps"), ("show", "softmax", "--format", "latex")],
+)
+def test_neither_listing_nor_deriving_imports_torch(arguments: tuple[str, ...]) -> None:
+    program = (
+        "import sys\nfrom gradsmith.cli import main\n"
+        f"main({list(arguments)}, standalone_mode=False)\n"
+        "print('imported torch:', 'torch' in sys.modules)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.endswith("imported torch: False\n")
+
+
+@pytest.mark.parametrize("form", ["text", "latex"])
+def test_a_page_is_the_same_under_any_hash_seed(form: str) -> None:
+    pages = {
+        subprocess.run(
+            [sys.executable, "-m", "gradsmith", "show", "layer_norm", "--steps", "--format", form],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])},
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(pages) == 1
