@@ -108,7 +108,7 @@ def check(definition: Definition, module: ModuleType | None = None, seed: int = 
         wrong = tuple(text for about, text in differences if about in (name, None))
         others = tuple(text for about, text in problems if about in (name, None))
         try:
-            exact, approximate, maxdiff = _in_float32(trials[0], name)
+            exact, approximate, maxdiff = in_float32(trials[0], name)
             said = others + wrong
         except Exception as error:
             exact, approximate, maxdiff = False, False, None
@@ -314,25 +314,30 @@ def gradcheck_problems(trial: Trial) -> Iterator[Problem]:
             yield name, f"gradcheck: {str(error).strip().splitlines()[0]}"
 
 
-def _in_float32(trial: Trial, name: str) -> tuple[bool, bool, float]:
-    """Exact, approximate and maxdiff of one gradient against autograd, as people compare them."""
-    sample = trial.usual()
+def in_float32(trial: Trial, name: str) -> tuple[bool, bool, float]:
+    """Exact, approximate and maxdiff of one gradient beside autograd's, as people compare them.
+
+    With options at their defaults, where PyTorch's own operation is the reference, and off them.
+    """
+    native = namesake(trial.definition) is not None and name in trial.sample.inputs
+    found = [_beside(trial, name, trial.usual(), native)]
+    if trial.sample.options:
+        found.append(_beside(trial, name, trial.sample, False))
+    exact, approximate, maxdiff = zip(*found, strict=True)
+    return all(exact), all(approximate), max(maxdiff)
+
+
+def _beside(trial: Trial, name: str, sample: Sample, native: bool) -> tuple[bool, bool, float]:
+    by_autograd = trial.namesake_gradients if native else trial.reference_gradients
     single = sample.to(torch.float32)
-    found = trial.emitted_gradients(single)[name]
-    by_autograd = trial.namesake_gradients
-    if namesake(trial.definition) is None or name not in sample.inputs:
-        by_autograd = trial.reference_gradients
     autograd, truth = by_autograd(single)[name], by_autograd(sample)[name]
+    found = trial.emitted_gradients(single)[name]
     if found.shape != autograd.shape:
         raise ValueError(f"grad_{name} has shape {[*found.shape]}, {name} {[*autograd.shape]}")
     difference = (found - autograd).abs().max().item()
-    scale = max(truth.abs().max().item(), 0.1)
     own_error = (autograd - truth).abs().max().item()
-    return (
-        bool(torch.equal(found, autograd)),
-        difference <= FLOAT32 * scale + 4 * own_error,  # false for nan
-        difference,
-    )
+    allowed = FLOAT32 * max(truth.abs().max().item(), 0.1) + 4 * own_error
+    return bool(torch.equal(found, autograd)), difference <= allowed, difference  # false for nan
 
 
 def _difference(found: Tensor, expected: Tensor, tolerance: float) -> str | None:

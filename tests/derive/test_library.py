@@ -1,0 +1,127 @@
+"""Definitions are found in the library and in files, and what is wrong with a file is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from derive import DefinitionError, library
+
+WHOLE = """
+from derive import define
+
+op = define("double", "Twice the input.")
+n = op.axes("n")
+x = op.input("x", n)
+double = op.build(op.let("y", [n], 2 * x[n]))
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.py"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_operation_has_a_name_of_its_own_and_a_summary() -> None:
+    names = library.names()
+    assert names == sorted(set(names))
+    for name in names:
+        definition = library.load(name)
+        assert definition.name == name
+        assert definition.summary.endswith(".") and "\n" not in definition.summary
+
+
+def test_the_model_holds_its_callees_but_is_its_files_only_operation() -> None:
+    callees = [call.callee.name for call in library.load("makemore_mlp").calls]
+    assert callees == ["embedding", "batch_norm", "tanh", "cross_entropy"]
+
+
+def test_the_chunked_model_wants_all_26_gradients_of_the_notebook() -> None:
+    definition = library.load("makemore_mlp_chunked")
+    assert definition.chunked
+    assert len(definition.wrt) == 26
+    assert definition.wrt[0] == "logprobs" and definition.wrt[-1] == "C"
+
+
+def test_an_unknown_operation_is_answered_with_the_nearest() -> None:
+    with pytest.raises(DefinitionError, match="did you mean 'batch_norm'"):
+        library.load("batchnorm")
+
+
+def test_a_file_gives_its_definitions_by_name_in_its_order(tmp_path: Path) -> None:
+    more = 'op = define("triple", "Thrice.")\nn = op.axes("n")\nx = op.input("x", n)\n'
+    more += 'other = op.build(op.let("y", [n], 3 * x[n]))\n'
+    found = library.load_file(write(tmp_path, WHOLE + more))
+    assert list(found) == ["double", "triple"]
+
+
+def test_what_a_file_imports_from_the_library_is_not_its_own(tmp_path: Path) -> None:
+    imports = "from derive.ops.softmax import softmax\n"
+    assert list(library.load_file(write(tmp_path, imports + WHOLE))) == ["double"]
+
+
+def test_a_file_may_hold_a_name_that_the_library_has(tmp_path: Path) -> None:
+    path = write(tmp_path, WHOLE.replace('"double"', '"softmax"'))
+    assert library.load_file(path)["softmax"] != library.load("softmax")
+
+
+def test_one_definition_under_two_names_counts_once(tmp_path: Path) -> None:
+    assert list(library.load_file(write(tmp_path, WHOLE + "again = double\n"))) == ["double"]
+
+
+def test_two_definitions_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, WHOLE + WHOLE.replace("double =", "second ="))
+    with pytest.raises(DefinitionError, match="two definitions are named 'double'"):
+        library.load_file(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match=r"absent\.py: there is no such file"):
+        library.load_file(tmp_path / "absent.py")
+
+
+def test_a_file_without_definitions_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match="no definition inside; assign op"):
+        library.load_file(write(tmp_path, "x = 1\n"))
+
+
+def test_a_definition_that_is_never_built_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match="operation 'double' is never built"):
+        library.load_file(write(tmp_path, WHOLE.rsplit("\n", 2)[0]))
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import nowhere_to_be_found", "ModuleNotFoundError"),
+        ("def (", "SyntaxError"),
+        ('op.let("z", [n], x[m])', "NameError"),
+        ('op.input("x", n)', "input 'x' in 'double'"),
+    ],
+)
+def test_what_a_file_raises_is_shown_with_its_line(tmp_path: Path, line: str, problem: str) -> None:
+    path = write(tmp_path, WHOLE + line + "\n")
+    number = len(WHOLE.splitlines()) + 1
+    with pytest.raises(DefinitionError, match=rf"mine\.py:{number}: ") as caught:
+        library.load_file(path)
+    assert problem in str(caught.value)
+
+
+def test_the_line_is_the_files_own_where_a_relative_path_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, WHOLE + "1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DefinitionError, match=r"mine\.py:8: "):
+        library.load_file("mine.py")
+
+
+def test_executing_a_file_leaves_no_module_behind(tmp_path: Path) -> None:
+    import sys
+
+    before = set(sys.modules)
+    library.load_file(write(tmp_path, WHOLE))
+    assert not {name for name in set(sys.modules) - before if "mine" in name}

@@ -1,0 +1,123 @@
+"""`check`: emitted code is proven, and what is wrong with it is said."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+
+from derive import library
+from gradsmith.check import check, emitted
+from gradsmith.cli import main
+
+HERE = Path(__file__).parent
+DEFINITIONS = sorted((HERE.parent / "definitions").glob("*.py"))
+QUICK = [name for name in library.names() if name != "makemore_mlp_chunked"]
+
+
+def spoilt(name: str, old: str, new: str) -> ModuleType:
+    """An emitted module with some of its text replaced."""
+    source = inspect.getsource(emitted(library.load(name)))
+    assert old in source
+    module = ModuleType(name)
+    exec(compile(source.replace(old, new), "<spoilt>", "exec"), vars(module))
+    return module
+
+
+def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+    result = CliRunner().invoke(main, ["check", *arguments])
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_every_gradient_of_the_library_is_proven(name: str) -> None:
+    rows = check(library.load(name))
+    assert [row.input for row in rows] == list(library.load(name).wrt)
+    assert all(row.passed for row in rows), rows
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
+def test_operations_that_the_library_does_not_have_are_proven(path: Path) -> None:
+    rows = [row for definition in library.load_file(path).values() for row in check(definition)]
+    assert all(row.passed for row in rows), [row for row in rows if not row.passed]
+
+
+def test_json_is_a_list_with_the_documented_keys() -> None:
+    rows = json.loads(run("batch_norm", "--json")[0])
+    assert [row["input"] for row in rows] == ["x", "weight", "bias"]
+    for row in rows:
+        assert list(row) == ["op", "input", "gradcheck", "exact", "approximate", "maxdiff"]
+        assert row["op"] == "batch_norm" and row["gradcheck"] and row["approximate"]
+
+
+def test_a_table_row_reads_as_the_notebooks_does() -> None:
+    shown, messages = run("tanh")
+    assert "| exact: " in shown and "| approximate: True  | maxdiff: " in shown
+    assert "1 of 1 gradients agree" in messages
+
+
+def test_a_wrong_forward_is_found_though_its_backward_is_right() -> None:
+    (row,) = check(library.load("tanh"), spoilt("tanh", "torch.tanh(x)", "(torch.tanh(x) + 1e-6)"))
+    assert not row.passed
+    assert any(p.startswith("forward: h is off by") for p in row.problems)
+
+
+def test_a_wrong_gradient_is_found_and_the_others_are_not_blamed() -> None:
+    module = spoilt("batch_norm", "grad_bias = grad_y.sum(0)", "grad_bias = 1.0001 * grad_y.sum(0)")
+    rows = {row.input: row for row in check(library.load("batch_norm"), module)}
+    assert not rows["bias"].gradcheck
+    assert rows["weight"].passed
+
+
+def test_a_backward_that_writes_to_its_cotangent_is_found() -> None:
+    module = spoilt("batch_norm", "grad_bias = grad_y.sum(0)", "grad_bias = grad_y.mul_(1).sum(0)")
+    assert all(
+        row.passed for row in check(library.load("batch_norm"), module)
+    )  # it changed nothing
+    module = spoilt("linear", "grad_bias = grad_y.sum(0)", "grad_bias = grad_y.sum(0); grad_y += 1")
+    problems = [p for row in check(library.load("linear"), module) for p in row.problems]
+    assert "backward writes to the cotangent it is given" in problems
+
+
+def test_an_exception_is_a_failed_row() -> None:
+    rows = check(library.load("linear"), spoilt("linear", "grad_y.sum(0)", "grad_y.walrus()"))
+    assert len(rows) == 3 and not any(row.passed for row in rows)
+    assert rows[0].maxdiff is None
+    assert any("AttributeError" in p and "walrus" in p for p in rows[0].problems)
+
+
+def test_a_nan_never_agrees() -> None:
+    nan = "grad_bias = grad_y.sum(0) * float('nan')"
+    rows = check(library.load("linear"), spoilt("linear", "grad_bias = grad_y.sum(0)", nan))
+    (bias,) = [row for row in rows if row.input == "bias"]
+    assert not bias.approximate and not bias.gradcheck
+
+
+def test_a_failure_exits_with_1_and_says_what_on_standard_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = spoilt("tanh", "torch.tanh(x)", "torch.sin(x)")
+    monkeypatch.setattr("gradsmith.check.emitted", lambda definition: wrong)
+    shown, messages = run("tanh", "--json", code=1)
+    assert json.loads(shown)[0]["gradcheck"] is False
+    assert "tanh: forward: h is off by" in messages
+    assert "0 of 1 gradients agree" in messages
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["walrus"], "no operation 'walrus'"),
+        (["--definitions", "absent.py"], "there is no such file"),
+        (["softmax", "tanh", "--against", "x.py:f"], "exactly one OP"),
+        (["softmax", "--against", "nothing"], "FILE.py:FUNCTION"),
+        (["softmax", "--option", "a=1"], "--option goes with --against"),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], message: str) -> None:
+    assert message in run(*arguments, code=2)[1]
