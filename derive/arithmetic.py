@@ -59,6 +59,13 @@ def _by_mpmath(name: str) -> Callable[..., Decimal]:
     return call
 
 
+def divide(above: Value, below: Value) -> Decimal:
+    """A quotient; Undefined where it divides by zero."""
+    if below == 0:
+        raise Undefined("division by zero")
+    return Decimal(above) / below
+
+
 def power(base: Value, exponent: Value) -> Value:
     if exponent == int(exponent):
         exponent = int(exponent)

@@ -24,9 +24,11 @@ from sympy import (
     Basic,
     Expr,
     Indexed,
+    Integer,
     Mul,
     NumberSymbol,
     Pow,
+    Rational,
     Symbol,
 )
 from sympy.logic.boolalg import BooleanFalse, BooleanTrue
@@ -35,6 +37,7 @@ from derive.arithmetic import (
     FUNCTIONS,
     Undefined,
     Value,
+    divide,
     exact_arithmetic,
     first_largest,
     number,
@@ -275,8 +278,15 @@ class _Compiler:
         return lambda: sum([part() for part in parts])
 
     def mul(self, expr: Mul, scope: Scope) -> Thunk:
-        parts = [self.thunk(arg, scope) for arg in expr.args]
-        return lambda: prod([part() for part in parts])
+        """One division at the end, so that the mean of equal numbers is that number exactly."""
+        above, below = _above_and_below(expr)
+        parts = [self.thunk(arg, scope) for arg in above]
+        divisors = [self.thunk(arg, scope) for arg in below]
+        if not divisors:
+            return lambda: prod([part() for part in parts])
+        return lambda: divide(
+            prod([part() for part in parts]), prod([divisor() for divisor in divisors])
+        )
 
     def power(self, expr: Pow, scope: Scope) -> Thunk:
         base, exponent = self.thunk(expr.base, scope), self.thunk(expr.exp, scope)
@@ -285,6 +295,21 @@ class _Compiler:
         if expr.exp == -sympy.Rational(1, 2):
             return lambda: 1 / Decimal(base()).sqrt()
         return lambda: power(base(), exponent())
+
+
+def _above_and_below(expr: Mul) -> tuple[list[Basic], list[Basic]]:
+    """The factors of a product, those with a negative number for an exponent turned over."""
+    above: list[Basic] = []
+    below: list[Basic] = []
+    for factor in expr.args:
+        if isinstance(factor, Rational):
+            above.append(Integer(factor.p))
+            below += [] if factor.q == 1 else [Integer(factor.q)]
+        elif isinstance(factor, Pow) and factor.exp.is_Rational and factor.exp.is_negative:
+            below.append(Pow(factor.base, -factor.exp))
+        else:
+            above.append(factor)
+    return above, below
 
 
 def _constant(value: Any) -> Thunk:

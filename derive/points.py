@@ -80,11 +80,13 @@ def random_point(definition: Definition, sizes: Sizes, seed: int) -> Point:
     )
 
 
-def kinked_point(definition: Definition, sizes: Sizes, seed: int) -> Point | None:
+def kinked_point(definition: Definition, seed: int) -> Point | None:
     """Small integers with zeros and ties, where a rule that is right almost everywhere is wrong.
 
-    None where the definition has no value at such a point.
+    Sizes are 4 and 5, so that means are exact and what should be zero is. None where the
+    definition has no value at such a point.
     """
+    sizes = {axis: 4 + place % 2 for place, axis in enumerate(definition.axes)}
     draw = random.Random(seed)
     bounds = index_bounds(definition, sizes)
     for _ in range(3):

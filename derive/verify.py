@@ -206,7 +206,7 @@ def surroundings(derivation: Derivation) -> Iterator[Surroundings]:
     definition = derivation.definition
     for seed, sizes in enumerate(two_sizes(definition.axes)):
         yield _surroundings(derivation, random_point(definition, sizes, seed), seed)
-    kinked = kinked_point(definition, two_sizes(definition.axes)[0], seed=2)
+    kinked = kinked_point(definition, seed=2)
     if kinked is not None:
         yield _surroundings(derivation, kinked, 2, kinked=True)
 

@@ -156,6 +156,14 @@ def test_what_has_no_real_value_says_so(expr: Expr) -> None:
         value(expr, n, c)
 
 
+def test_the_mean_of_equal_numbers_is_that_number_exactly() -> None:
+    ones = {"x": Array.of([[1, 1, 1], [1, 1, 1]])}
+    spread = Mean(x[n, c], c) - x[n, c]
+    assert set(evaluate_expr(spread, (n, c), ones, SIZES).values) == {0}
+    with pytest.raises(Undefined):
+        evaluate_expr(1 / spread, (n, c), ones, SIZES)
+
+
 def test_an_undefined_let_is_named() -> None:
     y = Tensor("y", (n, c))
     with pytest.raises(Undefined, match="let 'y'"):

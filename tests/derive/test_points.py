@@ -100,7 +100,7 @@ def test_indices_stay_inside_the_smallest_axis_that_they_are_used_on() -> None:
 
 def test_a_kinked_point_has_ties_and_zeros() -> None:
     definition = library.load("softmax")
-    point = kinked_point(definition, dict.fromkeys(definition.axes, 6), 0)
+    point = kinked_point(definition, 0)
     assert point is not None
     assert set(point.values["x"].values) == {-1, 0, 1}
 
