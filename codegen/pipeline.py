@@ -14,6 +14,7 @@ import builtins
 import hashlib
 import linecache
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,14 +28,16 @@ from types import ModuleType
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from codegen.lowering import lower
-from codegen.program import CodegenError, Kept, Module
-from codegen.torch.module import checks, function, parameters, shape_text
+from codegen.program import CodegenError
+from codegen.torch.module import context
+from derive import ops
 from derive.derivation import derive
-from derive.language import Definition
-from derive.text import arrangement_of, declaration, lets_text
+from derive.language import Definition, Let
+from derive.text import arrangement_of, lets_text
 from derive.trace import Derivation
 
 _HERE = Path(__file__).parent
+_OPERATIONS = Path(ops.__file__).resolve().parent
 _WIDTH = 92
 _WORTH_PROCESSES = 4
 
@@ -87,7 +90,10 @@ def render(derivation: Derivation, command: str = "") -> str:
     module = lower(derivation)
     template = _environment().get_template("module.py.jinja")
     return template.render(
-        **_context(derivation, module),
+        **context(module),
+        summary=_as_docstring(definition.summary),
+        definition=_formulas(derivation.forward, derivation),
+        derivation=_formulas(derivation.backward.lets, derivation),
         source=_source_name(definition),
         command=command or f"gradsmith generate {definition.name}",
         digest=digest(definition),
@@ -122,60 +128,27 @@ def _environment() -> Environment:
 
 
 def _source_name(definition: Definition) -> str:
-    path = Path(definition.source)
-    return f"derive/ops/{path.name}" if path.parent.name == "ops" else path.name
+    """Where a definition stands, without the folders that differ between machines."""
+    path = Path(definition.source).resolve()
+    name = re.sub(r"[^\w.<> -]", "_", path.name)
+    return f"derive/ops/{name}" if path.parent == _OPERATIONS else name
 
 
-def _context(derivation: Derivation, module: Module) -> dict[str, object]:
-    arrangement = arrangement_of(derivation)
-    formulas = [
-        *lets_text(derivation.forward, arrangement, _WIDTH),
-        "",
-        *lets_text(derivation.backward.lets, arrangement, _WIDTH),
-    ]
-    names = [t.name for t in module.inputs]
-    options = [o.name for o in module.options]
-    kept = module.kept
-    fields = [f"{t.name}: Tensor" for t in kept.tensors]
-    fields += [f"{o.name}: {'int' if o.integer else 'float'}" for o in kept.options]
-    fields += [f"{a.size.name}: int" for a in kept.sizes]
-    wanted = set(module.gradients)
-    outputs = [t.name for t in module.outputs]
-    tensors = ", ".join("Tensor" for _ in outputs)
-    return {
-        "module": module,
-        "kept": kept,
-        "fields": fields,
-        "formulas": [part for line in formulas for part in _wrapped(line)],
-        "gradients": [f"grad_{name}" for name in module.gradients],
-        "inputs": parameters(module.inputs, ()),
-        "arguments": ", ".join(names),
-        "plain_arguments": [*names, *options],
-        "call": ", ".join([*names, *(f"{o}={o}" for o in options)]),
-        "checks": checks(module),
-        "shapes": [
-            f"{declaration(t)}: shape {shape_text(t)}{', integers' if t.integer else ''}."
-            for t in module.inputs
-        ],
-        "outputs": tensors,
-        "output_names": ", ".join(outputs),
-        "result": "Tensor"
-        if len(outputs) == 1
-        else f"tuple[{', '.join(['Tensor'] * len(outputs))}]",
-        "seeds": [t.name for t in module.seeds],
-        "input_gradients": [
-            *(f"gradients.grad_{n}" if n in wanted else "None" for n in names),
-            *("None" for _ in options),
-        ],
-        "forward": function(module.forward, kept),
-        "backward": function(module.backward, Kept()),
-        "joint": module.value_and_grad and function(module.value_and_grad, Kept()),
-    }
+def _formulas(lets: Iterable[Let], derivation: Derivation) -> list[str]:
+    """Lets as lines of a docstring."""
+    lines = lets_text(lets, arrangement_of(derivation), _WIDTH)
+    return [part for line in lines for part in _wrapped(line)]
 
 
 def _wrapped(line: str) -> list[str]:
     """A line of the docstring in pieces that fit, broken at spaces."""
     return textwrap.wrap(line, _WIDTH, subsequent_indent=" " * 8, break_long_words=False) or [""]
+
+
+def _as_docstring(words: str) -> str:
+    """Someone's words on one line, in which no quote or backslash ends the docstring."""
+    line = " ".join(words.split()).replace("\\", "\\\\")
+    return line.replace('"', "'") if '"""' in line or line.endswith('"') else line
 
 
 def formatted(texts: dict[str, str]) -> dict[str, str]:

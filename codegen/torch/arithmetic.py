@@ -284,15 +284,15 @@ def _accumulated(terms: list[Scaled], constant: Any, scope: Scope) -> Value | No
     if not terms:
         return scalar(constant) if constant != 0 else None
     head, rest = _head(terms, scope)
-    if constant != 0 and head.scale == -1 and head.right is None and not rest:
+    if constant != 0 and head.right is None and not rest and head.scale == -1:
         number = scalar(constant)
         code = f"{number.at(PLUS)} - {head.left.at(TIMES)}"
         return Value(code, head.left.dims, binds=PLUS, fresh=True)
     if constant != 0 and head.right is None and not rest and not scope.literal:
-        divided = 1 / head.scale
-        if not head.scale.is_number and divided.count_ops() < head.scale.count_ops():
+        scale: Any = -head.scale
+        if not scale.is_number and (1 / scale).count_ops() < scale.count_ops():
             code = f"torch.rsub({head.left.text}, {scalar(constant).text}, "
-            code += f"alpha={scalar(-head.scale).text})"
+            code += f"alpha={scalar(scale).text})"
             return Value(code, head.left.dims, fresh=True)
     accumulator = finished(head, scope)
     if head.left.pair and head.right is None and not scope.literal:

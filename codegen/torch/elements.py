@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sympy import Integer
@@ -58,6 +59,10 @@ def _like(value: Value, code: str, dims: Dims, binds: int = ATOM) -> Value:
     )
 
 
+def _copied(value: Value, code: str, dims: Dims) -> Value:
+    return replace(_like(value, code, dims), fresh=True)
+
+
 def _gather(value: Value, at: list[Any], scope: Scope, emit: Emit) -> Value:
     """Elements at positions that integer tensors hold."""
     inside = scope.ordered(*(i for i in at if isinstance(i, Index)), *scope.order)
@@ -72,19 +77,19 @@ def _gather(value: Value, at: list[Any], scope: Scope, emit: Emit) -> Value:
             dims = (
                 tuple((i,) for i in at[:place]) + index.dims + tuple((i,) for i in at[place + 1 :])
             )
-            return _like(value, f"{value.code}[{before}{index.text}]", dims)
+            return _copied(value, f"{value.code}[{before}{index.text}]", dims)
         if set(inner) == set(outer):
             layout = tuple((at[p],) if p != place else () for p in range(len(at)))
             index = _in_layout(scope.split(index), layout)
             code = f"{value.code}.gather({place}, {index}).squeeze({place})"
-            return _like(value, code, tuple((i,) for i in outer))
+            return _copied(value, code, tuple((i,) for i in outer))
     positions = [places.get(p) or scope.arange(i) for p, i in enumerate(at)]
     lined, layout = line_up(
         [scope.split(p) for p in positions],
         in_order(letters_of(positions), scope.order),
         scope.size,
     )
-    return _like(value, f"{value.code}[{', '.join(p.text for p in lined)}]", layout)
+    return _copied(value, f"{value.code}[{', '.join(p.text for p in lined)}]", layout)
 
 
 def _in_layout(value: Value, layout: Dims) -> str:

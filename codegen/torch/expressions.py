@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sympy import Add, Indexed, Integer, KroneckerDelta, Mul, Pow, S, Symbol, polygamma
-from sympy.core.relational import Relational
+from sympy.core.relational import Eq, Gt, Relational
 from sympy.logic.boolalg import And, Not, Or
 
 from codegen.program import CodegenError
@@ -33,7 +33,7 @@ def emit(expr: Any, scope: Scope) -> Value:
         if isinstance(expr, kind):
             return printer(expr, scope)
     if type(expr) in FUNCTIONS:
-        return call(FUNCTIONS[type(expr)], emit(expr.args[0], scope))
+        return call(FUNCTIONS[type(expr)], scope.real(emit(expr.args[0], scope)))
     raise CodegenError(f"the torch target cannot print {type(expr).__name__!r}: {expr}")
 
 
@@ -77,13 +77,8 @@ def _where(expr: Any, scope: Scope) -> Value:
 
 def _relation(expr: Any, scope: Scope) -> Value:
     left, right = expr.args
-    if (
-        isinstance(expr, Relational)
-        and right == 0
-        and _is_mask(left)
-        and type(expr).__name__ == "StrictGreaterThan"
-    ):
-        return emit(left, scope)
+    if isinstance(expr, Gt) and right == 0 and _is_mask(left):
+        return emit(And(*(Eq(*f.args) for f in Mul.make_args(left))), scope)
     values = [emit(a, scope) for a in (left, right)]
     sign = next(text for kind, text in RELATIONS.items() if isinstance(expr, kind))
     if all(v.scalar for v in values):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from codegen.program import Kept, Module, Program
-from codegen.torch.statements import sizes, statements, storage
+from codegen.program import Module, Program
+from codegen.torch.statements import sizes, sizes_in, statements, storage
 from derive.language import Option, Tensor
 
 
@@ -19,18 +22,105 @@ class Function:
     returns: tuple[str, ...]
 
 
-def parameters(tensors: tuple[Tensor, ...], options: tuple[Option, ...]) -> str:
-    """`x: Tensor, weight: Tensor, *, eps: float = 1e-05`."""
+def context(module: Module) -> dict[str, Any]:
+    """What the template lays out, but for the docstring's formulas and the header.
+
+    Raises:
+        CodegenError: something in the module has no torch form.
+    """
+    names = [t.name for t in module.inputs]
+    options = [o.name for o in module.options]
+    outputs = [t.name for t in module.outputs]
+    kept = [t.name for t in module.kept.tensors]
+    made = [name for name in kept if name not in (*names, *outputs)]
+    taken = [*outputs, *made]
+    saved = [*names, *(name for name in kept if name not in names)]
+    shown = [name for name in taken if name in kept]
+    wanted = set(module.gradients)
+    several = len(outputs) > 1
+    all_axes = {i.axis.size.name: i.axis for t in module.inputs for i in t.indices}
+    return {
+        "name": module.name,
+        "names": names,
+        "options": options,
+        "outputs": outputs,
+        "seeds": [t.name for t in module.seeds],
+        "gradients": [f"grad_{name}" for name in module.gradients],
+        "kept": module.kept.names,
+        "made": made,
+        "saved": saved,
+        "emitted": [*outputs, *(f"residuals.{name}" for name in made)],
+        "taken": _targets(taken, outputs),
+        "inputs_taken": _targets([*names, *options], [*names, *options]),
+        "outputs_taken": _targets(taken, shown) if shown else "",
+        "returned": ", ".join(outputs),
+        "returned_types": ", ".join("Tensor" for _ in outputs),
+        "result": f"tuple[{', '.join(['Tensor'] * len(outputs))}]" if several else "Tensor",
+        "fields": _fields(module),
+        "inputs": parameters(module.inputs, ()),
+        "all_arguments": parameters(module.inputs, module.options, mark=False),
+        "plain_arguments": [*names, *options],
+        "call": ", ".join([*names, *(f"{o}={o}" for o in options)]),
+        "seeds_annotated": ", ".join(
+            f"{t.name}: Tensor{'' if several else ' | None'}" for t in module.seeds
+        ),
+        "arguments": [*map(_described, module.inputs), *(f"{o}: a number." for o in options)],
+        "cotangents": [
+            f"{s.name}: the gradient of {o.name}, shape {shape_text(o)}."
+            for s, o in zip(module.seeds, module.outputs, strict=True)
+        ],
+        "checks": checks(module.inputs),
+        "kept_sizes": sizes([a.size.name for a in module.kept.sizes], module.inputs, all_axes),
+        "input_gradients": [
+            *(f"gradients.grad_{n}" if n in wanted else "None" for n in names),
+            *("None" for _ in options),
+        ],
+        "forward": function(module.forward),
+        "backward": function(module.backward, module.seeds),
+        "joint": module.value_and_grad and function(module.value_and_grad),
+    }
+
+
+def _targets(names: Sequence[str], used: Iterable[str]) -> str:
+    """What a tuple of values is unpacked into, those that nobody uses into nothing."""
+    used = set(used)
+    left = list(names)
+    rest = 0
+    while left and left[-1] not in used:
+        left.pop()
+        rest += 1
+    targets = [name if name in used else "_" for name in left] + (["*_"] if rest else [])
+    return ", ".join(targets) + ("," if len(targets) == 1 else "")
+
+
+def _fields(module: Module) -> list[str]:
+    fields = [f"{t.name}: Tensor" for t in module.kept.tensors]
+    fields += [f"{o.name}: {_kind(o)}" for o in module.kept.options]
+    fields += [f"{a.size.name}: int" for a in module.kept.sizes]
+    return ["", *fields] if fields else []
+
+
+def parameters(tensors: Sequence[Tensor], options: Sequence[Option], mark: bool = True) -> str:
+    """`x: Tensor, *, eps: float = 1e-05`; without the mark, options are as any other argument."""
     parts = [f"{t.name}: Tensor" for t in tensors]
-    if options:
+    if options and mark:
         parts.append("*")
-        parts += [_option(o) for o in options]
+    parts += [_option(o) if mark else f"{o.name}: {_kind(o)}" for o in options]
     return ", ".join(parts)
 
 
+def _kind(option: Option) -> str:
+    return "int" if option.integer else "float"
+
+
 def _option(option: Option) -> str:
-    kind = "int" if option.integer else "float"
-    return f"{option.name}: {kind}" + ("" if option.default is None else f" = {option.default!r}")
+    declared = f"{option.name}: {_kind(option)}"
+    if option.default is None:
+        return declared
+    finite = math.isfinite(option.default)
+    return (
+        f"{declared} = {option.default!r}" if finite else f'{declared} = float("{option.default}")'
+    )
 
 
 def shape_text(tensor: Tensor) -> str:
@@ -39,63 +129,108 @@ def shape_text(tensor: Tensor) -> str:
     return f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
 
 
-def function(program: Program, kept: Kept) -> Function:
-    """A program as the parts of a function. `kept` is what it returns besides its results."""
+def _described(tensor: Tensor) -> str:
+    return f"{tensor.name}: shape {shape_text(tensor)}{', int64' if tensor.integer else ''}."
+
+
+def function(program: Program, checked: Sequence[Tensor] = ()) -> Function:
+    """A program as the parts of a function.
+
+    `checked` are those of its parameters whose shape it compares with what it was kept.
+
+    Raises:
+        CodegenError: it needs the size of an axis that none of its tensors shows.
+    """
     body = statements(program)
-    tensors = (*program.params, *program.kept.tensors)
-    hidden = {a.size.name for a in program.kept.sizes}
-    axes = {name: axis for name, axis in program.axes.items() if name not in hidden}
-    results = tuple(tensor.name for _, tensor in program.results)
-    extra = [f"{name}" for name in kept.names]
-    text = [*body, *extra]
+    given = {a.size.name for a in program.kept.sizes}
+    axes = {name: axis for name, axis in program.axes.items() if name not in given}
+    kept = tuple(program.kept.tensors)
+    known = given | set(sizes_in(kept, axes))
+    guards = [
+        line
+        for tensor in checked
+        if {i.size.name for i in tensor.indices} <= known
+        for line in _shape_guard(tensor, f"{tensor.name}.shape != {shape_text(tensor)}")
+    ]
+    opening = sizes([*guards, *body, *program.keeps.names], (*kept, *program.params), axes)
     return Function(
         params=parameters(program.params, program.options),
-        body=(*sizes(text, tensors, axes), *body),
-        returns=results,
+        body=(*opening, *guards, *body),
+        returns=tuple(tensor.name for _, tensor in program.results),
     )
 
 
-def checks(module: Module) -> list[str]:
-    """Lines that refuse arguments of another dtype or shape, naming what was got and wanted."""
+# --- checks of arguments ---
+
+
+def checks(inputs: Sequence[Tensor]) -> list[str]:
+    """Lines that refuse a tensor of another dtype or shape, naming it, what was got and wanted."""
     lines: list[str] = []
+    first = next((t.name for t in inputs if not t.integer), "")
     known: set[str] = set()
-    for tensor in module.inputs:
-        name, wanted = tensor.name, shape_text(tensor)
-        if tensor.integer:
-            lines.append(f"if {name}.is_floating_point():")
-            lines.append(f'    raise TypeError(f"{name} must hold integers, got {{{name}.dtype}}")')
-        else:
-            lines.append(f"if not {name}.is_floating_point():")
-            lines.append(
-                f'    raise TypeError(f"{name} must hold floating-point numbers, '
-                f'got {{{name}.dtype}}")'
-            )
-        mismatch = [f"{name}.dim() != {len(tensor.dims)}"]
-        fresh: list[str] = []
-        for place, dim in enumerate(storage(tensor)):
-            names = [i.size.name for i in dim]
-            if all(n in known for n in names):
-                mismatch.append(f"{name}.shape[{place}] != {' * '.join(names)}")
-            elif len(names) == 1:
-                known.add(names[0])
-                fresh.append(f"{names[0]} = {name}.shape[{place}]")
-        lines.append(f"if {' or '.join(mismatch)}:")
-        where = "".join(
-            f", {n} = {{{n}}}" for n in sorted(known) if any(n in m for m in mismatch[1:])
-        )
-        lines.append(
-            f'    raise ValueError(f"{name} must have shape {wanted}, '
-            f'got {{tuple({name}.shape)}}{where}")'
-        )
-        lines += fresh
-    return [line for line in lines if not _is_idle(line, lines)]
+    for tensor in inputs:
+        lines += _dtype_guard(tensor, first)
+        lines += _size_guard(tensor, known)
+    return [line for place, line in enumerate(lines) if not _is_idle(line, lines[place + 1 :])]
 
 
-def _is_idle(line: str, lines: list[str]) -> bool:
-    """Whether a line reads a size that no check mentions."""
+def _dtype_guard(tensor: Tensor, first: str) -> list[str]:
+    name = tensor.name
+    if tensor.integer:
+        wanted, wrong = "dtype torch.int64", f"{name}.dtype != torch.int64"
+    elif name == first:
+        wanted, wrong = "a floating-point dtype", f"not {name}.is_floating_point()"
+    else:
+        wanted, wrong = f"the dtype of {first}, {{{first}.dtype}}", f"{name}.dtype != {first}.dtype"
+    return [
+        f"if {wrong}:",
+        f'    raise TypeError(f"{name} must have {wanted}, got {{{name}.dtype}}")',
+    ]
+
+
+def _size_guard(tensor: Tensor, known: set[str]) -> list[str]:
+    """Compare each dimension whose size is known, and learn the others."""
+    name, dims = tensor.name, [[i.size.name for i in dim] for dim in storage(tensor)]
+    if all(n in known for names in dims for n in names):
+        return _shape_guard(tensor, f"{name}.shape != {shape_text(tensor)}")
+    wrong, seen, learnt = [f"{name}.dim() != {len(dims)}"], [], []
+    for place, names in enumerate(dims):
+        unknown = [n for n in names if n not in known]
+        here = f"{name}.shape[{place}]"
+        others = [n for n in names if n not in unknown]
+        product = " * ".join(others)
+        if not unknown and not learnt:
+            wrong.append(f"{here} != {product}")
+            seen += names
+        elif not unknown:
+            learnt += _shape_guard(tensor, f"{here} != {product}", names)
+        elif len(names) == 1:
+            learnt.append(f"{names[0]} = {here}")
+        elif len(unknown) == 1:
+            product = f"({product})" if len(others) > 1 else product
+            learnt += _shape_guard(tensor, f"{here} % {product}", others)
+            learnt.append(f"{unknown[0]} = {here} // {product}")
+        known.update(unknown if len(unknown) == 1 else [])
+    return [*_shape_guard(tensor, " or ".join(wrong), seen), *learnt]
+
+
+def _shape_guard(tensor: Tensor, wrong: str, known: Iterable[str] | None = None) -> list[str]:
+    name = tensor.name
+    letters = [i.size.name for i in tensor.indices] if known is None else known
+    values = ", ".join(f"{n} = {{{n}}}" for n in dict.fromkeys(letters))
+    where = f" where {values}" if values else ""
+    return [
+        f"if {wrong}:",
+        "    raise ValueError(",
+        f'        f"{name} must have shape {shape_text(tensor)}{where}, "',
+        f'        f"got {{[*{name}.shape]}}"',
+        "    )",
+    ]
+
+
+def _is_idle(line: str, later: Sequence[str]) -> bool:
+    """Whether a line reads a size that no later line asks for."""
     found = re.match(r"(\w+) = ", line)
     return found is not None and not any(
-        re.search(rf"\b{found[1]}\b", other.split("must have shape")[0])
-        for other in lines
-        if other is not line
+        re.search(rf"(?<![\w.]){found[1]}\b", other.split("must have")[0]) for other in later
     )

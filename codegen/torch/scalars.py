@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sympy
-from sympy import Add, Float, Integer, Mul, Pow, Rational, S, default_sort_key
+from sympy import Add, Expr, Float, Integer, Mul, Pow, Rational, S, default_sort_key
 
 from codegen.program import CodegenError
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
@@ -38,6 +38,8 @@ _CONSTANTS = {sympy.pi: "torch.pi", sympy.E: "torch.e", sympy.oo: "torch.inf"}
 
 def is_scalar(expr: Any) -> bool:
     """Whether an expression is a Python number in the emitted source."""
+    if not isinstance(expr, Expr):
+        return False
     if expr.atoms(Binder, Index):
         return False
     return all(isinstance(s, Parameter) for s in expr.free_symbols)

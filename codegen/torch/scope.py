@@ -62,8 +62,8 @@ class Scope:
         return Value(code, ((letter,),), integer=True)
 
     def real(self, value: Value) -> Value:
-        """A tensor that takes part in arithmetic: a mask becomes zeros and ones."""
-        if not value.boolean:
+        """A tensor that takes part in arithmetic: masks and positions become real numbers."""
+        if not (value.boolean or value.integer):
             return value
         return Value(f"{value.at(9)}.to({self.like}.dtype)", value.dims, fresh=True)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from codegen.program import Program
+from codegen.program import CodegenError, Program
 from codegen.torch.expressions import emit
 from codegen.torch.scope import Scope
-from codegen.torch.values import Dims, Value, conform, extent
+from codegen.torch.values import ATOM, Dims, Value, conform, extent
 from derive.expressions import Axis
 from derive.language import Let, Tensor
 from derive.trace import names_used
@@ -27,6 +28,8 @@ def statements(program: Program) -> list[str]:
     scope = Scope(program.tensors, values, like, literal=program.literal)
     lines: list[str] = []
     owned: set[str] = set()
+    borrowed = {t.name for t in given}
+    handed_on = {*program.keeps.names, *(t.name for _, t in program.results)} - borrowed
     returned = {tensor.name for _, tensor in program.results} | set(program.keeps.names)
     for position, let in enumerate(program.lets):
         later = names_used(*(other.value for other in program.lets[position + 1 :]))
@@ -35,14 +38,22 @@ def statements(program: Program) -> list[str]:
             if _reads(let, name) == 1:
                 lent = lent.binding(name, replace(lent.values[name], fresh=True))
         value = emit(let.value, lent.ordered(*let.tensor.indices))
-        value = conform(scope.real(value), storage(let.tensor), scope.size)
+        value = value if let.tensor.integer else scope.real(value)
+        value = conform(value, storage(let.tensor), scope.size)
         if value.scalar and not value.dims:
             value = Value(f"torch.full((), {value.text}, {scope.kind})", fresh=True)
         if let.name in returned and len(value.letters) < len(let.tensor.indices):
             value = _expanded(value, let.tensor, scope)
+        if not value.fresh and names_used(let.value) & borrowed:
+            if let.name in handed_on:  # a view of an argument is no result of its own
+                value = Value(f"{value.at(ATOM)}.clone()", value.dims, fresh=True)
+            else:
+                borrowed.add(let.name)
         lines += _bound(let.name, value)
         if value.fresh:
             owned.add(let.name)
+        else:  # it may share memory with what it reads
+            owned -= names_used(let.value)
         kept_dims = value.dims
         scope = scope.binding(
             let.name, Value(let.name, kept_dims, integer=let.tensor.integer, boolean=False)
@@ -56,13 +67,13 @@ def _reads(let: Let, name: str) -> int:
 
 
 def _expanded(value: Value, tensor: Tensor, scope: Scope) -> Value:
-    """The value with the dimensions that it lacks, as a view."""
+    """The value with the dimensions that it lacks, in memory of its own."""
     marks = [":" if dim in value.dims else "None" for dim in storage(tensor)]
     sizes = ", ".join(extent(dim, scope.size) for dim in storage(tensor))
-    view = value.within(9, value.text, value.outer)
+    view = value.within(ATOM, value.text, value.outer)
     if "None" in marks and value.dims:
         view = f"{view}[{', '.join(marks)}]"
-    return Value(f"{view}.expand({sizes})", storage(tensor))
+    return Value(f"{view}.expand({sizes}).clone()", storage(tensor), fresh=True)
 
 
 def _bound(name: str, value: Value) -> list[str]:
@@ -73,31 +84,72 @@ def _bound(name: str, value: Value) -> list[str]:
     return lines
 
 
-def sizes(lines: list[str], tensors: tuple[Tensor, ...], axes: dict[str, Axis]) -> list[str]:
-    """Lines that read the sizes used in `lines` off the shapes of tensors."""
+def sizes(lines: Iterable[str], tensors: Sequence[Tensor], axes: Mapping[str, Axis]) -> list[str]:
+    """Lines that read the sizes used in `lines` off the shapes of tensors.
+
+    Raises:
+        CodegenError: no tensor shows a size that is used.
+    """
     text = "\n".join(lines)
-    wanted = [name for name in axes if re.search(rf"\b{name}\b", text)]
-    found: set[str] = set()
-    result: list[str] = []
+    found = sizes_in(tensors, axes)
+    wanted = [name for name in axes if re.search(rf"(?<![\w.]){name}\b", text)]
+    for name in wanted:
+        if name not in found:
+            raise CodegenError(
+                f"the size of axis {axes[name].name!r} is needed, and no tensor has a "
+                f"dimension that shows it; the tensors are {', '.join(map(repr, tensors))}"
+            )
+    needed = set(wanted)
+    for name in reversed(found):  # a size that is divided out of a composite needs the others
+        needed |= set(found[name].others) if name in needed else set()
+    return _read(tensors, [found[name] for name in found if name in needed])
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a size is seen: a dimension of a tensor, which it shares with `others`."""
+
+    name: str
+    tensor: str
+    dimension: int
+    others: tuple[str, ...] = ()
+
+
+def sizes_in(tensors: Sequence[Tensor], axes: Mapping[str, Axis]) -> dict[str, Place]:
+    """Where each size can be seen, in an order in which each one's `others` come before it."""
+    found: dict[str, Place] = {}
+    shared: list[tuple[str, int, list[str]]] = []
     for tensor in tensors:
-        names = [d[0].size.name if len(d) == 1 else "" for d in storage(tensor)]
-        new = {n for n in names if n in wanted and n not in found}
-        if not new:
-            continue
-        found |= new
-        if len(new) == 1 and len(names) > 1:
-            (only,) = new
-            result.append(f"{only} = {tensor.name}.shape[{names.index(only)}]")
-            continue
-        targets = ", ".join(n if n in new else "_" for n in names)
-        comma = "," if len(names) == 1 else ""
-        result.append(f"{targets}{comma} = {tensor.name}.shape")
+        for dimension, dim in enumerate(storage(tensor)):
+            names = [i.size.name for i in dim]
+            if len(names) == 1 and names[0] in axes:
+                found.setdefault(names[0], Place(names[0], tensor.name, dimension))
+            elif len(names) > 1:
+                shared.append((tensor.name, dimension, names))
+    for _ in shared:
+        for name, dimension, names in shared:
+            unknown = [n for n in names if n not in found and n in axes]
+            if len(unknown) == 1:
+                others = tuple(n for n in names if n != unknown[0])
+                found[unknown[0]] = Place(unknown[0], name, dimension, others)
+    return found
+
+
+def _read(tensors: Sequence[Tensor], places: Sequence[Place]) -> list[str]:
+    """One line a tensor that shows sizes, and one for each that is divided out."""
+    lines: list[str] = []
     for tensor in tensors:
-        for place, dim in enumerate(storage(tensor)):
-            missing = [i for i in dim if i.size.name in wanted and i.size.name not in found]
-            if len(dim) > 1 and len(missing) == 1:
-                others = " * ".join(i.size.name for i in dim if i is not missing[0])
-                name = missing[0].size.name
-                found.add(name)
-                result.append(f"{name} = {tensor.name}.shape[{place}] // ({others})")
-    return result
+        here = {p.dimension: p.name for p in places if p.tensor == tensor.name and not p.others}
+        rank = len(tensor.dims)
+        if len(here) == 1 and rank > 1:
+            ((dimension, name),) = here.items()
+            lines.append(f"{name} = {tensor.name}.shape[{dimension}]")
+        elif here:
+            targets = ", ".join(here.get(d, "_") for d in range(rank))
+            lines.append(f"{targets}{',' if rank == 1 else ''} = {tensor.name}.shape")
+    for place in places:
+        if place.others:
+            others = " * ".join(place.others)
+            others = f"({others})" if len(place.others) > 1 else others
+            lines.append(f"{place.name} = {place.tensor}.shape[{place.dimension}] // {others}")
+    return lines
