@@ -15,7 +15,11 @@ from gradsmith.check import check, emitted
 from gradsmith.cli import main
 
 HERE = Path(__file__).parent
-DEFINITIONS = sorted((HERE.parent / "definitions").glob("*.py"))
+DEFINITIONS = {
+    name: definition
+    for path in sorted((HERE.parent / "definitions").glob("*.py"))
+    for name, definition in library.load_file(path).items()
+}
 QUICK = [name for name in library.names() if name != "makemore_mlp_chunked"]
 
 
@@ -41,9 +45,9 @@ def test_every_gradient_of_the_library_is_proven(name: str) -> None:
     assert all(row.passed for row in rows), rows
 
 
-@pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
-def test_operations_that_the_library_does_not_have_are_proven(path: Path) -> None:
-    rows = [row for definition in library.load_file(path).values() for row in check(definition)]
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_an_operation_that_the_library_does_not_have_is_proven(name: str) -> None:
+    rows = check(DEFINITIONS[name])
     assert all(row.passed for row in rows), [row for row in rows if not row.passed]
 
 
@@ -75,10 +79,6 @@ def test_a_wrong_gradient_is_found_and_the_others_are_not_blamed() -> None:
 
 
 def test_a_backward_that_writes_to_its_cotangent_is_found() -> None:
-    module = spoilt("batch_norm", "grad_bias = grad_y.sum(0)", "grad_bias = grad_y.mul_(1).sum(0)")
-    assert all(
-        row.passed for row in check(library.load("batch_norm"), module)
-    )  # it changed nothing
     module = spoilt("linear", "grad_bias = grad_y.sum(0)", "grad_bias = grad_y.sum(0); grad_y += 1")
     problems = [p for row in check(library.load("linear"), module) for p in row.problems]
     assert "backward writes to the cotangent it is given" in problems
