@@ -74,6 +74,10 @@ class Tensor:
             known["nonnegative"] = True
         return Symbol(self.name, **known)
 
+    @cached_property
+    def _base(self) -> IndexedBase:
+        return IndexedBase(self.symbol)
+
     @property
     def element(self) -> Expr:
         """The element at the tensor's own letters: `x[n, c]`; without axes, the symbol."""
@@ -84,7 +88,7 @@ class Tensor:
         flat = [i for group in indices for i in (group if isinstance(group, tuple) else (group,))]
         if not flat:
             return self.symbol
-        return Indexed(IndexedBase(self.symbol), *flat)
+        return Indexed(self._base, *flat)
 
     def _sympy_(self) -> Symbol:
         """What a tensor is inside an expression: a number where it has no axes, else a mistake."""
