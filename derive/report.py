@@ -31,7 +31,8 @@ def as_text(derivation: Derivation, steps: bool = False) -> str:
     if _proposed(derivation):
         lines += ["", "Forward, with what the gradient reuses"]
         lines += _indented(lets_text(derivation.forward, arrangement, _WIDTH))
-    lines += ["", "Gradient", *_indented(lets_text(derivation.backward.lets, arrangement, _WIDTH))]
+    gradient = lets_text(derivation.backward.lets, arrangement, _WIDTH) or [_GIVEN]
+    lines += ["", "Gradient", *_indented(gradient)]
     lines += ["", "Cost of the backward pass", *_indented(_cost_text(derivation))]
     return "\n".join(lines) + "\n"
 
@@ -60,13 +61,15 @@ def as_latex(derivation: Derivation, steps: bool = False) -> str:
         parts.append(r"\subsection*{Forward, with what the gradient reuses}")
         parts.append(_align(let_latex(let, arrangement) for let in derivation.forward))
     parts.append(r"\subsection*{Gradient}")
-    parts.append(_align(let_latex(let, arrangement) for let in derivation.backward.lets))
+    gradient = [let_latex(let, arrangement) for let in derivation.backward.lets]
+    parts.append(_align(gradient) or f"{_GIVEN.capitalize()}.")
     parts += [r"\subsection*{Cost of the backward pass}", _cost_latex(derivation)]
     body = "\n\n".join(part for part in parts if part)
     return f"{_PREAMBLE}\n\\begin{{document}}\n\n{body}\n\n\\end{{document}}\n"
 
 
 _WIDTH = 110
+_GIVEN = "what the backward pass is given, as it is"
 _PREAMBLE = r"""\documentclass{article}
 \usepackage{amsmath}
 \usepackage[a4paper, margin=2cm]{geometry}

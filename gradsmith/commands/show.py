@@ -46,9 +46,11 @@ def command(
     gradient: passes over the largest tensor, reductions, and the tensors kept for the backward.
     """
     from derive import DefinitionError
+    from derive.arithmetic import Undefined
     from derive.derivation import derive
     from derive.report import as_latex, as_text
-    from gradsmith.errors import UserError
+    from derive.verify import VerificationError
+    from gradsmith.errors import Failure, UserError
 
     try:
         definition = _find(op, definitions)
@@ -56,7 +58,14 @@ def command(
             definition = definition.with_wrt(*wrt)
     except DefinitionError as error:
         raise UserError(str(error)) from None
-    derivation = derive(definition)
+    try:
+        derivation = derive(definition)
+    except Undefined as error:
+        raise UserError(str(error)) from None
+    except VerificationError as error:
+        raise Failure(
+            f"a derivation went wrong, which is a mistake in gradsmith: {error}"
+        ) from None
     page = as_latex(derivation, steps) if form == "latex" else as_text(derivation, steps)
     if output is None:
         click.echo(page, nl=False)

@@ -143,6 +143,23 @@ def test_a_mistake_in_a_file_is_named_with_its_line(gradsmith: Command, tmp_path
     assert "axis 'c' of weight[c]" in result.stderr
 
 
+def test_a_definition_without_a_value_anywhere_is_the_users_to_put_right(
+    gradsmith: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    gradsmith("new", "tilt", file)
+    file.write_text(
+        file.read_text().replace("sqrt(Mean(", "sqrt(-1 - Mean(").replace(" + eps)", ")")
+    )
+    result = gradsmith("show", "tilt", "--definitions", file)
+    assert result.exit_code == 2
+    assert "'tilt' has no value" in result.stderr and "let 'rms'" in result.stderr
+
+
+def test_the_gradient_of_an_output_is_what_is_given(gradsmith: Command) -> None:
+    assert "what the backward pass is given" in gradsmith("show", "tanh", "--wrt", "h").stdout
+
+
 def test_an_operation_that_the_file_does_not_have_is_told_what_it_has(
     gradsmith: Command, tmp_path: Path
 ) -> None:
