@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from codegen.narrow import narrowed
 from codegen.program import Module, Program
 from codegen.torch.statements import sizes, sizes_in, statements, storage
 from derive.language import Option, Tensor
@@ -141,6 +142,7 @@ def function(program: Program, checked: Sequence[Tensor] = ()) -> Function:
     Raises:
         CodegenError: it needs the size of an axis that none of its tensors shows.
     """
+    program = narrowed(program)
     body = statements(program)
     given = {a.size.name for a in program.kept.sizes}
     axes = {name: axis for name, axis in program.axes.items() if name not in given}
