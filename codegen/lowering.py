@@ -86,6 +86,7 @@ def _value_and_grad(
         kept=Kept(),
         lets=lets,
         results=((outputs[0].name, outputs[0]), *gradients),
+        differentiable=False,
         literal=definition.chunked,
     )
 

@@ -53,7 +53,8 @@ class Program:
     `params` and `options` are its arguments and `kept` what it unpacks from the residuals;
     `lets` are evaluated in order; `results` pairs the name a result is returned under with
     the tensor that holds it; `keeps` is what it hands on besides. `literal` asks a target to
-    keep each let's operations as they are written, one rounding each, rather than to fuse them.
+    keep each let's operations as they are written, one rounding each, rather than to fuse them;
+    `differentiable` says that what it computes may be differentiated once more.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Program:
     lets: tuple[Let, ...]
     results: tuple[tuple[str, Tensor], ...]
     literal: bool = False
+    differentiable: bool = True
     keeps: Kept = Kept()
 
     @cached_property

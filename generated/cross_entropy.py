@@ -73,7 +73,9 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     (N,) = target.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = p.scatter(1, target[:, None], -1, reduce="add")
+    grad_logits = p.scatter_add(
+        1, target[:, None], grad_loss.new_tensor(-1)[None, None].expand(N, 1)
+    )
     grad_logits *= grad_loss / N
     return Gradients(grad_logits)
 

@@ -180,7 +180,7 @@ def times(left: Value, right: Value, scope: Scope) -> Value:
     """The elementwise product, in place where one side is owned and has the whole shape."""
     union = set(letters_of([left, right]))
     for target, other in ((right, left), (left, right)):
-        if target.fresh and set(target.letters) == union and _fits(target, scope):
+        if set(target.letters) == union and _fits(target, scope):
             lined, layout = line_up([target, other], target.letters, scope.size)
             if layout == target.dims:
                 return target.then(Update(f".mul_({lined[1].text})", f"*= {lined[1].text}"))
@@ -189,7 +189,8 @@ def times(left: Value, right: Value, scope: Scope) -> Value:
 
 
 def _fits(target: Value, scope: Scope) -> bool:
-    return len(target.letters) > 1 and not scope.literal
+    """Whether a tensor is worth changing in place: one with several axes, which is ours."""
+    return scope.may_update(target) and len(target.letters) > 1 and not scope.literal
 
 
 def _quotient(left: Value, right: Value, scope: Scope) -> Value:
@@ -360,11 +361,12 @@ def _combined(
 ) -> Value:
     """accumulator.method(values), in place where the accumulator is owned and wide enough."""
     name, keywords = method
-    owned = accumulator.fresh and set(letters_of(values)) <= set(accumulator.letters)
+    wide = set(letters_of(values)) <= set(accumulator.letters)
+    owned = wide and _fits(accumulator, scope)
     order = accumulator.letters if owned else scope.order
     lined, layout = line_up([accumulator, *values], order, scope.size)
     arguments = ", ".join(v.text for v in lined[1:]) + keywords
-    if owned and layout == accumulator.dims and _fits(accumulator, scope):
+    if owned and layout == accumulator.dims:
         statement = f"{sign}= {lined[1].text}" if sign else ""
         return accumulator.then(Update(f".{name}_({arguments})", statement))
     if sign:

@@ -40,7 +40,7 @@ def emit(expr: Any, scope: Scope) -> Value:
 def call(function: str, *arguments: Value) -> Value:
     """An elementwise function of values that share one layout."""
     text = ", ".join(a.text for a in arguments)
-    return Value(f"{function}({text})", arguments[0].dims, fresh=True)
+    return Value(f"{function}({text})", arguments[0].dims, fresh=True, remembered=True)
 
 
 def _element(expr: Any, scope: Scope) -> Value:
@@ -53,7 +53,8 @@ def _power(expr: Any, scope: Scope) -> Value:
         return call(POWERS[exponent], scope.real(emit(base, scope)))
     values = [scope.real(emit(a, scope)) for a in (base, exponent)]
     (left, right), layout = _lined_up(values, scope)
-    return Value(f"{left.at(ATOM)} ** {right.at(POWER)}", layout, binds=POWER, fresh=True)
+    text = f"{left.at(ATOM)} ** {right.at(POWER)}"
+    return Value(text, layout, binds=POWER, fresh=True, remembered=not right.scalar)
 
 
 def _lined_up(values: Sequence[Value], scope: Scope) -> tuple[list[Value], Any]:
@@ -140,7 +141,8 @@ def _along(function: str) -> Callable[[Any, Scope], Value]:
         if (expr.index,) not in value.dims:
             raise CodegenError(f"{expr}: the body does not depend on {expr.index}")
         place = value.dims.index((expr.index,))
-        return Value(f"{function}({value.text}, {place})", value.dims, fresh=True)
+        text = f"{function}({value.text}, {place})"
+        return Value(text, value.dims, fresh=True, remembered=True)
 
     return printer
 

@@ -268,6 +268,7 @@ def reduced(function: str, value: Value, bound: Iterable[Index], scope: Scope) -
         f"{head}{where})",
         dims,
         fresh=True,
+        remembered=function != "sum",
         keepdim=f"{head}{where}, keepdim=True)",
         kept=kept,
         total=function == "sum",

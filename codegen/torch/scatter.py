@@ -96,13 +96,13 @@ def scattered(into: Value, scatter: Scatter, scope: Scope, emit: Emit) -> Value:
     sizes = [1 if not dim else scope.size(dim[0]) for dim in layout]
     inner = scope.ordered(*(i for dim in layout for i in dim))
     index = _spread(scope.split(emit(scatter.at, inner)), layout, sizes)
-    if is_scalar(scatter.coefficient):
+    if is_scalar(scatter.coefficient) and not scope.differentiable:
         number = scalar(scatter.coefficient).text
         name, arguments = "scatter", f'({place}, {index}, {number}, reduce="add")'
     else:
-        source = scope.split(scope.real(emit(scatter.coefficient, inner)))
+        source = _source(scatter.coefficient, inner, emit, scope)
         name, arguments = "scatter_add", f"({place}, {index}, {_spread(source, layout, sizes)})"
-    if into.fresh:
+    if scope.may_update(into):
         return into.then(Update(f".{name}_{arguments}"))
     return Value(f"{into.at(ATOM)}.{name}{arguments}", into.dims, fresh=True)
 

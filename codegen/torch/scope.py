@@ -18,7 +18,8 @@ class Scope:
 
     `values` says how each tensor is written, at the letters it was declared with; `like` is
     a real tensor that new ones take their dtype and device from; `order` is the order of
-    letters that the value in the making wants. `literal` forbids fused operations.
+    letters that the value in the making wants. `literal` forbids fused operations, and
+    `differentiable` those that autograd cannot differentiate.
     """
 
     tensors: Mapping[str, Tensor]
@@ -26,6 +27,7 @@ class Scope:
     like: str
     order: tuple[Index, ...] = ()
     literal: bool = False
+    differentiable: bool = True
 
     def ordered(self, *letters: Index) -> Scope:
         return replace(self, order=tuple(dict.fromkeys(letters)))
@@ -52,6 +54,10 @@ class Scope:
     def kind(self) -> str:
         """The keyword arguments that make a new tensor one of the same kind."""
         return f"dtype={self.like}.dtype, device={self.like}.device"
+
+    def may_update(self, value: Value) -> bool:
+        """Whether a tensor may be changed in place."""
+        return value.fresh and not (value.remembered and self.differentiable)
 
     def split(self, value: Value) -> Value:
         return split(value, self.size)

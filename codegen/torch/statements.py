@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from codegen.program import CodegenError, Program
 from codegen.torch.expressions import emit
 from codegen.torch.scope import Scope
 from codegen.torch.values import ATOM, Dims, Value, conform, extent
 from derive.expressions import Axis
-from derive.language import Let, Tensor
+from derive.language import Tensor
 from derive.trace import names_used
 
 
@@ -25,19 +25,13 @@ def statements(program: Program) -> list[str]:
     given = (*program.params, *program.kept.tensors)
     values = {t.name: Value(t.name, storage(t), integer=t.integer) for t in given}
     like = next((t.name for t in given if not t.integer), given[0].name)
-    scope = Scope(program.tensors, values, like, literal=program.literal)
+    literal, differentiable = program.literal, program.differentiable
+    scope = Scope(program.tensors, values, like, (), literal, differentiable)
     lines: list[str] = []
-    owned: set[str] = set()
     borrowed = {t.name for t in given}
-    handed_on = {*program.keeps.names, *(t.name for _, t in program.results)} - borrowed
-    returned = {tensor.name for _, tensor in program.results} | set(program.keeps.names)
-    for position, let in enumerate(program.lets):
-        later = names_used(*(other.value for other in program.lets[position + 1 :]))
-        lent = scope
-        for name in owned - later - returned:
-            if _reads(let, name) == 1:
-                lent = lent.binding(name, replace(lent.values[name], fresh=True))
-        value = emit(let.value, lent.ordered(*let.tensor.indices))
+    returned = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
+    for let in program.lets:
+        value = emit(let.value, scope.ordered(*let.tensor.indices))
         value = value if let.tensor.integer else scope.real(value)
         value = conform(value, storage(let.tensor), scope.size)
         if value.scalar and not value.dims:
@@ -45,25 +39,13 @@ def statements(program: Program) -> list[str]:
         if let.name in returned and len(value.letters) < len(let.tensor.indices):
             value = _expanded(value, let.tensor, scope)
         if not value.fresh and names_used(let.value) & borrowed:
-            if let.name in handed_on:  # a view of an argument is no result of its own
+            if let.name in returned:  # a view of an argument is no result of its own
                 value = Value(f"{value.at(ATOM)}.clone()", value.dims, fresh=True)
             else:
                 borrowed.add(let.name)
         lines += _bound(let.name, value)
-        if value.fresh:
-            owned.add(let.name)
-        else:  # it may share memory with what it reads
-            owned -= names_used(let.value)
-        kept_dims = value.dims
-        scope = scope.binding(
-            let.name, Value(let.name, kept_dims, integer=let.tensor.integer, boolean=False)
-        )
+        scope = scope.binding(let.name, Value(let.name, value.dims, integer=let.tensor.integer))
     return lines
-
-
-def _reads(let: Let, name: str) -> int:
-    """How often a let's value reads a tensor."""
-    return len(re.findall(rf"\b{name}\b", str(let.value)))
 
 
 def _expanded(value: Value, tensor: Tensor, scope: Scope) -> Value:

@@ -32,7 +32,8 @@ class Value:
     """Source text of a tensor.
 
     `binds` is the precedence of its outermost operator. `fresh` says that nothing else can
-    see the tensor, so that `updates`, in order, may still be applied to it in place.
+    see the tensor, so that `updates`, in order, may still be applied to it in place;
+    `remembered` that autograd, where it watches, looks at the result once more.
     `keepdim` is the text that leaves summed dimensions at size one, and `kept` its dims.
     `pair` holds the two matrices where the value is their product, `total` says that it is
     a plain sum.
@@ -42,6 +43,7 @@ class Value:
     dims: Dims = ()
     binds: int = ATOM
     fresh: bool = False
+    remembered: bool = False
     boolean: bool = False
     integer: bool = False
     scalar: bool = False
