@@ -12,7 +12,7 @@ from typing import Any
 
 from sympy import Add, Basic, Expr, Indexed, Mul, Pow, S, exp
 
-from derive.expressions import Binder, Index
+from derive.expressions import Binder, Index, free_indices
 from derive.normal import canonical_binder, is_scalar, normalise
 
 Pattern = Expr
@@ -26,7 +26,13 @@ class Rewriter:
     table: dict[Pattern, list[tuple[tuple[Index, ...], Expr, Expr]]] = field(default_factory=dict)
 
     def add(self, left: Expr, right: Expr) -> None:
-        """Rewrite `left` as `right`, over the same free letters; the first equation wins."""
+        """Rewrite `left` as `right`; the first equation wins.
+
+        Where `right` has a letter that `left` has not, as a let that repeats a value along an
+        axis does, nothing says what that letter is, and the equation is not used.
+        """
+        if free_indices(right) - free_indices(left):
+            return
         kernel, exponent = _as_power(left)
         pattern, letters = abstract(kernel)
         self.table.setdefault(pattern, []).append((letters, right, exponent))
