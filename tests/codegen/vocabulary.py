@@ -119,14 +119,6 @@ def composite_in_another_order(op: Builder):
     return op.let("y", [(d, n), t], x[n, t, d] * w[d, t] + w[d, t])
 
 
-@operation
-def composite_output_of_a_sum(op: Builder):
-    n, t, d, j = op.axes("n t d j")
-    x, w = op.input("x", n, j), op.input("w", j, (t, d))
-    mixed = op.let("mixed", [n, t, d], Sum(x[n, j] * w[j, t, d], j))
-    return op.let("y", [n, (t, d)], mixed[n, t, d] * mixed[n, t, d])
-
-
 # --- several letters over one axis ---
 
 
@@ -421,13 +413,6 @@ def sum_over_an_idle_axis(op: Builder):
     return op.let("y", [n], Sum(x[n] ** 2, c) + Sum(w[c], c, n))
 
 
-@operation
-def sum_of_nothing_but_a_number(op: Builder):
-    n, c = op.axes("n c")
-    x = op.input("x", n)
-    return op.let("y", [n], x[n] * Sum(Rational(1, 2), c))
-
-
 # --- products and choices ---
 
 
@@ -521,11 +506,12 @@ elementwise("error_functions", lambda x: (1 + erfc(x)) / sqrt(pi))
 elementwise("log_gamma", lambda x: loggamma(x), positive=True)
 elementwise("steps", lambda x: x * (sign(x) + floor(x / 7) + ceiling(x / 7)))
 elementwise("absolute", lambda x: Abs(x) * x)
-elementwise("powers", lambda x: x**-2 + x**3 + x ** Rational(-3, 2) - sqrt(x) + 1 / x, True)
+elementwise("whole_powers", lambda x: x**-2 + x**3, positive=True)
+elementwise("half_powers", lambda x: x ** Rational(-3, 2) - 2 * sqrt(x), positive=True)
+elementwise("reciprocal", lambda x: 3 / x, positive=True)
 elementwise("power_of_itself", lambda x: x**x, positive=True)
 elementwise("exponential_of_a_number", lambda x: Rational(3, 2) ** x - 2)
 elementwise("softplus_times", lambda x: x * log(1 + exp(x)))
-elementwise("logistic_squared", lambda x: exp(-x) / (1 + exp(-x)) ** 2)
 elementwise("two_exponentials", lambda x: log(exp(2 * x) + exp(-x)))
 
 

@@ -1,0 +1,60 @@
+"""Safe forms are found from the laws of exponentials, however the expression is written."""
+
+from typing import Any
+
+import pytest
+
+from codegen.stable import (
+    Expm1,
+    Log1p,
+    LogAddExp,
+    LogSoftmax,
+    LogSumExp,
+    Sigmoid,
+    Softmax,
+    bare_exponentials,
+    stabilise,
+)
+from derive import Sum, define, exp, log, tanh
+
+op = define("words", "Letters and tensors to write expressions with.")
+n, k = op.axes("n k")
+other = k.another("other")
+z, v, x, target = op.input("z", n, k), op.input("v", n, k), op.input("x", n), op.integers("t", n)
+total, same = Sum(exp(z[n, k]), k), Sum(exp(z[n, other]), other)
+safe = LogSumExp(z[n, k], k)
+
+FORMS: dict[str, tuple[Any, Any]] = {
+    "logsumexp": (log(total), safe),
+    "its mean": (log(total / k.size), log(1 / k.size) + safe),
+    "softmax": (exp(z[n, k]) / total, Softmax(z[n, k], k)),
+    "softmax, another letter": (exp(z[n, k]) / same, Softmax(z[n, k], k)),
+    "at a temperature": (exp(z[n, k] / 2) / Sum(exp(z[n, k] / 2), k), Softmax(z[n, k] / 2, k)),
+    "one softmax": (exp(z[n, target[n]]) / total, exp(z[n, target[n]] - safe)),
+    "log softmax": (z[n, k] - log(total), LogSoftmax(z[n, k], k)),
+    "log of softmax": (log(exp(z[n, k]) / total), LogSoftmax(z[n, k], k)),
+    "negative log softmax": (log(same) - z[n, k], -LogSoftmax(z[n, k], k)),
+    "weighted": (
+        Sum(exp(z[n, k]) * v[n, k], k) / total,
+        Sum(v[n, k] * Softmax(z[n, k], k), k),
+    ),
+    "sigmoid": (1 / (1 + exp(-x[n])), Sigmoid(x[n])),
+    "sigmoid the other way": (exp(x[n]) / (1 + exp(x[n])), Sigmoid(x[n])),
+    "its derivative": (exp(-x[n]) / (1 + exp(-x[n])) ** 2, Sigmoid(x[n]) * Sigmoid(-x[n])),
+    "softplus": (log(1 + exp(x[n])), LogAddExp(x[n], 0)),
+    "log sigmoid": (log(1 / (1 + exp(-x[n]))), -LogAddExp(-x[n], 0)),
+    "mish": (tanh(log(1 + exp(x[n]))), tanh(LogAddExp(x[n], 0))),
+    "near one": (log(1 + x[n] ** 2), Log1p(x[n] ** 2)),
+    "near zero": (exp(x[n]) - 1, Expm1(x[n])),
+}
+
+
+@pytest.mark.parametrize(("written", "wanted"), FORMS.values(), ids=list(FORMS))
+def test_a_form_is_found(written: Any, wanted: Any) -> None:
+    assert stabilise(written) == wanted
+
+
+def test_an_exponential_that_is_asked_for_stays() -> None:
+    assert stabilise(exp(x[n]) * x[n]) == exp(x[n]) * x[n]
+    assert bare_exponentials(stabilise(exp(x[n]) * x[n])) == 1
+    assert bare_exponentials(stabilise(exp(z[n, k]) / total)) == 0
