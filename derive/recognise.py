@@ -8,6 +8,7 @@ for any index, so `exp(z[n, k]) = e[n, k]` also finds `exp(z[m, target[m]])`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from sympy import Add, Basic, Expr, Indexed, Mul, Pow, S, exp
@@ -84,6 +85,7 @@ def is_atomic(expr: Basic) -> bool:
     return not expr.args or isinstance(expr, Indexed)
 
 
+@lru_cache(maxsize=100_000)
 def abstract(expr: Expr) -> tuple[Pattern, tuple[Index, ...]]:
     """An expression with its free letters numbered in order of appearance, and those letters."""
     letters: dict[Index, None] = {}
@@ -113,6 +115,7 @@ def _ordered(expr: Basic) -> list[Basic]:
     return sorted(expr.args, key=_skeleton)
 
 
+@lru_cache(maxsize=100_000)
 def _skeleton(expr: Basic) -> str:
     """A spelling of an expression with every letter blanked out."""
     if isinstance(expr, Index):
