@@ -63,7 +63,7 @@ def _assemble(task: Task) -> Simplified:
     targets = task.targets()
     shares: dict[str, list[Expr]] = {t.name: [] for t in targets}
     raw: dict[int, dict[str, Expr]] = {}
-    whole: dict[str, Expr] = {}
+    whole: dict[int, dict[str, Expr]] = {}
     unmultiplied = replace(task, multiply=False, users={}, memo={})
     for target in targets:
         if target.name in task.definition.outputs:
@@ -76,7 +76,9 @@ def _assemble(task: Task) -> Simplified:
                 group = raw.setdefault(number, {})
                 sent = group.get(target.name, S.Zero) + task.sent(let, target)
                 group[target.name] = normalise(sent)
-                whole[target.name] = whole.get(target.name, S.Zero) + unmultiplied.sent(let, target)
+                plain = whole.setdefault(number, {})
+                sent = unmultiplied.sent(let, target)
+                plain[target.name] = plain.get(target.name, S.Zero) + sent
     by_name = {t.name: t for t in targets}
     extras: list[Let] = []
     outcomes: dict[str, list[Outcome]] = {}
@@ -86,7 +88,7 @@ def _assemble(task: Task) -> Simplified:
             task,
             number,
             {by_name[n]: e for n, e in exprs.items()},
-            {n: whole[n] for n in exprs},
+            whole[number],
             _unit(task, number),
         )
         choices.append(outcome.choice)
