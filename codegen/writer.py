@@ -48,17 +48,22 @@ def compare(folder: Path, texts: Mapping[str, str], orphans_of: str = "") -> lis
     changes = []
     for name, text in sorted(texts.items()):
         path = folder / f"{name}.py"
-        old = path.read_text(encoding="utf-8") if path.is_file() else None
+        old = _read(path) if path.is_file() else None
         if old != text:
             changes.append(Change(path, old, text))
     present = sorted(folder.glob("*.py")) if orphans_of and folder.is_dir() else []
     for path in present:
         if path.stem not in texts:
-            old = path.read_text(encoding="utf-8")
+            old = _read(path)
             header = _HEADER.match(old)
             if header and header["source"].startswith(orphans_of):
                 changes.append(Change(path, old, None))
     return changes
+
+
+def _read(path: Path) -> str:
+    """A file's text to the byte: neither line ends nor a broken encoding are put right."""
+    return path.read_bytes().decode("utf-8", errors="replace")
 
 
 def apply(changes: list[Change]) -> None:
@@ -74,7 +79,7 @@ def apply(changes: list[Change]) -> None:
         change.path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=change.path.parent, suffix=".tmp")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
                 file.write(change.new)
             os.chmod(temporary, 0o644)
             os.replace(temporary, change.path)

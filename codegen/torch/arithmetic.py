@@ -20,6 +20,7 @@ from codegen.torch.scope import Scope
 from codegen.torch.values import (
     ATOM,
     PLUS,
+    POWER,
     TIMES,
     UNARY,
     Update,
@@ -164,7 +165,7 @@ def _associated(scale: Any, over: list[Value], under: list[Value], scope: Scope)
         pending = pending[1:]
         if not pending and scale != 1 and not scope.literal:
             return Scaled(S.One, _quotient(scalar(scale), only, scope))
-        running = Value(f"{only.at(ATOM)} ** -1", only.dims, binds=8, fresh=True)
+        running = Value(f"{only.at(ATOM)} ** -1", only.dims, binds=POWER, fresh=True)
     else:
         pending.remove(first)
         running = first[1]

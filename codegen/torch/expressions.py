@@ -53,7 +53,7 @@ def _power(expr: Any, scope: Scope) -> Value:
         return call(POWERS[exponent], scope.real(emit(base, scope)))
     values = [scope.real(emit(a, scope)) for a in (base, exponent)]
     (left, right), layout = _lined_up(values, scope)
-    text = f"{left.at(ATOM)} ** {right.at(POWER)}"
+    text = f"{left.at(ATOM)} ** {right.at(UNARY)}"
     return Value(text, layout, binds=POWER, fresh=True, remembered=not right.scalar)
 
 

@@ -33,6 +33,7 @@ _MATH = {
     sympy.floor: "math.floor",
     sympy.ceiling: "math.ceil",
 }
+_HALVES = (2, 4, 8, 16)  # decimals that are exact and short
 _CONSTANTS = {sympy.pi: "torch.pi", sympy.E: "torch.e", sympy.oo: "torch.inf"}
 
 
@@ -60,6 +61,8 @@ def _scalar(expr: Any) -> tuple[str, int]:
         return _CONSTANTS[expr], ATOM
     if isinstance(expr, Integer):
         return str(int(expr)), ATOM if expr >= 0 else UNARY
+    if isinstance(expr, Rational) and expr.q in _HALVES:
+        return repr(float(expr)), ATOM if expr >= 0 else UNARY
     if isinstance(expr, Rational):
         return f"{expr.p} / {expr.q}", TIMES
     if isinstance(expr, Float):

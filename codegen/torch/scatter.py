@@ -116,13 +116,15 @@ def _aligned(value: Value, letters: list[Index]) -> str:
 def _spread(value: Value, layout: Dims, sizes: list[Any]) -> str:
     """A tensor with all of a layout's dimensions, repeated where it lacks a letter."""
     value = permute(value, [d for d in layout if d in value.dims and d])
+    lacking = [bool(d) and d not in value.dims for d in layout]
     marks = [":" if d and d in value.dims else "None" for d in layout]
+    while any(lacking) and marks and marks[0] == "None":  # expanding supplies leading ones
+        marks = marks[1:]
     text = value.at(ATOM)
     if "None" in marks:
         while marks[-1] == ":":
             marks.pop()
         text = f"{text}[{', '.join(marks)}]"
-    lacking = [bool(d) and d not in value.dims for d in layout]
     if any(lacking):
         text = f"{text}.expand({', '.join(map(str, sizes))})"
     elif text == value.code or not value.updates:

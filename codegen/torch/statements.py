@@ -50,7 +50,10 @@ def statements(program: Program) -> list[str]:
 
 def _expanded(value: Value, tensor: Tensor, scope: Scope) -> Value:
     """The value with the dimensions that it lacks, in memory of its own."""
-    marks = [":" if dim in value.dims else "None" for dim in storage(tensor)]
+    dims = storage(tensor)
+    while dims and dims[0] not in value.dims:  # broadcasting supplies leading ones
+        dims = dims[1:]
+    marks = [":" if dim in value.dims else "None" for dim in dims]
     sizes = ", ".join(extent(dim, scope.size) for dim in storage(tensor))
     view = value.within(ATOM, value.text, value.outer)
     if "None" in marks and value.dims:
@@ -73,6 +76,7 @@ def sizes(lines: Iterable[str], tensors: Sequence[Tensor], axes: Mapping[str, Ax
         CodegenError: no tensor shows a size that is used.
     """
     text = "\n".join(lines)
+    tensors = sorted(tensors, key=lambda t: -len({d for d in storage(t) if len(d) == 1}))
     found = sizes_in(tensors, axes)
     wanted = [name for name in axes if re.search(rf"(?<![\w.]){name}\b", text)]
     for name in wanted:
