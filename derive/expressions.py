@@ -231,9 +231,15 @@ class Where(Expr):
 
 
 class StopGradient(Function):
-    """The identity, through which no gradient flows."""
+    """The identity, through which no gradient flows; a number is only itself."""
 
     nargs = 1
+
+    @classmethod
+    def eval(cls, arg: Expr) -> Expr | None:
+        if arg.has(Indexed) or not all(isinstance(s, Parameter) for s in arg.free_symbols):
+            return None
+        return arg
 
     def _eval_is_real(self) -> bool | None:
         return self.args[0].is_real
