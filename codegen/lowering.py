@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from sympy import Add, Expr, Indexed, Mul, S, default_sort_key
+from sympy import Add, Expr, Indexed, Mul, S, default_sort_key, exp, log
 
 from codegen.program import Kept, Module, Program
 from codegen.stable import bare_exponentials, stabilise
@@ -14,7 +14,7 @@ from derive.atomise import mixes_sizes, stem
 from derive.expressions import Axis, Binder, Index, Sum, fresh_names
 from derive.language import Let, Tensor
 from derive.recognise import abstract
-from derive.substitute import replace_exactly, substitute
+from derive.substitute import replace_exactly, substitute, tensors_read
 from derive.trace import Derivation, names_used
 
 _LONGEST_LOOK = 200  # operations of an expression that names are replaced in
@@ -203,10 +203,14 @@ def count_of(total: Sum) -> Expr:
 
 def _safe(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:
     """Lets in safe form; an exponential that has a name of its own is looked through where that
-    makes its users safe."""
+    makes its users safe, and whatever is made of exponentials is under a logarithm."""
     hazards: dict[str, Let] = {}
+    powered: dict[str, Let] = {}
     safe: list[Let] = []
     for let in lets:
+        if let.value.has(exp) or set(powered) & tensors_read(let.value):
+            powered[let.name] = _substituted(let, powered)
+        let = replace(let, value=_logarithms_seen_through(let.value, powered))
         plain = stabilise(let.value)
         through = _substituted(let, hazards)
         value = stabilise(through.value)
@@ -216,6 +220,18 @@ def _safe(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:
             hazards[let.name] = through
         safe.append(replace(let, value=value))
     return tuple(safe)
+
+
+def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
+    """Logarithms of tensors that may have underflowed, taken of what the tensors are made of."""
+
+    def seen(logarithm: Expr) -> Expr:
+        (inside,) = logarithm.args
+        through = log(substitute(inside, {n: (o.tensor, o.value) for n, o in powered.items()}))
+        safe = stabilise(through)
+        return logarithm if safe.has(log) or bare_exponentials(safe) else through
+
+    return value.replace(lambda e: isinstance(e, log) and tensors_read(e) & set(powered), seen)
 
 
 def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:

@@ -271,6 +271,10 @@ def _add(expr: Expr) -> Expr:
             left = rest + coefficient * logit
             if left == 0 or left.count_ops() < rest.count_ops():
                 return _add(left - coefficient * LogSoftmax(logit, letter))
+    if S.One in terms:
+        for term in terms:
+            if isinstance(-term, Sigmoid):
+                return Add(expr - term - 1, Sigmoid(-(-term).args[0]))
     if S.NegativeOne in terms:
         for term in terms:
             if isinstance(term, exp):

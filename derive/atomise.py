@@ -16,7 +16,7 @@ from derive.expressions import Axis, Index, Sum, free_indices, fresh_names
 from derive.facts import is_nonzero, is_positive
 from derive.functions import BY_CLASS
 from derive.language import Definition, Let, Tensor
-from derive.normal import is_scalar, normalise
+from derive.normal import canonical_binder, is_scalar, normalise
 from derive.recognise import abstract, is_atomic
 from derive.substitute import substitute
 
@@ -37,7 +37,7 @@ class Atomiser:
 
     def add(self, let: Let) -> None:
         """Cut one let of the definition."""
-        value = let.value if let.tensor.integer else self._visit(let.value, top=True)
+        value = let.value if let.tensor.integer else self._visit(weighted(let.value), top=True)
         tensor = let.tensor
         if not tensor.positive and is_positive(value):
             tensor = replace(tensor, positive=True)
@@ -78,7 +78,7 @@ class Atomiser:
         if isinstance(expr, Sum):
             if is_contraction(expr):
                 return self._contraction(expr, top)
-            value = Sum(self._visit(expr.body), *expr.indices)
+            value = Sum(self._summand(expr), *expr.indices)
             if top:
                 return value
             if abstract(expr)[0] in self.averaged:
@@ -102,6 +102,13 @@ class Atomiser:
                 return value
             return self._name(value, f"{type(expr).__name__.lower()}_{stem(value.args[0])}")
         return expr
+
+    def _summand(self, expr: Sum) -> Expr:
+        """What a sum adds up; weights that differ from term to term stay beside what they weigh."""
+        body = expr.body
+        if isinstance(body, Mul):
+            return self._product(body, top=False, bound=frozenset(expr.indices))
+        return self._visit(body)
 
     def _contraction(self, expr: Sum, top: bool) -> Expr:
         """Name what a contraction joins, and the contraction where an expression uses it."""
@@ -142,8 +149,11 @@ class Atomiser:
         if name is not None:
             self.divisors.add(str(name))
 
-    def _product(self, expr: Mul, top: bool) -> Expr:
-        """A coefficient times one sum is a reduction; else a full tensor times a scale is a let."""
+    def _product(self, expr: Mul, top: bool, bound: frozenset[Index] = frozenset()) -> Expr:
+        """A coefficient times one sum is a reduction; else a full tensor times a scale is a let.
+
+        A scale does not depend on the letters that are bound around the product.
+        """
         scalars = [a for a in expr.args if is_scalar(a)]
         others = [a for a in expr.args if not is_scalar(a)]
         coefficient = Mul(*scalars)
@@ -152,7 +162,7 @@ class Atomiser:
             if is_contraction(inner):
                 return coefficient * self._contraction(inner, top)
             if top:
-                return coefficient * Sum(self._visit(inner.body), *inner.indices)
+                return coefficient * Sum(self._summand(inner), *inner.indices)
             return coefficient * self._visit(inner)
         visited = [self._visit(a) for a in others]
         letters = free_indices(expr)
@@ -161,6 +171,7 @@ class Atomiser:
             a
             for a in visited
             if free_indices(a) < letters
+            and not free_indices(a) & bound
             and len(names(a)) == 1
             and is_nonzero(a, frozenset(self.divisors))
         ]
@@ -190,6 +201,33 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
         if not any(_is_ratio(other, ratio, values) for other in atomiser.lets):
             atomiser._name(ratio, "p")
     return tuple(atomiser.lets), frozenset(atomiser.proposed), frozenset(atomiser.divisors)
+
+
+def weighted(expr: Expr) -> Expr:
+    """Sums of exponentials with weights, over the sum of the same exponentials, as softmax sums.
+
+    `sum_k exp(z) v / sum_k exp(z)` is `sum_k (exp(z) / sum_k exp(z)) v`: neither sum overflows.
+    """
+
+    def joined(product: Mul) -> Expr:
+        for divisor in product.args:
+            if not (isinstance(divisor, Pow) and isinstance(divisor.base, Sum)):
+                continue
+            total = divisor.base
+            if not isinstance(total.body, exp) or divisor.exp != -1:
+                continue
+            for other in product.args:
+                if not isinstance(other, Sum) or set(other.indices) & free_indices(divisor):
+                    continue
+                for factor in Mul.make_args(other.body):
+                    if factor != other.body and canonical_binder(
+                        Sum(factor, *other.indices)
+                    ) == canonical_binder(total):
+                        inner = Sum(other.body * divisor, *other.indices)
+                        return Mul(*(a for a in product.args if a not in (divisor, other)), inner)
+        return product
+
+    return expr.replace(lambda e: isinstance(e, Mul), joined)
 
 
 def _averaged(definition: Definition) -> set[Expr]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 
 from sympy import Add, Expr, Indexed, Mul, Pow, S, Symbol
 
@@ -160,7 +161,7 @@ class Coordinates:
         if expr not in self._memo:
             current = self.substitute(expr)
             for _ in range(_FIXPOINT_LIMIT):
-                following = self.substitute(self.identities.apply(current))
+                following = self.substitute(exchanged(self.identities.apply(current), self))
                 if following == current:
                     break
                 current = following
@@ -168,6 +169,29 @@ class Coordinates:
                 raise NoFixpoint
             self._memo[expr] = current
         return self._memo[expr]
+
+
+def exchanged(expr: Expr, coordinates: Coordinates) -> Expr:
+    """Sums over several letters, with an inner sum that is known done first.
+
+    `sum_{t,d} g[d] p[t] v[t,d]` is `sum_d g[d] y[d]` where `y[d] = sum_t p[t] v[t,d]`.
+    """
+
+    def inside_out(total: Sum) -> Expr:
+        for count in range(1, len(total.indices)):
+            for letters in combinations(total.indices, count):
+                factors = Mul.make_args(total.body)
+                inner = [f for f in factors if free_indices(f) & set(letters)]
+                outer = [f for f in factors if f not in inner]
+                if not outer:
+                    continue
+                known = coordinates.identities.lookup(canonical_binder(Sum(Mul(*inner), *letters)))
+                if known is not None:
+                    rest = [i for i in total.indices if i not in letters]
+                    return Sum(Mul(*outer, known), *rest)
+        return total
+
+    return expr.replace(lambda e: isinstance(e, Sum) and len(e.indices) > 1, inside_out)
 
 
 def pivot(difference: Expr, divisors: frozenset[str]) -> tuple[Expr, Expr] | None:

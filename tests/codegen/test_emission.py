@@ -17,6 +17,20 @@ from gradsmith.samples import random_sample
 
 GENERATED = Path(__file__).parents[2] / "generated"
 MODULES = sorted(p.stem for p in GENERATED.glob("*.py") if p.stem != "__init__")
+DEFINITIONS = Path(__file__).parents[1] / "definitions"
+SOFTMAXES = (
+    "attention",
+    "pooling",
+    "pointer",
+    "focal",
+    "binary_cross_entropy",
+    "kl_temperature",
+    "label_smoothing",
+    "nll_inline",
+    "nll_probabilities",
+    "nll_steps",
+    "softmax_row",
+)
 ALLOWED_IMPORTS = {"typing", "torch"}
 BANNED = ("functional", "func", "ops", "grad", "_C")
 
@@ -112,6 +126,18 @@ def test_logits_of_any_size_give_finite_gradients() -> None:
     assert torch.allclose(loss, expected.detach())
     assert leaf.grad is not None
     assert torch.allclose(gradients.grad_logits, leaf.grad)
+
+
+@pytest.mark.parametrize("file", ["layers", "losses", "written_otherwise"])
+def test_a_softmax_is_safe_in_whatever_way_it_is_written(file: str) -> None:
+    written = library.load_file(DEFINITIONS / f"{file}.py")
+    for definition in (written[n] for n in SOFTMAXES if n in written):
+        sample = random_sample(definition, dict.fromkeys(definition.axes, 5), torch.Generator())
+        inputs = [v * 1e3 if v.is_floating_point() else v for v in sample.inputs.values()]
+        module = compile(definition)
+        *outputs, residuals = module.forward(*inputs)
+        gradients = module.backward(*map(torch.ones_like, outputs), residuals)
+        assert all(t.isfinite().all() for t in (*outputs, *gradients)), definition.name
 
 
 def test_a_wrong_shape_or_dtype_is_named() -> None:

@@ -40,6 +40,8 @@ FORMS: dict[str, tuple[Any, Any]] = {
     ),
     "sigmoid": (1 / (1 + exp(-x[n])), Sigmoid(x[n])),
     "sigmoid the other way": (exp(x[n]) / (1 + exp(x[n])), Sigmoid(x[n])),
+    "what a sigmoid leaves of one": (1 - 1 / (1 + exp(-x[n])), Sigmoid(-x[n])),
+    "its logarithm": (log(1 - 1 / (1 + exp(-x[n]))), -LogAddExp(x[n], 0)),
     "its derivative": (exp(-x[n]) / (1 + exp(-x[n])) ** 2, Sigmoid(x[n]) * Sigmoid(-x[n])),
     "softplus": (log(1 + exp(x[n])), LogAddExp(x[n], 0)),
     "log sigmoid": (log(1 / (1 + exp(-x[n]))), -LogAddExp(-x[n], 0)),

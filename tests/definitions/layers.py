@@ -42,3 +42,15 @@ x, w, v = op.input("x", n, i), op.input("w", i), op.input("v", i, f)
 total = op.let("total", [n, f], Sum(v[i, f] * x[n, i], i))
 pairs = Sum(total[n, f] ** 2 - Sum(v[i, f] ** 2 * x[n, i] ** 2, i), f) / 2
 factorisation_machine = op.build(op.let("y", [n], Sum(w[i] * x[n, i], i) + pairs))
+
+op = define("pooling", "A mean of values, weighted by the softmax of their scores, in one line.")
+n = op.axes("n")
+a, x = op.input("a", n), op.input("x", n)
+pooling = op.build(op.let("y", [], Sum(exp(a[n]) * x[n], n) / Sum(exp(a[n]), n)))
+
+op = define("pointer", "Attention of one query to its own values, by way of the weights.")
+n, t, d = op.axes("n t d")
+s, v = op.input("s", n, t), op.input("v", n, t, d)
+e = op.let("e", [n, t], exp(s[n, t]))
+p = op.let("p", [n, t], e[n, t] / Sum(e[n, t], t))
+pointer = op.build(op.let("y", [n, d], Sum(p[n, t] * v[n, t, d], t)))

@@ -66,3 +66,9 @@ whiten_inline = whitening("whiten_inline", "Batch norm in one line, unbiased.", 
 whiten_moments = whitening("whiten_moments", "Batch norm by E[x^2] - E[x]^2.", by_moments)
 whiten_std = whitening("whiten_std", "Batch norm by a standard deviation.", by_std)
 whiten_steps = whitening("whiten_steps", "Batch norm in small steps, unbiased.", in_steps)
+
+op = define("softmax_row", "Softmax in one line, its sum over a letter of its own.")
+q, k = op.axes("q k")
+s = op.input("s", q, k)
+m = k.another("m")
+softmax_row = op.build(op.let("prob", [q, k], exp(s[q, k]) / Sum(exp(s[q, m]), m)))

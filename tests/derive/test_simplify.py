@@ -35,6 +35,7 @@ OTHERWISE = {
     ("nll_inline", "a"): "grad_cost*(p[b,v] - delta(v, t[b]))/B",
     ("nll_steps", "a"): "grad_cost*(q[b,v] - delta(v, t[b]))/B",
     ("nll_probabilities", "a"): "grad_cost*(q[b,v] - delta(v, t[b]))/B",
+    ("softmax_row", "s"): "prob[q,k]*(grad_prob[q,k] - sum_k(grad_prob[q,k]*prob[q,k]))",
     ("whiten_inline", "u"): "gain[f]*rstd[f]*(grad_out[b,f] - grad_shift[f]/B"
     " - grad_gain[f]*u_hat[b,f]/(B - 1))",
     ("whiten_moments", "u"): "gain[f]*rstd[f]*(grad_out[b,f] - grad_shift[f]/B"
@@ -43,6 +44,11 @@ OTHERWISE = {
     " - grad_gain[f]*u_hat[b,f]/B)/std[f]",
     ("whiten_steps", "u"): "gain[f]*inverse[f]*(grad_out[b,f] - grad_shift[f]/B"
     " - grad_gain[f]*white[b,f]/(B - 1))",
+}
+
+POOLED = {
+    ("pooling", "a"): "grad_y*p[n]*(x[n] - y)",
+    ("pointer", "s"): "p[n,t]*(sum_d(grad_y[n,d]*v[n,t,d]) - sum_d(grad_y[n,d]*y[n,d]))",
 }
 
 
@@ -62,6 +68,12 @@ def test_the_library_reaches_the_textbook_form(op: str, name: str) -> None:
 def test_the_same_form_is_reached_from_other_ways_of_writing(op: str, name: str) -> None:
     definition = library.load_file(DEFINITIONS / "written_otherwise.py")[op]
     assert gradient(derive(definition), name) == OTHERWISE[op, name]
+
+
+@pytest.mark.parametrize(("op", "name"), POOLED)
+def test_sums_are_exchanged_until_the_inner_one_is_the_output(op: str, name: str) -> None:
+    definition = library.load_file(DEFINITIONS / "layers.py")[op]
+    assert gradient(derive(definition), name) == POOLED[op, name]
 
 
 def _norm(names: dict[str, str]) -> Definition:
