@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sympy import Basic, Indexed, Integer, Symbol
+from sympy import Basic, Indexed, Integer, S, Symbol
 from sympy.core.function import AppliedUndef
 
 from derive.expressions import ArgMax, Binder, Index, free_indices
@@ -84,6 +84,10 @@ def check_expression(
         if tensor.indices:
             raise DefinitionError(f"let {name!r}: {tensor!r} is used without its indices")
         return
+    if expr in (S.NaN, S.ComplexInfinity):
+        raise DefinitionError(f"let {name!r} holds {expr}, which is no number: a division by zero?")
+    if isinstance(expr, Binder) and not expr.indices:
+        raise DefinitionError(f"let {name!r}: {expr} runs over no index")
     if isinstance(expr, AppliedUndef) or not is_supported(expr):
         raise DefinitionError(
             f"let {name!r}: unsupported function {type(expr).__name__!r} in {expr}; "

@@ -90,6 +90,8 @@ class Binder(Expr):
         for i in flat:
             if not isinstance(i, Index):
                 raise TypeError(f"{cls.__name__} runs over indices, and {i!r} is none")
+        if twice := [i.name for i in set(flat) if flat.count(i) > 1]:
+            raise ValueError(f"{cls.__name__} runs over {min(twice)!r} twice")
         ordered = sorted(set(flat), key=default_sort_key)
         return Expr.__new__(cls, sympify(body, strict=True), Tuple(*ordered))
 
@@ -250,25 +252,27 @@ class StopGradient(Function):
 
 def Mean(body: Any, *indices: Index) -> Expr:
     """The mean of a body over its bound indices: their sum divided by their number."""
+    total = Sum(body, *indices)
     count = S.One
     for index in indices:
         count *= index.size
-    return Sum(body, *indices) / count
+    return total / count
 
 
-def Maximum(body: Any, index: Index) -> Expr:
-    """The largest value of a body along an index: the body, taken at its `ArgMax`.
+def Maximum(body: Any, *indices: Index) -> Expr:
+    """The largest value of a body along its indices: the body, taken at its `ArgMax`.
 
     Its gradient therefore goes to one place, the first where several are largest.
     """
     body = sympify(body, strict=True)
-    return body.xreplace({index: ArgMax(body, index)})
+    for index in indices:
+        body = body.xreplace({index: ArgMax(body, index)})
+    return body
 
 
-def Minimum(body: Any, index: Index) -> Expr:
-    """The smallest value of a body along an index."""
-    body = sympify(body, strict=True)
-    return body.xreplace({index: ArgMax(-body, index)})
+def Minimum(body: Any, *indices: Index) -> Expr:
+    """The smallest value of a body along its indices."""
+    return -Maximum(-sympify(body, strict=True), *indices)
 
 
 def delta(i: Any, j: Any) -> Expr:

@@ -96,6 +96,39 @@ class Tensor:
             raise DefinitionError(f"{self!r} is used without its indices")
         return self.symbol
 
+    def __neg__(self) -> Expr:
+        return -self._sympy_()
+
+    def __add__(self, other: Any) -> Expr:
+        return self._sympy_() + other
+
+    def __radd__(self, other: Any) -> Expr:
+        return other + self._sympy_()
+
+    def __sub__(self, other: Any) -> Expr:
+        return self._sympy_() - other
+
+    def __rsub__(self, other: Any) -> Expr:
+        return other - self._sympy_()
+
+    def __mul__(self, other: Any) -> Expr:
+        return self._sympy_() * other
+
+    def __rmul__(self, other: Any) -> Expr:
+        return other * self._sympy_()
+
+    def __truediv__(self, other: Any) -> Expr:
+        return self._sympy_() / other
+
+    def __rtruediv__(self, other: Any) -> Expr:
+        return other / self._sympy_()
+
+    def __pow__(self, other: Any) -> Expr:
+        return self._sympy_() ** other
+
+    def __rpow__(self, other: Any) -> Expr:
+        return other ** self._sympy_()
+
     def __repr__(self) -> str:
         groups = [
             f"({' '.join(map(str, d))})" if isinstance(d, tuple) else str(d) for d in self.dims

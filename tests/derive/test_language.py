@@ -392,3 +392,30 @@ def test_the_wanted_gradients_can_be_chosen_afterwards() -> None:
     assert definition.with_wrt("x").wrt == ("x",)
     with pytest.raises(DefinitionError, match="'z' in 'soft': unknown name"):
         definition.with_wrt("z")
+
+
+SLIPS: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
+    "an axis by name": (lambda x, n, c: Mean(x[n, c], n.name), TypeError, "'n' is none"),
+    "an index twice": (lambda x, n, c: Sum(x[n, c], n, n), ValueError, "runs over 'n' twice"),
+    "no index": (lambda x, n, c: Sum(x[n, c]), DefinitionError, "let 'y': .* over no index"),
+    "a division by zero": (lambda x, n, c: x[n, c] / 0, DefinitionError, "let 'y' holds zoo"),
+    "no number": (lambda x, n, c: x[n, c] * float("nan"), DefinitionError, "let 'y' holds nan"),
+    "a bare tensor": (lambda x, n, c: 2 * x, DefinitionError, "without its indices"),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_of_the_pen_is_named(slip: str) -> None:
+    write, error, message = SLIPS[slip]
+    op = define("slip", "A definition with a mistake.")
+    n, c = op.axes("n c")
+    x = op.input("x", n, c)
+    with pytest.raises(error, match=message):
+        op.build(op.let("y", [n, c], write(x, n, c)))
+
+
+def test_a_tensor_without_axes_is_a_number() -> None:
+    op = define("ratio", "A ratio of two numbers.")
+    a, b = op.input("a"), op.input("b", nonzero=True)
+    y = op.let("y", [], 1 - a / b + 2 * b**2 - (-a) * b)
+    assert op.build(y).let("y").value == 1 - a[()] / b[()] + 2 * b[()] ** 2 + a[()] * b[()]
