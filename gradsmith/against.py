@@ -1,8 +1,9 @@
 """Somebody's own backward, held against the derived one, and what is wrong with it.
 
 Where a gradient differs, the derived backward is spoilt on purpose in one place after another
-(a term dropped, doubled, negated or scaled by a ratio of sizes) and interpreted again: the
-slip that reproduces the wrong gradient at two points of different sizes is the likely mistake.
+(a term dropped, doubled, negated, scaled by a ratio of sizes or divided by another one, a
+cotangent forgotten) and interpreted again: the slip that reproduces the wrong gradient at two
+points of different sizes is the likely mistake.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from itertools import combinations
 from pathlib import Path
 
 import torch
-from sympy import Add, Expr, Integer, Mul
+from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol
 from torch import Generator, Tensor
 
+from derive import language
 from derive.derivation import derive
 from derive.expressions import Axis, Sum
 from derive.language import Definition, Let
@@ -26,7 +28,7 @@ from derive.text import arrangement_of, text
 from derive.trace import Derivation
 from gradsmith import reference
 from gradsmith.check import FLOAT64, emitted
-from gradsmith.errors import UserError
+from gradsmith.errors import Failure, UserError
 from gradsmith.samples import Sample, at_point, random_like
 
 Backward = Callable[..., object]
@@ -73,21 +75,26 @@ def judge(
     seed: int = 0,
     options: Mapping[str, float] | None = None,
 ) -> list[Verdict]:
-    """One verdict for each gradient of a definition.
+    """One verdict for each gradient of a definition, and one for each argument written to.
 
     Options take the values in `options`; else random ones where the function has a parameter of
     that name, and their defaults where it has not.
 
     Raises:
-        UserError: a parameter of the function has a name that says nothing here, the function
-            raises, or what it returns is no gradient of this definition.
+        UserError: a parameter of the function has a name that says nothing here, or what it
+            returns is no gradient of this definition.
+        Failure: the function raises.
     """
     derivation = derive(definition)
     fixed = _fixed_options(definition, backward, options or {})
     scenes = [
         Scene.at(derivation, sizes, fixed, backward, seed) for sizes in two_sizes(definition.axes)
     ]
-    return [_verdict(derivation, name, scenes) for name in definition.wrt]
+    written = [name for name in scenes[0].written if all(name in s.written for s in scenes)]
+    verdicts = [_verdict(derivation, name, scenes) for name in definition.wrt]
+    return verdicts + [
+        Verdict(name, False, "written to: others may still read it") for name in written
+    ]
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,8 @@ class Scene:
     sizes: Mapping[Axis, int]
     truth: Mapping[str, Tensor]
     theirs: Mapping[str, Tensor | None]
+    written: tuple[str, ...]
+    """The arguments that their function changed in place."""
 
     @classmethod
     def at(
@@ -126,8 +135,8 @@ class Scene:
             sizes,
         )
         seeds = {t.name: c for t, c in zip(derivation.seeds, cotangents, strict=True)}
-        theirs = _their_answer(definition, backward, known, seeds, sample)
-        return cls({**known, **seeds}, sample.options, sizes, truth, theirs)
+        theirs, written = _their_answer(definition, backward, known, seeds, sample)
+        return cls({**known, **seeds}, sample.options, sizes, truth, theirs, written)
 
     def derived(self, derivation: Derivation, lets: tuple[Let, ...], name: str) -> Tensor:
         """The gradient of a name as the lets of a backward pass have it, spoilt or not."""
@@ -146,6 +155,8 @@ def _verdict(derivation: Derivation, name: str, scenes: list[Scene]) -> Verdict:
             return Verdict(
                 label, False, f"wrong: shape {[*theirs.shape]}, {name} has {[*truth.shape]}"
             )
+        if bad := int((~theirs.isfinite()).sum()):
+            return Verdict(label, False, f"wrong: {bad} of {theirs.numel()} elements not finite")
     off = max(_distance(scene.theirs[name], scene.truth[name]) for scene in scenes)
     size = max(scene.truth[name].abs().max().item() for scene in scenes)
     if off <= FLOAT64 * max(1.0, size):
@@ -196,6 +207,29 @@ def _slips(derivation: Derivation, name: str) -> Iterator[Slip]:
         for factor, verb in factors.items():
             if factor:
                 yield Slip(f"the whole of {let.name} is {verb}", spoilt(factor * let.value))
+        for divisor in sorted(_divisors(let.value, derivation.definition), key=str):
+            for other in (a.size - k for a in derivation.definition.axes for k in (0, 1)):
+                words = f"{let.name} has {text(other)} where {text(divisor)} is wanted"
+                yield Slip(words, spoilt(let.value.subs(divisor, other)))
+    for seed in derivation.seeds:
+        yield Slip(f"{seed.name} is forgotten, as if it were 1", _with_ones(lets, seed))
+
+
+def _divisors(expr: Expr, definition: Definition) -> set[Expr]:
+    """What an expression divides by that sizes and options decide, such as a count less one."""
+    numbers = {axis.size for axis in definition.axes} | {o.symbol for o in definition.options}
+    bases = {power.base for power in expr.atoms(Pow) if power.exp.is_negative}
+    return {base for base in bases if isinstance(base, Add) and base.free_symbols <= numbers}
+
+
+def _with_ones(lets: tuple[Let, ...], seed: language.Tensor) -> tuple[Let, ...]:
+    """A backward pass that reads ones in the place of an output's cotangent."""
+    spoilt = []
+    for let in lets:
+        read = {e for e in let.value.atoms(Indexed) if str(e.base) == seed.name}
+        read |= {s for s in let.value.atoms(Symbol) if s.name == seed.name and not seed.axes}
+        spoilt.append(replace(let, value=let.value.xreplace(dict.fromkeys(read, Integer(1)))))
+    return tuple(spoilt)
 
 
 def terms(expr: Expr) -> list[Expr]:
@@ -241,8 +275,12 @@ def _their_answer(
     values: Mapping[str, Tensor],
     seeds: Mapping[str, Tensor],
     sample: Sample,
-) -> dict[str, Tensor | None]:
-    """Call their function with what its parameters' names ask for, and name what it returns."""
+) -> tuple[dict[str, Tensor | None], tuple[str, ...]]:
+    """Call their function with what its parameters' names ask for.
+
+    Returns:
+        What it returns, by name, and the names of the arguments that it wrote to.
+    """
     given: dict[str, object] = {**values, **sample.options, **seeds}
     if len(seeds) == 1:
         given["grad_output"] = next(iter(seeds.values()))
@@ -256,8 +294,14 @@ def _their_answer(
         with torch.no_grad():
             answer = backward(**arguments)
     except Exception as error:
-        raise UserError(f"the function raises {type(error).__name__}: {error}") from error
-    return _named(definition, answer)
+        raise Failure(f"the function raises {type(error).__name__}: {error}") from error
+    before = {**values, **seeds, "grad_output": next(iter(seeds.values()))}
+    written = [
+        name
+        for name, value in arguments.items()
+        if name in before and isinstance(value, Tensor) and not torch.equal(value, before[name])
+    ]
+    return _named(definition, answer), tuple(written)
 
 
 def _fixed_options(
@@ -310,10 +354,9 @@ def _named(definition: Definition, answer: object) -> dict[str, Tensor | None]:
 
 
 def _distance(a: Tensor | None, b: Tensor) -> float:
-    """The largest difference; infinite where one is not a number."""
+    """The largest difference."""
     assert a is not None
-    off = (a.double() - b.double()).abs().max().item()
-    return off if off == off else float("inf")
+    return (a.double() - b.double()).abs().max().item()
 
 
 def _alike(a: Tensor, b: Tensor | None) -> bool:
