@@ -22,6 +22,8 @@ _LONGEST_LOOK = 200  # operations of an expression that names are replaced in
 
 def lower(derivation: Derivation) -> Module:
     """The programs of a derivation: forward, backward and, for a scalar output, both in one."""
+    if not derivation.definition.chunked:
+        derivation = _outputs_once(derivation)
     definition = derivation.definition
     literal = definition.chunked
     backward_lets = _needed(
@@ -62,6 +64,25 @@ def lower(derivation: Derivation) -> Module:
         backward=backward,
         value_and_grad=_value_and_grad(derivation, outputs, gradients),
     )
+
+
+def _outputs_once(derivation: Derivation) -> Derivation:
+    """An output that only repeats another let takes its place: one tensor is not kept twice."""
+    forward, backward = derivation.forward, derivation.backward.lets
+    for name in derivation.definition.outputs:
+        again = next(let for let in forward if let.name == name)
+        first = next((let for let in forward if let.tensor.element == again.value), None)
+        if first is None or first.tensor.dims != again.tensor.dims:
+            continue
+        meant = {first.name: (again.tensor, again.tensor.element)}
+        forward = tuple(
+            replace(let, value=substitute(let.value, meant))
+            for let in (replace(f, tensor=again.tensor) if f is first else f for f in forward)
+            if let is not again
+        )
+        backward = tuple(replace(let, value=substitute(let.value, meant)) for let in backward)
+    simplified = replace(derivation.backward, lets=backward)
+    return replace(derivation, forward=forward, simplified=simplified)
 
 
 def _value_and_grad(

@@ -149,7 +149,8 @@ class Coordinates:
     def substitute(self, expr: Expr) -> Expr:
         """The normal form with every eliminated tensor replaced, and functions recognised."""
         current = self.system.functions.apply(normalise(expr))
-        for _ in range(_FIXPOINT_LIMIT):
+        # Each round goes one equation deeper, so that more rounds than equations are a circle.
+        for _ in range(len(self.replacements) + 2):
             if not tensors_read(current) & set(self.replacements):
                 return current
             following = normalise(substitute(current, self.replacements))

@@ -203,3 +203,14 @@ def test_a_hostile_name_never_reaches_a_template(name: str) -> None:
     n = op.axes("n")
     with pytest.raises(DefinitionError):
         op.input(name, n)
+
+
+def test_an_output_that_repeats_what_backward_reads_keeps_its_gradient() -> None:
+    op = define("repeated", "The exponential, under two names.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    e = op.let("e", [n], exp(x[n]))
+    module = compile(op.build(op.let("y", [n], e[n])))
+    leaf = torch.tensor([0.5, -1.0], requires_grad=True)
+    (gradient,) = torch.autograd.grad(module.repeated(leaf).sum(), leaf)
+    torch.testing.assert_close(gradient, leaf.detach().exp())

@@ -6,7 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from derive import Builder, Definition, Mean, Sum, define, delta, exp, library, log, sqrt
+from derive import (
+    Builder,
+    Definition,
+    Max,
+    Mean,
+    StopGradient,
+    Sum,
+    define,
+    delta,
+    exp,
+    library,
+    log,
+    sqrt,
+)
 from derive.cost import cost
 from derive.derivation import derive
 from derive.rules import RULES
@@ -200,3 +213,15 @@ def test_every_rule_fires_in_at_least_three_definitions() -> None:
         fired.update({step.rule for step in derive(replace(definition, wrt=definition.wrt)).steps})
     assert set(fired) == {rule.name for rule in RULES}
     assert min(fired.values()) >= 3, fired
+
+
+def test_a_bound_that_is_not_differentiated_does_not_lead_in_a_circle() -> None:
+    op = define("floored", "A Gaussian's negative log likelihood, its variance bounded below.")
+    n = op.axes("n")
+    x, var = op.input("x", n), op.input("var", n)
+    safe = op.let("safe", [n], var[n] + StopGradient(Max(1 - var[n], 0)))
+    loss = op.let("loss", [], Sum(log(safe[n]) + x[n] ** 2 / safe[n], n))
+    derivation = derive(op.build(loss))
+    gradients = {let.name: let.value for let in derivation.backward.lets}
+    written = text(gradients["grad_x"], arrangement_of(derivation))
+    assert written == "2*grad_loss*x[n]/safe[n]"
