@@ -50,6 +50,11 @@ class Builder:
         self._lets: dict[str, Let] = {}
         self._calls: list[Call] = []
 
+    @property
+    def lets(self) -> tuple[Let, ...]:
+        """The lets so far, in order."""
+        return tuple(self._lets.values())
+
     # --- what a definition is made of ---
 
     def axes(self, names: str) -> Any:

@@ -81,7 +81,7 @@ def arrangement_of(derivation: Derivation) -> Arrangement:
 def declaration(thing: Tensor | Option) -> str:
     """An input or option as it was declared: `W1[(t d),j]`, `eps = 1e-05 (positive)`."""
     if isinstance(thing, Option):
-        head = thing.name if thing.default is None else f"{thing.name} = {thing.default:g}"
+        head = thing.name if thing.default is None else f"{thing.name} = {thing.default}"
     else:
         head = thing.name + (f"[{','.join(map(_dim, thing.dims))}]" if thing.dims else "")
     facts = [fact for fact in _FACTS if getattr(thing, fact, False)]
@@ -214,4 +214,5 @@ _WRITERS: Mapping[type[Any], Callable[[Any, Arrangement], tuple[str, int]]] = {
     Or: _logic("or"),
     Not: _logic("not"),
     BooleanAtom: lambda expr, _: (str(expr), ATOM),
+    type(sympy.E): lambda *_: ("exp(1)", ATOM),
 }
