@@ -83,8 +83,9 @@ def _marked(value: Expr) -> Expr:
 
 
 def _use(call: Call, arrangement: Arrangement) -> str:
-    tensors, options = dict(call.tensors), dict(call.options)
-    given = [f"{tensor.name} = {tensors[tensor.name].name}" for tensor in call.callee.inputs]
+    options = dict(call.options)
+    inputs = {tensor.name for tensor in call.callee.inputs}
+    given = [f"{name} = {tensor.name}" for name, tensor in call.tensors if name in inputs]
     given += [
         f"{option.name} = {text(_marked(options[option.name]), arrangement)}"
         for option in call.callee.options

@@ -1,0 +1,135 @@
+"""The text form of the language: what is written reads back, and mistakes point into the text."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from derive import Definition, DefinitionError, library
+from derive.grammar import LONGEST, TextError
+from derive.reading import read
+from derive.writing import definition_text
+
+BATCH_NORM = """
+mean[c]    = mean_n(x[n,c])
+var[c]     = mean_n((x[n,c] - mean[c])**2)
+x_hat[n,c] = (x[n,c] - mean[c]) / sqrt(var[c] + 1e-5)
+y[n,c]     = weight[c]*x_hat[n,c] + bias[c]
+"""
+
+
+def reading(text: str) -> Definition:
+    """The only definition of a text."""
+    (definition,) = read(text, library.load).values()
+    return definition
+
+
+def in_library(definition: Definition) -> bool:
+    return definition.name in library.names()
+
+
+@pytest.mark.parametrize("name", library.names())
+def test_every_definition_of_the_library_reads_back_as_it_is(name: str) -> None:
+    definition = library.load(name)
+    again = read(definition_text(definition, in_library), library.load)[name]
+    assert dataclasses.replace(again, source=definition.source) == definition
+
+
+def test_what_is_used_is_written_out_where_the_reader_does_not_know_it() -> None:
+    def unknown(name: str) -> Definition:
+        raise DefinitionError(f"unknown operation {name!r}")
+
+    text = definition_text(library.load("makemore_mlp"))
+    found = read(text, unknown)
+    assert [*found][-1] == "makemore_mlp" and "batch_norm" in found
+    assert definition_text(found["makemore_mlp"]) == text
+
+
+def test_inputs_axes_and_the_output_go_without_saying() -> None:
+    definition = reading(BATCH_NORM)
+    assert [repr(t) for t in definition.inputs] == ["x[n, c]", "weight[c]", "bias[c]"]
+    assert definition.outputs == ("y",)
+
+
+def test_a_tensor_at_which_another_is_indexed_holds_integers() -> None:
+    definition = reading("loss = -mean_n(z[n,target[n]] - log(sum_k(exp(z[n,k]))))")
+    assert {t.name: t.integer for t in definition.inputs} == {"target": True, "z": False}
+
+
+MISTAKES = [
+    ("inputs x[n], weight[n]\ny[n] = x[n] * wieght[n]", (2, 15), "did you mean 'weight'"),
+    ("inputs x[n]\ny[n] = tan(x[n]) + tahn(x[n])", (2, 20), "unknown function 'tahn'"),
+    ("y[n] = (x[n] + 1", (1, 17), "ends too soon"),
+    ("y[n] = x[n] $ 2", (1, 13), "'$' does not belong here"),
+    ("y[n] = x[n] / 0", (1, 8), "divides by zero"),
+    ("y[n] = sum_k(x[n])", (1, 8), "unknown letter 'k'"),
+    ("inputs x[n]\ny[n] = x[n,n]", (2, 8), "has 1 indices, got 2"),
+    ("inputs x[n], w[k]\ny[n] = x[n]*w[k]", (2, 1), "neither on the left side nor summed"),
+    ("y[n] = 9**9**9", (1, 8), "a power of constants"),
+    ("y[n] = x[n] > 0", (1, 8), "a condition"),
+    ("", (1, 1), "no definition"),
+]
+
+
+@pytest.mark.parametrize(("text", "place", "problem"), MISTAKES)
+def test_a_mistake_is_told_with_its_line_and_column(
+    text: str, place: tuple[int, int], problem: str
+) -> None:
+    with pytest.raises(TextError) as caught:
+        reading(text)
+    assert problem in str(caught.value)
+    assert (caught.value.line, caught.value.column) == place
+
+
+def test_the_caret_stands_below_the_mistake() -> None:
+    with pytest.raises(TextError) as caught:
+        reading("y[n] = 2 * tahn(x[n])")
+    _, shown, caret = str(caught.value).splitlines()
+    assert shown[caret.index("^") :].startswith("tahn")
+    assert caret.strip() == "^~~~"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y[n] = __import__('os').system('true')",
+        "y[n] = x[n].__class__",
+        "y[n] = exec(x[n])",
+        "y[n] = lambda[n]",
+        "y[n] = x[n if True else 0]",
+        f"y[n] = {'-' * 5000}x[n]",
+        "y[n] = x[n]" + " + x[n]" * LONGEST,
+        "y[n] = exp(exp(exp(exp(1000))))",
+        "y[n] = 1e999999999 * x[n]",
+        "y[n] = x[n]\x00",
+    ],
+)
+def test_what_is_not_in_the_language_is_refused_and_never_run(text: str) -> None:
+    with pytest.raises(TextError):
+        reading(text)
+
+
+PIECES = st.sampled_from(
+    [
+        *"xyznkc[](){},=+-*/^:;~#\n ",
+        *("sum_n(", "max_{n,k}(", "exp(", "where(", "delta(n, k)", "stop_gradient("),
+        *("inputs ", "options ", "use ", "letters m over n", "outputs y", "op: words\n"),
+        *("x[n]", "y[n,k]", "\ny[n] = ", "2", "1e-5", "**", " >= ", "not ", " and ", "batch_norm"),
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.one_of(st.lists(PIECES, max_size=25).map("".join), st.text(max_size=60)))
+def test_no_text_does_more_than_be_read_or_refused(text: str) -> None:
+    try:
+        found = read(text, library.load)
+    except TextError as error:
+        assert error.line >= 1 and error.column >= 1
+        return
+    for name, definition in found.items():
+        again = read(definition_text(definition), library.load)[name]
+        assert definition_text(again) == definition_text(definition)
