@@ -15,6 +15,7 @@ from typing import Any
 from sympy import Add, Basic, Expr, Indexed, Integer, KroneckerDelta, Mul, Pow, Rational, Symbol
 
 from derive.expressions import Binder, Index, free_indices
+from derive.marks import unmarked
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Arrangement:
 
     def _term(self, term: Expr) -> tuple[Any, ...]:
         """What is added: full tensors first; what is taken away: the simplest first."""
+        term = unmarked(term)
         fraction = self.fraction(term)
         factors = [self._factor(f) for f in (*fraction.above, *fraction.below)]
         letters = len(free_indices(term))
@@ -75,6 +77,7 @@ class Arrangement:
         )
 
     def _factor(self, factor: Expr) -> tuple[Any, ...]:
+        factor = unmarked(factor)
         base = factor.base if isinstance(factor, Pow) else factor
         name = self._name(base)
         return (
@@ -126,6 +129,7 @@ def is_sum_or_difference(factor: Expr) -> bool:
 
 
 def _kind(factor: Expr) -> int:
+    factor = unmarked(factor)
     base = factor.base if isinstance(factor, Pow) and factor.exp.is_Number else factor
     if base.is_number:
         return 0

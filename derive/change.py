@@ -108,6 +108,7 @@ class Coordinates:
     system: System
     chosen: tuple[Solution, ...]
     _memo: dict[Expr, Expr] = field(default_factory=dict)
+    _origins: dict[Expr, tuple[Let, Expr, Expr]] = field(default_factory=dict)
 
     @cached_property
     def replacements(self) -> dict[str, tuple[Tensor, Expr]]:
@@ -144,7 +145,18 @@ class Coordinates:
             found = pivot(difference, self.system.divisors)
             if found is not None and rewriter.lookup(found[0]) is None:
                 rewriter.add(*found)
+                self._origins[found[0]] = let, left, right
         return rewriter
+
+    def reasons(self, total: Expr) -> list[tuple[Expr, Expr]]:
+        """Why a sum is what `identities` says: a let, what is put into it, what it then says."""
+        if total not in self._origins:
+            return []
+        let, left, right = self._origins[total]
+        read = sorted(tensors_read(let.value) & set(self.replacements))
+        elements = [self.replacements[name][0].element for name in read]
+        solved = [(element, self.substitute(element)) for element in elements]
+        return [(let.tensor.element, let.value), *solved, (left, right)]
 
     def substitute(self, expr: Expr) -> Expr:
         """The normal form with every eliminated tensor replaced, and functions recognised."""

@@ -1,4 +1,4 @@
-r"""LaTeX: expressions, lets, and a derivation as a document that compiles as it is.
+r"""LaTeX: expressions and lets.
 
 A cotangent is written with a bar, as is usual: $\bar{x}$ is the derivative of the loss with
 respect to $x$. Names of Greek letters become those letters, `x_hat` a hat, other names upright.
@@ -24,13 +24,14 @@ from derive.arrange import (
 )
 from derive.expressions import ArgMax, Binder, Index, Product, StopGradient, Sum, Where
 from derive.language import Let
+from derive.marks import Marked
 
 # How tightly what stands at the top of a formula binds.
 ADD, MUL, POW, ATOM = range(4)
 
 _BINDERS = {Sum: r"\sum", Product: r"\prod", ArgMax: r"\operatorname*{arg\,max}"}
 
-_GREEK = frozenset(
+GREEK = frozenset(
     {"alpha", "beta", "gamma", "delta", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"}
     | {"nu", "xi", "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega"}
     | {"Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega"}
@@ -92,7 +93,7 @@ def name_latex(name: str) -> str:
         return rf"{_ACCENTS[accent]}{{{name_latex(stem)}}}"
     if name in ("eps", "epsilon"):
         return r"\varepsilon"
-    if name in _GREEK:
+    if name in GREEK:
         return rf"\{name}"
     numbered = re.fullmatch(r"([A-Za-z])_?(\d+)", name)
     if numbered:
@@ -237,7 +238,13 @@ def _logic(word: str) -> Callable[[Any, Arrangement], tuple[str, int]]:
     return write
 
 
+def _marked(expr: Marked, arrangement: Arrangement) -> tuple[str, int]:
+    written, tightness = _latex(expr.part, arrangement)
+    return rf"\textcolor{{{expr.mark}}}{{{written}}}", tightness
+
+
 _WRITERS: Mapping[type[Any], Callable[[Any, Arrangement], tuple[str, int]]] = {
+    Marked: _marked,
     Rational: _number,
     sympy.Float: _number,
     Symbol: _symbol,

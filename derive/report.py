@@ -6,8 +6,6 @@ from collections.abc import Iterable
 
 from derive.arrange import Arrangement
 from derive.cost import Cost, cost
-from derive.language import Let
-from derive.latex import broken, escaped, latex, let_latex
 from derive.rules import BY_NAME
 from derive.text import arrangement_of, declaration, equations, lets_text, text
 from derive.trace import Derivation, Step
@@ -37,45 +35,8 @@ def as_text(derivation: Derivation, steps: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_latex(derivation: Derivation, steps: bool = False) -> str:
-    """A derivation as a LaTeX document; with `steps`, each with its rule and why that holds."""
-    definition, arrangement = derivation.definition, arrangement_of(derivation)
-    parts = [
-        rf"\section*{{\texttt{{{escaped(definition.name)}}}}}",
-        escaped(definition.summary),
-        r"A bar marks a cotangent: $\overline{x} = \partial L / \partial x$ for the loss $L$.",
-        r"\subsection*{Definition}",
-        _align(let_latex(let, arrangement) for let in definition.lets),
-    ]
-    if steps:
-        parts.append(r"\subsection*{Chain rule, a line for each cotangent}")
-        parts.append(_align(let_latex(let, arrangement) for let in derivation.chunked.lets))
-        parts.append(r"\subsection*{Simplification}")
-        for number, step in enumerate(derivation.steps, start=1):
-            parts.append(
-                rf"\paragraph{{{number}. {escaped(step.rule)}}} {BY_NAME[step.rule].latex}"
-            )
-            parts.append(_using_latex(step, arrangement))
-            parts.append(_align(_step_latex(step, arrangement)))
-    if _proposed(derivation):
-        parts.append(r"\subsection*{Forward, with what the gradient reuses}")
-        parts.append(_align(let_latex(let, arrangement) for let in derivation.forward))
-    parts.append(r"\subsection*{Gradient}")
-    gradient = [let_latex(let, arrangement) for let in derivation.backward.lets]
-    parts.append(_align(gradient) or f"{_GIVEN.capitalize()}.")
-    parts += [r"\subsection*{Cost of the backward pass}", _cost_latex(derivation)]
-    body = "\n\n".join(part for part in parts if part)
-    return f"{_PREAMBLE}\n\\begin{{document}}\n\n{body}\n\n\\end{{document}}\n"
-
-
 _WIDTH = 110
 _GIVEN = "what the backward pass is given, as it is"
-_PREAMBLE = r"""\documentclass{article}
-\usepackage{amsmath}
-\usepackage[a4paper, margin=2cm]{geometry}
-\allowdisplaybreaks
-\setlength{\parindent}{0pt}
-\setlength{\parskip}{6pt}"""
 
 
 def _proposed(derivation: Derivation) -> bool:
@@ -96,18 +57,6 @@ def _step_text(step: Step, arrangement: Arrangement) -> list[str]:
     return using + equations([(head, step.before), ("", step.after)], arrangement, _WIDTH - 5)
 
 
-def _step_latex(step: Step, arrangement: Arrangement) -> list[str]:
-    before = let_latex(Let(step.tensor, step.before), arrangement)
-    return [before, f"&= {broken(step.after, arrangement)}"]
-
-
-def _using_latex(step: Step, arrangement: Arrangement) -> str:
-    equations = [
-        f"${latex(left, arrangement)} = {latex(right, arrangement)}$" for left, right in step.using
-    ]
-    return f"Here {', '.join(equations)}." if equations else ""
-
-
 def _costs(derivation: Derivation) -> tuple[tuple[str, Cost], ...]:
     return (
         ("chunked", cost(derivation.chunked, derivation)),
@@ -121,24 +70,3 @@ def _cost_text(derivation: Derivation) -> list[str]:
         kept = ", ".join(one.residuals) or "none"
         lines.append(f"{name:<12}{one.passes:>6}  {one.reductions:>10}  {kept}")
     return lines
-
-
-def _cost_latex(derivation: Derivation) -> str:
-    rows = [
-        rf"{name} & {one.passes} & {one.reductions} & "
-        + (", ".join(f"${latex(derivation.tensors[r].symbol)}$" for r in one.residuals) or "none")
-        + r" \\"
-        for name, one in _costs(derivation)
-    ]
-    head = (
-        r"\begin{tabular}{lrrp{0.6\textwidth}}"
-        + "\n"
-        + r" & passes & reductions & residuals \\ \hline"
-    )
-    return "\n".join([head, *rows, r"\end{tabular}"])
-
-
-def _align(rows: Iterable[str]) -> str:
-    rows = list(rows)
-    body = " \\\\\n".join(rows)
-    return f"\\begin{{align*}}\n{body}\n\\end{{align*}}" if rows else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sympy import Add, Expr, Indexed, Pow, default_sort_key
@@ -61,8 +61,11 @@ class Outcome:
             as_it_stands=self.as_it_stands,
         )
 
-    def equations(self, rule: str, before: Expr) -> Iterable[tuple[Expr, Expr]]:
+    def equations(self, rule: str, before: Expr) -> list[tuple[Expr, Expr]]:
         """The equations that a stage used on an expression."""
+        return list(self._equations(rule, before))
+
+    def _equations(self, rule: str, before: Expr) -> Iterator[tuple[Expr, Expr]]:
         if rule == "change of variables":
             for name in sorted(tensors_read(before) & set(self.coordinates.replacements)):
                 element = self.coordinates.replacements[name][0].element
@@ -72,6 +75,11 @@ class Outcome:
                 value = self.coordinates.identities.lookup(total)
                 if value is not None:
                     yield total, self.coordinates.rewrite(value)
+
+    def reasons(self, equations: Iterable[tuple[Expr, Expr]]) -> Iterable[tuple[Expr, Expr]]:
+        """The equations from which those on reductions follow, in the order of an argument."""
+        for left, _ in equations:
+            yield from self.coordinates.reasons(left)
 
 
 def best_outcome(

@@ -9,6 +9,7 @@ kept, its common factors are taken out, and gradients that occur in other gradie
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -222,11 +223,16 @@ def _steps(
         for rule, following in outcome.forms[target.name]:
             before, after = spell(current + elsewhere), spell(following + elsewhere)
             if before != after:
-                using = tuple(
-                    (spell(left), spell(right)) for left, right in outcome.equations(rule, current)
-                )
+                using = outcome.equations(rule, current)
+                reasons = outcome.reasons(using) if rule == "reduction identity" else ()
                 steps.append(
-                    Step(rule, held, before, after, tuple(e for e in using if e[0] != e[1]))
+                    Step(rule, held, before, after, _spelt(using, spell), _spelt(reasons, spell))
                 )
             current = following
     return tuple(steps)
+
+
+def _spelt(equations: Iterable[tuple[Expr, Expr]], spell: Speller) -> tuple[tuple[Expr, Expr], ...]:
+    """Equations in the tensors that the forward pass has; those that then say nothing are left."""
+    spelt = ((spell(left), spell(right)) for left, right in equations)
+    return tuple(pair for pair in spelt if pair[0] != pair[1])

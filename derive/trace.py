@@ -16,7 +16,8 @@ class Step:
 
     `rule` is the name of a row in `derive.rules.RULES`. Both expressions are in the tensors
     of the definition, the cotangents of its outputs, and the cotangents named before this one.
-    `using` holds the equations that the rule used, where it used any: left side, right side.
+    `using` holds the equations that the rule used, where it used any: left side, right side;
+    `reasons` those from which they follow, in the order of an argument.
     """
 
     rule: str
@@ -24,6 +25,7 @@ class Step:
     before: Expr
     after: Expr
     using: tuple[tuple[Expr, Expr], ...] = ()
+    reasons: tuple[tuple[Expr, Expr], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,21 @@ class VerificationError(AssertionError):
 
 @dataclass(frozen=True)
 class Verification:
-    """What was checked: how many steps, at how many points, and the largest relative error."""
+    """What was checked: how many steps, at how many points, and the largest relative error.
+
+    `by_step` says the same of each step by itself.
+    """
 
     steps: int
+    points: int
+    largest_error: float
+    by_step: tuple[StepVerification, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepVerification:
+    """At how many points a step has a value and was checked, and the largest relative error."""
+
     points: int
     largest_error: float
 
@@ -79,29 +91,34 @@ def verify(derivation: Derivation) -> Verification:
     """
     check_structure(derivation)
     errors: list[float] = []
+    of_steps: list[list[float]] = [[] for _ in derivation.steps]
     everywhere = list(surroundings(derivation))
     for here in everywhere:
-        errors += [verify_step(step, here) for step in derivation.steps]
+        for step, found in zip(derivation.steps, of_steps, strict=True):
+            error = verify_step(step, here)
+            found += [] if error is None else [error]
         errors += _passes_agree(derivation, here)
         if not here.kinked:
             errors.append(_finite_differences_agree(derivation, here))
-    return Verification(len(derivation.steps), len(everywhere), max(errors, default=0.0))
+    by_step = tuple(StepVerification(len(found), max(found, default=0.0)) for found in of_steps)
+    largest = max([*errors, *(one.largest_error for one in by_step)], default=0.0)
+    return Verification(len(derivation.steps), len(everywhere), largest, by_step)
 
 
-def verify_step(step: Step, here: Surroundings) -> float:
-    """The relative difference between the two sides of a step at a point.
+def verify_step(step: Step, here: Surroundings) -> float | None:
+    """The relative difference between the two sides of a step; None at a kink without a value.
 
     Raises:
         VerificationError: the sides differ, or `after` is undefined where `before` is not.
     """
-    for left, right in step.using:
+    for left, right in (*step.using, *step.reasons):
         _check_equation(step, left, right, here)
     what = f"rule {step.rule!r} changes {step.tensor!r}"
     try:
         before = here.value(step.before, step.tensor.indices)
     except Undefined:
         if here.kinked:
-            return 0.0
+            return None
         raise
     try:
         after = here.value(step.after, step.tensor.indices)

@@ -10,78 +10,136 @@ import click
 if TYPE_CHECKING:
     from derive import Definition
 
+FORMATS = ("text", "latex", "html", "pdf", "json")
+
 
 @click.command(short_help="Show a definition, its derivation and its simplified gradient.")
-@click.argument("op", metavar="OP")
+@click.argument("op", metavar="[OP]", required=False)
 @click.option("--wrt", metavar="INPUT", multiple=True, help="Only the gradient of this input.")
-@click.option("--steps", is_flag=True, help="The derivation, with the rule named at each step.")
+@click.option(
+    "--steps/--no-steps",
+    default=None,
+    help="The derivation, with the rule named at each step; the default for html, pdf and json.",
+)
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "latex"]),
+    type=click.Choice(FORMATS),
     default="text",
     show_default=True,
-    help="Plain text, or a LaTeX document.",
+    help="Plain text, a LaTeX document, a web page, a PDF made by LaTeX, or data.",
 )
+@click.option("--fragment", is_flag=True, help="LaTeX or HTML to put into a page of one's own.")
 @click.option(
     "--definitions",
-    metavar="FILE.py",
+    metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Take OP from this file instead of the library.",
+    help="Take OP from this file, .py or .grad, instead of the library.",
 )
+@click.option("--text", metavar="DEFINITION", help="A definition in index notation, as it is.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file."
 )
 def command(
-    op: str,
+    op: str | None,
     wrt: tuple[str, ...],
-    steps: bool,
+    steps: bool | None,
     form: str,
+    fragment: bool,
     definitions: Path | None,
+    text: str | None,
     output: Path | None,
 ) -> None:
     """Show the definition of OP, its simplified gradient, and what that costs.
 
     The cost stands beside that of the chunked form, in which every intermediate has its own
     gradient: passes over the largest tensor, reductions, and the tensors kept for the backward.
+
+    \b
+    gradsmith show batch_norm --steps
+    gradsmith show batch_norm --format html -o batch_norm.html
+    gradsmith show --text 'y[n,k] = exp(x[n,k]) / sum_k(exp(x[n,k]))'
     """
+    from codegen.program import CodegenError
     from derive import DefinitionError
     from derive.arithmetic import Undefined
-    from derive.derivation import derive
-    from derive.report import as_latex, as_text
     from derive.verify import VerificationError
     from gradsmith.errors import Failure, UserError
 
+    if fragment and form not in ("latex", "html"):
+        raise UserError(f"--fragment is for --format latex and html, not {form}")
+    if form == "pdf" and output is None:
+        raise UserError("--format pdf needs -o FILE")
+    steps = form in ("html", "pdf", "json") if steps is None else steps
     try:
-        definition = _find(op, definitions)
+        definition = _find(op, definitions, text)
         if wrt:
             definition = definition.with_wrt(*wrt)
-    except DefinitionError as error:
+        content = _page(definition, form, steps, fragment)
+    except (DefinitionError, Undefined) as error:
         raise UserError(str(error)) from None
-    try:
-        derivation = derive(definition)
-    except Undefined as error:
-        raise UserError(str(error)) from None
+    except CodegenError as error:
+        raise Failure(str(error)) from None
     except VerificationError as error:
         raise Failure(
             f"a derivation went wrong, which is a mistake in gradsmith: {error}"
         ) from None
-    page = as_latex(derivation, steps) if form == "latex" else as_text(derivation, steps)
     if output is None:
-        click.echo(page, nl=False)
+        click.echo(content, nl=False)
         return
     try:
-        output.write_text(page, encoding="utf-8")
+        output.write_bytes(content if isinstance(content, bytes) else content.encode())
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}") from None
 
 
-def _find(op: str, definitions: Path | None) -> Definition:
-    from derive import DefinitionError, library
+def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str | bytes:
+    """The derivation in a format; what a format does not need is not imported."""
+    from derive.derivation import derive
 
-    if definitions is None:
+    if form == "html":
+        from gradsmith.pages.html import operation
+        from gradsmith.pages.page import page
+
+        return operation(page(definition), steps=steps, fragment=fragment)
+    derivation = derive(definition)
+    if form == "text":
+        from derive.report import as_text
+
+        return as_text(derivation, steps)
+    if form == "json":
+        import json
+
+        from derive.data import as_data
+
+        return json.dumps(as_data(derivation, steps), indent=2) + "\n"
+    from derive.paper import as_latex
+
+    document = as_latex(derivation, steps, fragment)
+    if form == "latex":
+        return document
+    from gradsmith.pages.pdf import pdf
+
+    return pdf(document)
+
+
+def _find(op: str | None, definitions: Path | None, text: str | None) -> Definition:
+    """The definition that was asked for: by name, from a file, or as text."""
+    from derive import DefinitionError, library
+    from derive.files import load_definitions
+    from derive.reading import read
+    from gradsmith.errors import UserError
+
+    if sum((definitions is not None, text is not None)) > 1:
+        raise UserError("--text and --definitions exclude each other")
+    if text is None and definitions is None:
+        if op is None:
+            raise UserError("show needs OP, the name of an operation, or --text")
         return library.load(op)
-    found = library.load_file(definitions)
+    where = "the text" if definitions is None else str(definitions)
+    found = read(text or "", library.load) if definitions is None else load_definitions(definitions)
+    if op is None:
+        return list(found.values())[-1]
     if op not in found:
-        raise DefinitionError(f"{definitions} has no operation {op!r}; it has {', '.join(found)}")
+        raise DefinitionError(f"{where} has no operation {op!r}; it has {', '.join(found)}")
     return found[op]

@@ -32,7 +32,7 @@ from derive import (
 )
 from derive.derivation import derive
 from derive.latex import broken, escaped, latex, name_latex
-from derive.report import as_latex
+from derive.paper import as_latex
 from derive.rules import BY_NAME
 
 n, c = (Index(name, Axis(name)) for name in "nc")

@@ -113,7 +113,12 @@ def test_show_writes_a_latex_document_to_a_file(gradsmith: Command, tmp_path: Pa
         (("cross_entropy", "--wrt", "target"), "integer tensor cannot be differentiated"),
         (("softmax", "--definitions", "missing.py"), "missing.py: there is no such file"),
         (("softmax", "-o", "missing/page.txt"), "cannot be written"),
-        (("softmax", "--format", "html"), "'html' is not one of"),
+        (("softmax", "--format", "docx"), "'docx' is not one of"),
+        (("softmax", "--format", "pdf"), "needs -o FILE"),
+        (("softmax", "--fragment"), "--fragment is for --format latex and html, not text"),
+        ((), "show needs OP"),
+        (("softmax", "--definitions", "missing.grad"), "missing.grad: there is no such file"),
+        (("--text", "y[n] = exq(x[n])"), "line 1, column 8: unknown function 'exq'"),
     ],
 )
 def test_a_mistake_in_the_call_is_named_and_exits_with_2(

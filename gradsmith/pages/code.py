@@ -1,0 +1,192 @@
+"""The emitted code beside the mathematics: which line computes which let, and which term of it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+
+from pygments.lexers.python import PythonLexer
+from pygments.token import Comment, Keyword, Name, Number, Operator, String
+from sympy import Add, Expr, Mul
+
+from derive.expressions import names_in
+from derive.language import Let
+from derive.marks import Marked
+
+FUNCTIONS = ("forward", "backward")
+
+_CLASSES = {
+    Keyword: "k",
+    Comment: "c",
+    String: "s",
+    Number: "n",
+    Name.Function: "f",
+    Name.Builtin: "b",
+    Operator.Word: "k",
+}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement of an emitted function: its lines as HTML, the name it makes, those it reads.
+
+    `anchor` is unique on a page; `number` is that of its first line in the emitted file.
+    """
+
+    anchor: str
+    number: int
+    makes: str
+    reads: frozenset[str]
+    html: str
+
+    @property
+    def mark(self) -> str:
+        """The classes of a term that the statement computes."""
+        return f"term {self.anchor}"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A let and the statements that compute it; either may be missing.
+
+    The let's terms are marked with the anchors of the statements that compute them. `inlined`
+    says that a let has no statement because others compute it on the way.
+    """
+
+    let: Let | None
+    statements: tuple[Statement, ...]
+
+    @property
+    def inlined(self) -> bool:
+        return self.let is not None and not self.statements
+
+
+def side_by_side(source: str, function: str, lets: Iterable[Let]) -> list[Beside]:
+    """The body of an emitted function in order, each let at the statements that compute it."""
+    waiting = {let.name: let for let in lets}
+    rows: list[Beside] = []
+    for makes, own in _grouped(statements(source, function)):
+        let = waiting.pop(makes, None)
+        rows.append(Beside(let and with_anchors(let, own), tuple(own)))
+    inlined = [Beside(let, ()) for let in waiting.values()]
+    first = next((place for place, row in enumerate(rows) if row.let), len(rows))
+    return [*rows[:first], *inlined, *rows[first:]]
+
+
+def _grouped(found: Iterable[Statement]) -> Iterator[tuple[str, list[Statement]]]:
+    """Statements, those together that follow one another and make the same name."""
+    group: list[Statement] = []
+    for statement in found:
+        if group and statement.makes != group[0].makes:
+            yield group[0].makes, group
+            group = []
+        group.append(statement)
+    if group:
+        yield group[0].makes, group
+
+
+def with_anchors(let: Let, own: Sequence[Statement]) -> Let:
+    """A let whose parts are marked with the statement that brings them in."""
+    if len(own) == 1:
+        return replace(let, value=Marked(let.value, own[0].mark))
+    return replace(let, value=_anchored(let.value, own))
+
+
+def _anchored(value: Expr, own: Sequence[Statement]) -> Expr:
+    """The terms of a sum, the factors of a product, each with the statement that it belongs to.
+
+    A product of a sum is both: its terms come first, the factors in a later statement.
+    """
+    if isinstance(value, Add):
+        return Add(*(_signed(term, _statement_of(term, own).mark) for term in value.args))
+    if isinstance(value, Mul):
+        sums = [f for f in value.args if isinstance(f, Add)]
+        if len(sums) == 1:
+            factors = [f for f in value.args if f is not sums[0]]
+            late = _statement_of(Mul(*factors), tuple(reversed(own))).mark
+            return Mul(_anchored(sums[0], own), *(_signed(f, late) for f in factors))
+    return Marked(value, own[0].mark)
+
+
+def _signed(part: Expr, mark: str) -> Expr:
+    """A part with its mark; the sign, and the bar of a fraction, stay outside."""
+    if part.is_Number:
+        return part
+    if part.is_Pow and part.args[1].is_Number and part.args[1].is_negative:
+        return part.func(Marked(part.args[0], mark), part.args[1])
+    number, _ = part.as_coeff_Mul()
+    return Mul(-1, Marked(-part, mark)) if number.is_negative else Marked(part, mark)
+
+
+def _statement_of(part: Expr, own: Sequence[Statement]) -> Statement:
+    """The first statement that reads all of a part's names, or else most of them."""
+    wanted = names_in(part)
+    return max(own, key=lambda s: (len(wanted & s.reads), -own.index(s)))
+
+
+# --- reading what was emitted ---
+
+
+def statements(source: str, function: str) -> list[Statement]:
+    """The statements of an emitted function, its docstring and checks of arguments left out."""
+    tree = ast.parse(source)
+    lines = highlighted(source)
+    body = next(
+        node.body
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name == function
+    )
+    return [
+        Statement(
+            anchor=f"{function}-{node.lineno}",
+            number=node.lineno,
+            makes=_makes(node),
+            reads=frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name)),
+            html=_dedented(lines[node.lineno - 1 : node.end_lineno]),
+        )
+        for node in body
+        if not _is_said_elsewhere(node)
+    ]
+
+
+def _is_said_elsewhere(node: ast.stmt) -> bool:
+    """A docstring, or a check of what was passed in."""
+    if isinstance(node, ast.If):
+        return any(isinstance(inner, ast.Raise) for inner in node.body)
+    if not isinstance(node, ast.Expr):
+        return False
+    is_check = isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name)
+    return is_check or isinstance(node.value, ast.Constant)
+
+
+def _makes(node: ast.stmt) -> str:
+    """The one name that a statement binds or changes."""
+    if isinstance(node, ast.Assign):
+        target: ast.expr = node.targets[0]
+    elif isinstance(node, ast.AugAssign):
+        target = node.target
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        function = node.value.func
+        target = function.value if isinstance(function, ast.Attribute) else function
+    else:
+        return ""
+    return target.id if isinstance(target, ast.Name) else ""
+
+
+def _dedented(lines: Sequence[str]) -> str:
+    return "\n".join(line.removeprefix("    ") for line in lines)
+
+
+def highlighted(source: str) -> list[str]:
+    """The lines of a Python source as HTML, with a class for each kind of word."""
+    parts: list[str] = []
+    for kind, text in PythonLexer(stripnl=False, ensurenl=False).get_tokens(source):
+        name = next((c for token, c in _CLASSES.items() if kind in token), "")
+        for place, piece in enumerate(text.split("\n")):
+            parts.append("\n" if place else "")
+            if piece:
+                written = escape(piece)
+                parts.append(f'<span class="{name}">{written}</span>' if name else written)
+    return "".join(parts).split("\n")

@@ -1,0 +1,136 @@
+"""What a backward pass costs when it runs: kernels, bytes moved, and what was kept for it.
+
+Counted by PyTorch's own dispatch while the chunked form, the simplified form and autograd compute
+the same gradients at one shape; a view is no kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from math import prod
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from codegen import pipeline
+from derive.expressions import Axis
+from derive.language import Definition
+from derive.trace import Derivation
+from gradsmith.bench import without_residuals
+from gradsmith.samples import Sample, random_like, random_sample
+
+ELEMENTS = 1 << 15
+"""About how many elements the largest tensor has."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A backward pass as it ran: kernels, bytes read and written, bytes kept for it."""
+
+    form: str
+    kernels: int
+    moved: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Several forms of one backward pass at the same sizes, in float32."""
+
+    sizes: tuple[tuple[str, int], ...]
+    forms: tuple[Running, ...]
+
+
+def costs(derivation: Derivation, simplified: ModuleType) -> Costs:
+    """The chunked and the simplified backward pass beside autograd's, each run once."""
+    definition = derivation.definition
+    sizes = sizes_for(definition)
+    generator = Generator().manual_seed(0)
+    sample = random_sample(definition, sizes, generator).to(torch.float32)
+    chunked = chunked_module(derivation)
+    forms = (
+        _by_autograd(definition, simplified, sample),
+        _emitted("chunked", chunked, sample),
+        _emitted("simplified", simplified, sample),
+    )
+    return Costs(tuple((axis.size.name, size) for axis, size in sizes.items()), forms)
+
+
+def sizes_for(definition: Definition) -> dict[Axis, int]:
+    """One size for every axis, so that the largest tensor has about `ELEMENTS` elements."""
+    rank = max(1, *(len(tensor.indices) for tensor in definition.tensors.values()))
+    return dict.fromkeys(definition.axes, 1 << (ELEMENTS.bit_length() - 1) // rank)
+
+
+def chunked_module(derivation: Derivation) -> ModuleType:
+    """The module of the same derivation with every cotangent named, in memory."""
+    chunked = replace(derivation, definition=replace(derivation.definition, chunked=True))
+    module = ModuleType(f"_chunked_{derivation.definition.name}")
+    exec(compile(pipeline.render(chunked), "<chunked>", "exec"), module.__dict__)
+    return module
+
+
+def _emitted(form: str, module: ModuleType, sample: Sample) -> Running:
+    with torch.no_grad():
+        *outputs, residuals = module.forward(**sample.inputs, **sample.options)
+        cotangents = random_like(outputs, Generator().manual_seed(1))
+        kernels, moved = counted(lambda: module.backward(*cotangents, residuals))
+    return Running(form, kernels, moved, _size(tree_leaves(residuals)))
+
+
+def _by_autograd(definition: Definition, module: ModuleType, sample: Sample) -> Running:
+    leaves = sample.to(torch.float32, requires_grad=True).inputs
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = without_residuals(module)(**leaves, **sample.options)
+    cotangents = random_like(outputs, Generator().manual_seed(1))
+    wanted = [leaves[name] for name in definition.wrt if name in leaves]
+    kernels, moved = counted(lambda: torch.autograd.grad(outputs, wanted, cotangents))
+    return Running("autograd", kernels, moved, _size(kept))
+
+
+def counted(run: Callable[[], object]) -> tuple[int, int]:
+    """How many kernels a call runs, and how many bytes they read and write."""
+    with _Counter() as counter:
+        run()
+    return counter.kernels, counter.moved
+
+
+class _Counter(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels = 0
+        self.moved = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        result = func(*args, **(kwargs or {}))
+        if not (func.is_view or func.overloadpacket.__name__ in ("_unsafe_view", "detach")):
+            self.kernels += 1
+            self.moved += sum(_bytes(t) for t in tree_leaves((args, kwargs, result)))
+        return result
+
+
+def _size(tensors: Iterable[object]) -> int:
+    """The bytes of different tensors, those that share their memory counted once."""
+    found = {t.untyped_storage().data_ptr(): _bytes(t) for t in tensors if isinstance(t, Tensor)}
+    return sum(found.values())
+
+
+def _bytes(value: object) -> int:
+    """The bytes that a tensor's elements take; what is broadcast is read once."""
+    if not isinstance(value, Tensor):
+        return 0
+    shape = [n for n, stride in zip(value.shape, value.stride(), strict=True) if stride or n == 1]
+    return prod(shape) * value.element_size()

@@ -1,0 +1,150 @@
+"""Pages as HTML: each one file, its style and script inside, that asks nothing of a network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from sympy import Basic, Expr
+
+from derive import mathml, paper
+from derive.arrange import Arrangement
+from derive.cost import cost
+from derive.rules import BY_NAME
+from derive.text import arrangement_of, declaration
+from derive.trace import Derivation
+from derive.writing import definition_text
+from gradsmith.pages.page import Page
+
+_HERE = Path(__file__).parent
+_UNITS = ("bytes", "KiB", "MiB", "GiB")
+
+
+def operation(page: Page, steps: bool = True, fragment: bool = False, index: str = "") -> str:
+    """The page of one operation.
+
+    Without `steps` the derivation between the chain rule and the gradient is left out. A
+    `fragment` is the page's content alone, to be put into another page. `index` is the address
+    of the page that lists the operations, where there is one.
+    """
+    return _render("operation.html.jinja", page, steps=steps, fragment=fragment, index=index)
+
+
+def _render(template: str, page: Page, **more: object) -> str:
+    derivation = page.story.derivation
+    return (
+        environment(page.arrangement)
+        .get_template(template)
+        .render(
+            page=page,
+            story=page.story,
+            derivation=derivation,
+            definition=derivation.definition,
+            seeds=derivation.seeds,
+            counts=[
+                ("chunked", cost(derivation.chunked, derivation)),
+                ("simplified", cost(derivation.simplified, derivation)),
+            ],
+            latex=paper.body(derivation, steps=True),
+            text=definition_text(derivation.definition),
+            **more,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Card:
+    """An operation in the list: its name, its summary, its gradient, and what a search finds."""
+
+    name: str
+    summary: str
+    gradient: Markup
+    words: str
+
+
+def card(derivation: Derivation) -> Card:
+    """The card of an operation, with the gradient that took the most steps."""
+    definition, arrangement = derivation.definition, arrangement_of(derivation)
+    stepped = Counter(step.tensor.name for step in derivation.steps)
+    lets = [let for let in derivation.backward.lets if let.name in dict(_gradients(derivation))]
+    gradient = Markup()
+    if lets:
+        let = max(lets, key=lambda let: stepped[let.name])
+        left = _math(f"{mathml.mathml(let.tensor.element)}<mo>=</mo>")
+        gradient = Markup('<div class="parts">{}{}</div>').format(
+            left, display(let.value, arrangement)
+        )
+    words = [definition.name, definition.name.replace("_", " "), definition.summary]
+    words += [*definition.tensors, *(step.rule for step in derivation.steps)]
+    return Card(definition.name, definition.summary, gradient, " ".join(words).lower())
+
+
+def _gradients(derivation: Derivation) -> list[tuple[str, str]]:
+    return [(tensor.name, name) for name, tensor in derivation.simplified.gradients]
+
+
+def index(cards: Iterable[Card]) -> str:
+    """The page that lists operations."""
+    return environment(Arrangement()).get_template("index.html.jinja").render(cards=list(cards))
+
+
+def environment(arrangement: Arrangement) -> Environment:
+    """Templates, in which expressions are written in an order of writing."""
+    made = _environment().overlay()
+    made.filters = {
+        **made.filters,
+        "math": lambda expr: _math(mathml.mathml(expr, arrangement)),
+        "display": lambda expr: display(expr, arrangement),
+        "equation": lambda pair: Markup(mathml.equation(pair[0], pair[1], arrangement)),
+    }
+    return made
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=True,
+    )
+    made.filters["because"] = lambda rule: BY_NAME[rule].because
+    made.filters["name"] = lambda name: _math(mathml.name_mathml(name))
+    made.filters["declared"] = declaration
+    made.filters["bytes"] = in_bytes
+    made.filters["short"] = lambda number: f"{number:.1e}" if number else "0"
+    made.globals["asset"] = _asset
+    return made
+
+
+def _asset(name: str) -> Markup:
+    """A file of ours, to stand inside a page."""
+    return Markup((_HERE / "templates" / name).read_text(encoding="utf-8"))
+
+
+def _math(content: str) -> Markup:
+    return Markup(mathml.inline(content))
+
+
+def display(expr: Basic, arrangement: Arrangement) -> Markup:
+    """A displayed right side: one formula a term, so that a long sum goes on in the next row."""
+    if not isinstance(expr, Expr):
+        return _math(mathml.mathml(expr, arrangement))
+    terms = mathml.terms(expr, arrangement)
+    return Markup("").join(
+        Markup(f'<math class="part" displaystyle="true">{term}</math>') for term in terms
+    )
+
+
+def in_bytes(number: float) -> str:
+    """A number of bytes in the unit that suits it: `772 KiB`."""
+    place = 0
+    while number >= 1024 and place < len(_UNITS) - 1:
+        number, place = number / 1024, place + 1
+    return f"{number:.3g} {_UNITS[place]}" if number < 999.5 else f"{number:.0f} {_UNITS[place]}"
