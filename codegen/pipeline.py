@@ -26,6 +26,7 @@ from pathlib import Path
 from types import ModuleType
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from ruff import find_ruff_bin
 
 from codegen.lowering import lower
 from codegen.program import CodegenError
@@ -163,7 +164,7 @@ def formatted(texts: dict[str, str]) -> dict[str, str]:
         options = ["--isolated", "--line-length", "100", "--target-version", "py311"]
         for action in (["check", "--fix", "--quiet", "--select", "I,F401"], ["format", "--quiet"]):
             done = subprocess.run(
-                [sys.executable, "-m", "ruff", *action, *options, folder],
+                [find_ruff_bin(), *action, *options, folder],
                 capture_output=True,
                 text=True,
                 check=False,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from sympy import Add, Basic, Expr, Indexed, Integer, KroneckerDelta, Mul, Pow, Rational, Symbol
@@ -80,14 +81,9 @@ class Arrangement:
         factor = unmarked(factor)
         base = factor.base if isinstance(factor, Pow) else factor
         name = self._name(base)
-        return (
-            _kind(factor),
-            len(free_indices(factor)),
-            not name.startswith("grad_"),
-            self.places.get(name, len(self.places)),
-            name,
-            str(factor),
-        )
+        kind, letters, spelling = _intrinsic(factor)
+        place = self.places.get(name, len(self.places))
+        return kind, letters, not name.startswith("grad_"), place, name, spelling
 
     @staticmethod
     def _name(expr: Any) -> str:
@@ -121,6 +117,12 @@ def decimal(number: Basic) -> str | None:
 
 def _is_negative_number(expr: Basic) -> bool:
     return isinstance(expr, Expr) and expr.is_Number is True and expr.is_negative is True
+
+
+@lru_cache(maxsize=50_000)
+def _intrinsic(factor: Expr) -> tuple[int, int, str]:
+    """What a factor's place depends on besides names: its kind, its letters, its spelling."""
+    return _kind(factor), len(free_indices(factor)), str(factor)
 
 
 def is_sum_or_difference(factor: Expr) -> bool:

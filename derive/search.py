@@ -12,7 +12,7 @@ from derive.contract import keeping_sums_whole
 from derive.expressions import Sum
 from derive.factor import cancelled, factor, join_sums
 from derive.language import Let, Tensor
-from derive.normal import terms_of
+from derive.normal import is_scalar, terms_of
 from derive.share import share_reductions, shared_cotangents
 from derive.substitute import tensors_read
 from derive.task import TERM_LIMIT, Task, TooLarge
@@ -228,7 +228,8 @@ def _outcome(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) ->
 def finish(expr: Expr) -> Expr:
     """Sums joined and common factors out; a fraction in lowest terms, where that is less work."""
     plain = factor(join_sums(expr))
-    if not any(isinstance(f.base, Add) and f.exp.is_negative for f in plain.atoms(Pow)):
+    below = (f.base for f in plain.atoms(Pow) if f.exp.is_negative)
+    if not any(isinstance(base, Add) and not is_scalar(base) for base in below):
         return plain
     return min(plain, cancelled(plain), key=lambda e: work([e]))
 

@@ -28,6 +28,8 @@ COMMANDS = (
     Entry("list", "List the operations of the library."),
     Entry("new", "Write a definition to start from, which works as it is."),
     Entry("show", "Show a definition, its derivation step by step, and its simplified gradient."),
+    Entry("docs", "Write a static site: a page for every operation, and an index to search."),
+    Entry("playground", "Type a definition in a browser, and see its gradient as you type."),
     Entry("generate", "Emit the PyTorch code of operations, or check that it is in step."),
     Entry("check", "Hold derived gradients, or a hand-written one, against autograd."),
     Entry("exercise", "Print the comparison table of one of the notebook's four exercises."),

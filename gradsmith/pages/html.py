@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 from sympy import Basic, Expr
 
@@ -35,12 +36,24 @@ def operation(page: Page, steps: bool = True, fragment: bool = False, index: str
     return _render("operation.html.jinja", page, steps=steps, fragment=fragment, index=index)
 
 
+def article(page: Page) -> str:
+    """The content of an operation's page alone, without style or script."""
+    return _render("article.html.jinja", page, steps=True)
+
+
+def playground(examples: Mapping[str, str]) -> str:
+    """The page on which a person types; `examples` are texts to start from, by name."""
+    template = _environment().get_template("playground.html.jinja")
+    return template.render(examples=dict(examples))
+
+
 def _render(template: str, page: Page, **more: object) -> str:
     derivation = page.story.derivation
     return (
-        environment(page.arrangement)
+        _environment()
         .get_template(template)
         .render(
+            arrangement=page.arrangement,
             page=page,
             story=page.story,
             derivation=derivation,
@@ -71,10 +84,11 @@ def card(derivation: Derivation) -> Card:
     """The card of an operation, with the gradient that took the most steps."""
     definition, arrangement = derivation.definition, arrangement_of(derivation)
     stepped = Counter(step.tensor.name for step in derivation.steps)
-    lets = [let for let in derivation.backward.lets if let.name in dict(_gradients(derivation))]
+    asked = [tensor.name for _, tensor in derivation.backward.gradients]
+    lets = [let for let in derivation.backward.lets if let.name in asked]
     gradient = Markup()
     if lets:
-        let = max(lets, key=lambda let: stepped[let.name])
+        let = max(lets, key=lambda let: (stepped[let.name], -asked.index(let.name)))
         left = _math(f"{mathml.mathml(let.tensor.element)}<mo>=</mo>")
         gradient = Markup('<div class="parts">{}{}</div>').format(
             left, display(let.value, arrangement)
@@ -84,25 +98,9 @@ def card(derivation: Derivation) -> Card:
     return Card(definition.name, definition.summary, gradient, " ".join(words).lower())
 
 
-def _gradients(derivation: Derivation) -> list[tuple[str, str]]:
-    return [(tensor.name, name) for name, tensor in derivation.simplified.gradients]
-
-
 def index(cards: Iterable[Card]) -> str:
     """The page that lists operations."""
-    return environment(Arrangement()).get_template("index.html.jinja").render(cards=list(cards))
-
-
-def environment(arrangement: Arrangement) -> Environment:
-    """Templates, in which expressions are written in an order of writing."""
-    made = _environment().overlay()
-    made.filters = {
-        **made.filters,
-        "math": lambda expr: _math(mathml.mathml(expr, arrangement)),
-        "display": lambda expr: display(expr, arrangement),
-        "equation": lambda pair: Markup(mathml.equation(pair[0], pair[1], arrangement)),
-    }
-    return made
+    return _environment().get_template("index.html.jinja").render(cards=list(cards))
 
 
 @cache
@@ -114,6 +112,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         autoescape=True,
     )
+    made.filters["math"] = _math_filter
+    made.filters["display"] = _display_filter
+    made.filters["equation"] = _equation_filter
     made.filters["because"] = lambda rule: BY_NAME[rule].because
     made.filters["name"] = lambda name: _math(mathml.name_mathml(name))
     made.filters["declared"] = declaration
@@ -121,6 +122,21 @@ def _environment() -> Environment:
     made.filters["short"] = lambda number: f"{number:.1e}" if number else "0"
     made.globals["asset"] = _asset
     return made
+
+
+@pass_context
+def _math_filter(context: Context, expr: Basic) -> Markup:
+    return _math(mathml.mathml(expr, context["arrangement"]))
+
+
+@pass_context
+def _display_filter(context: Context, expr: Basic) -> Markup:
+    return display(expr, context["arrangement"])
+
+
+@pass_context
+def _equation_filter(context: Context, sides: tuple[Expr, Expr]) -> Markup:
+    return Markup(mathml.equation(sides[0], sides[1], context["arrangement"]))
 
 
 def _asset(name: str) -> Markup:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import linecache
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from codegen import pipeline
 from derive.arrange import Arrangement
@@ -11,22 +12,26 @@ from derive.derivation import derive
 from derive.language import Definition
 from derive.story import Story, story
 from derive.text import arrangement_of
-from gradsmith.comparison import Comparison
 from gradsmith.pages.code import Beside, side_by_side
-from gradsmith.pages.compare import comparisons
-from gradsmith.pages.cost import Costs, costs
+
+if TYPE_CHECKING:
+    from gradsmith.comparison import Comparison
+    from gradsmith.pages.cost import Costs
 
 
 @dataclass(frozen=True)
 class Page:
-    """An operation: its story, its emitted code beside its lets, and what running it showed."""
+    """An operation: its story, its emitted code beside its lets, and what running it showed.
+
+    There are neither comparisons nor costs where the code was not run.
+    """
 
     story: Story
     source: str
     forward: tuple[Beside, ...]
     backward: tuple[Beside, ...]
-    comparisons: tuple[Comparison, ...]
-    costs: Costs
+    comparisons: tuple[Comparison, ...] = ()
+    costs: Costs | None = None
 
     @property
     def definition(self) -> Definition:
@@ -44,14 +49,34 @@ def page(definition: Definition) -> Page:
         CodegenError: the torch target cannot emit the definition.
         VerificationError: a step of the derivation changes a value.
     """
-    derivation = derive(definition)
+    from gradsmith.pages.compare import comparisons
+    from gradsmith.pages.cost import costs
+
     module = pipeline.compile(definition)
-    source = "".join(linecache.getlines(module.__file__ or ""))
+    emitted = "".join(linecache.getlines(module.__file__ or ""))
+    written = _written(definition, emitted)
+    return replace(
+        written,
+        comparisons=comparisons(definition, module),
+        costs=costs(written.story.derivation, module),
+    )
+
+
+def draft(definition: Definition) -> Page:
+    """Derive and emit, and run nothing: what is shown while a person types. Needs no torch.
+
+    Raises:
+        CodegenError: the torch target cannot emit the definition.
+        VerificationError: a step of the derivation changes a value.
+    """
+    return _written(definition, pipeline.source(definition))
+
+
+def _written(definition: Definition, source: str) -> Page:
+    derivation = derive(definition)
     return Page(
         story=story(derivation),
         source=source,
         forward=tuple(side_by_side(source, "forward", derivation.forward)),
         backward=tuple(side_by_side(source, "backward", derivation.backward.lets)),
-        comparisons=comparisons(definition, module),
-        costs=costs(derivation, module),
     )

@@ -1,0 +1,56 @@
+"""`gradsmith docs`: a web page for every operation, and one to find them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Write a static site: a page for every operation, and an index.")
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default=Path("gradsmith-docs"),
+    show_default=True,
+    help="Write into this folder.",
+)
+@click.option(
+    "--definitions",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The operations of this file, .py or .grad, instead of the library's.",
+)
+@click.option("--open", "show", is_flag=True, help="Open the index in a browser.")
+def command(out: Path, definitions: Path | None, show: bool) -> None:
+    """Write a page for every operation, and an index that finds them.
+
+    The pages need no server and no network: open index.html from where it stands.
+    """
+    import time
+
+    from codegen.program import CodegenError
+    from derive import DefinitionError, library
+    from derive.files import load_definitions
+    from gradsmith.errors import Failure, UserError
+    from gradsmith.pages import site
+
+    began = time.monotonic()
+    try:
+        if definitions is None:
+            chosen = [library.load(name) for name in library.names()]
+        else:
+            chosen = list(load_definitions(definitions).values())
+        for file in site.write(chosen, out):
+            click.echo(file, err=True)
+    except DefinitionError as error:
+        raise UserError(str(error)) from None
+    except CodegenError as error:
+        raise Failure(str(error)) from None
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}") from None
+    click.echo(out / site.INDEX)
+    click.echo(f"{len(chosen)} pages in {time.monotonic() - began:.1f} s", err=True)
+    if show:
+        click.launch((out / site.INDEX).resolve().as_uri())
