@@ -7,7 +7,7 @@ eye is led to `x - mean` that became `x_hat/rstd` and not to the whole line.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sympy import Add, Expr, Function, Indexed, Mul, Pow, S, preorder_traversal
 
@@ -85,13 +85,9 @@ def _factored(before: Expr, after: Expr) -> Sides:
 
 
 def _by_tensors(before: Expr, after: Expr) -> Sides:
-    """Where nothing else is alike: the tensors that only one of the sides reads."""
-    old, new = before.atoms(Indexed), after.atoms(Indexed)
-    return _marking(before, old - new), after
-
-
-def _marking(expr: Expr, parts: Iterable[Expr]) -> Expr:
-    return expr.xreplace({part: _mark(part) for part in parts})
+    """Where nothing else is alike: the tensors that only the first of the sides reads."""
+    gone = before.atoms(Indexed) - after.atoms(Indexed)
+    return before.replace(lambda e: e in gone, _mark), after
 
 
 def _split(

@@ -242,6 +242,16 @@ class Definition:
         check_wrt(self.name, names, self.tensors)
         return replace(self, wrt=names)
 
+    def _repr_latex_(self) -> str:
+        from derive import notebook
+
+        return notebook.definition_latex(self)
+
+    def _repr_html_(self) -> str:
+        from derive import notebook
+
+        return notebook.definition_html(self)
+
 
 def check_wrt(operation: str, names: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
     """Raise unless the names are real tensors, at least one and each once."""

@@ -27,6 +27,16 @@ class Step:
     using: tuple[tuple[Expr, Expr], ...] = ()
     reasons: tuple[tuple[Expr, Expr], ...] = ()
 
+    def _repr_latex_(self) -> str:
+        from derive import notebook
+
+        return notebook.step_latex(self)
+
+    def _repr_html_(self) -> str:
+        from derive import notebook
+
+        return notebook.step_html(self)
+
 
 @dataclass(frozen=True)
 class Backward:
@@ -79,6 +89,16 @@ class Derivation:
         used = names_used(*(let.value for let in (backward or self.backward).lets))
         made = (*self.definition.inputs, *(let.tensor for let in self.forward))
         return tuple(t for t in made if t.name in used)
+
+    def _repr_latex_(self) -> str:
+        from derive import notebook
+
+        return notebook.derivation_latex(self)
+
+    def _repr_html_(self) -> str:
+        from derive import notebook
+
+        return notebook.derivation_html(self)
 
 
 def names_used(*exprs: Expr) -> set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -103,6 +104,7 @@ class Worker:
 
 def _work(connection: Connection, work: Callable[[str], Answer]) -> None:
     """The worker's life: warm up, then texts in and answers out until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this
     _limit_memory()
     work("y[n] = tanh(x[n])")
     connection.send("ready")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.argument("ops", metavar="[OP]...", nargs=-1)
 @click.option(
     "--definitions",
-    metavar="FILE.py",
+    metavar="FILE",
     type=click.Path(path_type=Path),
     help="Check the operations of this file instead of the library's.",
 )
@@ -90,10 +90,11 @@ def command(
 
 def _choose(ops: tuple[str, ...], definitions: Path | None) -> list[Definition]:
     from derive import DefinitionError, library
+    from derive.files import load_definitions
 
     if definitions is None:
         return [library.load(op) for op in ops or library.names()]
-    found = library.load_file(definitions)
+    found = load_definitions(definitions)
     for op in ops:
         if op not in found:
             raise DefinitionError(

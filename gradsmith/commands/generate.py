@@ -17,9 +17,9 @@ LIBRARY_FOLDER = Path(__file__).parents[2] / "generated"
 @click.argument("ops", metavar="[OP]...", nargs=-1)
 @click.option(
     "--definitions",
-    metavar="FILE.py",
+    metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Take the operations from this file; needs --out, unless the file sets OUT.",
+    help="Take the operations from this file, .py or .grad; needs --out, unless it sets OUT.",
 )
 @click.option(
     "--out",
@@ -73,18 +73,20 @@ def _chosen(
 ) -> tuple[list[Definition], Path, str]:
     """The definitions to emit, the folder they go to, and the command their headers name."""
     from derive import DefinitionError, library
+    from derive.files import load_definitions
     from gradsmith.errors import UserError
 
     if path is None:
         definitions = [library.load(name) for name in ops or library.names()]
         return definitions, out or LIBRARY_FOLDER, ""
-    found = library.load_file(path)
+    found = load_definitions(path)
     unknown = [name for name in ops if name not in found]
     if unknown:
         raise DefinitionError(f"{path} has no operation {unknown[0]!r}; it has {', '.join(found)}")
     folder = out or _named_in(path)
     if folder is None:
-        raise UserError(f"--definitions {path} needs --out DIR, or OUT = 'DIR' in the file")
+        in_file = "" if path.suffix == ".grad" else ", or OUT = 'DIR' in the file"
+        raise UserError(f"--definitions {path} needs --out DIR{in_file}")
     if folder.resolve() == LIBRARY_FOLDER.resolve():
         raise UserError(f"--out {folder} is the library's own folder; choose another")
     run = f"gradsmith generate --definitions {path.name}"
@@ -92,9 +94,12 @@ def _chosen(
 
 
 def _named_in(path: Path) -> Path | None:
-    """The folder that a definition file names as OUT, relative to the file."""
+    """The folder that a Python file names as OUT, relative to the file; a text names none."""
     from derive import library
+    from derive.files import TEXT
 
+    if path.suffix == TEXT:
+        return None
     named = getattr(library.execute(path), "OUT", None)
     return path.parent / str(named) if named is not None else None
 

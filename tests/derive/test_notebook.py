@@ -1,0 +1,38 @@
+"""What a notebook shows of a definition, a derivation and a step."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+from latex2mathml.converter import convert
+
+from derive import library
+from derive.derivation import derive
+from derive.language import Definition
+from derive.trace import Derivation, Step
+
+BATCH_NORM = derive(library.load("batch_norm"))
+SHOWN = [BATCH_NORM.definition, BATCH_NORM, *BATCH_NORM.steps]
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: type(shown).__name__)
+def test_its_latex_is_one_displayed_formula_that_reads(
+    shown: Definition | Derivation | Step,
+) -> None:
+    formula = shown._repr_latex_()
+    assert formula.startswith("$$") and formula.endswith("$$")
+    assert "<mtable" in convert(formula.strip("$").replace("aligned", "align*"))
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: type(shown).__name__)
+def test_its_html_is_closed_and_names_what_it_shows(shown: Definition | Derivation | Step) -> None:
+    page = shown._repr_html_()
+    ElementTree.fromstring(page.replace("<br>", "<br/>"))
+    assert (shown.rule if isinstance(shown, Step) else "batch_norm") in page
+
+
+def test_a_derivation_tells_its_steps_and_how_they_were_verified() -> None:
+    page = BATCH_NORM._repr_html_()
+    assert "5 steps, verified at 3 points" in page
+    assert 'class="changed"' in page
