@@ -18,7 +18,7 @@ ROOMS = {
     "gradsmith": {
         *("derive", "codegen", "generated"),
         *("torch", "numpy", "sympy", "click", "rich", "safetensors", "matplotlib", "platformdirs"),
-        *("jinja2", "markupsafe", "pygments"),
+        *("jinja2", "markupsafe", "pygments", "fontTools"),
     },
 }
 FILES = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]

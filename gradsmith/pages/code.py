@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from html import escape
 
 from pygments.lexers.python import PythonLexer
@@ -103,11 +104,14 @@ def _anchored(value: Expr, own: Sequence[Statement]) -> Expr:
         return Add(*(_signed(term, _statement_of(term, own).mark) for term in value.args))
     if isinstance(value, Mul):
         sums = [f for f in value.args if isinstance(f, Add)]
-        if len(sums) == 1:
-            factors = [f for f in value.args if f is not sums[0]]
-            late = _statement_of(Mul(*factors), tuple(reversed(own))).mark
-            return Mul(_anchored(sums[0], own), *(_signed(f, late) for f in factors))
-    return Marked(value, own[0].mark)
+        late = tuple(reversed(own))
+        return Mul(
+            *(
+                _anchored(f, own) if sums == [f] else _signed(f, _statement_of(f, late).mark)
+                for f in value.args
+            )
+        )
+    return Marked(value, _statement_of(value, own).mark)
 
 
 def _signed(part: Expr, mark: str) -> Expr:
@@ -179,7 +183,8 @@ def _dedented(lines: Sequence[str]) -> str:
     return "\n".join(line.removeprefix("    ") for line in lines)
 
 
-def highlighted(source: str) -> list[str]:
+@lru_cache(maxsize=4)
+def highlighted(source: str) -> tuple[str, ...]:
     """The lines of a Python source as HTML, with a class for each kind of word."""
     parts: list[str] = []
     for kind, text in PythonLexer(stripnl=False, ensurenl=False).get_tokens(source):
@@ -189,4 +194,4 @@ def highlighted(source: str) -> list[str]:
             if piece:
                 written = escape(piece)
                 parts.append(f'<span class="{name}">{written}</span>' if name else written)
-    return "".join(parts).split("\n")
+    return tuple("".join(parts).split("\n"))

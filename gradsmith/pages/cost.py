@@ -112,6 +112,11 @@ class _Counter(TorchDispatchMode):
         self.kernels = 0
         self.moved = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: nothing is compiled here, and to skip the compiler PyTorch would import it first."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> object:

@@ -20,6 +20,7 @@ from derive.rules import BY_NAME
 from derive.text import arrangement_of, declaration
 from derive.trace import Derivation
 from derive.writing import definition_text
+from gradsmith.pages import font
 from gradsmith.pages.page import Page
 
 _HERE = Path(__file__).parent
@@ -121,6 +122,7 @@ def _environment() -> Environment:
     made.filters["bytes"] = in_bytes
     made.filters["short"] = lambda number: f"{number:.1e}" if number else "0"
     made.globals["asset"] = _asset
+    made.globals["font"] = lambda: Markup(font.face())
     return made
 
 

@@ -150,12 +150,32 @@ def test_a_document_compiles_where_there_is_a_latex(tmp_path: Path) -> None:
         + StopGradient(top[rows]) * z[rows, pick[rows]]
         + Sum(delta(rows, other) * sqrt(1 + z[other, cols] ** 2), other, cols),
     )
-    source = tmp_path / "page.tex"
-    source.write_text(as_latex(derive(op.build(y)), steps=True))
+    assert_compiles(engine, as_latex(derive(op.build(y)), steps=True), tmp_path)
+
+
+def assert_compiles(engine: str, document: str, folder: Path) -> None:
+    source = folder / "page.tex"
+    source.write_text(document)
     finished = subprocess.run(
         [engine, "-interaction=nonstopmode", "-halt-on-error", source.name],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         check=False,
     )
     assert finished.returncode == 0, finished.stdout.decode(errors="replace")[-2000:]
+
+
+@pytest.mark.parametrize("fragment", [False, True])
+def test_all_operations_of_the_library_compile_where_there_is_a_latex(
+    tmp_path: Path, fragment: bool
+) -> None:
+    if not (engine := shutil.which("pdflatex")):
+        pytest.skip("there is no pdflatex here: apt-get install texlive-latex-recommended")
+    derivations = [derive(library.load(name)) for name in library.names()]
+    if not fragment:
+        for derivation in derivations:
+            assert_compiles(engine, as_latex(derivation, steps=True), tmp_path)
+        return
+    parts = [as_latex(derivation, steps=True, fragment=True) for derivation in derivations]
+    opening = "\\documentclass{article}\n\\usepackage{amsmath, color}\n\\begin{document}\n"
+    assert_compiles(engine, opening + "\n".join(parts) + "\\end{document}\n", tmp_path)

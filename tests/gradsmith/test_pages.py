@@ -1,0 +1,148 @@
+"""The pages: what stands on them, and which line of code belongs to which term."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from codegen import pipeline
+from derive import library
+from derive.derivation import derive
+from derive.expressions import names_in
+from derive.marks import Marked, unmarked
+from gradsmith.pages import html
+from gradsmith.pages.code import side_by_side
+from gradsmith.pages.page import draft, page
+
+Command = Callable[..., Result]
+
+VOID = {"meta", "link", "input", "br", "mspace", "rect"}
+"""Elements that are written without an end; `mspace` and `rect` end themselves."""
+
+
+class Addresses(HTMLParser):
+    """Every address that a page names, and whether its elements are closed as they were opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.opened: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.found += [value for name, value in attrs if name in ("href", "src") and value]
+        self.ids += [named["id"] or ""] if "id" in named else []
+        if tag not in VOID:
+            self.opened.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("p", "li") or self.opened[-1] == tag:
+            assert self.opened.pop() == tag
+
+
+@pytest.mark.parametrize("name", library.names())
+def test_every_let_has_its_lines_and_every_part_the_line_that_reads_it(name: str) -> None:
+    definition = library.load(name)
+    derivation, source = derive(definition), pipeline.source(definition)
+    for function, lets in (
+        ("forward", derivation.forward),
+        ("backward", derivation.backward.lets),
+    ):
+        rows = side_by_side(source, function, lets)
+        shown = {row.let.name: row for row in rows if row.let}
+        assert set(shown) == {let.name for let in lets}
+        for let in lets:
+            row = shown[let.name]
+            marked = row.let
+            assert marked is not None and unmarked(marked.value) == let.value
+            by_mark = {s.mark: s for s in row.statements}
+            assert all(s.makes == let.name for s in row.statements)
+            if len(row.statements) < 2:
+                continue
+            for part in marked.value.atoms(Marked):
+                read = by_mark[part.mark].reads
+                assert names_in(part) & read or not names_in(part) - {part.mark}
+
+
+def test_the_terms_of_batch_norm_stand_at_the_lines_that_bring_them_in() -> None:
+    definition = library.load("batch_norm")
+    source = pipeline.source(definition)
+    rows = side_by_side(source, "backward", derive(definition).backward.lets)
+    (row,) = [row for row in rows if row.let and row.let.name == "grad_x"]
+    assert row.let is not None
+    code = {s.mark: re.sub("<.*?>", "", s.html) for s in row.statements}
+    lines = {str(part.part): code[part.mark] for part in row.let.value.atoms(Marked)}
+    assert lines["weight[c]"] == lines["rstd[c]"] == "grad_x *= weight * rstd"
+    assert lines["grad_y[n, c]"].startswith("grad_x = torch.sub(grad_y, grad_bias")
+    assert lines["grad_bias[c]/N"].startswith("grad_x = torch.sub(grad_y, grad_bias")
+    assert lines["grad_weight[c]*x_hat[n, c]/(N - correction)"].startswith("grad_x.addcmul_(")
+
+
+def test_a_page_holds_everything_and_names_no_other_place() -> None:
+    content = html.operation(page(library.load("batch_norm")), index="index.html")
+    reader = Addresses()
+    reader.feed(content)
+    assert not reader.opened
+    assert len(set(reader.ids)) == len(reader.ids)
+    away = [a for a in reader.found if not a.startswith(("#", "data:"))]
+    assert away == ["index.html"]
+    assert "url(http" not in content and "@import" not in content
+    for said in ("Chain rule", "reduction identity", "verified", "Against autograd", "bytes moved"):
+        assert said in content
+    words = re.sub(r"<[^>]+>", "", content)
+    assert "grad_x *= weight * rstd" in words
+
+
+def test_the_simplified_form_of_batch_norm_is_drawn_as_the_cheapest() -> None:
+    found = page(library.load("batch_norm")).costs
+    assert found is not None
+    autograd, chunked, simplified = found.forms
+    for cost in ("kernels", "moved", "kept"):
+        assert getattr(simplified, cost) < min(getattr(chunked, cost), getattr(autograd, cost))
+
+
+def test_without_steps_the_page_goes_from_the_chain_rule_to_the_gradient() -> None:
+    one = draft(library.load("softmax"))
+    assert 'id="simplification"' in html.operation(one)
+    assert 'id="simplification"' not in html.operation(one, steps=False)
+
+
+def test_a_fragment_is_no_document() -> None:
+    content = html.operation(draft(library.load("softmax")), fragment=True)
+    assert "<html" not in content and "<article" in content
+
+
+def test_what_a_person_wrote_is_never_markup(gradsmith: Command, tmp_path: Path) -> None:
+    file = tmp_path / "mine.grad"
+    file.write_text("mine: <script>alert('&')</script>\ny[n] = x[n]**2\n")
+    result = gradsmith("show", "mine", "--definitions", file, "--format", "html")
+    assert result.exit_code == 0
+    assert "<script>alert" not in result.stdout and "&lt;script&gt;alert" in result.stdout
+
+
+def test_docs_writes_an_index_and_a_page_for_every_definition(
+    gradsmith: Command, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "two.grad", tmp_path / "site"
+    file.write_text("one: First.\ny[n] = x[n]**2\n\ntwo: Second.\ny[n] = tanh(x[n])\n")
+    result = gradsmith("docs", "--definitions", file, "--out", out)
+    assert (result.exit_code, result.stdout) == (0, f"{out / 'index.html'}\n")
+    assert sorted(f.name for f in out.iterdir()) == ["index.html", "one.html", "two.html"]
+    index = Addresses()
+    index.feed((out / "index.html").read_text())
+    assert [a for a in index.found if a.endswith(".html")] == ["one.html", "two.html"]
+
+
+def test_docs_says_where_it_cannot_write(gradsmith: Command, tmp_path: Path) -> None:
+    (tmp_path / "site").write_text("a file")
+    result = gradsmith("docs", "--out", tmp_path / "site")
+    assert result.exit_code == 2 and "cannot be written" in result.stderr
