@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 
-from sympy import Expr
+from sympy import Add, Expr
 
 from derive.changes import changes
 from derive.expressions import names_in
 from derive.language import Let, Tensor
+from derive.marks import Marked
 from derive.trace import Derivation, Step
 from derive.verify import StepVerification, Verification, verify
 
@@ -42,6 +43,18 @@ class Move:
     @cached_property
     def sides(self) -> tuple[Expr, Expr]:
         return changes(self.step.before, self.step.after)
+
+    @property
+    def dropped(self) -> tuple[Expr, ...]:
+        """The terms that vanish in this step, where none takes their place."""
+        old, new = (list(map(_whole, Add.make_args(side))) for side in self.sides)
+        return tuple(filter(None, old)) if not any(new) else ()
+
+
+def _whole(term: Expr) -> Expr | None:
+    """What a term holds that is marked as a whole, its sign aside."""
+    _, rest = term.as_coeff_Mul()
+    return rest.part if isinstance(rest, Marked) else None
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,14 @@ def test_why_a_sum_vanishes_is_told_from_the_let_that_it_follows_from() -> None:
     ]
 
 
+def test_the_term_that_vanishes_is_told() -> None:
+    told = story(derive(library.load("batch_norm")))
+    (gone,) = [move.dropped for s in told.main for move in s.moves if move.dropped]
+    assert [text(term) for term in gone] == [
+        "rstd[c]*weight[c]*sum_n(grad_y[n,c]*x_hat[n,c])*sum_n(x_hat[n,c])/(N*(N - correction))"
+    ]
+
+
 def test_every_step_says_how_far_and_at_how_many_points_it_was_verified() -> None:
     told = story(derive(library.load("layer_norm")))
     for strand in told.strands:

@@ -55,3 +55,9 @@ def test_the_batch_norm_derivation_stands_there_as_it_prints(gradsmith: Command)
     shown = gradsmith("show", "batch_norm", "--wrt", "x", "--steps").stdout
     indented = "\n".join(f"    {line}" if line else "" for line in shown.rstrip().splitlines())
     assert indented in README.read_text()
+
+
+def test_the_mistake_in_a_text_is_shown_there_as_it_prints(gradsmith: Command) -> None:
+    shown = gradsmith("show", "--text", "y[n,k] = exp(x[n,k]) / sum_k(exq(x[n,k]))").stderr
+    indented = "\n".join(f"    {line}" for line in shown.rstrip().splitlines())
+    assert indented in README.read_text()
