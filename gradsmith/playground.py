@@ -113,7 +113,14 @@ def _work(connection: Connection, work: Callable[[str], Answer]) -> None:
             text = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
-        connection.send(work(text))
+        try:
+            found = work(text)
+        except Exception as error:
+            problem = (
+                f"a mistake in gradsmith, which this text shows: {type(error).__name__}: {error}"
+            )
+            found = {"error": {"problem": problem}}
+        connection.send(found)
 
 
 def _limit_memory() -> None:

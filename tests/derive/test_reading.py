@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -133,3 +138,21 @@ def test_no_text_does_more_than_be_read_or_refused(text: str) -> None:
     for name, definition in found.items():
         again = read(definition_text(definition), library.load)[name]
         assert definition_text(again) == definition_text(definition)
+
+
+def test_nothing_that_coverage_suggests_crashes_the_reader(tmp_path: Path) -> None:
+    if find_spec("atheris") is None:
+        pytest.skip("there is no atheris here: it has wheels for Linux on x86-64")
+    for name in library.names():
+        (tmp_path / name).write_text(definition_text(library.load(name)))
+    program = Path(__file__).with_name("fuzz_reading.py")
+    bounds = ["-max_total_time=10", "-timeout=10", "-max_len=800", f"-artifact_prefix={tmp_path}/"]
+    finished = subprocess.run(
+        [sys.executable, program, *bounds, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert "Done" in finished.stderr

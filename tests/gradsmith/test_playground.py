@@ -17,6 +17,8 @@ def obliging(text: str) -> Answer:
     """A worker's work that does what the text says."""
     if text == "sleep":
         time.sleep(60)
+    if text == "fail":
+        raise KeyError("lost")
     if text == "die":
         raise SystemExit
     return {"html": text}
@@ -94,7 +96,9 @@ def test_what_the_page_does_not_send_is_refused_with_why(
     assert ask(server)[0] == 200
 
 
-@pytest.mark.parametrize(("text", "said"), [("sleep", "given up"), ("die", "too large")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("sleep", "given up"), ("die", "too large"), ("fail", "KeyError: 'lost'")]
+)
 def test_what_takes_too_much_is_given_up_and_the_next_is_answered(
     server: Server, text: str, said: str
 ) -> None:

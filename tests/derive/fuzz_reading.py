@@ -1,0 +1,40 @@
+"""Feeds the reader of the text form what coverage suggests: `python fuzz_reading.py CORPUS`.
+
+No input may do anything but be read, and then written and read back as the same, or be refused.
+`test_reading.py` runs this for a few seconds; `-max_total_time=600` runs it for ten minutes.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+atheris: Any = import_module("atheris")  # which is not there on every machine
+
+with atheris.instrument_imports(include=["derive.grammar", "derive.reading", "derive.formulas"]):
+    from derive.grammar import TextError
+    from derive.language import Definition, DefinitionError
+    from derive.reading import read
+    from derive.writing import definition_text
+
+
+def unknown(name: str) -> Definition:
+    """No definition can be looked up here."""
+    raise DefinitionError(f"unknown operation {name!r}")
+
+
+def try_one(data: bytes) -> None:
+    """Read a text; what is read is written, and read back as the same."""
+    try:
+        found = read(data.decode("utf-8", "ignore"), unknown)
+    except TextError:
+        return
+    for name, definition in found.items():
+        text = definition_text(definition)
+        assert definition_text(read(text, unknown)[name]) == text, text
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, try_one)
+    atheris.Fuzz()
