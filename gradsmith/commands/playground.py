@@ -17,6 +17,8 @@ def command(port: int, show: bool) -> None:
     mistake is. This machine alone can reach it. A definition that takes more than ten seconds is
     given up.
     """
+    import signal
+
     from derive import library
     from derive.writing import definition_text
     from gradsmith.errors import UserError
@@ -39,6 +41,7 @@ def command(port: int, show: bool) -> None:
             if show:
                 click.launch(server.address)
             try:
+                signal.signal(signal.SIGTERM, signal.default_int_handler)  # the worker ends too
                 server.serve_forever()
             except KeyboardInterrupt:
                 click.echo("", err=True)

@@ -32,12 +32,13 @@
       term.addEventListener("keydown", (event) => { if (event.key === "Enter") go(); });
     }
     for (const statement of within.querySelectorAll("[data-statement]")) follow(statement, statement.dataset.statement);
-    for (const button of within.querySelectorAll("button.copy")) {
+    for (const button of within.querySelectorAll("button[data-copy]")) {
+      const said = button.textContent;
       button.hidden = !navigator.clipboard;
       button.addEventListener("click", async () => {
-        await navigator.clipboard.writeText(button.parentElement.querySelector("pre").textContent);
+        await navigator.clipboard.writeText(within.querySelector(`pre[data-name="${button.dataset.copy}"]`).textContent);
         button.textContent = "copied";
-        setTimeout(() => { button.textContent = "copy"; }, 1200);
+        setTimeout(() => { button.textContent = said; }, 1200);
       });
     }
   };
