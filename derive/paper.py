@@ -112,6 +112,8 @@ def _because(move: Move, arrangement: Arrangement) -> str:
     """The equations that a step used, and those from which they follow."""
     using = _equations(move.step.using, arrangement)
     reasons = _equations(move.step.reasons, arrangement)
+    gone = ", ".join(f"${latex(term, arrangement)}$" for term in move.dropped)
+    using += f", and {gone} drops out" if using and gone else ""
     if reasons:
         return rf"\\ Since {reasons}, it holds that {using}."
     return rf"\\ Here {using}." if using else ""

@@ -69,8 +69,19 @@ def sizes_for(definition: Definition) -> dict[Axis, int]:
 
 def chunked_module(derivation: Derivation) -> ModuleType:
     """The module of the same derivation with every cotangent named, in memory."""
-    chunked = replace(derivation, definition=replace(derivation.definition, chunked=True))
-    module = ModuleType(f"_chunked_{derivation.definition.name}")
+    own = derivation.definition
+    definition = Definition(
+        name=own.name,
+        summary=own.summary,
+        inputs=own.inputs,
+        options=own.options,
+        lets=own.lets,
+        outputs=own.outputs,
+        wrt=own.wrt,
+        chunked=True,
+    )
+    chunked = replace(derivation, definition=definition)
+    module = ModuleType(f"_chunked_{own.name}")
     exec(compile(pipeline.render(chunked), "<chunked>", "exec"), module.__dict__)
     return module
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from codegen import pipeline
@@ -52,9 +53,8 @@ def page(definition: Definition) -> Page:
     from gradsmith.pages.compare import comparisons
     from gradsmith.pages.cost import costs
 
-    module = pipeline.compile(definition)
-    emitted = "".join(linecache.getlines(module.__file__ or ""))
-    written = _written(definition, emitted)
+    module, source = _emitted(definition)
+    written = _written(definition, source)
     return replace(
         written,
         comparisons=comparisons(definition, module),
@@ -70,6 +70,20 @@ def draft(definition: Definition) -> Page:
         VerificationError: a step of the derivation changes a value.
     """
     return _written(definition, pipeline.source(definition))
+
+
+def _emitted(definition: Definition) -> tuple[ModuleType, str]:
+    """The module of a definition and its source: the committed one where it is in step."""
+    from gradsmith.check import emitted
+
+    found = emitted(definition)
+    if pipeline.digest(definition) not in _source(found):
+        found = pipeline.compile(definition)
+    return found, _source(found)
+
+
+def _source(module: ModuleType) -> str:
+    return "".join(linecache.getlines(module.__file__ or ""))
 
 
 def _written(definition: Definition, source: str) -> Page:
