@@ -47,18 +47,19 @@ class Costs:
 
 
 def costs(derivation: Derivation, simplified: ModuleType) -> Costs:
-    """The chunked and the simplified backward pass beside autograd's, each run once."""
+    """The chunked and the simplified backward pass beside autograd's, each run once.
+
+    Autograd's is left out where the gradients of intermediates are wanted, which it does not keep.
+    """
     definition = derivation.definition
     sizes = sizes_for(definition)
     generator = Generator().manual_seed(0)
     sample = random_sample(definition, sizes, generator).to(torch.float32)
     chunked = chunked_module(derivation)
-    forms = (
-        _by_autograd(definition, simplified, sample),
-        _emitted("chunked", chunked, sample),
-        _emitted("simplified", simplified, sample),
-    )
-    return Costs(tuple((axis.size.name, size) for axis, size in sizes.items()), forms)
+    forms = [_emitted("chunked", chunked, sample), _emitted("simplified", simplified, sample)]
+    if set(definition.wrt) <= set(sample.inputs):
+        forms.insert(0, _by_autograd(definition, simplified, sample))
+    return Costs(tuple((axis.size.name, size) for axis, size in sizes.items()), tuple(forms))
 
 
 def sizes_for(definition: Definition) -> dict[Axis, int]:
@@ -105,7 +106,7 @@ def _by_autograd(definition: Definition, module: ModuleType, sample: Sample) -> 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         outputs = without_residuals(module)(**leaves, **sample.options)
     cotangents = random_like(outputs, Generator().manual_seed(1))
-    wanted = [leaves[name] for name in definition.wrt if name in leaves]
+    wanted = [leaves[name] for name in definition.wrt]
     kernels, moved = counted(lambda: torch.autograd.grad(outputs, wanted, cotangents))
     return Running("autograd", kernels, moved, _size(kept))
 

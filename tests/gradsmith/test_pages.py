@@ -110,6 +110,12 @@ def test_the_simplified_form_of_batch_norm_is_drawn_as_the_cheapest() -> None:
         assert getattr(simplified, cost) < min(getattr(chunked, cost), getattr(autograd, cost))
 
 
+def test_the_gradient_of_an_output_has_a_page_too() -> None:
+    one = page(library.load("tanh").with_wrt("h"))
+    assert one.costs is not None and [f.form for f in one.costs.forms] == ["chunked", "simplified"]
+    assert "what the backward pass is given" in html.operation(one)
+
+
 def test_without_steps_the_page_goes_from_the_chain_rule_to_the_gradient() -> None:
     one = draft(library.load("softmax"))
     assert 'id="simplification"' in html.operation(one)
