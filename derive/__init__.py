@@ -38,7 +38,7 @@ from sympy import (
     tanh,
 )
 
-from derive.builder import Builder, define
+from derive.builder import Builder, define, reductions
 from derive.expressions import (
     ArgMax,
     Axis,
@@ -52,6 +52,7 @@ from derive.expressions import (
     Where,
     delta,
 )
+from derive.interface import OTHERWISE
 from derive.language import Definition, DefinitionError, Let, Option, Tensor
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "Minimum",
     "Ne",
     "Not",
+    "OTHERWISE",
     "Option",
     "Or",
     "Product",
@@ -98,6 +100,7 @@ __all__ = [
     "log",
     "loggamma",
     "pi",
+    "reductions",
     "sign",
     "sin",
     "sinh",

@@ -11,9 +11,27 @@ from sympy import Expr, SympifyError, sympify
 
 from derive.calls import Letters, match_axes, translate
 from derive.checks import check_expression, check_identifier
-from derive.expressions import ArgMax, Axis, Index, Parameter, free_indices, fresh_names
+from derive.expressions import (
+    ArgMax,
+    Axis,
+    Index,
+    Mean,
+    Parameter,
+    Sum,
+    free_indices,
+    fresh_names,
+)
 from derive.facts import is_nonnegative, is_positive
 from derive.functions import as_where
+from derive.interface import (
+    ROLES,
+    Argument,
+    Cases,
+    Interface,
+    arguments_of,
+    choices_of,
+    variants_of,
+)
 from derive.language import (
     Call,
     Definition,
@@ -27,15 +45,24 @@ from derive.language import (
 )
 
 
-def define(name: str, summary: str) -> Builder:
-    """Start the definition of an operation; `summary` is one line that says what it computes."""
-    return Builder(name, summary)
+def define(name: str, summary: str, signature: str | None = None) -> Builder:
+    """Start the definition of an operation; `summary` is one line that says what it computes.
+
+    With a `signature`, such as `"input: x, dim=-1"`, the public function is called that way, on
+    tensors of any rank; see `derive.interface`.
+    """
+    return Builder(name, summary, signature)
+
+
+def reductions(value: Any, *over: Index) -> dict[Any, tuple[list[Index], Any]]:
+    """The usual cases of `reduction`: the mean of a loss, its sum, or each element of it."""
+    return {"mean": ([], Mean(value, *over)), "sum": ([], Sum(value, *over)), "none": ([*over], value)}
 
 
 class Builder:
     """Collects axes, inputs, options and lets, checking each as it comes."""
 
-    def __init__(self, name: str, summary: str) -> None:
+    def __init__(self, name: str, summary: str, signature: str | None = None) -> None:
         check_identifier(name, "operation")
         if not summary.strip():
             raise DefinitionError(
@@ -49,6 +76,11 @@ class Builder:
         self._options: dict[str, Option] = {}
         self._lets: dict[str, Let] = {}
         self._calls: list[Call] = []
+        self._arguments = arguments_of(signature) if signature is not None else None
+        self._roles: dict[Axis, str] = {}
+        self._absent: dict[str, Expr] = {}
+        self._cases: dict[str, Cases] = {}
+        self._updates: dict[str, Let] = {}
 
     @property
     def lets(self) -> tuple[Let, ...]:
@@ -57,8 +89,11 @@ class Builder:
 
     # --- what a definition is made of ---
 
-    def axes(self, names: str) -> Any:
-        """New axes, each with its letter: `n, c = op.axes("n c")`; one name gives one letter."""
+    def axes(self, names: str, roles: str = "") -> Any:
+        """New axes, each with its letter: `n, c = op.axes("n c")`; one name gives one letter.
+
+        `roles` says of each which dimensions of a caller's tensors it is: `"rest channel"`.
+        """
         letters = []
         for name in names.split():
             check_identifier(name, "axis")
@@ -69,10 +104,23 @@ class Builder:
             self._check_new(name, "axis")
             self._axes[name] = Index(name, Axis(name))
             letters.append(self._axes[name])
+        for letter, role in zip(letters, roles.split(), strict=False):
+            if role not in ROLES:
+                raise DefinitionError(
+                    f"axis {letter.name!r}: no role is called {role!r}; there are {', '.join(ROLES)}"
+                )
+            self._roles[letter.axis] = role
         return letters[0] if len(letters) == 1 else tuple(letters)
 
-    def input(self, name: str, *dims: Dim, **facts: Any) -> Tensor:
-        """A real tensor; facts: positive, nonnegative, nonzero, sums_to_one, symmetric."""
+    def input(
+        self, name: str, *dims: Dim, absent: int | None = None, **facts: Any
+    ) -> Tensor:
+        """A real tensor; facts: positive, nonnegative, nonzero, sums_to_one, symmetric.
+
+        A tensor that the caller may leave out is, where it is `absent`, that number everywhere.
+        """
+        if absent is not None:
+            self._absent[name] = sympify(absent)
         return self._add_input(Tensor(name, dims, **facts))
 
     def integers(self, name: str, *dims: Dim) -> Tensor:
@@ -112,6 +160,41 @@ class Builder:
             tensor = replace(tensor, nonnegative=True)
         self._lets[name] = Let(tensor, value)
         return tensor
+
+    def cases(
+        self, name: str, choice: str, values: Mapping[Any, tuple[Sequence[Index], Any]]
+    ) -> Tensor:
+        """A let whose value an argument of the function decides, the usual value first.
+
+        `op.cases("y", "approximate", {"none": ([n], ...), "tanh": ([n], ...)})`; the key
+        `OTHERWISE` is for every value that has no case of its own.
+
+        Raises:
+            DefinitionError: no argument has that name, or a case is no let.
+        """
+        if choice not in {argument.name for argument in self._arguments or ()}:
+            raise DefinitionError(f"let {name!r}: the signature has no argument {choice!r}")
+        lets = []
+        for value, (indices, expr) in values.items():
+            self.let(name, indices, expr)
+            lets.append((value, self._lets.pop(name)))
+        # A fact holds of the let where it holds in every case.
+        positive = all(let.tensor.positive for _, let in lets)
+        nonnegative = not positive and all(
+            let.tensor.positive or let.tensor.nonnegative for _, let in lets
+        )
+        lets = [
+            (value, replace(let, tensor=replace(let.tensor, positive=positive, nonnegative=nonnegative)))
+            for value, let in lets
+        ]
+        self._cases[name] = Cases(choice, tuple(lets))
+        self._lets[name] = lets[0][1]
+        return lets[0][1].tensor
+
+    def update(self, buffer: Tensor, value: Any) -> None:
+        """What the function writes to a tensor that holds state, which nobody differentiates."""
+        self._check_value(buffer.name, buffer, value)
+        self._updates[buffer.name] = Let(buffer, value)
 
     def call(
         self,
@@ -158,9 +241,16 @@ class Builder:
         return tensors[callee.outputs[0]]
 
     def build(
-        self, *outputs: Tensor, wrt: Iterable[Tensor] | None = None, chunked: bool = False
+        self,
+        *outputs: Tensor,
+        wrt: Iterable[Tensor] | None = None,
+        chunked: bool = False,
+        without: Iterable[Tensor] = (),
     ) -> Definition:
         """The finished definition. `wrt`: whose gradients are wanted; by default all real inputs'.
+
+        Of several variants it is the usual one: every choice at its first value, and every tensor
+        given, but for those in `without`.
 
         Raises:
             DefinitionError: there is no let, an output is no let, or `wrt` has no gradient.
@@ -180,7 +270,7 @@ class Builder:
         wanted = tuple(t.name for t in (wrt or [t for t in self._inputs.values() if not t.integer]))
         check_wrt(self.name, wanted, tensors)
         check_once(f"output of {self.name!r}", [t.name for t in outputs])
-        return Definition(
+        whole = Definition(
             name=self.name,
             summary=self.summary,
             inputs=tuple(self._inputs.values()),
@@ -192,6 +282,40 @@ class Builder:
             chunked=chunked,
             source=self.source,
         )
+        if self._arguments is None:
+            return whole
+        return self._with_interface(whole, self._arguments, [t.name for t in without])
+
+    def _with_interface(
+        self, whole: Definition, arguments: tuple[Argument, ...], without: Sequence[str]
+    ) -> Definition:
+        """The usual variant, and with it the public function over all of them."""
+        arguments = tuple(self._with_tensors(a) for a in arguments)
+        cases = {c.choice: tuple(v for v, _ in c.lets) for c in self._cases.values()}
+        choices = [
+            choice
+            for argument in arguments
+            for choice in choices_of(argument, cases, self._absent, self._inputs, without)
+        ]
+        variants = tuple(variants_of(whole, self._cases, self._absent, choices))
+        interface = Interface(
+            arguments,
+            tuple(self._roles.items()),
+            tuple(choices),
+            variants,
+            tuple(self._updates.values()),
+        )
+        return replace(variants[0].definition, interface=interface)
+
+    def _with_tensors(self, argument: Argument) -> Argument:
+        """An argument, which is the input of its own name unless the signature says another."""
+        names = argument.tensors or ((argument.name,) if argument.name in self._inputs else ())
+        for name in names:
+            if name not in self._inputs:
+                raise DefinitionError(
+                    f"argument {argument.name!r} of {self.name!r}: there is no input {name!r}"
+                )
+        return replace(argument, tensors=names)
 
     # --- checks ---
 

@@ -26,6 +26,7 @@ from derive.expressions import (
     Index,
     Parameter,
 )
+from derive.interface import Interface
 
 
 class DefinitionError(ValueError):
@@ -214,6 +215,9 @@ class Definition:
     calls: tuple[Call, ...] = ()
     chunked: bool = False
     source: str = ""
+    variant: str = ""
+    """Of an operation with several definitions, which one this is; empty for the usual one."""
+    interface: Interface | None = None
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:

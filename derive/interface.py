@@ -1,0 +1,242 @@
+"""How an operation is called: its signature, what its axes are of a caller's tensors, its variants.
+
+A definition is written over a fixed number of axes, with every tensor given. PyTorch's functions
+take tensors of any rank, leave some of them out, and let an argument such as `reduction` choose
+the mathematics. An `Interface` says how the one is seen as the other:
+
+- the **signature** is the function's own, as Python writes it; `input: x` says that the argument
+  `input` is the definition's `x`, `target: labels | probabilities` that a target is one of two
+  tensors, integers or not;
+- the **role** of an axis says which of the caller's dimensions it runs over;
+- a **choice** is an argument whose value decides which of several definitions is meant, and a
+  **variant** is the definition that one set of values leads to.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from sympy import Expr, Indexed, Symbol, prod
+
+from derive.expressions import Axis, Sum
+
+if TYPE_CHECKING:
+    from derive.language import Definition, Let, Option, Tensor
+
+ROLES = {
+    "elements": "all dimensions of its tensors, broadcast against each other",
+    "rest": "every dimension that no other axis takes, in front of them",
+    "last": "the last dimension",
+    "features": "the last dimensions, as many as the argument `normalized_shape` has",
+    "channel": "dimension 1; dimension 0 where there is no other",
+    "dim": "the dimensions that the argument `dim` names",
+    "batch": "dimension 0",
+    "group": "the groups of channels, as many as the argument `num_groups` says",
+    "within": "the channels of one group",
+    "spatial": "every dimension after the channels",
+}
+"""What an axis may be of a caller's tensor."""
+
+OTHERWISE = ...
+"""As a value of a choice: any value that has no definition of its own."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One parameter of the public function.
+
+    `default` is Python source, None where the argument must be given; `tensors` names the inputs
+    that it may be, an integer one first where there are two.
+    """
+
+    name: str
+    default: str | None
+    tensors: tuple[str, ...] = ()
+    keyword_only: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An argument whose value decides which definition is meant.
+
+    For a tensor that may be left out, or is one of two kinds, the values are True and False:
+    whether it is given, whether it holds integers.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    kind: str = "value"  # or "given" or "integers"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The definition that a set of chosen values leads to, one for each choice, in their order."""
+
+    values: tuple[Any, ...]
+    definition: Definition
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A public function over one or more definitions. The first variant is the usual one."""
+
+    arguments: tuple[Argument, ...]
+    roles: tuple[tuple[Axis, str], ...]
+    choices: tuple[Choice, ...]
+    variants: tuple[Variant, ...]
+    updates: tuple[Let, ...] = ()
+
+    def role(self, axis: Axis) -> str | None:
+        """What an axis is of the caller's tensors; None where each tensor shows its size."""
+        return dict(self.roles).get(axis)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Alternatives for one let, by the value of a choice."""
+
+    choice: str
+    lets: tuple[tuple[Any, Let], ...]
+
+
+def arguments_of(signature: str) -> tuple[Argument, ...]:
+    """The parameters that a signature, such as `input: x, dim=-1`, declares.
+
+    Raises:
+        SyntaxError: it is none.
+    """
+    function = ast.parse(f"def f({signature}): ...").body[0]
+    assert isinstance(function, ast.FunctionDef)
+    taken = function.args
+    defaults = [None] * (len(taken.args) - len(taken.defaults)) + list(taken.defaults)
+    pairs = [*zip(taken.args, defaults, strict=True)]
+    pairs += [*zip(taken.kwonlyargs, taken.kw_defaults, strict=True)]
+    return tuple(
+        Argument(
+            name=a.arg,
+            default=None if default is None else ast.unparse(default),
+            tensors=tuple(_names(a.annotation)),
+            keyword_only=a in taken.kwonlyargs,
+        )
+        for a, default in pairs
+    )
+
+
+def _names(annotation: ast.expr | None) -> Iterator[str]:
+    if annotation is not None:
+        yield from (node.id for node in ast.walk(annotation) if isinstance(node, ast.Name))
+
+
+def choices_of(
+    argument: Argument,
+    cases: Mapping[str, tuple[Any, ...]],
+    absent: Mapping[str, Expr],
+    inputs: Mapping[str, Tensor],
+    without: Sequence[str],
+) -> Iterator[Choice]:
+    """The choices that an argument makes: by its value, its being given, its holding integers."""
+    if len(argument.tensors) > 1:
+        yield Choice(argument.name, (True, False), "integers")
+    elif argument.name in cases:
+        yield Choice(argument.name, cases[argument.name])
+    for name in argument.tensors:
+        if name in absent:
+            yield Choice(name, (False, True) if name in without else (True, False), "given")
+
+
+def variants_of(
+    definition: Definition,
+    cases: Mapping[str, Cases],
+    absent: Mapping[str, Expr],
+    choices: Sequence[Choice],
+) -> Iterator[Variant]:
+    """Every definition that the choices lead to, the usual one first.
+
+    `cases` are alternatives by the let's name, `absent` what stands for a tensor left out.
+    """
+    for values in product(*(c.values for c in choices)):
+        chosen = dict(zip((c.name for c in choices), values, strict=True))
+        lets = [
+            dict(cases[let.name].lets)[chosen[cases[let.name].choice]]
+            if let.name in cases
+            else let
+            for let in definition.lets
+        ]
+        left_out = {name: value for name, value in absent.items() if not chosen[name]}
+        lets = [_without(let, left_out) for let in lets]
+        lets = _needed(lets, definition.outputs)
+        read = {name for let in lets for name in _read(let.value)}
+        options = {s.name for let in lets for s in let.value.free_symbols}
+        inputs = tuple(t for t in definition.inputs if t.name in read)
+        yield Variant(
+            values,
+            replace(
+                definition,
+                inputs=inputs,
+                options=tuple(o for o in definition.options if o.name in options),
+                lets=tuple(lets),
+                wrt=tuple(name for name in definition.wrt if name in read),
+                calls=(),
+                variant=label(choices, values),
+            ),
+        )
+
+
+def label(choices: Sequence[Choice], values: Sequence[Any]) -> str:
+    """A variant in a word that can end an identifier: `sum_weight`; empty for the first values."""
+    words = []
+    for choice, value in zip(choices, values, strict=True):
+        if value is choice.values[0] or value == choice.values[0]:
+            continue
+        words.append(_word(choice, value))
+    return "_".join(words)
+
+
+def _word(choice: Choice, value: Any) -> str:
+    if choice.kind == "integers":
+        return choice.name
+    if isinstance(value, str):
+        return value
+    if value is True or value is OTHERWISE:
+        return choice.name
+    if value is False or value is None:
+        return f"no_{choice.name}"
+    return f"{choice.name}_{value}".replace(".", "_").replace("-", "minus_")
+
+
+def _without(let: Let, left_out: Mapping[str, Expr]) -> Let:
+    """A let in which tensors are replaced by what stands for them."""
+    found: dict[Any, Expr] = {
+        e: left_out[str(e.base)] for e in let.value.atoms(Indexed) if str(e.base) in left_out
+    }
+    found |= {s: left_out[s.name] for s in let.value.free_symbols if s.name in left_out}
+    return replace(let, value=_counted(let.value.xreplace(found))) if found else let
+
+
+def _counted(value: Expr) -> Expr:
+    """An expression in which a sum of what does not vary is a multiple of it: `sum_n(1)` is N."""
+    sums = {
+        s: s.body * prod(i.size for i in s.indices)
+        for s in value.atoms(Sum)
+        if not s.body.free_symbols & set(s.indices)
+    }
+    return value.xreplace(sums)
+
+
+def _needed(lets: Sequence[Let], outputs: Iterable[str]) -> list[Let]:
+    """The lets that the outputs come from."""
+    wanted, kept = set(outputs), []
+    for let in reversed(lets):
+        if let.name in wanted:
+            kept.append(let)
+            wanted |= set(_read(let.value))
+    return kept[::-1]
+
+
+def _read(value: Expr) -> Iterator[str]:
+    yield from (str(e.base) for e in value.atoms(Indexed))
+    yield from (s.name for s in value.free_symbols if isinstance(s, Symbol))

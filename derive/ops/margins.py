@@ -1,0 +1,72 @@
+"""Losses with a margin: right enough is right."""
+
+from derive import OTHERWISE, Abs, Eq, Max, Min, Ne, Sum, Where, define, reductions, sqrt
+
+LEGACY = "size_average=None, reduce=None, reduction='mean'"
+
+op = define(
+    "hinge_embedding_loss",
+    "A distance for targets 1, and what it lacks to the margin for targets -1.",
+    f"input: x, target, margin=1.0, {LEGACY}",
+)
+n = op.axes("n", "elements")
+x, target, margin = op.input("x", n), op.input("target", n), op.option("margin", 1.0)
+far, near = Where(Ne(target[n], 1), Max(margin - x[n], 0), 0), Where(Ne(target[n], -1), x[n], 0)
+loss = op.cases("loss", "reduction", reductions(far + near, n))
+hinge_embedding_loss = op.build(loss, wrt=[x])
+
+op = define(
+    "margin_ranking_loss",
+    "How far two numbers are from being ranked as the target, 1 or -1, says.",
+    f"input1, input2, target, margin=0.0, {LEGACY}",
+)
+n = op.axes("n", "elements")
+input1, input2, target = op.input("input1", n), op.input("input2", n), op.input("target", n)
+margin = op.option("margin", 0.0)
+each = Max(margin - target[n] * (input1[n] - input2[n]), 0)
+loss = op.cases("loss", "reduction", reductions(each, n))
+margin_ranking_loss = op.build(loss)
+
+op = define(
+    "cosine_embedding_loss",
+    "1 - cosine for targets 1, what of the cosine exceeds the margin for targets -1.",
+    f"input1, input2, target, margin=0.0, {LEGACY}",
+)
+n, d = op.axes("n d", "rest last")
+input1, input2, target = op.input("input1", n, d), op.input("input2", n, d), op.input("target", n)
+margin = op.option("margin", 0.0)
+dot = op.let("dot", [n], Sum(input1[n, d] * input2[n, d], d))
+square1 = op.let("square1", [n], Sum(input1[n, d] ** 2, d) + 1e-12)
+square2 = op.let("square2", [n], Sum(input2[n, d] ** 2, d) + 1e-12)
+cosine = op.let("cosine", [n], dot[n] / sqrt(square1[n] * square2[n]))
+apart = Where(Eq(target[n], -1), Max(cosine[n] - margin, 0), 0)
+each = Where(Eq(target[n], 1), 1 - cosine[n], apart)
+loss = op.cases("loss", "reduction", reductions(each, n))
+cosine_embedding_loss = op.build(loss, wrt=[input1, input2])
+
+op = define(
+    "triplet_margin_loss",
+    "How much nearer an anchor is to a positive than to a negative (Balntas et al., 2016).",
+    "anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, "
+    f"{LEGACY}",
+)
+n, d = op.axes("n d", "rest last")
+anchor, positive, negative = (op.input(name, n, d) for name in ("anchor", "positive", "negative"))
+margin, p, eps = op.option("margin", 1.0), op.option("p", 2.0), op.option("eps", 1e-6)
+
+
+def apart(name, a, b):
+    """The distance of two rows, eps away from where it has no gradient."""
+    off = op.let(f"off_{name}", [n, d], Abs(a[n, d] - b[n, d] + eps))
+    euclidean, any_norm = sqrt(Sum(off[n, d] ** 2, d)), Sum(off[n, d] ** p, d) ** (1 / p)
+    cases = {2: ([n], euclidean), 1: ([n], Sum(off[n, d], d)), OTHERWISE: ([n], any_norm)}
+    return op.cases(name, "p", cases)
+
+
+near, far = apart("near", anchor, positive), apart("far", anchor, negative)
+between = apart("between", positive, negative)
+swapped = Min(far[n], between[n])
+other = op.cases("other", "swap", {False: ([n], far[n]), True: ([n], swapped)})
+each = Max(margin + near[n] - other[n], 0)
+loss = op.cases("loss", "reduction", reductions(each, n))
+triplet_margin_loss = op.build(loss)

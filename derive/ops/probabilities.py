@@ -1,0 +1,102 @@
+"""Losses between probabilities, or between logits and probabilities."""
+
+from derive import (
+    Abs,
+    Max,
+    Mean,
+    Rational,
+    StopGradient,
+    Sum,
+    Where,
+    define,
+    exp,
+    log,
+    pi,
+    reductions,
+)
+
+LEGACY = "size_average=None, reduce=None, reduction='mean'"
+
+op = define(
+    "binary_cross_entropy",
+    "Cross-entropy of probabilities with targets in [0, 1]; a logarithm is at least -100.",
+    "input: x, target, weight=None, size_average=None, reduce=None, reduction='mean'",
+)
+n = op.axes("n", "elements")
+x, target, weight = op.input("x", n), op.input("target", n), op.input("weight", n, absent=1)
+yes, no = Max(log(x[n]), -100), Max(log(1 - x[n]), -100)
+each = -weight[n] * (target[n] * yes + (1 - target[n]) * no)
+loss = op.cases("loss", "reduction", reductions(each, n))
+binary_cross_entropy = op.build(loss, wrt=[x, target], without=[weight])
+
+op = define(
+    "binary_cross_entropy_with_logits",
+    "Cross-entropy of a sigmoid with targets in [0, 1].",
+    "input: x, target, weight=None, size_average=None, reduce=None, reduction='mean', "
+    "pos_weight=None",
+)
+n = op.axes("n", "elements")
+x, target = op.input("x", n), op.input("target", n)
+weight, pos_weight = op.input("weight", n, absent=1), op.input("pos_weight", n, absent=1)
+s = op.let("s", [n], 1 / (1 + exp(-x[n])))
+each = -weight[n] * (pos_weight[n] * target[n] * log(s[n]) + (1 - target[n]) * log(1 - s[n]))
+loss = op.cases("loss", "reduction", reductions(each, n))
+binary_cross_entropy_with_logits = op.build(
+    loss, wrt=[x, target], without=[weight, pos_weight]
+)
+
+op = define(
+    "kl_div",
+    "Kullback-Leibler divergence of a target from log-probabilities, element by element.",
+    f"input: x, target, {LEGACY}, log_target=False",
+)
+n, k = op.axes("n k", "batch spatial")
+x, target = op.input("x", n, k), op.input("target", n, k)
+plain = Where(target[n, k] > 0, target[n, k] * log(target[n, k]), 0) - target[n, k] * x[n, k]
+by_log = exp(target[n, k]) * (target[n, k] - x[n, k])
+each = op.cases("each", "log_target", {False: ([n, k], plain), True: ([n, k], by_log)})
+cases = reductions(each[n, k], n, k) | {"batchmean": ([], Sum(each[n, k], n, k) / n.size)}
+loss = op.cases("loss", "reduction", cases)
+kl_div = op.build(loss)
+
+op = define(
+    "poisson_nll_loss",
+    "Negative log likelihood of Poisson counts; full adds Stirling's term.",
+    "input: x, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, "
+    "reduction='mean'",
+)
+n = op.axes("n", "elements")
+x, target, eps = op.input("x", n), op.input("target", n), op.option("eps", 1e-8, positive=True)
+rate = op.let("rate", [n], exp(x[n]))
+by_log, plain = rate[n] - target[n] * x[n], x[n] - target[n] * log(x[n] + eps)
+short = op.cases("short", "log_input", {True: ([n], by_log), False: ([n], plain)})
+stirling = target[n] * log(target[n]) - target[n] + log(2 * pi * target[n]) / 2
+whole = short[n] + Where(target[n] > 1, stirling, 0)
+each = op.cases("each", "full", {False: ([n], short[n]), True: ([n], whole)})
+loss = op.cases("loss", "reduction", reductions(each[n], n))
+poisson_nll_loss = op.build(loss)
+
+op = define(
+    "gaussian_nll_loss",
+    "Negative log likelihood of a Gaussian (Nix and Weigend, 1994); full adds the constant.",
+    "input: x, target, var, full=False, eps=1e-6, reduction='mean'",
+)
+n = op.axes("n", "elements")
+x, target, var = op.input("x", n), op.input("target", n), op.input("var", n)
+eps = op.option("eps", 1e-6, positive=True)
+# The bound is not differentiated: below it the gradient is that of the variance itself.
+safe = op.let("safe", [n], var[n] + StopGradient(Max(eps - var[n], 0)))
+short = (log(safe[n]) + (x[n] - target[n]) ** 2 / safe[n]) / 2
+each = op.cases(
+    "each", "full", {False: ([n], short), True: ([n], short + log(2 * pi) / 2)}
+)
+loss = op.cases("loss", "reduction", reductions(each[n], n))
+gaussian_nll_loss = op.build(loss)
+
+op = define(
+    "soft_margin_loss", "log(1 + exp(-target*x)), target 1 or -1.", f"input: x, target, {LEGACY}"
+)
+n = op.axes("n", "elements")
+x, target = op.input("x", n), op.input("target", n)
+loss = op.cases("loss", "reduction", reductions(log(1 + exp(-target[n] * x[n])), n))
+soft_margin_loss = op.build(loss)

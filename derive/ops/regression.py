@@ -1,0 +1,51 @@
+"""Losses between numbers: how far an input is from its target."""
+
+from derive import OTHERWISE, Abs, Mean, Rational, Sum, Where, define, reductions
+
+LEGACY = "size_average=None, reduce=None, reduction='mean'"
+
+
+def weighted(each, weight, n):
+    """A weighted mean is over the weights; a sum and the elements have them as factors."""
+    mean = Sum(weight[n] * each, n) / Sum(weight[n], n)
+    return reductions(weight[n] * each, n) | {"mean": ([], mean)}
+
+
+op = define("mse_loss", "Squared error.", f"input: x, target, {LEGACY}, weight=None")
+n = op.axes("n", "elements")
+x, target, weight = op.input("x", n), op.input("target", n), op.input("weight", n, absent=1)
+loss = op.cases("loss", "reduction", weighted((x[n] - target[n]) ** 2, weight, n))
+mse_loss = op.build(loss, wrt=[x, target], without=[weight])
+
+op = define("l1_loss", "Absolute error.", f"input: x, target, {LEGACY}, weight=None")
+n = op.axes("n", "elements")
+x, target, weight = op.input("x", n), op.input("target", n), op.input("weight", n, absent=1)
+loss = op.cases("loss", "reduction", weighted(Abs(x[n] - target[n]), weight, n))
+l1_loss = op.build(loss, wrt=[x, target], without=[weight])
+
+op = define(
+    "smooth_l1_loss",
+    "Squared error below beta, absolute error above (Girshick, 2015, section 2.3).",
+    f"input: x, target, {LEGACY}, beta=1.0",
+)
+n = op.axes("n", "elements")
+x, target = op.input("x", n), op.input("target", n)
+beta = op.option("beta", 1.0, positive=True)
+off = op.let("off", [n], Abs(x[n] - target[n]))
+smooth = Where(off[n] < beta, off[n] ** 2 / (2 * beta), off[n] - beta / 2)
+each = op.cases("each", "beta", {OTHERWISE: ([n], smooth), 0: ([n], off[n])})
+loss = op.cases("loss", "reduction", reductions(each[n], n))
+smooth_l1_loss = op.build(loss)
+
+op = define(
+    "huber_loss",
+    "Squared error up to delta, linear beyond it (Huber, 1964).",
+    "input: x, target, reduction='mean', delta=1.0, weight=None",
+)
+n = op.axes("n", "elements")
+x, target, weight = op.input("x", n), op.input("target", n), op.input("weight", n, absent=1)
+delta = op.option("delta", 1.0, positive=True)
+off = op.let("off", [n], Abs(x[n] - target[n]))
+each = Where(off[n] <= delta, off[n] ** 2 / 2, delta * (off[n] - delta / 2))
+loss = op.cases("loss", "reduction", weighted(each, weight, n))
+huber_loss = op.build(loss, wrt=[x, target], without=[weight])
