@@ -53,6 +53,7 @@ def lower(derivation: Derivation) -> Module:
     )
     return Module(
         name=definition.name,
+        variant=definition.variant,
         summary=definition.summary,
         inputs=definition.inputs,
         options=definition.options,
@@ -89,9 +90,9 @@ def _value_and_grad(
     derivation: Derivation, outputs: Sequence[Tensor], gradients: tuple[tuple[str, Tensor], ...]
 ) -> Program | None:
     """Loss and gradients in one program, where the cotangent of the only output is one."""
-    if len(outputs) != 1 or outputs[0].indices:
-        return None
     definition = derivation.definition
+    if len(outputs) != 1 or outputs[0].indices or definition.variant:
+        return None
     one = {seed.symbol: S.One for seed in derivation.seeds}
     backward = tuple(
         replace(let, value=let.value.xreplace(one)) for let in derivation.backward.lets

@@ -21,7 +21,8 @@ import tempfile
 import textwrap
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +31,7 @@ from ruff import find_ruff_bin
 
 from codegen.lowering import lower
 from codegen.program import CodegenError
+from codegen.torch.interface import PublicFunction
 from codegen.torch.module import context
 from derive import ops
 from derive.derivation import derive
@@ -72,41 +74,111 @@ def sources(definitions: Iterable[Definition], command: str = "") -> dict[str, s
     `command` is what the header says to run instead of editing; by default the library's.
     """
     definitions = list(definitions)
-    work = partial(_rendered, command=command)
-    if len(definitions) < _WORTH_PROCESSES:
-        texts = list(map(work, definitions))
+    work = [variant for definition in definitions for variant in variants(definition)]
+    if len(work) < _WORTH_PROCESSES:
+        parts = list(map(_part, work))
     else:
-        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(definitions))) as pool:
-            texts = list(pool.map(work, definitions))
-    return formatted({d.name: text for d, text in zip(definitions, texts, strict=True)})
+        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(work))) as pool:
+            parts = list(pool.map(_part, work))
+    by_name: dict[str, list[Part]] = {d.name: [] for d in definitions}
+    for variant, part in zip(work, parts, strict=True):
+        by_name[variant.name].append(part)
+    return formatted({d.name: _module(d, by_name[d.name], command) for d in definitions})
 
 
-def _rendered(definition: Definition, command: str) -> str:
-    return render(derive(definition), command)
+def variants(definition: Definition) -> list[Definition]:
+    """Every definition that is emitted for an operation, the usual one first."""
+    if definition.interface is None:
+        return [definition]
+    found = {v.definition.variant: v.definition for v in reversed(definition.interface.variants)}
+    usual = replace(definition, interface=None)
+    return [usual, *(found[name] for name in reversed(found) if name != usual.variant)]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is emitted for one variant: its functions, and its formulas for the docstring."""
+
+    text: str
+    strict: str
+    seeds: tuple[str, ...]
+    definition: tuple[str, ...]
+    derivation: tuple[str, ...]
+
+
+def _part(definition: Definition) -> Part:
+    return part(derive(definition))
+
+
+def part(derivation: Derivation) -> Part:
+    """The source of a derivation, before it is laid out with others and formatted."""
+    names = context(lower(derivation))
+    names["summary"] = _as_docstring(derivation.definition.summary)
+    environment = _environment()
+    return Part(
+        environment.get_template("variant.py.jinja").render(**names),
+        environment.get_template("strict.py.jinja").render(**names),
+        tuple(names["seeds"]),
+        tuple(_formulas(derivation.forward, derivation)),
+        tuple(_formulas(derivation.backward.lets, derivation)),
+    )
 
 
 def render(derivation: Derivation, command: str = "") -> str:
     """The source of a derivation, before it is formatted."""
-    definition = derivation.definition
-    module = lower(derivation)
-    template = _environment().get_template("module.py.jinja")
-    return template.render(
-        **context(module),
-        summary=_as_docstring(definition.summary),
-        definition=_formulas(derivation.forward, derivation),
-        derivation=_formulas(derivation.backward.lets, derivation),
-        source=_source_name(definition),
-        command=command or f"gradsmith generate {definition.name}",
-        digest=digest(definition),
+    definition = replace(derivation.definition, interface=None)
+    return _module(definition, [part(derivation)], command)
+
+
+def _module(definition: Definition, parts: list[Part], command: str) -> str:
+    """The source of an operation: its variants one after another, then its public function."""
+    usual = parts[0]
+    summary = _as_docstring(definition.summary)
+    if definition.interface is None:
+        last = usual.strict
+    else:
+        function = PublicFunction(definition, definition.interface)
+        last = (
+            _environment()
+            .get_template("public.py.jinja")
+            .render(
+                name=definition.name,
+                summary=summary,
+                params=function.params,
+                body=function.body,
+                needs=function.needs,
+            )
+        )
+    return (
+        _environment()
+        .get_template("module.py.jinja")
+        .render(
+            parts=[*(p.text for p in parts), last],
+            summary=summary,
+            seeds=usual.seeds,
+            definition=usual.definition,
+            derivation=usual.derivation,
+            source=_source_name(definition),
+            command=command or f"gradsmith generate {definition.name}",
+            digest=digest(definition),
+        )
     )
 
 
 def digest(definition: Definition) -> str:
     """A hash of what is emitted: the definition and the template's content."""
-    parts = [repr(part) for part in (definition.name, definition.summary, definition.inputs)]
-    parts += [repr(part) for part in (definition.options, definition.lets, definition.outputs)]
-    parts += [repr(definition.wrt), repr(definition.chunked), _template_digest()]
+    parts = [_template_digest(), *map(repr, _content(definition))]
+    if definition.interface is not None:
+        interface = definition.interface
+        parts += map(repr, (interface.arguments, interface.roles, interface.choices))
+        for variant in interface.variants:
+            parts += map(repr, (variant.values, *_content(variant.definition)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _content(d: Definition) -> tuple[object, ...]:
+    """What a definition says, but for where it stands."""
+    return d.name, d.summary, d.inputs, d.options, d.lets, d.outputs, d.wrt, d.chunked
 
 
 @cache

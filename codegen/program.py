@@ -94,6 +94,7 @@ class Module:
     """
 
     name: str
+    variant: str
     summary: str
     inputs: tuple[Tensor, ...]
     options: tuple[Option, ...]

@@ -10,6 +10,7 @@ from typing import Any
 
 from codegen.narrow import narrowed
 from codegen.program import Module, Program
+from codegen.torch.interface import camel
 from codegen.torch.statements import sizes, sizes_in, statements, storage
 from derive.language import Option, Tensor
 
@@ -42,6 +43,8 @@ def context(module: Module) -> dict[str, Any]:
     all_axes = {i.axis.size.name: i.axis for t in module.inputs for i in t.indices}
     return {
         "name": module.name,
+        "suffix": f"_{module.variant}" if module.variant else "",
+        "camel": camel(module.variant),
         "names": names,
         "options": options,
         "outputs": outputs,

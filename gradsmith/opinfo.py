@@ -1,0 +1,145 @@
+"""Public functions on the sample inputs that PyTorch tests its own operations with.
+
+PyTorch ships them as `op_db`, a table of `OpInfo`; reading it needs the package `expecttest`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from gradsmith.errors import UserError
+
+DTYPES = (torch.float32, torch.float64)
+TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}
+"""Of the largest element, or of 1 where that is less."""
+
+_PREFIXES = ("nn.functional.", "", "linalg.")
+
+
+@dataclass
+class Count:
+    """How many samples of an operation's entries agree, and what is wrong with the others."""
+
+    op: str
+    samples: int = 0
+    errors: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        good = self.samples + self.errors - len(self.problems)
+        return f"{self.op:34s} | {good:4d} of {self.samples + self.errors:4d} samples agree"
+
+
+def entries(name: str) -> list[Any]:
+    """PyTorch's entries for an operation; empty where it has none.
+
+    Raises:
+        UserError: the package that they need is not installed.
+    """
+    try:
+        from torch.testing._internal.common_methods_invocations import op_db
+    except ModuleNotFoundError as error:
+        raise UserError(f"PyTorch's samples need the package {error.name!r}") from None
+    wanted = {prefix + name for prefix in _PREFIXES}
+    return [entry for entry in op_db if entry.name in wanted and entry.supports_autograd]
+
+
+def count(name: str, function: Callable[..., Tensor]) -> Count:
+    """Hold a public function against every sample of its namesake, in float32 and float64."""
+    result = Count(name)
+    for entry in entries(name):
+        for dtype in DTYPES:
+            if dtype not in entry.supported_dtypes("cpu"):
+                continue
+            for sample in entry.sample_inputs("cpu", dtype, requires_grad=True):
+                for case in (sample, sample.noncontiguous()):
+                    result.samples += 1
+                    where = f"{entry.name} {dtype} {_described(case)}"
+                    problem = next(_problems(entry.op, function, case, dtype), None)
+                    if problem:
+                        result.problems.append(f"{where}: {problem}")
+        if entry.error_inputs_func is not None:
+            for case in entry.error_inputs("cpu"):
+                result.errors += 1
+                problem = _accepted(function, case)
+                if problem:
+                    result.problems.append(f"{entry.name} {_described(case.sample_input)}: {problem}")
+    return result
+
+
+def _problems(
+    native: Callable[..., Tensor], function: Callable[..., Tensor], case: Any, dtype: torch.dtype
+) -> Iterator[str]:
+    """What differs between a function and its namesake at one sample: value, then gradients."""
+    arguments = (case.input, *case.args)
+    leaves = [t for t in (*arguments, *case.kwargs.values()) if _differentiable(t)]
+    expected = native(*arguments, **case.kwargs)
+    try:
+        found = function(*arguments, **case.kwargs)
+    except Exception as error:
+        yield f"raises {type(error).__name__}: {str(error)[:200]}"
+        return
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        yield f"is {found.dtype} {[*found.shape]}, not {expected.dtype} {[*expected.shape]}"
+        return
+    if not _close(found, expected, dtype):
+        yield f"value off by {_off(found, expected):.3g}"
+        return
+    if not expected.requires_grad:
+        return
+    cotangent = torch.randn(expected.shape, generator=Generator().manual_seed(0), dtype=dtype)
+    truth = torch.autograd.grad(expected, leaves, cotangent, allow_unused=True)
+    try:
+        ours = torch.autograd.grad(found, leaves, cotangent, allow_unused=True)
+    except Exception as error:
+        yield f"backward raises {type(error).__name__}: {str(error)[:200]}"
+        return
+    for place, (mine, theirs) in enumerate(zip(ours, truth, strict=True)):
+        zero = torch.zeros_like(leaves[place])
+        mine, theirs = (zero if t is None else t for t in (mine, theirs))
+        if not _close(mine, theirs, dtype):
+            yield f"gradient {place} off by {_off(mine, theirs):.3g}"
+
+
+def _accepted(function: Callable[..., Tensor], case: Any) -> str:
+    """Why an input that is an error was not refused as one; empty where it was."""
+    sample = case.sample_input
+    try:
+        function(sample.input, *sample.args, **sample.kwargs)
+    except case.error_type:
+        return ""
+    except Exception as error:
+        return f"raises {type(error).__name__} for {case.error_type.__name__}: {error}"
+    return f"is accepted where PyTorch raises {case.error_type.__name__}"
+
+
+def _differentiable(value: object) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+def _close(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool:
+    if a.numel() == 0:
+        return True
+    scale = max(1.0, b.detach().nan_to_num().abs().max().item())
+    tolerance = TOLERANCES[dtype] * scale
+    return torch.allclose(a, b, rtol=TOLERANCES[dtype], atol=tolerance, equal_nan=True)
+
+
+def _off(a: Tensor, b: Tensor) -> float:
+    return (a - b).detach().abs().max().item()
+
+
+def _described(sample: Any) -> str:
+    """A sample's arguments in a word each."""
+    parts: Sequence[str] = [_word(v) for v in (sample.input, *sample.args)]
+    named = [f"{k}={_word(v)}" for k, v in sample.kwargs.items()]
+    return f"({', '.join([*parts, *named])})"
+
+
+def _word(value: object) -> str:
+    return f"{[*value.shape]}" if isinstance(value, Tensor) else repr(value)
