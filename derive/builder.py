@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -80,7 +81,8 @@ class Builder:
         self._roles: dict[Axis, str] = {}
         self._absent: dict[str, Expr] = {}
         self._cases: dict[str, Cases] = {}
-        self._updates: dict[str, Let] = {}
+        self._loose: dict[str, str] = {}
+        self._demands: list[tuple[str, str]] = []
 
     @property
     def lets(self) -> tuple[Let, ...]:
@@ -113,12 +115,15 @@ class Builder:
         return letters[0] if len(letters) == 1 else tuple(letters)
 
     def input(
-        self, name: str, *dims: Dim, absent: int | None = None, **facts: Any
+        self, name: str, *dims: Dim, absent: int | None = None, loose: str = "", **facts: Any
     ) -> Tensor:
         """A real tensor; facts: positive, nonnegative, nonzero, sums_to_one, symmetric.
 
-        A tensor that the caller may leave out is, where it is `absent`, that number everywhere.
+        A tensor that the caller may leave out is, where it is `absent`, that number everywhere;
+        `loose` says how else he may give it: `rowwise` or `shared`.
         """
+        if loose:
+            self._loose[name] = loose
         if absent is not None:
             self._absent[name] = sympify(absent)
         return self._add_input(Tensor(name, dims, **facts))
@@ -162,12 +167,17 @@ class Builder:
         return tensor
 
     def cases(
-        self, name: str, choice: str, values: Mapping[Any, tuple[Sequence[Index], Any]]
+        self,
+        name: str,
+        choice: str,
+        values: Mapping[Any, tuple[Sequence[Index], Any]],
+        unknown: str = "ValueError",
     ) -> Tensor:
         """A let whose value an argument of the function decides, the usual value first.
 
         `op.cases("y", "approximate", {"none": ([n], ...), "tanh": ([n], ...)})`; the key
-        `OTHERWISE` is for every value that has no case of its own.
+        `OTHERWISE` is for every value that has no case of its own; without it the function
+        raises `unknown` for them.
 
         Raises:
             DefinitionError: no argument has that name, or a case is no let.
@@ -187,14 +197,24 @@ class Builder:
             (value, replace(let, tensor=replace(let.tensor, positive=positive, nonnegative=nonnegative)))
             for value, let in lets
         ]
-        self._cases[name] = Cases(choice, tuple(lets))
+        self._cases[name] = Cases(choice, tuple(lets), unknown)
         self._lets[name] = lets[0][1]
         return lets[0][1].tensor
 
-    def update(self, buffer: Tensor, value: Any) -> None:
-        """What the function writes to a tensor that holds state, which nobody differentiates."""
-        self._check_value(buffer.name, buffer, value)
-        self._updates[buffer.name] = Let(buffer, value)
+    def demand(self, condition: str, raises: str = "ValueError") -> None:
+        """A condition on options, such as `beta >= 0`, without which the function raises.
+
+        Raises:
+            DefinitionError: it is no comparison, or reads what is no option.
+        """
+        tree = ast.parse(condition, mode="eval").body
+        read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        if not isinstance(tree, ast.Compare) or not read <= set(self._options):
+            raise DefinitionError(
+                f"demand {condition!r} in {self.name!r}: it must compare options; "
+                f"there are {', '.join(self._options) or 'none'}"
+            )
+        self._demands.append((ast.unparse(tree), raises))
 
     def call(
         self,
@@ -291,7 +311,7 @@ class Builder:
     ) -> Definition:
         """The usual variant, and with it the public function over all of them."""
         arguments = tuple(self._with_tensors(a) for a in arguments)
-        cases = {c.choice: tuple(v for v, _ in c.lets) for c in self._cases.values()}
+        cases = {c.choice: c for c in self._cases.values()}
         choices = [
             choice
             for argument in arguments
@@ -303,7 +323,8 @@ class Builder:
             tuple(self._roles.items()),
             tuple(choices),
             variants,
-            tuple(self._updates.values()),
+            tuple(self._loose.items()),
+            tuple(self._demands),
         )
         return replace(variants[0].definition, interface=interface)
 

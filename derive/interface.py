@@ -41,6 +41,12 @@ ROLES = {
 }
 """What an axis may be of a caller's tensor."""
 
+LOOSE = {
+    "rowwise": "without the last dimension: one number for each row",
+    "shared": "as a single number: the same for all",
+}
+"""How else than over its own dimensions a tensor may be given."""
+
 OTHERWISE = ...
 """As a value of a choice: any value that has no definition of its own."""
 
@@ -70,6 +76,8 @@ class Choice:
     name: str
     values: tuple[Any, ...]
     kind: str = "value"  # or "given" or "integers"
+    unknown: str = "ValueError"
+    """The exception that PyTorch raises for any other value."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +90,18 @@ class Variant:
 
 @dataclass(frozen=True)
 class Interface:
-    """A public function over one or more definitions. The first variant is the usual one."""
+    """A public function over one or more definitions. The first variant is the usual one.
+
+    `loose` says of a tensor how else it may be given, a key of `LOOSE`; `demands` are conditions
+    on options, each with the exception that PyTorch raises where it does not hold.
+    """
 
     arguments: tuple[Argument, ...]
     roles: tuple[tuple[Axis, str], ...]
     choices: tuple[Choice, ...]
     variants: tuple[Variant, ...]
-    updates: tuple[Let, ...] = ()
+    loose: tuple[tuple[str, str], ...] = ()
+    demands: tuple[tuple[str, str], ...] = ()
 
     def role(self, axis: Axis) -> str | None:
         """What an axis is of the caller's tensors; None where each tensor shows its size."""
@@ -101,6 +114,7 @@ class Cases:
 
     choice: str
     lets: tuple[tuple[Any, Let], ...]
+    unknown: str = "ValueError"
 
 
 def arguments_of(signature: str) -> tuple[Argument, ...]:
@@ -133,7 +147,7 @@ def _names(annotation: ast.expr | None) -> Iterator[str]:
 
 def choices_of(
     argument: Argument,
-    cases: Mapping[str, tuple[Any, ...]],
+    cases: Mapping[str, Cases],
     absent: Mapping[str, Expr],
     inputs: Mapping[str, Tensor],
     without: Sequence[str],
@@ -142,7 +156,9 @@ def choices_of(
     if len(argument.tensors) > 1:
         yield Choice(argument.name, (True, False), "integers")
     elif argument.name in cases:
-        yield Choice(argument.name, cases[argument.name])
+        chosen = cases[argument.name]
+        values = tuple(value for value, _ in chosen.lets)
+        yield Choice(argument.name, values, unknown=chosen.unknown)
     for name in argument.tensors:
         if name in absent:
             yield Choice(name, (False, True) if name in without else (True, False), "given")

@@ -18,6 +18,9 @@ DTYPES = (torch.float32, torch.float64)
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}
 """Of the largest element, or of 1 where that is less."""
 
+LOOSER = {"hardsigmoid": 1e-8}
+"""Where PyTorch is less exact in float64: its sixth is a number of float32."""
+
 _PREFIXES = ("nn.functional.", "", "linalg.")
 
 
@@ -60,7 +63,8 @@ def count(name: str, function: Callable[..., Tensor]) -> Count:
                 for case in (sample, sample.noncontiguous()):
                     result.samples += 1
                     where = f"{entry.name} {dtype} {_described(case)}"
-                    problem = next(_problems(entry.op, function, case, dtype), None)
+                    tolerance = max(TOLERANCES[dtype], LOOSER.get(name, 0.0))
+                    problem = next(_problems(entry.op, function, case, tolerance), None)
                     if problem:
                         result.problems.append(f"{where}: {problem}")
         if entry.error_inputs_func is not None:
@@ -73,7 +77,7 @@ def count(name: str, function: Callable[..., Tensor]) -> Count:
 
 
 def _problems(
-    native: Callable[..., Tensor], function: Callable[..., Tensor], case: Any, dtype: torch.dtype
+    native: Callable[..., Tensor], function: Callable[..., Tensor], case: Any, tolerance: float
 ) -> Iterator[str]:
     """What differs between a function and its namesake at one sample: value, then gradients."""
     arguments = (case.input, *case.args)
@@ -87,12 +91,12 @@ def _problems(
     if found.dtype != expected.dtype or found.shape != expected.shape:
         yield f"is {found.dtype} {[*found.shape]}, not {expected.dtype} {[*expected.shape]}"
         return
-    if not _close(found, expected, dtype):
+    if not _close(found, expected, tolerance):
         yield f"value off by {_off(found, expected):.3g}"
         return
     if not expected.requires_grad:
         return
-    cotangent = torch.randn(expected.shape, generator=Generator().manual_seed(0), dtype=dtype)
+    cotangent = torch.randn(expected.shape, generator=Generator().manual_seed(0), dtype=expected.dtype)
     truth = torch.autograd.grad(expected, leaves, cotangent, allow_unused=True)
     try:
         ours = torch.autograd.grad(found, leaves, cotangent, allow_unused=True)
@@ -102,7 +106,7 @@ def _problems(
     for place, (mine, theirs) in enumerate(zip(ours, truth, strict=True)):
         zero = torch.zeros_like(leaves[place])
         mine, theirs = (zero if t is None else t for t in (mine, theirs))
-        if not _close(mine, theirs, dtype):
+        if not _close(mine, theirs, tolerance):
             yield f"gradient {place} off by {_off(mine, theirs):.3g}"
 
 
@@ -122,12 +126,11 @@ def _differentiable(value: object) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
 
 
-def _close(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool:
+def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
     if a.numel() == 0:
         return True
     scale = max(1.0, b.detach().nan_to_num().abs().max().item())
-    tolerance = TOLERANCES[dtype] * scale
-    return torch.allclose(a, b, rtol=TOLERANCES[dtype], atol=tolerance, equal_nan=True)
+    return torch.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
 
 
 def _off(a: Tensor, b: Tensor) -> float:

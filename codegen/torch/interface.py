@@ -7,6 +7,7 @@ caller's shape again. What an axis is of a caller's tensor is its role (`derive.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,6 +64,12 @@ class PublicFunction:
         return {t.name: t for v in self.interface.variants for t in v.definition.inputs}
 
     @cached_property
+    def _options(self) -> list[str]:
+        """Every option of any variant, by name."""
+        found = {o.name: None for v in self.interface.variants for o in v.definition.options}
+        return list(found)
+
+    @cached_property
     def _roles(self) -> set[str]:
         return {role for _, role in self.interface.roles}
 
@@ -93,7 +100,12 @@ class PublicFunction:
         if "dtype" in named:
             yield "if dtype is not None:"
             yield f"    {first} = {first}.to(dtype)"
-        for option in {o.name: o for v in self.interface.variants for o in v.definition.options}:
+        for condition, error in self.interface.demands:
+            options = [o for o in self._options if re.search(rf"\b{o}\b", condition)]
+            got = ", ".join(f"{o} = {{{o}}}" for o in options)
+            yield f"if not {condition}:"
+            yield f'    raise {error}(f"{self.definition.name} wants {condition}, got {got}")'
+        for option in self._options:
             argument = next((a for a in self.interface.arguments if a.name == option), None)
             if argument is not None and argument.default == "None":
                 yield f"if {option} is None:"
@@ -120,6 +132,14 @@ class PublicFunction:
         return next(a.tensors[0] for a in self.interface.arguments if a.name == argument)
 
     def _enter_elements(self) -> Iterator[str]:
+        for name, how in self.interface.loose:
+            if how == "rowwise":
+                shapes = f"{name}.shape != {self._primary}.shape"
+                yield f"if {shapes} and {name}.shape == {self._primary}.shape[:-1]:"
+                yield f"    {name} = {name}.unsqueeze(-1)"
+                yield f"elif {shapes} and {name}.shape != (*{self._primary}.shape[:-1], 1):"
+                wanted = f"the shape of {self._primary} or one number a row"
+                yield f'    raise ValueError(f"{name} must have {wanted}, got {{[*{name}.shape]}}")'
         arguments = [
             self._by_tensor[t.name].name
             for t in self._tensors.values()
@@ -224,6 +244,8 @@ class PublicFunction:
             if tensor.integer:
                 return f"{wide}.reshape(-1)"
             return f"_flat({name}, rest, {self._primary}.dtype)"
+        if dict(self.interface.loose).get(tensor.name) == "shared":
+            return f"{wide}.reshape(-1).expand(math.prod(tail))"
         if roles == (self._tail,) and self._tail == "features":
             return f"{wide}.reshape(math.prod(tail))"
         return wide
@@ -261,7 +283,8 @@ class PublicFunction:
         yield "    case _:"
         about = wrong.name if wrong else choices[0].name
         known = ", ".join(map(str, (wrong or choices[0]).values))
-        yield f'        raise ValueError(f"{about} must be one of {known}, got {{{about}!r}}")'
+        error = (wrong or choices[0]).unknown
+        yield f'        raise {error}(f"{about} must be one of {known}, got {{{about}!r}}")'
 
     def _selector(self, choice: Choice) -> str:
         if choice.kind == "given":

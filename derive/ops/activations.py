@@ -59,7 +59,8 @@ n = op.axes("n", "elements")
 x = op.input("x", n)
 exact = x[n] * (1 + erf(x[n] / sqrt(2))) / 2
 by_tanh = x[n] * (1 + tanh(sqrt(2 / pi) * (x[n] + 0.044715 * x[n] ** 3))) / 2
-gelu = op.build(op.cases("y", "approximate", {"none": ([n], exact), "tanh": ([n], by_tanh)}))
+cases = {"none": ([n], exact), "tanh": ([n], by_tanh)}
+gelu = op.build(op.cases("y", "approximate", cases, unknown="RuntimeError"))
 
 op = define("silu", "Sigmoid linear unit (Hendrycks and Gimpel, 2016).", IN_PLACE)
 n = op.axes("n", "elements")
@@ -93,6 +94,7 @@ op = define(
 )
 n = op.axes("n", "elements")
 x, min_val, max_val = op.input("x", n), op.option("min_val", -1.0), op.option("max_val", 1.0)
+op.demand("min_val <= max_val")
 below = Where(x[n] <= min_val, min_val, x[n])
 hardtanh = op.build(op.let("y", [n], Where(x[n] >= max_val, max_val, below)))
 
@@ -120,10 +122,11 @@ tanhshrink = op.build(op.let("y", [n], x[n] - tanh(x[n])))
 op = define("softshrink", "Each element nearer to zero by lambd.", "input: x, lambd=0.5")
 n = op.axes("n", "elements")
 x, lambd = op.input("x", n), op.option("lambd", 0.5, nonnegative=True)
+op.demand("lambd >= 0", raises="RuntimeError")
 lower = Where(x[n] < -lambd, x[n] + lambd, 0)
 softshrink = op.build(op.let("y", [n], Where(x[n] > lambd, x[n] - lambd, lower)))
 
 op = define("prelu", "The positive part, and a learnt slope below zero.", "input: x, weight")
 n, c = op.axes("n c", "rest channel")
-x, weight = op.input("x", n, c), op.input("weight", c)
+x, weight = op.input("x", n, c), op.input("weight", c, loose="shared")
 prelu = op.build(op.let("y", [n, c], Where(x[n, c] > 0, x[n, c], weight[c] * x[n, c])))

@@ -53,6 +53,7 @@ op = define(
 n, d = op.axes("n d", "rest last")
 anchor, positive, negative = (op.input(name, n, d) for name in ("anchor", "positive", "negative"))
 margin, p, eps = op.option("margin", 1.0), op.option("p", 2.0), op.option("eps", 1e-6)
+op.demand("margin > 0")
 
 
 def apart(name, a, b):

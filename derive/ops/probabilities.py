@@ -82,7 +82,7 @@ op = define(
     "input: x, target, var, full=False, eps=1e-6, reduction='mean'",
 )
 n = op.axes("n", "elements")
-x, target, var = op.input("x", n), op.input("target", n), op.input("var", n)
+x, target, var = op.input("x", n), op.input("target", n), op.input("var", n, loose="rowwise")
 eps = op.option("eps", 1e-6, positive=True)
 # The bound is not differentiated: below it the gradient is that of the variance itself.
 safe = op.let("safe", [n], var[n] + StopGradient(Max(eps - var[n], 0)))

@@ -45,6 +45,7 @@ op = define(
 n = op.axes("n", "elements")
 x, target, weight = op.input("x", n), op.input("target", n), op.input("weight", n, absent=1)
 delta = op.option("delta", 1.0, positive=True)
+op.demand("delta > 0", raises="RuntimeError")
 off = op.let("off", [n], Abs(x[n] - target[n]))
 each = Where(off[n] <= delta, off[n] ** 2 / 2, delta * (off[n] - delta / 2))
 loss = op.cases("loss", "reduction", weighted(each, weight, n))
