@@ -56,6 +56,7 @@ from derive.interface import OTHERWISE
 from derive.language import Definition, DefinitionError, Let, Option, Tensor
 
 __all__ = [
+    "OTHERWISE",
     "Abs",
     "And",
     "ArgMax",
@@ -73,7 +74,6 @@ __all__ = [
     "Minimum",
     "Ne",
     "Not",
-    "OTHERWISE",
     "Option",
     "Or",
     "Product",

@@ -57,7 +57,11 @@ def define(name: str, summary: str, signature: str | None = None) -> Builder:
 
 def reductions(value: Any, *over: Index) -> dict[Any, tuple[list[Index], Any]]:
     """The usual cases of `reduction`: the mean of a loss, its sum, or each element of it."""
-    return {"mean": ([], Mean(value, *over)), "sum": ([], Sum(value, *over)), "none": ([*over], value)}
+    return {
+        "mean": ([], Mean(value, *over)),
+        "sum": ([], Sum(value, *over)),
+        "none": ([*over], value),
+    }
 
 
 class Builder:
@@ -108,8 +112,9 @@ class Builder:
             letters.append(self._axes[name])
         for letter, role in zip(letters, roles.split(), strict=False):
             if role not in ROLES:
+                known = ", ".join(ROLES)
                 raise DefinitionError(
-                    f"axis {letter.name!r}: no role is called {role!r}; there are {', '.join(ROLES)}"
+                    f"axis {letter.name!r}: no role is called {role!r}; there are {known}"
                 )
             self._roles[letter.axis] = role
         return letters[0] if len(letters) == 1 else tuple(letters)
@@ -194,7 +199,12 @@ class Builder:
             let.tensor.positive or let.tensor.nonnegative for _, let in lets
         )
         lets = [
-            (value, replace(let, tensor=replace(let.tensor, positive=positive, nonnegative=nonnegative)))
+            (
+                value,
+                replace(
+                    let, tensor=replace(let.tensor, positive=positive, nonnegative=nonnegative)
+                ),
+            )
             for value, let in lets
         ]
         self._cases[name] = Cases(choice, tuple(lets), unknown)

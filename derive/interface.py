@@ -25,7 +25,7 @@ from sympy import Expr, Indexed, Symbol, prod
 from derive.expressions import Axis, Sum
 
 if TYPE_CHECKING:
-    from derive.language import Definition, Let, Option, Tensor
+    from derive.language import Definition, Let, Tensor
 
 ROLES = {
     "elements": "all dimensions of its tensors, broadcast against each other",
@@ -177,9 +177,7 @@ def variants_of(
     for values in product(*(c.values for c in choices)):
         chosen = dict(zip((c.name for c in choices), values, strict=True))
         lets = [
-            dict(cases[let.name].lets)[chosen[cases[let.name].choice]]
-            if let.name in cases
-            else let
+            dict(cases[let.name].lets)[chosen[cases[let.name].choice]] if let.name in cases else let
             for let in definition.lets
         ]
         left_out = {name: value for name, value in absent.items() if not chosen[name]}

@@ -62,9 +62,9 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x, target)
     loss = torch.addcmul(
-        -(1 - target) * torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x)),
+        -(1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
         target,
-        torch.where(-100 >= torch.log(x), -100, torch.log(x)),
+        torch.where(torch.log(x) <= -100, -100, torch.log(x)),
         value=-1,
     ).mean()
     return loss, Residuals(x, target)
@@ -88,17 +88,17 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         grad_loss
         / N
         * (
-            torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x))
-            - torch.where(-100 >= torch.log(x), -100, torch.log(x))
+            torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
+            - torch.where(torch.log(x) <= -100, -100, torch.log(x))
         )
     )
     grad_x = (
         grad_loss
         / N
         * torch.addcmul(
-            torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1),
-            torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1)
-            + torch.where(-100 >= torch.log(x), 0, x**-1),
+            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
+            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
+            + torch.where(torch.log(x) <= -100, 0, x**-1),
             target,
             value=-1,
         )
@@ -114,20 +114,20 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     _check(x, target)
     (N,) = x.shape
     loss = torch.addcmul(
-        -(1 - target) * torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x)),
+        -(1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
         target,
-        torch.where(-100 >= torch.log(x), -100, torch.log(x)),
+        torch.where(torch.log(x) <= -100, -100, torch.log(x)),
         value=-1,
     ).mean()
     grad_target = (
-        torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x))
-        - torch.where(-100 >= torch.log(x), -100, torch.log(x))
+        torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
+        - torch.where(torch.log(x) <= -100, -100, torch.log(x))
     ) / N
     grad_x = (
         torch.addcmul(
-            torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1),
-            torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1)
-            + torch.where(-100 >= torch.log(x), 0, x**-1),
+            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
+            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
+            + torch.where(torch.log(x) <= -100, 0, x**-1),
             target,
             value=-1,
         )
@@ -204,9 +204,9 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     """
     _check_sum(x, target)
     loss = torch.addcmul(
-        -(1 - target) * torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x)),
+        -(1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
         target,
-        torch.where(-100 >= torch.log(x), -100, torch.log(x)),
+        torch.where(torch.log(x) <= -100, -100, torch.log(x)),
         value=-1,
     ).sum()
     return loss, SumResiduals(x, target)
@@ -226,13 +226,13 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = grad_loss * (
-        torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x))
-        - torch.where(-100 >= torch.log(x), -100, torch.log(x))
+        torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
+        - torch.where(torch.log(x) <= -100, -100, torch.log(x))
     )
     grad_x = grad_loss * torch.addcmul(
-        torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1),
-        torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1)
-        + torch.where(-100 >= torch.log(x), 0, x**-1),
+        torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
+        torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
+        + torch.where(torch.log(x) <= -100, 0, x**-1),
         target,
         value=-1,
     )
@@ -307,9 +307,9 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """
     _check_none(x, target)
     loss = torch.addcmul(
-        -(1 - target) * torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x)),
+        -(1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
         target,
-        torch.where(-100 >= torch.log(x), -100, torch.log(x)),
+        torch.where(torch.log(x) <= -100, -100, torch.log(x)),
         value=-1,
     )
     return loss, NoneResiduals(x, target)
@@ -330,14 +330,14 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_target = (
-        torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x))
-        - torch.where(-100 >= torch.log(x), -100, torch.log(x))
+        torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
+        - torch.where(torch.log(x) <= -100, -100, torch.log(x))
     ) * grad_loss
     grad_x = (
         torch.addcmul(
-            torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1),
-            torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1)
-            + torch.where(-100 >= torch.log(x), 0, x**-1),
+            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
+            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
+            + torch.where(torch.log(x) <= -100, 0, x**-1),
             target,
             value=-1,
         )
@@ -423,9 +423,9 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     loss = (
         -(
             torch.addcmul(
-                (1 - target) * torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x)),
+                (1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
                 target,
-                torch.where(-100 >= torch.log(x), -100, torch.log(x)),
+                torch.where(torch.log(x) <= -100, -100, torch.log(x)),
             )
             * weight
         ).sum()
@@ -451,8 +451,8 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     grad_target = (
         grad_loss
         * (
-            torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x))
-            - torch.where(-100 >= torch.log(x), -100, torch.log(x))
+            torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
+            - torch.where(torch.log(x) <= -100, -100, torch.log(x))
         )
         * weight
         / N
@@ -460,9 +460,9 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     grad_x = (
         grad_loss
         * torch.addcmul(
-            torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1),
-            torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1)
-            + torch.where(-100 >= torch.log(x), 0, x**-1),
+            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
+            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
+            + torch.where(torch.log(x) <= -100, 0, x**-1),
             target,
             value=-1,
         )
@@ -549,9 +549,9 @@ def forward_weight_sum(
     _check_weight_sum(x, target, weight)
     loss = -(
         torch.addcmul(
-            (1 - target) * torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x)),
+            (1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
             target,
-            torch.where(-100 >= torch.log(x), -100, torch.log(x)),
+            torch.where(torch.log(x) <= -100, -100, torch.log(x)),
         )
         * weight
     ).sum()
@@ -574,17 +574,17 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
     grad_target = (
         grad_loss
         * (
-            torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x))
-            - torch.where(-100 >= torch.log(x), -100, torch.log(x))
+            torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
+            - torch.where(torch.log(x) <= -100, -100, torch.log(x))
         )
         * weight
     )
     grad_x = (
         grad_loss
         * torch.addcmul(
-            torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1),
-            torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1)
-            + torch.where(-100 >= torch.log(x), 0, x**-1),
+            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
+            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
+            + torch.where(torch.log(x) <= -100, 0, x**-1),
             target,
             value=-1,
         )
@@ -670,9 +670,9 @@ def forward_weight_none(
     _check_weight_none(x, target, weight)
     loss = -(
         torch.addcmul(
-            (1 - target) * torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x)),
+            (1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
             target,
-            torch.where(-100 >= torch.log(x), -100, torch.log(x)),
+            torch.where(torch.log(x) <= -100, -100, torch.log(x)),
         )
         * weight
     )
@@ -695,17 +695,17 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_target = (
         (
-            torch.where(-100 >= torch.log1p(-x), -100, torch.log1p(-x))
-            - torch.where(-100 >= torch.log(x), -100, torch.log(x))
+            torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
+            - torch.where(torch.log(x) <= -100, -100, torch.log(x))
         )
         * grad_loss
         * weight
     )
     grad_x = (
         torch.addcmul(
-            torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1),
-            torch.where(-100 >= torch.log1p(-x), 0, (1 - x) ** -1)
-            + torch.where(-100 >= torch.log(x), 0, x**-1),
+            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
+            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
+            + torch.where(torch.log(x) <= -100, 0, x**-1),
             target,
             value=-1,
         )
@@ -785,18 +785,18 @@ def binary_cross_entropy(
     dtype = torch.promote_types(input.dtype, target.dtype)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)
-    match weight is not None, reduction:
-        case False, "mean":
+    match weight, reduction:
+        case None, "mean":
             loss = _Function.apply(x, target)[0]
-        case False, "sum":
+        case None, "sum":
             loss = _SumFunction.apply(x, target)[0]
-        case False, "none":
+        case None, "none":
             loss = _NoneFunction.apply(x, target)[0]
-        case True, "mean":
+        case Tensor(), "mean":
             loss = _WeightFunction.apply(x, target, _flat(weight, shape, dtype))[0]
-        case True, "sum":
+        case Tensor(), "sum":
             loss = _WeightSumFunction.apply(x, target, _flat(weight, shape, dtype))[0]
-        case True, "none":
+        case Tensor(), "none":
             loss = _WeightNoneFunction.apply(x, target, _flat(weight, shape, dtype))[0]
         case _:
             raise ValueError(f"reduction must be one of mean, sum, none, got {reduction!r}")

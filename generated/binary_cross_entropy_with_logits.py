@@ -1406,34 +1406,34 @@ def binary_cross_entropy_with_logits(
     dtype = torch.promote_types(input.dtype, target.dtype)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)
-    match weight is not None, reduction, pos_weight is not None:
-        case False, "mean", False:
+    match weight, reduction, pos_weight:
+        case None, "mean", None:
             loss = _Function.apply(x, target)[0]
-        case False, "mean", True:
+        case None, "mean", Tensor():
             loss = _PosWeightFunction.apply(x, target, _flat(pos_weight, shape, dtype))[0]
-        case False, "sum", False:
+        case None, "sum", None:
             loss = _SumFunction.apply(x, target)[0]
-        case False, "sum", True:
+        case None, "sum", Tensor():
             loss = _SumPosWeightFunction.apply(x, target, _flat(pos_weight, shape, dtype))[0]
-        case False, "none", False:
+        case None, "none", None:
             loss = _NoneFunction.apply(x, target)[0]
-        case False, "none", True:
+        case None, "none", Tensor():
             loss = _NonePosWeightFunction.apply(x, target, _flat(pos_weight, shape, dtype))[0]
-        case True, "mean", False:
+        case Tensor(), "mean", None:
             loss = _WeightFunction.apply(x, target, _flat(weight, shape, dtype))[0]
-        case True, "mean", True:
+        case Tensor(), "mean", Tensor():
             loss = _WeightPosWeightFunction.apply(
                 x, target, _flat(weight, shape, dtype), _flat(pos_weight, shape, dtype)
             )[0]
-        case True, "sum", False:
+        case Tensor(), "sum", None:
             loss = _WeightSumFunction.apply(x, target, _flat(weight, shape, dtype))[0]
-        case True, "sum", True:
+        case Tensor(), "sum", Tensor():
             loss = _WeightSumPosWeightFunction.apply(
                 x, target, _flat(weight, shape, dtype), _flat(pos_weight, shape, dtype)
             )[0]
-        case True, "none", False:
+        case Tensor(), "none", None:
             loss = _WeightNoneFunction.apply(x, target, _flat(weight, shape, dtype))[0]
-        case True, "none", True:
+        case Tensor(), "none", Tensor():
             loss = _WeightNonePosWeightFunction.apply(
                 x, target, _flat(weight, shape, dtype), _flat(pos_weight, shape, dtype)
             )[0]

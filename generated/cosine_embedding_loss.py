@@ -95,7 +95,7 @@ def forward(
     loss = torch.where(
         target == 1,
         1 - cosine,
-        torch.where(target == -1, torch.where(0 >= cosine - margin, 0, cosine - margin), 0),
+        torch.where(target == -1, torch.where(cosine - margin <= 0, 0, cosine - margin), 0),
     ).mean()
     return loss, Residuals(input1, input2, target, dot, rstd, rstd_1, cosine, margin)
 
@@ -125,7 +125,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
             torch.where(
                 target == -1,
                 torch.where(
-                    0 >= cosine - margin,
+                    cosine - margin <= 0,
                     torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                     1,
                 ),
@@ -145,7 +145,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
             torch.where(
                 target == -1,
                 torch.where(
-                    0 >= cosine - margin,
+                    cosine - margin <= 0,
                     torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                     1,
                 ),
@@ -175,7 +175,7 @@ def value_and_grad(
     loss = torch.where(
         target == 1,
         1 - cosine,
-        torch.where(target == -1, torch.where(0 >= cosine - margin, 0, cosine - margin), 0),
+        torch.where(target == -1, torch.where(cosine - margin <= 0, 0, cosine - margin), 0),
     ).mean()
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
     grad_input2 *= (
@@ -187,7 +187,7 @@ def value_and_grad(
             torch.where(
                 target == -1,
                 torch.where(
-                    0 >= cosine - margin,
+                    cosine - margin <= 0,
                     torch.tensor(0, dtype=input1.dtype, device=input1.device),
                     1,
                 ),
@@ -206,7 +206,7 @@ def value_and_grad(
             torch.where(
                 target == -1,
                 torch.where(
-                    0 >= cosine - margin,
+                    cosine - margin <= 0,
                     torch.tensor(0, dtype=input1.dtype, device=input1.device),
                     1,
                 ),
@@ -316,7 +316,7 @@ def forward_sum(
     loss = torch.where(
         target == 1,
         1 - cosine,
-        torch.where(target == -1, torch.where(0 >= cosine - margin, 0, cosine - margin), 0),
+        torch.where(target == -1, torch.where(cosine - margin <= 0, 0, cosine - margin), 0),
     ).sum()
     return loss, SumResiduals(input1, input2, target, dot, rstd, rstd_1, margin)
 
@@ -344,7 +344,7 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
             torch.where(
                 target == -1,
                 torch.where(
-                    0 >= dot * rstd * rstd_1 - margin,
+                    dot * rstd * rstd_1 - margin <= 0,
                     torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                     1,
                 ),
@@ -458,7 +458,7 @@ def forward_none(
     loss = torch.where(
         target == 1,
         1 - cosine,
-        torch.where(target == -1, torch.where(0 >= cosine - margin, 0, cosine - margin), 0),
+        torch.where(target == -1, torch.where(cosine - margin <= 0, 0, cosine - margin), 0),
     )
     return loss, NoneResiduals(input1, input2, target, dot, rstd, rstd_1, cosine, margin)
 
@@ -488,7 +488,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
             torch.where(
                 target == -1,
                 torch.where(
-                    0 >= cosine - margin,
+                    cosine - margin <= 0,
                     torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                     1,
                 ),
@@ -507,7 +507,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
             torch.where(
                 target == -1,
                 torch.where(
-                    0 >= cosine - margin,
+                    cosine - margin <= 0,
                     torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                     1,
                 ),

@@ -70,7 +70,7 @@ def forward(
         ValueError: a tensor has another shape.
     """
     _check(x, target, var)
-    safe = var + torch.where(0 >= eps - var, 0, eps - var)
+    safe = var + torch.where(eps - var <= 0, 0, eps - var)
     each = torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5)
     loss = each.mean()
     return loss, Residuals(x, target, safe)
@@ -105,7 +105,7 @@ def value_and_grad(
     """
     _check(x, target, var)
     (N,) = x.shape
-    safe = var + torch.where(0 >= eps - var, 0, eps - var)
+    safe = var + torch.where(eps - var <= 0, 0, eps - var)
     each = torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5)
     loss = each.mean()
     grad_var = (1 - (x - target) ** 2 / safe) / safe / (2 * N)
@@ -195,7 +195,7 @@ def forward_sum(
         ValueError: a tensor has another shape.
     """
     _check_sum(x, target, var)
-    safe = var + torch.where(0 >= eps - var, 0, eps - var)
+    safe = var + torch.where(eps - var <= 0, 0, eps - var)
     each = torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5)
     loss = each.sum()
     return loss, SumResiduals(x, target, safe)
@@ -301,7 +301,7 @@ def forward_none(
         ValueError: a tensor has another shape.
     """
     _check_none(x, target, var)
-    safe = var + torch.where(0 >= eps - var, 0, eps - var)
+    safe = var + torch.where(eps - var <= 0, 0, eps - var)
     loss = torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5)
     return loss, NoneResiduals(x, target, safe)
 
@@ -407,7 +407,7 @@ def forward_full(
         ValueError: a tensor has another shape.
     """
     _check_full(x, target, var)
-    safe = var + torch.where(0 >= eps - var, 0, eps - var)
+    safe = var + torch.where(eps - var <= 0, 0, eps - var)
     each = (
         torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5) + 1.8378770664093456 / 2
     )
@@ -516,7 +516,7 @@ def forward_full_sum(
         ValueError: a tensor has another shape.
     """
     _check_full_sum(x, target, var)
-    safe = var + torch.where(0 >= eps - var, 0, eps - var)
+    safe = var + torch.where(eps - var <= 0, 0, eps - var)
     each = (
         torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5) + 1.8378770664093456 / 2
     )
@@ -624,7 +624,7 @@ def forward_full_none(
         ValueError: a tensor has another shape.
     """
     _check_full_none(x, target, var)
-    safe = var + torch.where(0 >= eps - var, 0, eps - var)
+    safe = var + torch.where(eps - var <= 0, 0, eps - var)
     loss = (
         torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5) + 1.8378770664093456 / 2
     )

@@ -49,7 +49,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     y = (
-        torch.where(6 <= torch.where(0 >= x + 3, 0, x + 3), 6, torch.where(0 >= x + 3, 0, x + 3))
+        torch.where(torch.where(x + 3 <= 0, 0, x + 3) >= 6, 6, torch.where(x + 3 <= 0, 0, x + 3))
         / 6
     )
     return y, Residuals(x)
@@ -73,9 +73,9 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         grad_y
         / 6
         * torch.where(
-            6 <= torch.where(0 >= x + 3, 0, x + 3),
+            torch.where(x + 3 <= 0, 0, x + 3) >= 6,
             0,
-            torch.where(0 >= x + 3, torch.tensor(0, dtype=grad_y.dtype, device=grad_y.device), 1),
+            torch.where(x + 3 <= 0, torch.tensor(0, dtype=grad_y.dtype, device=grad_y.device), 1),
         )
     )
     return Gradients(grad_x)

@@ -60,7 +60,7 @@ def forward(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Tensor, 
     """
     _check(x, target)
     loss = (
-        torch.where(target != 1, torch.where(0 >= margin - x, 0, margin - x), 0)
+        torch.where(target != 1, torch.where(margin - x <= 0, 0, margin - x), 0)
         + torch.where(target != -1, x, 0)
     ).mean()
     return loss, Residuals(x, target, margin)
@@ -88,7 +88,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
             - torch.where(
                 target != 1,
                 torch.where(
-                    0 >= margin - x,
+                    margin - x <= 0,
                     torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                     1,
                 ),
@@ -107,14 +107,14 @@ def value_and_grad(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[T
     _check(x, target)
     (N,) = x.shape
     loss = (
-        torch.where(target != 1, torch.where(0 >= margin - x, 0, margin - x), 0)
+        torch.where(target != 1, torch.where(margin - x <= 0, 0, margin - x), 0)
         + torch.where(target != -1, x, 0)
     ).mean()
     grad_x = (
         (target != -1).to(x.dtype)
         - torch.where(
             target != 1,
-            torch.where(0 >= margin - x, torch.tensor(0, dtype=x.dtype, device=x.device), 1),
+            torch.where(margin - x <= 0, torch.tensor(0, dtype=x.dtype, device=x.device), 1),
             0,
         )
     ) / N
@@ -192,7 +192,7 @@ def forward_sum(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Tens
     """
     _check_sum(x, target)
     loss = (
-        torch.where(target != 1, torch.where(0 >= margin - x, 0, margin - x), 0)
+        torch.where(target != 1, torch.where(margin - x <= 0, 0, margin - x), 0)
         + torch.where(target != -1, x, 0)
     ).sum()
     return loss, SumResiduals(x, target, margin)
@@ -216,7 +216,7 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         - torch.where(
             target != 1,
             torch.where(
-                0 >= margin - x, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
+                margin - x <= 0, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
             ),
             0,
         )
@@ -294,7 +294,7 @@ def forward_none(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Ten
         ValueError: a tensor has another shape.
     """
     _check_none(x, target)
-    loss = torch.where(target != 1, torch.where(0 >= margin - x, 0, margin - x), 0) + torch.where(
+    loss = torch.where(target != 1, torch.where(margin - x <= 0, 0, margin - x), 0) + torch.where(
         target != -1, x, 0
     )
     return loss, NoneResiduals(x, target, margin)
@@ -319,7 +319,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         - torch.where(
             target != 1,
             torch.where(
-                0 >= margin - x, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
+                margin - x <= 0, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
             ),
             0,
         )

@@ -684,18 +684,18 @@ def huber_loss(
     dtype = torch.promote_types(input.dtype, target.dtype)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)
-    match reduction, weight is not None:
-        case "mean", False:
+    match reduction, weight:
+        case "mean", None:
             loss = _Function.apply(x, target, delta)[0]
-        case "mean", True:
+        case "mean", Tensor():
             loss = _WeightFunction.apply(x, target, _flat(weight, shape, dtype), delta)[0]
-        case "sum", False:
+        case "sum", None:
             loss = _SumFunction.apply(x, target, delta)[0]
-        case "sum", True:
+        case "sum", Tensor():
             loss = _SumWeightFunction.apply(x, target, _flat(weight, shape, dtype), delta)[0]
-        case "none", False:
+        case "none", None:
             loss = _NoneFunction.apply(x, target, delta)[0]
-        case "none", True:
+        case "none", Tensor():
             loss = _NoneWeightFunction.apply(x, target, _flat(weight, shape, dtype), delta)[0]
         case _:
             raise ValueError(f"reduction must be one of mean, sum, none, got {reduction!r}")

@@ -73,7 +73,7 @@ def forward(
     """
     _check(input1, input2, target)
     loss = torch.where(
-        0 >= -((input1 - input2) * target) + margin, 0, -((input1 - input2) * target) + margin
+        -((input1 - input2) * target) + margin <= 0, 0, -((input1 - input2) * target) + margin
     ).mean()
     return loss, Residuals(input1, input2, target, margin)
 
@@ -96,7 +96,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         grad_loss
         / N
         * torch.where(
-            0 >= torch.addcmul(input2 * target, input1, target, value=-1) + margin,
+            torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0,
             0,
             input2 - input1,
         )
@@ -105,7 +105,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         grad_loss
         / -N
         * torch.where(
-            0 >= torch.addcmul(input2 * target, input1, target, value=-1) + margin, 0, target
+            torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0, 0, target
         )
     )
     grad_input2 = -grad_input1
@@ -122,11 +122,11 @@ def value_and_grad(
     _check(input1, input2, target)
     (N,) = input1.shape
     loss = torch.where(
-        0 >= -((input1 - input2) * target) + margin, 0, -((input1 - input2) * target) + margin
+        -((input1 - input2) * target) + margin <= 0, 0, -((input1 - input2) * target) + margin
     ).mean()
     grad_target = (
         torch.where(
-            0 >= torch.addcmul(input2 * target, input1, target, value=-1) + margin,
+            torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0,
             0,
             input2 - input1,
         )
@@ -134,7 +134,7 @@ def value_and_grad(
     )
     grad_input1 = (
         torch.where(
-            0 >= torch.addcmul(input2 * target, input1, target, value=-1) + margin, 0, target
+            torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0, 0, target
         )
         / -N
     )
@@ -225,7 +225,7 @@ def forward_sum(
     """
     _check_sum(input1, input2, target)
     loss = torch.where(
-        0 >= -((input1 - input2) * target) + margin, 0, -((input1 - input2) * target) + margin
+        -((input1 - input2) * target) + margin <= 0, 0, -((input1 - input2) * target) + margin
     ).sum()
     return loss, SumResiduals(input1, input2, target, margin)
 
@@ -244,10 +244,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = grad_loss * torch.where(
-        0 >= torch.addcmul(input2 * target, input1, target, value=-1) + margin, 0, input2 - input1
+        torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0, 0, input2 - input1
     )
     grad_input1 = -grad_loss * torch.where(
-        0 >= torch.addcmul(input2 * target, input1, target, value=-1) + margin, 0, target
+        torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0, 0, target
     )
     grad_input2 = -grad_input1
     return SumGradients(grad_input1, grad_input2, grad_target)
@@ -336,7 +336,7 @@ def forward_none(
     """
     _check_none(input1, input2, target)
     loss = torch.where(
-        0 >= -((input1 - input2) * target) + margin, 0, -((input1 - input2) * target) + margin
+        -((input1 - input2) * target) + margin <= 0, 0, -((input1 - input2) * target) + margin
     )
     return loss, NoneResiduals(input1, input2, target, margin)
 
@@ -356,10 +356,10 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_target = grad_loss * torch.where(
-        0 >= torch.addcmul(input2 * target, input1, target, value=-1) + margin, 0, input2 - input1
+        torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0, 0, input2 - input1
     )
     grad_input1 = -grad_loss * torch.where(
-        0 >= torch.addcmul(input2 * target, input1, target, value=-1) + margin, 0, target
+        torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0, 0, target
     )
     grad_input2 = -grad_input1
     return NoneGradients(grad_input1, grad_input2, grad_target)

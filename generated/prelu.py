@@ -131,4 +131,4 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     weight = _wide(weight).reshape(-1).expand(math.prod(tail))
     x = _wide(moved).reshape(math.prod(rest), math.prod(tail))
     y = _Function.apply(x, weight)[0]
-    return y.reshape(*rest, *tail).movedim(-1, min(1, len(rest))).to(input.dtype)
+    return y.reshape((*rest, *tail)).movedim(-1, min(1, len(rest))).to(input.dtype)

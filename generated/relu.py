@@ -47,7 +47,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         ValueError: a tensor has another shape.
     """
     _check(x)
-    y = torch.where(0 >= x, 0, x)
+    y = torch.where(x <= 0, 0, x)
     return y, Residuals(x)
 
 
@@ -66,7 +66,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     if grad_y.shape != (N,):
         raise ValueError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x = grad_y * torch.where(
-        0 >= x, torch.tensor(0, dtype=grad_y.dtype, device=grad_y.device), 1
+        x <= 0, torch.tensor(0, dtype=grad_y.dtype, device=grad_y.device), 1
     )
     return Gradients(grad_x)
 

@@ -99,7 +99,7 @@ def forward(
     off_far = torch.abs(anchor - negative + eps)
     far = torch.sqrt((off_far**2).sum(1))
     other = far
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).mean()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
     return loss, Residuals(anchor, positive, negative, off_near, near, off_far, far, margin, eps)
 
 
@@ -121,7 +121,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         (
             grad_loss
             * torch.where(
-                0 >= near - far + margin,
+                near - far + margin <= 0,
                 torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                 1,
             )
@@ -135,7 +135,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         (
             grad_loss
             * torch.where(
-                0 >= near - far + margin,
+                near - far + margin <= 0,
                 torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                 1,
             )
@@ -151,7 +151,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     grad_anchor *= (
         grad_loss
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -174,12 +174,12 @@ def value_and_grad(
     off_far = torch.abs(anchor - negative + eps)
     far = torch.sqrt((off_far**2).sum(1))
     other = far
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).mean()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
     grad_negative = torch.sign(anchor - negative + eps)
     grad_negative *= (
         (
             torch.where(
-                0 >= near - far + margin,
+                near - far + margin <= 0,
                 torch.tensor(0, dtype=anchor.dtype, device=anchor.device),
                 1,
             )
@@ -192,7 +192,7 @@ def value_and_grad(
     grad_positive *= (
         (
             torch.where(
-                0 >= near - far + margin,
+                near - far + margin <= 0,
                 torch.tensor(0, dtype=anchor.dtype, device=anchor.device),
                 1,
             )
@@ -206,7 +206,7 @@ def value_and_grad(
     grad_anchor.addcmul_(off_far / far[:, None], torch.sign(anchor - negative + eps), value=-1)
     grad_anchor *= (
         torch.where(
-            0 >= near - far + margin, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
+            near - far + margin <= 0, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
         )
         / N
     )[:, None]
@@ -319,7 +319,7 @@ def forward_sum(
     off_far = torch.abs(anchor - negative + eps)
     far = torch.sqrt((off_far**2).sum(1))
     other = far
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).sum()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).sum()
     return loss, SumResiduals(anchor, positive, negative, off_near, near, off_far, far, margin, eps)
 
 
@@ -339,7 +339,7 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     grad_negative = (
         grad_loss
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -350,7 +350,7 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         (
             grad_loss
             * torch.where(
-                0 >= near - far + margin,
+                near - far + margin <= 0,
                 torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                 1,
             )
@@ -365,7 +365,7 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     grad_anchor *= (
         grad_loss
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -479,7 +479,7 @@ def forward_none(
     off_far = torch.abs(anchor - negative + eps)
     far = torch.sqrt((off_far**2).sum(1))
     other = far
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin)
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin)
     return loss, NoneResiduals(
         anchor, positive, negative, off_near, near, off_far, far, margin, eps
     )
@@ -500,7 +500,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_near = grad_loss * torch.where(
-        0 >= near - far + margin, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
+        near - far + margin <= 0, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
     )
     grad_negative = (grad_near / far)[:, None] * off_far
     grad_negative *= torch.sign(anchor - negative + eps)
@@ -624,7 +624,7 @@ def forward_swap(
     off_between = torch.abs(positive - negative + eps)
     between = torch.sqrt((off_between**2).sum(1))
     other = torch.where(between <= far, between, far)
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).mean()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
     return loss, SwapResiduals(
         anchor,
         positive,
@@ -683,7 +683,7 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     grad_negative *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -698,7 +698,7 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     grad_positive *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -720,7 +720,7 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     grad_anchor *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -864,7 +864,7 @@ def forward_swap_sum(
     off_between = torch.abs(positive - negative + eps)
     between = torch.sqrt((off_between**2).sum(1))
     other = torch.where(between <= far, between, far)
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).sum()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).sum()
     return loss, SwapSumResiduals(
         anchor,
         positive,
@@ -922,7 +922,7 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
     grad_negative *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -937,7 +937,7 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
         -(
             grad_loss
             * torch.where(
-                0 >= near - other + margin,
+                near - other + margin <= 0,
                 torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                 1,
             )
@@ -959,7 +959,7 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
     grad_anchor *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -1102,7 +1102,7 @@ def forward_swap_none(
     off_between = torch.abs(positive - negative + eps)
     between = torch.sqrt((off_between**2).sum(1))
     other = torch.where(between <= far, between, far)
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin)
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin)
     return loss, SwapNoneResiduals(
         anchor,
         positive,
@@ -1147,7 +1147,7 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_near = grad_loss * torch.where(
-        0 >= near - other + margin,
+        near - other + margin <= 0,
         torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
         1,
     )
@@ -1316,7 +1316,7 @@ def forward_p_1(
     off_far = torch.abs(anchor - negative + eps)
     far = off_far.sum(1)
     other = far
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).mean()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
     return loss, P1Residuals(anchor, positive, negative, near, far, margin, eps)
 
 
@@ -1337,7 +1337,7 @@ def backward_p_1(grad_loss: Tensor, residuals: P1Residuals) -> P1Gradients:
     grad_negative = (
         grad_loss
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -1346,7 +1346,7 @@ def backward_p_1(grad_loss: Tensor, residuals: P1Residuals) -> P1Gradients:
     grad_positive = (
         grad_loss
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -1356,7 +1356,7 @@ def backward_p_1(grad_loss: Tensor, residuals: P1Residuals) -> P1Gradients:
     grad_anchor *= (
         grad_loss
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -1467,7 +1467,7 @@ def forward_p_1_sum(
     off_far = torch.abs(anchor - negative + eps)
     far = off_far.sum(1)
     other = far
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).sum()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).sum()
     return loss, P1SumResiduals(anchor, positive, negative, near, far, margin, eps)
 
 
@@ -1487,7 +1487,7 @@ def backward_p_1_sum(grad_loss: Tensor, residuals: P1SumResiduals) -> P1SumGradi
     grad_negative = (
         grad_loss
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -1496,7 +1496,7 @@ def backward_p_1_sum(grad_loss: Tensor, residuals: P1SumResiduals) -> P1SumGradi
         -(
             grad_loss
             * torch.where(
-                0 >= near - far + margin,
+                near - far + margin <= 0,
                 torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                 1,
             )
@@ -1506,7 +1506,7 @@ def backward_p_1_sum(grad_loss: Tensor, residuals: P1SumResiduals) -> P1SumGradi
     grad_anchor *= (
         grad_loss
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -1616,7 +1616,7 @@ def forward_p_1_none(
     off_far = torch.abs(anchor - negative + eps)
     far = off_far.sum(1)
     other = far
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin)
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin)
     return loss, P1NoneResiduals(anchor, positive, negative, near, far, margin, eps)
 
 
@@ -1635,7 +1635,7 @@ def backward_p_1_none(grad_loss: Tensor, residuals: P1NoneResiduals) -> P1NoneGr
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_near = grad_loss * torch.where(
-        0 >= near - far + margin, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
+        near - far + margin <= 0, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
     )
     grad_negative = grad_near[:, None] * torch.sign(anchor - negative + eps)
     grad_positive = (-grad_near)[:, None] * torch.sign(anchor - positive + eps)
@@ -1750,7 +1750,7 @@ def forward_p_1_swap(
     off_between = torch.abs(positive - negative + eps)
     between = off_between.sum(1)
     other = torch.where(between <= far, between, far)
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).mean()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
     return loss, P1SwapResiduals(anchor, positive, negative, near, far, between, other, margin, eps)
 
 
@@ -1777,7 +1777,7 @@ def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGr
     grad_negative *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -1791,7 +1791,7 @@ def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGr
     grad_positive *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -1808,7 +1808,7 @@ def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGr
     grad_anchor *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -1925,7 +1925,7 @@ def forward_p_1_swap_sum(
     off_between = torch.abs(positive - negative + eps)
     between = off_between.sum(1)
     other = torch.where(between <= far, between, far)
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).sum()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).sum()
     return loss, P1SwapSumResiduals(
         anchor, positive, negative, near, far, between, other, margin, eps
     )
@@ -1953,7 +1953,7 @@ def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P
     grad_negative *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -1967,7 +1967,7 @@ def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P
         -(
             grad_loss
             * torch.where(
-                0 >= near - other + margin,
+                near - other + margin <= 0,
                 torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                 1,
             )
@@ -1984,7 +1984,7 @@ def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P
     grad_anchor *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -2100,7 +2100,7 @@ def forward_p_1_swap_none(
     off_between = torch.abs(positive - negative + eps)
     between = off_between.sum(1)
     other = torch.where(between <= far, between, far)
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin)
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin)
     return loss, P1SwapNoneResiduals(
         anchor, positive, negative, near, far, between, other, margin, eps
     )
@@ -2123,7 +2123,7 @@ def backward_p_1_swap_none(
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_near = grad_loss * torch.where(
-        0 >= near - other + margin,
+        near - other + margin <= 0,
         torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
         1,
     )
@@ -2272,7 +2272,7 @@ def forward_p(
     off_far_sum = (off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
     other = far
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).mean()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
     return loss, PResiduals(
         anchor,
         positive,
@@ -2321,7 +2321,7 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
         grad_loss
         * off_far_sum ** (1 / p - 1)
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -2333,7 +2333,7 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
         grad_loss
         * off_near_sum ** (1 / p - 1)
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -2351,7 +2351,7 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
     grad_anchor *= (
         grad_loss
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -2508,7 +2508,7 @@ def forward_p_sum(
     off_far_sum = (off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
     other = far
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).sum()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).sum()
     return loss, PSumResiduals(
         anchor,
         positive,
@@ -2556,7 +2556,7 @@ def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients
         grad_loss
         * off_far_sum ** (1 / p - 1)
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -2567,7 +2567,7 @@ def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients
         grad_loss
         * off_near_sum ** (1 / p - 1)
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -2585,7 +2585,7 @@ def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients
     grad_anchor *= (
         grad_loss
         * torch.where(
-            0 >= near - far + margin,
+            near - far + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -2741,7 +2741,7 @@ def forward_p_none(
     off_far_sum = (off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
     other = far
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin)
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin)
     return loss, PNoneResiduals(
         anchor,
         positive,
@@ -2786,7 +2786,7 @@ def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradie
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_near = grad_loss * torch.where(
-        0 >= near - far + margin, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
+        near - far + margin <= 0, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
     )
     grad_negative = off_far ** (p - 1)
     grad_negative *= (off_far_sum ** (1 / p - 1) * grad_near)[:, None]
@@ -2962,7 +2962,7 @@ def forward_p_swap(
     off_between_sum = (off_between**p).sum(1)
     between = off_between_sum ** (1 / p)
     other = torch.where(between <= far, between, far)
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).mean()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
     return loss, PSwapResiduals(
         anchor,
         positive,
@@ -3035,7 +3035,7 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
     grad_negative *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -3053,7 +3053,7 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
     grad_positive *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -3079,7 +3079,7 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
     grad_anchor *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -3298,7 +3298,7 @@ def forward_p_swap_sum(
     off_between_sum = (off_between**p).sum(1)
     between = off_between_sum ** (1 / p)
     other = torch.where(between <= far, between, far)
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin).sum()
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).sum()
     return loss, PSwapSumResiduals(
         anchor,
         positive,
@@ -3370,7 +3370,7 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
     grad_negative *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -3388,7 +3388,7 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
         -(
             grad_loss
             * torch.where(
-                0 >= near - other + margin,
+                near - other + margin <= 0,
                 torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                 1,
             )
@@ -3414,7 +3414,7 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
     grad_anchor *= (
         grad_loss
         * torch.where(
-            0 >= near - other + margin,
+            near - other + margin <= 0,
             torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
             1,
         )
@@ -3636,7 +3636,7 @@ def forward_p_swap_none(
     off_between_sum = (off_between**p).sum(1)
     between = off_between_sum ** (1 / p)
     other = torch.where(between <= far, between, far)
-    loss = torch.where(0 >= near - other + margin, 0, near - other + margin)
+    loss = torch.where(near - other + margin <= 0, 0, near - other + margin)
     return loss, PSwapNoneResiduals(
         anchor,
         positive,
@@ -3689,7 +3689,7 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_near = grad_loss * torch.where(
-        0 >= near - other + margin,
+        near - other + margin <= 0,
         torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
         1,
     )

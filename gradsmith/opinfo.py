@@ -72,7 +72,9 @@ def count(name: str, function: Callable[..., Tensor]) -> Count:
                 result.errors += 1
                 problem = _accepted(function, case)
                 if problem:
-                    result.problems.append(f"{entry.name} {_described(case.sample_input)}: {problem}")
+                    result.problems.append(
+                        f"{entry.name} {_described(case.sample_input)}: {problem}"
+                    )
     return result
 
 
@@ -96,7 +98,9 @@ def _problems(
         return
     if not expected.requires_grad:
         return
-    cotangent = torch.randn(expected.shape, generator=Generator().manual_seed(0), dtype=expected.dtype)
+    cotangent = torch.randn(
+        expected.shape, generator=Generator().manual_seed(0), dtype=expected.dtype
+    )
     truth = torch.autograd.grad(expected, leaves, cotangent, allow_unused=True)
     try:
         ours = torch.autograd.grad(found, leaves, cotangent, allow_unused=True)

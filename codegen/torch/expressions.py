@@ -81,6 +81,8 @@ def _relation(expr: Any, scope: Scope) -> Value:
     if isinstance(expr, Gt) and right == 0 and _is_mask(left):
         return emit(And(*(Eq(*f.args) for f in Mul.make_args(left))), scope)
     values = [emit(a, scope) for a in (left, right)]
+    if values[0].scalar and not values[1].scalar:  # the tensor stands on the left, as one says it
+        expr, values = expr.reversed, values[::-1]
     sign = next(text for kind, text in RELATIONS.items() if isinstance(expr, kind))
     if all(v.scalar for v in values):
         return Value(

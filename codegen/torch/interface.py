@@ -217,7 +217,9 @@ class PublicFunction:
         name, roles = argument.name, self._roles_of(tensor)
         if argument.name == "ignore_index":
             target = next(a.name for a in self.interface.arguments if a.name == "target")
-            return f"({target} != ignore_index).reshape(-1).to({self._tensor_of(self._primary)}.dtype)"
+            return (
+                f"({target} != ignore_index).reshape(-1).to({self._tensor_of(self._primary)}.dtype)"
+            )
         source = f"{name}.clone() if inplace else {name}" if "inplace" in self._named else name
         wide = name if tensor.integer else f"_wide({source})"
         if tensor.integer and "ignore_index" in self._named:
@@ -276,7 +278,7 @@ class PublicFunction:
         choices = self.interface.choices
         yield f"match {', '.join(map(self._selector, choices))}:"
         for variant in sorted(variants, key=lambda v: sum(x is OTHERWISE for x in v.values)):
-            patterns = ", ".join(map(_pattern, variant.values))
+            patterns = ", ".join(map(_pattern, self.interface.choices, variant.values))
             yield f"    case {patterns}:"
             yield f"        {output} = {self._call(variant)}"
         wrong = next((c for c in choices if all(isinstance(v, str) for v in c.values)), None)
@@ -288,7 +290,7 @@ class PublicFunction:
 
     def _selector(self, choice: Choice) -> str:
         if choice.kind == "given":
-            return f"{self._by_tensor[choice.name].name} is not None"
+            return self._by_tensor[choice.name].name
         if choice.kind == "integers":
             return f"not {choice.name}.is_floating_point()"
         return f"bool({choice.name})" if set(choice.values) <= {True, False} else choice.name
@@ -333,7 +335,11 @@ class PublicFunction:
             return output
         if "elements" in roles:
             own = len(roles) - 1
-            return f"{output}.reshape(*shape, *{output}.shape[1:])" if own else f"{output}.reshape(shape)"
+            return (
+                f"{output}.reshape((*shape, *{output}.shape[1:]))"
+                if own
+                else f"{output}.reshape(shape)"
+            )
         if "batch" in roles:
             return f"{output}.reshape(shape)"
         if roles == ("rest",):
@@ -342,13 +348,13 @@ class PublicFunction:
             kept = f"[1 if d in dims else s for d, s in enumerate({self._primary}.shape)]"
             return f"{output}.reshape({kept} if keepdim else rest)"
         if roles == ("rest", self._tail):
-            whole = f"{output}.reshape(*rest, *tail)"
+            whole = f"{output}.reshape((*rest, *tail))"
             if self._tail == "channel":
                 return f"{whole}.movedim(-1, min(1, len(rest)))"
             if self._tail == "dim":
                 return f"{whole}.movedim(tuple(range(-len(dims), 0)), dims)"
             return whole
-        return f"{output}.reshape(*rest, {output}.shape[-1])"
+        return f"{output}.reshape((*rest, {output}.shape[-1]))"
 
 
 def camel(words: str) -> str:
@@ -361,7 +367,9 @@ def function_name(definition: Definition) -> str:
     return f"_{camel(definition.variant)}Function"
 
 
-def _pattern(value: object) -> str:
+def _pattern(choice: Choice, value: object) -> str:
+    if choice.kind == "given":
+        return "Tensor()" if value else "None"
     if value is OTHERWISE:
         return "_"
     return "math.inf" if value == float("inf") else repr(value)

@@ -47,8 +47,7 @@ cosine_embedding_loss = op.build(loss, wrt=[input1, input2])
 op = define(
     "triplet_margin_loss",
     "How much nearer an anchor is to a positive than to a negative (Balntas et al., 2016).",
-    "anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, "
-    f"{LEGACY}",
+    f"anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, {LEGACY}",
 )
 n, d = op.axes("n d", "rest last")
 anchor, positive, negative = (op.input(name, n, d) for name in ("anchor", "positive", "negative"))

@@ -1,10 +1,7 @@
 """Losses between probabilities, or between logits and probabilities."""
 
 from derive import (
-    Abs,
     Max,
-    Mean,
-    Rational,
     StopGradient,
     Sum,
     Where,
@@ -41,9 +38,7 @@ weight, pos_weight = op.input("weight", n, absent=1), op.input("pos_weight", n, 
 s = op.let("s", [n], 1 / (1 + exp(-x[n])))
 each = -weight[n] * (pos_weight[n] * target[n] * log(s[n]) + (1 - target[n]) * log(1 - s[n]))
 loss = op.cases("loss", "reduction", reductions(each, n))
-binary_cross_entropy_with_logits = op.build(
-    loss, wrt=[x, target], without=[weight, pos_weight]
-)
+binary_cross_entropy_with_logits = op.build(loss, wrt=[x, target], without=[weight, pos_weight])
 
 op = define(
     "kl_div",
@@ -87,9 +82,7 @@ eps = op.option("eps", 1e-6, positive=True)
 # The bound is not differentiated: below it the gradient is that of the variance itself.
 safe = op.let("safe", [n], var[n] + StopGradient(Max(eps - var[n], 0)))
 short = (log(safe[n]) + (x[n] - target[n]) ** 2 / safe[n]) / 2
-each = op.cases(
-    "each", "full", {False: ([n], short), True: ([n], short + log(2 * pi) / 2)}
-)
+each = op.cases("each", "full", {False: ([n], short), True: ([n], short + log(2 * pi) / 2)})
 loss = op.cases("loss", "reduction", reductions(each[n], n))
 gaussian_nll_loss = op.build(loss)
 

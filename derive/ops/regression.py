@@ -1,6 +1,6 @@
 """Losses between numbers: how far an input is from its target."""
 
-from derive import OTHERWISE, Abs, Mean, Rational, Sum, Where, define, reductions
+from derive import OTHERWISE, Abs, Sum, Where, define, reductions
 
 LEGACY = "size_average=None, reduce=None, reduction='mean'"
 
