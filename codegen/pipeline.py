@@ -74,7 +74,7 @@ def sources(definitions: Iterable[Definition], command: str = "") -> dict[str, s
     `command` is what the header says to run instead of editing; by default the library's.
     """
     definitions = list(definitions)
-    work = [variant for definition in definitions for variant in variants(definition)]
+    work = [variant for definition in definitions for variant in definition.variants]
     if len(work) < _WORTH_PROCESSES:
         parts = list(map(_part, work))
     else:
@@ -84,15 +84,6 @@ def sources(definitions: Iterable[Definition], command: str = "") -> dict[str, s
     for variant, part in zip(work, parts, strict=True):
         by_name[variant.name].append(part)
     return formatted({d.name: _module(d, by_name[d.name], command) for d in definitions})
-
-
-def variants(definition: Definition) -> list[Definition]:
-    """Every definition that is emitted for an operation, the usual one first."""
-    if definition.interface is None:
-        return [definition]
-    found = {v.definition.variant: v.definition for v in reversed(definition.interface.variants)}
-    usual = replace(definition, interface=None)
-    return [usual, *(found[name] for name in reversed(found) if name != usual.variant)]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from derive.expressions import (
 from derive.facts import is_nonnegative, is_positive
 from derive.functions import as_where
 from derive.interface import (
+    GIVEN,
     ROLES,
     Argument,
     Cases,
@@ -85,7 +86,7 @@ class Builder:
         self._roles: dict[Axis, str] = {}
         self._absent: dict[str, Expr] = {}
         self._cases: dict[str, Cases] = {}
-        self._loose: dict[str, str] = {}
+        self._given: dict[str, str] = {}
         self._demands: list[tuple[str, str]] = []
 
     @property
@@ -120,15 +121,19 @@ class Builder:
         return letters[0] if len(letters) == 1 else tuple(letters)
 
     def input(
-        self, name: str, *dims: Dim, absent: int | None = None, loose: str = "", **facts: Any
+        self, name: str, *dims: Dim, absent: int | None = None, given: str = "", **facts: Any
     ) -> Tensor:
         """A real tensor; facts: positive, nonnegative, nonzero, sums_to_one, symmetric.
 
         A tensor that the caller may leave out is, where it is `absent`, that number everywhere;
-        `loose` says how else he may give it: `rowwise` or `shared`.
+        `given` says how he may give it: `rowwise`, `shared` or `whole`.
         """
-        if loose:
-            self._loose[name] = loose
+        if given:
+            if given not in GIVEN:
+                raise DefinitionError(
+                    f"input {name!r}: no way to give it is {given!r}; there are {', '.join(GIVEN)}"
+                )
+            self._given[name] = given
         if absent is not None:
             self._absent[name] = sympify(absent)
         return self._add_input(Tensor(name, dims, **facts))
@@ -212,17 +217,20 @@ class Builder:
         return lets[0][1].tensor
 
     def demand(self, condition: str, raises: str = "ValueError") -> None:
-        """A condition on options, such as `beta >= 0`, without which the function raises.
+        """A condition on options or inputs, such as `beta >= 0`, without which the function raises.
+
+        Of a tensor it must hold everywhere.
 
         Raises:
-            DefinitionError: it is no comparison, or reads what is no option.
+            DefinitionError: it is no comparison, or reads what is neither option nor input.
         """
         tree = ast.parse(condition, mode="eval").body
         read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        if not isinstance(tree, ast.Compare) or not read <= set(self._options):
+        known = [*self._options, *self._inputs]
+        if not isinstance(tree, ast.Compare) or not read <= set(known):
             raise DefinitionError(
-                f"demand {condition!r} in {self.name!r}: it must compare options; "
-                f"there are {', '.join(self._options) or 'none'}"
+                f"demand {condition!r} in {self.name!r}: it must compare options or inputs; "
+                f"there are {', '.join(known) or 'none'}"
             )
         self._demands.append((ast.unparse(tree), raises))
 
@@ -333,7 +341,7 @@ class Builder:
             tuple(self._roles.items()),
             tuple(choices),
             variants,
-            tuple(self._loose.items()),
+            tuple(self._given.items()),
             tuple(self._demands),
         )
         return replace(variants[0].definition, interface=interface)

@@ -41,11 +41,12 @@ ROLES = {
 }
 """What an axis may be of a caller's tensor."""
 
-LOOSE = {
-    "rowwise": "without the last dimension: one number for each row",
-    "shared": "as a single number: the same for all",
+GIVEN = {
+    "rowwise": "without the last dimension too: one number for each row",
+    "shared": "as a single number too: the same for all",
+    "whole": "in the shape of the first tensor: it is not broadcast",
 }
-"""How else than over its own dimensions a tensor may be given."""
+"""How a tensor may be given, where that is not by broadcasting it."""
 
 OTHERWISE = ...
 """As a value of a choice: any value that has no definition of its own."""
@@ -92,7 +93,7 @@ class Variant:
 class Interface:
     """A public function over one or more definitions. The first variant is the usual one.
 
-    `loose` says of a tensor how else it may be given, a key of `LOOSE`; `demands` are conditions
+    `given` says of a tensor how it may be given, a key of `GIVEN`; `demands` are conditions
     on options, each with the exception that PyTorch raises where it does not hold.
     """
 
@@ -100,7 +101,7 @@ class Interface:
     roles: tuple[tuple[Axis, str], ...]
     choices: tuple[Choice, ...]
     variants: tuple[Variant, ...]
-    loose: tuple[tuple[str, str], ...] = ()
+    given: tuple[tuple[str, str], ...] = ()
     demands: tuple[tuple[str, str], ...] = ()
 
     def role(self, axis: Axis) -> str | None:

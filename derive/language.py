@@ -234,6 +234,20 @@ class Definition:
             seen.update(dict.fromkeys(sorted(i.axis for i in let.value.atoms(Index))))
         return tuple(seen)
 
+    @property
+    def full_name(self) -> str:
+        """The operation's name, and the variant's: `mse_loss`, `mse_loss[sum]`."""
+        return f"{self.name}[{self.variant}]" if self.variant else self.name
+
+    @property
+    def variants(self) -> tuple[Definition, ...]:
+        """Every definition of the operation, the usual one first, none with an interface."""
+        if self.interface is None:
+            return (self,)
+        usual = replace(self, interface=None)
+        found = {v.definition.variant: v.definition for v in self.interface.variants}
+        return (usual, *(d for name, d in found.items() if name != usual.variant))
+
     def let(self, name: str) -> Let:
         return next(let for let in self.lets if let.name == name)
 

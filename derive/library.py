@@ -24,13 +24,16 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Definition:
-    """The library's definition of an operation.
+    """The library's definition of an operation, or of a variant, as in `mse_loss[sum]`.
 
     A file of the operation's name is tried first, so that one operation costs one import.
 
     Raises:
-        DefinitionError: the library has no operation of that name.
+        DefinitionError: the library has no operation of that name, or that no such variant.
     """
+    name, bracket, variant = name.partition("[")
+    if bracket:
+        return _variant(load(name), variant.removesuffix("]"))
     stems = _stems()
     for stem in [s for s in stems if s == name] + [s for s in stems if s != name]:
         found = _in_library_file(stem)
@@ -39,6 +42,16 @@ def load(name: str) -> Definition:
     near = difflib.get_close_matches(name, names(), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(names())}"
     raise DefinitionError(f"the library has no operation {name!r}{hint}")
+
+
+def _variant(definition: Definition, variant: str) -> Definition:
+    for found in definition.variants:
+        if found.variant == variant:
+            return found
+    known = ", ".join(v.variant for v in definition.variants[1:])
+    raise DefinitionError(
+        f"{definition.name!r} has no variant {variant!r}; it has {known or 'none'}"
+    )
 
 
 def load_file(path: str | Path) -> dict[str, Definition]:

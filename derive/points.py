@@ -51,11 +51,12 @@ _RANGES = ((-2, 2), (0, 1), (1, 3), (-1, 1), (3, 6))
 _TRIES = 60
 
 
-def random_point(definition: Definition, sizes: Sizes, seed: int) -> Point:
+def random_point(definition: Definition, sizes: Sizes, seed: int, usual: bool = False) -> Point:
     """Random, non-uniform values for inputs and options, at which every let has a value.
 
-    Tensors keep what the definition says of them: positive, symmetric, rows that sum to one;
-    integer tensors hold valid indices for the axes on which they are used.
+    With `usual` an option that has a default takes it. Tensors keep what the definition says of
+    them: positive, symmetric, rows that sum to one; integer tensors hold valid indices for the
+    axes on which they are used.
 
     Raises:
         Undefined: no point was found at which the definition has a value.
@@ -69,7 +70,8 @@ def random_point(definition: Definition, sizes: Sizes, seed: int) -> Point:
             low, high = _RANGES[attempt] if attempt < len(_RANGES) else draw.choice(_RANGES)
             values[tensor.name] = random_tensor(tensor, sizes, draw, (low, high), bounds)
         for option in definition.options:
-            values[option.name] = Array((), (_random_option(option, draw, attempt),))
+            turn = 1 if usual else attempt
+            values[option.name] = Array((), (_random_option(option, draw, turn),))
         try:
             evaluate(definition.lets, values, sizes)
             return Point(sizes, values)

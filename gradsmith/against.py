@@ -27,7 +27,8 @@ from derive.points import random_point, two_sizes
 from derive.text import arrangement_of, text
 from derive.trace import Derivation
 from gradsmith import reference
-from gradsmith.check import FLOAT64, emitted
+from gradsmith.check import FLOAT64
+from gradsmith.emitted import Functions, emitted
 from gradsmith.errors import Failure, UserError
 from gradsmith.samples import Sample, at_point, random_like
 
@@ -288,7 +289,9 @@ def _their_answer(
     parameters = inspect.signature(backward).parameters
     if "residuals" in parameters:
         inputs = sample.to(torch.float64).inputs
-        *_, given["residuals"] = emitted(definition).forward(**inputs, **sample.options)
+        *_, given["residuals"] = Functions.of(emitted(definition), definition).forward(
+            **inputs, **sample.options
+        )
     arguments = {name: _argument(p, given) for name, p in parameters.items()}
     try:
         with torch.no_grad():

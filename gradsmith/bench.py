@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from derive.language import Definition
 from gradsmith import notebook
-from gradsmith.check import emitted
+from gradsmith.emitted import emitted
 from gradsmith.gradients import emitted_arguments
 from gradsmith.namesakes import namesake
 from gradsmith.samples import Sample, random_like, random_sample

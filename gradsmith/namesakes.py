@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from derive import library
+from derive.interface import OTHERWISE, Interface
 from derive.language import Definition, DefinitionError
 from gradsmith import notebook
 from gradsmith.notebook import Parameters
@@ -43,7 +44,6 @@ _TABLE: dict[str, Namesake] = {
     "log_softmax": lambda v, _: F.log_softmax(v["x"], 1),
     "makemore_mlp": _makemore_mlp,
     "makemore_mlp_chunked": _makemore_mlp,
-    "mse_loss": lambda v, _: F.mse_loss(v["x"], v["target"]),
     "rms_norm": lambda v, o: F.rms_norm(v["x"], v["weight"].shape, v["weight"], o["eps"]),
     "sigmoid": lambda v, _: torch.sigmoid(v["x"]),
     "softmax": lambda v, _: F.softmax(v["x"], 1),
@@ -51,17 +51,64 @@ _TABLE: dict[str, Namesake] = {
 }
 
 
+LOOSER = {"hardsigmoid": 1e-7}
+"""Where PyTorch is less exact in float64: its sixth is a number of float32."""
+
+
 def namesake(definition: Definition) -> Namesake | None:
     """PyTorch's own forward of a library operation, right where options have their defaults.
 
     None for a definition that is not the library's, whatever its name.
     """
-    return _TABLE.get(definition.name) if in_library(definition) else None
+    operation = _operation(definition)
+    if operation is None:
+        return None
+    if operation.name in _TABLE:
+        return _TABLE[operation.name]
+    interface, native = operation.interface, getattr(F, operation.name, None)
+    if interface is None or native is None or _FOLDED & {role for _, role in interface.roles}:
+        return None
+    (chosen,) = (v.values for v in interface.variants if v.definition.variant == definition.variant)
+    return _called(definition, interface, chosen, native)
+
+
+_FOLDED = {"group", "within"}
+"""Roles of which several make one dimension of the caller's tensors."""
+
+
+def _called(
+    definition: Definition,
+    interface: Interface,
+    chosen: Sequence[object],
+    native: Callable[..., Tensor],
+) -> Namesake:
+    """PyTorch's function, called as the interface says, on the definition's own tensors."""
+    fixed = {
+        choice.name: value
+        for choice, value in zip(interface.choices, chosen, strict=True)
+        if choice.kind == "value" and value is not OTHERWISE
+    }
+    inputs = {tensor.name for tensor in definition.inputs}
+    tensors = {a.name: name for a in interface.arguments for name in a.tensors if name in inputs}
+
+    def call(values: Values, options: Options) -> Tensor:
+        named = {a.name for a in interface.arguments}
+        given = {argument: values[name] for argument, name in tensors.items()}
+        known = {name: value for name, value in options.items() if name in named}
+        return native(**given, **known, **fixed)
+
+    return call
 
 
 def in_library(definition: Definition) -> bool:
     """Whether the library has this very definition."""
+    return _operation(definition) is not None
+
+
+def _operation(definition: Definition) -> Definition | None:
+    """The library's operation of which a definition is a variant."""
     try:
-        return library.load(definition.name) == definition
+        operation = library.load(definition.name)
     except DefinitionError:
-        return False
+        return None
+    return operation if definition in (operation, *operation.variants) else None

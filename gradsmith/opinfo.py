@@ -5,6 +5,7 @@ PyTorch ships them as `op_db`, a table of `OpInfo`; reading it needs the package
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,29 +14,39 @@ import torch
 from torch import Generator, Tensor
 
 from gradsmith.errors import UserError
+from gradsmith.namesakes import LOOSER
 
 DTYPES = (torch.float32, torch.float64)
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-10}
 """Of the largest element, or of 1 where that is less."""
 
-LOOSER = {"hardsigmoid": 1e-8}
-"""Where PyTorch is less exact in float64: its sixth is a number of float32."""
-
 _PREFIXES = ("nn.functional.", "", "linalg.")
+
+
+KINDS = ("float32", "float32 strided", "float64", "float64 strided", "errors")
+"""What is counted apart: samples as they come, the same not contiguous, and inputs to refuse."""
 
 
 @dataclass
 class Count:
-    """How many samples of an operation's entries agree, and what is wrong with the others."""
+    """How many samples of an operation's entries agree, by kind, and what is wrong with others."""
 
     op: str
-    samples: int = 0
-    errors: int = 0
+    all: Counter[str] = field(default_factory=Counter)
+    agreed: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
     def line(self) -> str:
-        good = self.samples + self.errors - len(self.problems)
-        return f"{self.op:34s} | {good:4d} of {self.samples + self.errors:4d} samples agree"
+        """`mse_loss | float32 6/6 | ...`."""
+        parts = [f"{kind} {self.agreed[kind]:3d}/{self.all[kind]:3d}" for kind in KINDS]
+        return " | ".join([f"{self.op:34s}", *parts])
+
+    def add(self, kind: str, where: str, problem: str | None) -> None:
+        self.all[kind] += 1
+        if problem:
+            self.problems.append(f"{where}: {problem}")
+        else:
+            self.agreed[kind] += 1
 
 
 def entries(name: str) -> list[Any]:
@@ -59,22 +70,16 @@ def count(name: str, function: Callable[..., Tensor]) -> Count:
         for dtype in DTYPES:
             if dtype not in entry.supported_dtypes("cpu"):
                 continue
+            kind, tolerance = str(dtype).removeprefix("torch."), TOLERANCES[dtype]
+            tolerance = max(tolerance, LOOSER.get(name, 0.0))
             for sample in entry.sample_inputs("cpu", dtype, requires_grad=True):
-                for case in (sample, sample.noncontiguous()):
-                    result.samples += 1
-                    where = f"{entry.name} {dtype} {_described(case)}"
-                    tolerance = max(TOLERANCES[dtype], LOOSER.get(name, 0.0))
+                for case, how in ((sample, kind), (sample.noncontiguous(), f"{kind} strided")):
                     problem = next(_problems(entry.op, function, case, tolerance), None)
-                    if problem:
-                        result.problems.append(f"{where}: {problem}")
+                    result.add(how, f"{entry.name} {how} {_described(case)}", problem)
         if entry.error_inputs_func is not None:
             for case in entry.error_inputs("cpu"):
-                result.errors += 1
-                problem = _accepted(function, case)
-                if problem:
-                    result.problems.append(
-                        f"{entry.name} {_described(case.sample_input)}: {problem}"
-                    )
+                where = f"{entry.name} {_described(case.sample_input)}"
+                result.add("errors", where, _accepted(function, case))
     return result
 
 

@@ -12,8 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from sympy import Basic, Indexed, Symbol
+from sympy.core.relational import Relational
+
 from derive.interface import OTHERWISE, Argument, Choice, Interface, Variant
 from derive.language import Definition, Tensor
+
+HELPERS = ("_wide", "_flat", "_reduction", "_dims", "_constant")
+"""What the template has, where the body calls it."""
 
 _TAILS = ("last", "features", "channel", "dim")
 
@@ -46,7 +52,7 @@ class PublicFunction:
     def needs(self) -> set[str]:
         """The small functions that the body calls, by name."""
         text = "\n".join(self.body)
-        return {name for name in ("_wide", "_flat", "_reduction", "_dims") if f"{name}(" in text}
+        return {name for name in HELPERS if f"{name}(" in text}
 
     # --- what the arguments are ---
 
@@ -102,6 +108,10 @@ class PublicFunction:
             yield f"    {first} = {first}.to(dtype)"
         for condition, error in self.interface.demands:
             options = [o for o in self._options if re.search(rf"\b{o}\b", condition)]
+            if any(re.search(rf"\b{name}\b", condition) for name in self._tensors):
+                yield f"if not ({condition}).all():"
+                yield f'    raise {error}("{self.definition.name} wants {condition} everywhere")'
+                continue
             got = ", ".join(f"{o} = {{{o}}}" for o in options)
             yield f"if not {condition}:"
             yield f'    raise {error}(f"{self.definition.name} wants {condition}, got {got}")'
@@ -115,6 +125,7 @@ class PublicFunction:
 
     def _enter(self) -> Iterator[str]:
         first = self._primary
+        yield from self._as_given()
         if "elements" in self._roles:
             yield from self._enter_elements()
         elif "batch" in self._roles:
@@ -128,18 +139,41 @@ class PublicFunction:
             yield f"{name} = {self._seen(tensor)}"
         yield f"{self._tensor_of(first)} = {self._seen(self._tensors[self._tensor_of(first)])}"
 
+    def _as_given(self) -> Iterator[str]:
+        """Tensors that are given in another way than by broadcasting them."""
+        first = self._primary
+        for name, how in self.interface.given:
+            whole = f"the shape of {first}, {{[*{first}.shape]}}"
+            if how == "rowwise":
+                yield f"if {name}.shape != {first}.shape and {name}.shape == {first}.shape[:-1]:"
+                yield f"    {name} = {name}.unsqueeze(-1)"
+                yield f"elif {name}.shape not in ({first}.shape, (*{first}.shape[:-1], 1)):"
+                yield from _refusal("ValueError", name, f"the shape of {first} or one number a row")
+            elif how == "whole":
+                present = f"{name} is not None and " if self._optional(name) else ""
+                yield f"if {present}{name}.shape != {first}.shape:"
+                yield from _refusal("ValueError", name, whole)
+            elif how == "shared":
+                yield f"count = {first}.shape[1] if {first}.dim() > 1 else 1"
+                yield f"if {name}.dim() > 1 or {name}.numel() not in (1, count):"
+                yield from _refusal("RuntimeError", name, "one element, or one a channel, {count}")
+        fixed = [name for name in self._tensors if self._is_constant(name)]
+        if fixed:
+            parts = [f"{self._by_tensor[n].name}={self._by_tensor[n].name}" for n in fixed]
+            yield f"_constant({', '.join(parts)})"
+
+    def _is_constant(self, name: str) -> bool:
+        """Whether a real tensor has no gradient in any variant, though its value would have one."""
+        if self._tensors[name].integer:
+            return False
+        wanted = {n for v in self.interface.variants for n in v.definition.wrt}
+        lets = [let for v in self.interface.variants for let in v.definition.lets]
+        return name not in wanted and any(_has_slope(let.value, name) for let in lets)
+
     def _tensor_of(self, argument: str) -> str:
         return next(a.tensors[0] for a in self.interface.arguments if a.name == argument)
 
     def _enter_elements(self) -> Iterator[str]:
-        for name, how in self.interface.loose:
-            if how == "rowwise":
-                shapes = f"{name}.shape != {self._primary}.shape"
-                yield f"if {shapes} and {name}.shape == {self._primary}.shape[:-1]:"
-                yield f"    {name} = {name}.unsqueeze(-1)"
-                yield f"elif {shapes} and {name}.shape != (*{self._primary}.shape[:-1], 1):"
-                wanted = f"the shape of {self._primary} or one number a row"
-                yield f'    raise ValueError(f"{name} must have {wanted}, got {{[*{name}.shape]}}")'
         arguments = [
             self._by_tensor[t.name].name
             for t in self._tensors.values()
@@ -246,7 +280,7 @@ class PublicFunction:
             if tensor.integer:
                 return f"{wide}.reshape(-1)"
             return f"_flat({name}, rest, {self._primary}.dtype)"
-        if dict(self.interface.loose).get(tensor.name) == "shared":
+        if dict(self.interface.given).get(tensor.name) == "shared":
             return f"{wide}.reshape(-1).expand(math.prod(tail))"
         if roles == (self._tail,) and self._tail == "features":
             return f"{wide}.reshape(math.prod(tail))"
@@ -365,6 +399,21 @@ def camel(words: str) -> str:
 def function_name(definition: Definition) -> str:
     """What the autograd function of a variant is called."""
     return f"_{camel(definition.variant)}Function"
+
+
+def _has_slope(expr: Basic, name: str) -> bool:
+    """Whether an expression depends on a tensor other than by comparing it."""
+    if isinstance(expr, (Indexed, Symbol)):
+        return str(expr.base if isinstance(expr, Indexed) else expr) == name
+    return not isinstance(expr, Relational) and any(_has_slope(a, name) for a in expr.args)
+
+
+def _refusal(error: str, name: str, wanted: str) -> Iterator[str]:
+    """Raise an error that says which shape a tensor must have, and which it has."""
+    yield f"    raise {error}("
+    yield f'        f"{name} must have {wanted}, "'
+    yield f'        f"got shape {{[*{name}.shape]}}"'
+    yield "    )"
 
 
 def _pattern(choice: Choice, value: object) -> str:

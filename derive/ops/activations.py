@@ -128,5 +128,5 @@ softshrink = op.build(op.let("y", [n], Where(x[n] > lambd, x[n] - lambd, lower))
 
 op = define("prelu", "The positive part, and a learnt slope below zero.", "input: x, weight")
 n, c = op.axes("n c", "rest channel")
-x, weight = op.input("x", n, c), op.input("weight", c, loose="shared")
+x, weight = op.input("x", n, c), op.input("weight", c, given="shared")
 prelu = op.build(op.let("y", [n, c], Where(x[n, c] > 0, x[n, c], weight[c] * x[n, c])))

@@ -1,6 +1,7 @@
 """Losses between probabilities, or between logits and probabilities."""
 
 from derive import (
+    Eq,
     Max,
     StopGradient,
     Sum,
@@ -46,8 +47,9 @@ op = define(
     f"input: x, target, {LEGACY}, log_target=False",
 )
 n, k = op.axes("n k", "batch spatial")
-x, target = op.input("x", n, k), op.input("target", n, k)
-plain = Where(target[n, k] > 0, target[n, k] * log(target[n, k]), 0) - target[n, k] * x[n, k]
+x, target = op.input("x", n, k), op.input("target", n, k, nonnegative=True)
+entropy = Where(Eq(target[n, k], 0), 0, target[n, k] * log(target[n, k]))
+plain = entropy - target[n, k] * x[n, k]
 by_log = exp(target[n, k]) * (target[n, k] - x[n, k])
 each = op.cases("each", "log_target", {False: ([n, k], plain), True: ([n, k], by_log)})
 cases = reductions(each[n, k], n, k) | {"batchmean": ([], Sum(each[n, k], n, k) / n.size)}
@@ -61,7 +63,8 @@ op = define(
     "reduction='mean'",
 )
 n = op.axes("n", "elements")
-x, target, eps = op.input("x", n), op.input("target", n), op.option("eps", 1e-8, positive=True)
+x, target = op.input("x", n), op.input("target", n, nonnegative=True)
+eps = op.option("eps", 1e-8, positive=True)
 rate = op.let("rate", [n], exp(x[n]))
 by_log, plain = rate[n] - target[n] * x[n], x[n] - target[n] * log(x[n] + eps)
 short = op.cases("short", "log_input", {True: ([n], by_log), False: ([n], plain)})
@@ -77,7 +80,9 @@ op = define(
     "input: x, target, var, full=False, eps=1e-6, reduction='mean'",
 )
 n = op.axes("n", "elements")
-x, target, var = op.input("x", n), op.input("target", n), op.input("var", n, loose="rowwise")
+x, target = op.input("x", n), op.input("target", n)
+var = op.input("var", n, nonnegative=True, given="rowwise")
+op.demand("var >= 0")
 eps = op.option("eps", 1e-6, positive=True)
 # The bound is not differentiated: below it the gradient is that of the variance itself.
 safe = op.let("safe", [n], var[n] + StopGradient(Max(eps - var[n], 0)))
@@ -92,4 +97,4 @@ op = define(
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 loss = op.cases("loss", "reduction", reductions(log(1 + exp(-target[n] * x[n])), n))
-soft_margin_loss = op.build(loss)
+soft_margin_loss = op.build(loss, wrt=[x])

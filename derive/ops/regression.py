@@ -13,15 +13,17 @@ def weighted(each, weight, n):
 
 op = define("mse_loss", "Squared error.", f"input: x, target, {LEGACY}, weight=None")
 n = op.axes("n", "elements")
-x, target, weight = op.input("x", n), op.input("target", n), op.input("weight", n, absent=1)
+x, target = op.input("x", n), op.input("target", n)
+weight = op.input("weight", n, absent=1, given="whole")
 loss = op.cases("loss", "reduction", weighted((x[n] - target[n]) ** 2, weight, n))
-mse_loss = op.build(loss, wrt=[x, target], without=[weight])
+mse_loss = op.build(loss, without=[weight])
 
 op = define("l1_loss", "Absolute error.", f"input: x, target, {LEGACY}, weight=None")
 n = op.axes("n", "elements")
-x, target, weight = op.input("x", n), op.input("target", n), op.input("weight", n, absent=1)
+x, target = op.input("x", n), op.input("target", n)
+weight = op.input("weight", n, absent=1, given="whole")
 loss = op.cases("loss", "reduction", weighted(Abs(x[n] - target[n]), weight, n))
-l1_loss = op.build(loss, wrt=[x, target], without=[weight])
+l1_loss = op.build(loss, without=[weight])
 
 op = define(
     "smooth_l1_loss",
@@ -43,10 +45,11 @@ op = define(
     "input: x, target, reduction='mean', delta=1.0, weight=None",
 )
 n = op.axes("n", "elements")
-x, target, weight = op.input("x", n), op.input("target", n), op.input("weight", n, absent=1)
+x, target = op.input("x", n), op.input("target", n)
+weight = op.input("weight", n, absent=1, given="whole")
 delta = op.option("delta", 1.0, positive=True)
 op.demand("delta > 0", raises="RuntimeError")
 off = op.let("off", [n], Abs(x[n] - target[n]))
 each = Where(off[n] <= delta, off[n] ** 2 / 2, delta * (off[n] - delta / 2))
-loss = op.cases("loss", "reduction", weighted(each, weight, n))
-huber_loss = op.build(loss, wrt=[x, target], without=[weight])
+loss = op.cases("loss", "reduction", reductions(weight[n] * each, n))
+huber_loss = op.build(loss, without=[weight])

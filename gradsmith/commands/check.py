@@ -11,6 +11,9 @@ import click
 if TYPE_CHECKING:
     from derive import Definition
 
+_SHOWN = 5
+"""Problems that are told of an operation; the others are counted."""
+
 
 @click.command(short_help="Hold derived gradients, or a hand-written one, against autograd.")
 @click.argument("ops", metavar="[OP]...", nargs=-1)
@@ -39,6 +42,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Inputs and cotangents are drawn from it.",
 )
+@click.option(
+    "--opinfo",
+    is_flag=True,
+    help="Hold the public functions against the sample inputs that PyTorch tests its own with.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a gradient.")
 def command(
     ops: tuple[str, ...],
@@ -46,6 +54,7 @@ def command(
     against: str | None,
     options: tuple[str, ...],
     seed: int,
+    opinfo: bool,
     as_json: bool,
 ) -> None:
     """Prove the emitted code of each OP, by default of all of them.
@@ -53,6 +62,10 @@ def command(
     The forward is held against an exact evaluator and PyTorch's own operation; the backward
     against autograd of a forward that was not emitted, and against finite differences, in
     float64; the table then shows every gradient in float32 beside autograd's.
+
+    With --opinfo a line for each OP that PyTorch has samples for, with how many agree of all:
+    the value and the gradient of every input, in two precisions, contiguous and not; and how
+    many of the inputs that are errors are refused with the same exception.
 
     With --against, FUNCTION is a backward of your own. Its parameters are told by their names:
     grad_OUTPUT (or grad_output), any input, intermediate or option of the definition, or
@@ -74,7 +87,11 @@ def command(
 
     try:
         chosen = _choose(ops, definitions)
-        if against is None:
+        if opinfo:
+            if against is not None or as_json:
+                raise UserError("--opinfo excludes --against and --json")
+            passed = _sampled(chosen)
+        elif against is None:
             if options:
                 raise UserError("--option goes with --against")
             passed = _prove(chosen, seed, as_json)
@@ -107,19 +124,39 @@ def _prove(definitions: list[Definition], seed: int, as_json: bool) -> bool:
     from gradsmith.check import check
 
     rows = []
-    for definition in definitions:
+    for definition in (v for d in definitions for v in d.variants):
         found = check(definition, seed=seed)
         rows += found
         if not as_json:
             for row in found:
                 click.echo(row.line())
         for problem in dict.fromkeys(p for row in found for p in row.problems):
-            click.echo(f"{definition.name}: {problem}", err=True)
+            click.echo(f"{definition.full_name}: {problem}", err=True)
     if as_json:
         click.echo(json.dumps([row.as_json() for row in rows], indent=2))
     wrong = sum(not row.passed for row in rows)
     click.echo(f"{len(rows) - wrong} of {len(rows)} gradients agree", err=True)
     return wrong == 0
+
+
+def _sampled(definitions: list[Definition]) -> bool:
+    from gradsmith.emitted import emitted
+    from gradsmith.opinfo import count, entries
+
+    samples = agreed = 0
+    for definition in definitions:
+        if definition.interface is None or not entries(definition.name):
+            continue
+        result = count(definition.name, getattr(emitted(definition), definition.name))
+        click.echo(result.line())
+        for problem in result.problems[:_SHOWN]:
+            click.echo(f"  {problem}", err=True)
+        if len(result.problems) > _SHOWN:
+            click.echo(f"  and {len(result.problems) - _SHOWN} more", err=True)
+        samples += result.all.total()
+        agreed += result.agreed.total()
+    click.echo(f"{agreed} of {samples} samples agree", err=True)
+    return agreed == samples
 
 
 def _values(options: tuple[str, ...]) -> dict[str, float]:

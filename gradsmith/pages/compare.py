@@ -22,7 +22,7 @@ def comparisons(definition: Definition, module: ModuleType) -> tuple[Comparison,
     """
     sizes = two_sizes(definition.axes)[0]
     trial = Trial(definition, module, random_point(definition, sizes, SEED), SEED)
-    sample = trial.usual()
+    sample = trial.usual
     single = sample.to(torch.float32)
     found = trial.emitted_gradients(single)
     autograd = trial.reference_gradients(single) | trial.namesake_gradients(single)

@@ -74,7 +74,7 @@ def draft(definition: Definition) -> Page:
 
 def _emitted(definition: Definition) -> tuple[ModuleType, str]:
     """The module of a definition and its source: the committed one where it is in step."""
-    from gradsmith.check import emitted
+    from gradsmith.emitted import emitted
 
     found = emitted(definition)
     if pipeline.digest(definition) not in _source(found):

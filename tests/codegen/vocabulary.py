@@ -494,7 +494,7 @@ def stopped(op: Builder):
 def elementwise(name: str, formula: Callable[[Any], Expr], positive: bool = False) -> None:
     op = define(name, f"{name.replace('_', ' ').capitalize()}.")
     n, c = op.axes("n c")
-    x = op.input("x", n, c, **({"positive": True} if positive else {}))
+    x = op.input("x", n, c, positive=positive)
     OPERATIONS.append(op.build(op.let("y", [n, c], formula(x[n, c]))))
 
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from derive import library
 from gradsmith import bench
-from gradsmith.check import emitted
 from gradsmith.cli import main
+from gradsmith.emitted import emitted
 
 KEYS = ["case", "size", "generated", "chunked", "autograd", "compiled", "native", "kernels"]
 

@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from derive import library
-from gradsmith.check import check, emitted
+from gradsmith.check import check
 from gradsmith.cli import main
+from gradsmith.emitted import emitted
 
 HERE = Path(__file__).parent
 DEFINITIONS = {

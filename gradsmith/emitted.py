@@ -1,0 +1,56 @@
+"""Emitted code at work: the module of an operation, and the functions of one of its variants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+from codegen.torch.interface import function_name
+from derive.language import Definition
+from gradsmith.namesakes import in_library
+
+
+def emitted(definition: Definition) -> ModuleType:
+    """The emitted module: the committed one of a library operation, or one made in memory."""
+    if in_library(definition) and find_spec(f"generated.{definition.name}"):
+        return import_module(f"generated.{definition.name}")
+    from codegen import pipeline
+
+    return pipeline.compile(definition)
+
+
+@dataclass(frozen=True)
+class Functions:
+    """What a module has for one variant; `value_and_grad` where the output is one number.
+
+    `operation` is what autograd differentiates, called with the definition's own tensors.
+    """
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    value_and_grad: Callable[..., Any] | None
+    operation: Callable[..., Any]
+
+    @classmethod
+    def of(cls, module: ModuleType, definition: Definition) -> Functions:
+        """Those of a definition's variant, in the module of its operation."""
+        suffix = f"_{definition.variant}" if definition.variant else ""
+        function = getattr(module, function_name(definition))
+        names = [*(t.name for t in definition.inputs), *(o.name for o in definition.options)]
+
+        def operation(**given: Any) -> Any:
+            defaults = {o.name: o.default for o in definition.options}
+            outputs = function.apply(*({**defaults, **given}[name] for name in names))
+            wanted = outputs[: len(definition.outputs)]
+            return wanted[0] if len(wanted) == 1 else wanted
+
+        return cls(
+            getattr(module, f"forward{suffix}"),
+            getattr(module, f"backward{suffix}"),
+            getattr(module, f"value_and_grad{suffix}", None),
+            operation,
+        )
