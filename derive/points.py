@@ -10,7 +10,7 @@ from decimal import Decimal
 from math import prod
 from typing import Any
 
-from sympy import Basic, Indexed, KroneckerDelta, Symbol
+from sympy import Basic, Eq, Indexed, KroneckerDelta, Ne, Symbol
 
 from derive.arithmetic import Undefined, Value, exact_arithmetic
 from derive.evaluate import Array, Sizes, evaluate
@@ -62,13 +62,15 @@ def random_point(definition: Definition, sizes: Sizes, seed: int, usual: bool = 
         Undefined: no point was found at which the definition has a value.
     """
     draw = random.Random(seed)
-    bounds = index_bounds(definition, sizes)
+    bounds, landmarks = index_bounds(definition, sizes), _landmarks(definition)
     reason: Undefined | None = None
     for attempt in range(_TRIES):
         values: dict[str, Array] = {}
         for tensor in definition.inputs:
             low, high = _RANGES[attempt] if attempt < len(_RANGES) else draw.choice(_RANGES)
-            values[tensor.name] = random_tensor(tensor, sizes, draw, (low, high), bounds)
+            array = random_tensor(tensor, sizes, draw, (low, high), bounds)
+            marks = landmarks.get(tensor.name)
+            values[tensor.name] = _at_landmarks(array, marks, draw) if marks else array
         for option in definition.options:
             turn = 1 if usual else attempt
             values[option.name] = Array((), (_random_option(option, draw, turn),))
@@ -152,6 +154,29 @@ def index_bounds(definition: Definition, sizes: Sizes) -> dict[str, int]:
                 if isinstance(one, Index):
                     meet(other, one.axis)
     return {name: min(bounds) for name, bounds in found.items()}
+
+
+def _landmarks(definition: Definition) -> dict[str, list[Decimal]]:
+    """The numbers that elements of a real input are asked to equal: elsewhere nothing happens.
+
+    Not zero, which is asked for where a function ends.
+    """
+    found: dict[str, set[Decimal]] = {}
+    inputs = {tensor.name for tensor in definition.inputs if not tensor.integer}
+    for let in definition.lets:
+        for equal in let.value.atoms(Eq, Ne):
+            for one, other in (equal.args, equal.args[::-1]):
+                if not other.is_Integer or other == 0:
+                    continue
+                if isinstance(one, Indexed) and tensor_name(one) in inputs:
+                    found.setdefault(tensor_name(one), set()).add(Decimal(int(other)))
+    return {name: sorted(marks) for name, marks in found.items()}
+
+
+def _at_landmarks(array: Array, marks: Sequence[Decimal], draw: random.Random) -> Array:
+    """An array of which three elements in four stand at a landmark."""
+    values = (draw.choice(marks) if draw.random() < 0.75 else value for value in array.values)
+    return Array(array.shape, tuple(values))
 
 
 def finite_difference(

@@ -8,7 +8,7 @@ options and cotangents are random and non-uniform, the sizes of axes all differe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
 
@@ -89,6 +89,8 @@ def check(definition: Definition, module: ModuleType | None = None, seed: int = 
             Trial(definition, module, random_point(definition, sizes, seed), seed)
             for sizes in two_sizes(definition.axes)
         ]
+        if any(option.default is not None for option in definition.options):
+            trials.append(trials[0].usually)
     except Exception as error:
         return failed(definition, _in_words(error))
     problems = [p for proof in PROOFS for trial in trials for p in _guarded(proof, trial)]
@@ -182,10 +184,14 @@ class Trial:
         return reference.autograd([output], wanted, self.cotangents([output]))
 
     @cached_property
-    def usual(self) -> Sample:
-        """Inputs of the same sizes, with options at their defaults where they have one."""
+    def usually(self) -> Trial:
+        """The same sizes and other inputs, with options at their defaults where they have one."""
         point = random_point(self.definition, self.sizes, self.seed, usual=True)
-        return at_point(self.definition, point)
+        return replace(self, point=point)
+
+    @property
+    def usual(self) -> Sample:
+        return self.usually.sample
 
 
 Problem = tuple[str | None, str]

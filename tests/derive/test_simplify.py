@@ -41,7 +41,7 @@ TEXTBOOK = {
     ("layer_norm", "x"): "rstd[n]*(grad_x_hat[n,c] - sum_c(grad_x_hat[n,c])/C"
     " - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)",
     ("rms_norm", "x"): "rstd[n]*(grad_x_hat[n,c] - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)",
-    ("mse_loss", "target"): "-grad_x[n,c]",
+    ("mse_loss", "target"): "-grad_x[n]",
 }
 
 OTHERWISE = {
