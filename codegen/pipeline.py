@@ -29,6 +29,7 @@ from types import ModuleType
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ruff import find_ruff_bin
 
+from codegen.cache import Cache, key
 from codegen.lowering import lower
 from codegen.program import CodegenError
 from codegen.torch.interface import PublicFunction
@@ -68,12 +69,28 @@ def source(definition: Definition) -> str:
     return sources([definition])[definition.name]
 
 
-def sources(definitions: Iterable[Definition], command: str = "") -> dict[str, str]:
+def sources(
+    definitions: Iterable[Definition], command: str = "", cache: Cache | None = None
+) -> dict[str, str]:
     """The emitted source of each definition, by its name, formatted.
 
-    `command` is what the header says to run instead of editing; by default the library's.
+    `command` is what the header says to run instead of editing; by default the library's. What
+    `cache` holds already is not derived again.
     """
     definitions = list(definitions)
+    keys = {d.name: key(digest(d), _source_name(d), command) for d in definitions}
+    found = {name: text for name, k in keys.items() if cache and (text := cache.find(k))}
+    made = _made([d for d in definitions if d.name not in found], command)
+    for name, text in made.items():
+        if cache:
+            cache.keep(keys[name], text)
+    return {d.name: found.get(d.name) or made[d.name] for d in definitions}
+
+
+def _made(definitions: list[Definition], command: str) -> dict[str, str]:
+    """The same, of definitions that have to be derived."""
+    if not definitions:
+        return {}
     work = [variant for definition in definitions for variant in definition.variants]
     if len(work) < _WORTH_PROCESSES:
         parts = list(map(_part, work))
@@ -162,6 +179,7 @@ def digest(definition: Definition) -> str:
     if definition.interface is not None:
         interface = definition.interface
         parts += map(repr, (interface.arguments, interface.roles, interface.choices))
+        parts += map(repr, (interface.given, interface.demands))
         for variant in interface.variants:
             parts += map(repr, (variant.values, *_content(variant.definition)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -333,7 +333,7 @@ class Builder:
         choices = [
             choice
             for argument in arguments
-            for choice in choices_of(argument, cases, self._absent, self._inputs, without)
+            for choice in choices_of(argument, cases, self._absent, without, self._given)
         ]
         variants = tuple(variants_of(whole, self._cases, self._absent, choices))
         interface = Interface(

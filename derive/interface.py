@@ -6,7 +6,7 @@ the mathematics. An `Interface` says how the one is seen as the other:
 
 - the **signature** is the function's own, as Python writes it; `input: x` says that the argument
   `input` is the definition's `x`, `target: labels | probabilities` that a target is one of two
-  tensors, integers or not;
+  tensors, integers or not, `input: (a, b)` that it is cut into two;
 - the **role** of an axis says which of the caller's dimensions it runs over;
 - a **choice** is an argument whose value decides which of several definitions is meant, and a
   **variant** is the definition that one set of values leads to.
@@ -25,19 +25,22 @@ from sympy import Expr, Indexed, Symbol, prod
 from derive.expressions import Axis, Sum
 
 if TYPE_CHECKING:
-    from derive.language import Definition, Let, Tensor
+    from derive.language import Definition, Let
 
 ROLES = {
     "elements": "all dimensions of its tensors, broadcast against each other",
     "rest": "every dimension that no other axis takes, in front of them",
     "last": "the last dimension",
     "features": "the last dimensions, as many as the argument `normalized_shape` has",
+    "dim": "the dimensions that the argument `dim` names; all of them where it is None",
+    "along": "the one dimension that `dim` names; for None as PyTorch's older rule says",
     "channel": "dimension 1; dimension 0 where there is no other",
-    "dim": "the dimensions that the argument `dim` names",
-    "batch": "dimension 0",
+    "batch": "dimension 0, where there is another",
     "group": "the groups of channels, as many as the argument `num_groups` says",
     "within": "the channels of one group",
     "spatial": "every dimension after the channels",
+    "rows": "dimension 0",
+    "columns": "every dimension but the first",
 }
 """What an axis may be of a caller's tensor."""
 
@@ -45,6 +48,7 @@ GIVEN = {
     "rowwise": "without the last dimension too: one number for each row",
     "shared": "as a single number too: the same for all",
     "whole": "in the shape of the first tensor: it is not broadcast",
+    "mask": "as an integer: 0 where the integers over the same axes equal it, and 1 elsewhere",
 }
 """How a tensor may be given, where that is not by broadcasting it."""
 
@@ -57,13 +61,15 @@ class Argument:
     """One parameter of the public function.
 
     `default` is Python source, None where the argument must be given; `tensors` names the inputs
-    that it may be, an integer one first where there are two.
+    that it may be, an integer one first where there are two, or that it is made of.
     """
 
     name: str
     default: str | None
     tensors: tuple[str, ...] = ()
     keyword_only: bool = False
+    halved: bool = False
+    """Whether the tensors are the two halves of it, along the argument `dim`."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ class Choice:
     kind: str = "value"  # or "given" or "integers"
     unknown: str = "ValueError"
     """The exception that PyTorch raises for any other value."""
+    mask: bool = False
+    """Of a tensor that may be left out: whether it is given as an integer."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,7 @@ def arguments_of(signature: str) -> tuple[Argument, ...]:
             default=None if default is None else ast.unparse(default),
             tensors=tuple(_names(a.annotation)),
             keyword_only=a in taken.kwonlyargs,
+            halved=isinstance(a.annotation, ast.Tuple),
         )
         for a, default in pairs
     )
@@ -150,11 +159,11 @@ def choices_of(
     argument: Argument,
     cases: Mapping[str, Cases],
     absent: Mapping[str, Expr],
-    inputs: Mapping[str, Tensor],
     without: Sequence[str],
+    given: Mapping[str, str],
 ) -> Iterator[Choice]:
     """The choices that an argument makes: by its value, its being given, its holding integers."""
-    if len(argument.tensors) > 1:
+    if len(argument.tensors) > 1 and not argument.halved:
         yield Choice(argument.name, (True, False), "integers")
     elif argument.name in cases:
         chosen = cases[argument.name]
@@ -162,7 +171,8 @@ def choices_of(
         yield Choice(argument.name, values, unknown=chosen.unknown)
     for name in argument.tensors:
         if name in absent:
-            yield Choice(name, (False, True) if name in without else (True, False), "given")
+            values = (False, True) if name in without else (True, False)
+            yield Choice(name, values, "given", mask=given.get(name) == "mask")
 
 
 def variants_of(

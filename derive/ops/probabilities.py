@@ -46,7 +46,7 @@ op = define(
     "Kullback-Leibler divergence of a target from log-probabilities, element by element.",
     f"input: x, target, {LEGACY}, log_target=False",
 )
-n, k = op.axes("n k", "batch spatial")
+n, k = op.axes("n k", "rows columns")
 x, target = op.input("x", n, k), op.input("target", n, k, nonnegative=True)
 entropy = Where(Eq(target[n, k], 0), 0, target[n, k] * log(target[n, k]))
 plain = entropy - target[n, k] * x[n, k]

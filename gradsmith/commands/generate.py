@@ -28,16 +28,26 @@ LIBRARY_FOLDER = Path(__file__).parents[2] / "generated"
     help="Write into this folder. The library's own is the default for the library alone.",
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file is out of step.")
+@click.option("--fresh", is_flag=True, help="Derive everything again, also what did not change.")
 @click.option("--diff", is_flag=True, help="Show what changes as a unified diff.")
 def command(
-    ops: tuple[str, ...], definitions: Path | None, out: Path | None, check: bool, diff: bool
+    ops: tuple[str, ...],
+    definitions: Path | None,
+    out: Path | None,
+    check: bool,
+    fresh: bool,
+    diff: bool,
 ) -> None:
     """Emit the PyTorch code of each OP, by default of every operation.
+
+    What was emitted before, from the same definition by the same program, is kept in the user's
+    cache folder, and not derived again.
 
     Exit status: 0 where the files are in step (or now are), 1 where --check finds drift, 2 for
     wrong usage. A file left over from an operation that is gone counts as drift, and is
     deleted, when a whole source is generated.
     """
+    from codegen.cache import Cache
     from codegen.pipeline import sources
     from codegen.program import CodegenError
     from codegen.writer import apply, compare
@@ -46,7 +56,7 @@ def command(
 
     try:
         chosen, folder, run = _chosen(ops, definitions, out)
-        texts = sources(chosen, run)
+        texts = sources(chosen, run, None if fresh else Cache(_kept()))
     except DefinitionError as error:
         raise UserError(str(error)) from None
     except CodegenError as error:
@@ -66,6 +76,13 @@ def command(
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from None
     click.echo(f"{len(changes)} of {len(texts)} files written in {folder}", err=True)
+
+
+def _kept() -> Path:
+    """Where emitted texts are kept."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("gradsmith") / "emitted"
 
 
 def _chosen(

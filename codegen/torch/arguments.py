@@ -1,0 +1,91 @@
+"""What the arguments of a public function are: tensors of a definition, options, choices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from sympy import Basic, Indexed, Symbol
+from sympy.core.relational import Relational
+
+from derive.expressions import Axis
+from derive.interface import Argument, Interface
+from derive.language import Tensor
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """An interface, asked about its arguments by name."""
+
+    interface: Interface
+
+    @cached_property
+    def by_tensor(self) -> dict[str, Argument]:
+        return {name: a for a in self.interface.arguments for name in a.tensors}
+
+    @cached_property
+    def named(self) -> set[str]:
+        return {a.name for a in self.interface.arguments}
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every input of any variant, by name."""
+        return {t.name: t for v in self.interface.variants for t in v.definition.inputs}
+
+    @cached_property
+    def options(self) -> list[str]:
+        """Every option of any variant, by name."""
+        return list({o.name: None for v in self.interface.variants for o in v.definition.options})
+
+    @cached_property
+    def roles(self) -> set[str]:
+        return {role for _, role in self.interface.roles}
+
+    @cached_property
+    def primary(self) -> str:
+        """The variable whose shape the others follow: the first argument, or its first half."""
+        first = next(a for a in self.interface.arguments if a.tensors)
+        return self.variable(first.tensors[0])
+
+    @cached_property
+    def real(self) -> str:
+        """The variable whose dtype the result has: the first that is no tensor of integers."""
+        return next(self.variable(n) for n, t in self.tensors.items() if not t.integer)
+
+    def roles_of(self, tensor: Tensor) -> tuple[str | None, ...]:
+        return tuple(self.interface.role(axis) for axis in tensor.axes)
+
+    def roles_over(self, axes: tuple[Axis, ...]) -> tuple[str | None, ...]:
+        return tuple(self.interface.role(axis) for axis in axes)
+
+    def variable(self, tensor: str) -> str:
+        """The variable that holds a tensor as it was given: its argument, or a half of it."""
+        argument = self.by_tensor[tensor]
+        return tensor if argument.halved else argument.name
+
+    def optional(self, name: str) -> bool:
+        return any(c.kind == "given" and c.name == name for c in self.interface.choices)
+
+    def one_of_two(self, name: str) -> bool:
+        argument = self.by_tensor[name]
+        return len(argument.tensors) > 1 and not argument.halved
+
+    def with_roles(self, *roles: str | None) -> list[str]:
+        """The variables of the tensors over exactly these roles."""
+        found = [n for n, t in self.tensors.items() if self.roles_of(t) == roles]
+        return list(dict.fromkeys(self.variable(n) for n in found))
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a real tensor has no gradient in any variant, though its value would have one."""
+        if self.tensors[name].integer:
+            return False
+        wanted = {n for v in self.interface.variants for n in v.definition.wrt}
+        lets = [let for v in self.interface.variants for let in v.definition.lets]
+        return name not in wanted and any(_has_slope(let.value, name) for let in lets)
+
+
+def _has_slope(expr: Basic, name: str) -> bool:
+    """Whether an expression depends on a tensor other than by comparing it."""
+    if isinstance(expr, (Indexed, Symbol)):
+        return str(expr.base if isinstance(expr, Indexed) else expr) == name
+    return not isinstance(expr, Relational) and any(_has_slope(a, name) for a in expr.args)

@@ -1,0 +1,275 @@
+"""How a caller's tensors are seen over a definition's axes, and a result as the caller's again.
+
+Every way of seeing them is a `Layout`, chosen by the roles of the axes. It gives lines of Python
+that name the sizes, an expression for each input, and one for the result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from codegen.torch.arguments import Arguments
+from derive.language import Tensor
+
+Roles = tuple[str | None, ...]
+
+
+class Layout(Protocol):
+    """A way of seeing tensors of any rank as tensors over a definition's axes."""
+
+    def __init__(self, arguments: Arguments) -> None: ...
+
+    def enter(self) -> Iterator[str]:
+        """Lines that check the shapes and name their parts."""
+        ...
+
+    def seen(self, tensor: Tensor, wide: str) -> str:
+        """An input over the definition's axes; `wide` is it as given, in a dtype wide enough."""
+        ...
+
+    def restored(self, output: str, roles: Roles) -> str:
+        """The result, over axes of these roles, in the caller's shape."""
+        ...
+
+
+def layout(arguments: Arguments) -> Layout:
+    """The layout that the roles of an interface call for."""
+    return next(kind for role, kind in _LAYOUTS if role in arguments.roles)(arguments)
+
+
+@dataclass(frozen=True)
+class Elements:
+    """All dimensions of all tensors, broadcast against each other, are one axis."""
+
+    arguments: Arguments
+
+    @cached_property
+    def _spread(self) -> list[str]:
+        return self.arguments.with_roles("elements")
+
+    def enter(self) -> Iterator[str]:
+        names = self._spread
+        if len(names) == 1:
+            yield f"shape = {names[0]}.shape"
+            return
+        optional = [n for n in names if self.arguments.optional(n)]
+        required = [n for n in names if n not in optional]
+        if optional:
+            yield f"given = [t for t in ({', '.join(names)}) if t is not None]"
+            yield "shape = torch.broadcast_shapes(*(t.shape for t in given))"
+        else:
+            yield f"shape = torch.broadcast_shapes({', '.join(f'{n}.shape' for n in names)})"
+        dtype = f"{required[0]}.dtype"
+        for other in required[1:]:
+            dtype = f"torch.promote_types({dtype}, {other}.dtype)"
+        yield f"dtype = {dtype}"
+
+    def seen(self, tensor: Tensor, wide: str) -> str:
+        if "elements" not in self.arguments.roles_of(tensor):
+            return wide
+        if len(self._spread) == 1:
+            return f"{wide}.reshape(-1)"
+        return f"_flat({self.arguments.variable(tensor.name)}, shape, dtype)"
+
+    def restored(self, output: str, roles: Roles) -> str:
+        if len(roles) > 1:
+            return f"{output}.reshape((*shape, *{output}.shape[1:]))"
+        return f"{output}.reshape(shape)"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Dimension 0, and all others as one axis."""
+
+    arguments: Arguments
+
+    def enter(self) -> Iterator[str]:
+        yield f"shape = {self.arguments.primary}.shape"
+        yield "rows, columns = math.prod(shape[:1]), math.prod(shape[1:])"
+
+    def seen(self, tensor: Tensor, wide: str) -> str:
+        return f"{wide}.expand(shape).reshape(rows, columns)"
+
+    def restored(self, output: str, roles: Roles) -> str:
+        return f"{output}.reshape(shape)"
+
+
+@dataclass(frozen=True)
+class Channels:
+    """A batch, channels in dimension 1, and the positions after them; one dimension is channels."""
+
+    arguments: Arguments
+
+    def enter(self) -> Iterator[str]:
+        yield f"shape = {self.arguments.primary}.shape"
+        yield "batch, channels, positions = _channels(shape)"
+        if any("channel" not in r for r in map(self.arguments.roles_of, self._batched)):
+            yield "outer = (*shape[:1], *shape[2:]) if len(shape) > 1 else ()"
+
+    @cached_property
+    def _batched(self) -> list[Tensor]:
+        tensors = self.arguments.tensors.values()
+        return [t for t in tensors if "batch" in self.arguments.roles_of(t)]
+
+    def seen(self, tensor: Tensor, wide: str) -> str:
+        match self.arguments.roles_of(tensor):
+            case ("batch", "channel", "spatial"):
+                if self.arguments.variable(tensor.name) != self.arguments.primary:
+                    wide = _shaped(self.arguments.variable(tensor.name), wide, "shape")
+                return f"{wide}.reshape(batch, channels, positions)"
+            case ("batch", "spatial"):
+                wide = _shaped(self.arguments.variable(tensor.name), wide, "outer")
+                return f"{wide}.reshape(batch, positions)"
+            case _:
+                return _shaped(self.arguments.variable(tensor.name), wide, "(channels,)")
+
+    def restored(self, output: str, roles: Roles) -> str:
+        return f"{output}.reshape({'shape' if 'channel' in roles else 'outer'})"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A batch, channels in dimension 1 as groups of channels, and the positions after them."""
+
+    arguments: Arguments
+
+    def enter(self) -> Iterator[str]:
+        first = self.arguments.primary
+        yield f"shape = {first}.shape"
+        yield "if len(shape) < 2 or shape[1] % num_groups:"
+        yield from refusal("RuntimeError", first, "channels in {num_groups} groups of one size")
+        yield "batch, channels, positions = _channels(shape)"
+        yield "within = channels // num_groups"
+
+    def seen(self, tensor: Tensor, wide: str) -> str:
+        if "batch" in self.arguments.roles_of(tensor):
+            return f"{wide}.reshape(batch, num_groups, within, positions)"
+        wide = _shaped(self.arguments.variable(tensor.name), wide, "(channels,)")
+        return f"{wide}.reshape(num_groups, within)"
+
+    def restored(self, output: str, roles: Roles) -> str:
+        return f"{output}.reshape(shape)"
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Some dimensions, moved to the end, are one axis, and all that are left are another."""
+
+    arguments: Arguments
+
+    @cached_property
+    def _role(self) -> str:
+        return next(role for role in TAILS if role in self.arguments.roles)
+
+    @cached_property
+    def _whole(self) -> list[str]:
+        """The variables over the same two axes as the first one."""
+        first = next(
+            t
+            for n, t in self.arguments.tensors.items()
+            if self.arguments.variable(n) == self.arguments.primary
+        )
+        alike = [n for n, t in self.arguments.tensors.items() if t.axes == first.axes]
+        return list(dict.fromkeys(map(self.arguments.variable, alike)))
+
+    def enter(self) -> Iterator[str]:
+        first, named = self.arguments.primary, self.arguments.named
+        if len(self._whole) > 1 and not self._halved:
+            names = ", ".join(self._whole)
+            yield f"{names} = torch.broadcast_tensors({names})"
+        if self._role in _DIMS:
+            if "keepdim" in named:
+                yield f"shape = {first}.shape"
+            yield f"dims = {_DIMS[self._role].format(first=first)}"
+            for name in self._whole:
+                yield f"{name} = {name}.movedim(dims, tuple(range(-len(dims), 0)))"
+        split = _SPLITS.get(self._role, "-1").format(first=first)
+        if split != "-1":
+            yield f"split = {split}"
+            split = "split"
+        yield f"rest, tail = {first}.shape[:{split}], {first}.shape[{split}:]"
+        if self._role == "features":
+            yield "if not normalized_shape or tuple(tail) != tuple(normalized_shape):"
+            yield from refusal("RuntimeError", first, "a shape that ends in {[*normalized_shape]}")
+
+    @cached_property
+    def _halved(self) -> bool:
+        return any(a.halved for a in self.arguments.interface.arguments)
+
+    def seen(self, tensor: Tensor, wide: str) -> str:
+        roles, name = self.arguments.roles_of(tensor), self.arguments.variable(tensor.name)
+        match roles:
+            case ("rest", "last") if name not in self._whole:
+                return f"{wide}.reshape(math.prod(rest), {name}.shape[-1])"
+            case ("rest", _):
+                return f"{wide}.reshape(math.prod(rest), math.prod(tail))"
+            case ("rest",) if tensor.integer:
+                return f"{wide}.reshape(-1)"
+            case ("rest",):
+                return f"_flat({name}, rest, {self.arguments.real}.dtype)"
+            case ("channel",) if dict(self.arguments.interface.given).get(tensor.name) == "shared":
+                return f"{wide}.reshape(-1).expand(math.prod(tail))"
+            case ("features",):
+                return f"{_shaped(name, wide, 'tail')}.reshape(-1)"
+            case _:
+                return wide
+
+    def restored(self, output: str, roles: Roles) -> str:
+        match roles:
+            case ("rest",) if "keepdim" not in self.arguments.named:
+                return f"{output}.reshape(rest)"
+            case ("rest",) if self._role == "last":
+                return f"{output}.reshape((*rest, 1) if keepdim else rest)"
+            case ("rest",):
+                kept = "[1 if d in dims else size for d, size in enumerate(shape)]"
+                return f"{output}.reshape({kept} if keepdim else rest)"
+            case ("rest", None):
+                return f"{output}.reshape((*rest, {output}.shape[-1]))"
+            case _:
+                whole = f"{output}.reshape((*rest, *tail))"
+                if self._role in _DIMS:
+                    return f"{whole}.movedim(tuple(range(-len(dims), 0)), dims)"
+                return whole
+
+
+_DIMS = {
+    "channel": "(1,) if {first}.dim() > 1 else tuple(range({first}.dim()))",
+    "dim": "_dims(dim, {first}.dim())",
+    "along": "_along(dim, {first}.dim())",
+}
+"""The dimensions that are moved to the end, by the role of the axis that they are."""
+
+_SPLITS = {
+    "channel": "{first}.dim() - len(dims)",
+    "dim": "{first}.dim() - len(dims)",
+    "along": "{first}.dim() - len(dims)",
+    "features": "{first}.dim() - len(normalized_shape)",
+}
+"""Where the dimensions of the tail begin, if it need not be one."""
+
+TAILS = ("last", "features", "channel", "dim", "along")
+
+_LAYOUTS: tuple[tuple[str, type[Layout]], ...] = (
+    ("elements", Elements),
+    ("group", Groups),
+    ("spatial", Channels),
+    ("rows", Rows),
+    *((role, Tail) for role in TAILS),
+)
+
+
+def _shaped(name: str, wide: str, shape: str) -> str:
+    """A tensor that must have a shape, as an expression."""
+    return re.sub(rf"\b{name}\b", f'_shaped("{name}", {name}, {shape})', wide, count=1)
+
+
+def refusal(error: str, name: str, wanted: str) -> Iterator[str]:
+    """Raise an error that says which shape a tensor must have, and which it has."""
+    yield f"    raise {error}("
+    yield f'        f"{name} must have {wanted}, "'
+    yield f'        f"got shape {{[*{name}.shape]}}"'
+    yield "    )"
