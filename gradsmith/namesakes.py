@@ -41,13 +41,9 @@ _TABLE: dict[str, Namesake] = {
     "embedding": lambda v, _: F.embedding(v["tokens"], v["weight"]),
     "layer_norm": _layer_norm,
     "linear": lambda v, _: F.linear(v["x"], v["weight"], v["bias"]),
-    "log_softmax": lambda v, _: F.log_softmax(v["x"], 1),
     "makemore_mlp": _makemore_mlp,
     "makemore_mlp_chunked": _makemore_mlp,
     "rms_norm": lambda v, o: F.rms_norm(v["x"], v["weight"].shape, v["weight"], o["eps"]),
-    "sigmoid": lambda v, _: torch.sigmoid(v["x"]),
-    "softmax": lambda v, _: F.softmax(v["x"], 1),
-    "tanh": lambda v, _: torch.tanh(v["x"]),
 }
 
 
@@ -89,15 +85,28 @@ def _called(
         if choice.kind == "value" and value is not OTHERWISE
     }
     inputs = {tensor.name for tensor in definition.inputs}
-    tensors = {a.name: name for a in interface.arguments for name in a.tensors if name in inputs}
+    tensors = {
+        argument.name: [name for name in argument.tensors if name in inputs]
+        for argument in interface.arguments
+        if inputs.intersection(argument.tensors)
+    }
+    if any(role == "dim" for _, role in interface.roles):
+        fixed["dim"] = -1
 
     def call(values: Values, options: Options) -> Tensor:
         named = {a.name for a in interface.arguments}
-        given = {argument: values[name] for argument, name in tensors.items()}
+        given = {
+            argument: _joined([values[n] for n in names]) for argument, names in tensors.items()
+        }
         known = {name: value for name, value in options.items() if name in named}
         return native(**given, **known, **fixed)
 
     return call
+
+
+def _joined(halves: Sequence[Tensor]) -> Tensor:
+    """The argument that a definition sees as one tensor, or as its two halves."""
+    return halves[0] if len(halves) == 1 else torch.cat(list(halves), -1)
 
 
 def in_library(definition: Definition) -> bool:

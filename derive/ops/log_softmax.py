@@ -2,8 +2,12 @@
 
 from derive import Sum, define, exp, log
 
-op = define("log_softmax", "Logarithm of softmax over k.")
-n, k = op.axes("n k")
+op = define(
+    "log_softmax",
+    "Logarithm of softmax along a dimension.",
+    "input: x, dim=None, _stacklevel=3, dtype=None",
+)
+n, k = op.axes("n k", "rest along")
 x = op.input("x", n, k)
 
 logprobs = op.let("logprobs", [n, k], x[n, k] - log(Sum(exp(x[n, k]), k)))

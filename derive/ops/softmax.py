@@ -1,11 +1,15 @@
-"""Softmax."""
+"""Softmax, of the negative too."""
 
 from derive import Sum, define, exp
 
-op = define("softmax", "Softmax over k.")
-n, k = op.axes("n k")
+SIGNATURE = "input: x, dim=None, _stacklevel=3, dtype=None"
+
+op = define("softmax", "Softmax along a dimension.", SIGNATURE)
+n, k = op.axes("n k", "rest along")
 x = op.input("x", n, k)
+softmax = op.build(op.let("p", [n, k], exp(x[n, k]) / Sum(exp(x[n, k]), k)))
 
-p = op.let("p", [n, k], exp(x[n, k]) / Sum(exp(x[n, k]), k))
-
-softmax = op.build(p)
+op = define("softmin", "Softmax of the negative, along a dimension.", SIGNATURE)
+n, k = op.axes("n k", "rest along")
+x = op.input("x", n, k)
+softmin = op.build(op.let("p", [n, k], exp(-x[n, k]) / Sum(exp(-x[n, k]), k)))

@@ -3,8 +3,8 @@
 import derive
 from derive import define
 
-op = define("tanh", "Hyperbolic tangent of each element.")
-n, c = op.axes("n c")
+op = define("tanh", "Hyperbolic tangent of each element.", "input: x")
+n, c = op.axes("n c", "rest last")
 x = op.input("x", n, c)
 
 h = op.let("h", [n, c], derive.tanh(x[n, c]))
