@@ -61,7 +61,9 @@ def namesake(definition: Definition) -> Namesake | None:
         return None
     if operation.name in _TABLE:
         return _TABLE[operation.name]
-    interface, native = operation.interface, getattr(F, operation.name, None)
+    interface = operation.interface
+    homes = (home for home in (F, torch, torch.linalg) if hasattr(home, operation.name))
+    native = next((getattr(home, operation.name) for home in homes), None)
     if interface is None or native is None or _FOLDED & {role for _, role in interface.roles}:
         return None
     (chosen,) = (v.values for v in interface.variants if v.definition.variant == definition.variant)

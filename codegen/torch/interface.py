@@ -210,8 +210,17 @@ class PublicFunction:
         yield f"match {', '.join(map(self._selector, choices))}:"
         for variant in sorted(variants, key=lambda v: sum(x is OTHERWISE for x in v.values)):
             patterns = ", ".join(map(_pattern, choices, variant.values))
-            yield f"    case {patterns}:"
+            # No pattern is a negative name: minus infinity is asked for behind it.
+            guards = [
+                f"{choice.name} == -math.inf"
+                for choice, value in zip(choices, variant.values, strict=True)
+                if value == -math.inf
+            ]
+            guard = f" if {' and '.join(guards)}" if guards else ""
+            yield f"    case {patterns}{guard}:"
             yield f"        {output} = {self._call(variant)}"
+        if any(all(value is OTHERWISE for value in variant.values) for variant in variants):
+            return
         wrong = next((c for c in choices if all(isinstance(v, str) for v in c.values)), choices[0])
         known = ", ".join(map(str, wrong.values))
         yield "    case _:"
@@ -299,5 +308,5 @@ def _pattern(choice: Choice, value: object) -> str:
     if value is OTHERWISE:
         return "_"
     if isinstance(value, float) and math.isinf(value):
-        return "math.inf"
+        return "math.inf" if value > 0 else "_"
     return repr(value)

@@ -1,0 +1,65 @@
+"""Norms of vectors, what is divided by them, and distances."""
+
+from math import inf
+
+from derive import OTHERWISE, Abs, Max, Maximum, Minimum, Ne, Sum, Where, define, sqrt
+
+
+def norm(op, name, x, n, k, argument):
+    """The p-norm of rows, by the value of an argument."""
+    p = op.option(argument, 2.0)
+    size = op.let(f"{name}_abs", [n, k], Abs(x))
+    return op.cases(
+        name,
+        argument,
+        {
+            2: ([n], sqrt(Sum(x**2, k))),
+            1: ([n], Sum(size[n, k], k)),
+            0: ([n], Sum(Where(Ne(x, 0), 1, 0), k)),
+            inf: ([n], Maximum(size[n, k], k)),
+            -inf: ([n], Minimum(size[n, k], k)),
+            OTHERWISE: ([n], Sum(size[n, k] ** p, k) ** (1 / p)),
+        },
+    )
+
+
+op = define(
+    "vector_norm",
+    "The p-norm of the elements along dimensions, taken as one vector.",
+    "x, ord=2, dim=None, keepdim=False, *, dtype=None",
+)
+n, k = op.axes("n k", "rest dim")
+x = op.input("x", n, k)
+vector_norm = op.build(norm(op, "y", x[n, k], n, k, "ord"))
+
+op = define(
+    "normalize",
+    "Vectors divided by their p-norm, or by eps where that is more.",
+    "input: x, p=2.0, dim=1, eps=1e-12",
+)
+n, k = op.axes("n k", "rest dim")
+x, eps = op.input("x", n, k), op.option("eps", 1e-12, positive=True)
+size = norm(op, "size", x[n, k], n, k, "p")
+normalize = op.build(op.let("y", [n, k], x[n, k] / Max(size[n], eps)))
+
+op = define(
+    "cosine_similarity",
+    "The cosine of the angle between vectors, their norms at least eps.",
+    "x1, x2, dim=1, eps=1e-8",
+)
+n, k = op.axes("n k", "rest dim")
+x1, x2, eps = op.input("x1", n, k), op.input("x2", n, k), op.option("eps", 1e-8, positive=True)
+dot = op.let("dot", [n], Sum(x1[n, k] * x2[n, k], k))
+size1 = op.let("size1", [n], Max(sqrt(Sum(x1[n, k] ** 2, k)), eps))
+size2 = op.let("size2", [n], Max(sqrt(Sum(x2[n, k] ** 2, k)), eps))
+cosine_similarity = op.build(op.let("y", [n], dot[n] / (size1[n] * size2[n])))
+
+op = define(
+    "pairwise_distance",
+    "The p-norm of the difference of rows, eps added to each element of it.",
+    "x1, x2, p=2.0, eps=1e-6, keepdim=False",
+)
+n, k = op.axes("n k", "rest last")
+x1, x2, eps = op.input("x1", n, k), op.input("x2", n, k), op.option("eps", 1e-6)
+off = op.let("off", [n, k], x1[n, k] - x2[n, k] + eps)
+pairwise_distance = op.build(norm(op, "y", off[n, k], n, k, "p"))

@@ -1,0 +1,22 @@
+"""Variances and logarithms of sums along dimensions."""
+
+from derive import Mean, Sum, define, exp, log, sqrt
+
+op = define("logsumexp", "The logarithm of a sum of exponentials.", "input: x, dim, keepdim=False")
+n, k = op.axes("n k", "rest dim")
+x = op.input("x", n, k)
+logsumexp = op.build(op.let("y", [n], log(Sum(exp(x[n, k]), k))))
+
+SIGNATURE = "input: x, dim=None, unbiased=None, keepdim=False, *, correction=None"
+
+op = define("var", "The variance: the mean square distance from the mean.", SIGNATURE)
+n, k = op.axes("n k", "rest dim")
+x, correction = op.input("x", n, k), op.option("correction", 1)
+mean = op.let("mean", [n], Mean(x[n, k], k))
+var = op.build(op.let("y", [n], Sum((x[n, k] - mean[n]) ** 2, k) / (k.size - correction)))
+
+op = define("std", "The standard deviation: the square root of the variance.", SIGNATURE)
+n, k = op.axes("n k", "rest dim")
+x, correction = op.input("x", n, k), op.option("correction", 1)
+mean = op.let("mean", [n], Mean(x[n, k], k))
+std = op.build(op.let("y", [n], sqrt(Sum((x[n, k] - mean[n]) ** 2, k) / (k.size - correction))))
