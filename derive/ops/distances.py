@@ -5,6 +5,11 @@ from math import inf
 from derive import OTHERWISE, Abs, Max, Maximum, Minimum, Ne, Sum, Where, define, sqrt
 
 
+def root(x, power=2):
+    """A root of what is not negative, with the derivative 0 at 0, as PyTorch has it."""
+    return Where(x > 0, sqrt(x) if power == 2 else x ** (1 / power), 0)
+
+
 def norm(op, name, x, n, k, argument):
     """The p-norm of rows, by the value of an argument."""
     p = op.option(argument, 2.0)
@@ -13,12 +18,12 @@ def norm(op, name, x, n, k, argument):
         name,
         argument,
         {
-            2: ([n], sqrt(Sum(x**2, k))),
+            2: ([n], root(Sum(x**2, k))),
             1: ([n], Sum(size[n, k], k)),
             0: ([n], Sum(Where(Ne(x, 0), 1, 0), k)),
             inf: ([n], Maximum(size[n, k], k)),
             -inf: ([n], Minimum(size[n, k], k)),
-            OTHERWISE: ([n], Sum(size[n, k] ** p, k) ** (1 / p)),
+            OTHERWISE: ([n], root(Sum(size[n, k] ** p, k), p)),
         },
     )
 
