@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +26,6 @@ def _batch_norm(v: Values, o: Options) -> Tensor:
     )
 
 
-def _layer_norm(v: Values, o: Options) -> Tensor:
-    return F.layer_norm(v["x"], v["weight"].shape, v["weight"], v["bias"], o["eps"])
-
-
 def _makemore_mlp(v: Values, _: Options) -> Tensor:
     rows = {name: v[name].view(1, -1) for name in ("bngain", "bnbias")}
     parameters = {name: rows.get(name, v[name]) for name in Parameters._fields}
@@ -39,11 +36,8 @@ _TABLE: dict[str, Namesake] = {
     "batch_norm": _batch_norm,
     "cross_entropy": lambda v, _: F.cross_entropy(v["logits"], v["target"]),
     "embedding": lambda v, _: F.embedding(v["tokens"], v["weight"]),
-    "layer_norm": _layer_norm,
-    "linear": lambda v, _: F.linear(v["x"], v["weight"], v["bias"]),
     "makemore_mlp": _makemore_mlp,
     "makemore_mlp_chunked": _makemore_mlp,
-    "rms_norm": lambda v, o: F.rms_norm(v["x"], v["weight"].shape, v["weight"], o["eps"]),
 }
 
 
@@ -100,7 +94,9 @@ def _called(
         given = {
             argument: _joined([values[n] for n in names]) for argument, names in tensors.items()
         }
-        known = {name: value for name, value in options.items() if name in named}
+        known: dict[str, Any] = {name: value for name, value in options.items() if name in named}
+        if "normalized_shape" in named:
+            known["normalized_shape"] = next(iter(given.values())).shape[1:]
         return native(**given, **known, **fixed)
 
     return call

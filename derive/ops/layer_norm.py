@@ -2,9 +2,14 @@
 
 from derive import Mean, define, sqrt
 
-op = define("layer_norm", "Layer normalisation over c.")
-n, c = op.axes("n c")
-x, weight, bias = op.input("x", n, c), op.input("weight", c), op.input("bias", c)
+op = define(
+    "layer_norm",
+    "Layer normalisation over c.",
+    "input: x, normalized_shape, weight=None, bias=None, eps=1e-5",
+)
+n, c = op.axes("n c", "rest features")
+x = op.input("x", n, c)
+weight, bias = op.input("weight", c, absent=1), op.input("bias", c, absent=0)
 eps = op.option("eps", 1e-5, positive=True)
 
 mean = op.let("mean", [n], Mean(x[n, c], c))

@@ -2,9 +2,14 @@
 
 from derive import Sum, define
 
-op = define("linear", "Linear layer: the product with a weight's rows, and a bias.")
-n, c, m = op.axes("n c m")
-x, weight, bias = op.input("x", n, c), op.input("weight", m, c), op.input("bias", m)
+op = define(
+    "linear",
+    "Linear layer: the product with a weight's rows, and a bias.",
+    "input: x, weight, bias=None",
+)
+n, c, m = op.axes("n c m", "rest last")
+x, weight = op.input("x", n, c), op.input("weight", m, c)
+bias = op.input("bias", m, absent=0)
 
 y = op.let("y", [n, m], Sum(x[n, c] * weight[m, c], c) + bias[m])
 

@@ -2,9 +2,13 @@
 
 from derive import Mean, define, sqrt
 
-op = define("rms_norm", "Root mean square normalisation over c.")
-n, c = op.axes("n c")
-x, weight = op.input("x", n, c), op.input("weight", c)
+op = define(
+    "rms_norm",
+    "Root mean square normalisation over c.",
+    "input: x, normalized_shape, weight=None, eps=None",
+)
+n, c = op.axes("n c", "rest features")
+x, weight = op.input("x", n, c), op.input("weight", c, absent=1)
 eps = op.option("eps", 1e-6, positive=True)
 
 mean_square = op.let("mean_square", [n], Mean(x[n, c] ** 2, c))
