@@ -179,7 +179,7 @@ class Builder:
     def cases(
         self,
         name: str,
-        choice: str,
+        choice: str | tuple[str, ...],
         values: Mapping[Any, tuple[Sequence[Index], Any]],
         unknown: str = "ValueError",
     ) -> Tensor:
@@ -187,17 +187,19 @@ class Builder:
 
         `op.cases("y", "approximate", {"none": ([n], ...), "tanh": ([n], ...)})`; the key
         `OTHERWISE` is for every value that has no case of its own; without it the function
-        raises `unknown` for them.
+        raises `unknown` for them. Of several choices the keys are tuples of their values.
 
         Raises:
             DefinitionError: no argument has that name, or a case is no let.
         """
-        if choice not in {argument.name for argument in self._arguments or ()}:
-            raise DefinitionError(f"let {name!r}: the signature has no argument {choice!r}")
+        choices = (choice,) if isinstance(choice, str) else choice
+        for named in choices:
+            if named not in {argument.name for argument in self._arguments or ()}:
+                raise DefinitionError(f"let {name!r}: the signature has no argument {named!r}")
         lets = []
         for value, (indices, expr) in values.items():
             self.let(name, indices, expr)
-            lets.append((value, self._lets.pop(name)))
+            lets.append(((value,) if len(choices) == 1 else value, self._lets.pop(name)))
         # A fact holds of the let where it holds in every case.
         positive = all(let.tensor.positive for _, let in lets)
         nonnegative = not positive and all(
@@ -212,7 +214,7 @@ class Builder:
             )
             for value, let in lets
         ]
-        self._cases[name] = Cases(choice, tuple(lets), unknown)
+        self._cases[name] = Cases(choices, tuple(lets), unknown)
         self._lets[name] = lets[0][1]
         return lets[0][1].tensor
 
@@ -329,7 +331,7 @@ class Builder:
     ) -> Definition:
         """The usual variant, and with it the public function over all of them."""
         arguments = tuple(self._with_tensors(a) for a in arguments)
-        cases = {c.choice: c for c in self._cases.values()}
+        cases = {choice: c for c in self._cases.values() for choice in c.choices}
         choices = [
             choice
             for argument in arguments

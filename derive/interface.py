@@ -119,11 +119,20 @@ class Interface:
 
 @dataclass(frozen=True)
 class Cases:
-    """Alternatives for one let, by the value of a choice."""
+    """Alternatives for one let, by the values of one or several choices."""
 
-    choice: str
-    lets: tuple[tuple[Any, Let], ...]
+    choices: tuple[str, ...]
+    lets: tuple[tuple[tuple[Any, ...], Let], ...]
     unknown: str = "ValueError"
+
+    def values(self, choice: str) -> tuple[Any, ...]:
+        """The values of a choice that have a case, in order."""
+        place = self.choices.index(choice)
+        return tuple(dict.fromkeys(values[place] for values, _ in self.lets))
+
+    def let(self, chosen: Mapping[str, Any]) -> Let:
+        """The alternative for a value of each choice."""
+        return dict(self.lets)[tuple(chosen[choice] for choice in self.choices)]
 
 
 def arguments_of(signature: str) -> tuple[Argument, ...]:
@@ -167,8 +176,7 @@ def choices_of(
         yield Choice(argument.name, (True, False), "integers")
     elif argument.name in cases:
         chosen = cases[argument.name]
-        values = tuple(value for value, _ in chosen.lets)
-        yield Choice(argument.name, values, unknown=chosen.unknown)
+        yield Choice(argument.name, chosen.values(argument.name), unknown=chosen.unknown)
     for name in argument.tensors:
         if name in absent:
             values = (False, True) if name in without else (True, False)
@@ -185,11 +193,11 @@ def variants_of(
 
     `cases` are alternatives by the let's name, `absent` what stands for a tensor left out.
     """
+    known: dict[tuple[object, ...], Definition] = {}
     for values in product(*(c.values for c in choices)):
         chosen = dict(zip((c.name for c in choices), values, strict=True))
         lets = [
-            dict(cases[let.name].lets)[chosen[cases[let.name].choice]] if let.name in cases else let
-            for let in definition.lets
+            cases[let.name].let(chosen) if let.name in cases else let for let in definition.lets
         ]
         left_out = {name: value for name, value in absent.items() if not chosen[name]}
         lets = [_without(let, left_out) for let in lets]
@@ -197,18 +205,17 @@ def variants_of(
         read = {name for let in lets for name in _read(let.value)}
         options = {s.name for let in lets for s in let.value.free_symbols}
         inputs = tuple(t for t in definition.inputs if t.name in read)
-        yield Variant(
-            values,
-            replace(
-                definition,
-                inputs=inputs,
-                options=tuple(o for o in definition.options if o.name in options),
-                lets=tuple(lets),
-                wrt=tuple(name for name in definition.wrt if name in read),
-                calls=(),
-                variant=label(choices, values),
-            ),
+        found = replace(
+            definition,
+            inputs=inputs,
+            options=tuple(o for o in definition.options if o.name in options),
+            lets=tuple(lets),
+            wrt=tuple(name for name in definition.wrt if name in read),
+            calls=(),
+            variant=label(choices, values),
         )
+        # A choice that makes no difference beside the others makes no variant of its own.
+        yield Variant(values, known.setdefault((found.inputs, found.options, found.lets), found))
 
 
 def label(choices: Sequence[Choice], values: Sequence[Any]) -> str:

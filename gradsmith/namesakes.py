@@ -34,8 +34,6 @@ def _makemore_mlp(v: Values, _: Options) -> Tensor:
 
 _TABLE: dict[str, Namesake] = {
     "batch_norm": _batch_norm,
-    "cross_entropy": lambda v, _: F.cross_entropy(v["logits"], v["target"]),
-    "embedding": lambda v, _: F.embedding(v["tokens"], v["weight"]),
     "makemore_mlp": _makemore_mlp,
     "makemore_mlp_chunked": _makemore_mlp,
 }
@@ -58,6 +56,9 @@ def namesake(definition: Definition) -> Namesake | None:
     interface = operation.interface
     homes = (home for home in (F, torch, torch.linalg) if hasattr(home, operation.name))
     native = next((getattr(home, operation.name) for home in homes), None)
+    masks = {name for name, how in interface.given if how == "mask"} if interface else set()
+    if masks & {tensor.name for tensor in definition.inputs}:
+        return None  # PyTorch has no mask, but an integer
     if interface is None or native is None or _FOLDED & {role for _, role in interface.roles}:
         return None
     (chosen,) = (v.values for v in interface.variants if v.definition.variant == definition.variant)

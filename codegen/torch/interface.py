@@ -26,6 +26,7 @@ HELPERS = (
     "_dims",
     "_flat",
     "_halves",
+    "_ranked",
     "_reduction",
     "_shaped",
     "_wide",
@@ -139,6 +140,8 @@ class PublicFunction:
     def _seen(self) -> Iterator[str]:
         """Every tensor that is always there, over the definition's axes; the first one last."""
         last = []
+        for mask, beside in self._masks.items():
+            yield from self._mask(mask, beside)
         for name, tensor in self._arguments.tensors.items():
             if self._is_inline(name):
                 continue
@@ -166,34 +169,33 @@ class PublicFunction:
         return found
 
     def _view(self, tensor: Tensor) -> str:
-        if tensor.name in self._masks:
-            beside = self._masks[tensor.name]
-            variable, left_out = self._arguments.variable(beside.name), self._left_out(beside)
-            kept = self._layout.seen(beside, variable)
-            return f"({kept} != {left_out}).to({self._first}.dtype)"
         name = self._arguments.variable(tensor.name)
+        if tensor.name in self._masks:
+            return tensor.name
         if tensor.integer:
-            left_out = self._left_out(tensor)
-            wide = f"{name}.masked_fill({name} == {left_out}, 0)" if left_out else name
-            return self._layout.seen(tensor, wide)
+            return self._layout.seen(tensor, name)
         copied = "inplace" in self._arguments.named and name == self._arguments.primary
         return self._layout.seen(
             tensor, f"_wide({f'{name}.clone() if inplace else {name}' if copied else name})"
         )
 
-    def _left_out(self, integers: Tensor) -> str:
-        """The argument that says which of the integers do not count; empty where none does."""
-        mask = next((m for m, beside in self._masks.items() if beside == integers), None)
-        return self._arguments.variable(mask) if mask else ""
-
-    @property
-    def _first(self) -> str:
-        """The tensor that the primary argument is, once it is seen over the axes."""
-        return next(
-            n
-            for n in self._arguments.tensors
-            if self._arguments.variable(n) == self._arguments.primary
-        )
+    def _mask(self, mask: str, beside: Tensor) -> Iterator[str]:
+        """A mask from the integer that does not count, which is put out of the way."""
+        integers, left_out = self._arguments.variable(beside.name), self._arguments.variable(mask)
+        dtype = f"torch.promote_types({self._arguments.real}.dtype, torch.float32)"
+        kept = self._layout.seen(beside, integers)
+        given = f"{left_out} is not None"
+        if self._arguments.one_of_two(beside.name):
+            real = next(
+                n for n in self._arguments.by_tensor[beside.name].tensors if n != beside.name
+            )
+            yield f"if {integers}.is_floating_point() and {given} and {left_out} >= 0:"
+            yield f'    raise RuntimeError("{left_out} is for integers, and {integers} holds {real}")'
+            given += f" and not {integers}.is_floating_point()"
+        yield f"{mask} = None"
+        yield f"if {given}:"
+        yield f"    {mask} = ({kept} != {left_out}).to({dtype})"
+        yield f"    {integers} = {integers}.masked_fill({integers} == {left_out}, 0)"
 
     # --- which definition is meant ---
 

@@ -173,7 +173,11 @@ class Tail:
             for n, t in self.arguments.tensors.items()
             if self.arguments.variable(n) == self.arguments.primary
         )
-        alike = [n for n, t in self.arguments.tensors.items() if t.axes == first.axes]
+        alike = [
+            n
+            for n, t in self.arguments.tensors.items()
+            if t.axes == first.axes and not self.arguments.one_of_two(n)
+        ]
         return list(dict.fromkeys(map(self.arguments.variable, alike)))
 
     def enter(self) -> Iterator[str]:
@@ -182,7 +186,8 @@ class Tail:
             names = ", ".join(self._whole)
             yield f"{names} = torch.broadcast_tensors({names})"
         if self._role in _DIMS:
-            if "keepdim" in named:
+            alone = [n for n in self.arguments.tensors if self.arguments.one_of_two(n)]
+            if "keepdim" in named or alone:
                 yield f"shape = {first}.shape"
             yield f"dims = {_DIMS[self._role].format(first=first)}"
             for name in self._whole:
@@ -205,18 +210,22 @@ class Tail:
         match roles:
             case ("rest", "last") if name not in self._whole:
                 return f"{wide}.reshape(math.prod(rest), {name}.shape[-1])"
+            case ("rest", _) if name not in self._whole:
+                moved = _shaped(name, wide, "shape")
+                back = "movedim(dims, tuple(range(-len(dims), 0)))"
+                return f"{moved}.{back}.reshape(math.prod(rest), math.prod(tail))"
             case ("rest", _):
                 return f"{wide}.reshape(math.prod(rest), math.prod(tail))"
             case ("rest",) if tensor.integer:
-                return f"{wide}.reshape(-1)"
+                return f"{_shaped(name, wide, 'rest')}.reshape(-1)"
             case ("rest",):
                 return f"_flat({name}, rest, {self.arguments.real}.dtype)"
             case ("channel",) if dict(self.arguments.interface.given).get(tensor.name) == "shared":
                 return f"{wide}.reshape(-1).expand(math.prod(tail))"
-            case ("features",):
+            case ("features" | "channel",):
                 return f"{_shaped(name, wide, 'tail')}.reshape(-1)"
             case _:
-                return wide
+                return ranked(name, wide, len(roles))
 
     def restored(self, output: str, roles: Roles) -> str:
         match roles:
@@ -227,6 +236,8 @@ class Tail:
             case ("rest",):
                 kept = "[1 if d in dims else size for d, size in enumerate(shape)]"
                 return f"{output}.reshape({kept} if keepdim else rest)"
+            case ("rest", "last", None):
+                return f"{output}.reshape((*rest, *tail, {output}.shape[-1]))"
             case ("rest", None):
                 return f"{output}.reshape((*rest, {output}.shape[-1]))"
             case _:
@@ -265,6 +276,11 @@ _LAYOUTS: tuple[tuple[str, type[Layout]], ...] = (
 def _shaped(name: str, wide: str, shape: str) -> str:
     """A tensor that must have a shape, as an expression."""
     return re.sub(rf"\b{name}\b", f'_shaped("{name}", {name}, {shape})', wide, count=1)
+
+
+def ranked(name: str, wide: str, rank: int) -> str:
+    """A tensor that must have a rank, as an expression."""
+    return re.sub(rf"\b{name}\b", f'_ranked("{name}", {name}, {rank})', wide, count=1)
 
 
 def refusal(error: str, name: str, wanted: str) -> Iterator[str]:
