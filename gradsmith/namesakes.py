@@ -61,7 +61,8 @@ def namesake(definition: Definition) -> Namesake | None:
         return None  # PyTorch has no mask, but an integer
     if interface is None or native is None or _FOLDED & {role for _, role in interface.roles}:
         return None
-    (chosen,) = (v.values for v in interface.variants if v.definition.variant == definition.variant)
+    named = (v.values for v in interface.variants if v.definition.variant == definition.variant)
+    chosen = next(named)
     return _called(definition, interface, chosen, native)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ from sympy import Basic, Indexed, Symbol
 from sympy.core.relational import Relational
 
 from derive.expressions import Axis
-from derive.interface import Argument, Interface
+from derive.interface import Argument, Interface, Variant
 from derive.language import Tensor
 
 
@@ -82,6 +83,35 @@ class Arguments:
         wanted = {n for v in self.interface.variants for n in v.definition.wrt}
         lets = [let for v in self.interface.variants for let in v.definition.lets]
         return name not in wanted and any(_has_slope(let.value, name) for let in lets)
+
+    @cached_property
+    def indexed(self) -> dict[str, tuple[Tensor, int]]:
+        """For each tensor of integers, a tensor and the place of the axis that it indexes."""
+        found: dict[str, tuple[Tensor, int]] = {}
+        for element in {e for v in self.interface.variants for e in _elements(v)}:
+            for place, index in enumerate(element.indices):
+                home = self.tensors.get(str(element.base))
+                name = str(index.base) if isinstance(index, Indexed) else ""
+                if home is not None and name in self.tensors:
+                    found[name] = home, place
+                elif name in self.tensors:
+                    axis = self._axis(str(element.base), place)
+                    found.setdefault(name, next(self._shown(axis)))
+        return found
+
+    def _axis(self, name: str, place: int) -> Axis:
+        definitions = (v.definition for v in self.interface.variants)
+        return next(d.tensors[name].axes[place] for d in definitions if name in d.tensors)
+
+    def _shown(self, axis: Axis) -> Iterator[tuple[Tensor, int]]:
+        """The inputs in whose shape the size of an axis is seen."""
+        for tensor in self.tensors.values():
+            if axis in tensor.axes and not tensor.integer:
+                yield tensor, tensor.axes.index(axis)
+
+
+def _elements(variant: Variant) -> set[Indexed]:
+    return {e for let in variant.definition.lets for e in let.value.atoms(Indexed)}
 
 
 def _has_slope(expr: Basic, name: str) -> bool:

@@ -26,6 +26,7 @@ HELPERS = (
     "_dims",
     "_flat",
     "_halves",
+    "_indices",
     "_ranked",
     "_reduction",
     "_shaped",
@@ -173,11 +174,21 @@ class PublicFunction:
         if tensor.name in self._masks:
             return tensor.name
         if tensor.integer:
-            return self._layout.seen(tensor, name)
+            return self._layout.seen(tensor, self._as_index(tensor.name, name))
         copied = "inplace" in self._arguments.named and name == self._arguments.primary
         return self._layout.seen(
             tensor, f"_wide({f'{name}.clone() if inplace else {name}' if copied else name})"
         )
+
+    def _as_index(self, name: str, variable: str) -> str:
+        """Integers that are an index, if they are inside the axis that they index."""
+        if name not in self._arguments.indexed:
+            return variable
+        home, place = self._arguments.indexed[name]
+        role = self._arguments.roles_of(home)[place]
+        shown = f"{self._arguments.variable(home.name)}.shape[{place}]"
+        size = shown if role is None else "math.prod(tail)"
+        return f'_indices("{variable}", {variable}, {size})'
 
     def _mask(self, mask: str, beside: Tensor) -> Iterator[str]:
         """A mask from the integer that does not count, which is put out of the way."""
@@ -186,11 +197,8 @@ class PublicFunction:
         kept = self._layout.seen(beside, integers)
         given = f"{left_out} is not None"
         if self._arguments.one_of_two(beside.name):
-            real = next(
-                n for n in self._arguments.by_tensor[beside.name].tensors if n != beside.name
-            )
             yield f"if {integers}.is_floating_point() and {given} and {left_out} >= 0:"
-            yield f'    raise RuntimeError("{left_out} is for integers, and {integers} holds {real}")'
+            yield f'    raise RuntimeError("{left_out} is for a {integers} of integers")'
             given += f" and not {integers}.is_floating_point()"
         yield f"{mask} = None"
         yield f"if {given}:"
@@ -271,6 +279,10 @@ class PublicFunction:
             return "int | None"
         if argument.tensors:
             return "Tensor" if argument.default is None else "Tensor | None"
+        if argument.name == "dim" and any(a.halved for a in self.interface.arguments):
+            return "int"
+        if argument.name == "dim" and "along" in self._arguments.roles:
+            return "int | None"
         if argument.name in _KINDS:
             return _KINDS[argument.name]
         default = argument.default or ""

@@ -189,7 +189,10 @@ def _dtype_guard(tensor: Tensor, first: str) -> list[str]:
         wanted, wrong = f"the dtype of {first}, {{{first}.dtype}}", f"{name}.dtype != {first}.dtype"
     return [
         f"if {wrong}:",
-        f'    raise TypeError(f"{name} must have {wanted}, got {{{name}.dtype}}")',
+        "    raise TypeError(",
+        f'        f"{name} must have {wanted}, "',
+        f'        f"got {{{name}.dtype}}"',
+        "    )",
     ]
 
 

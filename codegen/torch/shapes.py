@@ -275,7 +275,7 @@ _LAYOUTS: tuple[tuple[str, type[Layout]], ...] = (
 
 def _shaped(name: str, wide: str, shape: str) -> str:
     """A tensor that must have a shape, as an expression."""
-    return re.sub(rf"\b{name}\b", f'_shaped("{name}", {name}, {shape})', wide, count=1)
+    return re.sub(rf"(?<!\")\b{name}\b", f'_shaped("{name}", {name}, {shape})', wide, count=1)
 
 
 def ranked(name: str, wide: str, rank: int) -> str:

@@ -7,10 +7,10 @@ op = define(
     "Bilinear layer: input1 times each matrix of the weight times input2, and a bias.",
     "input1, input2, weight, bias=None",
 )
-n, i, j = op.axes("n i j", "rest last last")
+n, p, q = op.axes("n p q", "rest last last")
 m = op.axes("m")
-input1, input2 = op.input("input1", n, i), op.input("input2", n, j)
-weight, bias = op.input("weight", m, i, j), op.input("bias", m, absent=0)
+input1, input2 = op.input("input1", n, p), op.input("input2", n, q)
+weight, bias = op.input("weight", m, p, q), op.input("bias", m, absent=0)
 
-product = Sum(input1[n, i] * weight[m, i, j] * input2[n, j], i, j)
+product = Sum(input1[n, p] * weight[m, p, q] * input2[n, q], p, q)
 bilinear = op.build(op.let("y", [n, m], product + bias[m]))

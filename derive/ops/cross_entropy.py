@@ -1,6 +1,12 @@
 """Cross-entropy with integer targets, or with probabilities of all classes."""
 
-from derive import OTHERWISE, Sum, Where, define, exp, log, reductions
+from derive import OTHERWISE, Eq, StopGradient, Sum, Where, define, exp, log, reductions
+
+
+def mean_of(total, count):
+    """A quotient: that of nothing by nothing is not a number, and its gradient is 0."""
+    return Where(Eq(count, 0), StopGradient(total / count), total / count)
+
 
 op = define(
     "cross_entropy",
@@ -16,20 +22,26 @@ smoothing = op.option("label_smoothing", 0.0, nonnegative=True)
 op.demand("0 <= label_smoothing <= 1", raises="RuntimeError")
 
 logprobs = op.let("logprobs", [n, k], logits[n, k] - log(Sum(exp(logits[n, k]), k)))
-right = -weight[target[n]] * logprobs[n, target[n]]
-likely = -Sum(weight[k] * probabilities[n, k] * logprobs[n, k], k)
-uniform = -Sum(weight[k] * logprobs[n, k], k) / k.size
+right = weight[target[n]] * logprobs[n, target[n]]
+likely = Sum(weight[k] * probabilities[n, k] * logprobs[n, k], k)
+uniform = Sum(weight[k] * logprobs[n, k], k) / k.size
 total = Sum(weight[target[n]] * kept[n], n)
 
+
+def smoothed(value):
+    """The values of `label_smoothing`: without it, and with it."""
+    return {0: value, OTHERWISE: (1 - smoothing) * value + smoothing * uniform}
+
+
 cases = {}
-for smooth in (0, OTHERWISE):
-    by_label, by_class = (
-        e if smooth == 0 else (1 - smoothing) * e + smoothing * uniform for e in (right, likely)
-    )
-    counted = Where(kept[n] > 0, by_label, 0)
-    labels = reductions(counted, n) | {"mean": ([], Sum(counted, n) / total)}
-    cases |= {(True, r, smooth): case for r, case in labels.items()}
-    cases |= {(False, r, smooth): case for r, case in reductions(by_class, n).items()}
+for smooth, value in smoothed(right).items():
+    counted = Where(kept[n] > 0, value, 0)
+    mean = -mean_of(Sum(counted, n), total)
+    labels = {"mean": ([], mean), "sum": ([], -Sum(counted, n)), "none": ([n], -counted)}
+    cases |= {(True, reduction, smooth): case for reduction, case in labels.items()}
+for smooth, value in smoothed(likely).items():
+    classes = reductions(-value, n)
+    cases |= {(False, reduction, smooth): case for reduction, case in classes.items()}
 loss = op.cases("loss", ("target", "reduction", "label_smoothing"), cases)
 
 cross_entropy = op.build(loss, wrt=[logits, probabilities], without=[weight, kept])

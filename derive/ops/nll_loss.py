@@ -1,6 +1,7 @@
 """Negative log likelihood: what log-probabilities say of the classes that were right."""
 
-from derive import Sum, define, reductions
+from derive import Sum, Where, define, reductions
+from derive.ops.cross_entropy import mean_of
 
 op = define(
     "nll_loss",
@@ -13,7 +14,7 @@ logprobs, target = op.input("logprobs", n, k), op.integers("target", n)
 weight = op.input("weight", k, absent=1)
 kept = op.input("kept", n, absent=1, given="mask")
 
-counts = weight[target[n]] * kept[n]
-each = -counts * logprobs[n, target[n]]
-cases = reductions(each, n) | {"mean": ([], Sum(each, n) / Sum(counts, n))}
+each = Where(kept[n] > 0, -weight[target[n]] * logprobs[n, target[n]], 0)
+mean = mean_of(Sum(each, n), Sum(weight[target[n]] * kept[n], n))
+cases = reductions(each, n) | {"mean": ([], mean)}
 nll_loss = op.build(op.cases("loss", "reduction", cases), wrt=[logprobs], without=[weight, kept])
