@@ -130,7 +130,11 @@ def _kept(
     """The tensors and options that the backward pass reads, and the sizes it cannot see in them."""
     used = names_used(*(let.value for let in lets)) | {t.name for _, t in gradients}
     made = (*derivation.definition.inputs, *(let.tensor for let in derivation.forward))
-    tensors = tuple(t for t in made if t.name in used)
+    updated = [name for _, name in derivation.definition.updates]
+    tensors = (
+        *(derivation.definition.tensors[name] for name in updated),
+        *(t for t in made if t.name in used and t.name not in updated),
+    )
     options = tuple(o for o in derivation.definition.options if o.name in used)
     seen = visible((*derivation.seeds, *tensors))
     wanted = {a for _, t in gradients for a in t.axes}

@@ -179,7 +179,7 @@ def digest(definition: Definition) -> str:
     if definition.interface is not None:
         interface = definition.interface
         parts += map(repr, (interface.arguments, interface.roles, interface.choices))
-        parts += map(repr, (interface.given, interface.demands))
+        parts += map(repr, (interface.given, interface.pairs, interface.demands))
         for variant in interface.variants:
             parts += map(repr, (variant.values, *_content(variant.definition)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -187,7 +187,7 @@ def digest(definition: Definition) -> str:
 
 def _content(d: Definition) -> tuple[object, ...]:
     """What a definition says, but for where it stands."""
-    return d.name, d.summary, d.inputs, d.options, d.lets, d.outputs, d.wrt, d.chunked
+    return d.name, d.summary, d.inputs, d.options, d.lets, d.outputs, d.wrt, d.chunked, d.updates
 
 
 @cache

@@ -30,6 +30,7 @@ from derive.interface import (
     Argument,
     Cases,
     Interface,
+    Update,
     arguments_of,
     choices_of,
     variants_of,
@@ -87,6 +88,8 @@ class Builder:
         self._absent: dict[str, Expr] = {}
         self._cases: dict[str, Cases] = {}
         self._given: dict[str, str] = {}
+        self._pairs: dict[str, str] = {}
+        self._updates: list[Update] = []
         self._demands: list[tuple[str, str]] = []
 
     @property
@@ -129,6 +132,8 @@ class Builder:
         `given` says how he may give it: `rowwise`, `shared` or `whole`.
         """
         if given:
+            if given == "paired":
+                self._pairs[name] = list(self._absent)[-1]
             if given not in GIVEN:
                 raise DefinitionError(
                     f"input {name!r}: no way to give it is {given!r}; there are {', '.join(GIVEN)}"
@@ -218,21 +223,36 @@ class Builder:
         self._lets[name] = lets[0][1]
         return lets[0][1].tensor
 
-    def demand(self, condition: str, raises: str = "ValueError") -> None:
-        """A condition on options or inputs, such as `beta >= 0`, without which the function raises.
+    def update(self, buffer: Tensor, value: Any, **chosen: Any) -> None:
+        """What an input becomes that is a buffer, such as a running mean; it is not differentiated.
 
-        Of a tensor it must hold everywhere.
+        `chosen` says for which values of choices: `training=True`.
+        """
+        let = self.let(f"next_{buffer.name}", buffer.indices, value)
+        self._updates.append(Update(buffer.name, let.name, tuple(chosen.items())))
+
+    def demand(self, condition: str, raises: str = "ValueError") -> None:
+        """A condition such as `beta >= 0`, without which the function raises.
+
+        It may read options, arguments, inputs (of which it must hold everywhere) and the sizes
+        of axes.
 
         Raises:
-            DefinitionError: it is no comparison, or reads what is neither option nor input.
+            DefinitionError: it is no expression, or reads what is none of these.
         """
-        tree = ast.parse(condition, mode="eval").body
-        read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        known = [*self._options, *self._inputs]
-        if not isinstance(tree, ast.Compare) or not read <= set(known):
+        try:
+            tree = ast.parse(condition, mode="eval").body
+        except SyntaxError:
             raise DefinitionError(
-                f"demand {condition!r} in {self.name!r}: it must compare options or inputs; "
-                f"there are {', '.join(known) or 'none'}"
+                f"demand {condition!r} in {self.name!r}: it must be an expression"
+            ) from None
+        read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        known = [*self._options, *self._inputs, *(a.name for a in self._arguments or ())]
+        known += [name.upper() for name in self._axes]
+        if not read <= set(known):
+            raise DefinitionError(
+                f"demand {condition!r} in {self.name!r}: {min(read - set(known))!r} is unknown; "
+                f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
             )
         self._demands.append((ast.unparse(tree), raises))
 
@@ -337,13 +357,15 @@ class Builder:
             for argument in arguments
             for choice in choices_of(argument, cases, self._absent, without, self._given)
         ]
-        variants = tuple(variants_of(whole, self._cases, self._absent, choices))
+        found = variants_of(whole, self._cases, self._absent, choices, self._pairs, self._updates)
+        variants = tuple(found)
         interface = Interface(
             arguments,
             tuple(self._roles.items()),
             tuple(choices),
             variants,
             tuple(self._given.items()),
+            tuple(self._pairs.items()),
             tuple(self._demands),
         )
         return replace(variants[0].definition, interface=interface)

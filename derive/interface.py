@@ -48,6 +48,7 @@ GIVEN = {
     "rowwise": "without the last dimension too: one number for each row",
     "shared": "as a single number too: the same for all",
     "whole": "in the shape of the first tensor: it is not broadcast",
+    "paired": "if and only if the tensor declared before it is given",
     "mask": "as an integer: 0 where the integers over the same axes equal it, and 1 elsewhere",
 }
 """How a tensor may be given, where that is not by broadcasting it."""
@@ -110,6 +111,7 @@ class Interface:
     choices: tuple[Choice, ...]
     variants: tuple[Variant, ...]
     given: tuple[tuple[str, str], ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
     demands: tuple[tuple[str, str], ...] = ()
 
     def role(self, axis: Axis) -> str | None:
@@ -130,9 +132,22 @@ class Cases:
         place = self.choices.index(choice)
         return tuple(dict.fromkeys(values[place] for values, _ in self.lets))
 
-    def let(self, chosen: Mapping[str, Any]) -> Let:
-        """The alternative for a value of each choice."""
-        return dict(self.lets)[tuple(chosen[choice] for choice in self.choices)]
+    def let(self, chosen: Mapping[str, Any]) -> Let | None:
+        """The alternative for a value of each choice; None where there is no such definition."""
+        return dict(self.lets).get(tuple(chosen[choice] for choice in self.choices))
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a buffer becomes: the let, and the values of choices for which it does."""
+
+    buffer: str
+    let: str
+    chosen: tuple[tuple[str, Any], ...] = ()
+
+    def applies(self, chosen: Mapping[str, Any]) -> bool:
+        given = chosen.get(self.buffer, True)
+        return given and all(chosen[name] == value for name, value in self.chosen)
 
 
 def arguments_of(signature: str) -> tuple[Argument, ...]:
@@ -174,11 +189,11 @@ def choices_of(
     """The choices that an argument makes: by its value, its being given, its holding integers."""
     if len(argument.tensors) > 1 and not argument.halved:
         yield Choice(argument.name, (True, False), "integers")
-    elif argument.name in cases:
+    elif argument.name in cases and not argument.tensors:
         chosen = cases[argument.name]
         yield Choice(argument.name, chosen.values(argument.name), unknown=chosen.unknown)
     for name in argument.tensors:
-        if name in absent:
+        if name in absent and given.get(name) != "paired":
             values = (False, True) if name in without else (True, False)
             yield Choice(name, values, "given", mask=given.get(name) == "mask")
 
@@ -188,34 +203,43 @@ def variants_of(
     cases: Mapping[str, Cases],
     absent: Mapping[str, Expr],
     choices: Sequence[Choice],
+    pairs: Mapping[str, str],
+    updates: Sequence[Update],
 ) -> Iterator[Variant]:
     """Every definition that the choices lead to, the usual one first.
 
-    `cases` are alternatives by the let's name, `absent` what stands for a tensor left out.
+    `cases` are alternatives by the let's name, `absent` what stands for a tensor left out, and
+    `pairs` names the tensor beside which another one is given.
     """
     known: dict[tuple[object, ...], Definition] = {}
     for values in product(*(c.values for c in choices)):
         chosen = dict(zip((c.name for c in choices), values, strict=True))
-        lets = [
+        taken = [
             cases[let.name].let(chosen) if let.name in cases else let for let in definition.lets
         ]
+        lets = [let for let in taken if let is not None]
+        if len(lets) < len(taken):
+            continue
+        chosen |= {name: chosen[other] for name, other in pairs.items()}
         left_out = {name: value for name, value in absent.items() if not chosen[name]}
         lets = [_without(let, left_out) for let in lets]
-        lets = _needed(lets, definition.outputs)
+        changed = [update for update in updates if update.applies(chosen)]
+        lets = _needed(lets, [*definition.outputs, *(update.let for update in changed)])
         read = {name for let in lets for name in _read(let.value)}
         options = {s.name for let in lets for s in let.value.free_symbols}
         inputs = tuple(t for t in definition.inputs if t.name in read)
-        found = replace(
+        variant = replace(
             definition,
             inputs=inputs,
             options=tuple(o for o in definition.options if o.name in options),
             lets=tuple(lets),
             wrt=tuple(name for name in definition.wrt if name in read),
             calls=(),
+            updates=tuple((update.buffer, update.let) for update in changed),
             variant=label(choices, values),
         )
         # A choice that makes no difference beside the others makes no variant of its own.
-        yield Variant(values, known.setdefault((found.inputs, found.options, found.lets), found))
+        yield Variant(values, known.setdefault((inputs, variant.options, variant.lets), variant))
 
 
 def label(choices: Sequence[Choice], values: Sequence[Any]) -> str:

@@ -218,6 +218,8 @@ class Definition:
     variant: str = ""
     """Of an operation with several definitions, which one this is; empty for the usual one."""
     interface: Interface | None = None
+    updates: tuple[tuple[str, str], ...] = ()
+    """Inputs that are buffers, each with the let that holds what it becomes."""
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:

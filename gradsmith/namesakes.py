@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,12 +21,6 @@ Options = Mapping[str, float]
 Namesake = Callable[[Values, Options], Tensor]
 
 
-def _batch_norm(v: Values, o: Options) -> Tensor:
-    return F.batch_norm(
-        v["x"], None, None, v["weight"], v["bias"], training=True, momentum=0.0, eps=o["eps"]
-    )
-
-
 def _makemore_mlp(v: Values, _: Options) -> Tensor:
     rows = {name: v[name].view(1, -1) for name in ("bngain", "bnbias")}
     parameters = {name: rows.get(name, v[name]) for name in Parameters._fields}
@@ -33,7 +28,6 @@ def _makemore_mlp(v: Values, _: Options) -> Tensor:
 
 
 _TABLE: dict[str, Namesake] = {
-    "batch_norm": _batch_norm,
     "makemore_mlp": _makemore_mlp,
     "makemore_mlp_chunked": _makemore_mlp,
 }
@@ -93,15 +87,29 @@ def _called(
 
     def call(values: Values, options: Options) -> Tensor:
         named = {a.name for a in interface.arguments}
-        given = {
+        values = {**values, **{name: values[name].clone() for name, _ in definition.updates}}
+        given: dict[str, Tensor | None] = {
             argument: _joined([values[n] for n in names]) for argument, names in tensors.items()
         }
         known: dict[str, Any] = {name: value for name, value in options.items() if name in named}
+        if (taken := _parameters(native)) is not None:
+            known = {name: value for name, value in known.items() if name in taken}
+        for argument in interface.arguments:
+            if argument.tensors and argument.default is None:
+                given.setdefault(argument.name, None)
         if "normalized_shape" in named:
-            known["normalized_shape"] = next(iter(given.values())).shape[1:]
+            known["normalized_shape"] = next(iter(values.values())).shape[1:]
         return native(**given, **known, **fixed)
 
     return call
+
+
+def _parameters(native: Callable[..., Tensor]) -> set[str] | None:
+    """The names that a function of PyTorch takes; None for a built-in one, which does not say."""
+    try:
+        return set(inspect.signature(native).parameters)
+    except ValueError:
+        return None
 
 
 def _joined(halves: Sequence[Tensor]) -> Tensor:

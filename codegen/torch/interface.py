@@ -7,6 +7,7 @@ choose a variant, and the result is seen in the caller's shape again.
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ class PublicFunction:
 
     @cached_property
     def body(self) -> list[str]:
-        enter = self._layout.enter()
+        enter = [*self._layout.enter(), *self._sized()]
         return [*self._prologue(), *self._given(), *enter, *self._seen(), *self._end()]
 
     @cached_property
@@ -99,16 +100,31 @@ class PublicFunction:
                 yield f"if {option} is None:"
                 yield f"    {option} = torch.finfo({first}.dtype).eps"
 
-    def _demanded(self) -> Iterator[str]:
+    def _demanded(self, sized: bool = False) -> Iterator[str]:
+        """Conditions that must hold, those that read the size of an axis apart from the others."""
         for condition, error in self.interface.demands:
-            options = [o for o in self._arguments.options if re.search(rf"\b{o}\b", condition)]
-            if any(re.search(rf"\b{name}\b", condition) for name in self._arguments.tensors):
-                yield f"if not ({condition}).all():"
-                yield f'    raise {error}("{self.definition.name} wants {condition} everywhere")'
+            read = {n.id for n in ast.walk(ast.parse(condition)) if isinstance(n, ast.Name)}
+            if any(axis.size.name in read for axis, _ in self.interface.roles) != sized:
                 continue
-            got = ", ".join(f"{o} = {{{o}}}" for o in options)
-            yield f"if not {condition}:"
-            yield f'    raise {error}(f"{self.definition.name} wants {condition}, got {got}")'
+            tensors = read & set(self._arguments.tensors) if "None" not in condition else set()
+            wants = f"{self.definition.name} wants {condition}"
+            if tensors:
+                yield f"if not ({condition}).all():"
+                yield f'    raise {error}("{wants} everywhere")'
+                continue
+            shown = [name for name in sorted(read) if name in self._arguments.options]
+            shown += [axis.size.name for axis, _ in self.interface.roles if axis.size.name in read]
+            got = ", ".join(f"{name} = {{{name}}}" for name in shown)
+            yield f"if not ({condition}):"
+            yield f'    raise {error}({"f" if got else ""}"{wants}{f", got {got}" if got else ""}")'
+
+    def _sized(self) -> Iterator[str]:
+        """Conditions on the sizes of axes."""
+        lines = list(self._demanded(sized=True))
+        for axis, role in self.interface.roles:
+            if any(re.search(rf"\b{axis.size.name}\b", line) for line in lines):
+                yield f"{axis.size.name} = {self._layout.size(role)}"
+        yield from lines
 
     def _given(self) -> Iterator[str]:
         """Tensors that are given in another way than by broadcasting them."""
@@ -128,6 +144,10 @@ class PublicFunction:
                 yield f"count = {first}.shape[1] if {first}.dim() > 1 else 1"
                 yield f"if {name}.dim() > 1 or {name}.numel() not in (1, count):"
                 yield from refusal("RuntimeError", name, "one element, or one a channel, {count}")
+            elif how == "paired":
+                other = dict(self.interface.pairs)[name]
+                yield f"if ({name} is None) != ({other} is None):"
+                yield f'    raise ValueError("{name} and {other} must be given together")'
         fixed = [name for name in self._arguments.tensors if self._is_constant(name)]
         if fixed:
             parts = [f"{v}={v}" for v in map(self._arguments.variable, fixed)]
@@ -156,7 +176,8 @@ class PublicFunction:
 
     def _is_inline(self, name: str) -> bool:
         """Whether only some variants take a tensor, so that it is seen where they are called."""
-        return self._arguments.optional(name) or self._arguments.one_of_two(name)
+        paired = name in dict(self.interface.pairs)
+        return paired or self._arguments.optional(name) or self._arguments.one_of_two(name)
 
     @cached_property
     def _masks(self) -> dict[str, Tensor]:
@@ -209,10 +230,12 @@ class PublicFunction:
 
     def _end(self) -> Iterator[str]:
         output = self.definition.outputs[0]
+        result = "found" if self._updates else output
         if len(self.interface.variants) == 1:
-            yield f"{output} = {self._call(self.interface.variants[0])}"
+            yield f"{result} = {self._call(self.interface.variants[0])}"
         else:
-            yield from self._choose(output)
+            yield from self._choose(result)
+        yield from self._update(output)
         yield from self._leave(output)
 
     def _choose(self, output: str) -> Iterator[str]:
@@ -247,12 +270,46 @@ class PublicFunction:
 
     def _call(self, variant: Variant) -> str:
         definition, named = variant.definition, self._arguments.named
+        updated = {buffer for buffer, _ in definition.updates}
         parts = [
-            self._view(tensor) if self._is_inline(tensor.name) else tensor.name
+            # What the function saves is not what is written to afterwards.
+            f"{self._view(tensor)}.clone()"
+            if tensor.name in updated
+            else self._view(tensor)
+            if self._is_inline(tensor.name)
+            else tensor.name
             for tensor in definition.inputs
         ]
         parts += [o.name if o.name in named else repr(o.default) for o in definition.options]
-        return f"{function_name(definition)}.apply({', '.join(parts)})[0]"
+        place = "[0]" if not self._updates else f"[:{1 + len(self._updates)}]"
+        return f"{function_name(definition)}.apply({', '.join(parts)}){place}"
+
+    @cached_property
+    def _updates(self) -> tuple[tuple[str, str], ...]:
+        """The buffers that some variant updates, each with the let that holds what it becomes."""
+        return max((v.definition.updates for v in self.interface.variants), key=len)
+
+    def _update(self, output: str) -> Iterator[str]:
+        """The buffers take their new values; where they are not updated, none was computed."""
+        if not self._updates:
+            return
+        condition = " and ".join(self._updating)
+        yield f"if {condition}:"
+        yield "    with torch.no_grad():"
+        for place, (buffer, _) in enumerate(self._updates, start=1):
+            yield f"        {self._arguments.variable(buffer)}.copy_(found[{place}])"
+        yield f"{output} = found[0]"
+
+    @property
+    def _updating(self) -> Iterator[str]:
+        """What holds in all variants that update, and in no other."""
+        updating = [v for v in self.interface.variants if v.definition.updates]
+        for choice, *values in zip(
+            self.interface.choices, *(v.values for v in updating), strict=True
+        ):
+            if len(set(values)) == 1:
+                test = f"{self._selector(choice)}"
+                yield f"{test} is not None" if choice.kind == "given" else test
 
     # --- back to the caller's shape ---
 

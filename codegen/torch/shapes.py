@@ -31,6 +31,10 @@ class Layout(Protocol):
         """An input over the definition's axes; `wide` is it as given, in a dtype wide enough."""
         ...
 
+    def size(self, role: str) -> str:
+        """The size of an axis, as an expression."""
+        ...
+
     def restored(self, output: str, roles: Roles) -> str:
         """The result, over axes of these roles, in the caller's shape."""
         ...
@@ -75,6 +79,9 @@ class Elements:
             return f"{wide}.reshape(-1)"
         return f"_flat({self.arguments.variable(tensor.name)}, shape, dtype)"
 
+    def size(self, role: str) -> str:
+        return "math.prod(shape)"
+
     def restored(self, output: str, roles: Roles) -> str:
         if len(roles) > 1:
             return f"{output}.reshape((*shape, *{output}.shape[1:]))"
@@ -93,6 +100,9 @@ class Rows:
 
     def seen(self, tensor: Tensor, wide: str) -> str:
         return f"{wide}.expand(shape).reshape(rows, columns)"
+
+    def size(self, role: str) -> str:
+        return {"rows": "rows", "columns": "columns"}[role]
 
     def restored(self, output: str, roles: Roles) -> str:
         return f"{output}.reshape(shape)"
@@ -127,6 +137,9 @@ class Channels:
             case _:
                 return _shaped(self.arguments.variable(tensor.name), wide, "(channels,)")
 
+    def size(self, role: str) -> str:
+        return _CHANNELS[role]
+
     def restored(self, output: str, roles: Roles) -> str:
         return f"{output}.reshape({'shape' if 'channel' in roles else 'outer'})"
 
@@ -150,6 +163,9 @@ class Groups:
             return f"{wide}.reshape(batch, num_groups, within, positions)"
         wide = _shaped(self.arguments.variable(tensor.name), wide, "(channels,)")
         return f"{wide}.reshape(num_groups, within)"
+
+    def size(self, role: str) -> str:
+        return _CHANNELS[role]
 
     def restored(self, output: str, roles: Roles) -> str:
         return f"{output}.reshape(shape)"
@@ -227,6 +243,9 @@ class Tail:
             case _:
                 return ranked(name, wide, len(roles))
 
+    def size(self, role: str) -> str:
+        return f"math.prod({'rest' if role == 'rest' else 'tail'})"
+
     def restored(self, output: str, roles: Roles) -> str:
         match roles:
             case ("rest",) if "keepdim" not in self.arguments.named:
@@ -246,6 +265,15 @@ class Tail:
                     return f"{whole}.movedim(tuple(range(-len(dims), 0)), dims)"
                 return whole
 
+
+_CHANNELS = {
+    "batch": "batch",
+    "channel": "channels",
+    "group": "num_groups",
+    "within": "within",
+    "spatial": "positions",
+}
+"""The variables that hold the sizes of axes."""
 
 _DIMS = {
     "channel": "(1,) if {first}.dim() > 1 else tuple(range({first}.dim()))",

@@ -2,16 +2,47 @@
 
 from derive import Mean, Sum, define, sqrt
 
-op = define("batch_norm", "Batch normalisation over n.")
-n, c = op.axes("n c")
-x, weight, bias = op.input("x", n, c), op.input("weight", c), op.input("bias", c)
-eps = op.option("eps", 1e-5, positive=True)
+op = define(
+    "batch_norm",
+    "Batch normalisation over n.",
+    "input: x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, "
+    "eps=1e-5, correction=0",
+)
+n, c = op.axes("n c", "rest channel")
+x, weight, bias = (
+    op.input("x", n, c),
+    op.input("weight", c, absent=1),
+    op.input("bias", c, absent=0),
+)
+running_mean = op.input("running_mean", c, absent=0)
+running_var = op.input("running_var", c, absent=1, positive=True, given="paired")
+eps, momentum = op.option("eps", 1e-5, positive=True), op.option("momentum", 0.1)
 correction = op.option("correction", 0, nonnegative=True)
+op.demand("training or running_mean is not None", raises="RuntimeError")
+op.demand("eps > 0 or not training")
+op.demand("N != 1 or C == 0 or not training")
 
-mean = op.let("mean", [c], Mean(x[n, c], n))
-var = op.let("var", [c], Sum((x[n, c] - mean[c]) ** 2, n) / (n.size - correction))
+choices = ("training", "running_mean")
+
+
+def either(of_batch, running):
+    """A statistic of the batch in training, and else the running one, which must be given."""
+    return {
+        (True, False): ([c], of_batch),
+        (True, True): ([c], of_batch),
+        (False, True): ([c], running),
+    }
+
+
+mean = op.cases("mean", choices, either(Mean(x[n, c], n), running_mean[c]))
+square = Sum((x[n, c] - mean[c]) ** 2, n)
+var = op.cases("var", choices, either(square / (n.size - correction), running_var[c]))
 rstd = op.let("rstd", [c], 1 / sqrt(var[c] + eps))
 x_hat = op.let("x_hat", [n, c], (x[n, c] - mean[c]) * rstd[c])
 y = op.let("y", [n, c], weight[c] * x_hat[n, c] + bias[c])
 
-batch_norm = op.build(y)
+unbiased = op.let("unbiased", [c], square / (n.size - 1))
+for buffer, now in ((running_mean, mean), (running_var, unbiased)):
+    op.update(buffer, (1 - momentum) * buffer[c] + momentum * now[c], training=True)
+
+batch_norm = op.build(y, wrt=[x, weight, bias], without=[running_mean])
