@@ -58,6 +58,7 @@ def lower(derivation: Derivation) -> Module:
         inputs=definition.inputs,
         options=definition.options,
         outputs=outputs,
+        updates=tuple(name for _, name in definition.updates),
         seeds=derivation.seeds,
         gradients=definition.wrt,
         kept=kept,

@@ -90,6 +90,7 @@ class Program:
 class Module:
     """Everything that one definition is emitted as.
 
+    `updates` names what buffers become; the forward program hands it on with what it keeps.
     `value_and_grad` is there where the only output is a scalar.
     """
 
@@ -99,6 +100,7 @@ class Module:
     inputs: tuple[Tensor, ...]
     options: tuple[Option, ...]
     outputs: tuple[Tensor, ...]
+    updates: tuple[str, ...]
     seeds: tuple[Tensor, ...]
     gradients: tuple[str, ...]
     kept: Kept

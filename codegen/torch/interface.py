@@ -116,7 +116,11 @@ class PublicFunction:
             shown += [axis.size.name for axis, _ in self.interface.roles if axis.size.name in read]
             got = ", ".join(f"{name} = {{{name}}}" for name in shown)
             yield f"if not ({condition}):"
-            yield f'    raise {error}({"f" if got else ""}"{wants}{f", got {got}" if got else ""}")'
+            yield f"    raise {error}("
+            yield f'        "{wants}{", " if got else ""}"'
+            if got:
+                yield f'        f"got {got}"'
+            yield "    )"
 
     def _sized(self) -> Iterator[str]:
         """Conditions on the sizes of axes."""
@@ -240,9 +244,12 @@ class PublicFunction:
 
     def _choose(self, output: str) -> Iterator[str]:
         choices, variants = self.interface.choices, self.interface.variants
-        yield f"match {', '.join(map(self._selector, choices))}:"
+        pairs = self.interface.pairs  # asked for too, though their partner tells: checkers need it
+        subjects = [*map(self._selector, choices), *(self._arguments.variable(n) for n, _ in pairs)]
+        yield f"match {', '.join(subjects)}:"
         for variant in sorted(variants, key=lambda v: sum(x is OTHERWISE for x in v.values)):
-            patterns = ", ".join(map(_pattern, choices, variant.values))
+            named = {c.name: _pattern(c, v) for c, v in zip(choices, variant.values, strict=True)}
+            patterns = ", ".join([*named.values(), *(named[other] for _, other in pairs)])
             # No pattern is a negative name: minus infinity is asked for behind it.
             guards = [
                 f"{choice.name} == -math.inf"
@@ -293,8 +300,10 @@ class PublicFunction:
         """The buffers take their new values; where they are not updated, none was computed."""
         if not self._updates:
             return
-        condition = " and ".join(self._updating)
-        yield f"if {condition}:"
+        buffers = [self._arguments.variable(buffer) for buffer, _ in self._updates]
+        conditions = [*self._updating, *(f"{b} is not None" for b in buffers[1:])]
+        conditions.append(f"{self._arguments.primary}.numel()")
+        yield f"if {' and '.join(dict.fromkeys(conditions))}:"
         yield "    with torch.no_grad():"
         for place, (buffer, _) in enumerate(self._updates, start=1):
             yield f"        {self._arguments.variable(buffer)}.copy_(found[{place}])"

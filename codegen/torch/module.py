@@ -51,6 +51,7 @@ def context(module: Module) -> dict[str, Any]:
         "seeds": [t.name for t in module.seeds],
         "gradients": [f"grad_{name}" for name in module.gradients],
         "kept": module.kept.names,
+        "kept_taken": ["_" if name in module.updates else name for name in module.kept.names],
         "made": made,
         "saved": saved,
         "emitted": [*outputs, *(f"residuals.{name}" for name in made)],

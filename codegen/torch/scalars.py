@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sympy
@@ -116,10 +117,20 @@ def _mul(expr: Any) -> tuple[str, int]:
         code = f"-{code}"
     if not under:
         return code, TIMES if len(over) > 1 else UNARY
-    below = " * ".join(_within(f, TIMES) for f in under)
-    if len(under) > 1:
-        return f"{code} / ({below})", TIMES
-    return f"{code} / {_within(under[0], POWER)}", TIMES
+    return f"{code} / {_below(under)}", TIMES
+
+
+def _below(under: Sequence[Any]) -> str:
+    """What a number is divided by. Python refuses the zero that sizes of an empty batch give."""
+    product = " * ".join(_within(f, TIMES if len(under) > 1 else POWER) for f in under)
+    if any(_is_size(s) for f in under for s in f.free_symbols):
+        alone = _scalar(under[0])[0] if len(under) == 1 else product
+        return f"({alone} or torch.nan)"
+    return f"({product})" if len(under) > 1 else product
+
+
+def _is_size(symbol: Any) -> bool:
+    return bool(symbol.is_integer and symbol.is_positive and symbol.name.isupper())
 
 
 def _pow(expr: Any) -> tuple[str, int]:
@@ -127,5 +138,5 @@ def _pow(expr: Any) -> tuple[str, int]:
     if exponent == S.Half:
         return f"{_within(base, ATOM)} ** 0.5", POWER
     if exponent.is_number and exponent.is_negative:
-        return f"1 / {_within(1 / expr, POWER)}", TIMES
+        return f"1 / {_below([1 / expr])}", TIMES
     return f"{_within(base, ATOM)} ** {_within(exponent, POWER)}", POWER

@@ -262,7 +262,7 @@ class Tail:
             case _:
                 whole = f"{output}.reshape((*rest, *tail))"
                 if self._role in _DIMS:
-                    return f"{whole}.movedim(tuple(range(-len(dims), 0)), dims)"
+                    return f"{whole}.movedim(tuple(range(-len(dims), 0)), dims).contiguous()"
                 return whole
 
 
