@@ -1,0 +1,48 @@
+"""Losses that are trained with and that PyTorch does not have."""
+
+from derive import Mean, Sum, define, exp, log, reductions, tanh
+
+op = define(
+    "capped_cross_entropy",
+    "Cross-entropy of logits held softly below a cap, and z_loss times their log-sum-exp squared "
+    "(Chowdhery et al., 2022, section 5).",
+    "input: logits, target, cap=30.0, z_loss=1e-4, reduction='mean'",
+)
+n, k = op.axes("n k", "rest channel")
+logits, target = op.input("logits", n, k), op.integers("target", n)
+cap, z_loss = op.option("cap", 30.0, positive=True), op.option("z_loss", 1e-4)
+op.demand("cap > 0")
+capped = op.let("capped", [n, k], cap * tanh(logits[n, k] / cap))
+z = op.let("z", [n], log(Sum(exp(capped[n, k]), k)))
+each = z[n] - capped[n, target[n]] + z_loss * z[n] ** 2
+capped_cross_entropy = op.build(op.cases("loss", "reduction", reductions(each, n)))
+
+op = define(
+    "focal_loss",
+    "Cross-entropy that counts what is already right for less (Lin et al., 2017).",
+    "input: logits, target, gamma=2.0, reduction='mean'",
+)
+n, k = op.axes("n k", "rest channel")
+logits, target = op.input("logits", n, k), op.integers("target", n)
+gamma = op.option("gamma", 2.0, nonnegative=True)
+op.demand("gamma >= 0")
+logprobs = op.let("logprobs", [n, k], logits[n, k] - log(Sum(exp(logits[n, k]), k)))
+right = op.let("right", [n], logprobs[n, target[n]])
+each = -((1 - exp(right[n])) ** gamma) * right[n]
+focal_loss = op.build(op.cases("loss", "reduction", reductions(each, n)))
+
+op = define(
+    "distillation_loss",
+    "Kullback-Leibler divergence of a student from its teacher (Hinton, Vinyals and Dean, 2015).",
+    "input: logits, teacher, temperature=2.0",
+)
+n, k = op.axes("n k", "rest channel")
+logits, teacher = op.input("logits", n, k), op.input("teacher", n, k)
+temperature = op.option("temperature", 2.0, positive=True)
+op.demand("temperature > 0")
+a, b = logits[n, k] / temperature, teacher[n, k] / temperature
+logprobs = op.let("logprobs", [n, k], a - log(Sum(exp(a), k)))
+wanted = op.let("wanted", [n, k], exp(b) / Sum(exp(b), k))
+divergence = Sum(wanted[n, k] * (log(wanted[n, k]) - logprobs[n, k]), k)
+loss = op.let("loss", [], temperature**2 * Mean(divergence, n))
+distillation_loss = op.build(loss, wrt=[logits])

@@ -1,0 +1,169 @@
+"""Public functions are called as PyTorch's are: any rank, older arguments, the same errors."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from codegen.pipeline import compile
+from derive import library
+from generated.batch_norm import batch_norm
+from generated.cross_entropy import cross_entropy
+from generated.instance_norm import instance_norm
+from generated.mse_loss import mse_loss
+from generated.softmax import softmax
+from gradsmith.check import check
+
+OUTSIDE = '''
+"""An operation of somebody else's."""
+
+from derive import define, log, exp, reductions
+
+op = define(
+    "gap", "How far apart the exponentials of two tensors are, softly.",
+    "input: x, target, weight=None, slope=1.0, reduction='mean'",
+)
+n = op.axes("n", "elements")
+x, target, weight = op.input("x", n), op.input("target", n), op.input("weight", n, absent=1)
+slope = op.option("slope", 1.0, positive=True)
+op.demand("slope > 0")
+each = weight[n] * log(1 + exp(slope * (x[n] - target[n]))) / slope
+gap = op.build(op.cases("loss", "reduction", reductions(each, n)), without=[weight])
+'''
+
+SHAPES = ((4, 5), (5,), (4, 5, 3), (2, 5, 3, 2), (0, 5))
+
+
+def result(function: Callable[..., Tensor], x: Tensor, *given: object, **named: object) -> object:
+    """The value and the gradient of the first argument; of an error, its type."""
+    x = x.clone().requires_grad_()
+    try:
+        value = function(x, *given, **named)
+    except Exception as error:
+        return type(error)
+    cotangent = torch.randn(value.shape, generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad(value, x, cotangent.to(value.dtype))
+    return value.detach(), gradient
+
+
+def same(mine: object, theirs: object) -> bool:
+    if not isinstance(mine, tuple) or not isinstance(theirs, tuple):
+        return mine is theirs
+    pairs = list(zip(mine, theirs, strict=True))
+    return all(a.dtype == b.dtype and torch.allclose(a, b, equal_nan=True) for a, b in pairs)
+
+
+def test_an_operation_of_another_file_is_emitted_and_proven_and_takes_any_shape(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mine.py").write_text(OUTSIDE)
+    definition = library.load_file(tmp_path / "mine.py")["gap"]
+    module = compile(definition)
+    assert {v.full_name for v in definition.variants} == {
+        "gap",
+        *(f"gap[{v}]" for v in ("sum", "none", "weight", "weight_sum", "weight_none")),
+    }
+    for variant in definition.variants:
+        assert all(row.passed for row in check(variant, module))
+    x, target = torch.randn(2, 3, 4), torch.randn(3, 1)
+    assert module.gap(x, target, reduction="none").shape == (2, 3, 4)
+    assert module.gap(x.bfloat16(), target.bfloat16()).dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="reduction must be one of mean, sum, none, got 'max'"):
+        module.gap(x, target, reduction="max")
+    with pytest.raises(ValueError, match=r"gap wants slope > 0, got slope = -1\.0"):
+        module.gap(x, target, slope=-1.0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cross_entropy_agrees_whatever_is_ignored_weighted_or_smoothed(
+    shape: tuple[int, ...],
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = 3 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 5, shape[:1] + shape[2:] if len(shape) > 1 else ())
+    some = labels.clone()
+    some.view(-1)[:1] = -100
+    targets = (labels, some, torch.full_like(labels, -100), torch.rand(shape, dtype=x.dtype))
+    weights = (None, torch.rand(5, dtype=x.dtype))
+    for target, weight, reduction, smoothing in itertools.product(
+        targets, weights, ("mean", "sum", "none"), (0.0, 0.3)
+    ):
+        named = {"weight": weight, "reduction": reduction, "label_smoothing": smoothing}
+        mine, theirs = (result(f, x, target, **named) for f in (cross_entropy, F.cross_entropy))
+        assert same(mine, theirs), (target, named)
+
+
+@pytest.mark.parametrize(
+    "target", [[0, 5, 1, 3], [0, -1, 1, 3], [0, 1, 2]], ids=["too large", "negative", "too few"]
+)
+def test_labels_that_make_no_sense_raise_as_in_pytorch(target: list[int]) -> None:
+    x, labels = torch.randn(4, 5), torch.tensor(target)
+    mine, theirs = (result(f, x, labels) for f in (cross_entropy, F.cross_entropy))
+    assert mine is theirs and isinstance(mine, type)
+
+
+def test_infinite_logits_are_as_safe_as_in_pytorch() -> None:
+    x = torch.randn(4, 5, dtype=torch.float64)
+    x[0, 1], x[1] = -torch.inf, 1e4 * x[1]
+    for labels in ([0, 2, 1, 3], [1, 2, 1, 3]):
+        target = torch.tensor(labels)
+        assert same(result(cross_entropy, x, target), result(F.cross_entropy, x, target))
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5), (2, 3, 4, 4), (1, 3, 5), (1, 3)])
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_agrees_and_updates_the_running_statistics(
+    shape: tuple[int, ...], training: bool
+) -> None:
+    x = torch.randn(shape, dtype=torch.float64)
+    for weight, bias in itertools.product((None, torch.randn(3, dtype=x.dtype)), repeat=2):
+        kept = [(torch.zeros(3, dtype=x.dtype), torch.ones(3, dtype=x.dtype)) for _ in range(2)]
+        mine, theirs = (
+            result(f, x, *statistics, weight, bias, training=training)
+            for f, statistics in zip((batch_norm, F.batch_norm), kept, strict=True)
+        )
+        assert same(mine, theirs)
+        assert all(torch.allclose(a, b) for a, b in zip(*kept, strict=True))
+
+
+def test_batch_norm_wants_both_statistics_or_none_and_some_in_evaluation() -> None:
+    x, statistic = torch.randn(4, 3), torch.zeros(3)
+    with pytest.raises(ValueError, match="given together"):
+        batch_norm(x, statistic, None, training=True)
+    with pytest.raises(RuntimeError, match="training or running_mean is not None"):
+        batch_norm(x, None, None)
+
+
+def test_instance_norm_updates_the_running_statistics() -> None:
+    x = torch.randn(2, 3, 4)
+    kept = [(torch.zeros(3), torch.ones(3)) for _ in range(2)]
+    for function, statistics in zip((instance_norm, F.instance_norm), kept, strict=True):
+        function(x, *statistics)
+    assert all(torch.allclose(a, b) for a, b in zip(*kept, strict=True))
+
+
+def test_what_has_no_gradient_says_so() -> None:
+    x, statistic = torch.randn(4, 3), torch.zeros(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="running_mean requires a gradient"):
+        batch_norm(x, statistic, torch.ones(3))
+
+
+def test_transforms_and_the_compiler_take_a_public_function() -> None:
+    x = torch.randn(2, 4, 3)
+    target = torch.randn(4, 3)
+
+    def loss(x: Tensor) -> Tensor:
+        return mse_loss(softmax(x, 1), target)
+
+    def native(x: Tensor) -> Tensor:
+        return F.mse_loss(F.softmax(x, 1), target)
+
+    for transform in (torch.func.grad, lambda f: torch.func.jacrev(torch.func.grad(f))):
+        mine, theirs = (torch.func.vmap(transform(f))(x) for f in (loss, native))
+        assert torch.allclose(mine, theirs, atol=1e-6)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    assert torch.allclose(compiled(x[0]), native(x[0]))
