@@ -180,8 +180,10 @@ class PublicFunction:
 
     def _is_inline(self, name: str) -> bool:
         """Whether only some variants take a tensor, so that it is seen where they are called."""
-        paired = name in dict(self.interface.pairs)
-        return paired or self._arguments.optional(name) or self._arguments.one_of_two(name)
+        return self._may_lack(name) or self._arguments.one_of_two(name)
+
+    def _may_lack(self, name: str) -> bool:
+        return name in dict(self.interface.pairs) or self._arguments.optional(name)
 
     @cached_property
     def _masks(self) -> dict[str, Tensor]:
@@ -344,7 +346,8 @@ class PublicFunction:
         if any(name in self._masks for name in argument.tensors):
             return "int | None"
         if argument.tensors:
-            return "Tensor" if argument.default is None else "Tensor | None"
+            left_out = argument.default == "None" or any(map(self._may_lack, argument.tensors))
+            return "Tensor | None" if left_out else "Tensor"
         if argument.name == "dim" and any(a.halved for a in self.interface.arguments):
             return "int"
         if argument.name == "dim" and "along" in self._arguments.roles:

@@ -4,8 +4,7 @@ from derive import Mean, Sum, define, exp, log, reductions, tanh
 
 op = define(
     "capped_cross_entropy",
-    "Cross-entropy of logits held softly below a cap, and z_loss times their log-sum-exp squared "
-    "(Chowdhery et al., 2022, section 5).",
+    "Cross-entropy of softly capped logits, and z_loss times their log-sum-exp squared.",
     "input: logits, target, cap=30.0, z_loss=1e-4, reduction='mean'",
 )
 n, k = op.axes("n k", "rest channel")

@@ -6,11 +6,15 @@ import click
 
 
 @click.command(short_help="List the operations of the library.")
-def command() -> None:
+@click.option("--variants", is_flag=True, help="Every definition of each operation.")
+def command(variants: bool) -> None:
     """List the operations of the library, one line each: the name and what it computes."""
     from derive import library
 
-    summaries = {name: library.load(name).summary for name in library.names()}
+    found = [library.load(name) for name in library.names()]
+    if variants:
+        found = [variant for definition in found for variant in definition.variants]
+    summaries = {definition.full_name: definition.summary for definition in found}
     width = max(map(len, summaries), default=0)
     for name, summary in summaries.items():
         click.echo(f"{name:<{width}}  {summary}")
