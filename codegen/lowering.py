@@ -12,7 +12,7 @@ from codegen.program import Kept, Module, Program
 from codegen.stable import bare_exponentials, stabilise
 from derive.atomise import mixes_sizes, stem
 from derive.expressions import Axis, Binder, Index, Sum, fresh_names
-from derive.language import Let, Tensor
+from derive.language import Definition, Let, Tensor
 from derive.recognise import abstract
 from derive.substitute import replace_exactly, substitute, tensors_read
 from derive.trace import Derivation, names_used
@@ -26,11 +26,11 @@ def lower(derivation: Derivation) -> Module:
         derivation = _outputs_once(derivation)
     definition = derivation.definition
     literal = definition.chunked
-    backward_lets = _needed(
+    backward_lets = needed(
         derivation.backward.lets, [t.name for _, t in derivation.backward.gradients]
     )
     gradients = tuple((f"grad_{name}", tensor) for name, tensor in derivation.backward.gradients)
-    kept = _kept(derivation, backward_lets, gradients)
+    kept = kept_for(definition, derivation.forward, derivation.seeds, backward_lets, gradients)
     outputs = tuple(definition.tensors[name] for name in definition.outputs)
     forward = Program(
         name="forward",
@@ -114,7 +114,7 @@ def _value_and_grad(
     )
 
 
-def _needed(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
+def needed(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
     """The lets that some wanted one depends on, in order."""
     wanted = set(wanted)
     chosen: list[Let] = []
@@ -125,24 +125,29 @@ def _needed(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
     return tuple(reversed(chosen))
 
 
-def _kept(
-    derivation: Derivation, lets: Sequence[Let], gradients: Sequence[tuple[str, Tensor]]
+def kept_for(
+    definition: Definition,
+    made: Sequence[Let],
+    seeds: Sequence[Tensor],
+    lets: Sequence[Let],
+    gradients: Sequence[tuple[str, Tensor]],
 ) -> Kept:
-    """The tensors and options that the backward pass reads, and the sizes it cannot see in them."""
+    """What the lets of a backward pass read of the inputs and of what the forward pass made, and
+    the sizes that they cannot see in it."""
     used = names_used(*(let.value for let in lets)) | {t.name for _, t in gradients}
-    made = (*derivation.definition.inputs, *(let.tensor for let in derivation.forward))
-    updated = [name for _, name in derivation.definition.updates]
+    at_hand = (*definition.inputs, *(let.tensor for let in made))
+    updated = [name for _, name in definition.updates]
     tensors = (
-        *(derivation.definition.tensors[name] for name in updated),
-        *(t for t in made if t.name in used and t.name not in updated),
+        *(definition.tensors[name] for name in updated),
+        *(t for t in at_hand if t.name in used and t.name not in updated),
     )
-    options = tuple(o for o in derivation.definition.options if o.name in used)
-    seen = visible((*derivation.seeds, *tensors))
+    options = tuple(o for o in definition.options if o.name in used)
+    seen = visible((*seeds, *tensors))
     wanted = {a for _, t in gradients for a in t.axes}
     wanted |= {a for let in lets for a in let.tensor.axes}
     wanted |= {i.axis for let in lets for i in let.value.atoms(Index)}
-    sizes = {a.size.name for a in derivation.definition.axes} & used
-    wanted |= {a for a in derivation.definition.axes if a.size.name in sizes}
+    sizes = {a.size.name for a in definition.axes} & used
+    wanted |= {a for a in definition.axes if a.size.name in sizes}
     return Kept(tensors, options, tuple(sorted(wanted - seen)))
 
 
@@ -161,8 +166,8 @@ def visible(tensors: Iterable[Tensor]) -> set[Axis]:
 def _forward_lets(lets: Sequence[Let], wanted: Iterable[str], literal: bool) -> tuple[Let, ...]:
     """The lets that are needed, in numerically safe form unless they are to stay as written."""
     wanted = list(wanted)
-    lets = _needed(lets, wanted)
-    return lets if literal else _shared(_needed(_safe(lets, set(wanted)), wanted))
+    lets = needed(lets, wanted)
+    return lets if literal else _shared(needed(_safe(lets, set(wanted)), wanted))
 
 
 def _shared(lets: Sequence[Let]) -> tuple[Let, ...]:

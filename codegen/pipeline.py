@@ -1,60 +1,79 @@
-"""The stages from a definition to Python source, in order.
+"""The stages from a definition to source text, in order.
 
     derive   definition -> derivation     differentiated, simplified, verified (`derive`)
     lower    derivation -> module         tensor programs (`codegen.lowering`)
-    render   module     -> text           torch statements (`codegen.torch`), laid out by a template
-    format   texts      -> texts          ruff, once for all of them
+    render   module     -> texts          one of the TARGETS: torch statements (`codegen.torch`),
+                                          or loops in C (`codegen.c`), laid out by templates
+    format   texts      -> texts          ruff, once for all that is Python
 
-`codegen.writer` puts the texts into files; `compile` puts one into a module in memory.
+`codegen.writer` puts the texts into files; `compile` puts them into a module in memory.
 """
 
 from __future__ import annotations
 
+import atexit
 import builtins
-import hashlib
+import json
 import linecache
 import os
-import re
+import shutil
 import subprocess
 import sys
 import tempfile
-import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ruff import find_ruff_bin
 
+from codegen.c import source as c
 from codegen.cache import Cache, key
-from codegen.lowering import lower
 from codegen.program import CodegenError
-from codegen.torch.interface import PublicFunction
-from codegen.torch.module import context
-from derive import ops
+from codegen.templating import digest, source_name
+from codegen.torch import source as torch
 from derive.derivation import derive
-from derive.language import Definition, Let
-from derive.text import arrangement_of, lets_text
+from derive.language import Definition
 from derive.trace import Derivation
 
-_HERE = Path(__file__).parent
-_OPERATIONS = Path(ops.__file__).resolve().parent
-_WIDTH = 92
 _WORTH_PROCESSES = 4
 
 
-def compile(definition: Definition) -> ModuleType:
-    """The emitted module of a definition, in memory; nothing is written.
+@dataclass(frozen=True)
+class Target:
+    """A language to emit.
+
+    `part` renders one variant, `texts` the files of an operation, by name, from its parts;
+    `shared` are files that stand beside them.
+    """
+
+    name: str
+    part: Callable[[Derivation], Any]
+    texts: Callable[[Definition, Sequence[Any], str], dict[str, str]]
+    shared: Callable[[], dict[str, str]] = dict
+
+
+TARGETS = {
+    "torch": Target("torch", torch.part, torch.texts),
+    "c": Target("c", c.part, c.texts, c.shared),
+}
+
+
+def compile(definition: Definition, target: str = "torch") -> ModuleType:
+    """The emitted module of a definition, in memory: of files, only a compiler leaves any.
 
     Raises:
-        CodegenError: the torch target cannot emit the definition.
+        CodegenError: the target cannot emit the definition.
         VerificationError: a step of the derivation changes a value.
     """
+    name = f"_gradsmith_{definition.name}_{digest(definition, target)[:12]}"
+    if target == "c":
+        return _imported(definition, name)
     text = source(definition)
-    name = f"_gradsmith_{definition.name}_{digest(definition)[:12]}"
     filename = f"<generated {definition.name}>"
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
     module = ModuleType(name, definition.summary)
@@ -64,184 +83,102 @@ def compile(definition: Definition) -> ModuleType:
     return module
 
 
+def _imported(definition: Definition, name: str) -> ModuleType:
+    """The binding of a definition's C file, from a folder that lives as long as the process."""
+    folder = Path(tempfile.mkdtemp(prefix="gradsmith-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "c").mkdir()
+    derivations = [derive(variant) for variant in definition.variants]
+    for target, place in ((TARGETS["torch"], folder), (TARGETS["c"], folder / "c")):
+        parts = [target.part(derivation) for derivation in derivations]
+        texts = target.shared() | formatted(target.texts(definition, parts, _command(definition, target)))
+        for file, text in texts.items():
+            (place / file).write_text(text, encoding="utf-8")
+    for package, path in ((name, folder), (f"{name}.c", folder / "c")):
+        sys.modules[package] = ModuleType(package)
+        sys.modules[package].__path__ = [str(path)]
+    return import_module(f"{name}.c.{definition.name}")
+
+
 def source(definition: Definition) -> str:
-    """The emitted source of one definition, formatted."""
-    return sources([definition])[definition.name]
+    """The emitted torch source of one definition, formatted."""
+    return sources([definition])[f"{definition.name}.py"]
 
 
 def sources(
-    definitions: Iterable[Definition], command: str = "", cache: Cache | None = None
+    definitions: Iterable[Definition],
+    command: str = "",
+    cache: Cache | None = None,
+    target: str = "torch",
 ) -> dict[str, str]:
-    """The emitted source of each definition, by its name, formatted.
+    """The emitted files of definitions, by name, formatted.
 
     `command` is what the header says to run instead of editing; by default the library's. What
     `cache` holds already is not derived again.
     """
-    definitions = list(definitions)
-    keys = {d.name: key(digest(d), _source_name(d), command) for d in definitions}
-    found = {name: text for name, k in keys.items() if cache and (text := cache.find(k))}
-    made = _made([d for d in definitions if d.name not in found], command)
-    for name, text in made.items():
+    definitions, wanted = list(definitions), TARGETS[target]
+    keys = {d.name: key(digest(d, target), source_name(d), command, target) for d in definitions}
+    kept = {name: text for name, k in keys.items() if cache and (text := cache.find(k))}
+    found: dict[str, dict[str, str]] = {name: json.loads(text) for name, text in kept.items()}
+    made = _made([d for d in definitions if d.name not in found], command, wanted)
+    for name, texts in made.items():
         if cache:
-            cache.keep(keys[name], text)
-    return {d.name: found.get(d.name) or made[d.name] for d in definitions}
+            cache.keep(keys[name], json.dumps(texts))
+    every = [found.get(d.name) or made[d.name] for d in definitions]
+    return {file: text for texts in (*every, wanted.shared()) for file, text in texts.items()}
 
 
-def _made(definitions: list[Definition], command: str) -> dict[str, str]:
-    """The same, of definitions that have to be derived."""
+def _made(
+    definitions: list[Definition], command: str, target: Target
+) -> dict[str, dict[str, str]]:
+    """The same, of definitions that have to be derived; by their names."""
     if not definitions:
         return {}
     work = [variant for definition in definitions for variant in definition.variants]
+    one = partial(_part, target.name)
     if len(work) < _WORTH_PROCESSES:
-        parts = list(map(_part, work))
+        parts = list(map(one, work))
     else:
         with ProcessPoolExecutor(min(os.cpu_count() or 1, len(work))) as pool:
-            parts = list(pool.map(_part, work))
-    by_name: dict[str, list[Part]] = {d.name: [] for d in definitions}
+            parts = list(pool.map(one, work))
+    by_name: dict[str, list[Any]] = {d.name: [] for d in definitions}
     for variant, part in zip(work, parts, strict=True):
         by_name[variant.name].append(part)
-    return formatted({d.name: _module(d, by_name[d.name], command) for d in definitions})
+    texts = {
+        d.name: target.texts(d, by_name[d.name], command or _command(d, target))
+        for d in definitions
+    }
+    laid_out = formatted({file: text for each in texts.values() for file, text in each.items()})
+    return {name: {file: laid_out[file] for file in each} for name, each in texts.items()}
 
 
-@dataclass(frozen=True)
-class Part:
-    """What is emitted for one variant: its functions, and its formulas for the docstring."""
-
-    text: str
-    strict: str
-    seeds: tuple[str, ...]
-    definition: tuple[str, ...]
-    derivation: tuple[str, ...]
+def _part(target: str, definition: Definition) -> Any:
+    return TARGETS[target].part(derive(definition))
 
 
-def _part(definition: Definition) -> Part:
-    return part(derive(definition))
-
-
-def part(derivation: Derivation) -> Part:
-    """The source of a derivation, before it is laid out with others and formatted."""
-    names = context(lower(derivation))
-    names["summary"] = _as_docstring(derivation.definition.summary)
-    environment = _environment()
-    return Part(
-        environment.get_template("variant.py.jinja").render(**names),
-        environment.get_template("strict.py.jinja").render(**names),
-        tuple(names["seeds"]),
-        tuple(_formulas(derivation.forward, derivation)),
-        tuple(_formulas(derivation.backward.lets, derivation)),
-    )
+def _command(definition: Definition, target: Target) -> str:
+    chosen = "" if target.name == "torch" else f" --target {target.name}"
+    return f"gradsmith generate{chosen} {definition.name}"
 
 
 def render(derivation: Derivation, command: str = "") -> str:
-    """The source of a derivation, before it is formatted."""
+    """The torch source of a derivation, before it is formatted."""
     definition = replace(derivation.definition, interface=None)
-    return _module(definition, [part(derivation)], command)
+    command = command or _command(definition, TARGETS["torch"])
+    (text,) = torch.texts(definition, [torch.part(derivation)], command).values()
+    return text
 
 
-def _module(definition: Definition, parts: list[Part], command: str) -> str:
-    """The source of an operation: its variants one after another, then its public function."""
-    usual = parts[0]
-    summary = _as_docstring(definition.summary)
-    if definition.interface is None:
-        last = usual.strict
-    else:
-        function = PublicFunction(definition, definition.interface)
-        last = (
-            _environment()
-            .get_template("public.py.jinja")
-            .render(
-                name=definition.name,
-                summary=summary,
-                params=function.params,
-                body=function.body,
-                needs=function.needs,
-            )
-        )
-    return (
-        _environment()
-        .get_template("module.py.jinja")
-        .render(
-            parts=[*(p.text for p in parts), last],
-            summary=summary,
-            seeds=usual.seeds,
-            definition=usual.definition,
-            derivation=usual.derivation,
-            source=_source_name(definition),
-            command=command or f"gradsmith generate {definition.name}",
-            digest=digest(definition),
-        )
-    )
-
-
-def digest(definition: Definition) -> str:
-    """A hash of what is emitted: the definition and the template's content."""
-    parts = [_template_digest(), *map(repr, _content(definition))]
-    if definition.interface is not None:
-        interface = definition.interface
-        parts += map(repr, (interface.arguments, interface.roles, interface.choices))
-        parts += map(repr, (interface.given, interface.pairs, interface.demands))
-        for variant in interface.variants:
-            parts += map(repr, (variant.values, *_content(variant.definition)))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _content(d: Definition) -> tuple[object, ...]:
-    """What a definition says, but for where it stands."""
-    return d.name, d.summary, d.inputs, d.options, d.lets, d.outputs, d.wrt, d.chunked, d.updates
-
-
-@cache
-def _template_digest() -> str:
-    files = sorted((_HERE / "templates").iterdir())
-    content = b"\0".join(f.read_bytes() for f in files)
-    return hashlib.sha256(content).hexdigest()
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-
-
-def _source_name(definition: Definition) -> str:
-    """Where a definition stands, without the folders that differ between machines."""
-    path = Path(definition.source).resolve()
-    name = re.sub(r"[^\w.<> -]", "_", path.name)
-    return f"derive/ops/{name}" if path.parent == _OPERATIONS else name
-
-
-def _formulas(lets: Iterable[Let], derivation: Derivation) -> list[str]:
-    """Lets as lines of a docstring."""
-    lines = lets_text(lets, arrangement_of(derivation), _WIDTH)
-    return [part for line in lines for part in _wrapped(line)]
-
-
-def _wrapped(line: str) -> list[str]:
-    """A line of the docstring in pieces that fit, broken at spaces."""
-    return textwrap.wrap(line, _WIDTH, subsequent_indent=" " * 8, break_long_words=False) or [""]
-
-
-def _as_docstring(words: str) -> str:
-    """Someone's words on one line, in which no quote or backslash ends the docstring."""
-    line = " ".join(words.split()).replace("\\", "\\\\")
-    return line.replace('"', "'") if '"""' in line or line.endswith('"') else line
-
-
-def formatted(texts: dict[str, str]) -> dict[str, str]:
-    """Texts by name, each as ruff formats it, in one run.
+def formatted(texts: Mapping[str, str]) -> dict[str, str]:
+    """Texts by file name, each that is Python as ruff formats it, in one run.
 
     Raises:
         CodegenError: ruff found no Python in a text.
     """
     with tempfile.TemporaryDirectory() as folder:
-        for name, text in texts.items():
-            (Path(folder) / f"{name}.py").write_text(text, encoding="utf-8")
+        python = [name for name in texts if name.endswith(".py")]
+        for name in python:
+            (Path(folder) / name).write_text(texts[name], encoding="utf-8")
         options = ["--isolated", "--line-length", "100", "--target-version", "py311"]
         for action in (["check", "--fix", "--quiet", "--select", "I,F401"], ["format", "--quiet"]):
             done = subprocess.run(
@@ -252,4 +189,5 @@ def formatted(texts: dict[str, str]) -> dict[str, str]:
             )
             if done.returncode:
                 raise CodegenError(f"what was emitted is no Python: {done.stdout}{done.stderr}")
-        return {n: (Path(folder) / f"{n}.py").read_text(encoding="utf-8") for n in texts}
+        laid_out = {n: (Path(folder) / n).read_text(encoding="utf-8") for n in python}
+        return {name: laid_out.get(name, text) for name, text in texts.items()}

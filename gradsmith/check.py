@@ -78,13 +78,15 @@ def failed(definition: Definition, problem: str) -> list[Row]:
     ]
 
 
-def check(definition: Definition, module: ModuleType | None = None, seed: int = 0) -> list[Row]:
+def check(
+    definition: Definition, module: ModuleType | None = None, seed: int = 0, target: str = "torch"
+) -> list[Row]:
     """One row for each gradient of an emitted module, the definition's own unless given.
 
     What raises while it is checked is a failure, told in the rows' problems.
     """
     try:
-        module = module or emitted(definition)
+        module = module or emitted(definition, target)
         trials = [
             Trial(definition, module, random_point(definition, sizes, seed), seed)
             for sizes in two_sizes(definition.axes)

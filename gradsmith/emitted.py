@@ -14,13 +14,18 @@ from derive.language import Definition
 from gradsmith.namesakes import in_library
 
 
-def emitted(definition: Definition) -> ModuleType:
+TARGETS = {"torch": "generated", "c": "generated.c"}
+"""The languages that code is emitted in, and the package of each one's committed modules."""
+
+
+def emitted(definition: Definition, target: str = "torch") -> ModuleType:
     """The emitted module: the committed one of a library operation, or one made in memory."""
-    if in_library(definition) and find_spec(f"generated.{definition.name}"):
-        return import_module(f"generated.{definition.name}")
+    name = f"{TARGETS[target]}.{definition.name}"
+    if in_library(definition) and find_spec(name):
+        return import_module(name)
     from codegen import pipeline
 
-    return pipeline.compile(definition)
+    return pipeline.compile(definition, target)
 
 
 @dataclass(frozen=True)

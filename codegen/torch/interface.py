@@ -71,6 +71,22 @@ class PublicFunction:
         found = {name for name in HELPERS if f"{name}(" in text}
         return found | ({"_wide"} if "_flat" in found else set())
 
+    @property
+    def arguments(self) -> list[str]:
+        """Its parameters, handed to a function that has the same ones."""
+        return [
+            f"{a.name}={a.name}" if a.keyword_only else a.name for a in self.interface.arguments
+        ]
+
+    @property
+    def tensors(self) -> list[str]:
+        """Those of its parameters that are tensors."""
+        return [
+            a.name
+            for a in self.interface.arguments
+            if a.tensors and not any(name in self._masks for name in a.tensors)
+        ]
+
     @cached_property
     def _arguments(self) -> Arguments:
         return Arguments(self.interface)

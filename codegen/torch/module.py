@@ -30,6 +30,16 @@ def context(module: Module) -> dict[str, Any]:
     Raises:
         CodegenError: something in the module has no torch form.
     """
+    return {
+        **interface(module),
+        "forward": function(module.forward),
+        "backward": function(module.backward, module.seeds),
+        "joint": module.value_and_grad and function(module.value_and_grad),
+    }
+
+
+def interface(module: Module) -> dict[str, Any]:
+    """What the functions of a module take and return, whatever computes it."""
     names = [t.name for t in module.inputs]
     options = [o.name for o in module.options]
     outputs = [t.name for t in module.outputs]
@@ -80,9 +90,8 @@ def context(module: Module) -> dict[str, Any]:
             *(f"gradients.grad_{n}" if n in wanted else "None" for n in names),
             *("None" for _ in options),
         ],
-        "forward": function(module.forward),
-        "backward": function(module.backward, module.seeds),
-        "joint": module.value_and_grad and function(module.value_and_grad),
+        "torch_target": "",
+        "unserved": "",
     }
 
 
@@ -156,7 +165,7 @@ def function(program: Program, checked: Sequence[Tensor] = ()) -> Function:
         line
         for tensor in checked
         if {i.size.name for i in tensor.indices} <= known
-        for line in _shape_guard(tensor, f"{tensor.name}.shape != {shape_text(tensor)}")
+        for line in shape_guard(tensor, f"{tensor.name}.shape != {shape_text(tensor)}")
     ]
     opening = sizes([*guards, *body, *program.keeps.names], (*kept, *program.params), axes)
     return Function(
@@ -201,7 +210,7 @@ def _size_guard(tensor: Tensor, known: set[str]) -> list[str]:
     """Compare each dimension whose size is known, and learn the others."""
     name, dims = tensor.name, [[i.size.name for i in dim] for dim in storage(tensor)]
     if all(n in known for names in dims for n in names):
-        return _shape_guard(tensor, f"{name}.shape != {shape_text(tensor)}")
+        return shape_guard(tensor, f"{name}.shape != {shape_text(tensor)}")
     wrong, seen, learnt = [f"{name}.dim() != {len(dims)}"], [], []
     for place, names in enumerate(dims):
         unknown = [n for n in names if n not in known]
@@ -212,18 +221,18 @@ def _size_guard(tensor: Tensor, known: set[str]) -> list[str]:
             wrong.append(f"{here} != {product}")
             seen += names
         elif not unknown:
-            learnt += _shape_guard(tensor, f"{here} != {product}", names)
+            learnt += shape_guard(tensor, f"{here} != {product}", names)
         elif len(names) == 1:
             learnt.append(f"{names[0]} = {here}")
         elif len(unknown) == 1:
             product = f"({product})" if len(others) > 1 else product
-            learnt += _shape_guard(tensor, f"{here} % {product}", others)
+            learnt += shape_guard(tensor, f"{here} % {product}", others)
             learnt.append(f"{unknown[0]} = {here} // {product}")
         known.update(unknown if len(unknown) == 1 else [])
-    return [*_shape_guard(tensor, " or ".join(wrong), seen), *learnt]
+    return [*shape_guard(tensor, " or ".join(wrong), seen), *learnt]
 
 
-def _shape_guard(tensor: Tensor, wrong: str, known: Iterable[str] | None = None) -> list[str]:
+def shape_guard(tensor: Tensor, wrong: str, known: Iterable[str] | None = None) -> list[str]:
     name = tensor.name
     letters = [i.size.name for i in tensor.indices] if known is None else known
     values = ", ".join(f"{n} = {{{n}}}" for n in dict.fromkeys(letters))

@@ -43,6 +43,13 @@ _SHOWN = 5
     help="Inputs and cotangents are drawn from it.",
 )
 @click.option(
+    "--target",
+    type=click.Choice(("torch", "c")),
+    default="torch",
+    show_default=True,
+    help="Prove what is emitted in this language.",
+)
+@click.option(
     "--opinfo",
     is_flag=True,
     help="Hold the public functions against the sample inputs that PyTorch tests its own with.",
@@ -54,6 +61,7 @@ def command(
     against: str | None,
     options: tuple[str, ...],
     seed: int,
+    target: str,
     opinfo: bool,
     as_json: bool,
 ) -> None:
@@ -90,11 +98,11 @@ def command(
         if opinfo:
             if against is not None or as_json:
                 raise UserError("--opinfo excludes --against and --json")
-            passed = _sampled(chosen)
+            passed = _sampled(chosen, target)
         elif against is None:
             if options:
                 raise UserError("--option goes with --against")
-            passed = _prove(chosen, seed, as_json)
+            passed = _prove(chosen, seed, target, as_json)
         else:
             if len(ops) != 1 or as_json:
                 raise UserError("--against takes exactly one OP, and no --json")
@@ -120,12 +128,12 @@ def _choose(ops: tuple[str, ...], definitions: Path | None) -> list[Definition]:
     return [found[op] for op in ops or found]
 
 
-def _prove(definitions: list[Definition], seed: int, as_json: bool) -> bool:
+def _prove(definitions: list[Definition], seed: int, target: str, as_json: bool) -> bool:
     from gradsmith.check import check
 
     rows = []
     for definition in (v for d in definitions for v in d.variants):
-        found = check(definition, seed=seed)
+        found = check(definition, seed=seed, target=target)
         rows += found
         if not as_json:
             for row in found:
@@ -139,7 +147,7 @@ def _prove(definitions: list[Definition], seed: int, as_json: bool) -> bool:
     return wrong == 0
 
 
-def _sampled(definitions: list[Definition]) -> bool:
+def _sampled(definitions: list[Definition], target: str) -> bool:
     from gradsmith.emitted import emitted
     from gradsmith.opinfo import count, entries
 
@@ -147,7 +155,7 @@ def _sampled(definitions: list[Definition]) -> bool:
     for definition in definitions:
         if definition.interface is None or not entries(definition.name):
             continue
-        result = count(definition.name, getattr(emitted(definition), definition.name))
+        result = count(definition.name, getattr(emitted(definition, target), definition.name))
         click.echo(result.line())
         for problem in result.problems[:_SHOWN]:
             click.echo(f"  {problem}", err=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 LIBRARY_FOLDER = Path(__file__).parents[2] / "generated"
 
 
-@click.command(short_help="Emit the PyTorch code of operations, or check that it is in step.")
+@click.command(short_help="Emit the code of operations, or check that it is in step.")
 @click.argument("ops", metavar="[OP]...", nargs=-1)
 @click.option(
     "--definitions",
@@ -27,6 +27,13 @@ LIBRARY_FOLDER = Path(__file__).parents[2] / "generated"
     type=click.Path(path_type=Path, file_okay=False),
     help="Write into this folder. The library's own is the default for the library alone.",
 )
+@click.option(
+    "--target",
+    type=click.Choice(("torch", "c")),
+    default="torch",
+    show_default=True,
+    help="PyTorch code, or loops in C with the modules that call them, in the folder c beside it.",
+)
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file is out of step.")
 @click.option("--fresh", is_flag=True, help="Derive everything again, also what did not change.")
 @click.option("--diff", is_flag=True, help="Show what changes as a unified diff.")
@@ -34,11 +41,12 @@ def command(
     ops: tuple[str, ...],
     definitions: Path | None,
     out: Path | None,
+    target: str,
     check: bool,
     fresh: bool,
     diff: bool,
 ) -> None:
-    """Emit the PyTorch code of each OP, by default of every operation.
+    """Emit the code of each OP, by default of every operation.
 
     What was emitted before, from the same definition by the same program, is kept in the user's
     cache folder, and not derived again.
@@ -56,11 +64,12 @@ def command(
 
     try:
         chosen, folder, run = _chosen(ops, definitions, out)
-        texts = sources(chosen, run, None if fresh else Cache(_kept()))
+        texts = sources(chosen, run, None if fresh else Cache(_kept()), target)
     except DefinitionError as error:
         raise UserError(str(error)) from None
     except CodegenError as error:
         raise Failure(str(error)) from None
+    folder = folder / "c" if target == "c" else folder
     changes = compare(folder, texts, _whole(ops, definitions))
     for change in changes:
         click.echo(f"{change.kind}: {change.path}", err=True)

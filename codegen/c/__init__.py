@@ -1,0 +1,1 @@
+"""The C target: a tensor program as fused loops in C11."""

@@ -1,0 +1,89 @@
+"""The Python side of a module in C: what allocates, calls and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from codegen.c.module import Function, made_by, read_by
+from codegen.program import Module, Program
+from codegen.torch.module import interface, parameters, shape_guard, shape_text
+from codegen.torch.module import Function as Emitted
+from codegen.torch.statements import sizes
+from derive.language import Tensor
+
+
+@dataclass(frozen=True)
+class Call:
+    """A C function as the loader is told of it: its pointers by name, and how many of the rest."""
+
+    name: str
+    pointers: tuple[str, ...]
+    sizes: int
+    options: int
+
+
+def context(module: Module, functions: Sequence[Function]) -> dict[str, Any]:
+    """What the template of a binding lays out for one variant."""
+    programs = [module.forward, module.backward, module.value_and_grad]
+    bodies = [
+        _emitted(program, module, function)
+        for program, function in zip(programs, functions, strict=False)
+        if program is not None
+    ]
+    frame = interface(module)
+    return {
+        **frame,
+        "reals": [t.name for t in module.inputs if not t.integer],
+        "calls": [_call(f) for f in functions],
+        "forward": bodies[0],
+        "backward": bodies[1],
+        "joint": bodies[2] if len(bodies) > 2 else None,
+        "torch_target": "in_torch.",
+        "unserved": f" or not serves({', '.join(frame['seeds'])})",
+    }
+
+
+def _call(function: Function) -> Call:
+    kinds = [p.kind for p in function.parameters]
+    pointers = tuple(p.name for p in function.parameters if p.is_tensor)
+    return Call(function.name, pointers, kinds.count("int64_t "), kinds.count("real "))
+
+
+def _emitted(program: Program, module: Module, function: Function) -> Emitted:
+    """The body of a Python function that calls the C function of a program."""
+    given = {t.name: t for t in reversed(read_by(program))}
+    made = [t for t in made_by(program) if t.name not in given]
+    like = next(t.name for t in given.values() if not t.integer)
+    sized = {name: axis for name, axis in program.axes.items() if axis not in program.kept.sizes}
+    handed = {t.name for t in (*module.inputs, *program.params)}
+    arguments = [
+        *(f"{p.name}.data_ptr()" if p.is_tensor else p.name for p in function.parameters[:-1]),
+        "torch.get_num_threads()",
+    ]
+    suffix = f"_{module.variant}" if module.variant else ""
+    body = [
+        *sizes(list(sized), list(given.values()), sized),
+        *(line for t in program.params if t in module.seeds for line in _guard(t, like)),
+        *(f"{name} = {name}.contiguous()" for name in given if name in handed),
+        *(f"{t.name} = {like}.new_empty({shape_text(t)}{_dtype(t)})" for t in made),
+        f"_{program.name}{suffix}[{like}.dtype]({', '.join(arguments)})",
+    ]
+    return Emitted(
+        params=parameters(program.params, program.options),
+        body=tuple(body),
+        returns=tuple(tensor.name for _, tensor in program.results),
+    )
+
+
+def _guard(seed: Tensor, like: str) -> list[str]:
+    """Lines that refuse a gradient of another shape or kind."""
+    return [
+        *shape_guard(seed, f"{seed.name}.shape != {shape_text(seed)}"),
+        f'check_gradient("{seed.name}", {seed.name}, {like})',
+    ]
+
+
+def _dtype(tensor: Tensor) -> str:
+    return ", dtype=torch.int64" if tensor.integer else ""

@@ -1,0 +1,63 @@
+"""The elementwise functions of the C target, one row each.
+
+`R(sqrt)` is the function of C's library for the precision of `real`; the others are small
+functions that stand at the top of a file which uses them, in `templates/elementary.c.jinja`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+
+from codegen.c.explicit import Finite
+from codegen.stable import Expm1, Log1p, LogAddExp, Sigmoid
+
+FUNCTIONS: dict[Any, str] = {
+    sympy.exp: "vector_exp",
+    sympy.log: "vector_log",
+    sympy.sin: "R(sin)",
+    sympy.cos: "R(cos)",
+    sympy.tan: "R(tan)",
+    sympy.asin: "R(asin)",
+    sympy.acos: "R(acos)",
+    sympy.atan: "R(atan)",
+    sympy.sinh: "R(sinh)",
+    sympy.cosh: "R(cosh)",
+    sympy.tanh: "vector_tanh",
+    sympy.asinh: "R(asinh)",
+    sympy.acosh: "R(acosh)",
+    sympy.atanh: "R(atanh)",
+    sympy.erf: "R(erf)",
+    sympy.erfc: "R(erfc)",
+    sympy.loggamma: "R(lgamma)",
+    sympy.Abs: "R(fabs)",
+    sympy.sign: "sign",
+    sympy.floor: "R(floor)",
+    sympy.ceiling: "R(ceil)",
+    Sigmoid: "sigmoid",
+    LogAddExp: "log_add_exp",
+    Log1p: "R(log1p)",
+    Expm1: "R(expm1)",
+    Finite: "finite",
+}
+
+RELATIONS: dict[Any, str] = {
+    sympy.Gt: ">",
+    sympy.Ge: ">=",
+    sympy.Lt: "<",
+    sympy.Le: "<=",
+    sympy.Eq: "==",
+    sympy.Ne: "!=",
+}
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "sigmoid": ("vector_exp",),
+    "vector_tanh": ("vector_exp",),
+    "log_add_exp": ("vector_exp", "larger"),
+    "contract": ("least",),
+}
+"""What a small function calls in turn."""
+
+ELEMENTARY = ["least", "square", "cube", "larger", "exceeds", "sign", "finite", "vector_exp", "vector_log", "vector_tanh", "sigmoid", "log_add_exp", "contract"]
+"""The small functions that the template has."""

@@ -1,0 +1,365 @@
+"""A program as the statements of a C function: its nests of loops, one inside the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sympy import Dummy, Expr, Indexed, KroneckerDelta, S, Symbol
+
+from codegen.c.contraction import product_of
+from codegen.c.explicit import Largest
+from codegen.c.expressions import Printer, Text
+from codegen.c.gather import Gather, bounds
+from codegen.c.memory import Memory, Piece, kind_of
+from codegen.c.nests import Contraction, Loop, Node, Statement
+from codegen.c.schedule import Schedule, schedule
+from codegen.c.storage import Path, Placed, homes, placed
+from codegen.program import Program
+from derive.expressions import ArgMax, Index, Product
+
+Lines = list[str]
+Element = tuple[str, tuple[Expr, ...]]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The loops around a place, and what was computed there of the lets without a statement."""
+
+    loops: tuple[Loop, ...] = ()
+    known: tuple[Element, ...] = ()
+
+    def inside(self, loop: Loop) -> Scope:
+        return Scope((*self.loops, loop), self.known)
+
+    @property
+    def opened(self) -> set[Index]:
+        return {loop.index for loop in self.loops if not loop.tiled}
+
+    def is_tiled(self, index: Index) -> bool:
+        return any(loop.tiled and loop.index == index for loop in self.loops)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One program on its way to C."""
+
+    plan: Schedule
+    placed: tuple[Placed, ...]
+    memory: Memory
+
+    @classmethod
+    def of(cls, program: Program) -> Kernel:
+        plan = schedule(program)
+        everything = placed(plan.nests)
+        return cls(plan, everything, Memory(homes(program, plan), everything))
+
+    def lines(self) -> Lines:
+        """The statements of the function's body."""
+        nests = self._body(self.plan.nests, (), Scope())
+        return [*self.memory.allocated(), *nests, *self.memory.freed()]
+
+    # --- bodies ---
+
+    def _body(self, nodes: Sequence[Node], path: Path, scope: Scope) -> Lines:
+        lines = self.memory.declared(path)
+        for number, node in enumerate(nodes):
+            here = (*path, number)
+            light, scope = self._light(here, scope)
+            lines += light
+            if isinstance(node, Loop):
+                lines += self._loop(node, here, scope)
+            elif isinstance(node, Contraction):
+                lines += self._contraction(node)
+            else:
+                lines += self._statement(Placed(node, here, scope.loops), scope)
+        return lines
+
+    def _light(self, here: Path, scope: Scope) -> tuple[Lines, Scope]:
+        """What the node at a place reads of the lets that have no statement, computed first."""
+        wanted: dict[Element, None] = {}
+
+        def visit(value: Expr) -> None:
+            for name, at in _elements(value):
+                if name in self.plan.inlined and (name, at) not in wanted:
+                    visit(self.plan.inlined[name].at(*at))
+                    wanted[name, at] = None
+
+        for one in self.placed:
+            if one.path[: len(here)] == here:
+                visit(one.statement.value)
+        lines: Lines = []
+        for name, at in wanted:
+            plain = bool(at) and all(isinstance(i, Index) and i in scope.opened for i in at)
+            if plain and all(name != other for other, _ in scope.known):
+                value = self._printer(scope)(self.plan.inlined[name].at(*at))
+                lines.append(f"const real {name} = {value};")
+                scope = Scope(scope.loops, (*scope.known, (name, at)))
+        return lines, scope
+
+    def _printer(self, scope: Scope) -> Printer:
+        inner = next((loop.index for loop in reversed(scope.loops) if not loop.tiled), None)
+        return Printer(partial(self._element, scope), inner)
+
+    def _element(self, scope: Scope, name: str, at: tuple[Expr, ...]) -> Text:
+        if (name, at) in scope.known:
+            return Text(name)
+        printer = self._printer(scope)
+        if name in self.plan.inlined:
+            return printer.text(self.plan.inlined[name].at(*at))
+        whole = self.memory.homes[name].tensor.integer
+        return Text(self.memory.element(name, at, printer), whole=whole)
+
+    # --- statements ---
+
+    def _statement(self, one: Placed, scope: Scope) -> Lines:
+        printer, tensor = self._printer(scope), one.statement.tensor
+        if one.statement.how is not None:
+            value = printer.text(one.statement.value)
+            return Gather(one, self.memory).added(value, printer)
+        value = one.statement.value
+        if (exception := self._exception(one)) is not None:
+            value = exception.elsewhere
+        target = self.memory.element(tensor.name, one.statement.at, printer)
+        declared = f"const {kind_of(tensor)} " if self.memory.homes[tensor.name].is_local else ""
+        return [f"{declared}{target} = {printer(value)};"]
+
+    def _exception(self, one: Placed) -> Exception_ | None:
+        """The one element of a loop that a delta changes, if it can be changed afterwards."""
+        if not one.loops or self.memory.homes[one.statement.tensor.name].is_local:
+            return None
+        beside = [p for p in self.placed if p.path[:-1] == one.path[:-1]]
+        name = one.statement.tensor.name
+        if any(name == read for p in beside for read, _ in p.statement.elements):
+            return None
+        return exception(one.statement, one.loops[-1].index)
+
+    # --- loops ---
+
+    def _loop(self, loop: Loop, here: Path, scope: Scope) -> Lines:
+        """A loop, with what is gathered over it before and after."""
+        printer = self._printer(scope)
+        inside = [p for p in self.placed if p.path[: len(here)] == here]
+        gathers = [Gather(p, self.memory) for p in inside if p.gathering == len(scope.loops)]
+        sums = [g for g in gathers if g.is_sum]
+        shared = not scope.loops and not any(p.statement.scatters for p in inside)
+        shared = shared and len(sums) == len(gathers)
+        if loop.tiled:
+            return self._tiled(loop, here, scope, _pragma("for", inside) if shared else [])
+        if shared and sums:
+            return self._in_parts(loop, here, scope, sums, inside)
+        low, high = bounds(loop.index, scope.is_tiled(loop.index))
+        rows = [g for g in sums if g.in_rows]
+        begun = [line for g in gathers for line in g.begun(printer)]
+        ended = [line for g in gathers for line in g.ended(printer)]
+        if rows:
+            first = [line for g in rows for line in g.block_begun(printer)]
+            last = [line for g in rows for line in g.block_ended(printer)]
+            turns = self._turns(loop, here, scope, f"{loop.index}_block", f"{loop.index}_end")
+            body = [*first, *turns, *last]
+            return [*begun, *_in_blocks(loop.index, low, high, "BLOCK", body), *ended]
+        return [*begun, *self._turns(loop, here, scope, low, high, shared), *ended]
+
+    def _tiled(self, loop: Loop, here: Path, scope: Scope, pragma: Lines) -> Lines:
+        index, size = loop.index, loop.index.size.name
+        body = self._body(loop.body, here, scope.inside(loop))
+        return [
+            *pragma,
+            f"for (int64_t {index}_tile = 0; {index}_tile < {size}; {index}_tile += TILE) {{",
+            f"    const int64_t {index}_end = least({index}_tile + TILE, {size});",
+            *_indented(body),
+            "}",
+        ]
+
+    def _in_parts(
+        self, loop: Loop, here: Path, scope: Scope, sums: Sequence[Gather], inside: Sequence[Placed]
+    ) -> Lines:
+        """A loop that threads share by blocks, each of which leaves its part of every sum."""
+        printer, index, size = self._printer(scope), loop.index, loop.index.size.name
+        length = "SPAN" if _is_innermost(loop) else "BLOCK"
+        blocks = f"{index}_blocks"
+        count = f"({size} + {length} - 1) / {length}"
+        for g in sums:
+            kind, each = ("real", f" * ({g.rows.count})") if g.in_rows else ("wide", "")
+            self.memory.pieces.append(Piece(g.parts, kind, f"({count}){each}"))
+        turns = self._turns(loop, here, scope, f"{index}_start", f"{index}_end", short=True)
+        return [
+            *(f"const int64_t {blocks} = {count};" for _ in [0]),
+            *_pragma("for", inside),
+            f"for (int64_t block = 0; block < {blocks}; block++) {{",
+            f"    const int64_t {index}_start = block * {length};",
+            f"    const int64_t {index}_end = least({index}_start + {length}, {size});",
+            *_indented([line for g in sums for line in g.part_begun(printer)]),
+            *_indented(turns),
+            *_indented([line for g in sums for line in g.part_ended()]),
+            "}",
+            *(line for g in sums for line in g.parts_added(blocks, printer)),
+        ]
+
+    def _turns(
+        self,
+        loop: Loop,
+        here: Path,
+        scope: Scope,
+        low: str,
+        high: str,
+        shared: bool = False,
+        short: bool = False,
+    ) -> Lines:
+        """The loop itself, between two bounds; `short` says that they are at most SPAN apart."""
+        index, inner = loop.index, scope.inside(loop)
+        body = self._body(loop.body, here, inner)
+        inside = [p for p in self.placed if p.path[: len(here)] == here]
+        if not _is_innermost(loop):
+            pragma = _pragma("for", inside) if shared else []
+            return [*pragma, *_for(index, low, high, body)]
+        printer = self._printer(scope)
+        gathers = [Gather(p, self.memory) for p in inside if p.statement.how is not None]
+        spanned = [g for g in gathers if g.spanned]
+        pragma = self._simd(index, gathers, spanned, printer)
+        if shared and pragma:
+            pragma = _pragma("for simd", inside)
+        elif shared:
+            pragma = _pragma("for", inside)
+        afterwards = self._afterwards(inside, scope)
+        if not spanned:
+            return [*pragma, *_for(index, low, high, body), *afterwards]
+        first = [f"real {g.span} = 0;" for g in spanned]
+        last = [line for g in spanned for line in g.flushed(printer)]
+        if short:
+            return [*first, *pragma, *_for(index, low, high, body), *last, *afterwards]
+        turns = [*first, *pragma, *_for(index, f"{index}_block", f"{index}_end", body), *last]
+        return [*_in_blocks(index, low, high, "SPAN", turns), *afterwards]
+
+    def _simd(
+        self, index: Index, gathers: Sequence[Gather], spanned: Sequence[Gather], printer: Printer
+    ) -> Lines:
+        """What lets a compiler use vectors, where the turns of a loop do not depend on each other."""
+        for g in gathers:
+            one = g.placed.statement
+            if one.how in (ArgMax, Product):
+                return []
+            if g.scatters and any(not isinstance(i, Index) and i.has(index) for i in one.at):
+                return []
+        clauses = []
+        if spanned:
+            clauses.append(f"reduction(+ : {', '.join(g.span for g in spanned)})")
+        largest = [g for g in gathers if g.placed.statement.how is Largest]
+        if names := [g.into(printer) for g in largest if index in g.placed.statement.bound]:
+            clauses.append(f"reduction(max : {', '.join(names)})")
+        return [" ".join(["#pragma omp simd", *clauses])]
+
+    def _afterwards(self, inside: Sequence[Placed], scope: Scope) -> Lines:
+        """The exceptions of a loop's statements."""
+        printer = self._printer(scope)
+        lines: Lines = []
+        for one in inside:
+            if one.statement.how is None and (found := self._exception(one)) is not None:
+                at = tuple(found.place if i == found.index else i for i in one.statement.at)
+                target = self.memory.element(one.statement.tensor.name, at, printer)
+                lines.append(f"{target} += {printer(found.more)};")
+        return lines
+
+    # --- products of matrices ---
+
+    def _contraction(self, node: Contraction) -> Lines:
+        product, printer = product_of(node), self._printer(Scope())
+        one = node.statement
+        arrays = [self.memory.array(name) for name in (product.left[0], product.right[0])]
+        out = self.memory.array(one.tensor.name)
+        zero = dict.fromkeys((*product.rows, *product.columns, *product.depth), S.Zero)
+
+        def first(array: object, indices: Sequence[Expr]) -> str:
+            at = [i.xreplace(zero) for i in indices]
+            return "&" + array.at(at, printer)  # type: ignore[attr-defined]
+
+        def step(letters: Sequence[Index], indices: Sequence[Expr], extents: Sequence[str]) -> str:
+            place = list(indices).index(letters[-1])
+            return " * ".join(extents[place + 1 :]) or "1"
+
+        (_, left), (_, right) = product.left, product.right
+        counts = [
+            " * ".join(i.size.name for i in run)
+            for run in (product.rows, product.columns, product.depth)
+        ]
+        call = [
+            f"contract(threads, {', '.join(counts)},",
+            f"         {first(arrays[0], left)}, {step(product.rows, left, arrays[0].extents)}, "
+            f"{step(product.depth, left, arrays[0].extents)},",
+            f"         {first(arrays[1], right)}, {step(product.depth, right, arrays[1].extents)}, "
+            f"{step(product.columns, right, arrays[1].extents)},",
+            f"         {first(out, one.at)}, {step(product.rows, one.at, out.extents)}, "
+            f"{step(product.columns, one.at, out.extents)});",
+        ]
+        for index in reversed(product.around):
+            call = _for(index, "0", index.size.name, call)
+        return call
+
+
+@dataclass(frozen=True)
+class Exception_:
+    """A value along an index that is `elsewhere` but at one place, where `more` is added."""
+
+    index: Index
+    place: Expr
+    elsewhere: Expr
+    more: Expr
+
+
+def exception(one: Statement, index: Index) -> Exception_ | None:
+    """What a delta does to a statement along the index of its innermost loop, where it adds."""
+    deltas = [d for d in one.value.atoms(KroneckerDelta) if d.has(index)]
+    if len(deltas) != 1 or index not in one.at:
+        return None
+    (place,) = [a for a in deltas[0].args if a != index] or [index]
+    if place.has(index) or isinstance(place, Index):
+        return None
+    here = Dummy(real=True)
+    value = one.value.xreplace({deltas[0]: here})
+    more = value.diff(here)
+    if more.has(here) or more.has(index):
+        return None
+    return Exception_(index, place, value.xreplace({here: S.Zero}), more)
+
+
+def _elements(value: Expr) -> list[Element]:
+    found = [(e.base.label.name, tuple(e.indices)) for e in value.atoms(Indexed)]
+    named = {name for name, _ in found}
+    found += [
+        (s.name, ()) for s in value.free_symbols if isinstance(s, Symbol) and s.name not in named
+    ]
+    return sorted(found, key=str)
+
+
+def _is_innermost(loop: Loop) -> bool:
+    return not any(isinstance(node, Loop) for node in loop.body)
+
+
+def _for(index: Index, low: str, high: str, body: Lines) -> Lines:
+    return [
+        f"for (int64_t {index} = {low}; {index} < {high}; {index}++) {{",
+        *_indented(body),
+        "}",
+    ]
+
+
+def _in_blocks(index: Index, low: str, high: str, length: str, body: Lines) -> Lines:
+    block = f"{index}_block"
+    return [
+        f"for (int64_t {block} = {low}; {block} < {high}; {block} += {length}) {{",
+        f"    const int64_t {index}_end = least({block} + {length}, {high});",
+        *_indented(body),
+        "}",
+    ]
+
+
+def _indented(lines: Sequence[str]) -> Lines:
+    return [f"    {line}" for line in lines]
+
+
+def _pragma(what: str, inside: Sequence[Placed]) -> Lines:
+    """What lets threads share a loop that has enough to do."""
+    widest = max((p.statement for p in inside), key=lambda s: len(s.letters))
+    turns = " * ".join(i.size.name for i in widest.letters)
+    return [f"#pragma omp parallel {what} num_threads(threads) if ({turns} > PARALLEL)"]

@@ -1,0 +1,143 @@
+"""How the memory of a kernel is written in C: arrays, where an element lies, what is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sympy import Expr
+
+from codegen.c.expressions import Printer
+from codegen.c.storage import Home, Path, Placed
+from derive.expressions import Axis, Index
+from derive.language import Tensor
+
+REAL, WIDE, PLACE = "real", "wide", "int64_t"
+
+
+def kind_of(tensor: Tensor) -> str:
+    return PLACE if tensor.integer else REAL
+
+
+@dataclass(frozen=True)
+class Array:
+    """Memory over some axes, in order; of the letter `tiled` it has one stretch.
+
+    `letters` are those that run over its axes where it is used.
+    """
+
+    name: str
+    kind: str
+    axes: tuple[Axis, ...]
+    letters: tuple[Expr, ...]
+    tiled: Index | None = None
+
+    @property
+    def extents(self) -> list[str]:
+        return [
+            "TILE" if letter == self.tiled else axis.size.name
+            for axis, letter in zip(self.axes, self.letters, strict=True)
+        ]
+
+    @property
+    def count(self) -> str:
+        return " * ".join(self.extents) or "1"
+
+    def at(self, indices: Sequence[Expr], printer: Printer) -> str:
+        """`name[n * K + k]`."""
+        if not self.axes:
+            return f"{self.name}[0]"
+        places = [
+            index - start(self.tiled) if self.tiled is not None and letter == self.tiled else index
+            for index, letter in zip(indices, self.letters, strict=True)
+        ]
+        return f"{self.name}[{printer.position(places, self.extents[1:])}]"
+
+
+def start(index: Index) -> Index:
+    """Where a stretch of an index begins."""
+    return index.another(f"{index.name}_tile")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Memory that a function asks for: one for all, or one for each thread."""
+
+    name: str
+    kind: str
+    count: str
+    each: bool = False
+
+    @property
+    def room(self) -> str:
+        count = f"threads * ({self.count})" if self.each else self.count
+        return f"ROOM({count}, {self.kind})"
+
+
+@dataclass
+class Memory:
+    """The arrays of one function. Where they are declared decides what it asks for."""
+
+    homes: Mapping[str, Home]
+    placed: Sequence[Placed]
+    pieces: list[Piece] = field(default_factory=list)
+
+    def array(self, name: str) -> Array:
+        """The array that a tensor lives in."""
+        home = self.homes[name]
+        at = next((p.statement.at for p in self.placed if p.statement.tensor.name == name), None)
+        letters = at or home.tensor.indices
+        return Array(
+            name,
+            kind_of(home.tensor),
+            tuple(home.tensor.axes[place] for place in home.places),
+            tuple(letters[place] for place in home.places),
+            home.tiled,
+        )
+
+    def element(self, name: str, at: Sequence[Expr], printer: Printer) -> str:
+        """How an element of a tensor is read or written."""
+        home = self.homes[name]
+        if home.is_local:
+            return name
+        return self.array(name).at([at[place] for place in home.places], printer)
+
+    def declared(self, body: Path) -> list[str]:
+        """The arrays that belong to a body: at the top, they are pieces of the workspace."""
+        arrays = [
+            self.array(name)
+            for name, home in self.homes.items()
+            if home.body == body and not home.given and home.places
+        ]
+        if body:
+            return [line for array in arrays for line in self.room(array)]
+        self.pieces += [Piece(a.name, a.kind, a.count) for a in arrays]
+        return []
+
+    def room(self, array: Array) -> list[str]:
+        """An array inside a loop: on the stack for one stretch, else in the thread's memory."""
+        if array.extents == ["TILE"]:
+            return [f"{array.kind} {array.name}[TILE];"]
+        every = f"{array.name}_of_threads"
+        self.pieces.append(Piece(every, array.kind, array.count, each=True))
+        place = f"{every} + omp_get_thread_num() * ({array.count})"
+        return [f"{array.kind} *const restrict {array.name} = {place};"]
+
+    def allocated(self) -> list[str]:
+        """One allocation for all pieces, and where each begins."""
+        if not self.pieces:
+            return []
+        total = " + ".join(piece.room for piece in self.pieces)
+        lines = [
+            f"char *const workspace = aligned_alloc(64, {total});",
+            "if (workspace == NULL)",
+            "    return 1;",
+        ]
+        place = "workspace"
+        for piece in self.pieces:
+            lines.append(f"{piece.kind} *const restrict {piece.name} = ({piece.kind} *)({place});")
+            place = f"(char *){piece.name} + {piece.room}"
+        return lines
+
+    def freed(self) -> list[str]:
+        return ["free(workspace);"] if self.pieces else []

@@ -1,0 +1,170 @@
+"""The C functions of a module, ready for the template to lay out."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sympy import Indexed, KroneckerDelta
+
+from codegen.c.functions import ELEMENTARY, NEEDS
+from codegen.c.kernel import Kernel
+from codegen.c.memory import kind_of
+from codegen.c.names import in_c
+from codegen.program import Module, Program
+from derive.expressions import ArgMax, Index
+from derive.language import Tensor
+from derive.trace import names_used
+
+_WIDTH = 96
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a C function: a tensor that is read or written, a size or an option.
+
+    `name` is that of the definition, `spelled` what it is called in C.
+    """
+
+    name: str
+    kind: str
+    spelled: str
+
+    @property
+    def is_tensor(self) -> bool:
+        return self.kind.endswith("*restrict ")
+
+
+@dataclass(frozen=True)
+class Function:
+    """One C function: it returns 0, or 1 where it got no memory."""
+
+    name: str
+    says: str
+    parameters: tuple[Parameter, ...]
+    body: tuple[str, ...]
+
+    @property
+    def params(self) -> str:
+        indent = " " * len(f"int {self.name}(")
+        # A type and its name stay together.
+        text = ", ".join((p.kind + p.spelled).replace(" ", "\0") for p in self.parameters)
+        return _filled(text, indent, _WIDTH - len(indent)).replace("\0", " ")
+
+
+def function(program: Program) -> Function:
+    """A program as a C function.
+
+    Its parameters are the tensors that it reads, those that it makes, the sizes of axes, the
+    options, and how many threads it may use.
+    """
+    named = in_c(program)
+    spelled = dict(zip(program.tensors, named.tensors, strict=True))
+    spelled |= dict(zip(_options(program), _options(named), strict=True))
+    read = read_by(program)
+    made = [tensor for tensor in made_by(program) if tensor not in read]
+    kinds = [
+        *((t.name, f"const {kind_of(t)} *restrict ") for t in read),
+        *((t.name, f"{kind_of(t)} *restrict ") for t in made),
+        *((name, "int64_t ") for name in program.axes),
+        *((name, "real ") for name in _options(program)),
+        ("threads", "int "),
+    ]
+    parameters = tuple(Parameter(name, kind, spelled.get(name, name)) for name, kind in kinds)
+    lines = [*guards(named), *Kernel.of(named).lines()]
+    says = f"{', '.join(t.name for t in made)} from {', '.join(t.name for t in read)}."
+    body = tuple(piece for line in lines for piece in wrapped(line))
+    return Function(program.name, _filled(says, " * ", _WIDTH), parameters, body)
+
+
+def _options(program: Program) -> list[str]:
+    return [o.name for o in (*program.options, *program.kept.options)]
+
+
+def read_by(program: Program) -> tuple[Tensor, ...]:
+    """What a program is given: all of its own parameters, and what it uses of what was kept."""
+    used = names_used(*(let.value for let in program.lets))
+    return (*program.params, *(t for t in program.kept.tensors if t.name in used))
+
+
+def made_by(program: Program) -> tuple[Tensor, ...]:
+    """What a program returns and hands on, each tensor once."""
+    made = (*(tensor for _, tensor in program.results), *program.keeps.tensors)
+    return tuple(dict.fromkeys(made))
+
+
+def guards(program: Program) -> list[str]:
+    """Lines that return before anything is read or written out of range.
+
+    The status is how many arguments stand up to the one whose elements are no indices, after 1;
+    and -1 where the largest of nothing is asked for.
+    """
+    read = read_by(program)
+    lines: list[str] = []
+    for place, tensor in enumerate(read, start=2):
+        for size in sorted(_indexed_by(tensor, program)):
+            count = " * ".join(a.size.name for a in tensor.axes) or "1"
+            lines += [
+                f"for (int64_t i = 0; i < {count}; i++)",
+                f"    if ({tensor.name}[i] < 0 || {tensor.name}[i] >= {size})",
+                f"        return {place};",
+            ]
+    for let in program.lets:
+        if isinstance(let.value, ArgMax):
+            empty = " || ".join(f"{i.size.name} == 0" for i in let.value.indices)
+            lines += [f"if ({empty})", "    return -1;"]
+    return lines
+
+
+def _indexed_by(tensor: Tensor, program: Program) -> set[str]:
+    """The sizes of the axes that an integer tensor says places on."""
+    if not tensor.integer:
+        return set()
+    found: set[str] = set()
+    for let in program.lets:
+        for element in let.value.atoms(Indexed):
+            axes = program.tensors[element.base.label.name].axes
+            for axis, index in zip(axes, element.indices, strict=True):
+                if not isinstance(index, Index) and tensor.name in names_used(index):
+                    found.add(axis.size.name)
+        for delta in let.value.atoms(KroneckerDelta):
+            for index, other in (delta.args, delta.args[::-1]):
+                if isinstance(index, Index) and tensor.name in names_used(other):
+                    found.add(index.size.name)
+    return found
+
+
+def functions(module: Module) -> tuple[Function, ...]:
+    programs = (module.forward, module.backward, module.value_and_grad)
+    return tuple(function(program) for program in programs if program is not None)
+
+
+def needed(functions: Iterable[Function]) -> set[str]:
+    """The small functions that some functions call, and those that they call in turn."""
+    text = "\n".join(line for f in functions for line in f.body)
+    found = {name for name in ELEMENTARY if re.search(rf"\b{name}\(", text)}
+    while more := {other for name in found for other in NEEDS.get(name, ())} - found:
+        found |= more
+    return found
+
+
+def wrapped(line: str) -> list[str]:
+    """A statement on lines that are not too long; a directive stays on one."""
+    if len(line) <= _WIDTH or line.lstrip().startswith("#"):
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    pieces = textwrap.wrap(
+        line.strip(),
+        _WIDTH - len(indent),
+        subsequent_indent="        ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [indent + piece for piece in pieces]
+
+
+def _filled(text: str, indent: str, width: int) -> str:
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return f"\n{indent}".join(lines)

@@ -1,0 +1,140 @@
+"""What a program is once its loops are chosen: statements in nests of loops.
+
+A statement computes one element of a tensor, or one contribution to it. A loop runs over an
+index; one that is `tiled` runs over stretches of it, and loops inside it run over the stretch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from sympy import Expr, Indexed, KroneckerDelta, Mul
+
+from codegen.c.explicit import is_reduction
+from derive.expressions import Binder, Index, Sum
+from derive.language import Let, Tensor
+from derive.substitute import substitute
+
+
+@dataclass(frozen=True)
+class Statement:
+    """`tensor[at] = value`; or, with `how`, what the values over the bound letters come to.
+
+    `at` are the tensor's own letters, but in a sum that puts values in their places: there an
+    element of an integer tensor says where. `reads` is the value with the lets that are
+    computed where they are read put in.
+    """
+
+    tensor: Tensor
+    at: tuple[Expr, ...]
+    value: Expr
+    reads: Expr
+    how: type[Binder] | None = None
+    bound: tuple[Index, ...] = ()
+
+    @cached_property
+    def letters(self) -> tuple[Index, ...]:
+        """Every letter that it runs over, free ones first."""
+        return (*(i for i in self.at if isinstance(i, Index)), *self.bound)
+
+    @cached_property
+    def scatters(self) -> bool:
+        return not all(isinstance(i, Index) for i in self.at)
+
+    @cached_property
+    def elements(self) -> tuple[tuple[str, tuple[Expr, ...]], ...]:
+        """The elements that are read: each tensor's name and the indices."""
+        found = [(e.base.label.name, tuple(e.indices)) for e in self.reads.atoms(Indexed)]
+        found += [(i.base.label.name, tuple(i.indices)) for a in self.at for i in a.atoms(Indexed)]
+        whole = {s.name for s in self.reads.free_symbols if not isinstance(s, Index)}
+        whole -= {name for name, _ in found}
+        return (*sorted(found, key=str), *((name, ()) for name in sorted(whole)))
+
+    @cached_property
+    def widest(self) -> tuple[Index, ...]:
+        """The letters of the largest element that is read or written, as it is stored."""
+        own = [
+            tuple(i for i in indices if isinstance(i, Index) and i in self.letters)
+            for indices in (self.at, *(indices for _, indices in self.elements))
+        ]
+        return max(own, key=len)
+
+    @cached_property
+    def contiguous(self) -> Index | None:
+        """The letter along which most of what is largest lies next to each other."""
+        last: list[Index] = []
+        for indices in (self.at, *(indices for _, indices in self.elements)):
+            within = [i for i in indices if i in self.letters]
+            if within and len(within) == len(self.widest) and within[-1] == indices[-1]:
+                last += [i for i in within[-1:] if isinstance(i, Index)]
+        return max(last, key=lambda i: (last.count(i), -last.index(i)), default=None)
+
+    def renamed(self, names: dict[Index, Index]) -> Statement:
+        return replace(
+            self,
+            at=tuple(i.xreplace(names) for i in self.at),
+            value=self.value.xreplace(names),
+            reads=self.reads.xreplace(names),
+            bound=tuple(names.get(i, i) for i in self.bound),
+        )
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop over an index, or over stretches of it."""
+
+    index: Index
+    body: tuple[Node, ...]
+    tiled: bool = False
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """A sum of products of two tensors, as a product of matrices."""
+
+    statement: Statement
+    left: Indexed
+    right: Indexed
+
+
+Node = Statement | Loop | Contraction
+
+
+def statement(let: Let, inlined: dict[str, Let]) -> Statement:
+    """A let as a statement over its own letters."""
+    at: tuple[Expr, ...] = tuple(let.tensor.indices)
+    value, how, bound = let.value, None, ()
+    if is_reduction(value):
+        value, how, bound = value.body, type(value), tuple(value.indices)
+    if how is Sum:
+        at, value = _placed(at, value, bound)
+    within = {name: (other.tensor, other.value) for name, other in inlined.items()}
+    reads = value
+    while (further := substitute(reads, within)) != reads:
+        reads = further
+    return Statement(let.tensor, at, value, reads, how, bound)
+
+
+def _placed(
+    at: tuple[Expr, ...], value: Expr, bound: tuple[Index, ...]
+) -> tuple[tuple[Expr, ...], Expr]:
+    """A sum of `delta(v, tokens[n])` times something puts each value at `tokens[n]`."""
+    for factor in Mul.make_args(value):
+        if not isinstance(factor, KroneckerDelta):
+            continue
+        for one, other in (factor.args, factor.args[::-1]):
+            rest = Mul(*(f for f in Mul.make_args(value) if f is not factor))
+            if one in at and other.has(*bound) and not (rest.has(one) or other.has(one)):
+                return _placed(tuple(other if i == one else i for i in at), rest, bound)
+    return at, value
+
+
+def statements_in(nodes: tuple[Node, ...]) -> Iterator[Statement]:
+    """Every statement, in order."""
+    for node in nodes:
+        if isinstance(node, Loop):
+            yield from statements_in(node.body)
+        else:
+            yield node.statement if isinstance(node, Contraction) else node

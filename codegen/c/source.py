@@ -1,0 +1,92 @@
+"""The C target: from derivations to a file of C, and the Python module that calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from codegen.c import binding
+from codegen.c.module import Function, functions, needed
+from codegen.c.recompute import recomputing
+from codegen.lowering import lower
+from codegen.templating import (
+    as_comment,
+    as_docstring,
+    digest,
+    formulas,
+    render,
+    source_name,
+)
+from codegen.torch.source import public
+from derive.language import Definition
+from derive.trace import Derivation
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is emitted for one variant: C functions, what its binding is made of, its formulas."""
+
+    variant: str
+    functions: tuple[Function, ...]
+    names: dict[str, Any]
+    definition: tuple[str, ...]
+    derivation: tuple[str, ...]
+
+
+def part(derivation: Derivation) -> Part:
+    """The functions of a derivation, before they are laid out with others."""
+    module = recomputing(lower(derivation), derivation.definition)
+    made = functions(module)
+    names = binding.context(module, made)
+    names["summary"] = as_docstring(derivation.definition.summary)
+    return Part(
+        derivation.definition.variant,
+        made,
+        names,
+        tuple(formulas(derivation.forward, derivation)),
+        tuple(formulas(derivation.backward.lets, derivation)),
+    )
+
+
+def texts(definition: Definition, parts: Sequence[Part], command: str) -> dict[str, str]:
+    """The two files of an operation."""
+    usual = parts[0]
+    header = {
+        "source": source_name(definition),
+        "command": command,
+        "digest": digest(definition, "c"),
+        "name": definition.name,
+    }
+    every = [function for part in parts for function in part.functions]
+    variants = [
+        render("c/variant.py.jinja", number=number, **part.names)
+        for number, part in enumerate(parts)
+    ]
+    if definition.interface is None:
+        last = render("torch/strict.py.jinja", **usual.names)
+    else:
+        last = public(definition, "in_torch.")
+    return {
+        f"{definition.name}.c": render(
+            "c/module.c.jinja",
+            summary=as_comment(definition.summary),
+            definition=usual.definition,
+            derivation=usual.derivation,
+            seeds=usual.names["seeds"],
+            parts=parts,
+            elementary=render("c/elementary.c.jinja", needs=needed(every)),
+            **header,
+        ),
+        f"{definition.name}.py": render(
+            "c/binding.py.jinja",
+            summary=as_docstring(definition.summary),
+            parts=[*variants, last],
+            **header,
+        ),
+    }
+
+
+def shared() -> dict[str, str]:
+    """The files that all bindings share."""
+    return {"loader.py": render("c/loader.py.jinja"), "__init__.py": render("c/init.py.jinja")}

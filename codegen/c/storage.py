@@ -1,0 +1,122 @@
+"""Where each tensor of a schedule lives: as little memory as its readers leave it.
+
+What is handed on is an argument of the function. Anything else is a local variable where all
+of its readers stand inside the same turn of the loops over its letters, and else an array over
+the letters that are left: one for the whole function, or one for each turn of a loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from codegen.c.nests import Contraction, Loop, Node, Statement
+from codegen.c.schedule import Schedule
+from codegen.program import Program
+from derive.expressions import Index
+from derive.language import Tensor
+
+Path = tuple[int, ...]
+"""Where a node stands: its place at the top, its place in the loop that stands there, and on."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a tensor lives.
+
+    `given` says that it is an argument, over all of its axes. Otherwise it is declared in the
+    body at `body`, over the axes at `places` among its own; without any it is a local variable.
+    `tiled` is the letter, among its own as the loops name them, of which it has one stretch.
+    """
+
+    tensor: Tensor
+    places: tuple[int, ...]
+    body: Path = ()
+    given: bool = False
+    tiled: Index | None = None
+
+    @property
+    def is_local(self) -> bool:
+        return not self.given and not self.places
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A statement, where it stands, and the loops around it from the outside in."""
+
+    statement: Statement
+    path: Path
+    loops: tuple[Loop, ...]
+
+    @property
+    def gathering(self) -> int | None:
+        """How many loops stand around the outermost one that the statement gathers over."""
+        for depth, loop in enumerate(self.loops):
+            if not loop.tiled and loop.index in self.statement.bound:
+                return depth
+        return None
+
+    @property
+    def made_in(self) -> Path:
+        """The body in which the statement's result is complete."""
+        depth = self.gathering
+        return self.path[:-1] if depth is None else self.path[:depth]
+
+
+def placed(nodes: tuple[Node, ...]) -> tuple[Placed, ...]:
+    """Every statement of some nests, in order."""
+    return tuple(_placed(nodes, (), ()))
+
+
+def _placed(nodes: tuple[Node, ...], path: Path, loops: tuple[Loop, ...]) -> Iterator[Placed]:
+    for number, node in enumerate(nodes):
+        here = (*path, number)
+        if isinstance(node, Loop):
+            yield from _placed(node.body, here, (*loops, node))
+        else:
+            one = node.statement if isinstance(node, Contraction) else node
+            yield Placed(one, here, loops)
+
+
+def homes(program: Program, schedule: Schedule) -> Mapping[str, Home]:
+    """Where each tensor that a statement makes, or that the program is given, lives."""
+    handed = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
+    everything = placed(schedule.nests)
+    found = {t.name: _given(t) for t in (*program.params, *program.kept.tensors)}
+    for one in everything:
+        tensor = one.statement.tensor
+        if tensor.name in handed:
+            found[tensor.name] = _given(tensor)
+            continue
+        body = one.made_in
+        for other in everything:
+            if any(name == tensor.name for name, _ in other.statement.elements):
+                body = _common(body, other.path[:-1])
+        around = one.loops[: len(body)]
+        places = unopened(one.statement, around)
+        found[tensor.name] = Home(tensor, places, body, tiled=stretch(one.statement, around))
+    return found
+
+
+def _given(tensor: Tensor) -> Home:
+    return Home(tensor, tuple(range(len(tensor.indices))), given=True)
+
+
+def unopened(one: Statement, loops: tuple[Loop, ...]) -> tuple[int, ...]:
+    """The places, in what a statement makes, of the letters that some loops do not run over."""
+    opened = {loop.index for loop in loops if not loop.tiled}
+    return tuple(place for place, index in enumerate(one.at) if index not in opened)
+
+
+def stretch(one: Statement, loops: tuple[Loop, ...]) -> Index | None:
+    """The letter of a statement of which some loops leave one stretch."""
+    tiled = [loop.index for loop in loops if loop.tiled]
+    opened = {loop.index for loop in loops if not loop.tiled}
+    return next((i for i in tiled if i in one.at and i not in opened), None)
+
+
+def _common(first: Path, second: Path) -> Path:
+    length = 0
+    while length < min(len(first), len(second)) and first[length] == second[length]:
+        length += 1
+    return first[:length]

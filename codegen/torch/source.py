@@ -1,0 +1,73 @@
+"""The torch target: from derivations to the text of a module that needs torch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from codegen.lowering import lower
+from codegen.templating import as_docstring, digest, formulas, render, source_name
+from codegen.torch.interface import PublicFunction
+from codegen.torch.module import context
+from derive.language import Definition
+from derive.trace import Derivation
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is emitted for one variant: its functions, and its formulas for the docstring."""
+
+    text: str
+    strict: str
+    seeds: tuple[str, ...]
+    definition: tuple[str, ...]
+    derivation: tuple[str, ...]
+
+
+def part(derivation: Derivation) -> Part:
+    """The source of a derivation, before it is laid out with others and formatted."""
+    names = context(lower(derivation))
+    names["summary"] = as_docstring(derivation.definition.summary)
+    return Part(
+        render("torch/variant.py.jinja", **names),
+        render("torch/strict.py.jinja", **names),
+        tuple(names["seeds"]),
+        tuple(formulas(derivation.forward, derivation)),
+        tuple(formulas(derivation.backward.lets, derivation)),
+    )
+
+
+def texts(definition: Definition, parts: Sequence[Part], command: str) -> dict[str, str]:
+    """The file of an operation: its variants one after another, then its public function."""
+    usual = parts[0]
+    last = usual.strict if definition.interface is None else public(definition)
+    return {
+        f"{definition.name}.py": render(
+            "torch/module.py.jinja",
+            parts=[*(p.text for p in parts), last],
+            summary=as_docstring(definition.summary),
+            seeds=usual.seeds,
+            definition=usual.definition,
+            derivation=usual.derivation,
+            source=source_name(definition),
+            command=command,
+            digest=digest(definition, "torch"),
+        )
+    }
+
+
+def public(definition: Definition, torch_target: str = "") -> str:
+    """The public function of a definition that has an interface."""
+    assert definition.interface is not None
+    function = PublicFunction(definition, definition.interface)
+    return render(
+        "torch/public.py.jinja",
+        name=definition.name,
+        summary=as_docstring(definition.summary),
+        params=function.params,
+        body=function.body,
+        needs=function.needs,
+        tensors=function.tensors,
+        arguments=function.arguments,
+        torch_target=torch_target,
+    )

@@ -1,0 +1,171 @@
+"""C functions for the modules beside this one: compiled when first called, kept for next time.
+
+A file is compiled by the system's compiler, `cc` or what the environment names as CC, once for
+each variant and precision. What comes out is kept in the user's cache folder under the source,
+the compiler with its processor, and the flags; GRADSMITH_CFLAGS adds to those. Where nothing
+compiles, a warning says so once, and the files of the torch target serve.
+"""
+
+import ctypes
+import hashlib
+import os
+import shlex
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import platformdirs
+import torch
+from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack  # what torch.func is in the middle of
+
+FLAGS = ("-std=c11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+WISHES = (("-march=native", "-fopenmp"), ("-march=native", "-fopenmp-simd"), ())
+"""The flags beside FLAGS, those that are best first: not every compiler has all of them."""
+
+INCLUDED = "#include <math.h>\n#include <stdint.h>\n#include <stdlib.h>\n"
+_PRECISIONS = {torch.float32: (ctypes.c_float, []), torch.float64: (ctypes.c_double, ["-DDOUBLE"])}
+_SERVED = frozenset((*_PRECISIONS, torch.int64))
+_PLAIN = frozenset((Tensor, torch.nn.Parameter))
+
+
+def serves(*tensors: Tensor | None) -> bool:
+    """Whether C computes with these tensors: plain ones on the CPU, in a dtype that it has.
+
+    Under torch.compile and the transforms of torch.func, and without a compiler, it does not.
+    """
+    if torch.compiler.is_compiling() or peek_interpreter_stack() is not None:
+        return False
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if type(tensor) not in _PLAIN or not tensor.is_cpu or tensor.dtype not in _SERVED:
+            return False
+    return _compiler() is not None
+
+
+def recorded(*tensors: Tensor) -> bool:
+    """Whether autograd records what is done with these tensors, which it cannot see in C."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def check_gradient(name: str, gradient: Tensor, like: Tensor) -> None:
+    """Raise a TypeError for a gradient that C cannot take beside a tensor."""
+    if gradient.dtype != like.dtype or not serves(gradient) or recorded(gradient):
+        raise TypeError(
+            f"{name} must be a plain {like.dtype} tensor on the CPU that autograd does not record, "
+            f"got {gradient.dtype} on {gradient.device}"
+        )
+
+
+class Function(dict[torch.dtype, Callable[..., None]]):
+    """A C function in each precision, by dtype; compiled when it is first asked for.
+
+    It takes pointers, of the names given here, then sizes, options and how many threads it may
+    use.
+    """
+
+    def __init__(
+        self, source: str, name: str, variant: int, pointers: Sequence[str], sizes: int, options: int
+    ) -> None:
+        super().__init__()
+        self._source, self._name, self._variant = Path(source), name, variant
+        self._pointers, self._sizes, self._options = pointers, sizes, options
+
+    def __missing__(self, dtype: torch.dtype) -> Callable[..., None]:
+        real, macros = _PRECISIONS[dtype]
+        function = _library(self._source, (*macros, f"-DVARIANT={self._variant}"))[self._name]
+        function.argtypes = [
+            *[ctypes.c_void_p] * len(self._pointers),
+            *[ctypes.c_int64] * self._sizes,
+            *[real] * self._options,
+            ctypes.c_int,
+        ]
+        function.restype = self._finished
+        self[dtype] = function
+        return function
+
+    def _finished(self, status: int) -> None:
+        """Raise what a function's status says, if it says anything."""
+        if status == 0:
+            return
+        if status == 1:
+            raise MemoryError("no memory for what the function works with")
+        if status < 0:
+            raise IndexError("there is no largest element along an axis of size 0")
+        raise IndexError(f"{self._pointers[status - 2]} holds an index that is out of range")
+
+
+@cache
+def _library(source: Path, macros: tuple[str, ...]) -> ctypes.CDLL:
+    """The library of a C file: from the cache, where a whole one is there, or compiled.
+
+    Raises:
+        RuntimeError: the compiler refuses the file.
+    """
+    compiler = _compiler()
+    if compiler is None:
+        raise RuntimeError(f"{source.name} needs a C compiler, and none was found")
+    command, identity = compiler
+    text = source.read_bytes()
+    parts = (identity, " ".join(macros).encode(), text)
+    key = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    folder = _folder()
+    for kept in folder.glob(f"{key}-*.so"):
+        if kept.stem == f"{key}-{_digest(kept)}":
+            return ctypes.CDLL(str(kept))
+        kept.unlink(missing_ok=True)  # cut short, or written over
+    with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+        built = Path(unfinished) / "built.so"
+        done = _run([*command, *macros, "-x", "c", "-", "-o", str(built), "-lm"], text)
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise RuntimeError(f"{source.name}: {command[0]} failed: {' '.join(said[:2])}")
+        kept = folder / f"{key}-{_digest(built)}.so"
+        os.replace(built, kept)  # at once: another process sees a whole file or none
+    return ctypes.CDLL(str(kept))
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+@cache
+def _folder() -> Path:
+    """Where libraries are kept: for this process alone, where the user's cache is not writable."""
+    folder = platformdirs.user_cache_path("gradsmith") / "c"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="gradsmith-"))
+    return folder
+
+
+@cache
+def _compiler() -> tuple[list[str], bytes] | None:
+    """The compiler's command line, and what tells it and its processor from any other."""
+    name = os.environ.get("CC") or "cc"
+    extra = shlex.split(os.environ.get("GRADSMITH_CFLAGS", ""))
+    said = ""
+    for wishes in WISHES:
+        command = [*shlex.split(name), *FLAGS, *wishes, *extra]
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                tried = _run([*command, "-x", "c", "-", "-o", f"{folder}/tried.so"], b"int tried;")
+            macros = _run([*command, "-dM", "-E", "-x", "c", "-"], INCLUDED.encode())
+        except OSError as error:
+            said = str(error.strerror)
+            break
+        if not tried.returncode and not macros.returncode:
+            return command, b"\0".join((" ".join(command).encode(), macros.stdout))
+        said = (tried.stderr or macros.stderr).decode(errors="replace").strip().split("\n")[0]
+    warnings.warn(f"no C compiler: {name}: {said}; the torch target serves", stacklevel=3)
+    return None
+
+
+def _run(command: list[str], text: bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(command, input=text, capture_output=True, check=False)
