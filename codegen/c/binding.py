@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codegen.c.module import Function, made_by, read_by
+from codegen.c.training import Model
 from codegen.program import Module, Program
 from codegen.torch.module import interface, parameters, shape_guard, shape_text
 from codegen.torch.module import Function as Emitted
@@ -24,7 +25,9 @@ class Call:
     options: int
 
 
-def context(module: Module, functions: Sequence[Function]) -> dict[str, Any]:
+def context(
+    module: Module, functions: Sequence[Function], model: Model | None
+) -> dict[str, Any]:
     """What the template of a binding lays out for one variant."""
     programs = [module.forward, module.backward, module.value_and_grad]
     bodies = [
@@ -40,8 +43,33 @@ def context(module: Module, functions: Sequence[Function]) -> dict[str, Any]:
         "forward": bodies[0],
         "backward": bodies[1],
         "joint": bodies[2] if len(bodies) > 2 else None,
+        "training": model and _training(model, module, functions[-1]),
         "torch_target": "in_torch.",
         "unserved": f" or not serves({', '.join(frame['seeds'])})",
+    }
+
+
+def _training(model: Model, module: Module, function: Function) -> dict[str, Any]:
+    """What the template lays out of the function that takes many steps."""
+    of_data = {"rows": f"{model.data[0].name}.shape[0]", "count": "samples.shape[0]"}
+    sized = {a.size.name: a for t in module.inputs for a in t.axes if a != model.batch}
+    arguments = [
+        f"{p.name}.data_ptr()" if p.is_tensor else of_data.get(p.name, p.name)
+        for p in function.parameters[:-1]
+    ]
+    return {
+        "parameters": [t.name for t in model.parameters],
+        "data": [t.name for t in model.data],
+        "params": parameters(module.inputs, ()),
+        "options": parameters((), module.options).removeprefix("*, "),
+        "sizes": sizes(list(sized), module.inputs, sized),
+        "batch": model.batch.size.name,
+        "like": model.parameters[0].name,
+        "arguments": [*arguments, "torch.get_num_threads()"],
+        "batches": [
+            f"{t.name}={t.name}[batch]" if t in model.data else f"{t.name}={t.name}"
+            for t in module.inputs
+        ],
     }
 
 

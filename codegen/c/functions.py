@@ -53,7 +53,6 @@ RELATIONS: dict[Any, str] = {
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "sigmoid": ("vector_exp",),
-    "vector_tanh": ("vector_exp",),
     "log_add_exp": ("vector_exp", "larger"),
     "contract": ("least",),
 }

@@ -124,20 +124,24 @@ class Memory:
         return [f"{array.kind} *const restrict {array.name} = {place};"]
 
     def allocated(self) -> list[str]:
-        """One allocation for all pieces, and where each begins."""
-        if not self.pieces:
-            return []
-        total = " + ".join(piece.room for piece in self.pieces)
-        lines = [
-            f"char *const workspace = aligned_alloc(64, {total});",
-            "if (workspace == NULL)",
-            "    return 1;",
-        ]
-        place = "workspace"
-        for piece in self.pieces:
-            lines.append(f"{piece.kind} *const restrict {piece.name} = ({piece.kind} *)({place});")
-            place = f"(char *){piece.name} + {piece.room}"
-        return lines
+        return allocated(self.pieces)
 
     def freed(self) -> list[str]:
         return ["free(workspace);"] if self.pieces else []
+
+
+def allocated(pieces: Sequence[Piece]) -> list[str]:
+    """One allocation for all pieces, and where each begins."""
+    if not pieces:
+        return []
+    total = " + ".join(piece.room for piece in pieces)
+    lines = [
+        f"char *const workspace = aligned_alloc(64, {total});",
+        "if (workspace == NULL)",
+        "    return 1;",
+    ]
+    place = "workspace"
+    for piece in pieces:
+        lines.append(f"{piece.kind} *const restrict {piece.name} = ({piece.kind} *)({place});")
+        place = f"(char *){piece.name} + {piece.room}"
+    return lines

@@ -51,7 +51,7 @@ class Function:
         indent = " " * len(f"int {self.name}(")
         # A type and its name stay together.
         text = ", ".join((p.kind + p.spelled).replace(" ", "\0") for p in self.parameters)
-        return _filled(text, indent, _WIDTH - len(indent)).replace("\0", " ")
+        return filled(text, indent, _WIDTH - len(indent)).replace("\0", " ")
 
 
 def function(program: Program) -> Function:
@@ -76,7 +76,7 @@ def function(program: Program) -> Function:
     lines = [*guards(named), *Kernel.of(named).lines()]
     says = f"{', '.join(t.name for t in made)} from {', '.join(t.name for t in read)}."
     body = tuple(piece for line in lines for piece in wrapped(line))
-    return Function(program.name, _filled(says, " * ", _WIDTH), parameters, body)
+    return Function(program.name, filled(says), parameters, body)
 
 
 def _options(program: Program) -> list[str]:
@@ -165,6 +165,7 @@ def wrapped(line: str) -> list[str]:
     return [indent + piece for piece in pieces]
 
 
-def _filled(text: str, indent: str, width: int) -> str:
+def filled(text: str, indent: str = " * ", width: int = _WIDTH) -> str:
+    """Words on lines that are not too long, those after the first indented."""
     lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
     return f"\n{indent}".join(lines)

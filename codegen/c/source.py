@@ -9,6 +9,7 @@ from typing import Any
 from codegen.c import binding
 from codegen.c.module import Function, functions, needed
 from codegen.c.recompute import recomputing
+from codegen.c.training import model_of, steps
 from codegen.lowering import lower
 from codegen.templating import (
     as_comment,
@@ -38,7 +39,9 @@ def part(derivation: Derivation) -> Part:
     """The functions of a derivation, before they are laid out with others."""
     module = recomputing(lower(derivation), derivation.definition)
     made = functions(module)
-    names = binding.context(module, made)
+    if (model := model_of(module)) is not None:
+        made = (*made, steps(model, module, made[-1]))
+    names = binding.context(module, made, model)
     names["summary"] = as_docstring(derivation.definition.summary)
     return Part(
         derivation.definition.variant,

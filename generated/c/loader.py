@@ -22,7 +22,10 @@ import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack  # what torch.func is in the middle of
 
-FLAGS = ("-std=c11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+FLAGS = (
+    *("-std=c11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
+    *("-shared", "-fPIC"),
+)
 WISHES = (("-march=native", "-fopenmp"), ("-march=native", "-fopenmp-simd"), ())
 """The flags beside FLAGS, those that are best first: not every compiler has all of them."""
 
@@ -59,6 +62,17 @@ def check_gradient(name: str, gradient: Tensor, like: Tensor) -> None:
             f"{name} must be a plain {like.dtype} tensor on the CPU that autograd does not record, "
             f"got {gradient.dtype} on {gradient.device}"
         )
+
+
+def check_trainable(**parameters: Tensor) -> None:
+    """Raise for a parameter that cannot be written to where it lies."""
+    for name, parameter in parameters.items():
+        if recorded(parameter):
+            raise RuntimeError(
+                f"{name} requires a gradient and is changed in place: do so under torch.no_grad()"
+            )
+        if not parameter.is_contiguous():
+            raise ValueError(f"{name} must be contiguous, got strides {parameter.stride()}")
 
 
 class Function(dict[torch.dtype, Callable[..., None]]):
