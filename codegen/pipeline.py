@@ -91,7 +91,8 @@ def _imported(definition: Definition, name: str) -> ModuleType:
     derivations = [derive(variant) for variant in definition.variants]
     for target, place in ((TARGETS["torch"], folder), (TARGETS["c"], folder / "c")):
         parts = [target.part(derivation) for derivation in derivations]
-        texts = target.shared() | formatted(target.texts(definition, parts, _command(definition, target)))
+        texts = target.texts(definition, parts, _command(definition, target))
+        texts = target.shared() | formatted(texts)
         for file, text in texts.items():
             (place / file).write_text(text, encoding="utf-8")
     for package, path in ((name, folder), (f"{name}.c", folder / "c")):
@@ -128,9 +129,7 @@ def sources(
     return {file: text for texts in (*every, wanted.shared()) for file, text in texts.items()}
 
 
-def _made(
-    definitions: list[Definition], command: str, target: Target
-) -> dict[str, dict[str, str]]:
+def _made(definitions: list[Definition], command: str, target: Target) -> dict[str, dict[str, str]]:
     """The same, of definitions that have to be derived; by their names."""
     if not definitions:
         return {}

@@ -35,6 +35,7 @@ class Options:
     seed: int
     names: str | None
     digest: str
+    target: str = "torch"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from codegen.torch.interface import function_name
 from derive.language import Definition
 from gradsmith.namesakes import in_library
 
-
 TARGETS = {"torch": "generated", "c": "generated.c"}
 """The languages that code is emitted in, and the package of each one's committed modules."""
 

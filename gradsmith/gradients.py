@@ -1,6 +1,7 @@
-"""The loss and all gradients of one minibatch: emitted in two forms, or by autograd.
+"""The loss and all gradients of one minibatch: emitted in two forms, or by autograd; and whole
+blocks of training steps on them.
 
-All three take the parameters and a minibatch and are called under `torch.no_grad()`.
+All take the parameters and data, and are called under `torch.no_grad()`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor
 
 from gradsmith import notebook
+from gradsmith.emitted import TARGETS
 from gradsmith.errors import UserError
+from gradsmith.names import Split
 from gradsmith.notebook import Parameters
 
 LossAndGradients = Callable[[Parameters, Tensor, Tensor], tuple[Tensor, tuple[Tensor, ...]]]
@@ -23,18 +26,29 @@ LossAndGradients = Callable[[Parameters, Tensor, Tensor], tuple[Tensor, tuple[Te
 _parameter_gradients = attrgetter(*(f"grad_{name}" for name in Parameters._fields))
 
 
-def emitted(operation: str) -> ModuleType:
+Steps = Callable[[Parameters, Split, Tensor, float], Tensor]
+"""From parameters, which it changes, a data set, samples (steps, N) and a learning rate: the
+loss of each step."""
+
+OPERATIONS = {"generated": "makemore_mlp", "chunked": "makemore_mlp_chunked"}
+"""The emitted models, by what `--backward` calls their gradients."""
+
+
+def emitted(operation: str, target: str = "torch") -> ModuleType:
     """The committed module of an operation.
 
     Raises UserError, saying how to make it, where it has not been emitted.
     """
+    package = TARGETS[target]
     try:
-        return import_module(f"generated.{operation}")
+        return import_module(f"{package}.{operation}")
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("generated"):
             raise
+        where = f"{package.replace('.', '/')}/{operation}.py"
+        chosen = "" if target == "torch" else f"--target {target} "
         raise UserError(
-            f"generated/{operation}.py is not there; `gradsmith generate {operation}` makes it"
+            f"{where} is not there; `gradsmith generate {chosen}{operation}` makes it"
         ) from None
 
 
@@ -44,8 +58,41 @@ def emitted_arguments(parameters: Parameters, X: Tensor, Y: Tensor) -> dict[str,
     return {**parameters._asdict(), **flat, "Xb": X, "Yb": Y}
 
 
-def _from_emitted(operation: str) -> LossAndGradients:
-    value_and_grad = emitted(operation).value_and_grad
+def loss_and_gradients(backward: str, target: str) -> LossAndGradients:
+    """What `--backward` and `--target` choose, for one minibatch."""
+    if target == "torch":
+        return BACKWARDS[backward]()
+    return _from_emitted(OPERATIONS[backward], target)
+
+
+def steps(backward: str, target: str) -> Steps:
+    """The same, for many steps of stochastic gradient descent: in one call where C takes them."""
+    if target == "torch":
+        return _one_by_one(BACKWARDS[backward]())
+    module = emitted(OPERATIONS[backward], target)
+
+    def in_one_call(parameters: Parameters, split: Split, samples: Tensor, rate: float) -> Tensor:
+        named = emitted_arguments(parameters, split.X, split.Y)
+        return module.steps(**named, samples=samples, rate=rate)
+
+    return in_one_call
+
+
+def _one_by_one(loss_and_gradients: LossAndGradients) -> Steps:
+    def run(parameters: Parameters, split: Split, samples: Tensor, rate: float) -> Tensor:
+        losses = []
+        for X, Y in zip(split.X[samples].unbind(), split.Y[samples].unbind(), strict=True):
+            loss, gradients = loss_and_gradients(parameters, X, Y)
+            for p, gradient in zip(parameters, gradients, strict=True):
+                p.add_(gradient, alpha=-rate)
+            losses.append(loss)
+        return torch.stack(losses)
+
+    return run
+
+
+def _from_emitted(operation: str, target: str = "torch") -> LossAndGradients:
+    value_and_grad = emitted(operation, target).value_and_grad
 
     def loss_and_gradients(
         parameters: Parameters, X: Tensor, Y: Tensor
@@ -81,8 +128,8 @@ def _by_autograd() -> LossAndGradients:
 
 
 BACKWARDS: dict[str, Callable[[], LossAndGradients]] = {
-    "generated": lambda: _from_emitted("makemore_mlp"),
-    "chunked": lambda: _from_emitted("makemore_mlp_chunked"),
+    "generated": lambda: _from_emitted(OPERATIONS["generated"]),
+    "chunked": lambda: _from_emitted(OPERATIONS["chunked"]),
     "autograd": _by_autograd,
 }
 """The choices of `--backward`: each makes its function when it is wanted."""

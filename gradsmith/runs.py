@@ -18,7 +18,10 @@ METRICS = "metrics.json"
 CURVE = "loss.png"
 SAMPLES = 20
 
-FLAGS = {"steps": "steps", "backward": "backward", "seed": "seed", "digest": "names"}
+FLAGS = {
+    **{name: name for name in ("steps", "backward", "seed", "target")},
+    "digest": "names",
+}
 """The options that a run keeps to, and the flag that states each: a names file is its content."""
 
 
@@ -34,11 +37,12 @@ class Request:
     backward: str
     seed: int
     names: Path | None
+    target: str
     stated: frozenset[str]
 
     def options(self, digest: str) -> Options:
         file = str(self.names.absolute()) if self.names else None
-        return Options(self.steps, self.backward, self.seed, file, digest)
+        return Options(self.steps, self.backward, self.seed, file, digest, self.target)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Results:
     steps_per_second: float
     parameters: int
     backward: str
+    target: str
     seed: int
     samples: tuple[str, ...]
 
@@ -133,6 +138,7 @@ def finish(training: Training, data: Dataset, folder: Path) -> Results:
         steps_per_second=training.steps_per_second,
         parameters=model.parameters.elements(),
         backward=final.options.backward,
+        target=final.options.target,
         seed=final.options.seed,
         samples=tuple(model.sample(final.vocabulary, g) for _ in range(SAMPLES)),
     )

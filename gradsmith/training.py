@@ -1,7 +1,7 @@
 """Exercise 4: the notebook's training loop, with the backward pass of one's choice.
 
-Minibatches are drawn a block of steps at a time, which is the same stream as one draw a step,
-and losses are read once a block, so that a step costs little beside its arithmetic.
+Minibatches are drawn and losses are read once a block of steps, so that a step costs little
+beside its arithmetic; in C a block is one call.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from gradsmith import notebook
 from gradsmith.checkpoint import Checkpoint, Options
 from gradsmith.errors import Failure
-from gradsmith.gradients import BACKWARDS, LossAndGradients
+from gradsmith.gradients import BACKWARDS, LossAndGradients, loss_and_gradients, steps
 from gradsmith.model import calibrate
 from gradsmith.names import Dataset, Split
 from gradsmith.notebook import BATCH, Parameters
@@ -62,7 +62,8 @@ class Training:
 
     def __init__(self, data: Dataset, options: Options, start: Checkpoint | None = None) -> None:
         self._data, self.options = data, options
-        self._loss_and_gradients = BACKWARDS[options.backward]()
+        self._loss_and_gradients = loss_and_gradients(options.backward, options.target)
+        self._steps = steps(options.backward, options.target)
         self._losses = torch.empty(options.steps)
         if start is None:
             self.step, self._seconds = 0, 0.0
@@ -105,18 +106,15 @@ class Training:
                 self.options.steps,
                 *(every * (self.step // every + 1) for every in (BLOCK, stop_every)),
             )
-            checks = []
-            batches = _minibatches(self._data.train, last - self.step, self._g)
+            samples = _samples(self._data.train, last - self.step, self._g)
             rate = 0.1 if self.step < DROP_AT else 0.01
-            losses = []
-            for i, (X, Y) in enumerate(batches, start=self.step):
-                loss, gradients = self._loss_and_gradients(self.parameters, X, Y)
-                if by_autograd and i % check_every == 0:
-                    checks.append(_check(i, gradients, by_autograd, self.parameters, X, Y))
-                for p, gradient in zip(self.parameters, gradients, strict=True):
-                    p.add_(gradient, alpha=-rate)
-                losses.append(loss)
-            block = torch.stack(losses)
+            checks, losses = [], []
+            for first, after in _pieces(self.step, last, check_every):
+                piece = samples[first - self.step : after - self.step]
+                if by_autograd and first % check_every == 0:
+                    checks.append(self._checked(first, piece[0], by_autograd))
+                losses.append(self._steps(self.parameters, self._data.train, piece, rate))
+            block = torch.cat(losses)
             self._losses[self.step : last] = block
             self._seconds += time.perf_counter() - start
             if not block.isfinite().all():
@@ -124,10 +122,23 @@ class Training:
             self.step = last
             yield Advance(last, block.mean().item(), tuple(checks))
 
+    def _checked(self, step: int, samples: Tensor, by_autograd: LossAndGradients) -> Check:
+        X, Y = self._data.train.X[samples], self._data.train.Y[samples]
+        _, gradients = self._loss_and_gradients(self.parameters, X, Y)
+        return _check(step, gradients, by_autograd, self.parameters, X, Y)
 
-def _minibatches(split: Split, steps: int, g: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    ix = torch.randint(0, len(split), (steps, BATCH), generator=g)
-    return zip(split.X[ix].unbind(), split.Y[ix].unbind(), strict=True)
+
+def _samples(split: Split, steps: int, g: torch.Generator) -> Tensor:
+    """The places of each minibatch in a data set: one draw is the same stream as one a step."""
+    return torch.randint(0, len(split), (steps, BATCH), generator=g)
+
+
+def _pieces(first: int, last: int, check_every: int) -> Iterator[tuple[int, int]]:
+    """A block of steps, cut so that each step that is checked begins a piece."""
+    while first < last:
+        after = min(last, check_every * (first // check_every + 1)) if check_every else last
+        yield first, after
+        first = after
 
 
 def _check(

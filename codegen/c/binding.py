@@ -9,8 +9,8 @@ from typing import Any
 from codegen.c.module import Function, made_by, read_by
 from codegen.c.training import Model
 from codegen.program import Module, Program
-from codegen.torch.module import interface, parameters, shape_guard, shape_text
 from codegen.torch.module import Function as Emitted
+from codegen.torch.module import interface, parameters, shape_guard, shape_text
 from codegen.torch.statements import sizes
 from derive.language import Tensor
 
@@ -25,9 +25,7 @@ class Call:
     options: int
 
 
-def context(
-    module: Module, functions: Sequence[Function], model: Model | None
-) -> dict[str, Any]:
+def context(module: Module, functions: Sequence[Function], model: Model | None) -> dict[str, Any]:
     """What the template of a binding lays out for one variant."""
     programs = [module.forward, module.backward, module.value_and_grad]
     bodies = [
@@ -45,6 +43,7 @@ def context(
         "joint": bodies[2] if len(bodies) > 2 else None,
         "training": model and _training(model, module, functions[-1]),
         "torch_target": "in_torch.",
+        "computed": "_computed",
         "unserved": f" or not serves({', '.join(frame['seeds'])})",
     }
 

@@ -58,5 +58,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 """What a small function calls in turn."""
 
-ELEMENTARY = ["least", "square", "cube", "larger", "exceeds", "sign", "finite", "vector_exp", "vector_log", "vector_tanh", "sigmoid", "log_add_exp", "contract"]
+ELEMENTARY = (
+    *("least", "square", "cube", "larger", "exceeds", "sign", "finite"),
+    *("vector_exp", "vector_log", "vector_tanh", "sigmoid", "log_add_exp", "contract"),
+)
 """The small functions that the template has."""

@@ -93,7 +93,7 @@ class Gather:
 
     @cached_property
     def best(self) -> Array:
-        """Where the largest value so far stands, or the product, unless the result's place will do."""
+        """Where the largest value so far stands, or the product, if not in the result's place."""
         return self.array(f"{self.name}_best", REAL)
 
     @property

@@ -185,7 +185,7 @@ class Kernel:
             self.memory.pieces.append(Piece(g.parts, kind, f"({count}){each}"))
         turns = self._turns(loop, here, scope, f"{index}_start", f"{index}_end", short=True)
         return [
-            *(f"const int64_t {blocks} = {count};" for _ in [0]),
+            f"const int64_t {blocks} = {count};",
             *_pragma("for", inside),
             f"for (int64_t block = 0; block < {blocks}; block++) {{",
             f"    const int64_t {index}_start = block * {length};",
@@ -235,7 +235,7 @@ class Kernel:
     def _simd(
         self, index: Index, gathers: Sequence[Gather], spanned: Sequence[Gather], printer: Printer
     ) -> Lines:
-        """What lets a compiler use vectors, where the turns of a loop do not depend on each other."""
+        """What lets a compiler use vectors: the turns of a loop do not depend on each other."""
         for g in gathers:
             one = g.placed.statement
             if one.how in (ArgMax, Product):

@@ -13,18 +13,28 @@ from codegen.program import Kept, Program
 from derive.expressions import Index, Parameter
 from derive.language import Dim, Let, Option, Tensor
 
-_KEYWORDS = frozenset(
-    ["auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while"]
-)
-_DEFINED = frozenset(
-    ["real", "wide", "R", "ROOM", "TILE", "BLOCK", "SPAN", "PARALLEL", "VARIANT", "DOUBLE", "HEIGHT", "WIDTH", "DEPTH", "NULL", "INFINITY", "NAN", "EOF", "Bits", "threads", "workspace", "block", "total", "i", "isnan", "isfinite", "int64_t", "int32_t", "uint32_t", "size_t", "free", "aligned_alloc", "omp_get_thread_num", "forward", "backward", "value_and_grad", "steps", "memcpy", "samples", "losses", "count", "rows", "rate", "step", "sample", "status"]
-)
+_KEYWORDS = frozenset((
+    *("auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else"),
+    *("enum", "extern", "float", "for", "goto", "if", "inline", "int", "long", "register"),
+    *("restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch"),
+    *("typedef", "union", "unsigned", "void", "volatile", "while"),
+))  # fmt: skip
+_DEFINED = frozenset((
+    *("real", "wide", "R", "ROOM", "TILE", "BLOCK", "SPAN", "PARALLEL", "VARIANT", "DOUBLE"),
+    *("HEIGHT", "WIDTH", "DEPTH", "NULL", "INFINITY", "NAN", "EOF", "Bits", "isnan", "isfinite"),
+    *("int64_t", "int32_t", "uint32_t", "size_t", "free", "aligned_alloc", "omp_get_thread_num"),
+    *("forward", "backward", "value_and_grad", "steps", "threads", "workspace", "block", "i"),
+    *("total", "samples", "losses", "count", "rows", "rate", "step", "sample", "place", "status"),
+))  # fmt: skip
 _LIBRARY = frozenset(f.removeprefix("R(").removesuffix(")") for f in FUNCTIONS.values()) | {
     *("sqrt", "pow", "exp", "log", "tanh"),
     *ELEMENTARY,
 }
-_ENDINGS = ("_total", "_rows", "_span", "_best", "_parts", "_threads", "_tile", "_block", "_blocks")
-_ENDINGS += ("_start", "_end", "_batch")
+_ENDINGS = (
+    *("_total", "_rows", "_span", "_best", "_parts", "_threads", "_batch"),
+    *("_tile", "_block", "_blocks", "_start", "_end"),
+)
+"""What the names end with that loops and sums give to their own."""
 
 
 def in_c(program: Program) -> Program:

@@ -105,8 +105,9 @@ Node = Statement | Loop | Contraction
 def statement(let: Let, inlined: dict[str, Let]) -> Statement:
     """A let as a statement over its own letters."""
     at: tuple[Expr, ...] = tuple(let.tensor.indices)
-    value, how, bound = let.value, None, ()
-    if is_reduction(value):
+    how: type[Binder] | None = None
+    value, bound = let.value, ()
+    if isinstance(value, Binder) and is_reduction(value):
         value, how, bound = value.body, type(value), tuple(value.indices)
     if how is Sum:
         at, value = _placed(at, value, bound)

@@ -15,10 +15,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import sympy
 from sympy import Add, Basic, Expr, Indexed, Mul, Number, Pow, Symbol
 
 from codegen.c.contraction import depth_of
-from codegen.c.explicit import is_reduction
+from codegen.c.explicit import Finite, is_reduction
+from codegen.c.functions import FUNCTIONS
 from codegen.c.nests import Contraction, Loop, Node, Statement, statement
 from codegen.program import Program
 from derive.expressions import Index, Sum, free_indices, fresh_names
@@ -81,12 +83,10 @@ def _weight(value: Basic) -> float:
         return inside + len(value.args) - 1
     if isinstance(value, Pow):
         return inside + (abs(int(value.exp)) if value.exp.is_Integer else 2 * _LIGHT)
-    return inside + (2 * _LIGHT if value.is_Function and value.func.__name__ in _HEAVY else 1)
+    return inside + (2 * _LIGHT if value.func in _HEAVY else 1)
 
 
-_HEAVY = frozenset(
-    ["exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "loggamma", "LogAddExp", "Sigmoid", "Log1p", "Expm1"]
-)
+_HEAVY = frozenset(FUNCTIONS) - {sympy.Abs, sympy.sign, Finite}
 
 
 # --- loops ---

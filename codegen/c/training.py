@@ -23,7 +23,7 @@ class Model:
 
 
 def model_of(module: Module) -> Model | None:
-    """A module as a model, where it is one: its output is a loss, and only integers have samples."""
+    """A module as a model, where it is one: it has a loss, and its integers alone have samples."""
     data = tuple(t for t in module.inputs if t.integer)
     parameters = tuple(t for t in module.inputs if not t.integer)
     if module.value_and_grad is None or not data or not all(t.axes for t in data):
@@ -66,7 +66,7 @@ def steps(model: Model, module: Module, joint: Function) -> Function:
     instead = {i.name: f"{i.name}_batch" for i in inputs if i.is_data}
     instead[spelled[loss.name]] = "&losses[step]"
     batch = model.batch.size.name
-    pieces = [Piece(f"{i.name}_batch", PLACE, batch if i.count == "1" else f"{batch} * {i.count}") for i in inputs if i.is_data]
+    pieces = [Piece(f"{i.name}_batch", PLACE, f"{batch} * {i.count}") for i in inputs if i.is_data]
     pieces += [Piece(i.gradient, REAL, i.count) for i in inputs if not i.is_data]
     body = render(
         "c/steps.c.jinja",

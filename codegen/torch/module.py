@@ -92,6 +92,7 @@ def interface(module: Module) -> dict[str, Any]:
         ],
         "torch_target": "",
         "unserved": "",
+        "computed": "forward",
     }
 
 

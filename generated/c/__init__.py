@@ -1,1 +1,1 @@
-"""Loops in C emitted by gradsmith, and the modules that call them. Nothing here is edited by hand."""
+"""Loops in C emitted by gradsmith, and the modules that call them: not to be edited by hand."""

@@ -47,7 +47,7 @@ def serves(*tensors: Tensor | None) -> bool:
             continue
         if type(tensor) not in _PLAIN or not tensor.is_cpu or tensor.dtype not in _SERVED:
             return False
-    return _compiler() is not None
+    return compiler() is not None
 
 
 def recorded(*tensors: Tensor) -> bool:
@@ -83,13 +83,21 @@ class Function(dict[torch.dtype, Callable[..., None]]):
     """
 
     def __init__(
-        self, source: str, name: str, variant: int, pointers: Sequence[str], sizes: int, options: int
+        self,
+        source: str,
+        name: str,
+        variant: int,
+        pointers: Sequence[str],
+        sizes: int,
+        options: int,
     ) -> None:
         super().__init__()
         self._source, self._name, self._variant = Path(source), name, variant
         self._pointers, self._sizes, self._options = pointers, sizes, options
 
     def __missing__(self, dtype: torch.dtype) -> Callable[..., None]:
+        if dtype not in _PRECISIONS:
+            raise TypeError(f"C computes in {' and '.join(map(str, _PRECISIONS))}, got {dtype}")
         real, macros = _PRECISIONS[dtype]
         function = _library(self._source, (*macros, f"-DVARIANT={self._variant}"))[self._name]
         function.argtypes = [
@@ -120,10 +128,10 @@ def _library(source: Path, macros: tuple[str, ...]) -> ctypes.CDLL:
     Raises:
         RuntimeError: the compiler refuses the file.
     """
-    compiler = _compiler()
-    if compiler is None:
+    found = compiler()
+    if found is None:
         raise RuntimeError(f"{source.name} needs a C compiler, and none was found")
-    command, identity = compiler
+    command, identity = found
     text = source.read_bytes()
     parts = (identity, " ".join(macros).encode(), text)
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()
@@ -160,7 +168,7 @@ def _folder() -> Path:
 
 
 @cache
-def _compiler() -> tuple[list[str], bytes] | None:
+def compiler() -> tuple[list[str], bytes] | None:
     """The compiler's command line, and what tells it and its processor from any other."""
     name = os.environ.get("CC") or "cc"
     extra = shlex.split(os.environ.get("GRADSMITH_CFLAGS", ""))

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from gradsmith.errors import Failure
+from gradsmith.errors import Failure, UserError
 
 DEFAULT_OUT = Path("runs/train")
 REPORT_EVERY = 10_000
@@ -23,6 +23,17 @@ def _saying_how_to_go_on(out: Path) -> Iterator[None]:
         raise Failure(f"stopped; `gradsmith train --resume --out {out}` goes on") from None
 
 
+def _target(stated: str | None, backward: str) -> str:
+    """What computes the gradients: autograd's are torch's."""
+    from generated.c.loader import compiler
+
+    if backward == "autograd":
+        if stated == "c":
+            raise UserError("--target c is for emitted gradients, not --backward autograd")
+        return "torch"
+    return stated or ("c" if compiler() else "torch")
+
+
 @click.command(short_help="Train the character model with derived gradients.")
 @click.option("--steps", type=click.IntRange(min=1), default=200_000, show_default=True)
 @click.option(
@@ -31,6 +42,11 @@ def _saying_how_to_go_on(out: Path) -> Iterator[None]:
     default="generated",
     show_default=True,
     help="Where the gradients come from.",
+)
+@click.option(
+    "--target",
+    type=click.Choice(("c", "torch")),
+    help="What computes them: loops in C, the default where a compiler is, or torch.",
 )
 @click.option(
     "--check-every",
@@ -69,6 +85,7 @@ def command(
     ctx: click.Context,
     steps: int,
     backward: str,
+    target: str | None,
     check_every: int | None,
     names: Path | None,
     seed: int,
@@ -100,7 +117,7 @@ def command(
     torch.set_num_threads(1)
     stated = frozenset(
         name
-        for name in ("steps", "backward", "seed", "names")
+        for name in ("steps", "backward", "target", "seed", "names")
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     )
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -113,13 +130,15 @@ def command(
         state = f"going on from step {found.step}" if found else "no checkpoint: starting afresh"
         console.print(f"{out}: {state}")
     console.quiet = quiet
-    request = runs.Request(steps, backward, seed, names, stated)
+    target = _target(target, found.options.backward if found else backward)
+    request = runs.Request(steps, backward, seed, names, target, stated)
     with torch.no_grad():
         data, training = runs.begin(request, found)
         total = training.options.steps
         console.print(
             f"examples: {len(data.train)} train, {len(data.val)} val, {len(data.test)} test; "
-            f"{training.parameters.elements()} parameters; {training.options.backward} gradients"
+            f"{training.parameters.elements()} parameters; {training.options.backward} gradients "
+            f"in {training.options.target}"
         )
         progress = Progress(
             BarColumn(),

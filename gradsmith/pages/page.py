@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from codegen import pipeline
+from codegen.templating import digest
 from derive.arrange import Arrangement
 from derive.derivation import derive
 from derive.language import Definition
@@ -77,7 +78,7 @@ def _emitted(definition: Definition) -> tuple[ModuleType, str]:
     from gradsmith.emitted import emitted
 
     found = emitted(definition)
-    if pipeline.digest(definition) not in _source(found):
+    if digest(definition, "torch") not in _source(found):
         found = pipeline.compile(definition)
     return found, _source(found)
 
