@@ -37,8 +37,11 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def test_a_file_imports_only_its_own_room_and_those_below(file: Path) -> None:
     room = file.relative_to(ROOT).parts[0]
     allowed = ROOMS[room] | sys.stdlib_module_names
-    # What is emitted stands alone: a generated file does not import its neighbour.
+    # What is emitted stands alone: a generated file does not import its neighbour, but for those
+    # that call C, which share a loader and have torch's for what C does not serve.
     allowed |= set() if room == "generated" else {room}
+    if file.parent == ROOT / "generated" / "c":
+        allowed |= {"."} if file.name != "loader.py" else {"platformdirs"}
     wrong = [
         f"line {line}: {name}"
         for line, name in imported(ast.parse(file.read_text()))

@@ -13,7 +13,7 @@ OURS = HEADER.format("ops.py")
 def test_what_is_missing_changed_or_left_over_is_told_apart(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(OURS + "old\n")
     (tmp_path / "gone.py").write_text(OURS)
-    changes = compare(tmp_path, {"a": OURS + "new\n", "b": OURS}, "ops.py")
+    changes = compare(tmp_path, {"a.py": OURS + "new\n", "b.py": OURS}, "ops.py")
     assert [(c.path.name, c.kind) for c in changes] == [
         ("a.py", "changed"),
         ("b.py", "missing"),
@@ -30,13 +30,13 @@ def test_a_file_of_another_source_or_without_our_header_is_never_an_orphan(tmp_p
 
 def test_a_part_of_a_source_leaves_no_orphans(tmp_path: Path) -> None:
     (tmp_path / "gone.py").write_text(OURS)
-    assert compare(tmp_path, {"a": OURS}) != []
-    assert all(c.kind != "orphan" for c in compare(tmp_path, {"a": OURS}))
+    assert compare(tmp_path, {"a.py": OURS}) != []
+    assert all(c.kind != "orphan" for c in compare(tmp_path, {"a.py": OURS}))
 
 
 def test_applying_the_changes_brings_the_folder_in_step(tmp_path: Path) -> None:
     (tmp_path / "gone.py").write_text(OURS)
-    texts = {"a": OURS, "b": OURS + "b\n"}
+    texts = {"a.py": OURS, "b.py": OURS + "b\n"}
     apply(compare(tmp_path / "new", texts))
     apply(compare(tmp_path, texts, "ops.py"))
     assert compare(tmp_path, texts, "ops.py") == []
@@ -48,7 +48,7 @@ def test_a_failed_write_leaves_the_old_file_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.py").write_text(OURS)
-    changes = compare(tmp_path, {"a": OURS + "new\n"})
+    changes = compare(tmp_path, {"a.py": OURS + "new\n"})
 
     def refuse(*_: object) -> None:
         raise OSError("no space")
