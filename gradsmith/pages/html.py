@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,24 +22,39 @@ from derive.trace import Derivation
 from derive.writing import definition_text
 from gradsmith.pages import font
 from gradsmith.pages.page import Page
+from gradsmith.pages.variants import Listed
 
 _HERE = Path(__file__).parent
 _UNITS = ("bytes", "KiB", "MiB", "GiB")
 
 
-def operation(page: Page, steps: bool = True, fragment: bool = False, index: str = "") -> str:
-    """The page of one operation.
+def operation(
+    page: Page,
+    steps: bool = True,
+    fragment: bool = False,
+    index: str = "",
+    siblings: Sequence[Listed] = (),
+) -> str:
+    """The page of one definition.
 
     Without `steps` the derivation between the chain rule and the gradient is left out. A
     `fragment` is the page's content alone, to be put into another page. `index` is the address
-    of the page that lists the operations, where there is one.
+    of the page that lists the operations, where there is one; `siblings` are the definitions of
+    the same operation that have pages beside it.
     """
-    return _render("operation.html.jinja", page, steps=steps, fragment=fragment, index=index)
+    return _render(
+        "operation.html.jinja",
+        page,
+        steps=steps,
+        fragment=fragment,
+        index=index,
+        siblings=siblings,
+    )
 
 
 def article(page: Page) -> str:
     """The content of an operation's page alone, without style or script."""
-    return _render("article.html.jinja", page, steps=True)
+    return _render("article.html.jinja", page, steps=True, siblings=())
 
 
 def playground(examples: Mapping[str, str]) -> str:
@@ -73,15 +88,19 @@ def _render(template: str, page: Page, **more: object) -> str:
 
 @dataclass(frozen=True)
 class Card:
-    """An operation in the list: its name, its summary, its gradient, and what a search finds."""
+    """An operation in the list: its name, its summary, its gradient, and what a search finds.
+
+    `variants` is how many definitions it has.
+    """
 
     name: str
     summary: str
     gradient: Markup
     words: str
+    variants: int
 
 
-def card(derivation: Derivation) -> Card:
+def card(derivation: Derivation, siblings: Sequence[Listed]) -> Card:
     """The card of an operation, with the gradient that took the most steps."""
     definition, arrangement = derivation.definition, arrangement_of(derivation)
     stepped = Counter(step.tensor.name for step in derivation.steps)
@@ -96,7 +115,9 @@ def card(derivation: Derivation) -> Card:
         )
     words = [definition.name, definition.name.replace("_", " "), definition.summary]
     words += [*definition.tensors, *(step.rule for step in derivation.steps)]
-    return Card(definition.name, definition.summary, gradient, " ".join(words).lower())
+    words += [word for one in siblings for word in (one.name, one.words)]
+    found = " ".join(dict.fromkeys(" ".join(words).lower().split()))
+    return Card(definition.name, definition.summary, gradient, found, len(siblings))
 
 
 def index(cards: Iterable[Card]) -> str:
