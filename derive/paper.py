@@ -105,11 +105,13 @@ def _simplification(told: Story, arrangement: Arrangement) -> Iterator[str]:
 
 def _strand(strand: Strand, arrangement: Arrangement) -> Iterator[str]:
     """The moves of a strand as one chain of equalities, each after the words that justify it."""
-    head = latex(strand.tensor.element, arrangement)
-    yield align([f"{head} &= {broken(strand.moves[0].sides[0], arrangement)}"])
+    tensor = strand.tensor.element
+    head = latex(tensor, arrangement)
+    yield align([f"{head} &= {broken(strand.moves[0].sides[0], arrangement, beside=tensor)}"])
     for move in strand.moves:
         yield f"{_why(move)} {_because(move, arrangement)}".strip()
-        yield align([rf"\phantom{{{head}}} &= {broken(move.sides[1], arrangement)}"])
+        right = broken(move.sides[1], arrangement, beside=tensor)
+        yield align([rf"\phantom{{{head}}} &= {right}"])
 
 
 def _why(move: Move) -> str:

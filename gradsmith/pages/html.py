@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from sympy import Basic, Expr
 from derive import mathml, paper
 from derive.arrange import Arrangement
 from derive.cost import cost
+from derive.measure import fitted, width
 from derive.rules import BY_NAME
 from derive.text import arrangement_of, declaration
 from derive.trace import Derivation
@@ -153,8 +154,12 @@ def _math_filter(context: Context, expr: Basic) -> Markup:
 
 
 @pass_context
-def _display_filter(context: Context, expr: Basic) -> Markup:
-    return display(expr, context["arrangement"])
+def _display_filter(context: Context, expr: Basic, beside: Expr | None = None) -> Markup:
+    """A right side; `beside` is the left one, where code stands beside both."""
+    arrangement = context["arrangement"]
+    if beside is None:
+        return display(expr, arrangement)
+    return display(expr, arrangement, _HALF - width(beside, arrangement))
 
 
 @pass_context
@@ -171,11 +176,20 @@ def _math(content: str) -> Markup:
     return Markup(mathml.inline(content))
 
 
-def display(expr: Basic, arrangement: Arrangement) -> Markup:
-    """A displayed right side: one formula a term, so that a long sum goes on in the next row."""
+_LINE, _HALF = 84, 42
+"""How many letters stand in a line of a page, and beside the code."""
+
+
+def display(expr: Basic, arrangement: Arrangement, most: float = _LINE) -> Markup:
+    """A displayed right side: one formula a term, so that a long sum goes on in the next row.
+
+    A term of more than `most` letters is broken into rows.
+    """
     if not isinstance(expr, Expr):
         return _math(mathml.mathml(expr, arrangement))
-    terms = mathml.terms(expr, arrangement)
+    fits = (fitted(term, arrangement, most) for term in arrangement.terms(expr))
+    broken = frozenset[tuple[Expr, int]]().union(*(fit.rows for fit in fits))
+    terms = mathml.terms(expr, replace(arrangement, rows=broken))
     return Markup("").join(
         Markup(f'<math class="part" displaystyle="true">{term}</math>') for term in terms
     )

@@ -104,7 +104,7 @@ def test_plain_words_are_escaped() -> None:
 
 
 def test_a_long_sum_is_broken_between_its_terms() -> None:
-    assert broken(x[n, c] ** 2 + x[n, c] - w[c], width=20) == (
+    assert broken(x[n, c] ** 2 + x[n, c] - w[c], line=14) == (
         "x_{n,c} + x_{n,c}^{2} \\\\\n&\\quad - w_{c}"
     )
 
