@@ -107,6 +107,8 @@ MISTAKES = [
     ("inputs x[n], w[k]\ny[n] = x[n]*w[k]", (2, 1), "neither on the left side nor summed"),
     ("y[n] = 9**9**9", (1, 8), "a power of constants"),
     ("y[n] = x[n] > 0", (1, 8), "a condition"),
+    ("y[n] = x[n] * loggamma(999.5)", (1, 15), "this number is too large"),
+    (f"y[n] = x[n]{' * 64**64' * 9}", (1, 8), "this number is too large"),
     (
         "inputs x[n], m\ny[n] = x[n] + m\nupdates m = y",
         (3, 9),
