@@ -26,7 +26,8 @@ def names() -> list[str]:
 def load(name: str) -> Definition:
     """The library's definition of an operation, or of a variant, as in `mse_loss[sum]`.
 
-    A file of the operation's name is tried first, so that one operation costs one import.
+    A file of the operation's name, or that has it in quotes, is tried first: one operation costs
+    one import.
 
     Raises:
         DefinitionError: the library has no operation of that name, or that no such variant.
@@ -34,8 +35,7 @@ def load(name: str) -> Definition:
     name, bracket, variant = name.partition("[")
     if bracket:
         return _variant(load(name), variant.removesuffix("]"))
-    stems = _stems()
-    for stem in [s for s in stems if s == name] + [s for s in stems if s != name]:
+    for stem in sorted(_stems(), key=lambda stem: (stem != name, not _quotes(stem, name))):
         found = _in_library_file(stem)
         if name in found:
             return found[name]
@@ -100,6 +100,10 @@ def execute(path: Path) -> ModuleType:
 
 def _stems() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules([str(_FOLDER)]))
+
+
+def _quotes(stem: str, name: str) -> bool:
+    return f'"{name}"' in (_FOLDER / f"{stem}.py").read_text(encoding="utf-8")
 
 
 def _in_library_file(stem: str) -> dict[str, Definition]:

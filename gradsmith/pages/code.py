@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from html import escape
 
 from pygments.lexers.python import PythonLexer
@@ -163,11 +164,7 @@ def read_for(names: set[str], within: Within) -> set[str]:
 
 def statements(source: str, function: str) -> list[Statement]:
     """The statements of an emitted function, its docstring and checks of arguments left out."""
-    whole = next(
-        node
-        for node in ast.parse(source).body
-        if isinstance(node, ast.FunctionDef) and node.name == function
-    )
+    whole = _functions(source)[function]
     before = whole.lineno - 1
     lines = _highlighted(source.splitlines()[before : whole.end_lineno])
     return [
@@ -181,6 +178,11 @@ def statements(source: str, function: str) -> list[Statement]:
         for node in whole.body
         if not _is_said_elsewhere(node)
     ]
+
+
+@lru_cache(maxsize=2)
+def _functions(source: str) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
 
 
 def _is_said_elsewhere(node: ast.stmt) -> bool:

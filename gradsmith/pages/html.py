@@ -176,7 +176,7 @@ def _math(content: str) -> Markup:
     return Markup(mathml.inline(content))
 
 
-_LINE, _HALF = 84, 42
+_LINE, _HALF = 84, 52
 """How many letters stand in a line of a page, and beside the code."""
 
 
