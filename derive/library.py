@@ -34,7 +34,7 @@ def load(name: str) -> Definition:
     """
     name, bracket, variant = name.partition("[")
     if bracket:
-        return _variant(load(name), variant.removesuffix("]"))
+        return variant_of(load(name), variant.removesuffix("]"))
     for stem in sorted(_stems(), key=lambda stem: (stem != name, not _quotes(stem, name))):
         found = _in_library_file(stem)
         if name in found:
@@ -44,7 +44,12 @@ def load(name: str) -> Definition:
     raise DefinitionError(f"the library has no operation {name!r}{hint}")
 
 
-def _variant(definition: Definition, variant: str) -> Definition:
+def variant_of(definition: Definition, variant: str) -> Definition:
+    """A variant of an operation, by its name.
+
+    Raises:
+        DefinitionError: there is no such variant.
+    """
     for found in definition.variants:
         if found.variant == variant:
             return found
