@@ -58,6 +58,7 @@ def command(
     \b
     gradsmith show batch_norm --steps
     gradsmith show batch_norm --format html -o batch_norm.html
+    gradsmith show 'cross_entropy[sum]'
     gradsmith show --text 'y[n,k] = exp(x[n,k]) / sum_k(exp(x[n,k]))'
     """
     from codegen.program import CodegenError
@@ -140,6 +141,7 @@ def _find(op: str | None, definitions: Path | None, text: str | None) -> Definit
     found = read(text or "", library.load) if definitions is None else load_definitions(definitions)
     if op is None:
         return list(found.values())[-1]
-    if op not in found:
-        raise DefinitionError(f"{where} has no operation {op!r}; it has {', '.join(found)}")
-    return found[op]
+    name, bracket, variant = op.partition("[")
+    if name not in found:
+        raise DefinitionError(f"{where} has no operation {name!r}; it has {', '.join(found)}")
+    return library.variant_of(found[name], variant.removesuffix("]")) if bracket else found[name]
