@@ -12,7 +12,7 @@ from codegen.c.contraction import product_of
 from codegen.c.explicit import Largest
 from codegen.c.expressions import Printer, Text
 from codegen.c.gather import Gather, bounds
-from codegen.c.memory import Memory, Piece, kind_of
+from codegen.c.memory import REAL, WIDE, Memory, Piece, kind_of
 from codegen.c.nests import Contraction, Loop, Node, Statement
 from codegen.c.schedule import Schedule, schedule
 from codegen.c.storage import Path, Placed, homes, placed
@@ -67,7 +67,7 @@ class Kernel:
         for number, node in enumerate(nodes):
             here = (*path, number)
             light, scope = self._light(here, scope)
-            lines += light
+            lines += [*light, *_formulas(node)]
             if isinstance(node, Loop):
                 lines += self._loop(node, here, scope)
             elif isinstance(node, Contraction):
@@ -177,15 +177,15 @@ class Kernel:
     ) -> Lines:
         """A loop that threads share by blocks, each of which leaves its part of every sum."""
         printer, index, size = self._printer(scope), loop.index, loop.index.size.name
-        length = "SPAN" if _is_innermost(loop) else "BLOCK"
-        blocks = f"{index}_blocks"
-        count = f"({size} + {length} - 1) / {length}"
+        length, blocks = ("BLOCK", f"{index}_blocks")
+        if _is_innermost(loop):
+            length, blocks = ("SPAN", f"{index}_spans")
+        self.memory.counts[blocks] = f"({size} + {length} - 1) / {length}"
         for g in sums:
-            kind, each = ("real", f" * ({g.rows.count})") if g.in_rows else ("wide", "")
-            self.memory.pieces.append(Piece(g.parts, kind, f"({count}){each}"))
+            kind, each = (REAL, f" * {g.rows.count}") if g.in_rows else (WIDE, "")
+            self.memory.pieces.append(Piece(g.parts, kind, f"{blocks}{each}"))
         turns = self._turns(loop, here, scope, f"{index}_start", f"{index}_end", short=True)
         return [
-            f"const int64_t {blocks} = {count};",
             *_pragma("for", inside),
             f"for (int64_t block = 0; block < {blocks}; block++) {{",
             f"    const int64_t {index}_start = block * {length};",
@@ -330,6 +330,15 @@ def _elements(value: Expr) -> list[Element]:
         (s.name, ()) for s in value.free_symbols if isinstance(s, Symbol) and s.name not in named
     ]
     return sorted(found, key=str)
+
+
+def _formulas(node: Node) -> Lines:
+    """What an innermost loop or a product of matrices computes, as a comment."""
+    if isinstance(node, Contraction):
+        return [f"/* {node.statement.formula} */"]
+    if not isinstance(node, Loop) or not _is_innermost(node):
+        return []
+    return [f"/* {one.formula} */" for one in node.body if isinstance(one, Statement)]
 
 
 def _is_innermost(loop: Loop) -> bool:

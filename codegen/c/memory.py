@@ -41,6 +41,7 @@ class Array:
 
     @property
     def count(self) -> str:
+        """How many elements there are: a product, or one number."""
         return " * ".join(self.extents) or "1"
 
     def at(self, indices: Sequence[Expr], printer: Printer) -> str:
@@ -70,7 +71,7 @@ class Piece:
 
     @property
     def room(self) -> str:
-        count = f"threads * ({self.count})" if self.each else self.count
+        count = f"threads * {self.count}" if self.each else self.count
         return f"ROOM({count}, {self.kind})"
 
 
@@ -81,6 +82,8 @@ class Memory:
     homes: Mapping[str, Home]
     placed: Sequence[Placed]
     pieces: list[Piece] = field(default_factory=list)
+    counts: dict[str, str] = field(default_factory=dict)
+    """What is counted before anything is asked for, such as blocks, by name."""
 
     def array(self, name: str) -> Array:
         """The array that a tensor lives in."""
@@ -120,11 +123,12 @@ class Memory:
             return [f"{array.kind} {array.name}[TILE];"]
         every = f"{array.name}_of_threads"
         self.pieces.append(Piece(every, array.kind, array.count, each=True))
-        place = f"{every} + omp_get_thread_num() * ({array.count})"
+        place = f"{every} + omp_get_thread_num() * {array.count}"
         return [f"{array.kind} *const restrict {array.name} = {place};"]
 
     def allocated(self) -> list[str]:
-        return allocated(self.pieces)
+        counts = [f"const int64_t {name} = {count};" for name, count in self.counts.items()]
+        return [*counts, *allocated(self.pieces)]
 
     def freed(self) -> list[str]:
         return ["free(workspace);"] if self.pieces else []
@@ -142,6 +146,6 @@ def allocated(pieces: Sequence[Piece]) -> list[str]:
     ]
     place = "workspace"
     for piece in pieces:
-        lines.append(f"{piece.kind} *const restrict {piece.name} = ({piece.kind} *)({place});")
-        place = f"(char *){piece.name} + {piece.room}"
+        lines.append(f"{piece.kind} *const restrict {piece.name} = ({piece.kind} *){place};")
+        place = f"((char *){piece.name} + {piece.room})"
     return lines

@@ -72,6 +72,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             for (int64_t i = 0; i < TILE; i++)
                 x_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_sum[c] = sum_n(x[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     x_sum_rows[c - c_tile] += x[n * C + c];
@@ -84,6 +85,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
         for (int64_t c = c_tile; c < c_end; c++) {
             x_sum[c - c_tile] = x_sum_total[c - c_tile];
         }
+        /* mean[c] = x_sum[c]/N */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             mean[c] = (1 / (real)N) * x_sum[c - c_tile];
@@ -97,6 +99,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             for (int64_t i = 0; i < TILE; i++)
                 x_squared_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     const real x_centred = x[n * C + c] - mean[c];
@@ -110,12 +113,14 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
         for (int64_t c = c_tile; c < c_end; c++) {
             x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
         }
+        /* rstd[c] = 1/sqrt(var[c] + eps) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
             rstd[c] = 1 / R(sqrt)(eps + var);
         }
         for (int64_t n = 0; n < N; n++) {
+            /* y[n,c] = weight[c]*x_hat[n,c] + bias[c] */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
@@ -150,6 +155,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             for (int64_t i = 0; i < TILE; i++)
                 grad_weight_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_bias[c] = sum_n(grad_y[n,c]) */
+                /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     grad_bias_rows[c - c_tile] += grad_y[n * C + c];
@@ -172,6 +179,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight[c] = grad_weight_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
+            /* grad_x[n,c] = rstd[c]*weight[c]*(grad_y[n,c] - grad_bias[c]/N -
+                    grad_weight[c]*x_hat[n,c]/(N - correction)) */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
@@ -206,6 +215,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
             for (int64_t i = 0; i < TILE; i++)
                 x_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_sum[c] = sum_n(x[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     x_sum_rows[c - c_tile] += x[n * C + c];
@@ -218,6 +228,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
         for (int64_t c = c_tile; c < c_end; c++) {
             x_sum[c - c_tile] = x_sum_total[c - c_tile];
         }
+        /* mean[c] = x_sum[c]/N */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             mean[c] = (1 / (real)N) * x_sum[c - c_tile];
@@ -231,6 +242,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
             for (int64_t i = 0; i < TILE; i++)
                 x_squared_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     const real x_centred = x[n * C + c] - mean[c];
@@ -244,12 +256,14 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
         for (int64_t c = c_tile; c < c_end; c++) {
             x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
         }
+        /* rstd[c] = 1/sqrt(var[c] + eps) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
             rstd[c] = 1 / R(sqrt)(eps + var);
         }
         for (int64_t n = 0; n < N; n++) {
+            /* y[n,c] = weight[c]*x_hat[n,c] */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
@@ -284,6 +298,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             for (int64_t i = 0; i < TILE; i++)
                 grad_y_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+                /* grad_y_sum[c] = sum_n(grad_y[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     const real x_centred = x[n * C + c] - mean[c];
@@ -306,6 +322,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_y_sum[c - c_tile] = grad_y_sum_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
+            /* grad_x[n,c] = rstd[c]*weight[c]*(grad_y[n,c] - grad_y_sum[c]/N -
+                    grad_weight[c]*x_hat[n,c]/(N - correction)) */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
@@ -340,6 +358,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
             for (int64_t i = 0; i < TILE; i++)
                 x_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_sum[c] = sum_n(x[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     x_sum_rows[c - c_tile] += x[n * C + c];
@@ -352,6 +371,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
         for (int64_t c = c_tile; c < c_end; c++) {
             x_sum[c - c_tile] = x_sum_total[c - c_tile];
         }
+        /* mean[c] = x_sum[c]/N */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             mean[c] = (1 / (real)N) * x_sum[c - c_tile];
@@ -365,6 +385,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
             for (int64_t i = 0; i < TILE; i++)
                 x_squared_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     const real x_centred = x[n * C + c] - mean[c];
@@ -378,12 +399,14 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
         for (int64_t c = c_tile; c < c_end; c++) {
             x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
         }
+        /* rstd[c] = 1/sqrt(var[c] + eps) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
             rstd[c] = 1 / R(sqrt)(eps + var);
         }
         for (int64_t n = 0; n < N; n++) {
+            /* y[n,c] = x_hat[n,c] + bias[c] */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
@@ -418,6 +441,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             for (int64_t i = 0; i < TILE; i++)
                 grad_y_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_bias[c] = sum_n(grad_y[n,c]) */
+                /* grad_y_sum[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     grad_bias_rows[c - c_tile] += grad_y[n * C + c];
@@ -440,6 +465,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_y_sum[c - c_tile] = grad_y_sum_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
+            /* grad_x[n,c] = rstd[c]*(grad_y[n,c] - grad_bias[c]/N - grad_y_sum[c]*x_hat[n,c]/(N -
+                    correction)) */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
@@ -474,6 +501,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
             for (int64_t i = 0; i < TILE; i++)
                 x_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_sum[c] = sum_n(x[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     x_sum_rows[c - c_tile] += x[n * C + c];
@@ -486,6 +514,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
         for (int64_t c = c_tile; c < c_end; c++) {
             x_sum[c - c_tile] = x_sum_total[c - c_tile];
         }
+        /* mean[c] = x_sum[c]/N */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             mean[c - c_tile] = (1 / (real)N) * x_sum[c - c_tile];
@@ -499,6 +528,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
             for (int64_t i = 0; i < TILE; i++)
                 x_squared_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     const real x_centred = x[n * C + c] - mean[c - c_tile];
@@ -512,12 +542,14 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
         for (int64_t c = c_tile; c < c_end; c++) {
             x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
         }
+        /* rstd[c] = 1/sqrt(var[c] + eps) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
             rstd[c] = 1 / R(sqrt)(eps + var);
         }
         for (int64_t n = 0; n < N; n++) {
+            /* y[n,c] = rstd[c]*x_centred[n,c] */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c - c_tile];
@@ -551,6 +583,8 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             for (int64_t i = 0; i < TILE; i++)
                 grad_y_sum_1_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_y_sum[c] = sum_n(grad_y[n,c]) */
+                /* grad_y_sum_1[c] = sum_n(grad_y[n,c]*y[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     grad_y_sum_rows[c - c_tile] += grad_y[n * C + c];
@@ -571,6 +605,8 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             grad_y_sum_1[c - c_tile] = grad_y_sum_1_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
+            /* grad_x[n,c] = rstd[c]*(grad_y[n,c] - grad_y_sum[c]/N - grad_y_sum_1[c]*y[n,c]/(N -
+                    correction)) */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 grad_x[n * C + c] = (grad_y[n * C + c] - (1 / (real)N) * grad_y_sum[c - c_tile] - (1
@@ -606,6 +642,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             for (int64_t i = 0; i < TILE; i++)
                 x_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_sum[c] = sum_n(x[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     x_sum_rows[c - c_tile] += x[n * C + c];
@@ -618,6 +655,8 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
         for (int64_t c = c_tile; c < c_end; c++) {
             x_sum[c - c_tile] = x_sum_total[c - c_tile];
         }
+        /* mean[c] = x_sum[c]/N */
+        /* next_running_mean[c] = momentum*mean[c] + running_mean[c]*(1 - momentum) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             mean[c] = (1 / (real)N) * x_sum[c - c_tile];
@@ -632,6 +671,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             for (int64_t i = 0; i < TILE; i++)
                 x_squared_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     const real x_centred = x[n * C + c] - mean[c];
@@ -645,6 +685,8 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
         for (int64_t c = c_tile; c < c_end; c++) {
             x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
         }
+        /* rstd[c] = 1/sqrt(var[c] + eps) */
+        /* next_running_var[c] = momentum*unbiased[c] + running_var[c]*(1 - momentum) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
@@ -653,6 +695,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             next_running_var[c] = momentum * unbiased + (1 - momentum) * running_var[c];
         }
         for (int64_t n = 0; n < N; n++) {
+            /* y[n,c] = weight[c]*x_hat[n,c] + bias[c] */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
@@ -687,6 +730,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             for (int64_t i = 0; i < TILE; i++)
                 grad_weight_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_bias[c] = sum_n(grad_y[n,c]) */
+                /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     grad_bias_rows[c - c_tile] += grad_y[n * C + c];
@@ -709,6 +754,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight[c] = grad_weight_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
+            /* grad_x[n,c] = rstd[c]*weight[c]*(grad_y[n,c] - grad_bias[c]/N -
+                    grad_weight[c]*x_hat[n,c]/(N - correction)) */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
@@ -732,7 +779,9 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
     char *const workspace = aligned_alloc(64, ROOM(C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict rstd = (real *)(workspace);
+    real *const restrict rstd = (real *)workspace;
+    /* mean[c] = running_mean[c] */
+    /* rstd[c] = 1/sqrt(var[c] + eps) */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         mean[c] = running_mean[c];
@@ -741,6 +790,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
     }
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y[n,c] = weight[c]*x_hat[n,c] + bias[c] */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             const real x_hat = (x[n * C + c] - mean[c]) * rstd[c];
@@ -756,31 +806,35 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              const real *restrict running_var, const real *restrict mean, real *restrict grad_x,
              real *restrict grad_weight, real *restrict grad_bias, int64_t C, int64_t N,
              real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(((N + BLOCK - 1) / BLOCK) * (C),
-            real) + ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(n_blocks * C, real) +
+            ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict rstd = (real *)(workspace);
+    real *const restrict rstd = (real *)workspace;
     real *const restrict grad_bias_parts = (real *)((char *)rstd + ROOM(C, real));
-    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(((N + BLOCK -
-            1) / BLOCK) * (C), real));
+    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * C,
+            real));
+    /* rstd[c] = 1/sqrt(var[c] + eps) */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         const real var = running_var[c];
         rstd[c] = 1 / R(sqrt)(eps + var);
     }
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (C);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_bias_rows[i] = 0;
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* grad_bias[c] = sum_n(grad_y[n,c]) */
+            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+            /* grad_x[n,c] = rstd[c]*weight[c]*grad_y[n,c] */
             #pragma omp simd
             for (int64_t c = 0; c < C; c++) {
                 grad_bias_rows[c] += grad_y[n * C + c];
@@ -793,13 +847,13 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (C) + i];
+            total += grad_bias_parts[block * C + i];
         grad_bias[i] = total;
     }
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (C) + i];
+            total += grad_weight_parts[block * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -830,6 +884,7 @@ int forward(const real *restrict x, const real *restrict weight,
             for (int64_t i = 0; i < TILE; i++)
                 x_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_sum[c] = sum_n(x[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     x_sum_rows[c - c_tile] += x[n * C + c];
@@ -842,6 +897,8 @@ int forward(const real *restrict x, const real *restrict weight,
         for (int64_t c = c_tile; c < c_end; c++) {
             x_sum[c - c_tile] = x_sum_total[c - c_tile];
         }
+        /* mean[c] = x_sum[c]/N */
+        /* next_running_mean[c] = momentum*mean[c] + running_mean[c]*(1 - momentum) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             mean[c] = (1 / (real)N) * x_sum[c - c_tile];
@@ -856,6 +913,7 @@ int forward(const real *restrict x, const real *restrict weight,
             for (int64_t i = 0; i < TILE; i++)
                 x_squared_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     const real x_centred = x[n * C + c] - mean[c];
@@ -869,6 +927,8 @@ int forward(const real *restrict x, const real *restrict weight,
         for (int64_t c = c_tile; c < c_end; c++) {
             x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
         }
+        /* rstd[c] = 1/sqrt(var[c] + eps) */
+        /* next_running_var[c] = momentum*unbiased[c] + running_var[c]*(1 - momentum) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
@@ -877,6 +937,7 @@ int forward(const real *restrict x, const real *restrict weight,
             next_running_var[c] = momentum * unbiased + (1 - momentum) * running_var[c];
         }
         for (int64_t n = 0; n < N; n++) {
+            /* y[n,c] = weight[c]*x_hat[n,c] */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
@@ -911,6 +972,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             for (int64_t i = 0; i < TILE; i++)
                 grad_y_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+                /* grad_y_sum[c] = sum_n(grad_y[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     const real x_centred = x[n * C + c] - mean[c];
@@ -933,6 +996,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_y_sum[c - c_tile] = grad_y_sum_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
+            /* grad_x[n,c] = rstd[c]*weight[c]*(grad_y[n,c] - grad_y_sum[c]/N -
+                    grad_weight[c]*x_hat[n,c]/(N - correction)) */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
@@ -956,7 +1021,9 @@ int forward(const real *restrict x, const real *restrict weight,
     char *const workspace = aligned_alloc(64, ROOM(C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict rstd = (real *)(workspace);
+    real *const restrict rstd = (real *)workspace;
+    /* mean[c] = running_mean[c] */
+    /* rstd[c] = 1/sqrt(var[c] + eps) */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         mean[c] = running_mean[c];
@@ -965,6 +1032,7 @@ int forward(const real *restrict x, const real *restrict weight,
     }
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y[n,c] = weight[c]*x_hat[n,c] */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             const real x_hat = (x[n * C + c] - mean[c]) * rstd[c];
@@ -979,26 +1047,28 @@ int forward(const real *restrict x, const real *restrict weight,
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict weight,
              const real *restrict running_var, const real *restrict mean, real *restrict grad_x,
              real *restrict grad_weight, int64_t C, int64_t N, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(((N + BLOCK - 1) / BLOCK) * (C),
-            real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict rstd = (real *)(workspace);
+    real *const restrict rstd = (real *)workspace;
     real *const restrict grad_weight_parts = (real *)((char *)rstd + ROOM(C, real));
+    /* rstd[c] = 1/sqrt(var[c] + eps) */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         const real var = running_var[c];
         rstd[c] = 1 / R(sqrt)(eps + var);
     }
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+            /* grad_x[n,c] = rstd[c]*weight[c]*grad_y[n,c] */
             #pragma omp simd
             for (int64_t c = 0; c < C; c++) {
                 const real x_hat = (x[n * C + c] - mean[c]) * rstd[c];
@@ -1010,7 +1080,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (C) + i];
+            total += grad_weight_parts[block * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -1041,6 +1111,7 @@ int forward(const real *restrict x, const real *restrict bias,
             for (int64_t i = 0; i < TILE; i++)
                 x_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_sum[c] = sum_n(x[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     x_sum_rows[c - c_tile] += x[n * C + c];
@@ -1053,6 +1124,8 @@ int forward(const real *restrict x, const real *restrict bias,
         for (int64_t c = c_tile; c < c_end; c++) {
             x_sum[c - c_tile] = x_sum_total[c - c_tile];
         }
+        /* mean[c] = x_sum[c]/N */
+        /* next_running_mean[c] = momentum*mean[c] + running_mean[c]*(1 - momentum) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             mean[c] = (1 / (real)N) * x_sum[c - c_tile];
@@ -1067,6 +1140,7 @@ int forward(const real *restrict x, const real *restrict bias,
             for (int64_t i = 0; i < TILE; i++)
                 x_squared_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     const real x_centred = x[n * C + c] - mean[c];
@@ -1080,6 +1154,8 @@ int forward(const real *restrict x, const real *restrict bias,
         for (int64_t c = c_tile; c < c_end; c++) {
             x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
         }
+        /* rstd[c] = 1/sqrt(var[c] + eps) */
+        /* next_running_var[c] = momentum*unbiased[c] + running_var[c]*(1 - momentum) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
@@ -1088,6 +1164,7 @@ int forward(const real *restrict x, const real *restrict bias,
             next_running_var[c] = momentum * unbiased + (1 - momentum) * running_var[c];
         }
         for (int64_t n = 0; n < N; n++) {
+            /* y[n,c] = x_hat[n,c] + bias[c] */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
@@ -1122,6 +1199,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             for (int64_t i = 0; i < TILE; i++)
                 grad_y_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_bias[c] = sum_n(grad_y[n,c]) */
+                /* grad_y_sum[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     grad_bias_rows[c - c_tile] += grad_y[n * C + c];
@@ -1144,6 +1223,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_y_sum[c - c_tile] = grad_y_sum_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
+            /* grad_x[n,c] = rstd[c]*(grad_y[n,c] - grad_bias[c]/N - grad_y_sum[c]*x_hat[n,c]/(N -
+                    correction)) */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
@@ -1167,8 +1248,10 @@ int forward(const real *restrict x, const real *restrict bias,
     char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict mean = (real *)(workspace);
+    real *const restrict mean = (real *)workspace;
     real *const restrict rstd = (real *)((char *)mean + ROOM(C, real));
+    /* mean[c] = running_mean[c] */
+    /* rstd[c] = 1/sqrt(var[c] + eps) */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         mean[c] = running_mean[c];
@@ -1177,6 +1260,7 @@ int forward(const real *restrict x, const real *restrict bias,
     }
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y[n,c] = x_hat[n,c] + bias[c] */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             const real x_hat = (x[n * C + c] - mean[c]) * rstd[c];
@@ -1191,26 +1275,28 @@ int forward(const real *restrict x, const real *restrict bias,
 int backward(const real *restrict grad_y, const real *restrict running_var,
              real *restrict grad_x, real *restrict grad_bias, int64_t C, int64_t N, real eps,
              int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(((N + BLOCK - 1) / BLOCK) * (C),
-            real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict rstd = (real *)(workspace);
+    real *const restrict rstd = (real *)workspace;
     real *const restrict grad_bias_parts = (real *)((char *)rstd + ROOM(C, real));
+    /* rstd[c] = 1/sqrt(var[c] + eps) */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         const real var = running_var[c];
         rstd[c] = 1 / R(sqrt)(eps + var);
     }
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (C);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* grad_bias[c] = sum_n(grad_y[n,c]) */
+            /* grad_x[n,c] = rstd[c]*grad_y[n,c] */
             #pragma omp simd
             for (int64_t c = 0; c < C; c++) {
                 grad_bias_rows[c] += grad_y[n * C + c];
@@ -1221,7 +1307,7 @@ int backward(const real *restrict grad_y, const real *restrict running_var,
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (C) + i];
+            total += grad_bias_parts[block * C + i];
         grad_bias[i] = total;
     }
     free(workspace);
@@ -1253,6 +1339,7 @@ int forward(const real *restrict x, const real *restrict running_mean,
             for (int64_t i = 0; i < TILE; i++)
                 x_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_sum[c] = sum_n(x[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     x_sum_rows[c - c_tile] += x[n * C + c];
@@ -1265,6 +1352,8 @@ int forward(const real *restrict x, const real *restrict running_mean,
         for (int64_t c = c_tile; c < c_end; c++) {
             x_sum[c - c_tile] = x_sum_total[c - c_tile];
         }
+        /* mean[c] = x_sum[c]/N */
+        /* next_running_mean[c] = momentum*mean[c] + running_mean[c]*(1 - momentum) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             mean[c - c_tile] = (1 / (real)N) * x_sum[c - c_tile];
@@ -1279,6 +1368,7 @@ int forward(const real *restrict x, const real *restrict running_mean,
             for (int64_t i = 0; i < TILE; i++)
                 x_squared_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     const real x_centred = x[n * C + c] - mean[c - c_tile];
@@ -1292,6 +1382,8 @@ int forward(const real *restrict x, const real *restrict running_mean,
         for (int64_t c = c_tile; c < c_end; c++) {
             x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
         }
+        /* rstd[c] = 1/sqrt(var[c] + eps) */
+        /* next_running_var[c] = momentum*unbiased[c] + running_var[c]*(1 - momentum) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
@@ -1300,6 +1392,7 @@ int forward(const real *restrict x, const real *restrict running_mean,
             next_running_var[c] = momentum * unbiased + (1 - momentum) * running_var[c];
         }
         for (int64_t n = 0; n < N; n++) {
+            /* y[n,c] = rstd[c]*x_centred[n,c] */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c - c_tile];
@@ -1333,6 +1426,8 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             for (int64_t i = 0; i < TILE; i++)
                 grad_y_sum_1_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_y_sum[c] = sum_n(grad_y[n,c]) */
+                /* grad_y_sum_1[c] = sum_n(grad_y[n,c]*y[n,c]) */
                 #pragma omp simd
                 for (int64_t c = c_tile; c < c_end; c++) {
                     grad_y_sum_rows[c - c_tile] += grad_y[n * C + c];
@@ -1353,6 +1448,8 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             grad_y_sum_1[c - c_tile] = grad_y_sum_1_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
+            /* grad_x[n,c] = rstd[c]*(grad_y[n,c] - grad_y_sum[c]/N - grad_y_sum_1[c]*y[n,c]/(N -
+                    correction)) */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 grad_x[n * C + c] = (grad_y[n * C + c] - (1 / (real)N) * grad_y_sum[c - c_tile] - (1
@@ -1374,8 +1471,10 @@ int forward(const real *restrict x, const real *restrict running_mean,
     char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict mean = (real *)(workspace);
+    real *const restrict mean = (real *)workspace;
     real *const restrict rstd = (real *)((char *)mean + ROOM(C, real));
+    /* mean[c] = running_mean[c] */
+    /* rstd[c] = 1/sqrt(var[c] + eps) */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         mean[c] = running_mean[c];
@@ -1384,6 +1483,7 @@ int forward(const real *restrict x, const real *restrict running_mean,
     }
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y[n,c] = rstd[c]*(x[n,c] - mean[c]) */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             y[n * C + c] = (x[n * C + c] - mean[c]) * rstd[c];
@@ -1399,7 +1499,8 @@ int backward(const real *restrict grad_y, const real *restrict running_var,
     char *const workspace = aligned_alloc(64, ROOM(C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict rstd = (real *)(workspace);
+    real *const restrict rstd = (real *)workspace;
+    /* rstd[c] = 1/sqrt(var[c] + eps) */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         const real var = running_var[c];
@@ -1407,6 +1508,7 @@ int backward(const real *restrict grad_y, const real *restrict running_var,
     }
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,c] = rstd[c]*grad_y[n,c] */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             grad_x[n * C + c] = grad_y[n * C + c] * rstd[c];

@@ -58,6 +58,7 @@ int forward(const real *restrict input1, const real *restrict input2,
         for (int64_t m = 0; m < M; m++) {
             wide input1_sum_total = 0;
             for (int64_t p = 0; p < P; p++) {
+                /* input1_sum[n,m] = sum_p_q(input1[n,p]*input2[n,q]*weight[m,p,q]) */
                 for (int64_t q_block = 0; q_block < Q; q_block += SPAN) {
                     const int64_t q_end = least(q_block + SPAN, Q);
                     real input1_sum_span = 0;
@@ -81,55 +82,58 @@ int backward(const real *restrict grad_y, const real *restrict input1,
              const real *restrict input2, const real *restrict weight,
              real *restrict grad_input1, real *restrict grad_input2, real *restrict grad_weight,
              real *restrict grad_bias, int64_t M, int64_t N, int64_t P, int64_t Q, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (M), real) + ROOM(((N
-            + BLOCK - 1) / BLOCK) * (M * P * Q), real) + ROOM(threads * (Q), wide) + ROOM(threads *
-            (P), wide) + ROOM(threads * (Q), real) + ROOM(threads * (P), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * M, real) + ROOM(n_blocks * M * P * Q,
+            real) + ROOM(threads * Q, wide) + ROOM(threads * P, wide) + ROOM(threads * Q, real) +
+            ROOM(threads * P, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)(workspace);
-    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(((N + BLOCK -
-            1) / BLOCK) * (M), real));
+    real *const restrict grad_bias_parts = (real *)workspace;
+    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * M,
+            real));
     wide *const restrict grad_input2_total_of_threads = (wide *)((char *)grad_weight_parts +
-            ROOM(((N + BLOCK - 1) / BLOCK) * (M * P * Q), real));
+            ROOM(n_blocks * M * P * Q, real));
     wide *const restrict grad_input1_total_of_threads = (wide *)((char
-            *)grad_input2_total_of_threads + ROOM(threads * (Q), wide));
+            *)grad_input2_total_of_threads + ROOM(threads * Q, wide));
     real *const restrict grad_input2_rows_of_threads = (real *)((char *)grad_input1_total_of_threads
-            + ROOM(threads * (P), wide));
+            + ROOM(threads * P, wide));
     real *const restrict grad_input1_rows_of_threads = (real *)((char *)grad_input2_rows_of_threads
-            + ROOM(threads * (Q), real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+            + ROOM(threads * Q, real));
     #pragma omp parallel for num_threads(threads) if (M * P * Q * N > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (M);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * M;
         for (int64_t i = 0; i < M; i++)
             grad_bias_rows[i] = 0;
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (M * P * Q);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * M * P * Q;
         for (int64_t i = 0; i < M * P * Q; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             wide *const restrict grad_input2_total = grad_input2_total_of_threads +
-                    omp_get_thread_num() * (Q);
+                    omp_get_thread_num() * Q;
             for (int64_t i = 0; i < Q; i++)
                 grad_input2_total[i] = 0;
             wide *const restrict grad_input1_total = grad_input1_total_of_threads +
-                    omp_get_thread_num() * (P);
+                    omp_get_thread_num() * P;
             for (int64_t i = 0; i < P; i++)
                 grad_input1_total[i] = 0;
             for (int64_t m_block = 0; m_block < M; m_block += BLOCK) {
                 const int64_t m_end = least(m_block + BLOCK, M);
                 real *const restrict grad_input2_rows = grad_input2_rows_of_threads +
-                        omp_get_thread_num() * (Q);
+                        omp_get_thread_num() * Q;
                 for (int64_t i = 0; i < Q; i++)
                     grad_input2_rows[i] = 0;
                 real *const restrict grad_input1_rows = grad_input1_rows_of_threads +
-                        omp_get_thread_num() * (P);
+                        omp_get_thread_num() * P;
                 for (int64_t i = 0; i < P; i++)
                     grad_input1_rows[i] = 0;
                 for (int64_t m = m_block; m < m_end; m++) {
                     grad_bias_rows[m] += grad_y[n * M + m];
                     for (int64_t p = 0; p < P; p++) {
+                        /* grad_weight[m,p,q] = sum_n(grad_y[n,m]*input1[n,p]*input2[n,q]) */
+                        /* grad_input2[n,q] = sum_m_p(grad_y[n,m]*input1[n,p]*weight[m,p,q]) */
+                        /* grad_input1[n,p] = sum_m_q(grad_y[n,m]*input2[n,q]*weight[m,p,q]) */
                         for (int64_t q_block = 0; q_block < Q; q_block += SPAN) {
                             const int64_t q_end = least(q_block + SPAN, Q);
                             real grad_input1_span = 0;
@@ -164,13 +168,13 @@ int backward(const real *restrict grad_y, const real *restrict input1,
     for (int64_t i = 0; i < M; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (M) + i];
+            total += grad_bias_parts[block * M + i];
         grad_bias[i] = total;
     }
     for (int64_t i = 0; i < M * P * Q; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (M * P * Q) + i];
+            total += grad_weight_parts[block * M * P * Q + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -185,25 +189,25 @@ int backward(const real *restrict grad_y, const real *restrict input1,
 int forward(const real *restrict input1, const real *restrict input2,
             const real *restrict weight, real *restrict y, int64_t M, int64_t N, int64_t P,
             int64_t Q, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(threads * (N), wide) + ROOM(threads * (N),
-            real));
+    char *const workspace = aligned_alloc(64, ROOM(threads * N, wide) + ROOM(threads * N, real));
     if (workspace == NULL)
         return 1;
-    wide *const restrict y_total_of_threads = (wide *)(workspace);
-    real *const restrict y_rows_of_threads = (real *)((char *)y_total_of_threads + ROOM(threads *
-            (N), wide));
+    wide *const restrict y_total_of_threads = (wide *)workspace;
+    real *const restrict y_rows_of_threads = (real *)((char *)y_total_of_threads + ROOM(threads * N,
+            wide));
     #pragma omp parallel for num_threads(threads) if (N * M * P * Q > PARALLEL)
     for (int64_t m = 0; m < M; m++) {
-        wide *const restrict y_total = y_total_of_threads + omp_get_thread_num() * (N);
+        wide *const restrict y_total = y_total_of_threads + omp_get_thread_num() * N;
         for (int64_t i = 0; i < N; i++)
             y_total[i] = 0;
         for (int64_t p_block = 0; p_block < P; p_block += BLOCK) {
             const int64_t p_end = least(p_block + BLOCK, P);
-            real *const restrict y_rows = y_rows_of_threads + omp_get_thread_num() * (N);
+            real *const restrict y_rows = y_rows_of_threads + omp_get_thread_num() * N;
             for (int64_t i = 0; i < N; i++)
                 y_rows[i] = 0;
             for (int64_t p = p_block; p < p_end; p++) {
                 for (int64_t n = 0; n < N; n++) {
+                    /* y[n,m] = sum_p_q(input1[n,p]*input2[n,q]*weight[m,p,q]) */
                     for (int64_t q_block = 0; q_block < Q; q_block += SPAN) {
                         const int64_t q_end = least(q_block + SPAN, Q);
                         real y_span = 0;
@@ -233,42 +237,44 @@ int backward(const real *restrict grad_y, const real *restrict input1,
              const real *restrict input2, const real *restrict weight,
              real *restrict grad_input1, real *restrict grad_input2, real *restrict grad_weight,
              int64_t M, int64_t N, int64_t P, int64_t Q, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((M + BLOCK - 1) / BLOCK) * (N * Q), real) +
-            ROOM(((M + BLOCK - 1) / BLOCK) * (N * P), real) + ROOM(threads * (Q), wide) +
-            ROOM(threads * (Q), real));
+    const int64_t m_blocks = (M + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(m_blocks * N * Q, real) + ROOM(m_blocks * N * P,
+            real) + ROOM(threads * Q, wide) + ROOM(threads * Q, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_input2_parts = (real *)(workspace);
-    real *const restrict grad_input1_parts = (real *)((char *)grad_input2_parts + ROOM(((M + BLOCK -
-            1) / BLOCK) * (N * Q), real));
+    real *const restrict grad_input2_parts = (real *)workspace;
+    real *const restrict grad_input1_parts = (real *)((char *)grad_input2_parts + ROOM(m_blocks * N
+            * Q, real));
     wide *const restrict grad_weight_total_of_threads = (wide *)((char *)grad_input1_parts +
-            ROOM(((M + BLOCK - 1) / BLOCK) * (N * P), real));
+            ROOM(m_blocks * N * P, real));
     real *const restrict grad_weight_rows_of_threads = (real *)((char *)grad_weight_total_of_threads
-            + ROOM(threads * (Q), wide));
-    const int64_t m_blocks = (M + BLOCK - 1) / BLOCK;
+            + ROOM(threads * Q, wide));
     #pragma omp parallel for num_threads(threads) if (M * P * Q * N > PARALLEL)
     for (int64_t block = 0; block < m_blocks; block++) {
         const int64_t m_start = block * BLOCK;
         const int64_t m_end = least(m_start + BLOCK, M);
-        real *const restrict grad_input2_rows = grad_input2_parts + block * (N * Q);
+        real *const restrict grad_input2_rows = grad_input2_parts + block * N * Q;
         for (int64_t i = 0; i < N * Q; i++)
             grad_input2_rows[i] = 0;
-        real *const restrict grad_input1_rows = grad_input1_parts + block * (N * P);
+        real *const restrict grad_input1_rows = grad_input1_parts + block * N * P;
         for (int64_t i = 0; i < N * P; i++)
             grad_input1_rows[i] = 0;
         for (int64_t m = m_start; m < m_end; m++) {
             for (int64_t p = 0; p < P; p++) {
                 wide *const restrict grad_weight_total = grad_weight_total_of_threads +
-                        omp_get_thread_num() * (Q);
+                        omp_get_thread_num() * Q;
                 for (int64_t i = 0; i < Q; i++)
                     grad_weight_total[i] = 0;
                 for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
                     const int64_t n_end = least(n_block + BLOCK, N);
                     real *const restrict grad_weight_rows = grad_weight_rows_of_threads +
-                            omp_get_thread_num() * (Q);
+                            omp_get_thread_num() * Q;
                     for (int64_t i = 0; i < Q; i++)
                         grad_weight_rows[i] = 0;
                     for (int64_t n = n_block; n < n_end; n++) {
+                        /* grad_weight[m,p,q] = sum_n(grad_y[n,m]*input1[n,p]*input2[n,q]) */
+                        /* grad_input2[n,q] = sum_m_p(grad_y[n,m]*input1[n,p]*weight[m,p,q]) */
+                        /* grad_input1[n,p] = sum_m_q(grad_y[n,m]*input2[n,q]*weight[m,p,q]) */
                         for (int64_t q_block = 0; q_block < Q; q_block += SPAN) {
                             const int64_t q_end = least(q_block + SPAN, Q);
                             real grad_input1_span = 0;
@@ -297,13 +303,13 @@ int backward(const real *restrict grad_y, const real *restrict input1,
     for (int64_t i = 0; i < N * Q; i++) {
         wide total = 0;
         for (int64_t block = 0; block < m_blocks; block++)
-            total += grad_input2_parts[block * (N * Q) + i];
+            total += grad_input2_parts[block * N * Q + i];
         grad_input2[i] = total;
     }
     for (int64_t i = 0; i < N * P; i++) {
         wide total = 0;
         for (int64_t block = 0; block < m_blocks; block++)
-            total += grad_input1_parts[block * (N * P) + i];
+            total += grad_input1_parts[block * N * P + i];
         grad_input1[i] = total;
     }
     free(workspace);

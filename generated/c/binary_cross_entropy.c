@@ -85,13 +85,15 @@ static inline float vector_log(float x) {
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    /* target_sum = sum_n(-target[n]*where(-100 >= log(x[n]), -100, log(x[n])) - where(-100 >=
+            Log1p(-x[n]), -100, Log1p(-x[n]))*(1 - target[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide target_sum_total = 0;
@@ -105,7 +107,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         target_sum_parts[block] = target_sum_total;
     }
     wide target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_sum_total += target_sum_parts[block];
     const real target_sum = target_sum_total;
     loss[0] = target_sum / N;
@@ -117,6 +119,10 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* grad_target[n] = grad_loss*(where(-100 >= Log1p(-x[n]), -100, Log1p(-x[n])) - where(-100 >=
+            log(x[n]), -100, log(x[n])))/N */
+    /* grad_x[n] = grad_loss*(where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) - target[n]*(where(-100
+            >= Log1p(-x[n]), 0, 1/(1 - x[n])) + where(-100 >= log(x[n]), 0, 1/x[n])))/N */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_target[n] = (grad_loss[0] / N) * (((R(log1p)(-x[n]) <= -100 ? -100 : R(log1p)(-x[n])) -
@@ -131,13 +137,19 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss, grad_x, grad_target from x, target. */
 int value_and_grad(const real *restrict x, const real *restrict target, real *restrict loss,
                    real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    /* target_sum = sum_n(-target[n]*where(-100 >= log(x[n]), -100, log(x[n])) - where(-100 >=
+            Log1p(-x[n]), -100, Log1p(-x[n]))*(1 - target[n])) */
+    /* grad_target[n] = (where(-100 >= Log1p(-x[n]), -100, Log1p(-x[n])) - where(-100 >= log(x[n]),
+            -100, log(x[n])))/N */
+    /* grad_x[n] = (where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) - target[n]*(where(-100 >=
+            Log1p(-x[n]), 0, 1/(1 - x[n])) + where(-100 >= log(x[n]), 0, 1/x[n])))/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide target_sum_total = 0;
@@ -156,7 +168,7 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         target_sum_parts[block] = target_sum_total;
     }
     wide target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_sum_total += target_sum_parts[block];
     const real target_sum = target_sum_total;
     loss[0] = target_sum / N;
@@ -171,13 +183,15 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(-target[n]*where(-100 >= log(x[n]), -100, log(x[n])) - where(-100 >=
+            Log1p(-x[n]), -100, Log1p(-x[n]))*(1 - target[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -191,7 +205,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -202,6 +216,10 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* grad_target[n] = grad_loss*(where(-100 >= Log1p(-x[n]), -100, Log1p(-x[n])) - where(-100 >=
+            log(x[n]), -100, log(x[n]))) */
+    /* grad_x[n] = grad_loss*(where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) - target[n]*(where(-100
+            >= Log1p(-x[n]), 0, 1/(1 - x[n])) + where(-100 >= log(x[n]), 0, 1/x[n]))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_target[n] = grad_loss[0] * ((R(log1p)(-x[n]) <= -100 ? -100 : R(log1p)(-x[n])) -
@@ -220,6 +238,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
+    /* loss[n] = -target[n]*where(-100 >= log(x[n]), -100, log(x[n])) - where(-100 >= Log1p(-x[n]),
+            -100, Log1p(-x[n]))*(1 - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         loss[n] = -(1 - target[n]) * (R(log1p)(-x[n]) <= -100 ? -100 : R(log1p)(-x[n])) - target[n]
@@ -232,6 +252,11 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* grad_target[n] = grad_loss[n]*(where(-100 >= Log1p(-x[n]), -100, Log1p(-x[n])) - where(-100
+            >= log(x[n]), -100, log(x[n]))) */
+    /* grad_x[n] = grad_loss[n]*(where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) -
+            target[n]*(where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) + where(-100 >= log(x[n]), 0,
+            1/x[n]))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_target[n] = ((R(log1p)(-x[n]) <= -100 ? -100 : R(log1p)(-x[n])) - (vector_log(x[n]) <=
@@ -250,13 +275,15 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    /* target_sum = sum_n(-weight[n]*(target[n]*where(-100 >= log(x[n]), -100, log(x[n])) +
+            where(-100 >= Log1p(-x[n]), -100, Log1p(-x[n]))*(1 - target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide target_sum_total = 0;
@@ -271,7 +298,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         target_sum_parts[block] = target_sum_total;
     }
     wide target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_sum_total += target_sum_parts[block];
     const real target_sum = target_sum_total;
     loss[0] = target_sum / N;
@@ -283,6 +310,11 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
+    /* grad_target[n] = grad_loss*weight[n]*(where(-100 >= Log1p(-x[n]), -100, Log1p(-x[n])) -
+            where(-100 >= log(x[n]), -100, log(x[n])))/N */
+    /* grad_x[n] = grad_loss*weight[n]*(where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) -
+            target[n]*(where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) + where(-100 >= log(x[n]), 0,
+            1/x[n])))/N */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_target[n] = (grad_loss[0] / N) * ((R(log1p)(-x[n]) <= -100 ? -100 : R(log1p)(-x[n])) -
@@ -301,13 +333,15 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(-weight[n]*(target[n]*where(-100 >= log(x[n]), -100, log(x[n])) + where(-100 >=
+            Log1p(-x[n]), -100, Log1p(-x[n]))*(1 - target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -321,7 +355,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -332,6 +366,11 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
+    /* grad_target[n] = grad_loss*weight[n]*(where(-100 >= Log1p(-x[n]), -100, Log1p(-x[n])) -
+            where(-100 >= log(x[n]), -100, log(x[n]))) */
+    /* grad_x[n] = grad_loss*weight[n]*(where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) -
+            target[n]*(where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) + where(-100 >= log(x[n]), 0,
+            1/x[n]))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_target[n] = grad_loss[0] * ((R(log1p)(-x[n]) <= -100 ? -100 : R(log1p)(-x[n])) -
@@ -350,6 +389,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, int threads) {
+    /* loss[n] = -weight[n]*(target[n]*where(-100 >= log(x[n]), -100, log(x[n])) + where(-100 >=
+            Log1p(-x[n]), -100, Log1p(-x[n]))*(1 - target[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         loss[n] = -((1 - target[n]) * (R(log1p)(-x[n]) <= -100 ? -100 : R(log1p)(-x[n])) + target[n]
@@ -362,6 +403,11 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
+    /* grad_target[n] = grad_loss[n]*weight[n]*(where(-100 >= Log1p(-x[n]), -100, Log1p(-x[n])) -
+            where(-100 >= log(x[n]), -100, log(x[n]))) */
+    /* grad_x[n] = grad_loss[n]*weight[n]*(where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) -
+            target[n]*(where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) + where(-100 >= log(x[n]), 0,
+            1/x[n]))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_target[n] = ((R(log1p)(-x[n]) <= -100 ? -100 : R(log1p)(-x[n])) - (vector_log(x[n]) <=

@@ -88,13 +88,16 @@ static inline real log_add_exp(real a, real b) {
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict log_s_sum_parts = (wide *)workspace;
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* log_s_sum = sum_n(-log_s[n]*(1 - target[n]) - log_s_1[n]*target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide log_s_sum_total = 0;
@@ -109,7 +112,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         log_s_sum_parts[block] = log_s_sum_total;
     }
     wide log_s_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         log_s_sum_total += log_s_sum_parts[block];
     const real log_s_sum = log_s_sum_total;
     loss[0] = log_s_sum / N;
@@ -121,6 +124,11 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* grad_target[n] = grad_loss*(log_s[n] - log_s_1[n])/N */
+    /* grad_x[n] = grad_loss*(s[n] - target[n])/N */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -135,13 +143,19 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss, grad_x, grad_target from x, target. */
 int value_and_grad(const real *restrict x, const real *restrict target, real *restrict loss,
                    real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict log_s_sum_parts = (wide *)workspace;
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* log_s_sum = sum_n(-log_s[n]*(1 - target[n]) - log_s_1[n]*target[n]) */
+    /* grad_target[n] = (log_s[n] - log_s_1[n])/N */
+    /* grad_x[n] = (s[n] - target[n])/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide log_s_sum_total = 0;
@@ -159,7 +173,7 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         log_s_sum_parts[block] = log_s_sum_total;
     }
     wide log_s_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         log_s_sum_total += log_s_sum_parts[block];
     const real log_s_sum = log_s_sum_total;
     loss[0] = log_s_sum / N;
@@ -174,13 +188,16 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 /* loss from x, target, pos_weight. */
 int forward(const real *restrict x, const real *restrict target,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict log_s_sum_parts = (wide *)workspace;
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* log_s_sum = sum_n(-log_s[n]*(1 - target[n]) - log_s_1[n]*pos_weight[n]*target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide log_s_sum_total = 0;
@@ -195,7 +212,7 @@ int forward(const real *restrict x, const real *restrict target,
         log_s_sum_parts[block] = log_s_sum_total;
     }
     wide log_s_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         log_s_sum_total += log_s_sum_parts[block];
     const real log_s_sum = log_s_sum_total;
     loss[0] = log_s_sum / N;
@@ -207,6 +224,12 @@ int forward(const real *restrict x, const real *restrict target,
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict pos_weight,
              real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* grad_target[n] = grad_loss*(log_s[n] - log_s_1[n]*pos_weight[n])/N */
+    /* grad_x[n] = grad_loss*(s[n] + pos_weight[n]*s[n]*target[n] - pos_weight[n]*target[n] -
+            s[n]*target[n])/N */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -226,13 +249,16 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* loss = sum_n(-log_s[n]*(1 - target[n]) - log_s_1[n]*target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -247,7 +273,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -258,6 +284,11 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* grad_target[n] = grad_loss*(log_s[n] - log_s_1[n]) */
+    /* grad_x[n] = grad_loss*(s[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -276,13 +307,16 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, pos_weight. */
 int forward(const real *restrict x, const real *restrict target,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* loss = sum_n(-log_s[n]*(1 - target[n]) - log_s_1[n]*pos_weight[n]*target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -297,7 +331,7 @@ int forward(const real *restrict x, const real *restrict target,
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -308,6 +342,12 @@ int forward(const real *restrict x, const real *restrict target,
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict pos_weight,
              real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* grad_target[n] = grad_loss*(log_s[n] - log_s_1[n]*pos_weight[n]) */
+    /* grad_x[n] = grad_loss*(s[n] + pos_weight[n]*s[n]*target[n] - pos_weight[n]*target[n] -
+            s[n]*target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -327,6 +367,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* loss[n] = -log_s[n]*(1 - target[n]) - log_s_1[n]*target[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_s = -log_add_exp(x[n], 0);
@@ -340,6 +383,11 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* grad_target[n] = grad_loss[n]*(log_s[n] - log_s_1[n]) */
+    /* grad_x[n] = grad_loss[n]*(s[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -358,6 +406,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, pos_weight. */
 int forward(const real *restrict x, const real *restrict target,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* loss[n] = -log_s[n]*(1 - target[n]) - log_s_1[n]*pos_weight[n]*target[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_s = -log_add_exp(x[n], 0);
@@ -371,6 +422,12 @@ int forward(const real *restrict x, const real *restrict target,
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict pos_weight,
              real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* grad_target[n] = grad_loss[n]*(log_s[n] - log_s_1[n]*pos_weight[n]) */
+    /* grad_x[n] = grad_loss[n]*(s[n] + pos_weight[n]*s[n]*target[n] - pos_weight[n]*target[n] -
+            s[n]*target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -390,13 +447,16 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict log_s_sum_parts = (wide *)workspace;
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* log_s_sum = sum_n(-weight[n]*(log_s[n]*(1 - target[n]) + log_s_1[n]*target[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide log_s_sum_total = 0;
@@ -411,7 +471,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         log_s_sum_parts[block] = log_s_sum_total;
     }
     wide log_s_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         log_s_sum_total += log_s_sum_parts[block];
     const real log_s_sum = log_s_sum_total;
     loss[0] = log_s_sum / N;
@@ -423,6 +483,11 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* grad_target[n] = grad_loss*weight[n]*(log_s[n] - log_s_1[n])/N */
+    /* grad_x[n] = grad_loss*weight[n]*(s[n] - target[n])/N */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -441,13 +506,17 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight, pos_weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict log_s_sum_parts = (wide *)workspace;
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* log_s_sum = sum_n(-weight[n]*(log_s[n]*(1 - target[n]) + log_s_1[n]*pos_weight[n]*target[n]))
+            */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide log_s_sum_total = 0;
@@ -463,7 +532,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         log_s_sum_parts[block] = log_s_sum_total;
     }
     wide log_s_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         log_s_sum_total += log_s_sum_parts[block];
     const real log_s_sum = log_s_sum_total;
     loss[0] = log_s_sum / N;
@@ -476,6 +545,12 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight,
              const real *restrict pos_weight, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* grad_target[n] = grad_loss*weight[n]*(log_s[n] - log_s_1[n]*pos_weight[n])/N */
+    /* grad_x[n] = grad_loss*weight[n]*(s[n] + pos_weight[n]*s[n]*target[n] -
+            pos_weight[n]*target[n] - s[n]*target[n])/N */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -495,13 +570,16 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* loss = sum_n(-weight[n]*(log_s[n]*(1 - target[n]) + log_s_1[n]*target[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -516,7 +594,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -527,6 +605,11 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* grad_target[n] = grad_loss*weight[n]*(log_s[n] - log_s_1[n]) */
+    /* grad_x[n] = grad_loss*weight[n]*(s[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -545,13 +628,16 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight, pos_weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* loss = sum_n(-weight[n]*(log_s[n]*(1 - target[n]) + log_s_1[n]*pos_weight[n]*target[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -567,7 +653,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -579,6 +665,12 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight,
              const real *restrict pos_weight, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* grad_target[n] = grad_loss*weight[n]*(log_s[n] - log_s_1[n]*pos_weight[n]) */
+    /* grad_x[n] = grad_loss*weight[n]*(s[n] + pos_weight[n]*s[n]*target[n] -
+            pos_weight[n]*target[n] - s[n]*target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -598,6 +690,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, int threads) {
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* loss[n] = -weight[n]*(log_s[n]*(1 - target[n]) + log_s_1[n]*target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_s = -log_add_exp(x[n], 0);
@@ -611,6 +706,11 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* grad_target[n] = grad_loss[n]*weight[n]*(log_s[n] - log_s_1[n]) */
+    /* grad_x[n] = grad_loss[n]*weight[n]*(s[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -629,6 +729,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight, pos_weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* loss[n] = -weight[n]*(log_s[n]*(1 - target[n]) + log_s_1[n]*pos_weight[n]*target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_s = -log_add_exp(x[n], 0);
@@ -643,6 +746,12 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight,
              const real *restrict pos_weight, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* s[n] = Sigmoid(x[n]) */
+    /* log_s[n] = -LogAddExp(x[n], 0) */
+    /* log_s_1[n] = -LogAddExp(-x[n], 0) */
+    /* grad_target[n] = grad_loss[n]*weight[n]*(log_s[n] - log_s_1[n]*pos_weight[n]) */
+    /* grad_x[n] = grad_loss[n]*weight[n]*(s[n] + pos_weight[n]*s[n]*target[n] -
+            pos_weight[n]*target[n] - s[n]*target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);

@@ -128,21 +128,22 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide) + ROOM(threads *
-            (K), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    wide *const restrict capped_sum_parts = (wide *)(workspace);
-    real *const restrict tanh_logits_of_threads = (real *)((char *)capped_sum_parts + ROOM(((N +
-            BLOCK - 1) / BLOCK), wide));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict capped_sum_parts = (wide *)workspace;
+    real *const restrict tanh_logits_of_threads = (real *)((char *)capped_sum_parts + ROOM(n_blocks,
+            wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide capped_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * (K);
+            real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
+            /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+            /* capped_max[n] = max_k(capped[n,k]) */
             real capped_max_best = -INFINITY;
             #pragma omp simd reduction(max : capped_max_best)
             for (int64_t k = 0; k < K; k++) {
@@ -152,6 +153,9 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             }
             capped_max[n] = capped_max_best;
             const real capped_shift = finite(capped_max[n]);
+            /* capped_sum_exp[n] = sum_k(exp(capped[n,k] - capped_shift[n])) */
+            /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
+            /* capped_sum_exp_1[n] = sum_k(capped_exp[n,k]) */
             wide capped_sum_exp_total = 0;
             wide capped_sum_exp_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -196,6 +200,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+        /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits[n,k]**2) -
+                tanh_logits[n,k]**2) + delta(k, target[n])*tanh(logits[n,target[n]]/cap)**2 -
+                delta(k, target[n]))/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real tanh_logits = vector_tanh((1 / cap) * logits[n * K + k]);
@@ -219,24 +228,26 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide) + ROOM(threads *
-            (K), real) + ROOM(threads * (K), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(threads * K, real) +
+            ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    wide *const restrict capped_sum_parts = (wide *)(workspace);
-    real *const restrict tanh_logits_of_threads = (real *)((char *)capped_sum_parts + ROOM(((N +
-            BLOCK - 1) / BLOCK), wide));
+    wide *const restrict capped_sum_parts = (wide *)workspace;
+    real *const restrict tanh_logits_of_threads = (real *)((char *)capped_sum_parts + ROOM(n_blocks,
+            wide));
     real *const restrict capped_exp_of_threads = (real *)((char *)tanh_logits_of_threads +
-            ROOM(threads * (K), real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+            ROOM(threads * K, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide capped_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * (K);
-            real *const restrict capped_exp = capped_exp_of_threads + omp_get_thread_num() * (K);
+            real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
+            real *const restrict capped_exp = capped_exp_of_threads + omp_get_thread_num() * K;
+            /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+            /* capped_max[n] = max_k(capped[n,k]) */
             real capped_max = -INFINITY;
             #pragma omp simd reduction(max : capped_max)
             for (int64_t k = 0; k < K; k++) {
@@ -245,6 +256,9 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
                 capped_max = larger(capped_max, capped);
             }
             const real capped_shift = finite(capped_max);
+            /* capped_sum_exp[n] = sum_k(exp(capped[n,k] - capped_shift[n])) */
+            /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
+            /* capped_sum_exp_1[n] = sum_k(capped_exp[n,k]) */
             wide capped_sum_exp_total = 0;
             wide capped_sum_exp_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -266,6 +280,9 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real capped_sum_exp_1 = capped_sum_exp_1_total;
             const real z = vector_log(capped_sum_exp) + capped_shift;
             capped_sum_total += z_loss * square(z) + z - cap * tanh_logits[target[n]];
+            /* grad_logits[n,k] = (p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits[n,k]**2) -
+                    tanh_logits[n,k]**2) + delta(k, target[n])*tanh(logits[n,target[n]]/cap)**2 -
+                    delta(k, target[n]))/N */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real p = (1 / capped_sum_exp_1) * capped_exp[k];
@@ -297,21 +314,22 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide) + ROOM(threads *
-            (K), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    real *const restrict tanh_logits_of_threads = (real *)((char *)loss_parts + ROOM(((N + BLOCK -
-            1) / BLOCK), wide));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
+    real *const restrict tanh_logits_of_threads = (real *)((char *)loss_parts + ROOM(n_blocks,
+            wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * (K);
+            real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
+            /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+            /* capped_max[n] = max_k(capped[n,k]) */
             real capped_max_best = -INFINITY;
             #pragma omp simd reduction(max : capped_max_best)
             for (int64_t k = 0; k < K; k++) {
@@ -321,6 +339,9 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             }
             capped_max[n] = capped_max_best;
             const real capped_shift = finite(capped_max[n]);
+            /* capped_sum_exp[n] = sum_k(exp(capped[n,k] - capped_shift[n])) */
+            /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
+            /* capped_sum_exp_1[n] = sum_k(capped_exp[n,k]) */
             wide capped_sum_exp_total = 0;
             wide capped_sum_exp_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -364,6 +385,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+        /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits[n,k]**2) -
+                tanh_logits[n,k]**2) + delta(k, target[n])*tanh(logits[n,target[n]]/cap)**2 -
+                delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real tanh_logits = vector_tanh((1 / cap) * logits[n * K + k]);
@@ -391,13 +417,15 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(threads * (K), real));
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict tanh_logits_of_threads = (real *)(workspace);
+    real *const restrict tanh_logits_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * (K);
+        real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
+        /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+        /* capped_max[n] = max_k(capped[n,k]) */
         real capped_max_best = -INFINITY;
         #pragma omp simd reduction(max : capped_max_best)
         for (int64_t k = 0; k < K; k++) {
@@ -407,6 +435,9 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
         }
         capped_max[n] = capped_max_best;
         const real capped_shift = finite(capped_max[n]);
+        /* capped_sum_exp[n] = sum_k(exp(capped[n,k] - capped_shift[n])) */
+        /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
+        /* capped_sum_exp_1[n] = sum_k(capped_exp[n,k]) */
         wide capped_sum_exp_total = 0;
         wide capped_sum_exp_1_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -444,6 +475,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+        /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
+        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits[n,k]**2) -
+                tanh_logits[n,k]**2) + delta(k, target[n])*tanh(logits[n,target[n]]/cap)**2 -
+                delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real tanh_logits = vector_tanh((1 / cap) * logits[n * K + k]);

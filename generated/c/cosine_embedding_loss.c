@@ -64,17 +64,20 @@ int forward(const real *restrict input1, const real *restrict input2,
             const real *restrict target, real *restrict loss, real *restrict dot,
             real *restrict rstd, real *restrict rstd_1, real *restrict cosine, int64_t D,
             int64_t N, real margin, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict cosine_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict cosine_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide cosine_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* dot[n] = sum_d(input1[n,d]*input2[n,d]) */
+            /* input1_squared_sum[n] = sum_d(input1[n,d]**2) */
+            /* input2_squared_sum[n] = sum_d(input2[n,d]**2) */
             wide dot_total = 0;
             wide input1_squared_sum_total = 0;
             wide input2_squared_sum_total = 0;
@@ -123,6 +126,12 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              real *restrict grad_input2, int64_t D, int64_t N, real margin, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_input2[n,d] = grad_loss*rstd[n]*rstd_1[n]*where(target[n] == 1, -1, where(target[n]
+                == -1, where(0 >= cosine[n] - margin, 0, 1), 0))*(input1[n,d] -
+                dot[n]*rstd_1[n]**2*input2[n,d])/N */
+        /* grad_input1[n,d] = grad_loss*rstd[n]*rstd_1[n]*where(target[n] == 1, -1, where(target[n]
+                == -1, where(0 >= cosine[n] - margin, 0, 1), 0))*(input2[n,d] -
+                dot[n]*rstd[n]**2*input1[n,d])/N */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             grad_input2[n * D + d] = (grad_loss[0] * rstd[n] * rstd_1[n] * (target[n] == 1 ? -1 :
@@ -140,17 +149,20 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
 int value_and_grad(const real *restrict input1, const real *restrict input2,
                    const real *restrict target, real *restrict loss, real *restrict grad_input1,
                    real *restrict grad_input2, int64_t D, int64_t N, real margin, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict cosine_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict cosine_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide cosine_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* dot[n] = sum_d(input1[n,d]*input2[n,d]) */
+            /* input1_squared_sum[n] = sum_d(input1[n,d]**2) */
+            /* input2_squared_sum[n] = sum_d(input2[n,d]**2) */
             wide dot_total = 0;
             wide input1_squared_sum_total = 0;
             wide input2_squared_sum_total = 0;
@@ -179,6 +191,12 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
             const real cosine = dot * rstd * rstd_1;
             cosine_sum_total += target[n] == 1 ? 1 - cosine : target[n] == -1 ? (cosine - margin <=
                     0 ? 0 : cosine - margin) : 0;
+            /* grad_input2[n,d] = rstd[n]*rstd_1[n]*where(target[n] == 1, -1, where(target[n] == -1,
+                    where(0 >= cosine[n] - margin, 0, 1), 0))*(input1[n,d] -
+                    dot[n]*rstd_1[n]**2*input2[n,d])/N */
+            /* grad_input1[n,d] = rstd[n]*rstd_1[n]*where(target[n] == 1, -1, where(target[n] == -1,
+                    where(0 >= cosine[n] - margin, 0, 1), 0))*(input2[n,d] -
+                    dot[n]*rstd[n]**2*input1[n,d])/N */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 grad_input2[n * D + d] = (rstd * rstd_1 * (target[n] == 1 ? -1 : target[n] == -1 ?
@@ -209,17 +227,20 @@ int forward(const real *restrict input1, const real *restrict input2,
             const real *restrict target, real *restrict loss, real *restrict dot,
             real *restrict rstd, real *restrict rstd_1, int64_t D, int64_t N, real margin,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* dot[n] = sum_d(input1[n,d]*input2[n,d]) */
+            /* input1_squared_sum[n] = sum_d(input1[n,d]**2) */
+            /* input2_squared_sum[n] = sum_d(input2[n,d]**2) */
             wide dot_total = 0;
             wide input1_squared_sum_total = 0;
             wide input2_squared_sum_total = 0;
@@ -268,6 +289,8 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
     for (int64_t n = 0; n < N; n++) {
         const real grad_dot = grad_loss[0] * rstd[n] * rstd_1[n] * (target[n] == 1 ? -1 : target[n]
                 == -1 ? (dot[n] * rstd[n] * rstd_1[n] - margin <= 0 ? 0 : 1) : 0);
+        /* grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*rstd_1[n]**2*input2[n,d]) */
+        /* grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*rstd[n]**2*input1[n,d]) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             grad_input2[n * D + d] = grad_dot * (input1[n * D + d] - (square(rstd_1[n]) * dot[n]) *
@@ -290,6 +313,9 @@ int forward(const real *restrict input1, const real *restrict input2,
             int64_t N, real margin, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* dot[n] = sum_d(input1[n,d]*input2[n,d]) */
+        /* input1_squared_sum[n] = sum_d(input1[n,d]**2) */
+        /* input2_squared_sum[n] = sum_d(input2[n,d]**2) */
         wide dot_total = 0;
         wide input1_squared_sum_total = 0;
         wide input2_squared_sum_total = 0;
@@ -330,6 +356,12 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              real *restrict grad_input2, int64_t D, int64_t N, real margin, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_input2[n,d] = grad_loss[n]*rstd[n]*rstd_1[n]*where(target[n] == 1, -1,
+                where(target[n] == -1, where(0 >= cosine[n] - margin, 0, 1), 0))*(input1[n,d] -
+                dot[n]*rstd_1[n]**2*input2[n,d]) */
+        /* grad_input1[n,d] = grad_loss[n]*rstd[n]*rstd_1[n]*where(target[n] == 1, -1,
+                where(target[n] == -1, where(0 >= cosine[n] - margin, 0, 1), 0))*(input2[n,d] -
+                dot[n]*rstd[n]**2*input1[n,d]) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             grad_input2[n * D + d] = (grad_loss[n] * rstd[n] * rstd_1[n] * (target[n] == 1 ? -1 :

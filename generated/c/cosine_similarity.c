@@ -57,6 +57,9 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
             int64_t N, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* dot[n] = sum_k(x1[n,k]*x2[n,k]) */
+        /* x1_squared_sum[n] = sum_k(x1[n,k]**2) */
+        /* x2_squared_sum[n] = sum_k(x2[n,k]**2) */
         wide dot_total = 0;
         wide x1_squared_sum_total = 0;
         wide x2_squared_sum_total = 0;
@@ -92,6 +95,8 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
              int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x2_squared_sum[n] = sum_k(x2[n,k]**2) */
+        /* x1_squared_sum[n] = sum_k(x1[n,k]**2) */
         wide x2_squared_sum_total = 0;
         wide x1_squared_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -108,6 +113,10 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
         }
         const real x2_squared_sum = x2_squared_sum_total;
         const real x1_squared_sum = x1_squared_sum_total;
+        /* grad_x2[n,k] = grad_y[n]*(x1[n,k] - dot[n]*where(eps >= sqrt(x2_squared_sum[n]), 0,
+                x2[n,k]/sqrt(x2_squared_sum[n]))/size2[n])/(size1[n]*size2[n]) */
+        /* grad_x1[n,k] = grad_y[n]*(x2[n,k] - dot[n]*where(eps >= sqrt(x1_squared_sum[n]), 0,
+                x1[n,k]/sqrt(x1_squared_sum[n]))/size1[n])/(size1[n]*size2[n]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x2[n * K + k] = (grad_y[n] / (size1[n] * size2[n])) * ((x1[n * K + k] - (dot[n] /

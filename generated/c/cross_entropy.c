@@ -106,23 +106,25 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -159,6 +161,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss*(p[n,k] - delta(k, target[n]))/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -178,22 +182,24 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max = -INFINITY;
             #pragma omp simd reduction(max : logits_max)
             for (int64_t k = 0; k < K; k++) {
                 logits_max = larger(logits_max, logits[n * K + k]);
             }
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -208,6 +214,8 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real logits_sum_exp = logits_sum_exp_total;
             const real logits_log_sum_exp = vector_log(logits_sum_exp);
             logprobs_sum_total += logits[n * K + target[n]] - logits_max - logits_log_sum_exp;
+            /* p[n,k] = exp(logprobs[n,k]) */
+            /* grad_logits[n,k] = (p[n,k] - delta(k, target[n]))/N */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max;
@@ -239,23 +247,25 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -269,6 +279,7 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]) */
             wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -306,6 +317,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss*(p[n,k] + delta(k, target[n])*(label_smoothing - 1) -
+                label_smoothing/K)/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -329,23 +343,25 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -382,6 +398,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss*(p[n,k] - delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -405,23 +423,25 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -435,6 +455,7 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]) */
             wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -472,6 +493,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss*(p[n,k] + delta(k, target[n])*(label_smoothing - 1) -
+                label_smoothing/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -497,12 +521,14 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -531,6 +557,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss[n]*(p[n,k] - delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -556,12 +584,14 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -575,6 +605,7 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+        /* logprobs_sum[n] = sum_k(logprobs[n,k]) */
         wide logprobs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -604,6 +635,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss[n]*(p[n,k] + delta(k, target[n])*(label_smoothing - 1) -
+                label_smoothing/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -627,14 +661,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide) + ROOM(((N +
-            BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)(workspace);
-    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(((N + BLOCK - 1)
-            / BLOCK), wide));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict kept_sum_parts = (wide *)workspace;
+    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
@@ -642,12 +674,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         wide kept_sum_total = 0;
         wide kept_sum_1_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -689,19 +723,19 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(((N + BLOCK - 1) / BLOCK),
-            wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     wide *const restrict kept_sum_parts = (wide *)((char *)p + ROOM(N * K, real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* p[n,k] = exp(logprobs[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -718,6 +752,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const real kept_sum = kept_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, where(kept[n] > 0, 1,
+                0)/kept_sum)*(p[n,k] - delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = (grad_loss[0] * (kept_sum == 0 ? 0 : ((kept[n] > 0 ? 1 : 0)) /
@@ -742,14 +778,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide) + ROOM(((N +
-            BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)(workspace);
-    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(((N + BLOCK - 1)
-            / BLOCK), wide));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict kept_sum_parts = (wide *)workspace;
+    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
@@ -757,12 +791,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         wide kept_sum_total = 0;
         wide kept_sum_1_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -777,6 +813,7 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             kept_sum_total += kept[n];
+            /* logprobs_sum[n] = sum_k(logprobs[n,k]) */
             wide logprobs_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -818,19 +855,19 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(((N + BLOCK - 1) / BLOCK),
-            wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     wide *const restrict kept_sum_parts = (wide *)((char *)p + ROOM(N * K, real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* p[n,k] = exp(logprobs[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -858,6 +895,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             for (int64_t i = 0; i < TILE; i++)
                 kept_sum_1_rows[i] = 0;
             for (int64_t k = k_block; k < k_end; k++) {
+                /* kept_sum_1[n] = sum_k(where(kept_sum == 0, 0, where(kept[n] > 0, delta(k,
+                        target[n])*(1 - label_smoothing) + label_smoothing/K, 0)/kept_sum)) */
                 #pragma omp simd
                 for (int64_t n = n_tile; n < n_end; n++) {
                     kept_sum_1_rows[n - n_tile] += kept_sum == 0 ? 0 : (1 / kept_sum) * ((kept[n] >
@@ -873,6 +912,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             kept_sum_1[n - n_tile] = kept_sum_1_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
+            /* grad_logits[n,k] = grad_loss*(kept_sum_1[n]*p[n,k] - where(kept_sum == 0, 0,
+                    where(kept[n] > 0, delta(k, target[n])*(1 - label_smoothing) +
+                    label_smoothing/K, 0)/kept_sum)) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = grad_loss[0] * (kept_sum_1[n - n_tile] * p[n * K + k] -
@@ -896,23 +938,25 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict kept_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -950,6 +994,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss*where(kept[n] > 0, 1, 0)*(p[n,k] - delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -974,23 +1020,25 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict kept_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -1004,6 +1052,7 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum[n] = sum_k(logprobs[n,k]) */
             wide logprobs_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -1043,9 +1092,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(N * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -1066,6 +1116,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             for (int64_t i = 0; i < TILE; i++)
                 kept_sum_rows[i] = 0;
             for (int64_t k = k_block; k < k_end; k++) {
+                /* kept_sum[n] = sum_k(where(kept[n] > 0, delta(k, target[n])*(1 - label_smoothing)
+                        + label_smoothing/K, 0)) */
                 #pragma omp simd
                 for (int64_t n = n_tile; n < n_end; n++) {
                     kept_sum_rows[n - n_tile] += kept[n] > 0 ? label_smoothing / K + (1 -
@@ -1080,6 +1132,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             kept_sum[n - n_tile] = kept_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
+            /* grad_logits[n,k] = grad_loss*(kept_sum[n]*p[n,k] - where(kept[n] > 0, delta(k,
+                    target[n])*(1 - label_smoothing) + label_smoothing/K, 0)) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = grad_loss[0] * (kept_sum[n - n_tile] * p[n * K + k] -
@@ -1105,12 +1159,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -1140,6 +1196,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss[n]*where(kept[n] > 0, 1, 0)*(p[n,k] - delta(k, target[n]))
+                */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -1166,12 +1225,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -1185,6 +1246,7 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+        /* logprobs_sum[n] = sum_k(logprobs[n,k]) */
         wide logprobs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -1215,9 +1277,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(N * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -1238,6 +1301,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             for (int64_t i = 0; i < TILE; i++)
                 kept_sum_rows[i] = 0;
             for (int64_t k = k_block; k < k_end; k++) {
+                /* kept_sum[n] = sum_k(where(kept[n] > 0, delta(k, target[n])*(1 - label_smoothing)
+                        + label_smoothing/K, 0)) */
                 #pragma omp simd
                 for (int64_t n = n_tile; n < n_end; n++) {
                     kept_sum_rows[n - n_tile] += kept[n] > 0 ? label_smoothing / K + (1 -
@@ -1252,6 +1317,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             kept_sum[n - n_tile] = kept_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
+            /* grad_logits[n,k] = grad_loss[n]*(kept_sum[n]*p[n,k] - where(kept[n] > 0, delta(k,
+                    target[n])*(1 - label_smoothing) + label_smoothing/K, 0)) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = grad_loss[n] * (kept_sum[n - n_tile] * p[n * K + k] -
@@ -1275,14 +1342,13 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide) + ROOM(((N +
-            BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)(workspace);
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)target_sum_parts + ROOM(((N + BLOCK -
-            1) / BLOCK), wide));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_sum_parts = (wide *)((char *)target_sum_parts + ROOM(n_blocks,
+            wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
@@ -1290,12 +1356,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         wide target_sum_total = 0;
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -1337,19 +1405,19 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(((N + BLOCK - 1) / BLOCK),
-            wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     wide *const restrict target_sum_parts = (wide *)((char *)p + ROOM(N * K, real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide target_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* p[n,k] = exp(logprobs[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -1366,6 +1434,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const real target_sum = target_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logits[n,k] = grad_loss*where(target_sum == 0, 0,
+                weight[target[n]]/target_sum)*(p[n,k] - delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = (grad_loss[0] * (target_sum == 0 ? 0 : weight[target[n]] /
@@ -1390,14 +1460,13 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide) + ROOM(((N +
-            BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)(workspace);
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)target_sum_parts + ROOM(((N + BLOCK -
-            1) / BLOCK), wide));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_sum_parts = (wide *)((char *)target_sum_parts + ROOM(n_blocks,
+            wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
@@ -1405,12 +1474,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         wide target_sum_total = 0;
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -1425,6 +1496,7 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             target_sum_total += weight[target[n]];
+            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]) */
             wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -1466,19 +1538,19 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(((N + BLOCK - 1) / BLOCK),
-            wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     wide *const restrict target_sum_parts = (wide *)((char *)p + ROOM(N * K, real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide target_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* p[n,k] = exp(logprobs[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -1506,6 +1578,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             for (int64_t i = 0; i < TILE; i++)
                 target_sum_1_rows[i] = 0;
             for (int64_t k = k_block; k < k_end; k++) {
+                /* target_sum_1[n] = sum_k(where(target_sum == 0, 0, weight[target[n]]*delta(k,
+                        target[n])*(1 - label_smoothing)/target_sum +
+                        label_smoothing*weight[k]/(K*target_sum))) */
                 #pragma omp simd
                 for (int64_t n = n_tile; n < n_end; n++) {
                     target_sum_1_rows[n - n_tile] += target_sum == 0 ? 0 : weight[k] *
@@ -1521,6 +1596,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             target_sum_1[n - n_tile] = target_sum_1_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
+            /* grad_logits[n,k] = grad_loss*(target_sum_1[n]*p[n,k] - where(target_sum == 0, 0,
+                    weight[target[n]]*delta(k, target[n])*(1 - label_smoothing)/target_sum +
+                    label_smoothing*weight[k]/(K*target_sum))) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = grad_loss[0] * (target_sum_1[n - n_tile] * p[n * K + k] -
@@ -1545,23 +1623,25 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -1599,6 +1679,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss*weight[target[n]]*(p[n,k] - delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -1623,23 +1705,25 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -1653,6 +1737,7 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]) */
             wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -1689,14 +1774,15 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(((K + SPAN - 1) / SPAN),
-            wide));
+    const int64_t k_spans = (K + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(k_spans, wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     wide *const restrict weight_sum_parts = (wide *)((char *)p + ROOM(N * K, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -1704,9 +1790,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             p[n * K + k] = vector_exp(logprobs);
         }
     }
-    const int64_t k_blocks = (K + SPAN - 1) / SPAN;
+    /* weight_sum = sum_k(weight[k]) */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
-    for (int64_t block = 0; block < k_blocks; block++) {
+    for (int64_t block = 0; block < k_spans; block++) {
         const int64_t k_start = block * SPAN;
         const int64_t k_end = least(k_start + SPAN, K);
         wide weight_sum_total = 0;
@@ -1719,11 +1805,14 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         weight_sum_parts[block] = weight_sum_total;
     }
     wide weight_sum_total = 0;
-    for (int64_t block = 0; block < k_blocks; block++)
+    for (int64_t block = 0; block < k_spans; block++)
         weight_sum_total += weight_sum_parts[block];
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(weight[target[n]]*(1 - label_smoothing) +
+                label_smoothing*weight_sum/K) + weight[target[n]]*delta(k,
+                target[n])*(label_smoothing - 1) - label_smoothing*weight[k]/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = grad_loss[0] * (((1 - label_smoothing) * weight[target[n]] +
@@ -1750,12 +1839,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -1785,6 +1876,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss[n]*weight[target[n]]*(p[n,k] - delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -1811,12 +1904,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -1830,6 +1925,7 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+        /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]) */
         wide logprobs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -1857,14 +1953,15 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(((K + SPAN - 1) / SPAN),
-            wide));
+    const int64_t k_spans = (K + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(k_spans, wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     wide *const restrict weight_sum_parts = (wide *)((char *)p + ROOM(N * K, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -1872,9 +1969,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             p[n * K + k] = vector_exp(logprobs);
         }
     }
-    const int64_t k_blocks = (K + SPAN - 1) / SPAN;
+    /* weight_sum = sum_k(weight[k]) */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
-    for (int64_t block = 0; block < k_blocks; block++) {
+    for (int64_t block = 0; block < k_spans; block++) {
         const int64_t k_start = block * SPAN;
         const int64_t k_end = least(k_start + SPAN, K);
         wide weight_sum_total = 0;
@@ -1887,11 +1984,14 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         weight_sum_parts[block] = weight_sum_total;
     }
     wide weight_sum_total = 0;
-    for (int64_t block = 0; block < k_blocks; block++)
+    for (int64_t block = 0; block < k_spans; block++)
         weight_sum_total += weight_sum_parts[block];
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(weight[target[n]]*(1 - label_smoothing) +
+                label_smoothing*weight_sum/K) + weight[target[n]]*delta(k,
+                target[n])*(label_smoothing - 1) - label_smoothing*weight[k]/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = grad_loss[n] * (((1 - label_smoothing) * weight[target[n]] +
@@ -1916,14 +2016,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide) + ROOM(((N +
-            BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)(workspace);
-    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(((N + BLOCK - 1)
-            / BLOCK), wide));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict kept_sum_parts = (wide *)workspace;
+    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
@@ -1931,12 +2029,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         wide kept_sum_total = 0;
         wide kept_sum_1_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -1979,19 +2079,19 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(((N + BLOCK - 1) / BLOCK),
-            wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     wide *const restrict kept_sum_parts = (wide *)((char *)p + ROOM(N * K, real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* p[n,k] = exp(logprobs[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -2008,6 +2108,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const real kept_sum = kept_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, where(kept[n] > 0,
+                weight[target[n]], 0)/kept_sum)*(p[n,k] - delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = (grad_loss[0] * (kept_sum == 0 ? 0 : ((kept[n] > 0 ?
@@ -2032,14 +2134,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide) + ROOM(((N +
-            BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)(workspace);
-    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(((N + BLOCK - 1)
-            / BLOCK), wide));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict kept_sum_parts = (wide *)workspace;
+    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
@@ -2047,12 +2147,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         wide kept_sum_total = 0;
         wide kept_sum_1_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -2067,6 +2169,7 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             kept_sum_total += kept[n] * weight[target[n]];
+            /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]) */
             wide logprobs_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -2109,19 +2212,19 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(((N + BLOCK - 1) / BLOCK),
-            wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     wide *const restrict kept_sum_parts = (wide *)((char *)p + ROOM(N * K, real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* p[n,k] = exp(logprobs[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -2149,6 +2252,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             for (int64_t i = 0; i < TILE; i++)
                 kept_sum_1_rows[i] = 0;
             for (int64_t k = k_block; k < k_end; k++) {
+                /* kept_sum_1[n] = sum_k(where(kept_sum == 0, 0, where(kept[n] > 0,
+                        weight[target[n]]*delta(k, target[n])*(1 - label_smoothing) +
+                        label_smoothing*weight[k]/K, 0)/kept_sum)) */
                 #pragma omp simd
                 for (int64_t n = n_tile; n < n_end; n++) {
                     kept_sum_1_rows[n - n_tile] += kept_sum == 0 ? 0 : (1 / kept_sum) * ((kept[n] >
@@ -2164,6 +2270,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             kept_sum_1[n - n_tile] = kept_sum_1_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
+            /* grad_logits[n,k] = grad_loss*(kept_sum_1[n]*p[n,k] - where(kept_sum == 0, 0,
+                    where(kept[n] > 0, weight[target[n]]*delta(k, target[n])*(1 - label_smoothing) +
+                    label_smoothing*weight[k]/K, 0)/kept_sum)) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = grad_loss[0] * (kept_sum_1[n - n_tile] * p[n * K + k] -
@@ -2189,23 +2298,25 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict kept_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -2244,6 +2355,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss*where(kept[n] > 0, weight[target[n]], 0)*(p[n,k] - delta(k,
+                target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -2268,23 +2382,25 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict kept_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -2298,6 +2414,7 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]) */
             wide logprobs_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -2338,9 +2455,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(N * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -2361,6 +2479,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             for (int64_t i = 0; i < TILE; i++)
                 kept_sum_rows[i] = 0;
             for (int64_t k = k_block; k < k_end; k++) {
+                /* kept_sum[n] = sum_k(where(kept[n] > 0, weight[target[n]]*delta(k, target[n])*(1 -
+                        label_smoothing) + label_smoothing*weight[k]/K, 0)) */
                 #pragma omp simd
                 for (int64_t n = n_tile; n < n_end; n++) {
                     kept_sum_rows[n - n_tile] += kept[n] > 0 ? weight[k] * label_smoothing / K + (1
@@ -2375,6 +2495,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             kept_sum[n - n_tile] = kept_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
+            /* grad_logits[n,k] = grad_loss*(kept_sum[n]*p[n,k] - where(kept[n] > 0,
+                    weight[target[n]]*delta(k, target[n])*(1 - label_smoothing) +
+                    label_smoothing*weight[k]/K, 0)) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = grad_loss[0] * (kept_sum[n - n_tile] * p[n * K + k] -
@@ -2401,12 +2524,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -2437,6 +2562,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss[n]*where(kept[n] > 0, weight[target[n]], 0)*(p[n,k] -
+                delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -2463,12 +2591,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -2482,6 +2612,7 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+        /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]) */
         wide logprobs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -2514,9 +2645,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(N * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -2537,6 +2669,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             for (int64_t i = 0; i < TILE; i++)
                 kept_sum_rows[i] = 0;
             for (int64_t k = k_block; k < k_end; k++) {
+                /* kept_sum[n] = sum_k(where(kept[n] > 0, weight[target[n]]*delta(k, target[n])*(1 -
+                        label_smoothing) + label_smoothing*weight[k]/K, 0)) */
                 #pragma omp simd
                 for (int64_t n = n_tile; n < n_end; n++) {
                     kept_sum_rows[n - n_tile] += kept[n] > 0 ? weight[k] * label_smoothing / K + (1
@@ -2551,6 +2685,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             kept_sum[n - n_tile] = kept_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
+            /* grad_logits[n,k] = grad_loss[n]*(kept_sum[n]*p[n,k] - where(kept[n] > 0,
+                    weight[target[n]]*delta(k, target[n])*(1 - label_smoothing) +
+                    label_smoothing*weight[k]/K, 0)) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = grad_loss[n] * (kept_sum[n - n_tile] * p[n * K + k] -
@@ -2571,23 +2708,25 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 int forward(const real *restrict logits, const real *restrict probabilities,
             real *restrict loss, real *restrict logits_max, real *restrict logits_log_sum_exp,
             int64_t K, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -2601,6 +2740,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
             wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -2633,13 +2773,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              const real *restrict probabilities, const real *restrict logits_max,
              const real *restrict logits_log_sum_exp, real *restrict grad_logits,
              real *restrict grad_probabilities, int64_t K, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(threads * (K), real));
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p_of_threads = (real *)(workspace);
+    real *const restrict p_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict p = p_of_threads + omp_get_thread_num() * (K);
+        real *const restrict p = p_of_threads + omp_get_thread_num() * K;
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_probabilities[n,k] = -grad_loss*logprobs[n,k]/N */
+        /* probabilities_sum[n] = sum_k(probabilities[n,k]) */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -2655,6 +2798,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             probabilities_sum_total += probabilities_sum_span;
         }
         const real probabilities_sum = probabilities_sum_total;
+        /* grad_logits[n,k] = grad_loss*(probabilities_sum[n]*p[n,k] - probabilities[n,k])/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = (grad_loss[0] / N) * ((probabilities_sum * p[k] -
@@ -2673,23 +2817,25 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 int forward(const real *restrict logits, const real *restrict probabilities,
             real *restrict loss, real *restrict logits_max, real *restrict logits_log_sum_exp,
             int64_t K, int64_t N, real label_smoothing, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -2703,6 +2849,8 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
+            /* logprobs_sum_2[n] = sum_k(logprobs[n,k]) */
             wide logprobs_sum_1_total = 0;
             wide logprobs_sum_2_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -2742,13 +2890,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              const real *restrict logits_log_sum_exp, real *restrict grad_logits,
              real *restrict grad_probabilities, int64_t K, int64_t N, real label_smoothing,
              int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(threads * (K), real));
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p_of_threads = (real *)(workspace);
+    real *const restrict p_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict p = p_of_threads + omp_get_thread_num() * (K);
+        real *const restrict p = p_of_threads + omp_get_thread_num() * K;
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_probabilities[n,k] = grad_loss*logprobs[n,k]*(label_smoothing - 1)/N */
+        /* probabilities_sum[n] = sum_k(probabilities[n,k]) */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -2765,6 +2916,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             probabilities_sum_total += probabilities_sum_span;
         }
         const real probabilities_sum = probabilities_sum_total;
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(probabilities_sum[n]*(1 - label_smoothing) +
+                label_smoothing) + probabilities[n,k]*(label_smoothing - 1) - label_smoothing/K)/N
+                */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = (grad_loss[0] / N) * (((label_smoothing - 1) * probabilities[n
@@ -2784,23 +2938,25 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 int forward(const real *restrict logits, const real *restrict probabilities,
             real *restrict loss, real *restrict logits_max, real *restrict logits_log_sum_exp,
             int64_t K, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -2814,6 +2970,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
             wide logprobs_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -2845,13 +3002,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              const real *restrict probabilities, const real *restrict logits_max,
              const real *restrict logits_log_sum_exp, real *restrict grad_logits,
              real *restrict grad_probabilities, int64_t K, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(threads * (K), real));
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p_of_threads = (real *)(workspace);
+    real *const restrict p_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict p = p_of_threads + omp_get_thread_num() * (K);
+        real *const restrict p = p_of_threads + omp_get_thread_num() * K;
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_probabilities[n,k] = -grad_loss*logprobs[n,k] */
+        /* probabilities_sum[n] = sum_k(probabilities[n,k]) */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -2867,6 +3027,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             probabilities_sum_total += probabilities_sum_span;
         }
         const real probabilities_sum = probabilities_sum_total;
+        /* grad_logits[n,k] = grad_loss*(probabilities_sum[n]*p[n,k] - probabilities[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = grad_loss[0] * (probabilities_sum * p[k] - probabilities[n * K
@@ -2885,23 +3046,25 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 int forward(const real *restrict logits, const real *restrict probabilities,
             real *restrict loss, real *restrict logits_max, real *restrict logits_log_sum_exp,
             int64_t K, int64_t N, real label_smoothing, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -2915,6 +3078,8 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
+            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]) */
             wide logprobs_sum_total = 0;
             wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -2953,13 +3118,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              const real *restrict logits_log_sum_exp, real *restrict grad_logits,
              real *restrict grad_probabilities, int64_t K, int64_t N, real label_smoothing,
              int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(threads * (K), real));
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p_of_threads = (real *)(workspace);
+    real *const restrict p_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict p = p_of_threads + omp_get_thread_num() * (K);
+        real *const restrict p = p_of_threads + omp_get_thread_num() * K;
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_probabilities[n,k] = grad_loss*logprobs[n,k]*(label_smoothing - 1) */
+        /* probabilities_sum[n] = sum_k(probabilities[n,k]) */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -2975,6 +3143,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             probabilities_sum_total += probabilities_sum_span;
         }
         const real probabilities_sum = probabilities_sum_total;
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(probabilities_sum[n]*(1 - label_smoothing) +
+                label_smoothing) + probabilities[n,k]*(label_smoothing - 1) - label_smoothing/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = grad_loss[0] * ((label_smoothing - 1) * probabilities[n * K +
@@ -2996,12 +3166,14 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3015,6 +3187,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+        /* logprobs_sum[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
         wide logprobs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3039,13 +3212,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              const real *restrict probabilities, const real *restrict logits_max,
              const real *restrict logits_log_sum_exp, real *restrict grad_logits,
              real *restrict grad_probabilities, int64_t K, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(threads * (K), real));
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p_of_threads = (real *)(workspace);
+    real *const restrict p_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict p = p_of_threads + omp_get_thread_num() * (K);
+        real *const restrict p = p_of_threads + omp_get_thread_num() * K;
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_probabilities[n,k] = -grad_loss[n]*logprobs[n,k] */
+        /* probabilities_sum[n] = sum_k(probabilities[n,k]) */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3061,6 +3237,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             probabilities_sum_total += probabilities_sum_span;
         }
         const real probabilities_sum = probabilities_sum_total;
+        /* grad_logits[n,k] = grad_loss[n]*(probabilities_sum[n]*p[n,k] - probabilities[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = grad_loss[n] * (probabilities_sum * p[k] - probabilities[n * K
@@ -3081,12 +3258,14 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             int64_t K, int64_t N, real label_smoothing, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3100,6 +3279,8 @@ int forward(const real *restrict logits, const real *restrict probabilities,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+        /* logprobs_sum[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
+        /* logprobs_sum_1[n] = sum_k(logprobs[n,k]) */
         wide logprobs_sum_total = 0;
         wide logprobs_sum_1_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -3130,13 +3311,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              const real *restrict logits_log_sum_exp, real *restrict grad_logits,
              real *restrict grad_probabilities, int64_t K, int64_t N, real label_smoothing,
              int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(threads * (K), real));
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p_of_threads = (real *)(workspace);
+    real *const restrict p_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict p = p_of_threads + omp_get_thread_num() * (K);
+        real *const restrict p = p_of_threads + omp_get_thread_num() * K;
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_probabilities[n,k] = grad_loss[n]*logprobs[n,k]*(label_smoothing - 1) */
+        /* probabilities_sum[n] = sum_k(probabilities[n,k]) */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3152,6 +3336,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             probabilities_sum_total += probabilities_sum_span;
         }
         const real probabilities_sum = probabilities_sum_total;
+        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(probabilities_sum[n]*(1 - label_smoothing) +
+                label_smoothing) + probabilities[n,k]*(label_smoothing - 1) - label_smoothing/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = grad_loss[n] * ((label_smoothing - 1) * probabilities[n * K +
@@ -3171,23 +3357,25 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 int forward(const real *restrict logits, const real *restrict probabilities,
             const real *restrict weight, real *restrict loss, real *restrict logits_max,
             real *restrict logits_log_sum_exp, int64_t K, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -3201,6 +3389,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
             wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -3234,13 +3423,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              const real *restrict logits_max, const real *restrict logits_log_sum_exp,
              real *restrict grad_logits, real *restrict grad_probabilities, int64_t K,
              int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(threads * (K), real));
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p_of_threads = (real *)(workspace);
+    real *const restrict p_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict p = p_of_threads + omp_get_thread_num() * (K);
+        real *const restrict p = p_of_threads + omp_get_thread_num() * K;
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_probabilities[n,k] = -grad_loss*weight[k]*logprobs[n,k]/N */
+        /* probabilities_sum[n] = sum_k(weight[k]*probabilities[n,k]) */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3256,6 +3448,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             probabilities_sum_total += probabilities_sum_span;
         }
         const real probabilities_sum = probabilities_sum_total;
+        /* grad_logits[n,k] = grad_loss*(probabilities_sum[n]*p[n,k] -
+                weight[k]*probabilities[n,k])/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = (grad_loss[0] / N) * ((probabilities_sum * p[k] - weight[k] *
@@ -3275,23 +3469,25 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             const real *restrict weight, real *restrict loss, real *restrict logits_max,
             real *restrict logits_log_sum_exp, int64_t K, int64_t N, real label_smoothing,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -3305,6 +3501,8 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
+            /* logprobs_sum_2[n] = sum_k(weight[k]*logprobs[n,k]) */
             wide logprobs_sum_1_total = 0;
             wide logprobs_sum_2_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -3344,15 +3542,19 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              const real *restrict logits_max, const real *restrict logits_log_sum_exp,
              real *restrict grad_logits, real *restrict grad_probabilities, int64_t K,
              int64_t N, real label_smoothing, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(N, real) + ROOM(((K + SPAN -
-            1) / SPAN), wide));
+    const int64_t k_spans = (K + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(N, real) + ROOM(k_spans,
+            wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     real *const restrict probabilities_sum = (real *)((char *)p + ROOM(N * K, real));
     wide *const restrict weight_sum_parts = (wide *)((char *)probabilities_sum + ROOM(N, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1)/N */
+        /* probabilities_sum[n] = sum_k(weight[k]*probabilities[n,k]) */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3370,9 +3572,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         }
         probabilities_sum[n] = probabilities_sum_total;
     }
-    const int64_t k_blocks = (K + SPAN - 1) / SPAN;
+    /* weight_sum = sum_k(weight[k]) */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
-    for (int64_t block = 0; block < k_blocks; block++) {
+    for (int64_t block = 0; block < k_spans; block++) {
         const int64_t k_start = block * SPAN;
         const int64_t k_end = least(k_start + SPAN, K);
         wide weight_sum_total = 0;
@@ -3385,11 +3587,14 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         weight_sum_parts[block] = weight_sum_total;
     }
     wide weight_sum_total = 0;
-    for (int64_t block = 0; block < k_blocks; block++)
+    for (int64_t block = 0; block < k_spans; block++)
         weight_sum_total += weight_sum_parts[block];
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(probabilities_sum[n]*(1 - label_smoothing) +
+                label_smoothing*weight_sum/K) + weight[k]*probabilities[n,k]*(label_smoothing - 1) -
+                label_smoothing*weight[k]/K)/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = (grad_loss[0] / N) * ((((1 - label_smoothing) *
@@ -3410,23 +3615,25 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 int forward(const real *restrict logits, const real *restrict probabilities,
             const real *restrict weight, real *restrict loss, real *restrict logits_max,
             real *restrict logits_log_sum_exp, int64_t K, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -3440,6 +3647,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
             wide logprobs_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -3472,13 +3680,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              const real *restrict logits_max, const real *restrict logits_log_sum_exp,
              real *restrict grad_logits, real *restrict grad_probabilities, int64_t K,
              int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(threads * (K), real));
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p_of_threads = (real *)(workspace);
+    real *const restrict p_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict p = p_of_threads + omp_get_thread_num() * (K);
+        real *const restrict p = p_of_threads + omp_get_thread_num() * K;
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_probabilities[n,k] = -grad_loss*weight[k]*logprobs[n,k] */
+        /* probabilities_sum[n] = sum_k(weight[k]*probabilities[n,k]) */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3494,6 +3705,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             probabilities_sum_total += probabilities_sum_span;
         }
         const real probabilities_sum = probabilities_sum_total;
+        /* grad_logits[n,k] = grad_loss*(probabilities_sum[n]*p[n,k] - weight[k]*probabilities[n,k])
+                */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = grad_loss[0] * (probabilities_sum * p[k] - weight[k] *
@@ -3513,23 +3726,25 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             const real *restrict weight, real *restrict loss, real *restrict logits_max,
             real *restrict logits_log_sum_exp, int64_t K, int64_t N, real label_smoothing,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -3543,6 +3758,8 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
+            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]) */
             wide logprobs_sum_total = 0;
             wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -3581,15 +3798,19 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              const real *restrict logits_max, const real *restrict logits_log_sum_exp,
              real *restrict grad_logits, real *restrict grad_probabilities, int64_t K,
              int64_t N, real label_smoothing, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(N, real) + ROOM(((K + SPAN -
-            1) / SPAN), wide));
+    const int64_t k_spans = (K + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(N, real) + ROOM(k_spans,
+            wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     real *const restrict probabilities_sum = (real *)((char *)p + ROOM(N * K, real));
     wide *const restrict weight_sum_parts = (wide *)((char *)probabilities_sum + ROOM(N, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1) */
+        /* probabilities_sum[n] = sum_k(weight[k]*probabilities[n,k]) */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3607,9 +3828,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         }
         probabilities_sum[n] = probabilities_sum_total;
     }
-    const int64_t k_blocks = (K + SPAN - 1) / SPAN;
+    /* weight_sum = sum_k(weight[k]) */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
-    for (int64_t block = 0; block < k_blocks; block++) {
+    for (int64_t block = 0; block < k_spans; block++) {
         const int64_t k_start = block * SPAN;
         const int64_t k_end = least(k_start + SPAN, K);
         wide weight_sum_total = 0;
@@ -3622,11 +3843,14 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         weight_sum_parts[block] = weight_sum_total;
     }
     wide weight_sum_total = 0;
-    for (int64_t block = 0; block < k_blocks; block++)
+    for (int64_t block = 0; block < k_spans; block++)
         weight_sum_total += weight_sum_parts[block];
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(probabilities_sum[n]*(1 - label_smoothing) +
+                label_smoothing*weight_sum/K) + weight[k]*probabilities[n,k]*(label_smoothing - 1) -
+                label_smoothing*weight[k]/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = grad_loss[0] * (((1 - label_smoothing) * probabilities_sum[n] +
@@ -3648,12 +3872,14 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             real *restrict logits_log_sum_exp, int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3667,6 +3893,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+        /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
         wide logprobs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3692,13 +3919,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              const real *restrict logits_max, const real *restrict logits_log_sum_exp,
              real *restrict grad_logits, real *restrict grad_probabilities, int64_t K,
              int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(threads * (K), real));
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict p_of_threads = (real *)(workspace);
+    real *const restrict p_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict p = p_of_threads + omp_get_thread_num() * (K);
+        real *const restrict p = p_of_threads + omp_get_thread_num() * K;
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_probabilities[n,k] = -grad_loss[n]*weight[k]*logprobs[n,k] */
+        /* probabilities_sum[n] = sum_k(weight[k]*probabilities[n,k]) */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3714,6 +3944,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             probabilities_sum_total += probabilities_sum_span;
         }
         const real probabilities_sum = probabilities_sum_total;
+        /* grad_logits[n,k] = grad_loss[n]*(probabilities_sum[n]*p[n,k] -
+                weight[k]*probabilities[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = grad_loss[n] * (probabilities_sum * p[k] - weight[k] *
@@ -3735,12 +3967,14 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3754,6 +3988,8 @@ int forward(const real *restrict logits, const real *restrict probabilities,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+        /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
+        /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]) */
         wide logprobs_sum_total = 0;
         wide logprobs_sum_1_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -3784,15 +4020,19 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              const real *restrict logits_max, const real *restrict logits_log_sum_exp,
              real *restrict grad_logits, real *restrict grad_probabilities, int64_t K,
              int64_t N, real label_smoothing, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(N, real) + ROOM(((K + SPAN -
-            1) / SPAN), wide));
+    const int64_t k_spans = (K + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(N, real) + ROOM(k_spans,
+            wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict p = (real *)(workspace);
+    real *const restrict p = (real *)workspace;
     real *const restrict probabilities_sum = (real *)((char *)p + ROOM(N * K, real));
     wide *const restrict weight_sum_parts = (wide *)((char *)probabilities_sum + ROOM(N, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_probabilities[n,k] = grad_loss[n]*weight[k]*logprobs[n,k]*(label_smoothing - 1) */
+        /* probabilities_sum[n] = sum_k(weight[k]*probabilities[n,k]) */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3810,9 +4050,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         }
         probabilities_sum[n] = probabilities_sum_total;
     }
-    const int64_t k_blocks = (K + SPAN - 1) / SPAN;
+    /* weight_sum = sum_k(weight[k]) */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
-    for (int64_t block = 0; block < k_blocks; block++) {
+    for (int64_t block = 0; block < k_spans; block++) {
         const int64_t k_start = block * SPAN;
         const int64_t k_end = least(k_start + SPAN, K);
         wide weight_sum_total = 0;
@@ -3825,11 +4065,14 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         weight_sum_parts[block] = weight_sum_total;
     }
     wide weight_sum_total = 0;
-    for (int64_t block = 0; block < k_blocks; block++)
+    for (int64_t block = 0; block < k_spans; block++)
         weight_sum_total += weight_sum_parts[block];
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(probabilities_sum[n]*(1 - label_smoothing) +
+                label_smoothing*weight_sum/K) + weight[k]*probabilities[n,k]*(label_smoothing - 1) -
+                label_smoothing*weight[k]/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = grad_loss[n] * (((1 - label_smoothing) * probabilities_sum[n] +

@@ -105,21 +105,22 @@ int forward(const real *restrict logits, const real *restrict teacher, real *res
             real *restrict logits_max, real *restrict logits_log_sum_exp,
             real *restrict teacher_max, real *restrict teacher_sum_exp, int64_t K, int64_t N,
             real temperature, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide) + ROOM(threads *
-            (K), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    real *const restrict teacher_exp_of_threads = (real *)((char *)logprobs_sum_parts + ROOM(((N +
-            BLOCK - 1) / BLOCK), wide));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    real *const restrict teacher_exp_of_threads = (real *)((char *)logprobs_sum_parts +
+            ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            real *const restrict teacher_exp = teacher_exp_of_threads + omp_get_thread_num() * (K);
+            real *const restrict teacher_exp = teacher_exp_of_threads + omp_get_thread_num() * K;
+            /* logits_max[n] = max_k(logits[n,k]/temperature) */
+            /* teacher_max[n] = max_k(teacher[n,k]/temperature) */
             real logits_max_best = -INFINITY;
             real teacher_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best, teacher_max_best)
@@ -129,6 +130,10 @@ int forward(const real *restrict logits, const real *restrict teacher, real *res
             }
             logits_max[n] = logits_max_best;
             teacher_max[n] = teacher_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
+            /* teacher_exp[n,k] = exp(teacher_shifted[n,k]) */
+            /* teacher_sum_exp[n] = sum_k(teacher_exp[n,k]) */
+            /* teacher_sum_exp_1[n] = sum_k(exp(teacher_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             wide teacher_sum_exp_total = 0;
             wide teacher_sum_exp_1_total = 0;
@@ -157,6 +162,8 @@ int forward(const real *restrict logits, const real *restrict teacher, real *res
             const real teacher_sum_exp_1 = teacher_sum_exp_1_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             const real teacher_log_sum_exp = vector_log(teacher_sum_exp_1);
+            /* logprobs_sum_1[n] = sum_k(wanted[n,k]*(teacher_shifted[n,k] - teacher_log_sum_exp[n]
+                    - logprobs[n,k])) */
             wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -197,6 +204,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
              int64_t N, real temperature, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* teacher_exp[n,k] = exp(teacher_shifted[n,k]) */
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss*temperature*(p[n,k] - wanted[n,k])/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real teacher_shifted = (1 / temperature) * teacher[n * K + k] - teacher_max[n];
@@ -215,21 +225,22 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 int value_and_grad(const real *restrict logits, const real *restrict teacher,
                    real *restrict loss, real *restrict grad_logits, int64_t K, int64_t N,
                    real temperature, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide) + ROOM(threads *
-            (K), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    real *const restrict teacher_exp_of_threads = (real *)((char *)logprobs_sum_parts + ROOM(((N +
-            BLOCK - 1) / BLOCK), wide));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    real *const restrict teacher_exp_of_threads = (real *)((char *)logprobs_sum_parts +
+            ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            real *const restrict teacher_exp = teacher_exp_of_threads + omp_get_thread_num() * (K);
+            real *const restrict teacher_exp = teacher_exp_of_threads + omp_get_thread_num() * K;
+            /* logits_max[n] = max_k(logits[n,k]/temperature) */
+            /* teacher_max[n] = max_k(teacher[n,k]/temperature) */
             real logits_max = -INFINITY;
             real teacher_max = -INFINITY;
             #pragma omp simd reduction(max : logits_max, teacher_max)
@@ -237,6 +248,10 @@ int value_and_grad(const real *restrict logits, const real *restrict teacher,
                 logits_max = larger(logits_max, (1 / temperature) * logits[n * K + k]);
                 teacher_max = larger(teacher_max, (1 / temperature) * teacher[n * K + k]);
             }
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
+            /* teacher_exp[n,k] = exp(teacher_shifted[n,k]) */
+            /* teacher_sum_exp[n] = sum_k(teacher_exp[n,k]) */
+            /* teacher_sum_exp_1[n] = sum_k(exp(teacher_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             wide teacher_sum_exp_total = 0;
             wide teacher_sum_exp_1_total = 0;
@@ -264,6 +279,10 @@ int value_and_grad(const real *restrict logits, const real *restrict teacher,
             const real teacher_sum_exp_1 = teacher_sum_exp_1_total;
             const real logits_log_sum_exp = vector_log(logits_sum_exp);
             const real teacher_log_sum_exp = vector_log(teacher_sum_exp_1);
+            /* logprobs_sum_1[n] = sum_k(wanted[n,k]*(teacher_shifted[n,k] - teacher_log_sum_exp[n]
+                    - logprobs[n,k])) */
+            /* p[n,k] = exp(logprobs[n,k]) */
+            /* grad_logits[n,k] = temperature*(p[n,k] - wanted[n,k])/N */
             wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);

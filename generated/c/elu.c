@@ -72,6 +72,7 @@ static inline float vector_exp(float x) {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, real alpha, int threads) {
+    /* y[n] = where(x[n] > 0, x[n], alpha*Expm1(x[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         y[n] = x[n] > 0 ? x[n] : alpha * R(expm1)(x[n]);
@@ -82,6 +83,7 @@ int forward(const real *restrict x, real *restrict y, int64_t N, real alpha, int
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, real alpha, int threads) {
+    /* grad_x[n] = grad_y[n]*where(x[n] > 0, 1, alpha*exp(x[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = grad_y[n] * (x[n] > 0 ? 1 : alpha * vector_exp(x[n]));

@@ -52,6 +52,7 @@ int forward(const int64_t *restrict tokens, const real *restrict weight, real *r
     #pragma omp parallel for num_threads(threads) if (N * T * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
+            /* y[n,t,d] = weight[tokens[n,t],d] */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 y[(n * T + t) * D + d] = weight[tokens[n * T + t] * D + d];
@@ -71,6 +72,7 @@ int backward(const real *restrict grad_y, const int64_t *restrict tokens,
         grad_weight[i] = 0;
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
+            /* grad_weight[tokens[n,t],d] += grad_y[n,t,d] */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 grad_weight[tokens[n * T + t] * D + d] += grad_y[(n * T + t) * D + d];

@@ -113,23 +113,25 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict exp_right_power_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict exp_right_power_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide exp_right_power_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -171,6 +173,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(exp_right_power[n] -
+                gamma*exp_right[n]*logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1)) +
+                gamma*exp_right[n]*logprobs[n,target[n]]*delta(k, target[n])*(1 -
+                exp_right[n])**(gamma - 1) - exp_right_power[n]*delta(k, target[n]))/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -194,22 +201,24 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict exp_right_power_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict exp_right_power_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide exp_right_power_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max = -INFINITY;
             #pragma omp simd reduction(max : logits_max)
             for (int64_t k = 0; k < K; k++) {
                 logits_max = larger(logits_max, logits[n * K + k]);
             }
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -227,6 +236,11 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real exp_right = vector_exp(right);
             const real exp_right_power = R(pow)(1 - exp_right, gamma);
             exp_right_power_sum_total += -exp_right_power * right;
+            /* p[n,k] = exp(logprobs[n,k]) */
+            /* grad_logits[n,k] = (p[n,k]*(exp_right_power[n] -
+                    gamma*exp_right[n]*logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1)) +
+                    gamma*exp_right[n]*logprobs[n,target[n]]*delta(k, target[n])*(1 -
+                    exp_right[n])**(gamma - 1) - exp_right_power[n]*delta(k, target[n]))/N */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max;
@@ -263,23 +277,25 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
             #pragma omp simd reduction(max : logits_max_best)
             for (int64_t k = 0; k < K; k++) {
                 logits_max_best = larger(logits_max_best, logits[n * K + k]);
             }
             logits_max[n] = logits_max_best;
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -320,6 +336,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(exp_right_power[n] -
+                gamma*exp_right[n]*logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1)) +
+                gamma*exp_right[n]*logprobs[n,target[n]]*delta(k, target[n])*(1 -
+                exp_right[n])**(gamma - 1) - exp_right_power[n]*delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
@@ -350,12 +371,14 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* logits_max[n] = max_k(logits[n,k]) */
         real logits_max_best = -INFINITY;
         #pragma omp simd reduction(max : logits_max_best)
         for (int64_t k = 0; k < K; k++) {
             logits_max_best = larger(logits_max_best, logits[n * K + k]);
         }
         logits_max[n] = logits_max_best;
+        /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
         wide logits_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -389,6 +412,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* p[n,k] = exp(logprobs[n,k]) */
+        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(exp_right_power[n] -
+                gamma*exp_right[n]*logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1)) +
+                gamma*exp_right[n]*logprobs[n,target[n]]*delta(k, target[n])*(1 -
+                exp_right[n])**(gamma - 1) - exp_right_power[n]*delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];

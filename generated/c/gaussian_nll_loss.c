@@ -85,13 +85,15 @@ static inline float vector_log(float x) {
 /* loss from x, target, var. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict var,
             real *restrict loss, int64_t N, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict each_sum_parts = (wide *)workspace;
+    /* each[n] = log(safe[n])/2 + (x[n] - target[n])**2/(2*safe[n]) */
+    /* each_sum = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide each_sum_total = 0;
@@ -107,7 +109,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         each_sum_parts[block] = each_sum_total;
     }
     wide each_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         each_sum_total += each_sum_parts[block];
     const real each_sum = each_sum_total;
     loss[0] = each_sum / N;
@@ -120,6 +122,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict var, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
+    /* grad_var[n] = grad_loss*(1 - (x[n] - target[n])**2/safe[n])/(2*N*safe[n]) */
+    /* grad_target[n] = -grad_loss*(x[n] - target[n])/(N*safe[n]) */
+    /* grad_x[n] = grad_loss*(x[n] - target[n])/(N*safe[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real safe = var[n] + (eps - var[n] <= 0 ? 0 : eps - var[n]);
@@ -135,13 +140,18 @@ int value_and_grad(const real *restrict x, const real *restrict target,
                    const real *restrict var, real *restrict loss, real *restrict grad_x,
                    real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
                    int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict each_sum_parts = (wide *)workspace;
+    /* each[n] = log(safe[n])/2 + (x[n] - target[n])**2/(2*safe[n]) */
+    /* each_sum = sum_n(each[n]) */
+    /* grad_var[n] = (1 - (x[n] - target[n])**2/safe[n])/(2*N*safe[n]) */
+    /* grad_target[n] = -(x[n] - target[n])/(N*safe[n]) */
+    /* grad_x[n] = (x[n] - target[n])/(N*safe[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide each_sum_total = 0;
@@ -160,7 +170,7 @@ int value_and_grad(const real *restrict x, const real *restrict target,
         each_sum_parts[block] = each_sum_total;
     }
     wide each_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         each_sum_total += each_sum_parts[block];
     const real each_sum = each_sum_total;
     loss[0] = each_sum / N;
@@ -175,13 +185,15 @@ int value_and_grad(const real *restrict x, const real *restrict target,
 /* loss from x, target, var. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict var,
             real *restrict loss, int64_t N, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* each[n] = log(safe[n])/2 + (x[n] - target[n])**2/(2*safe[n]) */
+    /* loss = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -197,7 +209,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -209,6 +221,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict var, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
+    /* grad_var[n] = grad_loss*(1 - (x[n] - target[n])**2/safe[n])/(2*safe[n]) */
+    /* grad_target[n] = -grad_loss*(x[n] - target[n])/safe[n] */
+    /* grad_x[n] = grad_loss*(x[n] - target[n])/safe[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real safe = var[n] + (eps - var[n] <= 0 ? 0 : eps - var[n]);
@@ -226,6 +241,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, var. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict var,
             real *restrict loss, int64_t N, real eps, int threads) {
+    /* loss[n] = log(safe[n])/2 + (x[n] - target[n])**2/(2*safe[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real safe = var[n] + (eps - var[n] <= 0 ? 0 : eps - var[n]);
@@ -239,6 +255,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict var, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
+    /* grad_var[n] = grad_loss[n]*(1 - (x[n] - target[n])**2/safe[n])/(2*safe[n]) */
+    /* grad_target[n] = -grad_loss[n]*(x[n] - target[n])/safe[n] */
+    /* grad_x[n] = grad_loss[n]*(x[n] - target[n])/safe[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real safe = var[n] + (eps - var[n] <= 0 ? 0 : eps - var[n]);
@@ -256,13 +275,15 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, var. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict var,
             real *restrict loss, int64_t N, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict each_sum_parts = (wide *)workspace;
+    /* each[n] = log(safe[n])/2 + (x[n] - target[n])**2/(2*safe[n]) + log(2*pi)/2 */
+    /* each_sum = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide each_sum_total = 0;
@@ -278,7 +299,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         each_sum_parts[block] = each_sum_total;
     }
     wide each_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         each_sum_total += each_sum_parts[block];
     const real each_sum = each_sum_total;
     loss[0] = each_sum / N;
@@ -291,6 +312,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict var, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
+    /* grad_var[n] = grad_loss*(1 - (x[n] - target[n])**2/safe[n])/(2*N*safe[n]) */
+    /* grad_target[n] = -grad_loss*(x[n] - target[n])/(N*safe[n]) */
+    /* grad_x[n] = grad_loss*(x[n] - target[n])/(N*safe[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real safe = var[n] + (eps - var[n] <= 0 ? 0 : eps - var[n]);
@@ -308,13 +332,15 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, var. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict var,
             real *restrict loss, int64_t N, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* each[n] = log(safe[n])/2 + (x[n] - target[n])**2/(2*safe[n]) + log(2*pi)/2 */
+    /* loss = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -330,7 +356,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -342,6 +368,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict var, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
+    /* grad_var[n] = grad_loss*(1 - (x[n] - target[n])**2/safe[n])/(2*safe[n]) */
+    /* grad_target[n] = -grad_loss*(x[n] - target[n])/safe[n] */
+    /* grad_x[n] = grad_loss*(x[n] - target[n])/safe[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real safe = var[n] + (eps - var[n] <= 0 ? 0 : eps - var[n]);
@@ -359,6 +388,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, var. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict var,
             real *restrict loss, int64_t N, real eps, int threads) {
+    /* loss[n] = log(safe[n])/2 + (x[n] - target[n])**2/(2*safe[n]) + log(2*pi)/2 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real safe = var[n] + (eps - var[n] <= 0 ? 0 : eps - var[n]);
@@ -373,6 +403,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict var, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
+    /* grad_var[n] = grad_loss[n]*(1 - (x[n] - target[n])**2/safe[n])/(2*safe[n]) */
+    /* grad_target[n] = -grad_loss[n]*(x[n] - target[n])/safe[n] */
+    /* grad_x[n] = grad_loss[n]*(x[n] - target[n])/safe[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real safe = var[n] + (eps - var[n] <= 0 ? 0 : eps - var[n]);

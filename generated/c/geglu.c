@@ -79,6 +79,8 @@ int forward(const real *restrict a, const real *restrict b, real *restrict y, in
             int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* erf_a[n,k] = erf(sqrt(2)*a[n,k]/2) */
+        /* y[n,k] = a[n,k]*b[n,k]*(1 + erf_a[n,k])/2 */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real erf_a = R(erf)((R(sqrt)(2) / 2) * a[n * K + k]);
@@ -93,6 +95,10 @@ int backward(const real *restrict grad_y, const real *restrict a, const real *re
              real *restrict grad_a, real *restrict grad_b, int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* erf_a[n,k] = erf(sqrt(2)*a[n,k]/2) */
+        /* grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_a[n,k])/2 */
+        /* grad_a[n,k] = grad_y[n,k]*b[n,k]*(1/2 + erf_a[n,k]/2 +
+                sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi))) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real erf_a = R(erf)((R(sqrt)(2) / 2) * a[n * K + k]);

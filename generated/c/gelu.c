@@ -93,6 +93,8 @@ static inline float vector_tanh(float x) {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
+    /* erf_x[n] = erf(sqrt(2)*x[n]/2) */
+    /* y[n] = x[n]*(1 + erf_x[n])/2 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real erf_x = R(erf)((R(sqrt)(2) / 2) * x[n]);
@@ -104,6 +106,8 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
+    /* erf_x[n] = erf(sqrt(2)*x[n]/2) */
+    /* grad_x[n] = grad_y[n]*(1/2 + erf_x[n]/2 + sqrt(2)*x[n]*exp(-x[n]**2/2)/(2*sqrt(pi))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real erf_x = R(erf)((R(sqrt)(2) / 2) * x[n]);
@@ -119,6 +123,8 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
+    /* tanh_x[n] = tanh(sqrt(2)*(x[n] + 0.044715*x[n]**3)/sqrt(pi)) */
+    /* y[n] = x[n]*(1 + tanh_x[n])/2 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real tanh_x = vector_tanh((R(sqrt)(2) / R(sqrt)((real)3.141592653589793)) * ((x[n] +
@@ -131,6 +137,9 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
+    /* tanh_x[n] = tanh(sqrt(2)*(x[n] + 0.044715*x[n]**3)/sqrt(pi)) */
+    /* grad_x[n] = grad_y[n]*(1/2 + tanh_x[n]/2 + x[n]*(0.0670725*sqrt(2)*x[n]**2/sqrt(pi) +
+            sqrt(2)/(2*sqrt(pi)))*(1 - tanh_x[n]**2)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real tanh_x = vector_tanh((R(sqrt)(2) / R(sqrt)((real)3.141592653589793)) * ((x[n] +

@@ -79,6 +79,8 @@ int forward(const real *restrict a, const real *restrict b, real *restrict y, in
             int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* inv_exp_b[n,k] = Sigmoid(b[n,k]) */
+        /* y[n,k] = a[n,k]*inv_exp_b[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real inv_exp_b = sigmoid(b[n * K + k]);
@@ -93,6 +95,9 @@ int backward(const real *restrict grad_y, const real *restrict b, const real *re
              real *restrict grad_a, real *restrict grad_b, int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* inv_exp_b[n,k] = Sigmoid(b[n,k]) */
+        /* grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - inv_exp_b[n,k]) */
+        /* grad_a[n,k] = grad_y[n,k]*inv_exp_b[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real inv_exp_b = sigmoid(b[n * K + k]);

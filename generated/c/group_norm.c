@@ -64,6 +64,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
         for (int64_t g = 0; g < G; g++) {
             wide x_sum_total = 0;
             for (int64_t c = 0; c < C; c++) {
+                /* x_sum[n,g] = sum_c_s(x[n,g,c,s]) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real x_sum_span = 0;
@@ -78,6 +79,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             mean[n * G + g] = (1 / (real)(C * S)) * x_sum;
             wide x_squared_sum_total = 0;
             for (int64_t c = 0; c < C; c++) {
+                /* x_squared_sum[n,g] = sum_c_s(x_centred[n,g,c,s]**2) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real x_squared_sum_span = 0;
@@ -93,6 +95,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             const real var = (1 / (real)(C * S)) * x_squared_sum;
             rstd[n * G + g] = 1 / R(sqrt)(eps + var);
             for (int64_t c = 0; c < C; c++) {
+                /* y[n,g,c,s] = weight[g,c]*x_hat[n,g,c,s] + bias[g,c] */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[((n * G + g) * C + c) * S + s] - mean[n * G + g];
@@ -110,22 +113,22 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              const real *restrict mean, const real *restrict rstd, real *restrict grad_x,
              real *restrict grad_weight, real *restrict grad_bias, int64_t C, int64_t G,
              int64_t N, int64_t S, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (G * C), real) +
-            ROOM(((N + BLOCK - 1) / BLOCK) * (G * C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * G * C, real) + ROOM(n_blocks * G * C,
+            real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)(workspace);
-    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(((N + BLOCK -
-            1) / BLOCK) * (G * C), real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_bias_parts = (real *)workspace;
+    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * G *
+            C, real));
     #pragma omp parallel for num_threads(threads) if (G * C * N * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (G * C);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * G * C;
         for (int64_t i = 0; i < G * C; i++)
             grad_bias_rows[i] = 0;
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (G * C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * G * C;
         for (int64_t i = 0; i < G * C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
@@ -133,6 +136,10 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 wide grad_x_sum_total = 0;
                 wide grad_x_sum_1_total = 0;
                 for (int64_t c = 0; c < C; c++) {
+                    /* grad_bias[g,c] = sum_n_s(grad_y[n,g,c,s]) */
+                    /* grad_weight[g,c] = sum_n_s(grad_y[n,g,c,s]*x_hat[n,g,c,s]) */
+                    /* grad_x_sum[n,g] = sum_c_s(grad_x_hat[n,g,c,s]) */
+                    /* grad_x_sum_1[n,g] = sum_c_s(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s]) */
                     for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                         const int64_t s_end = least(s_block + SPAN, S);
                         real grad_bias_span = 0;
@@ -160,6 +167,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 const real grad_x_sum = grad_x_sum_total;
                 const real grad_x_sum_1 = grad_x_sum_1_total;
                 for (int64_t c = 0; c < C; c++) {
+                    /* grad_x[n,g,c,s] = rstd[n,g]*(grad_x_hat[n,g,c,s] - grad_x_sum[n,g]/(C*S) -
+                            grad_x_sum_1[n,g]*x_hat[n,g,c,s]/(C*S)) */
                     #pragma omp simd
                     for (int64_t s = 0; s < S; s++) {
                         const real grad_x_hat = weight[g * C + c] * grad_y[((n * G + g) * C + c) * S
@@ -176,13 +185,13 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < G * C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (G * C) + i];
+            total += grad_bias_parts[block * G * C + i];
         grad_bias[i] = total;
     }
     for (int64_t i = 0; i < G * C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (G * C) + i];
+            total += grad_weight_parts[block * G * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -202,6 +211,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
         for (int64_t g = 0; g < G; g++) {
             wide x_sum_total = 0;
             for (int64_t c = 0; c < C; c++) {
+                /* x_sum[n,g] = sum_c_s(x[n,g,c,s]) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real x_sum_span = 0;
@@ -216,6 +226,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
             mean[n * G + g] = (1 / (real)(C * S)) * x_sum;
             wide x_squared_sum_total = 0;
             for (int64_t c = 0; c < C; c++) {
+                /* x_squared_sum[n,g] = sum_c_s(x_centred[n,g,c,s]**2) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real x_squared_sum_span = 0;
@@ -231,6 +242,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
             const real var = (1 / (real)(C * S)) * x_squared_sum;
             rstd[n * G + g] = 1 / R(sqrt)(eps + var);
             for (int64_t c = 0; c < C; c++) {
+                /* y[n,g,c,s] = weight[g,c]*x_hat[n,g,c,s] */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[((n * G + g) * C + c) * S + s] - mean[n * G + g];
@@ -247,16 +259,16 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict weight,
              const real *restrict mean, const real *restrict rstd, real *restrict grad_x,
              real *restrict grad_weight, int64_t C, int64_t G, int64_t N, int64_t S, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (G * C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * G * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_weight_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_weight_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (G * C * N * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (G * C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * G * C;
         for (int64_t i = 0; i < G * C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
@@ -264,6 +276,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 wide grad_x_sum_total = 0;
                 wide grad_x_sum_1_total = 0;
                 for (int64_t c = 0; c < C; c++) {
+                    /* grad_weight[g,c] = sum_n_s(grad_y[n,g,c,s]*x_hat[n,g,c,s]) */
+                    /* grad_x_sum[n,g] = sum_c_s(grad_x_hat[n,g,c,s]) */
+                    /* grad_x_sum_1[n,g] = sum_c_s(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s]) */
                     for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                         const int64_t s_end = least(s_block + SPAN, S);
                         real grad_weight_span = 0;
@@ -288,6 +303,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 const real grad_x_sum = grad_x_sum_total;
                 const real grad_x_sum_1 = grad_x_sum_1_total;
                 for (int64_t c = 0; c < C; c++) {
+                    /* grad_x[n,g,c,s] = rstd[n,g]*(grad_x_hat[n,g,c,s] - grad_x_sum[n,g]/(C*S) -
+                            grad_x_sum_1[n,g]*x_hat[n,g,c,s]/(C*S)) */
                     #pragma omp simd
                     for (int64_t s = 0; s < S; s++) {
                         const real grad_x_hat = weight[g * C + c] * grad_y[((n * G + g) * C + c) * S
@@ -304,7 +321,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < G * C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (G * C) + i];
+            total += grad_weight_parts[block * G * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -324,6 +341,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
         for (int64_t g = 0; g < G; g++) {
             wide x_sum_total = 0;
             for (int64_t c = 0; c < C; c++) {
+                /* x_sum[n,g] = sum_c_s(x[n,g,c,s]) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real x_sum_span = 0;
@@ -338,6 +356,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
             mean[n * G + g] = (1 / (real)(C * S)) * x_sum;
             wide x_squared_sum_total = 0;
             for (int64_t c = 0; c < C; c++) {
+                /* x_squared_sum[n,g] = sum_c_s(x_centred[n,g,c,s]**2) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real x_squared_sum_span = 0;
@@ -353,6 +372,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
             const real var = (1 / (real)(C * S)) * x_squared_sum;
             rstd[n * G + g] = 1 / R(sqrt)(eps + var);
             for (int64_t c = 0; c < C; c++) {
+                /* y[n,g,c,s] = x_hat[n,g,c,s] + bias[g,c] */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[((n * G + g) * C + c) * S + s] - mean[n * G + g];
@@ -369,16 +389,16 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict mean,
              const real *restrict rstd, real *restrict grad_x, real *restrict grad_bias,
              int64_t C, int64_t G, int64_t N, int64_t S, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (G * C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * G * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_bias_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (G * C * N * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (G * C);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * G * C;
         for (int64_t i = 0; i < G * C; i++)
             grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
@@ -386,6 +406,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 wide grad_y_sum_total = 0;
                 wide grad_y_sum_1_total = 0;
                 for (int64_t c = 0; c < C; c++) {
+                    /* grad_bias[g,c] = sum_n_s(grad_y[n,g,c,s]) */
+                    /* grad_y_sum[n,g] = sum_c_s(grad_y[n,g,c,s]) */
+                    /* grad_y_sum_1[n,g] = sum_c_s(grad_y[n,g,c,s]*x_hat[n,g,c,s]) */
                     for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                         const int64_t s_end = least(s_block + SPAN, S);
                         real grad_bias_span = 0;
@@ -408,6 +431,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
                 for (int64_t c = 0; c < C; c++) {
+                    /* grad_x[n,g,c,s] = rstd[n,g]*(grad_y[n,g,c,s] - grad_y_sum[n,g]/(C*S) -
+                            grad_y_sum_1[n,g]*x_hat[n,g,c,s]/(C*S)) */
                     #pragma omp simd
                     for (int64_t s = 0; s < S; s++) {
                         const real x_centred = x[((n * G + g) * C + c) * S + s] - mean[n * G + g];
@@ -423,7 +448,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < G * C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (G * C) + i];
+            total += grad_bias_parts[block * G * C + i];
         grad_bias[i] = total;
     }
     free(workspace);
@@ -442,6 +467,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
         for (int64_t g = 0; g < G; g++) {
             wide x_sum_total = 0;
             for (int64_t c = 0; c < C; c++) {
+                /* x_sum[n,g] = sum_c_s(x[n,g,c,s]) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real x_sum_span = 0;
@@ -456,6 +482,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
             const real mean = (1 / (real)(C * S)) * x_sum;
             wide x_squared_sum_total = 0;
             for (int64_t c = 0; c < C; c++) {
+                /* x_squared_sum[n,g] = sum_c_s(x_centred[n,g,c,s]**2) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real x_squared_sum_span = 0;
@@ -471,6 +498,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
             const real var = (1 / (real)(C * S)) * x_squared_sum;
             rstd[n * G + g] = 1 / R(sqrt)(eps + var);
             for (int64_t c = 0; c < C; c++) {
+                /* y[n,g,c,s] = rstd[n,g]*x_centred[n,g,c,s] */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[((n * G + g) * C + c) * S + s] - mean;
@@ -491,6 +519,8 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             wide grad_y_sum_total = 0;
             wide grad_y_sum_1_total = 0;
             for (int64_t c = 0; c < C; c++) {
+                /* grad_y_sum[n,g] = sum_c_s(grad_y[n,g,c,s]) */
+                /* grad_y_sum_1[n,g] = sum_c_s(grad_y[n,g,c,s]*y[n,g,c,s]) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_y_sum_span = 0;
@@ -508,6 +538,8 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             const real grad_y_sum = grad_y_sum_total;
             const real grad_y_sum_1 = grad_y_sum_1_total;
             for (int64_t c = 0; c < C; c++) {
+                /* grad_x[n,g,c,s] = rstd[n,g]*(grad_y[n,g,c,s] - grad_y_sum[n,g]/(C*S) -
+                        grad_y_sum_1[n,g]*y[n,g,c,s]/(C*S)) */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     grad_x[((n * G + g) * C + c) * S + s] = rstd[n * G + g] * (grad_y[((n * G + g) *

@@ -46,6 +46,8 @@ enum {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
+    /* y[n] = where(6 <= where(0 >= 3 + x[n], 0, 3 + x[n]), 6, where(0 >= 3 + x[n], 0, 3 + x[n]))/6
+            */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         y[n] = ((real)1 / 6) * (((x[n] + 3 <= 0 ? 0 : x[n] + 3) >= 6 ? 6 : x[n] + 3 <= 0 ? 0 : x[n]
@@ -57,6 +59,8 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
+    /* grad_x[n] = grad_y[n]*where(6 <= where(0 >= 3 + x[n], 0, 3 + x[n]), 0, where(0 >= 3 + x[n],
+            0, 1))/6 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = ((real)1 / 6) * grad_y[n] * ((x[n] + 3 <= 0 ? 0 : x[n] + 3) >= 6 ? 0 : x[n] + 3

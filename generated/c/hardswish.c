@@ -45,6 +45,7 @@ enum {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
+    /* y[n] = where(x[n] <= -3, 0, where(x[n] < 3, x[n]*(3 + x[n])/6, x[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         y[n] = x[n] <= -3 ? 0 : x[n] < 3 ? ((real)1 / 6) * (x[n] + 3) * x[n] : x[n];
@@ -55,6 +56,7 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
+    /* grad_x[n] = grad_y[n]*where(x[n] <= -3, 0, where(x[n] < 3, 1/2 + x[n]/3, 1)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = grad_y[n] * (x[n] <= -3 ? 0 : x[n] < 3 ? ((real)1 / 3) * x[n] + (real)0.5 : 1);

@@ -46,6 +46,7 @@ enum {
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, real min_val, real max_val,
             int threads) {
+    /* y[n] = where(x[n] >= max_val, max_val, where(x[n] <= min_val, min_val, x[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         y[n] = x[n] >= max_val ? max_val : x[n] <= min_val ? min_val : x[n];
@@ -56,6 +57,7 @@ int forward(const real *restrict x, real *restrict y, int64_t N, real min_val, r
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, real min_val, real max_val, int threads) {
+    /* grad_x[n] = grad_y[n]*where(x[n] >= max_val, 0, where(x[n] <= min_val, 0, 1)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = grad_y[n] * (x[n] >= max_val ? 0 : x[n] <= min_val ? 0 : 1);

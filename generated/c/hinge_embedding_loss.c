@@ -51,13 +51,15 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real margin, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    /* target_sum = sum_n(where(target[n] != -1, x[n], 0) + where(target[n] != 1, where(0 >= margin
+            - x[n], 0, margin - x[n]), 0)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide target_sum_total = 0;
@@ -71,7 +73,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         target_sum_parts[block] = target_sum_total;
     }
     wide target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_sum_total += target_sum_parts[block];
     const real target_sum = target_sum_total;
     loss[0] = target_sum / N;
@@ -83,6 +85,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, real margin,
              int threads) {
+    /* grad_x[n] = grad_loss*(where(target[n] != -1, 1, 0) - where(target[n] != 1, where(0 >= margin
+            - x[n], 0, 1), 0))/N */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = (grad_loss[0] / N) * (((target[n] != -1 ? 1 : 0) - (target[n] != 1 ? (margin -
@@ -94,13 +98,17 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss, grad_x from x, target. */
 int value_and_grad(const real *restrict x, const real *restrict target, real *restrict loss,
                    real *restrict grad_x, int64_t N, real margin, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    /* target_sum = sum_n(where(target[n] != -1, x[n], 0) + where(target[n] != 1, where(0 >= margin
+            - x[n], 0, margin - x[n]), 0)) */
+    /* grad_x[n] = (where(target[n] != -1, 1, 0) - where(target[n] != 1, where(0 >= margin - x[n],
+            0, 1), 0))/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide target_sum_total = 0;
@@ -116,7 +124,7 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         target_sum_parts[block] = target_sum_total;
     }
     wide target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_sum_total += target_sum_parts[block];
     const real target_sum = target_sum_total;
     loss[0] = target_sum / N;
@@ -131,13 +139,15 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real margin, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(where(target[n] != -1, x[n], 0) + where(target[n] != 1, where(0 >= margin -
+            x[n], 0, margin - x[n]), 0)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -151,7 +161,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -162,6 +172,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, real margin,
              int threads) {
+    /* grad_x[n] = grad_loss*(where(target[n] != -1, 1, 0) - where(target[n] != 1, where(0 >= margin
+            - x[n], 0, 1), 0)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = grad_loss[0] * ((target[n] != -1 ? 1 : 0) - (target[n] != 1 ? (margin - x[n] <=
@@ -177,6 +189,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real margin, int threads) {
+    /* loss[n] = where(target[n] != -1, x[n], 0) + where(target[n] != 1, where(0 >= margin - x[n],
+            0, margin - x[n]), 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         loss[n] = (target[n] != -1 ? x[n] : 0) + (target[n] != 1 ? (margin - x[n] <= 0 ? 0 : margin
@@ -189,6 +203,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, real margin,
              int threads) {
+    /* grad_x[n] = grad_loss[n]*(where(target[n] != -1, 1, 0) - where(target[n] != 1, where(0 >=
+            margin - x[n], 0, 1), 0)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = ((target[n] != -1 ? 1 : 0) - (target[n] != 1 ? (margin - x[n] <= 0 ? 0 : 1) :

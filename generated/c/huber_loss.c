@@ -53,13 +53,14 @@ static inline real sign(real x) { return (x > 0) - (x < 0); }
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real delta, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict off_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict off_sum_parts = (wide *)workspace;
+    /* off_sum = sum_n(where(off[n] <= delta, off[n]**2/2, delta*(off[n] - delta/2))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide off_sum_total = 0;
@@ -73,7 +74,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         off_sum_parts[block] = off_sum_total;
     }
     wide off_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         off_sum_total += off_sum_parts[block];
     const real off_sum = off_sum_total;
     loss[0] = off_sum / N;
@@ -85,6 +86,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real delta, int threads) {
+    /* grad_x[n] = -grad_loss*where(off[n] <= delta, off[n], delta)*sign(target[n] - x[n])/N */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);
@@ -98,13 +101,16 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 int value_and_grad(const real *restrict x, const real *restrict target, real *restrict loss,
                    real *restrict grad_x, real *restrict grad_target, int64_t N, real delta,
                    int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict off_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict off_sum_parts = (wide *)workspace;
+    /* off_sum = sum_n(where(off[n] <= delta, off[n]**2/2, delta*(off[n] - delta/2))) */
+    /* grad_x[n] = -where(off[n] <= delta, off[n], delta)*sign(target[n] - x[n])/N */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide off_sum_total = 0;
@@ -120,7 +126,7 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         off_sum_parts[block] = off_sum_total;
     }
     wide off_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         off_sum_total += off_sum_parts[block];
     const real off_sum = off_sum_total;
     loss[0] = off_sum / N;
@@ -135,13 +141,14 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, real delta, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict off_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict off_sum_parts = (wide *)workspace;
+    /* off_sum = sum_n(weight[n]*where(off[n] <= delta, off[n]**2/2, delta*(off[n] - delta/2))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide off_sum_total = 0;
@@ -156,7 +163,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         off_sum_parts[block] = off_sum_total;
     }
     wide off_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         off_sum_total += off_sum_parts[block];
     const real off_sum = off_sum_total;
     loss[0] = off_sum / N;
@@ -169,6 +176,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, real delta,
              int threads) {
+    /* grad_weight[n] = grad_loss*where(off[n] <= delta, off[n]**2/2, delta*off[n] - delta**2/2)/N
+            */
+    /* grad_x[n] = -grad_loss*weight[n]*where(off[n] <= delta, off[n], delta)*sign(target[n] -
+            x[n])/N */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);
@@ -188,13 +200,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real delta, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(where(off[n] <= delta, off[n]**2/2, delta*(off[n] - delta/2))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -208,7 +221,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -219,6 +232,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real delta, int threads) {
+    /* grad_x[n] = -grad_loss*where(off[n] <= delta, off[n], delta)*sign(target[n] - x[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);
@@ -235,13 +250,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, real delta, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(weight[n]*where(off[n] <= delta, off[n]**2/2, delta*(off[n] - delta/2))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -256,7 +272,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -268,6 +284,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, real delta,
              int threads) {
+    /* grad_weight[n] = grad_loss*where(off[n] <= delta, off[n]**2/2, delta*off[n] - delta**2/2) */
+    /* grad_x[n] = -grad_off[n]*sign(target[n] - x[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);
@@ -287,6 +306,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real delta, int threads) {
+    /* loss[n] = where(off[n] <= delta, off[n]**2/2, delta*(off[n] - delta/2)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);
@@ -299,6 +319,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real delta, int threads) {
+    /* grad_x[n] = -grad_off[n]*sign(target[n] - x[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);
@@ -316,6 +338,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, real delta, int threads) {
+    /* loss[n] = weight[n]*where(off[n] <= delta, off[n]**2/2, delta*(off[n] - delta/2)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);
@@ -329,6 +352,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, real delta,
              int threads) {
+    /* grad_weight[n] = grad_loss[n]*where(off[n] <= delta, off[n]**2/2, delta*off[n] - delta**2/2)
+            */
+    /* grad_x[n] = -grad_off[n]*sign(target[n] - x[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);

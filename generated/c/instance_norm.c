@@ -61,6 +61,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
     #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t c = 0; c < C; c++) {
+            /* x_sum[n,c] = sum_s(x[n,c,s]) */
             wide x_sum_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
@@ -73,6 +74,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             }
             const real x_sum = x_sum_total;
             mean[n * C + c] = (1 / (real)S) * x_sum;
+            /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
             wide x_squared_sum_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
@@ -87,6 +89,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             const real x_squared_sum = x_squared_sum_total;
             const real var = (1 / (real)S) * x_squared_sum;
             rstd[n * C + c] = 1 / R(sqrt)(eps + var);
+            /* y[n,c,s] = weight[c]*x_hat[n,c,s] + bias[c] */
             #pragma omp simd
             for (int64_t s = 0; s < S; s++) {
                 const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
@@ -103,26 +106,29 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              const real *restrict mean, const real *restrict rstd, real *restrict grad_x,
              real *restrict grad_weight, real *restrict grad_bias, int64_t C, int64_t N,
              int64_t S, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real) + ROOM(((N
-            + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real) + ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)(workspace);
-    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(((N + BLOCK -
-            1) / BLOCK) * (C), real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_bias_parts = (real *)workspace;
+    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * C,
+            real));
     #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (C);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_bias_rows[i] = 0;
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
+                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 wide grad_y_sum_total = 0;
                 wide grad_y_sum_1_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
@@ -147,6 +153,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 }
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
+                /* grad_x[n,c,s] = weight[c]*rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
+                        grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
@@ -160,13 +168,13 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (C) + i];
+            total += grad_bias_parts[block * C + i];
         grad_bias[i] = total;
     }
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (C) + i];
+            total += grad_weight_parts[block * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -184,6 +192,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
     #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t c = 0; c < C; c++) {
+            /* x_sum[n,c] = sum_s(x[n,c,s]) */
             wide x_sum_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
@@ -196,6 +205,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
             }
             const real x_sum = x_sum_total;
             mean[n * C + c] = (1 / (real)S) * x_sum;
+            /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
             wide x_squared_sum_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
@@ -210,6 +220,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
             const real x_squared_sum = x_squared_sum_total;
             const real var = (1 / (real)S) * x_squared_sum;
             rstd[n * C + c] = 1 / R(sqrt)(eps + var);
+            /* y[n,c,s] = weight[c]*x_hat[n,c,s] */
             #pragma omp simd
             for (int64_t s = 0; s < S; s++) {
                 const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
@@ -225,20 +236,23 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict weight,
              const real *restrict mean, const real *restrict rstd, real *restrict grad_x,
              real *restrict grad_weight, int64_t C, int64_t N, int64_t S, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_weight_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_weight_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 wide grad_y_sum_total = 0;
                 wide grad_y_sum_1_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
@@ -260,6 +274,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 }
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
+                /* grad_x[n,c,s] = weight[c]*rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
+                        grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
@@ -273,7 +289,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (C) + i];
+            total += grad_weight_parts[block * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -291,6 +307,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
     #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t c = 0; c < C; c++) {
+            /* x_sum[n,c] = sum_s(x[n,c,s]) */
             wide x_sum_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
@@ -303,6 +320,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
             }
             const real x_sum = x_sum_total;
             mean[n * C + c] = (1 / (real)S) * x_sum;
+            /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
             wide x_squared_sum_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
@@ -317,6 +335,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
             const real x_squared_sum = x_squared_sum_total;
             const real var = (1 / (real)S) * x_squared_sum;
             rstd[n * C + c] = 1 / R(sqrt)(eps + var);
+            /* y[n,c,s] = x_hat[n,c,s] + bias[c] */
             #pragma omp simd
             for (int64_t s = 0; s < S; s++) {
                 const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
@@ -332,20 +351,23 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict mean,
              const real *restrict rstd, real *restrict grad_x, real *restrict grad_bias,
              int64_t C, int64_t N, int64_t S, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_bias_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (C);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
+                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 wide grad_y_sum_total = 0;
                 wide grad_y_sum_1_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
@@ -367,6 +389,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 }
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
+                /* grad_x[n,c,s] = rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
+                        grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
@@ -380,7 +404,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (C) + i];
+            total += grad_bias_parts[block * C + i];
         grad_bias[i] = total;
     }
     free(workspace);
@@ -397,6 +421,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
     #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t c = 0; c < C; c++) {
+            /* x_sum[n,c] = sum_s(x[n,c,s]) */
             wide x_sum_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
@@ -409,6 +434,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
             }
             const real x_sum = x_sum_total;
             const real mean = (1 / (real)S) * x_sum;
+            /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
             wide x_squared_sum_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
@@ -423,6 +449,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
             const real x_squared_sum = x_squared_sum_total;
             const real var = (1 / (real)S) * x_squared_sum;
             rstd[n * C + c] = 1 / R(sqrt)(eps + var);
+            /* y[n,c,s] = rstd[n,c]*x_centred[n,c,s] */
             #pragma omp simd
             for (int64_t s = 0; s < S; s++) {
                 const real x_centred = x[(n * C + c) * S + s] - mean;
@@ -439,6 +466,8 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
     #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t c = 0; c < C; c++) {
+            /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+            /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*y[n,c,s]) */
             wide grad_y_sum_total = 0;
             wide grad_y_sum_1_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
@@ -455,6 +484,8 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             }
             const real grad_y_sum = grad_y_sum_total;
             const real grad_y_sum_1 = grad_y_sum_1_total;
+            /* grad_x[n,c,s] = rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
+                    grad_y_sum_1[n,c]*y[n,c,s]/S) */
             #pragma omp simd
             for (int64_t s = 0; s < S; s++) {
                 grad_x[(n * C + c) * S + s] = rstd[n * C + c] * (grad_y[(n * C + c) * S + s] -
@@ -476,28 +507,29 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             real *restrict y, real *restrict next_running_mean, real *restrict next_running_var,
             real *restrict mean, real *restrict rstd, int64_t C, int64_t N, int64_t S, real eps,
             real momentum, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(C, real) + ROOM(((N + BLOCK - 1)
-            / BLOCK) * (C), real) + ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(C, real) + ROOM(n_blocks * C,
+            real) + ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict mean_sum = (real *)(workspace);
+    real *const restrict mean_sum = (real *)workspace;
     real *const restrict unbiased_sum = (real *)((char *)mean_sum + ROOM(C, real));
     real *const restrict mean_sum_parts = (real *)((char *)unbiased_sum + ROOM(C, real));
-    real *const restrict unbiased_sum_parts = (real *)((char *)mean_sum_parts + ROOM(((N + BLOCK -
-            1) / BLOCK) * (C), real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict unbiased_sum_parts = (real *)((char *)mean_sum_parts + ROOM(n_blocks * C,
+            real));
     #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict mean_sum_rows = mean_sum_parts + block * (C);
+        real *const restrict mean_sum_rows = mean_sum_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             mean_sum_rows[i] = 0;
-        real *const restrict unbiased_sum_rows = unbiased_sum_parts + block * (C);
+        real *const restrict unbiased_sum_rows = unbiased_sum_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             unbiased_sum_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* x_sum[n,c] = sum_s(x[n,c,s]) */
                 wide x_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
@@ -510,6 +542,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
                 }
                 const real x_sum = x_sum_total;
                 mean[n * C + c] = (1 / (real)S) * x_sum;
+                /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
                 wide x_squared_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
@@ -524,6 +557,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
                 const real x_squared_sum = x_squared_sum_total;
                 const real var = (1 / (real)S) * x_squared_sum;
                 rstd[n * C + c] = 1 / R(sqrt)(eps + var);
+                /* y[n,c,s] = weight[c]*x_hat[n,c,s] + bias[c] */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
@@ -539,15 +573,17 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += mean_sum_parts[block * (C) + i];
+            total += mean_sum_parts[block * C + i];
         mean_sum[i] = total;
     }
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += unbiased_sum_parts[block * (C) + i];
+            total += unbiased_sum_parts[block * C + i];
         unbiased_sum[i] = total;
     }
+    /* next_running_mean[c] = running_mean[c]*(1 - momentum) + momentum*mean_sum[c]/N */
+    /* next_running_var[c] = running_var[c]*(1 - momentum) + momentum*unbiased_sum[c]/N */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         next_running_mean[c] = (1 - momentum) * running_mean[c] + (momentum / N) * mean_sum[c];
@@ -562,26 +598,29 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              const real *restrict mean, const real *restrict rstd, real *restrict grad_x,
              real *restrict grad_weight, real *restrict grad_bias, int64_t C, int64_t N,
              int64_t S, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real) + ROOM(((N
-            + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real) + ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)(workspace);
-    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(((N + BLOCK -
-            1) / BLOCK) * (C), real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_bias_parts = (real *)workspace;
+    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * C,
+            real));
     #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (C);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_bias_rows[i] = 0;
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
+                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 wide grad_y_sum_total = 0;
                 wide grad_y_sum_1_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
@@ -606,6 +645,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 }
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
+                /* grad_x[n,c,s] = weight[c]*rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
+                        grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
@@ -619,13 +660,13 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (C) + i];
+            total += grad_bias_parts[block * C + i];
         grad_bias[i] = total;
     }
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (C) + i];
+            total += grad_weight_parts[block * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -646,11 +687,13 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
         const int64_t c_end = least(c_tile + TILE, C);
         real var[TILE];
         for (int64_t n = 0; n < N; n++) {
+            /* mean[n,c] = running_mean[c] */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 mean[n * C + c] = running_mean[c];
             }
         }
+        /* var[c] = running_var[c] */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             var[c - c_tile] = running_var[c];
@@ -658,6 +701,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
         for (int64_t n = 0; n < N; n++) {
             for (int64_t c = c_tile; c < c_end; c++) {
                 rstd[n * C + c] = 1 / R(sqrt)(eps + var[c - c_tile]);
+                /* y[n,c,s] = weight[c]*x_hat[n,c,s] + bias[c] */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_hat = rstd[n * C + c] * (x[(n * C + c) * S + s] - mean[n * C + c]);
@@ -674,26 +718,28 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              const real *restrict mean, const real *restrict rstd, real *restrict grad_x,
              real *restrict grad_weight, real *restrict grad_bias, int64_t C, int64_t N,
              int64_t S, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real) + ROOM(((N
-            + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real) + ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)(workspace);
-    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(((N + BLOCK -
-            1) / BLOCK) * (C), real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_bias_parts = (real *)workspace;
+    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * C,
+            real));
     #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (C);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_bias_rows[i] = 0;
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
+                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_x[n,c,s] = weight[c]*rstd[n,c]*grad_y[n,c,s] */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_bias_span = 0;
@@ -716,13 +762,13 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (C) + i];
+            total += grad_bias_parts[block * C + i];
         grad_bias[i] = total;
     }
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (C) + i];
+            total += grad_weight_parts[block * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -739,28 +785,29 @@ int forward(const real *restrict x, const real *restrict weight,
             real *restrict y, real *restrict next_running_mean, real *restrict next_running_var,
             real *restrict mean, real *restrict rstd, int64_t C, int64_t N, int64_t S, real eps,
             real momentum, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(C, real) + ROOM(((N + BLOCK - 1)
-            / BLOCK) * (C), real) + ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(C, real) + ROOM(n_blocks * C,
+            real) + ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict mean_sum = (real *)(workspace);
+    real *const restrict mean_sum = (real *)workspace;
     real *const restrict unbiased_sum = (real *)((char *)mean_sum + ROOM(C, real));
     real *const restrict mean_sum_parts = (real *)((char *)unbiased_sum + ROOM(C, real));
-    real *const restrict unbiased_sum_parts = (real *)((char *)mean_sum_parts + ROOM(((N + BLOCK -
-            1) / BLOCK) * (C), real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict unbiased_sum_parts = (real *)((char *)mean_sum_parts + ROOM(n_blocks * C,
+            real));
     #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict mean_sum_rows = mean_sum_parts + block * (C);
+        real *const restrict mean_sum_rows = mean_sum_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             mean_sum_rows[i] = 0;
-        real *const restrict unbiased_sum_rows = unbiased_sum_parts + block * (C);
+        real *const restrict unbiased_sum_rows = unbiased_sum_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             unbiased_sum_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* x_sum[n,c] = sum_s(x[n,c,s]) */
                 wide x_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
@@ -773,6 +820,7 @@ int forward(const real *restrict x, const real *restrict weight,
                 }
                 const real x_sum = x_sum_total;
                 mean[n * C + c] = (1 / (real)S) * x_sum;
+                /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
                 wide x_squared_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
@@ -787,6 +835,7 @@ int forward(const real *restrict x, const real *restrict weight,
                 const real x_squared_sum = x_squared_sum_total;
                 const real var = (1 / (real)S) * x_squared_sum;
                 rstd[n * C + c] = 1 / R(sqrt)(eps + var);
+                /* y[n,c,s] = weight[c]*x_hat[n,c,s] */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
@@ -802,15 +851,17 @@ int forward(const real *restrict x, const real *restrict weight,
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += mean_sum_parts[block * (C) + i];
+            total += mean_sum_parts[block * C + i];
         mean_sum[i] = total;
     }
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += unbiased_sum_parts[block * (C) + i];
+            total += unbiased_sum_parts[block * C + i];
         unbiased_sum[i] = total;
     }
+    /* next_running_mean[c] = running_mean[c]*(1 - momentum) + momentum*mean_sum[c]/N */
+    /* next_running_var[c] = running_var[c]*(1 - momentum) + momentum*unbiased_sum[c]/N */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         next_running_mean[c] = (1 - momentum) * running_mean[c] + (momentum / N) * mean_sum[c];
@@ -824,20 +875,23 @@ int forward(const real *restrict x, const real *restrict weight,
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict weight,
              const real *restrict mean, const real *restrict rstd, real *restrict grad_x,
              real *restrict grad_weight, int64_t C, int64_t N, int64_t S, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_weight_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_weight_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 wide grad_y_sum_total = 0;
                 wide grad_y_sum_1_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
@@ -859,6 +913,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 }
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
+                /* grad_x[n,c,s] = weight[c]*rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
+                        grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
@@ -872,7 +928,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (C) + i];
+            total += grad_weight_parts[block * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -893,11 +949,13 @@ int forward(const real *restrict x, const real *restrict weight,
         const int64_t c_end = least(c_tile + TILE, C);
         real var[TILE];
         for (int64_t n = 0; n < N; n++) {
+            /* mean[n,c] = running_mean[c] */
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 mean[n * C + c] = running_mean[c];
             }
         }
+        /* var[c] = running_var[c] */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
             var[c - c_tile] = running_var[c];
@@ -905,6 +963,7 @@ int forward(const real *restrict x, const real *restrict weight,
         for (int64_t n = 0; n < N; n++) {
             for (int64_t c = c_tile; c < c_end; c++) {
                 rstd[n * C + c] = 1 / R(sqrt)(eps + var[c - c_tile]);
+                /* y[n,c,s] = weight[c]*x_hat[n,c,s] */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_hat = rstd[n * C + c] * (x[(n * C + c) * S + s] - mean[n * C + c]);
@@ -920,20 +979,22 @@ int forward(const real *restrict x, const real *restrict weight,
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict weight,
              const real *restrict mean, const real *restrict rstd, real *restrict grad_x,
              real *restrict grad_weight, int64_t C, int64_t N, int64_t S, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_weight_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_weight_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_x[n,c,s] = weight[c]*rstd[n,c]*grad_y[n,c,s] */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_weight_span = 0;
@@ -953,7 +1014,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (C) + i];
+            total += grad_weight_parts[block * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -970,28 +1031,29 @@ int forward(const real *restrict x, const real *restrict bias,
             real *restrict y, real *restrict next_running_mean, real *restrict next_running_var,
             real *restrict mean, real *restrict rstd, int64_t C, int64_t N, int64_t S, real eps,
             real momentum, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(C, real) + ROOM(((N + BLOCK - 1)
-            / BLOCK) * (C), real) + ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(C, real) + ROOM(n_blocks * C,
+            real) + ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict mean_sum = (real *)(workspace);
+    real *const restrict mean_sum = (real *)workspace;
     real *const restrict unbiased_sum = (real *)((char *)mean_sum + ROOM(C, real));
     real *const restrict mean_sum_parts = (real *)((char *)unbiased_sum + ROOM(C, real));
-    real *const restrict unbiased_sum_parts = (real *)((char *)mean_sum_parts + ROOM(((N + BLOCK -
-            1) / BLOCK) * (C), real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict unbiased_sum_parts = (real *)((char *)mean_sum_parts + ROOM(n_blocks * C,
+            real));
     #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict mean_sum_rows = mean_sum_parts + block * (C);
+        real *const restrict mean_sum_rows = mean_sum_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             mean_sum_rows[i] = 0;
-        real *const restrict unbiased_sum_rows = unbiased_sum_parts + block * (C);
+        real *const restrict unbiased_sum_rows = unbiased_sum_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             unbiased_sum_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* x_sum[n,c] = sum_s(x[n,c,s]) */
                 wide x_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
@@ -1004,6 +1066,7 @@ int forward(const real *restrict x, const real *restrict bias,
                 }
                 const real x_sum = x_sum_total;
                 mean[n * C + c] = (1 / (real)S) * x_sum;
+                /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
                 wide x_squared_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
@@ -1018,6 +1081,7 @@ int forward(const real *restrict x, const real *restrict bias,
                 const real x_squared_sum = x_squared_sum_total;
                 const real var = (1 / (real)S) * x_squared_sum;
                 rstd[n * C + c] = 1 / R(sqrt)(eps + var);
+                /* y[n,c,s] = x_hat[n,c,s] + bias[c] */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
@@ -1033,15 +1097,17 @@ int forward(const real *restrict x, const real *restrict bias,
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += mean_sum_parts[block * (C) + i];
+            total += mean_sum_parts[block * C + i];
         mean_sum[i] = total;
     }
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += unbiased_sum_parts[block * (C) + i];
+            total += unbiased_sum_parts[block * C + i];
         unbiased_sum[i] = total;
     }
+    /* next_running_mean[c] = running_mean[c]*(1 - momentum) + momentum*mean_sum[c]/N */
+    /* next_running_var[c] = running_var[c]*(1 - momentum) + momentum*unbiased_sum[c]/N */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         next_running_mean[c] = (1 - momentum) * running_mean[c] + (momentum / N) * mean_sum[c];
@@ -1055,20 +1121,23 @@ int forward(const real *restrict x, const real *restrict bias,
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict mean,
              const real *restrict rstd, real *restrict grad_x, real *restrict grad_bias,
              int64_t C, int64_t N, int64_t S, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_bias_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (C);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
+                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 wide grad_y_sum_total = 0;
                 wide grad_y_sum_1_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
@@ -1090,6 +1159,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 }
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
+                /* grad_x[n,c,s] = rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
+                        grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
@@ -1103,7 +1174,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (C) + i];
+            total += grad_bias_parts[block * C + i];
         grad_bias[i] = total;
     }
     free(workspace);
@@ -1122,8 +1193,10 @@ int forward(const real *restrict x, const real *restrict bias,
     char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict mean = (real *)(workspace);
+    real *const restrict mean = (real *)workspace;
     real *const restrict var = (real *)((char *)mean + ROOM(C, real));
+    /* mean[c] = running_mean[c] */
+    /* var[c] = running_var[c] */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         mean[c] = running_mean[c];
@@ -1133,6 +1206,7 @@ int forward(const real *restrict x, const real *restrict bias,
     for (int64_t n = 0; n < N; n++) {
         for (int64_t c = 0; c < C; c++) {
             rstd[n * C + c] = 1 / R(sqrt)(eps + var[c]);
+            /* y[n,c,s] = x_hat[n,c,s] + bias[c] */
             #pragma omp simd
             for (int64_t s = 0; s < S; s++) {
                 const real x_hat = rstd[n * C + c] * (x[(n * C + c) * S + s] - mean[c]);
@@ -1147,20 +1221,22 @@ int forward(const real *restrict x, const real *restrict bias,
 /* grad_x, grad_bias from grad_y, rstd. */
 int backward(const real *restrict grad_y, const real *restrict rstd, real *restrict grad_x,
              real *restrict grad_bias, int64_t C, int64_t N, int64_t S, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_bias_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (C);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
+                /* grad_x[n,c,s] = rstd[n,c]*grad_y[n,c,s] */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_bias_span = 0;
@@ -1177,7 +1253,7 @@ int backward(const real *restrict grad_y, const real *restrict rstd, real *restr
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (C) + i];
+            total += grad_bias_parts[block * C + i];
         grad_bias[i] = total;
     }
     free(workspace);
@@ -1194,28 +1270,29 @@ int forward(const real *restrict x, const real *restrict running_mean,
             real *restrict next_running_mean, real *restrict next_running_var,
             real *restrict rstd, int64_t C, int64_t N, int64_t S, real eps, real momentum,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(C, real) + ROOM(((N + BLOCK - 1)
-            / BLOCK) * (C), real) + ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(C, real) + ROOM(n_blocks * C,
+            real) + ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict mean_sum = (real *)(workspace);
+    real *const restrict mean_sum = (real *)workspace;
     real *const restrict unbiased_sum = (real *)((char *)mean_sum + ROOM(C, real));
     real *const restrict mean_sum_parts = (real *)((char *)unbiased_sum + ROOM(C, real));
-    real *const restrict unbiased_sum_parts = (real *)((char *)mean_sum_parts + ROOM(((N + BLOCK -
-            1) / BLOCK) * (C), real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict unbiased_sum_parts = (real *)((char *)mean_sum_parts + ROOM(n_blocks * C,
+            real));
     #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict mean_sum_rows = mean_sum_parts + block * (C);
+        real *const restrict mean_sum_rows = mean_sum_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             mean_sum_rows[i] = 0;
-        real *const restrict unbiased_sum_rows = unbiased_sum_parts + block * (C);
+        real *const restrict unbiased_sum_rows = unbiased_sum_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             unbiased_sum_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
+                /* x_sum[n,c] = sum_s(x[n,c,s]) */
                 wide x_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
@@ -1228,6 +1305,7 @@ int forward(const real *restrict x, const real *restrict running_mean,
                 }
                 const real x_sum = x_sum_total;
                 const real mean = (1 / (real)S) * x_sum;
+                /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
                 wide x_squared_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
@@ -1242,6 +1320,7 @@ int forward(const real *restrict x, const real *restrict running_mean,
                 const real x_squared_sum = x_squared_sum_total;
                 const real var = (1 / (real)S) * x_squared_sum;
                 rstd[n * C + c] = 1 / R(sqrt)(eps + var);
+                /* y[n,c,s] = rstd[n,c]*x_centred[n,c,s] */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean;
@@ -1256,15 +1335,17 @@ int forward(const real *restrict x, const real *restrict running_mean,
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += mean_sum_parts[block * (C) + i];
+            total += mean_sum_parts[block * C + i];
         mean_sum[i] = total;
     }
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += unbiased_sum_parts[block * (C) + i];
+            total += unbiased_sum_parts[block * C + i];
         unbiased_sum[i] = total;
     }
+    /* next_running_mean[c] = running_mean[c]*(1 - momentum) + momentum*mean_sum[c]/N */
+    /* next_running_var[c] = running_var[c]*(1 - momentum) + momentum*unbiased_sum[c]/N */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         next_running_mean[c] = (1 - momentum) * running_mean[c] + (momentum / N) * mean_sum[c];
@@ -1280,6 +1361,8 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
     #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t c = 0; c < C; c++) {
+            /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+            /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*y[n,c,s]) */
             wide grad_y_sum_total = 0;
             wide grad_y_sum_1_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
@@ -1296,6 +1379,8 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             }
             const real grad_y_sum = grad_y_sum_total;
             const real grad_y_sum_1 = grad_y_sum_1_total;
+            /* grad_x[n,c,s] = rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
+                    grad_y_sum_1[n,c]*y[n,c,s]/S) */
             #pragma omp simd
             for (int64_t s = 0; s < S; s++) {
                 grad_x[(n * C + c) * S + s] = rstd[n * C + c] * (grad_y[(n * C + c) * S + s] -
@@ -1317,8 +1402,10 @@ int forward(const real *restrict x, const real *restrict running_mean,
     char *const workspace = aligned_alloc(64, ROOM(C, real) + ROOM(C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict mean = (real *)(workspace);
+    real *const restrict mean = (real *)workspace;
     real *const restrict var = (real *)((char *)mean + ROOM(C, real));
+    /* mean[c] = running_mean[c] */
+    /* var[c] = running_var[c] */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         mean[c] = running_mean[c];
@@ -1328,6 +1415,7 @@ int forward(const real *restrict x, const real *restrict running_mean,
     for (int64_t n = 0; n < N; n++) {
         for (int64_t c = 0; c < C; c++) {
             rstd[n * C + c] = 1 / R(sqrt)(eps + var[c]);
+            /* y[n,c,s] = rstd[n,c]*(x[n,c,s] - mean[c]) */
             #pragma omp simd
             for (int64_t s = 0; s < S; s++) {
                 y[(n * C + c) * S + s] = rstd[n * C + c] * (x[(n * C + c) * S + s] - mean[c]);
@@ -1344,6 +1432,7 @@ int backward(const real *restrict grad_y, const real *restrict rstd, real *restr
     #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t c = 0; c < C; c++) {
+            /* grad_x[n,c,s] = rstd[n,c]*grad_y[n,c,s] */
             #pragma omp simd
             for (int64_t s = 0; s < S; s++) {
                 grad_x[(n * C + c) * S + s] = rstd[n * C + c] * grad_y[(n * C + c) * S + s];

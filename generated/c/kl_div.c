@@ -102,17 +102,20 @@ static inline float vector_log(float x) {
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t K,
             int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict each_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide each_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* each[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k])) -
+                    target[n,k]*x[n,k] */
+            /* each_sum = sum_k_n(each[n,k]) */
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
                 real each_sum_span = 0;
@@ -142,6 +145,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) -
+                x[n,k])/(K*N) */
+        /* grad_x[n,k] = -grad_loss*target[n,k]/(K*N) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_target[n * K + k] = (grad_loss[0] / (K * N)) * (((target[n * K + k] == 0 ? 0 :
@@ -156,17 +162,23 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 int value_and_grad(const real *restrict x, const real *restrict target, real *restrict loss,
                    real *restrict grad_x, real *restrict grad_target, int64_t K, int64_t N,
                    int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict each_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide each_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* each[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k])) -
+                    target[n,k]*x[n,k] */
+            /* each_sum = sum_k_n(each[n,k]) */
+            /* grad_target[n,k] = (where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])/(K*N)
+                    */
+            /* grad_x[n,k] = -target[n,k]/(K*N) */
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
                 real each_sum_span = 0;
@@ -200,17 +212,19 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t K,
             int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict each_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide each_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* exp_target[n,k] = exp(target[n,k]) */
+            /* each_sum = sum_k_n(each[n,k]) */
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
                 real each_sum_span = 0;
@@ -240,6 +254,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* exp_target[n,k] = exp(target[n,k]) */
+        /* grad_target[n,k] = grad_loss*(each[n,k] + exp_target[n,k])/(K*N) */
+        /* grad_x[n,k] = -grad_loss*exp_target[n,k]/(K*N) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real exp_target = vector_exp(target[n * K + k]);
@@ -258,17 +275,20 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t K,
             int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* each[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k])) -
+                    target[n,k]*x[n,k] */
+            /* loss = sum_k_n(each[n,k]) */
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
                 real loss_span = 0;
@@ -297,6 +317,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])
+                */
+        /* grad_x[n,k] = -grad_loss*target[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_target[n * K + k] = grad_loss[0] * ((target[n * K + k] == 0 ? 0 :
@@ -314,17 +337,19 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t K,
             int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* exp_target[n,k] = exp(target[n,k]) */
+            /* loss = sum_k_n(each[n,k]) */
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
                 real loss_span = 0;
@@ -353,6 +378,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* exp_target[n,k] = exp(target[n,k]) */
+        /* grad_target[n,k] = grad_loss*(each[n,k] + exp_target[n,k]) */
+        /* grad_x[n,k] = -grad_loss*exp_target[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real exp_target = vector_exp(target[n * K + k]);
@@ -373,6 +401,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
             int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* loss[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k])) - target[n,k]*x[n,k]
+                */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             loss[n * K + k] = (target[n * K + k] == 0 ? 0 : target[n * K + k] * vector_log(target[n
@@ -388,6 +418,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_target[n,k] = grad_loss[n,k]*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) -
+                x[n,k]) */
+        /* grad_x[n,k] = -grad_loss[n,k]*target[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_target[n * K + k] = ((target[n * K + k] == 0 ? 0 : vector_log(target[n * K + k]) +
@@ -407,6 +440,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
             int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* exp_target[n,k] = exp(target[n,k]) */
+        /* loss[n,k] = exp_target[n,k]*(target[n,k] - x[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real exp_target = vector_exp(target[n * K + k]);
@@ -422,6 +457,9 @@ int backward(const real *restrict grad_loss, const real *restrict target,
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* exp_target[n,k] = exp(target[n,k]) */
+        /* grad_target[n,k] = grad_loss[n,k]*(exp_target[n,k] + loss[n,k]) */
+        /* grad_x[n,k] = -grad_loss[n,k]*exp_target[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real exp_target = vector_exp(target[n * K + k]);
@@ -439,17 +477,20 @@ int backward(const real *restrict grad_loss, const real *restrict target,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t K,
             int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict each_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide each_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* each[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k])) -
+                    target[n,k]*x[n,k] */
+            /* each_sum = sum_k_n(each[n,k]) */
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
                 real each_sum_span = 0;
@@ -479,6 +520,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) -
+                x[n,k])/N */
+        /* grad_x[n,k] = -grad_loss*target[n,k]/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_target[n * K + k] = (grad_loss[0] / N) * (((target[n * K + k] == 0 ? 0 :
@@ -496,17 +540,19 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t K,
             int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict each_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide each_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* exp_target[n,k] = exp(target[n,k]) */
+            /* each_sum = sum_k_n(each[n,k]) */
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
                 real each_sum_span = 0;
@@ -536,6 +582,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* exp_target[n,k] = exp(target[n,k]) */
+        /* grad_target[n,k] = grad_loss*(each[n,k] + exp_target[n,k])/N */
+        /* grad_x[n,k] = -grad_loss*exp_target[n,k]/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real exp_target = vector_exp(target[n * K + k]);

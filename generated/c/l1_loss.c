@@ -51,13 +51,14 @@ static inline real sign(real x) { return (x > 0) - (x < 0); }
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    /* target_sum = sum_n(abs(target[n] - x[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide target_sum_total = 0;
@@ -70,7 +71,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         target_sum_parts[block] = target_sum_total;
     }
     wide target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_sum_total += target_sum_parts[block];
     const real target_sum = target_sum_total;
     loss[0] = target_sum / N;
@@ -82,6 +83,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* grad_x[n] = -grad_loss*sign(target[n] - x[n])/N */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = -(grad_loss[0] / N) * sign(target[n] - x[n]);
@@ -93,13 +96,16 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss, grad_x, grad_target from x, target. */
 int value_and_grad(const real *restrict x, const real *restrict target, real *restrict loss,
                    real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    /* target_sum = sum_n(abs(target[n] - x[n])) */
+    /* grad_x[n] = -sign(target[n] - x[n])/N */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide target_sum_total = 0;
@@ -114,7 +120,7 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         target_sum_parts[block] = target_sum_total;
     }
     wide target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_sum_total += target_sum_parts[block];
     const real target_sum = target_sum_total;
     loss[0] = target_sum / N;
@@ -130,16 +136,17 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, real *restrict weight_sum, real *restrict target_sum,
             int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide) + ROOM(((N + SPAN
-            - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide) + ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict weight_sum_parts = (wide *)(workspace);
-    wide *const restrict target_sum_parts = (wide *)((char *)weight_sum_parts + ROOM(((N + SPAN - 1)
-            / SPAN), wide));
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict weight_sum_parts = (wide *)workspace;
+    wide *const restrict target_sum_parts = (wide *)((char *)weight_sum_parts + ROOM(n_spans,
+            wide));
+    /* weight_sum = sum_n(weight[n]) */
+    /* target_sum = sum_n(abs_target[n]*weight[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide weight_sum_total = 0;
@@ -158,11 +165,11 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         target_sum_parts[block] = target_sum_total;
     }
     wide weight_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         weight_sum_total += weight_sum_parts[block];
     weight_sum[0] = weight_sum_total;
     wide target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_sum_total += target_sum_parts[block];
     target_sum[0] = target_sum_total;
     loss[0] = target_sum[0] / weight_sum[0];
@@ -176,6 +183,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict weight_sum, const real *restrict target_sum,
              real *restrict grad_x, real *restrict grad_target, real *restrict grad_weight,
              int64_t N, int threads) {
+    /* grad_weight[n] = grad_loss*(abs_target[n] - target_sum/weight_sum)/weight_sum */
+    /* grad_x[n] = -grad_loss*weight[n]*sign(target[n] - x[n])/weight_sum */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real abs_target = R(fabs)(target[n] - x[n]);
@@ -194,13 +204,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(abs(target[n] - x[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -213,7 +224,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -224,6 +235,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* grad_x[n] = -grad_loss*sign(target[n] - x[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = -grad_loss[0] * sign(target[n] - x[n]);
@@ -239,13 +252,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(abs_target[n]*weight[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -259,7 +273,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -270,6 +284,9 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
+    /* grad_weight[n] = grad_loss*abs_target[n] */
+    /* grad_x[n] = -grad_loss*weight[n]*sign(target[n] - x[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real abs_target = R(fabs)(target[n] - x[n]);
@@ -287,6 +304,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
+    /* loss[n] = abs(target[n] - x[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         loss[n] = R(fabs)(target[n] - x[n]);
@@ -298,6 +316,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* grad_x[n] = -grad_loss[n]*sign(target[n] - x[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = -grad_loss[n] * sign(target[n] - x[n]);
@@ -313,6 +333,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, int threads) {
+    /* loss[n] = abs_target[n]*weight[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real abs_target = R(fabs)(target[n] - x[n]);
@@ -325,6 +346,9 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
+    /* grad_weight[n] = grad_loss[n]*abs_target[n] */
+    /* grad_x[n] = -grad_loss[n]*weight[n]*sign(target[n] - x[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real abs_target = R(fabs)(target[n] - x[n]);

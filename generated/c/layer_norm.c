@@ -61,6 +61,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_sum[n] = sum_c(x[n,c]) */
         wide x_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
@@ -73,6 +74,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
         }
         const real x_sum = x_sum_total;
         mean[n] = (1 / (real)C) * x_sum;
+        /* x_squared_sum[n] = sum_c(x_centred[n,c]**2) */
         wide x_squared_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
@@ -87,6 +89,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
         const real x_squared_sum = x_squared_sum_total;
         const real var = (1 / (real)C) * x_squared_sum;
         rstd[n] = 1 / R(sqrt)(eps + var);
+        /* y[n,c] = weight[c]*x_hat[n,c] + bias[c] */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             const real x_centred = x[n * C + c] - mean[n];
@@ -102,25 +105,28 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              const real *restrict mean, const real *restrict rstd, real *restrict grad_x,
              real *restrict grad_weight, real *restrict grad_bias, int64_t C, int64_t N,
              int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real) + ROOM(((N
-            + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real) + ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)(workspace);
-    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(((N + BLOCK -
-            1) / BLOCK) * (C), real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_bias_parts = (real *)workspace;
+    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * C,
+            real));
     #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (C);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_bias_rows[i] = 0;
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* grad_bias[c] = sum_n(grad_y[n,c]) */
+            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+            /* grad_x_sum[n] = sum_c(grad_x_hat[n,c]) */
+            /* grad_x_sum_1[n] = sum_c(grad_x_hat[n,c]*x_hat[n,c]) */
             wide grad_x_sum_total = 0;
             wide grad_x_sum_1_total = 0;
             for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
@@ -142,6 +148,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             }
             const real grad_x_sum = grad_x_sum_total;
             const real grad_x_sum_1 = grad_x_sum_1_total;
+            /* grad_x[n,c] = rstd[n]*(grad_x_hat[n,c] - grad_x_sum[n]/C -
+                    grad_x_sum_1[n]*x_hat[n,c]/C) */
             #pragma omp simd
             for (int64_t c = 0; c < C; c++) {
                 const real grad_x_hat = weight[c] * grad_y[n * C + c];
@@ -155,13 +163,13 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (C) + i];
+            total += grad_bias_parts[block * C + i];
         grad_bias[i] = total;
     }
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (C) + i];
+            total += grad_weight_parts[block * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -178,6 +186,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
             int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_sum[n] = sum_c(x[n,c]) */
         wide x_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
@@ -190,6 +199,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
         }
         const real x_sum = x_sum_total;
         mean[n] = (1 / (real)C) * x_sum;
+        /* x_squared_sum[n] = sum_c(x_centred[n,c]**2) */
         wide x_squared_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
@@ -204,6 +214,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
         const real x_squared_sum = x_squared_sum_total;
         const real var = (1 / (real)C) * x_squared_sum;
         rstd[n] = 1 / R(sqrt)(eps + var);
+        /* y[n,c] = weight[c]*x_hat[n,c] */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             const real x_centred = x[n * C + c] - mean[n];
@@ -218,19 +229,22 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict weight,
              const real *restrict mean, const real *restrict rstd, real *restrict grad_x,
              real *restrict grad_weight, int64_t C, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_weight_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_weight_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+            /* grad_x_sum[n] = sum_c(grad_x_hat[n,c]) */
+            /* grad_x_sum_1[n] = sum_c(grad_x_hat[n,c]*x_hat[n,c]) */
             wide grad_x_sum_total = 0;
             wide grad_x_sum_1_total = 0;
             for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
@@ -251,6 +265,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             }
             const real grad_x_sum = grad_x_sum_total;
             const real grad_x_sum_1 = grad_x_sum_1_total;
+            /* grad_x[n,c] = rstd[n]*(grad_x_hat[n,c] - grad_x_sum[n]/C -
+                    grad_x_sum_1[n]*x_hat[n,c]/C) */
             #pragma omp simd
             for (int64_t c = 0; c < C; c++) {
                 const real grad_x_hat = weight[c] * grad_y[n * C + c];
@@ -264,7 +280,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (C) + i];
+            total += grad_weight_parts[block * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -281,6 +297,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
             int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_sum[n] = sum_c(x[n,c]) */
         wide x_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
@@ -293,6 +310,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
         }
         const real x_sum = x_sum_total;
         mean[n] = (1 / (real)C) * x_sum;
+        /* x_squared_sum[n] = sum_c(x_centred[n,c]**2) */
         wide x_squared_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
@@ -307,6 +325,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
         const real x_squared_sum = x_squared_sum_total;
         const real var = (1 / (real)C) * x_squared_sum;
         rstd[n] = 1 / R(sqrt)(eps + var);
+        /* y[n,c] = x_hat[n,c] + bias[c] */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             const real x_centred = x[n * C + c] - mean[n];
@@ -321,19 +340,22 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict mean,
              const real *restrict rstd, real *restrict grad_x, real *restrict grad_bias,
              int64_t C, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_bias_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (C);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* grad_bias[c] = sum_n(grad_y[n,c]) */
+            /* grad_y_sum[n] = sum_c(grad_y[n,c]) */
+            /* grad_y_sum_1[n] = sum_c(grad_y[n,c]*x_hat[n,c]) */
             wide grad_y_sum_total = 0;
             wide grad_y_sum_1_total = 0;
             for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
@@ -353,6 +375,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             }
             const real grad_y_sum = grad_y_sum_total;
             const real grad_y_sum_1 = grad_y_sum_1_total;
+            /* grad_x[n,c] = rstd[n]*(grad_y[n,c] - grad_y_sum[n]/C - grad_y_sum_1[n]*x_hat[n,c]/C)
+                    */
             #pragma omp simd
             for (int64_t c = 0; c < C; c++) {
                 const real x_centred = x[n * C + c] - mean[n];
@@ -365,7 +389,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (C) + i];
+            total += grad_bias_parts[block * C + i];
         grad_bias[i] = total;
     }
     free(workspace);
@@ -381,6 +405,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
             real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_sum[n] = sum_c(x[n,c]) */
         wide x_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
@@ -393,6 +418,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
         }
         const real x_sum = x_sum_total;
         const real mean = (1 / (real)C) * x_sum;
+        /* x_squared_sum[n] = sum_c(x_centred[n,c]**2) */
         wide x_squared_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
@@ -407,6 +433,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
         const real x_squared_sum = x_squared_sum_total;
         const real var = (1 / (real)C) * x_squared_sum;
         rstd[n] = 1 / R(sqrt)(eps + var);
+        /* y[n,c] = rstd[n]*x_centred[n,c] */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             const real x_centred = x[n * C + c] - mean;
@@ -421,6 +448,8 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
              real *restrict grad_x, int64_t C, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_y_sum[n] = sum_c(grad_y[n,c]) */
+        /* grad_y_sum_1[n] = sum_c(grad_y[n,c]*y[n,c]) */
         wide grad_y_sum_total = 0;
         wide grad_y_sum_1_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
@@ -437,6 +466,7 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
         }
         const real grad_y_sum = grad_y_sum_total;
         const real grad_y_sum_1 = grad_y_sum_1_total;
+        /* grad_x[n,c] = rstd[n]*(grad_y[n,c] - grad_y_sum[n]/C - grad_y_sum_1[n]*y[n,c]/C) */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             grad_x[n * C + c] = rstd[n] * (grad_y[n * C + c] - grad_y_sum / C - (grad_y_sum_1 / C) *

@@ -46,6 +46,7 @@ enum {
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, real negative_slope,
             int threads) {
+    /* y[n] = where(x[n] > 0, x[n], negative_slope*x[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         y[n] = x[n] > 0 ? x[n] : negative_slope * x[n];
@@ -56,6 +57,7 @@ int forward(const real *restrict x, real *restrict y, int64_t N, real negative_s
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, real negative_slope, int threads) {
+    /* grad_x[n] = grad_y[n]*where(x[n] > 0, 1, negative_slope) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = grad_y[n] * (x[n] > 0 ? 1 : negative_slope);

@@ -124,13 +124,15 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
     char *const workspace = aligned_alloc(64, ROOM(N * M, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict weight_sum = (real *)(workspace);
+    real *const restrict weight_sum = (real *)workspace;
+    /* weight_sum[n,m] = sum_c(weight[m,c]*x[n,c]) */
     contract(threads, N, M, C,
              &x[0 * C], C, 1,
              &weight[0 * C], 1, C,
              &weight_sum[0 * M], M, 1);
     #pragma omp parallel for num_threads(threads) if (N * M > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y[n,m] = weight_sum[n,m] + bias[m] */
         #pragma omp simd
         for (int64_t m = 0; m < M; m++) {
             y[n * M + m] = bias[m] + weight_sum[n * M + m];
@@ -144,19 +146,20 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict weight,
              real *restrict grad_x, real *restrict grad_weight, real *restrict grad_bias,
              int64_t C, int64_t M, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (M), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * M, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_bias_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (M * N > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * (M);
+        real *const restrict grad_bias_rows = grad_bias_parts + block * M;
         for (int64_t i = 0; i < M; i++)
             grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* grad_bias[m] = sum_n(grad_y[n,m]) */
             #pragma omp simd
             for (int64_t m = 0; m < M; m++) {
                 grad_bias_rows[m] += grad_y[n * M + m];
@@ -166,13 +169,15 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < M; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * (M) + i];
+            total += grad_bias_parts[block * M + i];
         grad_bias[i] = total;
     }
+    /* grad_weight[m,c] = sum_n(grad_y[n,m]*x[n,c]) */
     contract(threads, M, C, N,
              &grad_y[0 * M], 1, M,
              &x[0 * C], C, 1,
              &grad_weight[0 * C], C, 1);
+    /* grad_x[n,c] = sum_m(grad_y[n,m]*weight[m,c]) */
     contract(threads, N, C, M,
              &grad_y[0 * M], M, 1,
              &weight[0 * C], C, 1,
@@ -188,6 +193,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
 /* y from x, weight. */
 int forward(const real *restrict x, const real *restrict weight, real *restrict y, int64_t C,
             int64_t M, int64_t N, int threads) {
+    /* y[n,m] = sum_c(weight[m,c]*x[n,c]) */
     contract(threads, N, M, C,
              &x[0 * C], C, 1,
              &weight[0 * C], 1, C,
@@ -199,10 +205,12 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict weight,
              real *restrict grad_x, real *restrict grad_weight, int64_t C, int64_t M, int64_t N,
              int threads) {
+    /* grad_weight[m,c] = sum_n(grad_y[n,m]*x[n,c]) */
     contract(threads, M, C, N,
              &grad_y[0 * M], 1, M,
              &x[0 * C], C, 1,
              &grad_weight[0 * C], C, 1);
+    /* grad_x[n,c] = sum_m(grad_y[n,m]*weight[m,c]) */
     contract(threads, N, C, M,
              &grad_y[0 * M], M, 1,
              &weight[0 * C], C, 1,

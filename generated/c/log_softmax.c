@@ -101,11 +101,13 @@ int forward(const real *restrict x, real *restrict logprobs, real *restrict p, i
             int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_max[n] = max_k(x[n,k]) */
         real x_max = -INFINITY;
         #pragma omp simd reduction(max : x_max)
         for (int64_t k = 0; k < K; k++) {
             x_max = larger(x_max, x[n * K + k]);
         }
+        /* x_sum_exp[n] = sum_k(exp(x_shifted[n,k])) */
         wide x_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -119,6 +121,8 @@ int forward(const real *restrict x, real *restrict logprobs, real *restrict p, i
         }
         const real x_sum_exp = x_sum_exp_total;
         const real x_log_sum_exp = vector_log(x_sum_exp);
+        /* logprobs[n,k] = x_shifted[n,k] - x_log_sum_exp[n] */
+        /* p[n,k] = exp(logprobs[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real x_shifted = x[n * K + k] - x_max;
@@ -134,6 +138,7 @@ int backward(const real *restrict grad_logprobs, const real *restrict p, real *r
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs_sum[n] = sum_k(grad_logprobs[n,k]) */
         wide grad_logprobs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -145,6 +150,7 @@ int backward(const real *restrict grad_logprobs, const real *restrict p, real *r
             grad_logprobs_sum_total += grad_logprobs_sum_span;
         }
         const real grad_logprobs_sum = grad_logprobs_sum_total;
+        /* grad_x[n,k] = grad_logprobs[n,k] - grad_logprobs_sum[n]*p[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = grad_logprobs[n * K + k] - grad_logprobs_sum * p[n * K + k];

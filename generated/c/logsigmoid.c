@@ -81,6 +81,7 @@ static inline real log_add_exp(real a, real b) {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
+    /* y[n] = -LogAddExp(-x[n], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         y[n] = -log_add_exp(-x[n], 0);
@@ -91,6 +92,8 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
+    /* inv_exp_x[n] = Sigmoid(x[n]) */
+    /* grad_x[n] = grad_y[n]*(1 - inv_exp_x[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real inv_exp_x = sigmoid(x[n]);

@@ -102,6 +102,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict x_max,
             real *restrict x_sum_exp_1, int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_max[n] = max_k(x[n,k]) */
         real x_max_best = -INFINITY;
         #pragma omp simd reduction(max : x_max_best)
         for (int64_t k = 0; k < K; k++) {
@@ -109,6 +110,9 @@ int forward(const real *restrict x, real *restrict y, real *restrict x_max,
         }
         x_max[n] = x_max_best;
         const real x_shift = finite(x_max[n]);
+        /* x_sum_exp[n] = sum_k(exp(x[n,k] - x_shift[n])) */
+        /* x_exp[n,k] = exp(x_shifted[n,k]) */
+        /* x_sum_exp_1[n] = sum_k(x_exp[n,k]) */
         wide x_sum_exp_total = 0;
         wide x_sum_exp_1_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -138,6 +142,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_exp[n,k] = exp(x_shifted[n,k]) */
+        /* grad_x[n,k] = grad_y[n]*p[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real x_shifted = x[n * K + k] - x_max[n];

@@ -220,16 +220,18 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
     for (int64_t i = 0; i < N; i++)
         if (Yb[i] < 0 || Yb[i] >= K)
             return 10;
-    char *const workspace = aligned_alloc(64, ROOM(N * J, real) + ROOM(N * K, real) + ROOM(((N +
-            BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(N * J, real) + ROOM(N * K, real) + ROOM(n_blocks,
+            wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict W1_sum = (real *)(workspace);
+    real *const restrict W1_sum = (real *)workspace;
     real *const restrict W2_sum = (real *)((char *)W1_sum + ROOM(N * J, real));
     wide *const restrict Yb_sum_parts = (wide *)((char *)W2_sum + ROOM(N * K, real));
     #pragma omp parallel for num_threads(threads) if (N * T * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
+            /* embcat[n,t,d] = emb[n,t,d] */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 const real emb = C[Xb[n * T + t] * D + d];
@@ -237,6 +239,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             }
         }
     }
+    /* W1_sum[n,j] = sum_d_t(W1[t,d,j]*embcat[n,t,d]) */
     contract(threads, N, J, T * D,
              &embcat[0 * T * D], T * D, 1,
              &W1[0 * D * J], J, 1,
@@ -256,6 +259,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             for (int64_t i = 0; i < TILE; i++)
                 hprebn_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* hprebn_sum[j] = sum_n(hprebn[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real hprebn = W1_sum[n * J + j] + b1[j];
@@ -269,6 +273,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
         for (int64_t j = j_tile; j < j_end; j++) {
             hprebn_sum[j - j_tile] = hprebn_sum_total[j - j_tile];
         }
+        /* bnmean[j] = hprebn_sum[j]/N */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
             bnmean[j - j_tile] = (1 / (real)N) * hprebn_sum[j - j_tile];
@@ -282,6 +287,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             for (int64_t i = 0; i < TILE; i++)
                 hprebn_squared_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* hprebn_squared_sum[j] = sum_n(hprebn_centred[n,j]**2) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real hprebn = W1_sum[n * J + j] + b1[j];
@@ -296,12 +302,15 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
         for (int64_t j = j_tile; j < j_end; j++) {
             hprebn_squared_sum[j - j_tile] = hprebn_squared_sum_total[j - j_tile];
         }
+        /* bnvar_inv[j] = 1/sqrt(bnvar[j] + eps) */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
             const real bnvar = (1 / (real)(N - 1)) * hprebn_squared_sum[j - j_tile];
             bnvar_inv[j] = 1 / R(sqrt)(eps + bnvar);
         }
         for (int64_t n = 0; n < N; n++) {
+            /* bnraw[n,j] = bnvar_inv[j]*hprebn_centred[n,j] */
+            /* h[n,j] = tanh(hpreact[n,j]) */
             #pragma omp simd
             for (int64_t j = j_tile; j < j_end; j++) {
                 const real hprebn = W1_sum[n * J + j] + b1[j];
@@ -312,23 +321,25 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             }
         }
     }
+    /* W2_sum[n,k] = sum_j(W2[j,k]*h[n,j]) */
     contract(threads, N, K, J,
              &h[0 * J], J, 1,
              &W2[0 * K], K, 1,
              &W2_sum[0 * K], K, 1);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide Yb_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max = -INFINITY;
             #pragma omp simd reduction(max : logits_max)
             for (int64_t k = 0; k < K; k++) {
                 const real logits = W2_sum[n * K + k] + b2[k];
                 logits_max = larger(logits_max, logits);
             }
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -344,6 +355,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             const real logits_sum_exp = logits_sum_exp_total;
             const real logits_log_sum_exp = vector_log(logits_sum_exp);
             Yb_sum_total += W2_sum[n * K + Yb[n]] + b2[Yb[n]] - logits_max - logits_log_sum_exp;
+            /* p[n,k] = exp(logprobs[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real logits = W2_sum[n * K + k] + b2[k];
@@ -379,24 +391,26 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
     for (int64_t i = 0; i < N; i++)
         if (Yb[i] < 0 || Yb[i] >= K)
             return 7;
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(N * J, real) + ROOM(N * J,
-            real) + ROOM(N * T * D, real) + ROOM(((N + BLOCK - 1) / BLOCK) * (K), real));
+            real) + ROOM(N * T * D, real) + ROOM(n_blocks * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_logits = (real *)(workspace);
+    real *const restrict grad_logits = (real *)workspace;
     real *const restrict grad_h = (real *)((char *)grad_logits + ROOM(N * K, real));
     real *const restrict grad_hprebn = (real *)((char *)grad_h + ROOM(N * J, real));
     real *const restrict grad_embcat = (real *)((char *)grad_hprebn + ROOM(N * J, real));
     real *const restrict grad_b2_parts = (real *)((char *)grad_embcat + ROOM(N * T * D, real));
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_b2_rows = grad_b2_parts + block * (K);
+        real *const restrict grad_b2_rows = grad_b2_parts + block * K;
         for (int64_t i = 0; i < K; i++)
             grad_b2_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* grad_logits[n,k] = grad_loss*(p[n,k] - delta(k, Yb[n]))/N */
+            /* grad_b2[k] = sum_n(grad_logits[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = (grad_loss[0] / N) * ((p[n * K + k] - (k == Yb[n])));
@@ -407,13 +421,15 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
     for (int64_t i = 0; i < K; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_b2_parts[block * (K) + i];
+            total += grad_b2_parts[block * K + i];
         grad_b2[i] = total;
     }
+    /* grad_h[n,j] = sum_k(grad_logits[n,k]*W2[j,k]) */
     contract(threads, N, J, K,
              &grad_logits[0 * K], K, 1,
              &W2[0 * K], 1, K,
              &grad_h[0 * J], J, 1);
+    /* grad_W2[j,k] = sum_n(grad_logits[n,k]*h[n,j]) */
     contract(threads, J, K, N,
              &h[0 * J], 1, J,
              &grad_logits[0 * K], K, 1,
@@ -436,6 +452,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             for (int64_t i = 0; i < TILE; i++)
                 grad_bngain_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_bnbias[j] = sum_n(grad_hpreact[n,j]) */
+                /* grad_bngain[j] = sum_n(grad_hpreact[n,j]*bnraw[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real grad_hpreact = (1 - square(h[n * J + j])) * grad_h[n * J + j];
@@ -465,6 +483,9 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             for (int64_t i = 0; i < TILE; i++)
                 grad_b1_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_hprebn[n,j] = bngain[j]*bnvar_inv[j]*(grad_hpreact[n,j] - grad_bnbias[j]/N -
+                        grad_bngain[j]*bnraw[n,j]/(N - 1)) */
+                /* grad_b1[j] = sum_n(grad_hprebn[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real grad_hpreact = (1 - square(h[n * J + j])) * grad_h[n * J + j];
@@ -482,6 +503,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             grad_b1[j] = grad_b1_total[j - j_tile];
         }
     }
+    /* grad_embcat[n,t,d] = sum_j(grad_hprebn[n,j]*W1[t,d,j]) */
     contract(threads, N, T * D, J,
              &grad_hprebn[0 * J], J, 1,
              &W1[0 * D * J], 1, J,
@@ -490,6 +512,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
         grad_C[i] = 0;
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
+            /* grad_emb[n,t,d] = grad_embcat[n,t,d] */
+            /* grad_C[Xb[n,t],d] += grad_emb[n,t,d] */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 const real grad_emb = grad_embcat[(n * T + t) * D + d];
@@ -497,6 +521,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             }
         }
     }
+    /* grad_W1[t,d,j] = sum_n(grad_hprebn[n,j]*embcat[n,t,d]) */
     contract(threads, T * D, J, N,
              &embcat[0 * T * D], 1, T * D,
              &grad_hprebn[0 * J], J, 1,
@@ -521,13 +546,14 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
     for (int64_t i = 0; i < N; i++)
         if (Yb[i] < 0 || Yb[i] >= K)
             return 10;
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(N * T * D, real) + ROOM(N * J, real) + ROOM(J,
             real) + ROOM(J, real) + ROOM(N * J, real) + ROOM(N * K, real) + ROOM(N * K, real) +
-            ROOM(N * J, real) + ROOM(N * J, real) + ROOM(N * T * D, real) + ROOM(((N + BLOCK - 1) /
-            BLOCK), wide) + ROOM(((N + BLOCK - 1) / BLOCK) * (K), real));
+            ROOM(N * J, real) + ROOM(N * J, real) + ROOM(N * T * D, real) + ROOM(n_blocks, wide) +
+            ROOM(n_blocks * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict embcat = (real *)(workspace);
+    real *const restrict embcat = (real *)workspace;
     real *const restrict W1_sum = (real *)((char *)embcat + ROOM(N * T * D, real));
     real *const restrict bnmean = (real *)((char *)W1_sum + ROOM(N * J, real));
     real *const restrict bnvar_inv = (real *)((char *)bnmean + ROOM(J, real));
@@ -538,11 +564,11 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
     real *const restrict grad_hprebn = (real *)((char *)grad_h + ROOM(N * J, real));
     real *const restrict grad_embcat = (real *)((char *)grad_hprebn + ROOM(N * J, real));
     wide *const restrict Yb_sum_parts = (wide *)((char *)grad_embcat + ROOM(N * T * D, real));
-    real *const restrict grad_b2_parts = (real *)((char *)Yb_sum_parts + ROOM(((N + BLOCK - 1) /
-            BLOCK), wide));
+    real *const restrict grad_b2_parts = (real *)((char *)Yb_sum_parts + ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * T * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
+            /* embcat[n,t,d] = emb[n,t,d] */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 const real emb = C[Xb[n * T + t] * D + d];
@@ -550,6 +576,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             }
         }
     }
+    /* W1_sum[n,j] = sum_d_t(W1[t,d,j]*embcat[n,t,d]) */
     contract(threads, N, J, T * D,
              &embcat[0 * T * D], T * D, 1,
              &W1[0 * D * J], J, 1,
@@ -568,6 +595,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             for (int64_t i = 0; i < TILE; i++)
                 hprebn_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* hprebn_sum[j] = sum_n(hprebn[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real hprebn = W1_sum[n * J + j] + b1[j];
@@ -581,6 +609,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
         for (int64_t j = j_tile; j < j_end; j++) {
             hprebn_sum[j - j_tile] = hprebn_sum_total[j - j_tile];
         }
+        /* bnmean[j] = hprebn_sum[j]/N */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
             bnmean[j] = (1 / (real)N) * hprebn_sum[j - j_tile];
@@ -594,6 +623,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             for (int64_t i = 0; i < TILE; i++)
                 hprebn_squared_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* hprebn_squared_sum[j] = sum_n(hprebn_centred[n,j]**2) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real hprebn = W1_sum[n * J + j] + b1[j];
@@ -608,11 +638,13 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
         for (int64_t j = j_tile; j < j_end; j++) {
             hprebn_squared_sum[j - j_tile] = hprebn_squared_sum_total[j - j_tile];
         }
+        /* bnvar_inv[j] = 1/sqrt(hprebn_squared_sum[j]/(N - 1) + eps) */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
             bnvar_inv[j] = 1 / R(sqrt)(eps + (1 / (real)(N - 1)) * hprebn_squared_sum[j - j_tile]);
         }
         for (int64_t n = 0; n < N; n++) {
+            /* h[n,j] = tanh(hpreact[n,j]) */
             #pragma omp simd
             for (int64_t j = j_tile; j < j_end; j++) {
                 const real hprebn = W1_sum[n * J + j] + b1[j];
@@ -623,26 +655,28 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             }
         }
     }
+    /* W2_sum[n,k] = sum_j(W2[j,k]*h[n,j]) */
     contract(threads, N, K, J,
              &h[0 * J], J, 1,
              &W2[0 * K], K, 1,
              &W2_sum[0 * K], K, 1);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide Yb_sum_total = 0;
-        real *const restrict grad_b2_rows = grad_b2_parts + block * (K);
+        real *const restrict grad_b2_rows = grad_b2_parts + block * K;
         for (int64_t i = 0; i < K; i++)
             grad_b2_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max = -INFINITY;
             #pragma omp simd reduction(max : logits_max)
             for (int64_t k = 0; k < K; k++) {
                 const real logits = W2_sum[n * K + k] + b2[k];
                 logits_max = larger(logits_max, logits);
             }
+            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
             wide logits_sum_exp_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -658,6 +692,9 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             const real logits_sum_exp = logits_sum_exp_total;
             const real logits_log_sum_exp = vector_log(logits_sum_exp);
             Yb_sum_total += W2_sum[n * K + Yb[n]] + b2[Yb[n]] - logits_max - logits_log_sum_exp;
+            /* p[n,k] = exp(logprobs[n,k]) */
+            /* grad_logits[n,k] = (p[n,k] - delta(k, Yb[n]))/N */
+            /* grad_b2[k] = sum_n(grad_logits[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real logits = W2_sum[n * K + k] + b2[k];
@@ -677,14 +714,16 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
     for (int64_t i = 0; i < K; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_b2_parts[block * (K) + i];
+            total += grad_b2_parts[block * K + i];
         grad_b2[i] = total;
     }
     loss[0] = -Yb_sum / N;
+    /* grad_h[n,j] = sum_k(grad_logits[n,k]*W2[j,k]) */
     contract(threads, N, J, K,
              &grad_logits[0 * K], K, 1,
              &W2[0 * K], 1, K,
              &grad_h[0 * J], J, 1);
+    /* grad_W2[j,k] = sum_n(grad_logits[n,k]*h[n,j]) */
     contract(threads, J, K, N,
              &h[0 * J], 1, J,
              &grad_logits[0 * K], K, 1,
@@ -707,6 +746,8 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             for (int64_t i = 0; i < TILE; i++)
                 grad_bngain_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_bnbias[j] = sum_n(grad_hpreact[n,j]) */
+                /* grad_bngain[j] = sum_n(grad_hpreact[n,j]*bnraw[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real grad_hpreact = (1 - square(h[n * J + j])) * grad_h[n * J + j];
@@ -739,6 +780,9 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             for (int64_t i = 0; i < TILE; i++)
                 grad_b1_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_hprebn[n,j] = bngain[j]*bnvar_inv[j]*(grad_hpreact[n,j] - grad_bnbias[j]/N -
+                        grad_bngain[j]*bnraw[n,j]/(N - 1)) */
+                /* grad_b1[j] = sum_n(grad_hprebn[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real hprebn = W1_sum[n * J + j] + b1[j];
@@ -758,6 +802,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             grad_b1[j] = grad_b1_total[j - j_tile];
         }
     }
+    /* grad_embcat[n,t,d] = sum_j(grad_hprebn[n,j]*W1[t,d,j]) */
     contract(threads, N, T * D, J,
              &grad_hprebn[0 * J], J, 1,
              &W1[0 * D * J], 1, J,
@@ -766,6 +811,8 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
         grad_C[i] = 0;
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
+            /* grad_emb[n,t,d] = grad_embcat[n,t,d] */
+            /* grad_C[Xb[n,t],d] += grad_emb[n,t,d] */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 const real grad_emb = grad_embcat[(n * T + t) * D + d];
@@ -773,6 +820,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             }
         }
     }
+    /* grad_W1[t,d,j] = sum_n(grad_hprebn[n,j]*embcat[n,t,d]) */
     contract(threads, T * D, J, N,
              &embcat[0 * T * D], 1, T * D,
              &grad_hprebn[0 * J], J, 1,
@@ -796,7 +844,7 @@ int steps(real *restrict C, const int64_t *restrict Xb, real *restrict W1, real 
             ROOM(J * K, real) + ROOM(K, real));
     if (workspace == NULL)
         return 1;
-    int64_t *const restrict Xb_batch = (int64_t *)(workspace);
+    int64_t *const restrict Xb_batch = (int64_t *)workspace;
     int64_t *const restrict Yb_batch = (int64_t *)((char *)Xb_batch + ROOM(N * T, int64_t));
     real *const restrict grad_C = (real *)((char *)Yb_batch + ROOM(N * 1, int64_t));
     real *const restrict grad_W1 = (real *)((char *)grad_C + ROOM(V * D, real));

@@ -250,18 +250,20 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             return 10;
     if (K == 0)
         return -1;
-    char *const workspace = aligned_alloc(64, ROOM(N * J, real) + ROOM(N * K, real) + ROOM(((N +
-            BLOCK - 1) / BLOCK), wide) + ROOM(threads * (K), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(N * J, real) + ROOM(N * K, real) + ROOM(n_blocks,
+            wide) + ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict W1_sum = (real *)(workspace);
+    real *const restrict W1_sum = (real *)workspace;
     real *const restrict W2_sum = (real *)((char *)W1_sum + ROOM(N * J, real));
     wide *const restrict Yb_sum_parts = (wide *)((char *)W2_sum + ROOM(N * K, real));
-    real *const restrict logprobs_of_threads = (real *)((char *)Yb_sum_parts + ROOM(((N + BLOCK - 1)
-            / BLOCK), wide));
+    real *const restrict logprobs_of_threads = (real *)((char *)Yb_sum_parts + ROOM(n_blocks,
+            wide));
     #pragma omp parallel for num_threads(threads) if (N * T * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
+            /* embcat[n,t,d] = emb[n,t,d] */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 const real emb = C[Xb[n * T + t] * D + d];
@@ -269,6 +271,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             }
         }
     }
+    /* W1_sum[n,j] = sum_d_t(W1[t,d,j]*embcat[n,t,d]) */
     contract(threads, N, J, T * D,
              &embcat[0 * T * D], T * D, 1,
              &W1[0 * D * J], J, 1,
@@ -288,6 +291,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             for (int64_t i = 0; i < TILE; i++)
                 hprebn_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* hprebn_sum[j] = sum_n(hprebn[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real hprebn = W1_sum[n * J + j] + b1[j];
@@ -301,6 +305,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
         for (int64_t j = j_tile; j < j_end; j++) {
             hprebn_sum[j - j_tile] = hprebn_sum_total[j - j_tile];
         }
+        /* bnmeani[j] = hprebn_sum[j]/N */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
             bnmeani[j - j_tile] = (1 / (real)N) * hprebn_sum[j - j_tile];
@@ -314,6 +319,8 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             for (int64_t i = 0; i < TILE; i++)
                 bndiff2_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* bndiff[n,j] = hprebn[n,j] - bnmeani[j] */
+                /* bndiff2_sum[j] = sum_n(bndiff2[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real hprebn = W1_sum[n * J + j] + b1[j];
@@ -329,12 +336,16 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
         for (int64_t j = j_tile; j < j_end; j++) {
             bndiff2_sum[j - j_tile] = bndiff2_sum_total[j - j_tile];
         }
+        /* bnvar[j] = bndiff2_sum[j]/(N - 1) */
+        /* bnvar_inv[j] = 1/sqrt(bnvar[j] + eps) */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
             bnvar[j] = (1 / (real)(N - 1)) * bndiff2_sum[j - j_tile];
             bnvar_inv[j] = 1 / R(sqrt)(eps + bnvar[j]);
         }
         for (int64_t n = 0; n < N; n++) {
+            /* bnraw[n,j] = bnvar_inv[j]*bndiff[n,j] */
+            /* h[n,j] = tanh(hpreact[n,j]) */
             #pragma omp simd
             for (int64_t j = j_tile; j < j_end; j++) {
                 bnraw[n * J + j] = bndiff[n * J + j] * bnvar_inv[j];
@@ -343,18 +354,19 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             }
         }
     }
+    /* W2_sum[n,k] = sum_j(W2[j,k]*h[n,j]) */
     contract(threads, N, K, J,
              &h[0 * J], J, 1,
              &W2[0 * K], K, 1,
              &W2_sum[0 * K], K, 1);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide Yb_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            real *const restrict logprobs = logprobs_of_threads + omp_get_thread_num() * (K);
+            real *const restrict logprobs = logprobs_of_threads + omp_get_thread_num() * K;
+            /* logit_maxes_argmax[n] = argmax_k(logits[n,k]) */
             real logit_maxes_argmax_best = -INFINITY;
             logit_maxes_argmax[n] = 0;
             for (int64_t k = 0; k < K; k++) {
@@ -366,6 +378,8 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             }
             const real logit_maxes = W2_sum[n * K + logit_maxes_argmax[n]] +
                     b2[logit_maxes_argmax[n]];
+            /* counts[n,k] = exp(norm_logits[n,k]) */
+            /* counts_sum[n] = sum_k(counts[n,k]) */
             wide counts_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -381,6 +395,8 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             }
             counts_sum[n] = counts_sum_total;
             counts_sum_inv[n] = 1 / counts_sum[n];
+            /* probs[n,k] = counts_sum_inv[n]*counts[n,k] */
+            /* logprobs[n,k] = log(probs[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 probs[n * K + k] = counts_sum_inv[n] * counts[n * K + k];
@@ -434,19 +450,22 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
     for (int64_t i = 0; i < N; i++)
         if (logit_maxes_argmax[i] < 0 || logit_maxes_argmax[i] >= K)
             return 14;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (K), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_b2_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_b2_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_b2_rows = grad_b2_parts + block * (K);
+        real *const restrict grad_b2_rows = grad_b2_parts + block * K;
         for (int64_t i = 0; i < K; i++)
             grad_b2_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* grad_logprobs[n,k] = -grad_loss*delta(k, Yb[n])/N */
+            /* grad_probs[n,k] = grad_logprobs[n,k]/probs[n,k] */
+            /* grad_counts_sum_inv[n] = sum_k(grad_probs[n,k]*counts[n,k]) */
             wide grad_counts_sum_inv_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -461,6 +480,9 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             }
             grad_counts_sum_inv[n] = grad_counts_sum_inv_total;
             grad_counts_sum[n] = -grad_counts_sum_inv[n] / square(counts_sum[n]);
+            /* grad_counts[n,k] = counts_sum_inv[n]*grad_probs[n,k] + grad_counts_sum[n] */
+            /* grad_norm_logits[n,k] = grad_counts[n,k]*counts[n,k] */
+            /* grad_norm_logits_sum[n] = sum_k(grad_norm_logits[n,k]) */
             wide grad_norm_logits_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -476,6 +498,9 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             }
             const real grad_norm_logits_sum = grad_norm_logits_sum_total;
             grad_logit_maxes[n] = -grad_norm_logits_sum;
+            /* grad_logits[n,k] = grad_norm_logits[n,k] + grad_logit_maxes[n]*delta(k,
+                    logit_maxes_argmax[n]) */
+            /* grad_b2[k] = sum_n(grad_logits[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = grad_logit_maxes[n] * (k == logit_maxes_argmax[n]) +
@@ -487,9 +512,10 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
     for (int64_t i = 0; i < K; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_b2_parts[block * (K) + i];
+            total += grad_b2_parts[block * K + i];
         grad_b2[i] = total;
     }
+    /* grad_h[n,j] = sum_k(grad_logits[n,k]*W2[j,k]) */
     contract(threads, N, J, K,
              &grad_logits[0 * K], K, 1,
              &W2[0 * K], 1, K,
@@ -519,6 +545,11 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             for (int64_t i = 0; i < TILE; i++)
                 grad_bngain_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_hpreact[n,j] = grad_h[n,j]*(1 - h[n,j]**2) */
+                /* grad_bnraw[n,j] = bngain[j]*grad_hpreact[n,j] */
+                /* grad_bnvar_inv[j] = sum_n(grad_bnraw[n,j]*bndiff[n,j]) */
+                /* grad_bnbias[j] = sum_n(grad_hpreact[n,j]) */
+                /* grad_bngain[j] = sum_n(grad_hpreact[n,j]*bnraw[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     grad_hpreact[n * J + j] = (1 - square(h[n * J + j])) * grad_h[n * J + j];
@@ -547,6 +578,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
         for (int64_t j = j_tile; j < j_end; j++) {
             grad_bngain[j] = grad_bngain_total[j - j_tile];
         }
+        /* grad_bnvar[j] = -grad_bnvar_inv[j]/(2*(bnvar[j] + eps)**(3/2)) */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
             grad_bnvar[j] = -(real)0.5 * grad_bnvar_inv[j] / R(pow)(eps + bnvar[j], (real)1.5);
@@ -560,6 +592,10 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             for (int64_t i = 0; i < TILE; i++)
                 grad_bndiff_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_bndiff2[n,j] = grad_bnvar[j]/(N - 1) */
+                /* grad_bndiff[n,j] = bnvar_inv[j]*grad_bnraw[n,j] + 2*grad_bndiff2[n,j]*bndiff[n,j]
+                        */
+                /* grad_bndiff_sum[j] = sum_n(grad_bndiff[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     grad_bndiff2[n * J + j] = (1 / (real)(N - 1)) * grad_bnvar[j];
@@ -575,6 +611,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
         for (int64_t j = j_tile; j < j_end; j++) {
             grad_bndiff_sum[j - j_tile] = grad_bndiff_sum_total[j - j_tile];
         }
+        /* grad_bnmeani[j] = -grad_bndiff_sum[j] */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
             grad_bnmeani[j] = -grad_bndiff_sum[j - j_tile];
@@ -588,6 +625,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             for (int64_t i = 0; i < TILE; i++)
                 grad_b1_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_hprebn[n,j] = grad_bndiff[n,j] + grad_bnmeani[j]/N */
+                /* grad_b1[j] = sum_n(grad_hprebn[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     grad_hprebn[n * J + j] = (1 / (real)N) * grad_bnmeani[j] + grad_bndiff[n * J +
@@ -603,6 +642,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             grad_b1[j] = grad_b1_total[j - j_tile];
         }
     }
+    /* grad_embcat[n,t,d] = sum_j(grad_hprebn[n,j]*W1[t,d,j]) */
     contract(threads, N, T * D, J,
              &grad_hprebn[0 * J], J, 1,
              &W1[0 * D * J], 1, J,
@@ -611,6 +651,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
         grad_C[i] = 0;
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
+            /* grad_emb[n,t,d] = grad_embcat[n,t,d] */
+            /* grad_C[Xb[n,t],d] += grad_emb[n,t,d] */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 grad_emb[(n * T + t) * D + d] = grad_embcat[(n * T + t) * D + d];
@@ -618,10 +660,12 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             }
         }
     }
+    /* grad_W2[j,k] = sum_n(grad_logits[n,k]*h[n,j]) */
     contract(threads, J, K, N,
              &h[0 * J], 1, J,
              &grad_logits[0 * K], K, 1,
              &grad_W2[0 * K], K, 1);
+    /* grad_W1[t,d,j] = sum_n(grad_hprebn[n,j]*embcat[n,t,d]) */
     contract(threads, T * D, J, N,
              &embcat[0 * T * D], 1, T * D,
              &grad_hprebn[0 * J], J, 1,
@@ -660,13 +704,14 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             return 10;
     if (K == 0)
         return -1;
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(N * T * D, real) + ROOM(N * J, real) + ROOM(J,
-            real) + ROOM(J, real) + ROOM(J, real) + ROOM(N * J, real) + ROOM(N * K, real) + ROOM(((N
-            + BLOCK - 1) / BLOCK), wide) + ROOM(((N + BLOCK - 1) / BLOCK) * (K), real) +
-            ROOM(threads * (K), real) + ROOM(threads * (K), real));
+            real) + ROOM(J, real) + ROOM(J, real) + ROOM(N * J, real) + ROOM(N * K, real) +
+            ROOM(n_blocks, wide) + ROOM(n_blocks * K, real) + ROOM(threads * K, real) + ROOM(threads
+            * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict embcat = (real *)(workspace);
+    real *const restrict embcat = (real *)workspace;
     real *const restrict W1_sum = (real *)((char *)embcat + ROOM(N * T * D, real));
     real *const restrict bnmeani = (real *)((char *)W1_sum + ROOM(N * J, real));
     real *const restrict bndiff2_sum = (real *)((char *)bnmeani + ROOM(J, real));
@@ -674,27 +719,29 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
     real *const restrict h = (real *)((char *)bnvar_inv + ROOM(J, real));
     real *const restrict W2_sum = (real *)((char *)h + ROOM(N * J, real));
     wide *const restrict Yb_sum_parts = (wide *)((char *)W2_sum + ROOM(N * K, real));
-    real *const restrict grad_b2_parts = (real *)((char *)Yb_sum_parts + ROOM(((N + BLOCK - 1) /
-            BLOCK), wide));
-    real *const restrict counts_of_threads = (real *)((char *)grad_b2_parts + ROOM(((N + BLOCK - 1)
-            / BLOCK) * (K), real));
+    real *const restrict grad_b2_parts = (real *)((char *)Yb_sum_parts + ROOM(n_blocks, wide));
+    real *const restrict counts_of_threads = (real *)((char *)grad_b2_parts + ROOM(n_blocks * K,
+            real));
     real *const restrict logprobs_of_threads = (real *)((char *)counts_of_threads + ROOM(threads *
-            (K), real));
+            K, real));
     #pragma omp parallel for num_threads(threads) if (N * T * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
+            /* embcat[n,t,d] = emb[n,t,d] */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 const real emb = C[Xb[n * T + t] * D + d];
                 embcat[(n * T + t) * D + d] = emb;
             }
         }
+        /* grad_logprobs[n,k] = -delta(k, Yb[n])/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
         }
         grad_logprobs[n * K + Yb[n]] += -1 / (real)N;
     }
+    /* W1_sum[n,j] = sum_d_t(W1[t,d,j]*embcat[n,t,d]) */
     contract(threads, N, J, T * D,
              &embcat[0 * T * D], T * D, 1,
              &W1[0 * D * J], J, 1,
@@ -712,6 +759,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             for (int64_t i = 0; i < TILE; i++)
                 hprebn_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* hprebn_sum[j] = sum_n(hprebn[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real hprebn = W1_sum[n * J + j] + b1[j];
@@ -725,6 +773,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
         for (int64_t j = j_tile; j < j_end; j++) {
             hprebn_sum[j - j_tile] = hprebn_sum_total[j - j_tile];
         }
+        /* bnmeani[j] = hprebn_sum[j]/N */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
             bnmeani[j] = (1 / (real)N) * hprebn_sum[j - j_tile];
@@ -738,6 +787,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             for (int64_t i = 0; i < TILE; i++)
                 bndiff2_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* bndiff2_sum[j] = sum_n(bndiff2[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real hprebn = W1_sum[n * J + j] + b1[j];
@@ -753,12 +803,14 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
         for (int64_t j = j_tile; j < j_end; j++) {
             bndiff2_sum[j] = bndiff2_sum_total[j - j_tile];
         }
+        /* bnvar_inv[j] = 1/sqrt(bnvar[j] + eps) */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
             const real bnvar = (1 / (real)(N - 1)) * bndiff2_sum[j];
             bnvar_inv[j] = 1 / R(sqrt)(eps + bnvar);
         }
         for (int64_t n = 0; n < N; n++) {
+            /* h[n,j] = tanh(hpreact[n,j]) */
             #pragma omp simd
             for (int64_t j = j_tile; j < j_end; j++) {
                 const real hprebn = W1_sum[n * J + j] + b1[j];
@@ -769,22 +821,23 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             }
         }
     }
+    /* W2_sum[n,k] = sum_j(W2[j,k]*h[n,j]) */
     contract(threads, N, K, J,
              &h[0 * J], J, 1,
              &W2[0 * K], K, 1,
              &W2_sum[0 * K], K, 1);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide Yb_sum_total = 0;
-        real *const restrict grad_b2_rows = grad_b2_parts + block * (K);
+        real *const restrict grad_b2_rows = grad_b2_parts + block * K;
         for (int64_t i = 0; i < K; i++)
             grad_b2_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            real *const restrict counts = counts_of_threads + omp_get_thread_num() * (K);
-            real *const restrict logprobs = logprobs_of_threads + omp_get_thread_num() * (K);
+            real *const restrict counts = counts_of_threads + omp_get_thread_num() * K;
+            real *const restrict logprobs = logprobs_of_threads + omp_get_thread_num() * K;
+            /* logit_maxes_argmax[n] = argmax_k(logits[n,k]) */
             real logit_maxes_argmax_best = -INFINITY;
             int64_t logit_maxes_argmax = 0;
             for (int64_t k = 0; k < K; k++) {
@@ -795,6 +848,8 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                 }
             }
             const real logit_maxes = W2_sum[n * K + logit_maxes_argmax] + b2[logit_maxes_argmax];
+            /* counts[n,k] = exp(norm_logits[n,k]) */
+            /* counts_sum[n] = sum_k(counts[n,k]) */
             wide counts_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -810,6 +865,9 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             }
             const real counts_sum = counts_sum_total;
             const real counts_sum_inv = 1 / counts_sum;
+            /* logprobs[n,k] = log(probs[n,k]) */
+            /* grad_probs[n,k] = grad_logprobs[n,k]/probs[n,k] */
+            /* grad_counts_sum_inv[n] = sum_k(grad_probs[n,k]*counts[n,k]) */
             wide grad_counts_sum_inv_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -826,6 +884,9 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             grad_counts_sum_inv[n] = grad_counts_sum_inv_total;
             Yb_sum_total += logprobs[Yb[n]];
             grad_counts_sum[n] = -grad_counts_sum_inv[n] / square(counts_sum);
+            /* grad_counts[n,k] = counts_sum_inv[n]*grad_probs[n,k] + grad_counts_sum[n] */
+            /* grad_norm_logits[n,k] = grad_counts[n,k]*counts[n,k] */
+            /* grad_norm_logits_sum[n] = sum_k(grad_norm_logits[n,k]) */
             wide grad_norm_logits_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -841,6 +902,9 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             }
             const real grad_norm_logits_sum = grad_norm_logits_sum_total;
             grad_logit_maxes[n] = -grad_norm_logits_sum;
+            /* grad_logits[n,k] = grad_norm_logits[n,k] + grad_logit_maxes[n]*delta(k,
+                    logit_maxes_argmax[n]) */
+            /* grad_b2[k] = sum_n(grad_logits[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = grad_logit_maxes[n] * (k == logit_maxes_argmax) +
@@ -857,10 +921,11 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
     for (int64_t i = 0; i < K; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_b2_parts[block * (K) + i];
+            total += grad_b2_parts[block * K + i];
         grad_b2[i] = total;
     }
     loss[0] = -Yb_sum / N;
+    /* grad_h[n,j] = sum_k(grad_logits[n,k]*W2[j,k]) */
     contract(threads, N, J, K,
              &grad_logits[0 * K], K, 1,
              &W2[0 * K], 1, K,
@@ -890,6 +955,11 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             for (int64_t i = 0; i < TILE; i++)
                 grad_bngain_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_hpreact[n,j] = grad_h[n,j]*(1 - h[n,j]**2) */
+                /* grad_bnraw[n,j] = bngain[j]*grad_hpreact[n,j] */
+                /* grad_bnvar_inv[j] = sum_n(grad_bnraw[n,j]*bndiff[n,j]) */
+                /* grad_bnbias[j] = sum_n(grad_hpreact[n,j]) */
+                /* grad_bngain[j] = sum_n(grad_hpreact[n,j]*bnraw[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     grad_hpreact[n * J + j] = (1 - square(h[n * J + j])) * grad_h[n * J + j];
@@ -921,6 +991,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
         for (int64_t j = j_tile; j < j_end; j++) {
             grad_bngain[j] = grad_bngain_total[j - j_tile];
         }
+        /* grad_bnvar[j] = -grad_bnvar_inv[j]/(2*(bnvar[j] + eps)**(3/2)) */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
             const real bnvar = (1 / (real)(N - 1)) * bndiff2_sum[j];
@@ -935,6 +1006,10 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             for (int64_t i = 0; i < TILE; i++)
                 grad_bndiff_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_bndiff2[n,j] = grad_bnvar[j]/(N - 1) */
+                /* grad_bndiff[n,j] = bnvar_inv[j]*grad_bnraw[n,j] + 2*grad_bndiff2[n,j]*bndiff[n,j]
+                        */
+                /* grad_bndiff_sum[j] = sum_n(grad_bndiff[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     grad_bndiff2[n * J + j] = (1 / (real)(N - 1)) * grad_bnvar[j];
@@ -952,6 +1027,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
         for (int64_t j = j_tile; j < j_end; j++) {
             grad_bndiff_sum[j - j_tile] = grad_bndiff_sum_total[j - j_tile];
         }
+        /* grad_bnmeani[j] = -grad_bndiff_sum[j] */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
             grad_bnmeani[j] = -grad_bndiff_sum[j - j_tile];
@@ -965,6 +1041,8 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             for (int64_t i = 0; i < TILE; i++)
                 grad_b1_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
+                /* grad_hprebn[n,j] = grad_bndiff[n,j] + grad_bnmeani[j]/N */
+                /* grad_b1[j] = sum_n(grad_hprebn[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     grad_hprebn[n * J + j] = (1 / (real)N) * grad_bnmeani[j] + grad_bndiff[n * J +
@@ -980,6 +1058,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             grad_b1[j] = grad_b1_total[j - j_tile];
         }
     }
+    /* grad_embcat[n,t,d] = sum_j(grad_hprebn[n,j]*W1[t,d,j]) */
     contract(threads, N, T * D, J,
              &grad_hprebn[0 * J], J, 1,
              &W1[0 * D * J], 1, J,
@@ -988,6 +1067,8 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
         grad_C[i] = 0;
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
+            /* grad_emb[n,t,d] = grad_embcat[n,t,d] */
+            /* grad_C[Xb[n,t],d] += grad_emb[n,t,d] */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 grad_emb[(n * T + t) * D + d] = grad_embcat[(n * T + t) * D + d];
@@ -995,10 +1076,12 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             }
         }
     }
+    /* grad_W2[j,k] = sum_n(grad_logits[n,k]*h[n,j]) */
     contract(threads, J, K, N,
              &h[0 * J], 1, J,
              &grad_logits[0 * K], K, 1,
              &grad_W2[0 * K], K, 1);
+    /* grad_W1[t,d,j] = sum_n(grad_hprebn[n,j]*embcat[n,t,d]) */
     contract(threads, T * D, J, N,
              &embcat[0 * T * D], 1, T * D,
              &grad_hprebn[0 * J], J, 1,

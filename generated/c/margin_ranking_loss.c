@@ -55,13 +55,15 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int forward(const real *restrict input1, const real *restrict input2,
             const real *restrict target, real *restrict loss, int64_t N, real margin,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict input1_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict input1_sum_parts = (wide *)workspace;
+    /* input1_sum = sum_n(where(0 >= margin - target[n]*(input1[n] - input2[n]), 0, margin -
+            target[n]*(input1[n] - input2[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide input1_sum_total = 0;
@@ -75,7 +77,7 @@ int forward(const real *restrict input1, const real *restrict input2,
         input1_sum_parts[block] = input1_sum_total;
     }
     wide input1_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         input1_sum_total += input1_sum_parts[block];
     const real input1_sum = input1_sum_total;
     loss[0] = input1_sum / N;
@@ -88,6 +90,11 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input2, const real *restrict target,
              real *restrict grad_input1, real *restrict grad_input2, real *restrict grad_target,
              int64_t N, real margin, int threads) {
+    /* grad_target[n] = grad_loss*where(0 >= input2[n]*target[n] + margin - input1[n]*target[n], 0,
+            input2[n] - input1[n])/N */
+    /* grad_input1[n] = -grad_loss*where(0 >= input2[n]*target[n] + margin - input1[n]*target[n], 0,
+            target[n])/N */
+    /* grad_input2[n] = -grad_input1[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_target[n] = (grad_loss[0] / N) * ((margin + input2[n] * target[n] - input1[n] *
@@ -104,13 +111,20 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
                    const real *restrict target, real *restrict loss, real *restrict grad_input1,
                    real *restrict grad_input2, real *restrict grad_target, int64_t N,
                    real margin, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict input1_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict input1_sum_parts = (wide *)workspace;
+    /* input1_sum = sum_n(where(0 >= margin - target[n]*(input1[n] - input2[n]), 0, margin -
+            target[n]*(input1[n] - input2[n]))) */
+    /* grad_target[n] = where(0 >= input2[n]*target[n] + margin - input1[n]*target[n], 0, input2[n]
+            - input1[n])/N */
+    /* grad_input1[n] = -where(0 >= input2[n]*target[n] + margin - input1[n]*target[n], 0,
+            target[n])/N */
+    /* grad_input2[n] = -grad_input1[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide input1_sum_total = 0;
@@ -129,7 +143,7 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
         input1_sum_parts[block] = input1_sum_total;
     }
     wide input1_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         input1_sum_total += input1_sum_parts[block];
     const real input1_sum = input1_sum_total;
     loss[0] = input1_sum / N;
@@ -145,13 +159,15 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
 int forward(const real *restrict input1, const real *restrict input2,
             const real *restrict target, real *restrict loss, int64_t N, real margin,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(where(0 >= margin - target[n]*(input1[n] - input2[n]), 0, margin -
+            target[n]*(input1[n] - input2[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -165,7 +181,7 @@ int forward(const real *restrict input1, const real *restrict input2,
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -177,6 +193,11 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input2, const real *restrict target,
              real *restrict grad_input1, real *restrict grad_input2, real *restrict grad_target,
              int64_t N, real margin, int threads) {
+    /* grad_target[n] = grad_loss*where(0 >= input2[n]*target[n] + margin - input1[n]*target[n], 0,
+            input2[n] - input1[n]) */
+    /* grad_input1[n] = -grad_loss*where(0 >= input2[n]*target[n] + margin - input1[n]*target[n], 0,
+            target[n]) */
+    /* grad_input2[n] = -grad_input1[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_target[n] = grad_loss[0] * (margin + input2[n] * target[n] - input1[n] * target[n] <= 0
@@ -196,6 +217,8 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
 int forward(const real *restrict input1, const real *restrict input2,
             const real *restrict target, real *restrict loss, int64_t N, real margin,
             int threads) {
+    /* loss[n] = where(0 >= margin - target[n]*(input1[n] - input2[n]), 0, margin -
+            target[n]*(input1[n] - input2[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         loss[n] = margin - (input1[n] - input2[n]) * target[n] <= 0 ? 0 : margin - (input1[n] -
@@ -209,6 +232,11 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input2, const real *restrict target,
              real *restrict grad_input1, real *restrict grad_input2, real *restrict grad_target,
              int64_t N, real margin, int threads) {
+    /* grad_target[n] = grad_loss[n]*where(0 >= input2[n]*target[n] + margin - input1[n]*target[n],
+            0, input2[n] - input1[n]) */
+    /* grad_input1[n] = -grad_loss[n]*where(0 >= input2[n]*target[n] + margin - input1[n]*target[n],
+            0, target[n]) */
+    /* grad_input2[n] = -grad_input1[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_target[n] = grad_loss[n] * (margin + input2[n] * target[n] - input1[n] * target[n] <= 0

@@ -98,6 +98,9 @@ static inline real log_add_exp(real a, real b) {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
+    /* log_exp_x[n] = LogAddExp(x[n], 0) */
+    /* tanh_log_exp_x[n] = tanh(log_exp_x[n]) */
+    /* y[n] = tanh_log_exp_x[n]*x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_exp_x = log_add_exp(x[n], 0);
@@ -110,6 +113,10 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
+    /* log_exp_x[n] = LogAddExp(x[n], 0) */
+    /* tanh_log_exp_x[n] = tanh(log_exp_x[n]) */
+    /* grad_x[n] = grad_y[n]*(tanh_log_exp_x[n] + x[n]*(1 +
+            tanh_log_exp_x[n]**2*Expm1(-log_exp_x[n]) - exp(-log_exp_x[n]))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_exp_x = log_add_exp(x[n], 0);

@@ -51,13 +51,14 @@ static inline real square(real x) { return x * x; }
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_squared_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict target_squared_sum_parts = (wide *)workspace;
+    /* target_squared_sum = sum_n((x[n] - target[n])**2) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide target_squared_sum_total = 0;
@@ -70,7 +71,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         target_squared_sum_parts[block] = target_squared_sum_total;
     }
     wide target_squared_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_squared_sum_total += target_squared_sum_parts[block];
     const real target_squared_sum = target_squared_sum_total;
     loss[0] = target_squared_sum / N;
@@ -82,6 +83,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* grad_x[n] = 2*grad_loss*(x[n] - target[n])/N */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = (2 * grad_loss[0] / N) * ((x[n] - target[n]));
@@ -93,13 +96,16 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss, grad_x, grad_target from x, target. */
 int value_and_grad(const real *restrict x, const real *restrict target, real *restrict loss,
                    real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_squared_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict target_squared_sum_parts = (wide *)workspace;
+    /* target_squared_sum = sum_n((x[n] - target[n])**2) */
+    /* grad_x[n] = 2*(x[n] - target[n])/N */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide target_squared_sum_total = 0;
@@ -114,7 +120,7 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         target_squared_sum_parts[block] = target_squared_sum_total;
     }
     wide target_squared_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_squared_sum_total += target_squared_sum_parts[block];
     const real target_squared_sum = target_squared_sum_total;
     loss[0] = target_squared_sum / N;
@@ -130,16 +136,17 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, real *restrict weight_sum, real *restrict target_sum,
             int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide) + ROOM(((N + SPAN
-            - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide) + ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict weight_sum_parts = (wide *)(workspace);
-    wide *const restrict target_sum_parts = (wide *)((char *)weight_sum_parts + ROOM(((N + SPAN - 1)
-            / SPAN), wide));
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict weight_sum_parts = (wide *)workspace;
+    wide *const restrict target_sum_parts = (wide *)((char *)weight_sum_parts + ROOM(n_spans,
+            wide));
+    /* weight_sum = sum_n(weight[n]) */
+    /* target_sum = sum_n(weight[n]*(x[n] - target[n])**2) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide weight_sum_total = 0;
@@ -157,11 +164,11 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         target_sum_parts[block] = target_sum_total;
     }
     wide weight_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         weight_sum_total += weight_sum_parts[block];
     weight_sum[0] = weight_sum_total;
     wide target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_sum_total += target_sum_parts[block];
     target_sum[0] = target_sum_total;
     loss[0] = target_sum[0] / weight_sum[0];
@@ -175,6 +182,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict weight_sum, const real *restrict target_sum,
              real *restrict grad_x, real *restrict grad_target, real *restrict grad_weight,
              int64_t N, int threads) {
+    /* grad_weight[n] = grad_loss*((x[n] - target[n])**2 - target_sum/weight_sum)/weight_sum */
+    /* grad_target[n] = -2*grad_loss*weight[n]*(x[n] - target[n])/weight_sum */
+    /* grad_x[n] = 2*grad_loss*weight[n]*(x[n] - target[n])/weight_sum */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_weight[n] = (grad_loss[0] / weight_sum[0]) * ((square(x[n] - target[n]) - target_sum[0]
@@ -192,13 +202,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n((x[n] - target[n])**2) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -211,7 +222,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -222,6 +233,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* grad_x[n] = 2*grad_loss*(x[n] - target[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = (2 * grad_loss[0]) * ((x[n] - target[n]));
@@ -237,13 +250,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(weight[n]*(x[n] - target[n])**2) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -256,7 +270,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -267,6 +281,9 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
+    /* grad_weight[n] = grad_loss*(x[n] - target[n])**2 */
+    /* grad_target[n] = -2*grad_loss*weight[n]*(x[n] - target[n]) */
+    /* grad_x[n] = 2*grad_loss*weight[n]*(x[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_weight[n] = grad_loss[0] * square(x[n] - target[n]);
@@ -283,6 +300,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
+    /* loss[n] = (x[n] - target[n])**2 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         loss[n] = square(x[n] - target[n]);
@@ -294,6 +312,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* grad_x[n] = 2*grad_loss[n]*(x[n] - target[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = 2 * (x[n] - target[n]) * grad_loss[n];
@@ -309,6 +329,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, int threads) {
+    /* loss[n] = weight[n]*(x[n] - target[n])**2 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         loss[n] = square(x[n] - target[n]) * weight[n];
@@ -320,6 +341,9 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
+    /* grad_weight[n] = grad_loss[n]*(x[n] - target[n])**2 */
+    /* grad_target[n] = -2*grad_loss[n]*weight[n]*(x[n] - target[n]) */
+    /* grad_x[n] = 2*grad_loss[n]*weight[n]*(x[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_weight[n] = square(x[n] - target[n]) * grad_loss[n];

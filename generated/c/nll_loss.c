@@ -52,13 +52,14 @@ int forward(const real *restrict logprobs, const int64_t *restrict target, real 
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    /* logprobs_sum = sum_n(-logprobs[n,target[n]]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide logprobs_sum_total = 0;
@@ -71,7 +72,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target, real 
         logprobs_sum_parts[block] = logprobs_sum_total;
     }
     wide logprobs_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         logprobs_sum_total += logprobs_sum_parts[block];
     const real logprobs_sum = logprobs_sum_total;
     loss[0] = logprobs_sum / N;
@@ -87,6 +88,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
@@ -103,11 +105,11 @@ int value_and_grad(const real *restrict logprobs, const int64_t *restrict target
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
@@ -115,6 +117,7 @@ int value_and_grad(const real *restrict logprobs, const int64_t *restrict target
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             logprobs_sum_total += -logprobs[n * K + target[n]];
+            /* grad_logprobs[n,k] = -delta(k, target[n])/N */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logprobs[n * K + k] = 0;
@@ -142,13 +145,14 @@ int forward(const real *restrict logprobs, const int64_t *restrict target, real 
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(-logprobs[n,target[n]]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -161,7 +165,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target, real 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -176,6 +180,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
@@ -195,6 +200,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target, real 
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
+    /* loss[n] = -logprobs[n,target[n]] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         loss[n] = -logprobs[n * K + target[n]];
@@ -210,6 +216,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs[n,k] = -grad_loss[n]*delta(k, target[n]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
@@ -229,16 +236,16 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide) + ROOM(((N + SPAN
-            - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide) + ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)(workspace);
-    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(((N + SPAN - 1) /
-            SPAN), wide));
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict kept_sum_parts = (wide *)workspace;
+    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_spans, wide));
+    /* kept_sum = sum_n(kept[n]) */
+    /* kept_sum_1 = sum_n(where(kept[n] > 0, -logprobs[n,target[n]], 0)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide kept_sum_total = 0;
@@ -256,11 +263,11 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
         kept_sum_1_parts[block] = kept_sum_1_total;
     }
     wide kept_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         kept_sum_total += kept_sum_parts[block];
     const real kept_sum = kept_sum_total;
     wide kept_sum_1_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         kept_sum_1_total += kept_sum_1_parts[block];
     const real kept_sum_1 = kept_sum_1_total;
     loss[0] = kept_sum_1 / kept_sum;
@@ -275,13 +282,14 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict kept_sum_parts = (wide *)workspace;
+    /* kept_sum = sum_n(kept[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide kept_sum_total = 0;
@@ -294,11 +302,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
         kept_sum_parts[block] = kept_sum_total;
     }
     wide kept_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         kept_sum_total += kept_sum_parts[block];
     const real kept_sum = kept_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept_sum == 0, 0, where(kept[n]
+                > 0, 1, 0)/kept_sum) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
@@ -320,13 +330,14 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(where(kept[n] > 0, -logprobs[n,target[n]], 0)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -339,7 +350,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -355,6 +366,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept[n] > 0, 1, 0) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
@@ -374,6 +386,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
+    /* loss[n] = where(kept[n] > 0, -logprobs[n,target[n]], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         loss[n] = kept[n] > 0 ? -logprobs[n * K + target[n]] : 0;
@@ -390,6 +403,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs[n,k] = -grad_loss[n]*delta(k, target[n])*where(kept[n] > 0, 1, 0) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
@@ -409,16 +423,17 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide) + ROOM(((N + SPAN
-            - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide) + ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)(workspace);
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)target_sum_parts + ROOM(((N + SPAN -
-            1) / SPAN), wide));
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_sum_parts = (wide *)((char *)target_sum_parts + ROOM(n_spans,
+            wide));
+    /* target_sum = sum_n(weight[target[n]]) */
+    /* logprobs_sum = sum_n(-logprobs[n,target[n]]*weight[target[n]]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide target_sum_total = 0;
@@ -436,11 +451,11 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
         logprobs_sum_parts[block] = logprobs_sum_total;
     }
     wide target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_sum_total += target_sum_parts[block];
     const real target_sum = target_sum_total;
     wide logprobs_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         logprobs_sum_total += logprobs_sum_parts[block];
     const real logprobs_sum = logprobs_sum_total;
     loss[0] = logprobs_sum / target_sum;
@@ -455,13 +470,14 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    /* target_sum = sum_n(weight[target[n]]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide target_sum_total = 0;
@@ -474,11 +490,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
         target_sum_parts[block] = target_sum_total;
     }
     wide target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         target_sum_total += target_sum_parts[block];
     const real target_sum = target_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(target_sum == 0, 0,
+                weight[target[n]]/target_sum) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
@@ -500,13 +518,14 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(-logprobs[n,target[n]]*weight[target[n]]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -519,7 +538,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -535,6 +554,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs[n,k] = -grad_loss*weight[target[n]]*delta(k, target[n]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
@@ -554,6 +574,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
+    /* loss[n] = -logprobs[n,target[n]]*weight[target[n]] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         loss[n] = -weight[target[n]] * logprobs[n * K + target[n]];
@@ -570,6 +591,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs[n,k] = -grad_loss[n]*weight[target[n]]*delta(k, target[n]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
@@ -590,16 +612,16 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide) + ROOM(((N + SPAN
-            - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide) + ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)(workspace);
-    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(((N + SPAN - 1) /
-            SPAN), wide));
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict kept_sum_parts = (wide *)workspace;
+    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_spans, wide));
+    /* kept_sum = sum_n(kept[n]*weight[target[n]]) */
+    /* kept_sum_1 = sum_n(where(kept[n] > 0, -logprobs[n,target[n]]*weight[target[n]], 0)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide kept_sum_total = 0;
@@ -617,11 +639,11 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
         kept_sum_1_parts[block] = kept_sum_1_total;
     }
     wide kept_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         kept_sum_total += kept_sum_parts[block];
     const real kept_sum = kept_sum_total;
     wide kept_sum_1_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         kept_sum_1_total += kept_sum_1_parts[block];
     const real kept_sum_1 = kept_sum_1_total;
     loss[0] = kept_sum_1 / kept_sum;
@@ -636,13 +658,14 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict kept_sum_parts = (wide *)workspace;
+    /* kept_sum = sum_n(kept[n]*weight[target[n]]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide kept_sum_total = 0;
@@ -655,11 +678,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
         kept_sum_parts[block] = kept_sum_total;
     }
     wide kept_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         kept_sum_total += kept_sum_parts[block];
     const real kept_sum = kept_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept_sum == 0, 0, where(kept[n]
+                > 0, weight[target[n]], 0)/kept_sum) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
@@ -682,13 +707,14 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(where(kept[n] > 0, -logprobs[n,target[n]]*weight[target[n]], 0)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -701,7 +727,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -717,6 +743,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept[n] > 0, weight[target[n]],
+                0) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
@@ -737,6 +765,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
+    /* loss[n] = where(kept[n] > 0, -logprobs[n,target[n]]*weight[target[n]], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         loss[n] = kept[n] > 0 ? -weight[target[n]] * logprobs[n * K + target[n]] : 0;
@@ -753,6 +782,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_logprobs[n,k] = -grad_loss[n]*delta(k, target[n])*where(kept[n] > 0,
+                weight[target[n]], 0) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;

@@ -61,6 +61,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict size,
             real *restrict inv_size, int64_t K, int64_t N, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_squared_sum[n] = sum_k(x[n,k]**2) */
         wide x_squared_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -74,6 +75,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict size,
         const real x_squared_sum = x_squared_sum_total;
         size[n] = x_squared_sum > 0 ? R(sqrt)(x_squared_sum) : 0;
         inv_size[n] = 1 / (eps >= size[n] ? eps : size[n]);
+        /* y[n,k] = inv_size[n]*x[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             y[n * K + k] = inv_size[n] * x[n * K + k];
@@ -88,6 +90,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_y_sum[n] = sum_k(grad_y[n,k]*x[n,k]) */
+        /* x_squared_sum[n] = sum_k(x[n,k]**2) */
         wide grad_y_sum_total = 0;
         wide x_squared_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -104,6 +108,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         }
         const real grad_y_sum = grad_y_sum_total;
         const real x_squared_sum = x_squared_sum_total;
+        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*inv_size[n]*where(eps >= size[n],
+                0, 1)*where(x_squared_sum[n] > 0, x[n,k]/sqrt(x_squared_sum[n]), 0)) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = inv_size[n] * (grad_y[n * K + k] - (grad_y_sum * inv_size[n] * (eps
@@ -123,6 +129,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict size,
             real *restrict inv_size, int64_t K, int64_t N, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* size[n] = sum_k(size_abs[n,k]) */
         wide size_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -136,6 +143,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict size,
         }
         size[n] = size_total;
         inv_size[n] = 1 / (eps >= size[n] ? eps : size[n]);
+        /* y[n,k] = inv_size[n]*x[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             y[n * K + k] = inv_size[n] * x[n * K + k];
@@ -150,6 +158,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_y_sum[n] = sum_k(grad_y[n,k]*x[n,k]) */
         wide grad_y_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -161,6 +170,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
+        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*inv_size[n]*where(eps >= size[n],
+                0, 1)*sign(x[n,k])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = inv_size[n] * (grad_y[n * K + k] - (grad_y_sum * inv_size[n] * (eps
@@ -179,6 +190,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict inv_size, i
             int64_t N, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* size[n] = sum_k(where(x[n,k] != 0, 1, 0)) */
         wide size_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -191,6 +203,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict inv_size, i
         }
         const real size = size_total;
         inv_size[n] = 1 / (eps >= size ? eps : size);
+        /* y[n,k] = inv_size[n]*x[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             y[n * K + k] = inv_size[n] * x[n * K + k];
@@ -204,6 +217,7 @@ int backward(const real *restrict grad_y, const real *restrict inv_size, real *r
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,k] = inv_size[n]*grad_y[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = inv_size[n] * grad_y[n * K + k];
@@ -223,6 +237,7 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict size_arg
         return -1;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* size_argmax[n] = argmax_k(size_abs[n,k]) */
         real size_argmax_best = -INFINITY;
         size_argmax[n] = 0;
         for (int64_t k = 0; k < K; k++) {
@@ -234,6 +249,7 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict size_arg
         }
         const real size = R(fabs)(x[n * K + size_argmax[n]]);
         inv_size[n] = 1 / (eps >= size ? eps : size);
+        /* y[n,k] = inv_size[n]*x[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             y[n * K + k] = inv_size[n] * x[n * K + k];
@@ -251,6 +267,7 @@ int backward(const real *restrict grad_y, const real *restrict x,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_y_sum[n] = sum_k(grad_y[n,k]*x[n,k]) */
         wide grad_y_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -262,6 +279,9 @@ int backward(const real *restrict grad_y, const real *restrict x,
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
+        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*inv_size[n]*delta(k,
+                size_argmax[n])*where(eps >= size_abs[n,size_argmax[n]], 0,
+                1)*sign(x[n,size_argmax[n]])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = inv_size[n] * grad_y[n * K + k];
@@ -283,6 +303,7 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict size_arg
         return -1;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* size_argmax_1[n] = argmax_k(-size_abs[n,k]) */
         real size_argmax_1_best = -INFINITY;
         size_argmax_1[n] = 0;
         for (int64_t k = 0; k < K; k++) {
@@ -294,6 +315,7 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict size_arg
         }
         const real size = R(fabs)(x[n * K + size_argmax_1[n]]);
         inv_size[n] = 1 / (eps >= size ? eps : size);
+        /* y[n,k] = inv_size[n]*x[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             y[n * K + k] = inv_size[n] * x[n * K + k];
@@ -311,6 +333,7 @@ int backward(const real *restrict grad_y, const real *restrict x,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_y_sum[n] = sum_k(grad_y[n,k]*x[n,k]) */
         wide grad_y_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -322,6 +345,9 @@ int backward(const real *restrict grad_y, const real *restrict x,
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
+        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*inv_size[n]*delta(k,
+                size_argmax_1[n])*where(eps >= size_abs[n,size_argmax_1[n]], 0,
+                1)*sign(x[n,size_argmax_1[n]])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = inv_size[n] * grad_y[n * K + k];
@@ -341,6 +367,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict size,
             real *restrict inv_size, int64_t K, int64_t N, real eps, real p, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* size_abs_sum[n] = sum_k(size_abs[n,k]**p) */
         wide size_abs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -355,6 +382,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict size,
         const real size_abs_sum = size_abs_sum_total;
         size[n] = size_abs_sum > 0 ? R(pow)(size_abs_sum, 1 / p) : 0;
         inv_size[n] = 1 / (eps >= size[n] ? eps : size[n]);
+        /* y[n,k] = inv_size[n]*x[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             y[n * K + k] = inv_size[n] * x[n * K + k];
@@ -369,6 +397,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              real eps, real p, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_y_sum[n] = sum_k(grad_y[n,k]*x[n,k]) */
+        /* size_abs_sum[n] = sum_k(size_abs[n,k]**p) */
         wide grad_y_sum_total = 0;
         wide size_abs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -386,6 +416,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         }
         const real grad_y_sum = grad_y_sum_total;
         const real size_abs_sum = size_abs_sum_total;
+        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*inv_size[n]*where(eps >= size[n],
+                0, 1)*where(size_abs_sum[n] > 0, size_abs_sum[n]**(1/p - 1)*size_abs[n,k]**(p - 1),
+                0)*sign(x[n,k])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real size_abs = R(fabs)(x[n * K + k]);

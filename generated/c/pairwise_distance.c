@@ -59,6 +59,7 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y, 
             int64_t N, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* off_squared_sum[n] = sum_k(off[n,k]**2) */
         wide off_squared_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -82,6 +83,7 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
              int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* off_squared_sum[n] = sum_k(off[n,k]**2) */
         wide off_squared_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -94,6 +96,9 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
             off_squared_sum_total += off_squared_sum_span;
         }
         const real off_squared_sum = off_squared_sum_total;
+        /* grad_x1[n,k] = grad_y[n]*where(off_squared_sum[n] > 0, off[n,k]/sqrt(off_squared_sum[n]),
+                0) */
+        /* grad_x2[n,k] = -grad_x1[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real off = eps + x1[n * K + k] - x2[n * K + k];
@@ -114,6 +119,7 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y, 
             int64_t N, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y[n] = sum_k(y_abs[n,k]) */
         wide y_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -137,6 +143,8 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
              int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x1[n,k] = grad_y[n]*sign(off[n,k]) */
+        /* grad_x2[n,k] = -grad_x1[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real off = eps + x1[n * K + k] - x2[n * K + k];
@@ -156,6 +164,7 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y, 
             int64_t N, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y[n] = sum_k(where(off[n,k] != 0, 1, 0)) */
         wide y_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -177,6 +186,8 @@ int backward(const real *restrict grad_y, real *restrict grad_x1, real *restrict
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x2[n,k] = 0 */
+        /* grad_x1[n,k] = 0 */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x2[n * K + k] = 0;
@@ -197,6 +208,7 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
         return -1;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y_argmax[n] = argmax_k(y_abs[n,k]) */
         real y_argmax_best = -INFINITY;
         y_argmax[n] = 0;
         for (int64_t k = 0; k < K; k++) {
@@ -221,6 +233,8 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
             return 5;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x1[n,k] = grad_y[n]*delta(k, y_argmax[n])*sign(off[n,y_argmax[n]]) */
+        /* grad_x2[n,k] = -grad_x1[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x1[n * K + k] = (grad_y[n] * sign(eps + x1[n * K + y_argmax[n]] - x2[n * K +
@@ -242,6 +256,7 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
         return -1;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y_argmax_1[n] = argmax_k(-y_abs[n,k]) */
         real y_argmax_1_best = -INFINITY;
         y_argmax_1[n] = 0;
         for (int64_t k = 0; k < K; k++) {
@@ -266,6 +281,8 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
             return 5;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x1[n,k] = grad_y[n]*delta(k, y_argmax_1[n])*sign(off[n,y_argmax_1[n]]) */
+        /* grad_x2[n,k] = -grad_x1[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x1[n * K + k] = (grad_y[n] * sign(eps + x1[n * K + y_argmax_1[n]] - x2[n * K +
@@ -285,6 +302,7 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y, 
             int64_t N, real eps, real p, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y_abs_sum[n] = sum_k(y_abs[n,k]**p) */
         wide y_abs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -309,6 +327,7 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
              real p, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y_abs_sum[n] = sum_k(y_abs[n,k]**p) */
         wide y_abs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -322,6 +341,9 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
             y_abs_sum_total += y_abs_sum_span;
         }
         const real y_abs_sum = y_abs_sum_total;
+        /* grad_x1[n,k] = grad_y[n]*where(y_abs_sum[n] > 0, y_abs_sum[n]**(1/p - 1)*y_abs[n,k]**(p -
+                1), 0)*sign(off[n,k]) */
+        /* grad_x2[n,k] = -grad_x1[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real off = eps + x1[n * K + k] - x2[n * K + k];

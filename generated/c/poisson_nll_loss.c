@@ -103,13 +103,15 @@ static inline float vector_log(float x) {
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict each_sum_parts = (wide *)workspace;
+    /* rate_[n] = exp(x[n]) */
+    /* each_sum = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide each_sum_total = 0;
@@ -125,7 +127,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         each_sum_parts[block] = each_sum_total;
     }
     wide each_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         each_sum_total += each_sum_parts[block];
     const real each_sum = each_sum_total;
     loss[0] = each_sum / N;
@@ -137,6 +139,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* rate_[n] = exp(x[n]) */
+    /* grad_target[n] = -grad_loss*x[n]/N */
+    /* grad_x[n] = grad_loss*(rate_[n] - target[n])/N */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real rate_ = vector_exp(x[n]);
@@ -149,13 +154,17 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss, grad_x, grad_target from x, target. */
 int value_and_grad(const real *restrict x, const real *restrict target, real *restrict loss,
                    real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict each_sum_parts = (wide *)workspace;
+    /* rate_[n] = exp(x[n]) */
+    /* each_sum = sum_n(each[n]) */
+    /* grad_target[n] = -x[n]/N */
+    /* grad_x[n] = (rate_[n] - target[n])/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide each_sum_total = 0;
@@ -173,7 +182,7 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         each_sum_parts[block] = each_sum_total;
     }
     wide each_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         each_sum_total += each_sum_parts[block];
     const real each_sum = each_sum_total;
     loss[0] = each_sum / N;
@@ -188,13 +197,15 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* rate_[n] = exp(x[n]) */
+    /* loss = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -210,7 +221,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -221,6 +232,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* rate_[n] = exp(x[n]) */
+    /* grad_target[n] = -grad_loss*x[n] */
+    /* grad_x[n] = grad_loss*(rate_[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real rate_ = vector_exp(x[n]);
@@ -237,6 +251,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
+    /* rate_[n] = exp(x[n]) */
+    /* loss[n] = short_[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real rate_ = vector_exp(x[n]);
@@ -250,6 +266,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* rate_[n] = exp(x[n]) */
+    /* grad_target[n] = -grad_loss[n]*x[n] */
+    /* grad_x[n] = grad_loss[n]*(rate_[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real rate_ = vector_exp(x[n]);
@@ -266,13 +285,17 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict each_sum_parts = (wide *)workspace;
+    /* rate_[n] = exp(x[n]) */
+    /* each[n] = short_[n] + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
+            target[n], 0) */
+    /* each_sum = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide each_sum_total = 0;
@@ -290,7 +313,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         each_sum_parts[block] = each_sum_total;
     }
     wide each_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         each_sum_total += each_sum_parts[block];
     const real each_sum = each_sum_total;
     loss[0] = each_sum / N;
@@ -302,6 +325,10 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* rate_[n] = exp(x[n]) */
+    /* grad_target[n] = grad_loss*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) -
+            x[n])/N */
+    /* grad_x[n] = grad_loss*(rate_[n] - target[n])/N */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real rate_ = vector_exp(x[n]);
@@ -319,13 +346,17 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* rate_[n] = exp(x[n]) */
+    /* each[n] = short_[n] + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
+            target[n], 0) */
+    /* loss = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -343,7 +374,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -354,6 +385,10 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* rate_[n] = exp(x[n]) */
+    /* grad_target[n] = grad_loss*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n])
+            */
+    /* grad_x[n] = grad_loss*(rate_[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real rate_ = vector_exp(x[n]);
@@ -371,6 +406,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
+    /* rate_[n] = exp(x[n]) */
+    /* loss[n] = short_[n] + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
+            target[n], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real rate_ = vector_exp(x[n]);
@@ -385,6 +423,10 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* rate_[n] = exp(x[n]) */
+    /* grad_target[n] = grad_loss[n]*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) -
+            x[n]) */
+    /* grad_x[n] = grad_loss[n]*(rate_[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real rate_ = vector_exp(x[n]);
@@ -402,13 +444,15 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict each_sum_parts = (wide *)workspace;
+    /* log_x[n] = log(x[n] + eps) */
+    /* each_sum = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide each_sum_total = 0;
@@ -424,7 +468,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         each_sum_parts[block] = each_sum_total;
     }
     wide each_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         each_sum_total += each_sum_parts[block];
     const real each_sum = each_sum_total;
     loss[0] = each_sum / N;
@@ -436,6 +480,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real eps, int threads) {
+    /* log_x[n] = log(x[n] + eps) */
+    /* grad_target[n] = -grad_loss*log_x[n]/N */
+    /* grad_x[n] = grad_loss*(1 - target[n]/(x[n] + eps))/N */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_x = vector_log(eps + x[n]);
@@ -452,13 +499,15 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* log_x[n] = log(x[n] + eps) */
+    /* loss = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -474,7 +523,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -485,6 +534,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real eps, int threads) {
+    /* log_x[n] = log(x[n] + eps) */
+    /* grad_target[n] = -grad_loss*log_x[n] */
+    /* grad_x[n] = grad_loss*(1 - target[n]/(x[n] + eps)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_x = vector_log(eps + x[n]);
@@ -501,6 +553,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real eps, int threads) {
+    /* log_x[n] = log(x[n] + eps) */
+    /* loss[n] = short_[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_x = vector_log(eps + x[n]);
@@ -514,6 +568,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real eps, int threads) {
+    /* log_x[n] = log(x[n] + eps) */
+    /* grad_target[n] = -grad_loss[n]*log_x[n] */
+    /* grad_x[n] = grad_loss[n]*(1 - target[n]/(x[n] + eps)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_x = vector_log(eps + x[n]);
@@ -530,13 +587,17 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict each_sum_parts = (wide *)workspace;
+    /* log_x[n] = log(x[n] + eps) */
+    /* each[n] = short_[n] + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
+            target[n], 0) */
+    /* each_sum = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide each_sum_total = 0;
@@ -554,7 +615,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         each_sum_parts[block] = each_sum_total;
     }
     wide each_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         each_sum_total += each_sum_parts[block];
     const real each_sum = each_sum_total;
     loss[0] = each_sum / N;
@@ -566,6 +627,10 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real eps, int threads) {
+    /* log_x[n] = log(x[n] + eps) */
+    /* grad_target[n] = grad_loss*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) -
+            log_x[n])/N */
+    /* grad_x[n] = grad_loss*(1 - target[n]/(x[n] + eps))/N */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_x = vector_log(eps + x[n]);
@@ -583,13 +648,17 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* log_x[n] = log(x[n] + eps) */
+    /* each[n] = short_[n] + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
+            target[n], 0) */
+    /* loss = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -607,7 +676,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -618,6 +687,10 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real eps, int threads) {
+    /* log_x[n] = log(x[n] + eps) */
+    /* grad_target[n] = grad_loss*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) -
+            log_x[n]) */
+    /* grad_x[n] = grad_loss*(1 - target[n]/(x[n] + eps)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_x = vector_log(eps + x[n]);
@@ -635,6 +708,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real eps, int threads) {
+    /* log_x[n] = log(x[n] + eps) */
+    /* loss[n] = short_[n] + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
+            target[n], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_x = vector_log(eps + x[n]);
@@ -649,6 +725,10 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real eps, int threads) {
+    /* log_x[n] = log(x[n] + eps) */
+    /* grad_target[n] = grad_loss[n]*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) -
+            log_x[n]) */
+    /* grad_x[n] = grad_loss[n]*(1 - target[n]/(x[n] + eps)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_x = vector_log(eps + x[n]);

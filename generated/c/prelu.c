@@ -50,6 +50,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
             int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y[n,c] = where(x[n,c] > 0, x[n,c], weight[c]*x[n,c]) */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             y[n * C + c] = x[n * C + c] > 0 ? x[n * C + c] : weight[c] * x[n * C + c];
@@ -62,19 +63,21 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict weight,
              real *restrict grad_x, real *restrict grad_weight, int64_t C, int64_t N,
              int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_weight_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_weight_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* grad_weight[c] = sum_n(grad_y[n,c]*where(x[n,c] > 0, 0, x[n,c])) */
+            /* grad_x[n,c] = grad_y[n,c]*where(x[n,c] > 0, 1, weight[c]) */
             #pragma omp simd
             for (int64_t c = 0; c < C; c++) {
                 grad_weight_rows[c] += grad_y[n * C + c] * (x[n * C + c] > 0 ? 0 : x[n * C + c]);
@@ -85,7 +88,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (C) + i];
+            total += grad_weight_parts[block * C + i];
         grad_weight[i] = total;
     }
     free(workspace);

@@ -45,6 +45,7 @@ enum {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
+    /* y[n] = where(0 >= x[n], 0, x[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         y[n] = x[n] <= 0 ? 0 : x[n];
@@ -55,6 +56,7 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
+    /* grad_x[n] = grad_y[n]*where(0 >= x[n], 0, 1) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = grad_y[n] * (x[n] <= 0 ? 0 : 1);

@@ -57,6 +57,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
             real *restrict rstd, int64_t C, int64_t N, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_squared_sum[n] = sum_c(x[n,c]**2) */
         wide x_squared_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
@@ -70,6 +71,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
         const real x_squared_sum = x_squared_sum_total;
         const real mean_square = (1 / (real)C) * x_squared_sum;
         rstd[n] = 1 / R(sqrt)(eps + mean_square);
+        /* y[n,c] = weight[c]*x_hat[n,c] */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             const real x_hat = rstd[n] * x[n * C + c];
@@ -83,19 +85,21 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict weight,
              const real *restrict rstd, real *restrict grad_x, real *restrict grad_weight,
              int64_t C, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK) * (C), real));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_weight_parts = (real *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    real *const restrict grad_weight_parts = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_weight_rows = grad_weight_parts + block * (C);
+        real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+            /* grad_x_sum[n] = sum_c(grad_x_hat[n,c]*x_hat[n,c]) */
             wide grad_x_sum_total = 0;
             for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
                 const int64_t c_end = least(c_block + SPAN, C);
@@ -110,6 +114,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 grad_x_sum_total += grad_x_sum_span;
             }
             const real grad_x_sum = grad_x_sum_total;
+            /* grad_x[n,c] = rstd[n]*(grad_x_hat[n,c] - grad_x_sum[n]*x_hat[n,c]/C) */
             #pragma omp simd
             for (int64_t c = 0; c < C; c++) {
                 const real grad_x_hat = weight[c] * grad_y[n * C + c];
@@ -121,7 +126,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * (C) + i];
+            total += grad_weight_parts[block * C + i];
         grad_weight[i] = total;
     }
     free(workspace);
@@ -137,6 +142,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
             real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_squared_sum[n] = sum_c(x[n,c]**2) */
         wide x_squared_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
@@ -150,6 +156,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
         const real x_squared_sum = x_squared_sum_total;
         const real mean_square = (1 / (real)C) * x_squared_sum;
         rstd[n] = 1 / R(sqrt)(eps + mean_square);
+        /* y[n,c] = rstd[n]*x[n,c] */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             y[n * C + c] = rstd[n] * x[n * C + c];
@@ -163,6 +170,7 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
              real *restrict grad_x, int64_t C, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_y_sum[n] = sum_c(grad_y[n,c]*y[n,c]) */
         wide grad_y_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
@@ -174,6 +182,7 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
+        /* grad_x[n,c] = rstd[n]*(grad_y[n,c] - grad_y_sum[n]*y[n,c]/C) */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             grad_x[n * C + c] = rstd[n] * (grad_y[n * C + c] - (grad_y_sum / C) * y[n * C + c]);

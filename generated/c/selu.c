@@ -73,6 +73,8 @@ static inline float vector_exp(float x) {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
+    /* y[n] = 1.0507009873554805*where(x[n] > 0, x[n], 1.6732632423543772*exp(x[n]) -
+            1.6732632423543772) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         y[n] = (real)1.0507009873554805 * ((x[n] > 0 ? x[n] : (real)1.6732632423543772 *
@@ -84,6 +86,7 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
+    /* grad_x[n] = 1.0507009873554805*grad_y[n]*where(x[n] > 0, 1, 1.6732632423543772*exp(x[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = (real)1.0507009873554805 * grad_y[n] * (x[n] > 0 ? 1 : (real)1.6732632423543772

@@ -76,6 +76,7 @@ static inline real sigmoid(real x) { return 1 / (1 + vector_exp(-x)); }
 int forward(const real *restrict x, real *restrict s, int64_t C, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* s[n,c] = Sigmoid(x[n,c]) */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             s[n * C + c] = sigmoid(x[n * C + c]);
@@ -89,6 +90,7 @@ int backward(const real *restrict grad_s, const real *restrict s, real *restrict
              int64_t C, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,c] = grad_s[n,c]*s[n,c]*(1 - s[n,c]) */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             grad_x[n * C + c] = (1 - s[n * C + c]) * grad_s[n * C + c] * s[n * C + c];

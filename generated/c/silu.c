@@ -75,6 +75,8 @@ static inline real sigmoid(real x) { return 1 / (1 + vector_exp(-x)); }
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
+    /* inv_exp_x[n] = Sigmoid(x[n]) */
+    /* y[n] = inv_exp_x[n]*x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real inv_exp_x = sigmoid(x[n]);
@@ -86,6 +88,8 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
+    /* inv_exp_x[n] = Sigmoid(x[n]) */
+    /* grad_x[n] = grad_y[n]*inv_exp_x[n]*(1 + x[n]*(1 - inv_exp_x[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real inv_exp_x = sigmoid(x[n]);

@@ -54,13 +54,14 @@ static inline real sign(real x) { return (x > 0) - (x < 0); }
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real beta, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict each_sum_parts = (wide *)workspace;
+    /* each_sum = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide each_sum_total = 0;
@@ -75,7 +76,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         each_sum_parts[block] = each_sum_total;
     }
     wide each_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         each_sum_total += each_sum_parts[block];
     const real each_sum = each_sum_total;
     loss[0] = each_sum / N;
@@ -87,6 +88,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real beta, int threads) {
+    /* grad_x[n] = -grad_loss*where(off[n] < beta, off[n]/beta, 1)*sign(target[n] - x[n])/N */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);
@@ -101,13 +104,16 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 int value_and_grad(const real *restrict x, const real *restrict target, real *restrict loss,
                    real *restrict grad_x, real *restrict grad_target, int64_t N, real beta,
                    int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict each_sum_parts = (wide *)workspace;
+    /* each_sum = sum_n(each[n]) */
+    /* grad_x[n] = -where(off[n] < beta, off[n]/beta, 1)*sign(target[n] - x[n])/N */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide each_sum_total = 0;
@@ -125,7 +131,7 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         each_sum_parts[block] = each_sum_total;
     }
     wide each_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         each_sum_total += each_sum_parts[block];
     const real each_sum = each_sum_total;
     loss[0] = each_sum / N;
@@ -140,13 +146,14 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict each_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict each_sum_parts = (wide *)workspace;
+    /* each_sum = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide each_sum_total = 0;
@@ -161,7 +168,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         each_sum_parts[block] = each_sum_total;
     }
     wide each_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         each_sum_total += each_sum_parts[block];
     const real each_sum = each_sum_total;
     loss[0] = each_sum / N;
@@ -173,6 +180,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* grad_x[n] = -grad_loss*sign(target[n] - x[n])/N */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = -(grad_loss[0] / N) * sign(target[n] - x[n]);
@@ -188,13 +197,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real beta, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -209,7 +219,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -220,6 +230,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real beta, int threads) {
+    /* grad_x[n] = -grad_loss*where(off[n] < beta, off[n]/beta, 1)*sign(target[n] - x[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);
@@ -236,13 +248,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* loss = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -257,7 +270,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -268,6 +281,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* grad_x[n] = -grad_loss*sign(target[n] - x[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = -grad_loss[0] * sign(target[n] - x[n]);
@@ -283,6 +298,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real beta, int threads) {
+    /* loss[n] = where(off[n] < beta, off[n]**2/(2*beta), off[n] - beta/2) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);
@@ -295,6 +311,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real beta, int threads) {
+    /* grad_x[n] = -grad_off[n]*sign(target[n] - x[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);
@@ -312,6 +330,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
+    /* loss[n] = off[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = R(fabs)(target[n] - x[n]);
@@ -324,6 +343,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
+    /* grad_x[n] = -grad_loss[n]*sign(target[n] - x[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = -grad_loss[n] * sign(target[n] - x[n]);

@@ -83,13 +83,15 @@ static inline real log_add_exp(real a, real b) {
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_exp_target_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict log_exp_target_sum_parts = (wide *)workspace;
+    /* log_exp_target[n] = LogAddExp(-target[n]*x[n], 0) */
+    /* log_exp_target_sum = sum_n(log_exp_target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide log_exp_target_sum_total = 0;
@@ -103,7 +105,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         log_exp_target_sum_parts[block] = log_exp_target_sum_total;
     }
     wide log_exp_target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         log_exp_target_sum_total += log_exp_target_sum_parts[block];
     const real log_exp_target_sum = log_exp_target_sum_total;
     loss[0] = log_exp_target_sum / N;
@@ -114,6 +116,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 /* grad_x from grad_loss, x, target. */
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, int threads) {
+    /* log_exp_target[n] = LogAddExp(-target[n]*x[n], 0) */
+    /* grad_x[n] = grad_loss*target[n]*Expm1(-log_exp_target[n])/N */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_exp_target = log_add_exp(-target[n] * x[n], 0);
@@ -125,13 +129,16 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss, grad_x from x, target. */
 int value_and_grad(const real *restrict x, const real *restrict target, real *restrict loss,
                    real *restrict grad_x, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_exp_target_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict log_exp_target_sum_parts = (wide *)workspace;
+    /* log_exp_target[n] = LogAddExp(-target[n]*x[n], 0) */
+    /* log_exp_target_sum = sum_n(log_exp_target[n]) */
+    /* grad_x[n] = target[n]*Expm1(-log_exp_target[n])/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide log_exp_target_sum_total = 0;
@@ -146,7 +153,7 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         log_exp_target_sum_parts[block] = log_exp_target_sum_total;
     }
     wide log_exp_target_sum_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         log_exp_target_sum_total += log_exp_target_sum_parts[block];
     const real log_exp_target_sum = log_exp_target_sum_total;
     loss[0] = log_exp_target_sum / N;
@@ -161,13 +168,15 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + SPAN - 1) / SPAN), wide));
+    const int64_t n_spans = (N + SPAN - 1) / SPAN;
+    char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + SPAN - 1) / SPAN;
+    wide *const restrict loss_parts = (wide *)workspace;
+    /* log_exp_target[n] = LogAddExp(-target[n]*x[n], 0) */
+    /* loss = sum_n(log_exp_target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t block = 0; block < n_blocks; block++) {
+    for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide loss_total = 0;
@@ -181,7 +190,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         loss_parts[block] = loss_total;
     }
     wide loss_total = 0;
-    for (int64_t block = 0; block < n_blocks; block++)
+    for (int64_t block = 0; block < n_spans; block++)
         loss_total += loss_parts[block];
     loss[0] = loss_total;
     free(workspace);
@@ -191,6 +200,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 /* grad_x from grad_loss, x, target. */
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, int threads) {
+    /* log_exp_target[n] = LogAddExp(-target[n]*x[n], 0) */
+    /* grad_x[n] = grad_loss*target[n]*Expm1(-log_exp_target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_exp_target = log_add_exp(-target[n] * x[n], 0);
@@ -206,6 +217,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
+    /* loss[n] = LogAddExp(-target[n]*x[n], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         loss[n] = log_add_exp(-target[n] * x[n], 0);
@@ -216,6 +228,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 /* grad_x from grad_loss, target, loss. */
 int backward(const real *restrict grad_loss, const real *restrict target,
              const real *restrict loss, real *restrict grad_x, int64_t N, int threads) {
+    /* grad_x[n] = grad_loss[n]*target[n]*Expm1(-loss[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = R(expm1)(-loss[n]) * grad_loss[n] * target[n];

@@ -74,18 +74,21 @@ static inline float vector_exp(float x) {
 
 /* p from x. */
 int forward(const real *restrict x, real *restrict p, int64_t K, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(threads * (K), real));
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict x_exp_of_threads = (real *)(workspace);
+    real *const restrict x_exp_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict x_exp = x_exp_of_threads + omp_get_thread_num() * (K);
+        real *const restrict x_exp = x_exp_of_threads + omp_get_thread_num() * K;
+        /* x_max[n] = max_k(x[n,k]) */
         real x_max = -INFINITY;
         #pragma omp simd reduction(max : x_max)
         for (int64_t k = 0; k < K; k++) {
             x_max = larger(x_max, x[n * K + k]);
         }
+        /* x_exp[n,k] = exp(x_shifted[n,k]) */
+        /* x_sum_exp[n] = sum_k(x_exp[n,k]) */
         wide x_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -99,6 +102,7 @@ int forward(const real *restrict x, real *restrict p, int64_t K, int64_t N, int 
             x_sum_exp_total += x_sum_exp_span;
         }
         const real x_sum_exp = x_sum_exp_total;
+        /* p[n,k] = x_exp[n,k]/x_sum_exp[n] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             p[n * K + k] = (1 / x_sum_exp) * x_exp[k];
@@ -113,6 +117,7 @@ int backward(const real *restrict grad_p, const real *restrict p, real *restrict
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_p_sum[n] = sum_k(grad_p[n,k]*p[n,k]) */
         wide grad_p_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -124,6 +129,7 @@ int backward(const real *restrict grad_p, const real *restrict p, real *restrict
             grad_p_sum_total += grad_p_sum_span;
         }
         const real grad_p_sum = grad_p_sum_total;
+        /* grad_x[n,k] = p[n,k]*(grad_p[n,k] - grad_p_sum[n]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = (grad_p[n * K + k] - grad_p_sum) * p[n * K + k];

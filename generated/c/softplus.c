@@ -81,6 +81,7 @@ static inline real log_add_exp(real a, real b) {
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, real beta, real threshold,
             int threads) {
+    /* y[n] = where(beta*x[n] > threshold, x[n], LogAddExp(beta*x[n], 0)/beta) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         y[n] = beta * x[n] > threshold ? x[n] : (1 / beta) * log_add_exp(beta * x[n], 0);
@@ -91,6 +92,7 @@ int forward(const real *restrict x, real *restrict y, int64_t N, real beta, real
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, real beta, real threshold, int threads) {
+    /* grad_x[n] = grad_y[n]*where(beta*x[n] > threshold, 1, Sigmoid(beta*x[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = grad_y[n] * (beta * x[n] > threshold ? 1 : sigmoid(beta * x[n]));

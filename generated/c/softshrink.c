@@ -45,6 +45,7 @@ enum {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, real lambd, int threads) {
+    /* y[n] = where(x[n] > lambd, x[n] - lambd, where(x[n] < -lambd, x[n] + lambd, 0)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         y[n] = x[n] > lambd ? x[n] - lambd : x[n] < -lambd ? lambd + x[n] : 0;
@@ -55,6 +56,7 @@ int forward(const real *restrict x, real *restrict y, int64_t N, real lambd, int
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, real lambd, int threads) {
+    /* grad_x[n] = grad_y[n]*where(x[n] > lambd, 1, where(x[n] < -lambd, 1, 0)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = grad_y[n] * (x[n] > lambd ? 1 : x[n] < -lambd ? 1 : 0);

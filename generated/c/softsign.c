@@ -47,6 +47,7 @@ static inline real sign(real x) { return (x > 0) - (x < 0); }
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
+    /* y[n] = inv_abs_x[n]*x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real inv_abs_x = 1 / (R(fabs)(x[n]) + 1);
@@ -58,6 +59,7 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
+    /* grad_x[n] = grad_y[n]*inv_abs_x[n]*(1 - inv_abs_x[n]*x[n]*sign(x[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real inv_abs_x = 1 / (R(fabs)(x[n]) + 1);

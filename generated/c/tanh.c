@@ -72,6 +72,7 @@ static inline float vector_tanh(float x) {
 int forward(const real *restrict x, real *restrict h, int64_t C, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* h[n,c] = tanh(x[n,c]) */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             h[n * C + c] = vector_tanh(x[n * C + c]);
@@ -85,6 +86,7 @@ int backward(const real *restrict grad_h, const real *restrict h, real *restrict
              int64_t C, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,c] = grad_h[n,c]*(1 - h[n,c]**2) */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
             grad_x[n * C + c] = (1 - square(h[n * C + c])) * grad_h[n * C + c];

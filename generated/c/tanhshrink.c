@@ -71,6 +71,8 @@ static inline float vector_tanh(float x) {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
+    /* tanh_x[n] = tanh(x[n]) */
+    /* y[n] = x[n] - tanh_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real tanh_x = vector_tanh(x[n]);
@@ -82,6 +84,8 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
+    /* tanh_x[n] = tanh(x[n]) */
+    /* grad_x[n] = grad_y[n]*tanh_x[n]**2 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real tanh_x = vector_tanh(x[n]);

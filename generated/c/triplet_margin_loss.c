@@ -64,17 +64,19 @@ static inline real sign(real x) { return (x > 0) - (x < 0); }
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
             real *restrict far, int64_t D, int64_t N, real margin, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict near_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide near_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
+            /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
             wide off_near_squared_sum_total = 0;
             wide off_far_squared_sum_total = 0;
             for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
@@ -117,6 +119,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_negative[n,d] = grad_loss*off_far[n,d]*where(0 >= near[n] + margin - far[n], 0,
+                1)*sign(anchor[n,d] + eps - negative[n,d])/(N*far[n]) */
+        /* grad_positive[n,d] = -grad_loss*off_near[n,d]*where(0 >= near[n] + margin - far[n], 0,
+                1)*sign(anchor[n,d] + eps - positive[n,d])/(N*near[n]) */
+        /* grad_anchor[n,d] = grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*(off_near[n,d]*sign(anchor[n,d] + eps - positive[n,d])/near[n] -
+                off_far[n,d]*sign(anchor[n,d] + eps - negative[n,d])/far[n])/N */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = R(fabs)(eps + anchor[n * D + d] - negative[n * D + d]);
@@ -140,17 +149,19 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
                    real *restrict grad_anchor, real *restrict grad_positive,
                    real *restrict grad_negative, int64_t D, int64_t N, real margin, real eps,
                    int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict near_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide near_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
+            /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
             wide off_near_squared_sum_total = 0;
             wide off_far_squared_sum_total = 0;
             for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
@@ -173,6 +184,13 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
             const real far = R(sqrt)(off_far_squared_sum);
             const real other = far;
             near_sum_total += margin + near - other <= 0 ? 0 : margin + near - other;
+            /* grad_negative[n,d] = off_far[n,d]*where(0 >= near[n] + margin - far[n], 0,
+                    1)*sign(anchor[n,d] + eps - negative[n,d])/(N*far[n]) */
+            /* grad_positive[n,d] = -off_near[n,d]*where(0 >= near[n] + margin - far[n], 0,
+                    1)*sign(anchor[n,d] + eps - positive[n,d])/(N*near[n]) */
+            /* grad_anchor[n,d] = where(0 >= near[n] + margin - far[n], 0,
+                    1)*(off_near[n,d]*sign(anchor[n,d] + eps - positive[n,d])/near[n] -
+                    off_far[n,d]*sign(anchor[n,d] + eps - negative[n,d])/far[n])/N */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 const real off_far = R(fabs)(eps + anchor[n * D + d] - negative[n * D + d]);
@@ -205,17 +223,19 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
             real *restrict far, int64_t D, int64_t N, real margin, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
+            /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
             wide off_near_squared_sum_total = 0;
             wide off_far_squared_sum_total = 0;
             for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
@@ -257,6 +277,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_negative[n,d] = grad_loss*off_far[n,d]*where(0 >= near[n] + margin - far[n], 0,
+                1)*sign(anchor[n,d] + eps - negative[n,d])/far[n] */
+        /* grad_positive[n,d] = -grad_loss*off_near[n,d]*where(0 >= near[n] + margin - far[n], 0,
+                1)*sign(anchor[n,d] + eps - positive[n,d])/near[n] */
+        /* grad_anchor[n,d] = grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*(off_near[n,d]*sign(anchor[n,d] + eps - positive[n,d])/near[n] -
+                off_far[n,d]*sign(anchor[n,d] + eps - negative[n,d])/far[n]) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = R(fabs)(eps + anchor[n * D + d] - negative[n * D + d]);
@@ -284,6 +311,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             real *restrict far, int64_t D, int64_t N, real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
+        /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
         wide off_near_squared_sum_total = 0;
         wide off_far_squared_sum_total = 0;
         for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
@@ -319,6 +348,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = grad_loss[n] * (margin + near[n] - far[n] <= 0 ? 0 : 1);
+        /* grad_negative[n,d] = grad_near[n]*off_far[n,d]*sign(anchor[n,d] + eps -
+                negative[n,d])/far[n] */
+        /* grad_positive[n,d] = -grad_near[n]*off_near[n,d]*sign(anchor[n,d] + eps -
+                positive[n,d])/near[n] */
+        /* grad_anchor[n,d] = grad_near[n]*(off_near[n,d]*sign(anchor[n,d] + eps -
+                positive[n,d])/near[n] - off_far[n,d]*sign(anchor[n,d] + eps -
+                negative[n,d])/far[n]) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = R(fabs)(eps + anchor[n * D + d] - negative[n * D + d]);
@@ -344,17 +380,20 @@ int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
             real *restrict far, real *restrict between, real *restrict other, int64_t D,
             int64_t N, real margin, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict near_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide near_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
+            /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
+            /* off_between_squared_sum[n] = sum_d(off_between[n,d]**2) */
             wide off_near_squared_sum_total = 0;
             wide off_far_squared_sum_total = 0;
             wide off_between_squared_sum_total = 0;
@@ -407,6 +446,18 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_negative[n,d] = grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(off_between[n,d]*where(between[n] <= far[n], 1, 0)*sign(positive[n,d] + eps -
+                negative[n,d])/between[n] + off_far[n,d]*where(between[n] <= far[n], 0,
+                1)*sign(anchor[n,d] + eps - negative[n,d])/far[n])/N */
+        /* grad_positive[n,d] = -grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(off_near[n,d]*sign(anchor[n,d] + eps - positive[n,d])/near[n] +
+                off_between[n,d]*where(between[n] <= far[n], 1, 0)*sign(positive[n,d] + eps -
+                negative[n,d])/between[n])/N */
+        /* grad_anchor[n,d] = grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(off_near[n,d]*sign(anchor[n,d] + eps - positive[n,d])/near[n] -
+                off_far[n,d]*where(between[n] <= far[n], 0, 1)*sign(anchor[n,d] + eps -
+                negative[n,d])/far[n])/N */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_between = R(fabs)(eps + positive[n * D + d] - negative[n * D + d]);
@@ -439,17 +490,20 @@ int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
             real *restrict far, real *restrict between, real *restrict other, int64_t D,
             int64_t N, real margin, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
+            /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
+            /* off_between_squared_sum[n] = sum_d(off_between[n,d]**2) */
             wide off_near_squared_sum_total = 0;
             wide off_far_squared_sum_total = 0;
             wide off_between_squared_sum_total = 0;
@@ -501,6 +555,18 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_negative[n,d] = grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(off_between[n,d]*where(between[n] <= far[n], 1, 0)*sign(positive[n,d] + eps -
+                negative[n,d])/between[n] + off_far[n,d]*where(between[n] <= far[n], 0,
+                1)*sign(anchor[n,d] + eps - negative[n,d])/far[n]) */
+        /* grad_positive[n,d] = -grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(off_near[n,d]*sign(anchor[n,d] + eps - positive[n,d])/near[n] +
+                off_between[n,d]*where(between[n] <= far[n], 1, 0)*sign(positive[n,d] + eps -
+                negative[n,d])/between[n]) */
+        /* grad_anchor[n,d] = grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(off_near[n,d]*sign(anchor[n,d] + eps - positive[n,d])/near[n] -
+                off_far[n,d]*where(between[n] <= far[n], 0, 1)*sign(anchor[n,d] + eps -
+                negative[n,d])/far[n]) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_between = R(fabs)(eps + positive[n * D + d] - negative[n * D + d]);
@@ -534,6 +600,9 @@ int forward(const real *restrict anchor, const real *restrict positive,
             int64_t N, real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
+        /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
+        /* off_between_squared_sum[n] = sum_d(off_between[n,d]**2) */
         wide off_near_squared_sum_total = 0;
         wide off_far_squared_sum_total = 0;
         wide off_between_squared_sum_total = 0;
@@ -578,6 +647,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = grad_loss[n] * (margin + near[n] - other[n] <= 0 ? 0 : 1);
+        /* grad_negative[n,d] = grad_near[n]*(off_between[n,d]*where(between[n] <= far[n], 1,
+                0)*sign(positive[n,d] + eps - negative[n,d])/between[n] +
+                off_far[n,d]*where(between[n] <= far[n], 0, 1)*sign(anchor[n,d] + eps -
+                negative[n,d])/far[n]) */
+        /* grad_positive[n,d] = -grad_near[n]*(off_near[n,d]*sign(anchor[n,d] + eps -
+                positive[n,d])/near[n] + off_between[n,d]*where(between[n] <= far[n], 1,
+                0)*sign(positive[n,d] + eps - negative[n,d])/between[n]) */
+        /* grad_anchor[n,d] = grad_near[n]*(off_near[n,d]*sign(anchor[n,d] + eps -
+                positive[n,d])/near[n] - off_far[n,d]*where(between[n] <= far[n], 0,
+                1)*sign(anchor[n,d] + eps - negative[n,d])/far[n]) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_between = R(fabs)(eps + positive[n * D + d] - negative[n * D + d]);
@@ -607,17 +686,19 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
             real *restrict far, int64_t D, int64_t N, real margin, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict near_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide near_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* near[n] = sum_d(off_near[n,d]) */
+            /* far[n] = sum_d(off_far[n,d]) */
             wide near_total = 0;
             wide far_total = 0;
             for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
@@ -658,6 +739,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_negative[n,d] = grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*sign(anchor[n,d] + eps - negative[n,d])/N */
+        /* grad_positive[n,d] = -grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*sign(anchor[n,d] + eps - positive[n,d])/N */
+        /* grad_anchor[n,d] = grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*(sign(anchor[n,d] + eps - positive[n,d]) - sign(anchor[n,d] + eps -
+                negative[n,d]))/N */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             grad_negative[n * D + d] = (grad_loss[0] * (margin + near[n] - far[n] <= 0 ? 0 : 1) / N)
@@ -680,17 +768,19 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
             real *restrict far, int64_t D, int64_t N, real margin, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* near[n] = sum_d(off_near[n,d]) */
+            /* far[n] = sum_d(off_far[n,d]) */
             wide near_total = 0;
             wide far_total = 0;
             for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
@@ -730,6 +820,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_negative[n,d] = grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*sign(anchor[n,d] + eps - negative[n,d]) */
+        /* grad_positive[n,d] = -grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*sign(anchor[n,d] + eps - positive[n,d]) */
+        /* grad_anchor[n,d] = grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*(sign(anchor[n,d] + eps - positive[n,d]) - sign(anchor[n,d] + eps -
+                negative[n,d])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             grad_negative[n * D + d] = (grad_loss[0] * (margin + near[n] - far[n] <= 0 ? 0 : 1)) *
@@ -754,6 +851,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             real *restrict far, int64_t D, int64_t N, real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* near[n] = sum_d(off_near[n,d]) */
+        /* far[n] = sum_d(off_far[n,d]) */
         wide near_total = 0;
         wide far_total = 0;
         for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
@@ -787,6 +886,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = grad_loss[n] * (margin + near[n] - far[n] <= 0 ? 0 : 1);
+        /* grad_negative[n,d] = grad_near[n]*sign(anchor[n,d] + eps - negative[n,d]) */
+        /* grad_positive[n,d] = -grad_near[n]*sign(anchor[n,d] + eps - positive[n,d]) */
+        /* grad_anchor[n,d] = grad_near[n]*(sign(anchor[n,d] + eps - positive[n,d]) -
+                sign(anchor[n,d] + eps - negative[n,d])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             grad_negative[n * D + d] = grad_near * sign(eps + anchor[n * D + d] - negative[n * D +
@@ -809,17 +912,20 @@ int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
             real *restrict far, real *restrict between, real *restrict other, int64_t D,
             int64_t N, real margin, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict near_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide near_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* near[n] = sum_d(off_near[n,d]) */
+            /* far[n] = sum_d(off_far[n,d]) */
+            /* between[n] = sum_d(off_between[n,d]) */
             wide near_total = 0;
             wide far_total = 0;
             wide between_total = 0;
@@ -869,6 +975,15 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_negative[n,d] = grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(where(between[n] <= far[n], 0, 1)*sign(anchor[n,d] + eps - negative[n,d]) +
+                where(between[n] <= far[n], 1, 0)*sign(positive[n,d] + eps - negative[n,d]))/N */
+        /* grad_positive[n,d] = -grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(sign(anchor[n,d] + eps - positive[n,d]) + where(between[n] <= far[n], 1,
+                0)*sign(positive[n,d] + eps - negative[n,d]))/N */
+        /* grad_anchor[n,d] = grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(sign(anchor[n,d] + eps - positive[n,d]) - where(between[n] <= far[n], 0,
+                1)*sign(anchor[n,d] + eps - negative[n,d]))/N */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             grad_negative[n * D + d] = (grad_loss[0] * (margin + near[n] - other[n] <= 0 ? 0 : 1) /
@@ -895,17 +1010,20 @@ int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
             real *restrict far, real *restrict between, real *restrict other, int64_t D,
             int64_t N, real margin, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* near[n] = sum_d(off_near[n,d]) */
+            /* far[n] = sum_d(off_far[n,d]) */
+            /* between[n] = sum_d(off_between[n,d]) */
             wide near_total = 0;
             wide far_total = 0;
             wide between_total = 0;
@@ -954,6 +1072,15 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_negative[n,d] = grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(where(between[n] <= far[n], 0, 1)*sign(anchor[n,d] + eps - negative[n,d]) +
+                where(between[n] <= far[n], 1, 0)*sign(positive[n,d] + eps - negative[n,d])) */
+        /* grad_positive[n,d] = -grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(sign(anchor[n,d] + eps - positive[n,d]) + where(between[n] <= far[n], 1,
+                0)*sign(positive[n,d] + eps - negative[n,d])) */
+        /* grad_anchor[n,d] = grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(sign(anchor[n,d] + eps - positive[n,d]) - where(between[n] <= far[n], 0,
+                1)*sign(anchor[n,d] + eps - negative[n,d])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             grad_negative[n * D + d] = (grad_loss[0] * (margin + near[n] - other[n] <= 0 ? 0 : 1)) *
@@ -982,6 +1109,9 @@ int forward(const real *restrict anchor, const real *restrict positive,
             int64_t N, real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* near[n] = sum_d(off_near[n,d]) */
+        /* far[n] = sum_d(off_far[n,d]) */
+        /* between[n] = sum_d(off_between[n,d]) */
         wide near_total = 0;
         wide far_total = 0;
         wide between_total = 0;
@@ -1023,6 +1153,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = grad_loss[n] * (margin + near[n] - other[n] <= 0 ? 0 : 1);
+        /* grad_negative[n,d] = grad_near[n]*(where(between[n] <= far[n], 0, 1)*sign(anchor[n,d] +
+                eps - negative[n,d]) + where(between[n] <= far[n], 1, 0)*sign(positive[n,d] + eps -
+                negative[n,d])) */
+        /* grad_positive[n,d] = -grad_near[n]*(sign(anchor[n,d] + eps - positive[n,d]) +
+                where(between[n] <= far[n], 1, 0)*sign(positive[n,d] + eps - negative[n,d])) */
+        /* grad_anchor[n,d] = grad_near[n]*(sign(anchor[n,d] + eps - positive[n,d]) -
+                where(between[n] <= far[n], 0, 1)*sign(anchor[n,d] + eps - negative[n,d])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             grad_negative[n * D + d] = grad_near * ((between[n] <= far[n] ? 0 : 1) * sign(eps +
@@ -1048,17 +1185,19 @@ int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
             real *restrict near, real *restrict off_far_sum, real *restrict far, int64_t D,
             int64_t N, real margin, real p, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict near_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide near_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* off_near_sum[n] = sum_d(off_near[n,d]**p) */
+            /* off_far_sum[n] = sum_d(off_far[n,d]**p) */
             wide off_near_sum_total = 0;
             wide off_far_sum_total = 0;
             for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
@@ -1104,6 +1243,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_negative[n,d] = grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*off_far_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                negative[n,d])*off_far[n,d]**(p - 1)/N */
+        /* grad_positive[n,d] = -grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*off_near_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                positive[n,d])*off_near[n,d]**(p - 1)/N */
+        /* grad_anchor[n,d] = grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*(off_near_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                positive[n,d])*off_near[n,d]**(p - 1) - off_far_sum[n]**(1/p - 1)*sign(anchor[n,d] +
+                eps - negative[n,d])*off_far[n,d]**(p - 1))/N */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = R(fabs)(eps + anchor[n * D + d] - negative[n * D + d]);
@@ -1132,17 +1281,19 @@ int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
             real *restrict near, real *restrict off_far_sum, real *restrict far, int64_t D,
             int64_t N, real margin, real p, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* off_near_sum[n] = sum_d(off_near[n,d]**p) */
+            /* off_far_sum[n] = sum_d(off_far[n,d]**p) */
             wide off_near_sum_total = 0;
             wide off_far_sum_total = 0;
             for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
@@ -1187,6 +1338,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_negative[n,d] = grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*off_far_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                negative[n,d])*off_far[n,d]**(p - 1) */
+        /* grad_positive[n,d] = -grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*off_near_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                positive[n,d])*off_near[n,d]**(p - 1) */
+        /* grad_anchor[n,d] = grad_loss*where(0 >= near[n] + margin - far[n], 0,
+                1)*(off_near_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                positive[n,d])*off_near[n,d]**(p - 1) - off_far_sum[n]**(1/p - 1)*sign(anchor[n,d] +
+                eps - negative[n,d])*off_far[n,d]**(p - 1)) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = R(fabs)(eps + anchor[n * D + d] - negative[n * D + d]);
@@ -1217,6 +1378,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             int64_t N, real margin, real p, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* off_near_sum[n] = sum_d(off_near[n,d]**p) */
+        /* off_far_sum[n] = sum_d(off_far[n,d]**p) */
         wide off_near_sum_total = 0;
         wide off_far_sum_total = 0;
         for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
@@ -1255,6 +1418,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = grad_loss[n] * (margin + near[n] - far[n] <= 0 ? 0 : 1);
+        /* grad_negative[n,d] = grad_near[n]*off_far_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                negative[n,d])*off_far[n,d]**(p - 1) */
+        /* grad_positive[n,d] = -grad_near[n]*off_near_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                positive[n,d])*off_near[n,d]**(p - 1) */
+        /* grad_anchor[n,d] = grad_near[n]*(off_near_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                positive[n,d])*off_near[n,d]**(p - 1) - off_far_sum[n]**(1/p - 1)*sign(anchor[n,d] +
+                eps - negative[n,d])*off_far[n,d]**(p - 1)) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = R(fabs)(eps + anchor[n * D + d] - negative[n * D + d]);
@@ -1283,17 +1453,20 @@ int forward(const real *restrict anchor, const real *restrict positive,
             real *restrict near, real *restrict off_far_sum, real *restrict far,
             real *restrict off_between_sum, real *restrict between, real *restrict other,
             int64_t D, int64_t N, real margin, real p, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_sum_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict near_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide near_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* off_near_sum[n] = sum_d(off_near[n,d]**p) */
+            /* off_far_sum[n] = sum_d(off_far[n,d]**p) */
+            /* off_between_sum[n] = sum_d(off_between[n,d]**p) */
             wide off_near_sum_total = 0;
             wide off_far_sum_total = 0;
             wide off_between_sum_total = 0;
@@ -1348,6 +1521,21 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              real margin, real p, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_negative[n,d] = grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(where(between[n] <= far[n], 0, 1)*off_far_sum[n]**(1/p - 1)*sign(anchor[n,d] +
+                eps - negative[n,d])*off_far[n,d]**(p - 1) + where(between[n] <= far[n], 1,
+                0)*off_between_sum[n]**(1/p - 1)*sign(positive[n,d] + eps -
+                negative[n,d])*off_between[n,d]**(p - 1))/N */
+        /* grad_positive[n,d] = -grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(off_near_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                positive[n,d])*off_near[n,d]**(p - 1) + where(between[n] <= far[n], 1,
+                0)*off_between_sum[n]**(1/p - 1)*sign(positive[n,d] + eps -
+                negative[n,d])*off_between[n,d]**(p - 1))/N */
+        /* grad_anchor[n,d] = grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(off_near_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                positive[n,d])*off_near[n,d]**(p - 1) - where(between[n] <= far[n], 0,
+                1)*off_far_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                negative[n,d])*off_far[n,d]**(p - 1))/N */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_between = R(fabs)(eps + positive[n * D + d] - negative[n * D + d]);
@@ -1385,17 +1573,20 @@ int forward(const real *restrict anchor, const real *restrict positive,
             real *restrict near, real *restrict off_far_sum, real *restrict far,
             real *restrict off_between_sum, real *restrict between, real *restrict other,
             int64_t D, int64_t N, real margin, real p, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(((N + BLOCK - 1) / BLOCK), wide));
+    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)(workspace);
-    const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
+    wide *const restrict loss_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
+            /* off_near_sum[n] = sum_d(off_near[n,d]**p) */
+            /* off_far_sum[n] = sum_d(off_far[n,d]**p) */
+            /* off_between_sum[n] = sum_d(off_between[n,d]**p) */
             wide off_near_sum_total = 0;
             wide off_far_sum_total = 0;
             wide off_between_sum_total = 0;
@@ -1449,6 +1640,21 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              real margin, real p, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_negative[n,d] = grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(where(between[n] <= far[n], 0, 1)*off_far_sum[n]**(1/p - 1)*sign(anchor[n,d] +
+                eps - negative[n,d])*off_far[n,d]**(p - 1) + where(between[n] <= far[n], 1,
+                0)*off_between_sum[n]**(1/p - 1)*sign(positive[n,d] + eps -
+                negative[n,d])*off_between[n,d]**(p - 1)) */
+        /* grad_positive[n,d] = -grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(off_near_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                positive[n,d])*off_near[n,d]**(p - 1) + where(between[n] <= far[n], 1,
+                0)*off_between_sum[n]**(1/p - 1)*sign(positive[n,d] + eps -
+                negative[n,d])*off_between[n,d]**(p - 1)) */
+        /* grad_anchor[n,d] = grad_loss*where(0 >= near[n] + margin - other[n], 0,
+                1)*(off_near_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                positive[n,d])*off_near[n,d]**(p - 1) - where(between[n] <= far[n], 0,
+                1)*off_far_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                negative[n,d])*off_far[n,d]**(p - 1)) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_between = R(fabs)(eps + positive[n * D + d] - negative[n * D + d]);
@@ -1488,6 +1694,9 @@ int forward(const real *restrict anchor, const real *restrict positive,
             int64_t D, int64_t N, real margin, real p, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* off_near_sum[n] = sum_d(off_near[n,d]**p) */
+        /* off_far_sum[n] = sum_d(off_far[n,d]**p) */
+        /* off_between_sum[n] = sum_d(off_between[n,d]**p) */
         wide off_near_sum_total = 0;
         wide off_far_sum_total = 0;
         wide off_between_sum_total = 0;
@@ -1534,6 +1743,18 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = grad_loss[n] * (margin + near[n] - other[n] <= 0 ? 0 : 1);
+        /* grad_negative[n,d] = grad_near[n]*(where(between[n] <= far[n], 0, 1)*off_far_sum[n]**(1/p
+                - 1)*sign(anchor[n,d] + eps - negative[n,d])*off_far[n,d]**(p - 1) +
+                where(between[n] <= far[n], 1, 0)*off_between_sum[n]**(1/p - 1)*sign(positive[n,d] +
+                eps - negative[n,d])*off_between[n,d]**(p - 1)) */
+        /* grad_positive[n,d] = -grad_near[n]*(off_near_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                positive[n,d])*off_near[n,d]**(p - 1) + where(between[n] <= far[n], 1,
+                0)*off_between_sum[n]**(1/p - 1)*sign(positive[n,d] + eps -
+                negative[n,d])*off_between[n,d]**(p - 1)) */
+        /* grad_anchor[n,d] = grad_near[n]*(off_near_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                positive[n,d])*off_near[n,d]**(p - 1) - where(between[n] <= far[n], 0,
+                1)*off_far_sum[n]**(1/p - 1)*sign(anchor[n,d] + eps -
+                negative[n,d])*off_far[n,d]**(p - 1)) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_between = R(fabs)(eps + positive[n * D + d] - negative[n * D + d]);

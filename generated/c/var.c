@@ -51,6 +51,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict mean, int64
             real correction, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_sum[n] = sum_k(x[n,k]) */
         wide x_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -63,6 +64,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict mean, int64
         }
         const real x_sum = x_sum_total;
         mean[n] = (1 / (real)K) * x_sum;
+        /* x_squared_sum[n] = sum_k((x[n,k] - mean[n])**2) */
         wide x_squared_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -84,6 +86,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              real *restrict grad_x, int64_t K, int64_t N, real correction, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,k] = 2*grad_y[n]*(x[n,k] - mean[n])/(K - correction) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = (2 * grad_y[n] / (K - correction)) * ((x[n * K + k] - mean[n]));

@@ -56,6 +56,7 @@ static inline real sign(real x) { return (x > 0) - (x < 0); }
 int forward(const real *restrict x, real *restrict y, int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_squared_sum[n] = sum_k(x[n,k]**2) */
         wide x_squared_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -77,6 +78,7 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* x_squared_sum[n] = sum_k(x[n,k]**2) */
         wide x_squared_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -88,6 +90,7 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
             x_squared_sum_total += x_squared_sum_span;
         }
         const real x_squared_sum = x_squared_sum_total;
+        /* grad_x[n,k] = grad_y[n]*where(x_squared_sum[n] > 0, x[n,k]/sqrt(x_squared_sum[n]), 0) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = grad_y[n] * (x_squared_sum > 0 ? (1 / R(sqrt)(x_squared_sum)) * x[n
@@ -105,6 +108,7 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
 int forward(const real *restrict x, real *restrict y, int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y[n] = sum_k(y_abs[n,k]) */
         wide y_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -126,6 +130,7 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,k] = grad_y[n]*sign(x[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = grad_y[n] * sign(x[n * K + k]);
@@ -142,6 +147,7 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
 int forward(const real *restrict x, real *restrict y, int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y[n] = sum_k(where(x[n,k] != 0, 1, 0)) */
         wide y_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -162,6 +168,7 @@ int backward(const real *restrict grad_y, real *restrict grad_x, int64_t K, int6
              int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,k] = 0 */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = 0;
@@ -181,6 +188,7 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict y_argmax
         return -1;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y_argmax[n] = argmax_k(y_abs[n,k]) */
         real y_argmax_best = -INFINITY;
         y_argmax[n] = 0;
         for (int64_t k = 0; k < K; k++) {
@@ -204,6 +212,7 @@ int backward(const real *restrict grad_y, const real *restrict x,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,k] = grad_y[n]*delta(k, y_argmax[n])*sign(x[n,y_argmax[n]]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = 0;
@@ -224,6 +233,7 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict y_argmax
         return -1;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y_argmax_1[n] = argmax_k(-y_abs[n,k]) */
         real y_argmax_1_best = -INFINITY;
         y_argmax_1[n] = 0;
         for (int64_t k = 0; k < K; k++) {
@@ -247,6 +257,7 @@ int backward(const real *restrict grad_y, const real *restrict x,
             return 4;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,k] = grad_y[n]*delta(k, y_argmax_1[n])*sign(x[n,y_argmax_1[n]]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = 0;
@@ -265,6 +276,7 @@ int forward(const real *restrict x, real *restrict y, int64_t K, int64_t N, real
             int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y_abs_sum[n] = sum_k(y_abs[n,k]**ord) */
         wide y_abs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -287,6 +299,7 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
              int64_t K, int64_t N, real ord, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* y_abs_sum[n] = sum_k(y_abs[n,k]**ord) */
         wide y_abs_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -299,6 +312,8 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
             y_abs_sum_total += y_abs_sum_span;
         }
         const real y_abs_sum = y_abs_sum_total;
+        /* grad_x[n,k] = grad_y[n]*where(y_abs_sum[n] > 0, y_abs_sum[n]**(1/ord -
+                1)*y_abs[n,k]**(ord - 1), 0)*sign(x[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real y_abs = R(fabs)(x[n * K + k]);
