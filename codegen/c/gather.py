@@ -241,8 +241,10 @@ class Gather:
 
     def over(self, array: Array, value: str, printer: Printer) -> list[str]:
         """Every element of an array set to a value."""
-        count = array.count
-        return [f"for (int64_t i = 0; i < {count}; i++)", f"    {array.name}[i] = {value};"]
+        used = (
+            f"{array.tiled}_end - {array.tiled}_tile" if array.extents == ["TILE"] else array.count
+        )
+        return [f"for (int64_t i = 0; i < {used}; i++)", f"    {array.name}[i] = {value};"]
 
     def _each(self, lines: list[str]) -> list[str]:
         """Lines for every value of the letters of what is gathered."""

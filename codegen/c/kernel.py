@@ -163,12 +163,14 @@ class Kernel:
 
     def _tiled(self, loop: Loop, here: Path, scope: Scope, pragma: Lines) -> Lines:
         index, size = loop.index, loop.index.size.name
-        body = self._body(loop.body, here, scope.inside(loop))
+        inside = [p for p in self.placed if p.path[: len(here)] == here]
+        width = f"{index}_width"
+        self.memory.counts[width] = f"tile_width({size}, {_turns_of(inside)}, threads)"
         return [
             *pragma,
-            f"for (int64_t {index}_tile = 0; {index}_tile < {size}; {index}_tile += TILE) {{",
-            f"    const int64_t {index}_end = least({index}_tile + TILE, {size});",
-            *_indented(body),
+            f"for (int64_t {index}_tile = 0; {index}_tile < {size}; {index}_tile += {width}) {{",
+            f"    const int64_t {index}_end = least({index}_tile + {width}, {size});",
+            *_indented(self._body(loop.body, here, scope.inside(loop))),
             "}",
         ]
 
@@ -369,6 +371,11 @@ def _indented(lines: Sequence[str]) -> Lines:
 
 def _pragma(what: str, inside: Sequence[Placed]) -> Lines:
     """What lets threads share a loop that has enough to do."""
-    widest = max((p.statement for p in inside), key=lambda s: len(s.letters))
-    turns = " * ".join(i.size.name for i in widest.letters)
+    turns = _turns_of(inside)
     return [f"#pragma omp parallel {what} num_threads(threads) if ({turns} > PARALLEL)"]
+
+
+def _turns_of(inside: Sequence[Placed]) -> str:
+    """How often the statement with the most letters is computed."""
+    widest = max((p.statement for p in inside), key=lambda s: len(s.letters))
+    return " * ".join(i.size.name for i in widest.letters)
