@@ -31,6 +31,7 @@ FUNCTIONS: dict[Any, str] = {
     sympy.erf: "R(erf)",
     sympy.erfc: "R(erfc)",
     sympy.loggamma: "R(lgamma)",
+    sympy.polygamma: "digamma",
     sympy.Abs: "R(fabs)",
     sympy.sign: "sign",
     sympy.floor: "R(floor)",
@@ -59,7 +60,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 """What a small function calls in turn."""
 
 ELEMENTARY = (
-    *("least", "square", "cube", "larger", "exceeds", "sign", "finite"),
+    *("least", "square", "cube", "larger", "exceeds", "sign", "finite", "digamma"),
     *("vector_exp", "vector_log", "vector_tanh", "sigmoid", "log_add_exp", "contract"),
 )
 """The small functions that the template has."""

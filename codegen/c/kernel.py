@@ -127,13 +127,18 @@ class Kernel:
 
     def _exception(self, one: Placed) -> Exception_ | None:
         """The one element of a loop that a delta changes, if it can be changed afterwards."""
-        if not one.loops or self.memory.homes[one.statement.tensor.name].is_local:
+        if not one.loops or not _is_innermost(one.loops[-1]):
+            return None
+        index = one.loops[-1].index
+        if Scope(one.loops).is_tiled(index):  # the place may be in another stretch
+            return None
+        if self.memory.homes[one.statement.tensor.name].is_local:
             return None
         beside = [p for p in self.placed if p.path[:-1] == one.path[:-1]]
         name = one.statement.tensor.name
         if any(name == read for p in beside for read, _ in p.statement.elements):
             return None
-        return exception(one.statement, one.loops[-1].index)
+        return exception(one.statement, index)
 
     # --- loops ---
 
@@ -178,14 +183,14 @@ class Kernel:
         """A loop that threads share by blocks, each of which leaves its part of every sum."""
         printer, index, size = self._printer(scope), loop.index, loop.index.size.name
         length = "SPAN" if _is_innermost(loop) else "BLOCK"
-        blocks = f"{index}_blocks"
         count = f"({size} + {length} - 1) / {length}"
+        blocks, counted = self.memory.counted(f"{index}_blocks", count)
         for g in sums:
             kind, each = ("real", f" * ({g.rows.count})") if g.in_rows else ("wide", "")
             self.memory.pieces.append(Piece(g.parts, kind, f"({count}){each}"))
         turns = self._turns(loop, here, scope, f"{index}_start", f"{index}_end", short=True)
         return [
-            f"const int64_t {blocks} = {count};",
+            *counted,
             *_pragma("for", inside),
             f"for (int64_t block = 0; block < {blocks}; block++) {{",
             f"    const int64_t {index}_start = block * {length};",
@@ -312,9 +317,10 @@ def exception(one: Statement, index: Index) -> Exception_ | None:
     deltas = [d for d in one.value.atoms(KroneckerDelta) if d.has(index)]
     if len(deltas) != 1 or index not in one.at:
         return None
-    (place,) = [a for a in deltas[0].args if a != index] or [index]
-    if place.has(index) or isinstance(place, Index):
+    others = [a for a in deltas[0].args if a != index]
+    if len(others) != 1 or others[0].has(index) or isinstance(others[0], Index):
         return None
+    (place,) = others
     here = Dummy(real=True)
     value = one.value.xreplace({deltas[0]: here})
     more = value.diff(here)

@@ -76,11 +76,15 @@ class Piece:
 
 @dataclass
 class Memory:
-    """The arrays of one function. Where they are declared decides what it asks for."""
+    """The arrays of one function. Where they are declared decides what it asks for.
+
+    `counts` are the numbers of blocks that are declared at its top, by name.
+    """
 
     homes: Mapping[str, Home]
     placed: Sequence[Placed]
     pieces: list[Piece] = field(default_factory=list)
+    counts: dict[str, str] = field(default_factory=dict)
 
     def array(self, name: str) -> Array:
         """The array that a tensor lives in."""
@@ -113,6 +117,14 @@ class Memory:
             return [line for array in arrays for line in self.room(array)]
         self.pieces += [Piece(a.name, a.kind, a.count) for a in arrays]
         return []
+
+    def counted(self, name: str, count: str) -> tuple[str, list[str]]:
+        """A name for a number of blocks, and its declaration where there is none yet."""
+        while name in self.counts and self.counts[name] != count:
+            name = f"{name}_blocks"
+        declared = [] if name in self.counts else [f"const int64_t {name} = {count};"]
+        self.counts[name] = count
+        return name, declared
 
     def room(self, array: Array) -> list[str]:
         """An array inside a loop: on the stack for one stretch, else in the thread's memory."""
