@@ -18,6 +18,13 @@ from sympy import Add, Basic, Expr, Indexed, Integer, KroneckerDelta, Mul, Pow, 
 from derive.expressions import Binder, Index, free_indices
 from derive.marks import unmarked
 
+GREEK = frozenset(
+    {"alpha", "beta", "gamma", "delta", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"}
+    | {"nu", "xi", "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega"}
+    | {"Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega"}
+)
+"""Names that are written as the letters that they name."""
+
 
 @dataclass(frozen=True)
 class Fraction:
@@ -27,12 +34,31 @@ class Fraction:
     above: tuple[Expr, ...]
     below: tuple[Expr, ...]
 
+    @property
+    def sides(self) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
+        """What stands above the bar, or alone where there is none; and the sums behind it."""
+        if not self.below or (len(self.above) == 1 and isinstance(self.above[0], Add)):
+            return self.above, ()
+        behind = tuple(f for f in self.above if is_sum_or_difference(f))
+        return tuple(f for f in self.above if f not in behind), behind
+
+    @property
+    def rows(self) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
+        """What stands in the first row, with what is below the bar, and what in a second one."""
+        first, behind = self.sides
+        return (first, behind) if behind else (first[:-1], first[-1:])
+
 
 @dataclass(frozen=True)
 class Arrangement:
-    """An order of writing. `places` says which tensor was declared before which, by name."""
+    """An order of writing. `places` says which tensor was declared before which, by name.
 
-    places: Mapping[str, int] = field(default_factory=dict)
+    `rows` are sums in brackets, and products, each with the number of rows that it is broken
+    into; see `derive.measure`.
+    """
+
+    places: Mapping[str, int] = field(default_factory=dict, hash=False)
+    rows: frozenset[tuple[Expr, int]] = frozenset()
 
     def terms(self, expr: Expr) -> list[Expr]:
         """The terms of a sum, in order."""
@@ -112,7 +138,8 @@ def decimal(number: Basic) -> str | None:
     for prime in (2, 5):
         while rest % prime == 0:
             rest //= prime
-    return repr(float(number)) if rest == 1 and Rational(repr(float(number))) == number else None
+    written = repr(float(number))  # of a number that no float comes near, `inf`
+    return written if rest == 1 and "inf" not in written and Rational(written) == number else None
 
 
 def _is_negative_number(expr: Basic) -> bool:

@@ -228,7 +228,20 @@ class Builder:
 
         `chosen` says for which values of choices: `training=True`.
         """
-        let = self.let(f"next_{buffer.name}", buffer.indices, value)
+        self.becomes(buffer, self.let(f"next_{buffer.name}", buffer.indices, value), **chosen)
+
+    def becomes(self, buffer: Tensor, let: Tensor, **chosen: Any) -> None:
+        """The same, of a let that is there already.
+
+        Raises:
+            DefinitionError: they are no input and no let over the same axes.
+        """
+        where = f"update of {buffer.name!r} in {self.name!r}"
+        if buffer.name not in self._inputs or buffer.integer:
+            raise DefinitionError(f"{where}: only an input of real numbers is a buffer")
+        if let.name not in self._lets or let.integer or let.axes != buffer.axes:
+            raise DefinitionError(f"{where}: {let.name!r} is no let of real numbers over its axes")
+        check_once(f"update in {self.name!r}", [*(u.buffer for u in self._updates), buffer.name])
         self._updates.append(Update(buffer.name, let.name, tuple(chosen.items())))
 
     def demand(self, condition: str, raises: str = "ValueError") -> None:
@@ -343,7 +356,7 @@ class Builder:
             source=self.source,
         )
         if self._arguments is None:
-            return whole
+            return replace(whole, updates=tuple((u.buffer, u.let) for u in self._updates))
         return self._with_interface(whole, self._arguments, [t.name for t in without])
 
     def _with_interface(

@@ -24,10 +24,12 @@ def as_data(derivation: Derivation, steps: bool = True) -> dict[str, Any]:
     told = story(derivation)
     found: dict[str, Any] = {
         "name": definition.name,
+        "variant": definition.variant,
         "summary": definition.summary,
         "text": definition_text(definition),
         "inputs": [t.name for t in definition.inputs],
         "outputs": list(definition.outputs),
+        "updates": dict(definition.updates),
         "gradients": {name: tensor.name for name, tensor in derivation.simplified.gradients},
         "definition": _lets(definition.lets, arrangement),
         "forward": _lets(derivation.forward, arrangement),

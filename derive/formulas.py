@@ -64,6 +64,7 @@ RELATIONS: dict[str, Callable[..., Any]] = {
 _DIGITS = 40
 _LARGEST_EXPONENT = 64
 _LARGEST_ARGUMENT = 1000
+_MOST_BITS = 2000
 
 
 @dataclass
@@ -124,7 +125,10 @@ def value(node: Node, names: Names) -> Any:
     """
     assert isinstance(node, Tree)
     with names.at(node):
-        return _VALUES[node.data](node, names)
+        found = _VALUES[node.data](node, names)
+    if isinstance(found, Expr):
+        _check_size(found.as_coeff_Mul()[0], node, names)
+    return found
 
 
 def _reals(nodes: Sequence[Node], names: Names) -> list[Expr]:
@@ -186,7 +190,7 @@ def _power(node: Tree[Token], names: Names) -> Expr:
         names.fail(node, f"a power of constants beyond {_LARGEST_EXPONENT} is not computed")
     if base.is_zero and exponent.is_negative:
         names.fail(node, "this divides by zero")
-    return _bounded(Pow(base, exponent), node, names)
+    return Pow(base, exponent)
 
 
 def _number(node: Tree[Token], names: Names) -> Expr:
@@ -205,10 +209,9 @@ def _check_digits(token: Node, names: Names) -> None:
         names.fail(token, f"a number has at most {_DIGITS} digits, and an exponent up to 300")
 
 
-def _bounded(value: Expr, node: Node, names: Names) -> Expr:
-    if isinstance(value, Rational) and max(abs(value.p), value.q).bit_length() > 2000:
+def _check_size(number: Basic, node: Node, names: Names) -> None:
+    if isinstance(number, Rational) and max(abs(number.p), number.q).bit_length() > _MOST_BITS:
         names.fail(node, "this number is too large")
-    return value
 
 
 def _name(node: Tree[Token], names: Names) -> Expr:
@@ -278,6 +281,8 @@ def _call(node: Tree[Token], names: Names) -> Expr:
     value = function(*values)
     if value in (sympy.zoo, sympy.oo, -sympy.oo, sympy.nan):
         names.fail(node, "this is no number")
+    for number in value.atoms(Rational) if not value.free_symbols else ():
+        _check_size(number, node, names)
     return value
 
 

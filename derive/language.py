@@ -254,13 +254,13 @@ class Definition:
         return next(let for let in self.lets if let.name == name)
 
     def with_wrt(self, *names: str) -> Definition:
-        """The same operation, with the gradient of only these inputs wanted.
+        """The same definition alone, with the gradient of only these inputs wanted.
 
         Raises:
             DefinitionError: a name is unknown or belongs to an integer tensor.
         """
         check_wrt(self.name, names, self.tensors)
-        return replace(self, wrt=names)
+        return replace(self, wrt=names, interface=None)
 
     def _repr_latex_(self) -> str:
         from derive import notebook

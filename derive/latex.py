@@ -16,26 +16,22 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
 from derive.arrange import (
+    GREEK,
     Arrangement,
     decimal,
     delta_sides,
-    is_sum_or_difference,
     letters_in_order,
 )
 from derive.expressions import ArgMax, Binder, Index, Product, StopGradient, Sum, Where
 from derive.language import Let
 from derive.marks import Marked
+from derive.measure import fitted, rows_of, width
 
 # How tightly what stands at the top of a formula binds.
 ADD, MUL, POW, ATOM = range(4)
 
 _BINDERS = {Sum: r"\sum", Product: r"\prod", ArgMax: r"\operatorname*{arg\,max}"}
 
-GREEK = frozenset(
-    {"alpha", "beta", "gamma", "delta", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"}
-    | {"nu", "xi", "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega"}
-    | {"Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega"}
-)
 _ACCENTS = {"hat": r"\hat", "bar": r"\overline", "tilde": r"\tilde", "dot": r"\dot"}
 _FUNCTIONS = {
     sympy.exp: r"\exp",
@@ -66,21 +62,39 @@ def latex(expr: Basic, arrangement: Arrangement | None = None) -> str:
 
 def let_latex(let: Let, arrangement: Arrangement | None = None) -> str:
     """One row of an `align`: the tensor at its letters, equals, the value."""
-    return f"{latex(let.tensor.element)} &= {broken(let.value, arrangement)}"
+    head = let.tensor.element
+    return f"{latex(head)} &= {broken(let.value, arrangement, beside=head)}"
 
 
-def broken(expr: Expr, arrangement: Arrangement | None = None, width: int = 160) -> str:
-    """A formula for the right side of an `align`; a long sum goes on in the next row."""
+_LINE = 88
+"""How many letters stand in a line on paper."""
+
+
+def broken(
+    expr: Expr,
+    arrangement: Arrangement | None = None,
+    line: float = _LINE,
+    beside: Expr | None = None,
+) -> str:
+    """A formula for the right side of an `align`; a long sum goes on in the next row.
+
+    `beside` is what stands on the left side.
+    """
     arrangement = arrangement or Arrangement()
+    most = line - (width(beside, arrangement) if beside is not None else 0)
     rows: list[str] = []
+    filled = 0.0
     for term in arrangement.terms(expr):
-        part, _ = _latex(term, arrangement)
+        fit = fitted(term, arrangement, most - 4)  # a sign, and the space before a row
+        part, _ = _latex(term, fit)
         minus = part.startswith("-")
         signed = part if not rows else f"- {part[1:]}" if minus else f"+ {part}"
-        if rows and len(rows[-1]) + len(signed) <= width:
+        filled += width(term, fit) + 3
+        if rows and filled <= most:
             rows[-1] += f" {signed}"
         else:
             rows.append(signed)
+            filled = width(term, fit) + 4
     return " \\\\\n&\\quad ".join(rows)
 
 
@@ -156,28 +170,35 @@ def _number(expr: Any, arrangement: Arrangement) -> tuple[str, int]:
 
 
 def _add(expr: Add, arrangement: Arrangement) -> tuple[str, int]:
-    written = ""
-    for term in arrangement.terms(expr):
-        part, _ = _latex(term, arrangement)
-        if part.startswith("-"):
-            written += f" - {part[1:]}" if written else part
-        else:
-            written += f" + {part}" if written else part
-    return written, ADD
+    rows: list[str] = []
+    for terms in rows_of(expr, arrangement):
+        written: list[str] = []
+        for term in terms:
+            part, _ = _latex(term, arrangement)
+            minus = part.startswith("-")
+            begins = not (rows or written)
+            written.append(part if begins else f"- {part[1:]}" if minus else f"+ {part}")
+        rows.append(" ".join(written))
+    if len(rows) == 1:
+        return rows[0], ADD
+    content = r" \\ & \quad ".join(rows)
+    return rf"\begin{{aligned}} & {content} \end{{aligned}}", ADD
 
 
 def _mul(expr: Expr, arrangement: Arrangement) -> tuple[str, int]:
     """A product: coefficients and tensors above and below a bar, sums and differences after it."""
     fraction = arrangement.fraction(expr)
-    above, after = list(fraction.above), list[Expr]()
-    if fraction.below and not (len(above) == 1 and isinstance(above[0], Add)):
-        above = [f for f in fraction.above if not is_sum_or_difference(f)]
-        after = [f for f in fraction.above if is_sum_or_difference(f)]
+    broken = expr in dict(arrangement.rows) and all(fraction.rows)
+    above, after = fraction.rows if broken else fraction.sides
+    written = _factors(above, arrangement, bar=not fraction.below)
     if fraction.below:
-        bar = rf"\frac{{{_factors(above, arrangement)}}}{{{_factors(fraction.below, arrangement)}}}"
-        written = rf"{bar} \, {_factors(after, arrangement, bar=True)}" if after else bar
-    else:
-        written = _factors(above, arrangement, bar=True)
+        written = rf"\frac{{{written}}}{{{_factors(fraction.below, arrangement)}}}"
+    behind = _factors(after, arrangement, bar=True)
+    if broken:
+        rows = rf"& {written} \\ & \quad \times {behind}"
+        written = rf"\begin{{aligned}} {rows} \end{{aligned}}"
+    elif after:
+        written += rf" \, {behind}"
     return (f"-{written}", ADD) if fraction.negative else (written, MUL)
 
 

@@ -26,16 +26,16 @@ def names() -> list[str]:
 def load(name: str) -> Definition:
     """The library's definition of an operation, or of a variant, as in `mse_loss[sum]`.
 
-    A file of the operation's name is tried first, so that one operation costs one import.
+    A file of the operation's name, or that has it in quotes, is tried first: one operation costs
+    one import.
 
     Raises:
         DefinitionError: the library has no operation of that name, or that no such variant.
     """
     name, bracket, variant = name.partition("[")
     if bracket:
-        return _variant(load(name), variant.removesuffix("]"))
-    stems = _stems()
-    for stem in [s for s in stems if s == name] + [s for s in stems if s != name]:
+        return variant_of(load(name), variant.removesuffix("]"))
+    for stem in sorted(_stems(), key=lambda stem: (stem != name, not _quotes(stem, name))):
         found = _in_library_file(stem)
         if name in found:
             return found[name]
@@ -44,7 +44,12 @@ def load(name: str) -> Definition:
     raise DefinitionError(f"the library has no operation {name!r}{hint}")
 
 
-def _variant(definition: Definition, variant: str) -> Definition:
+def variant_of(definition: Definition, variant: str) -> Definition:
+    """A variant of an operation, by its name.
+
+    Raises:
+        DefinitionError: there is no such variant.
+    """
     for found in definition.variants:
         if found.variant == variant:
             return found
@@ -100,6 +105,10 @@ def execute(path: Path) -> ModuleType:
 
 def _stems() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules([str(_FOLDER)]))
+
+
+def _quotes(stem: str, name: str) -> bool:
+    return f'"{name}"' in (_FOLDER / f"{stem}.py").read_text(encoding="utf-8")
 
 
 def _in_library_file(stem: str) -> dict[str, Definition]:

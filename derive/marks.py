@@ -6,6 +6,8 @@ the emitted code computes it.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from sympy import Basic, Expr, Symbol
 
 
@@ -32,6 +34,7 @@ class Marked(Expr):
         return self.part.free_symbols
 
 
+@lru_cache(maxsize=50_000)
 def unmarked(expr: Expr) -> Expr:
     """The expression without its marks."""
     if not expr.has(Marked):

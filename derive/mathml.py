@@ -18,15 +18,15 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
 from derive.arrange import (
+    GREEK,
     Arrangement,
     decimal,
     delta_sides,
-    is_sum_or_difference,
     letters_in_order,
 )
 from derive.expressions import ArgMax, Binder, Index, Product, StopGradient, Sum, Where
-from derive.latex import GREEK
 from derive.marks import Marked
+from derive.measure import rows_of
 
 # How tightly what stands at the top of a formula binds.
 ADD, MUL, POW, ATOM = range(4)
@@ -49,6 +49,7 @@ _BRACKETS = {
 _RELATIONS = {"==": "=", "!=": "\u2260", "<": "<", "<=": "\u2264", ">": ">", ">=": "\u2265"}
 _MINUS, _THIN = '<mo form="prefix">\u2212</mo>', '<mspace width="0.167em"/>'
 _BETWEEN = '<mo form="infix">{}</mo>'
+_TIMES = '<mo form="infix">\u00d7</mo>'
 
 
 def mathml(expr: Basic, arrangement: Arrangement | None = None) -> str:
@@ -174,22 +175,31 @@ def _signed_terms(expr: Expr, arrangement: Arrangement) -> list[str]:
 
 
 def _add(expr: Add, arrangement: Arrangement) -> Written:
-    return "".join(_signed_terms(expr, arrangement)), ADD
+    terms = iter(_signed_terms(expr, arrangement))
+    rows = ["".join(next(terms) for _ in row) for row in rows_of(expr, arrangement)]
+    return (_rows(rows) if len(rows) > 1 else rows[0]), ADD
+
+
+def _rows(parts: Sequence[str]) -> str:
+    """Parts one below another."""
+    rows = "".join(f"<mtr><mtd>{part}</mtd></mtr>" for part in parts)
+    return f'<mtable class="rows" displaystyle="true">{rows}</mtable>'
 
 
 def _mul(expr: Expr, arrangement: Arrangement) -> Written:
     """A product: coefficients and tensors above and below a bar, sums and differences after it."""
     fraction = arrangement.fraction(expr)
-    above, after = list(fraction.above), list[Expr]()
-    if fraction.below and not (len(above) == 1 and isinstance(above[0], Add)):
-        above = [f for f in fraction.above if not is_sum_or_difference(f)]
-        after = [f for f in fraction.above if is_sum_or_difference(f)]
+    broken = expr in dict(arrangement.rows) and all(fraction.rows)
+    above, after = fraction.rows if broken else fraction.sides
+    written = _factors(above, arrangement, bar=not fraction.below)
     if fraction.below:
-        top, bottom = _factors(above, arrangement), _factors(fraction.below, arrangement)
-        written = f"<mfrac><mrow>{top}</mrow><mrow>{bottom}</mrow></mfrac>"
-        written += f"{_THIN}{_factors(after, arrangement, bar=True)}" if after else ""
-    else:
-        written = _factors(above, arrangement, bar=True)
+        below = _factors(fraction.below, arrangement)
+        written = f"<mfrac><mrow>{written}</mrow><mrow>{below}</mrow></mfrac>"
+    behind = _factors(after, arrangement, bar=True)
+    if broken:
+        written = _rows([written, f"{_TIMES}{behind}"])
+    elif after:
+        written += f"{_THIN}{behind}"
     return (f"{_MINUS}{written}", ADD) if fraction.negative else (written, MUL)
 
 

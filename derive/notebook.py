@@ -72,7 +72,7 @@ def step_html(step: Step) -> str:
 
 def _opening(definition: Definition, given: Iterable[str]) -> str:
     inputs = ", ".join(f"<code>{escape(one)}</code>" for one in given)
-    return f"<p><b>{escape(definition.name)}</b>: {escape(definition.summary)}<br>{inputs}</p>"
+    return f"<p><b>{escape(definition.full_name)}</b>: {escape(definition.summary)}<br>{inputs}</p>"
 
 
 def _move(move: Move, arrangement: Arrangement) -> str:

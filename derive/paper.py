@@ -8,6 +8,7 @@ from sympy import Expr
 
 from derive.arrange import Arrangement
 from derive.cost import cost
+from derive.language import Definition
 from derive.latex import broken, escaped, latex, let_latex
 from derive.rules import BY_NAME
 from derive.story import Move, Story, Strand, story
@@ -40,10 +41,11 @@ def body(derivation: Derivation, steps: bool = False) -> str:
     """What stands in the document."""
     definition, arrangement = derivation.definition, arrangement_of(derivation)
     parts = [
-        rf"\section*{{\texttt{{{escaped(definition.name)}}}}}",
+        rf"\section*{{\texttt{{{escaped(definition.full_name)}}}}}",
         escaped(definition.summary),
         r"\subsection*{Definition}",
         align(let_latex(let, arrangement) for let in definition.lets),
+        _updated(definition),
         _sought(derivation, arrangement),
     ]
     if steps:
@@ -67,13 +69,22 @@ def align(rows: Iterable[str]) -> str:
     return f"\\begin{{align*}}\n{content}\n\\end{{align*}}" if content else ""
 
 
+def _updated(definition: Definition) -> str:
+    """What buffers become, which is not differentiated."""
+    pairs = [
+        rf"${latex(definition.tensors[buffer].element)}$ becomes "
+        rf"${latex(definition.tensors[let].element)}$"
+        for buffer, let in definition.updates
+    ]
+    return f"Besides, {', and '.join(pairs)}." if pairs else ""
+
+
 def _sought(derivation: Derivation, arrangement: Arrangement) -> str:
     seeds = ", ".join(f"${latex(seed.element, arrangement)}$" for seed in derivation.seeds)
-    wanted = ", ".join(
-        f"${latex(tensor.element, arrangement)}$" for _, tensor in derivation.simplified.gradients
-    )
+    wanted = [latex(tensor.element, arrangement) for _, tensor in derivation.simplified.gradients]
     bar = r"A bar marks a cotangent: $\overline{x} = \partial L / \partial x$ for the loss $L$."
-    return f"{bar} Given {seeds}, sought {'is' if ',' not in wanted else 'are'} {wanted}."
+    sought = ", ".join(f"${element}$" for element in wanted)
+    return f"{bar} Given {seeds}, sought {'are' if wanted[1:] else 'is'} {sought}."
 
 
 def _simplification(told: Story, arrangement: Arrangement) -> Iterator[str]:
@@ -94,11 +105,13 @@ def _simplification(told: Story, arrangement: Arrangement) -> Iterator[str]:
 
 def _strand(strand: Strand, arrangement: Arrangement) -> Iterator[str]:
     """The moves of a strand as one chain of equalities, each after the words that justify it."""
-    head = latex(strand.tensor.element, arrangement)
-    yield align([f"{head} &= {broken(strand.moves[0].sides[0], arrangement)}"])
+    tensor = strand.tensor.element
+    head = latex(tensor, arrangement)
+    yield align([f"{head} &= {broken(strand.moves[0].sides[0], arrangement, beside=tensor)}"])
     for move in strand.moves:
         yield f"{_why(move)} {_because(move, arrangement)}".strip()
-        yield align([rf"\phantom{{{head}}} &= {broken(move.sides[1], arrangement)}"])
+        right = broken(move.sides[1], arrangement, beside=tensor)
+        yield align([rf"\phantom{{{head}}} &= {right}"])
 
 
 def _why(move: Move) -> str:

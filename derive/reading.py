@@ -108,6 +108,11 @@ class _Reader:
     def _built(self) -> Definition:
         outputs = [t for line in self._of_kind("outputs") for t in self._named(line)]
         wrt = [t for line in self._of_kind("gradients") for t in self._named(line)]
+        for line in self._of_kind("updates"):
+            for update in line.find_data("update"):
+                buffer, let = self._named(update)
+                with self.names.at(update):
+                    self.builder.becomes(buffer, let)
         if not outputs:
             outputs = [let.tensor for let in self.builder.lets if not let.tensor.integer][-1:]
         chunked = bool(self._of_kind("chunked"))

@@ -16,8 +16,11 @@ def as_text(derivation: Derivation, steps: bool = False) -> str:
     definition, arrangement = derivation.definition, arrangement_of(derivation)
     given = ", ".join(map(declaration, definition.inputs))
     options = ", ".join(map(declaration, definition.options))
-    lines = [f"{definition.name}: {definition.summary}", "", "Definition", f"  inputs   {given}"]
+    lines = [f"{definition.full_name}: {definition.summary}", "", "Definition"]
+    lines += [f"  inputs   {given}"]
     lines += [f"  options  {options}"] if options else []
+    becomes = ", ".join(f"{buffer} = {let}" for buffer, let in definition.updates)
+    lines += [f"  updates  {becomes}"] if becomes else []
     lines += ["", *_indented(lets_text(definition.lets, arrangement, _WIDTH))]
     if steps:
         chain = lets_text(derivation.chunked.lets, arrangement, _WIDTH)

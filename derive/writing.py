@@ -101,5 +101,6 @@ def _ending(definition: Definition) -> Iterator[str]:
         yield f"outputs   {', '.join(definition.outputs)}"
     if definition.wrt != tuple(tensor.name for tensor in definition.inputs if not tensor.integer):
         yield f"gradients {', '.join(definition.wrt)}"
+    yield from _listed("updates  ", [f"{buffer} = {let}" for buffer, let in definition.updates])
     if definition.chunked:
         yield "chunked"

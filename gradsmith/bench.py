@@ -139,7 +139,7 @@ def _operation_case(
 
         return run
 
-    bare = without_residuals(module)
+    bare = without_residuals(module.forward)
     contestants = {"generated": torch.no_grad()(plain), "autograd": under_autograd(bare)}
     native = namesake(definition)
     if native is not None:
@@ -149,9 +149,9 @@ def _operation_case(
     )
 
 
-def without_residuals(module: ModuleType) -> Callable[..., Sequence[Tensor]]:
+def without_residuals(forward: Callable[..., Any]) -> Callable[..., Sequence[Tensor]]:
     """An emitted forward that returns its outputs only, and computes nothing else."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(module.forward)))
+    tree = ast.parse(textwrap.dedent(inspect.getsource(forward)))
     (function,) = tree.body
     assert isinstance(function, ast.FunctionDef)
     *statements, last = function.body
@@ -164,9 +164,10 @@ def without_residuals(module: ModuleType) -> Callable[..., Sequence[Tensor]]:
             kept.insert(0, statement)
             read |= _names(statement)
     function.body, function.returns = kept, None
-    names = dict(vars(module))
+    assert isinstance(forward, FunctionType)
+    names = dict(forward.__globals__)
     exec(compile(ast.fix_missing_locations(tree), "<forward>", "exec"), names)
-    made = names["forward"]
+    made = names[function.name]
     assert isinstance(made, FunctionType)
     return made
 

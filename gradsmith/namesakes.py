@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -99,7 +100,9 @@ def _called(
                 given.setdefault(argument.name, None)
         if "normalized_shape" in named:
             known["normalized_shape"] = next(iter(values.values())).shape[1:]
-        return native(**given, **known, **fixed)
+        with warnings.catch_warnings():  # what PyTorch advises its callers against is meant here
+            warnings.simplefilter("ignore", UserWarning)
+            return native(**given, **known, **fixed)
 
     return call
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -50,9 +52,20 @@ def answer(text: str) -> Answer:
         place = {"line": error.line, "column": error.column, "length": error.length}
         return {"error": {"problem": error.problem, **place}}
     except (DefinitionError, Undefined, CodegenError, VerificationError) as error:
-        return {"error": {"problem": str(error)}}
+        return {"error": {"problem": str(error), **_let_in(text, str(error))}}
     except (RecursionError, MemoryError):
         return {"error": {"problem": "this definition is too large to derive here"}}
+
+
+def _let_in(text: str, problem: str) -> dict[str, int]:
+    """Where the let stands that a problem names, where it names one."""
+    named = re.search(r"\blet '(\w+)'", problem)
+    head = named and re.search(rf"^[ \t]*({named[1]})\b[^=\n]*=", text, re.MULTILINE)
+    if not head:
+        return {}
+    begins = text.rfind("\n", 0, head.start(1)) + 1
+    line = text.count("\n", 0, begins) + 1
+    return {"line": line, "column": head.start(1) - begins + 1, "length": len(head[1])}
 
 
 class Worker:
@@ -65,8 +78,10 @@ class Worker:
         self._start()
 
     def ask(self, text: str) -> Answer:
-        """The answer to a text, with the seconds that it took."""
-        with self._turn:
+        """The answer to a text, with the seconds that it took; refused where others wait long."""
+        if not self._turn.acquire(timeout=2 * self._seconds):
+            return {"error": {"problem": "other definitions are being derived; try again"}}
+        try:
             if not self._process.is_alive():
                 self._start()
             began = time.monotonic()
@@ -81,6 +96,8 @@ class Worker:
                 self._restart()
                 return {"error": {"problem": "this definition is too large to derive here"}}
             return {**found, "seconds": time.monotonic() - began}
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
         """End the process."""
@@ -136,10 +153,17 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    request_queue_size = 64
+
     def __init__(self, port: int, page: str, worker: Worker) -> None:
         super().__init__((HOST, port), Handler)
         self.page = page.encode()
         self.worker = worker
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away before its answer is no mistake; anything else is told."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
     @property
     def address(self) -> str:
@@ -180,8 +204,8 @@ class Handler(BaseHTTPRequestHandler):
         if not length.isdecimal():
             self._refuse(HTTPStatus.LENGTH_REQUIRED, "a Content-Length is needed")
             return
-        if int(length) > MOST_BYTES:
-            problem = f"the request has {length} bytes; at most {MOST_BYTES} are read"
+        if len(length) > 9 or int(length) > MOST_BYTES:
+            problem = f"at most {MOST_BYTES} bytes are read, and the request has more"
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
             return
         try:

@@ -56,11 +56,12 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "sigmoid": ("vector_exp",),
     "log_add_exp": ("vector_exp", "larger"),
     "contract": ("least",),
+    "tile_width": ("least",),
 }
 """What a small function calls in turn."""
 
 ELEMENTARY = (
-    *("least", "square", "cube", "larger", "exceeds", "sign", "finite", "digamma"),
+    *("least", "tile_width", "square", "cube", "larger", "exceeds", "sign", "finite", "digamma"),
     *("vector_exp", "vector_log", "vector_tanh", "sigmoid", "log_add_exp", "contract"),
 )
 """The small functions that the template has."""

@@ -16,7 +16,7 @@ from functools import cached_property
 from sympy import Expr
 
 from codegen.c.explicit import Largest
-from codegen.c.expressions import Printer, Text
+from codegen.c.expressions import UNARY, Printer, Text
 from codegen.c.memory import REAL, WIDE, Array, Memory
 from codegen.c.nests import Loop
 from codegen.c.storage import Placed, stretch, unopened
@@ -128,7 +128,7 @@ class Gather:
         if one.how is Sum:
             return [f"{into} += {value.code};"]
         if one.how is Product:
-            return [f"{into} = {into} * {value.at(7)};"]
+            return [f"{into} = {into} * {value.at(UNARY)};"]
         if one.how is Largest:
             return [f"{into} = larger({into}, {value.code});"]
         (bound,) = one.bound
@@ -177,7 +177,7 @@ class Gather:
         """At the start of a block: a total of its own, or rows of its own."""
         if not self.in_rows:
             return [f"wide {self.total.name} = 0;"]
-        place = f"{self.parts} + block * ({self.rows.count})"
+        place = f"{self.parts} + block * {self.rows.count}"
         declared = f"real *const restrict {self.rows.name} = {place};"
         return [declared, *self.over(self.rows, "0", printer)]
 
@@ -196,7 +196,7 @@ class Gather:
             f"for (int64_t i = 0; i < {count}; i++) {{",
             "    wide total = 0;",
             f"    {each}",
-            f"        total += {self.parts}[block * ({count}) + i];",
+            f"        total += {self.parts}[block * {count} + i];",
             f"    {self.name}[i] = total;",
             "}",
         ]
@@ -256,8 +256,10 @@ class Gather:
 
     def over(self, array: Array, value: str, printer: Printer) -> list[str]:
         """Every element of an array set to a value."""
-        count = array.count
-        return [f"for (int64_t i = 0; i < {count}; i++)", f"    {array.name}[i] = {value};"]
+        used = (
+            f"{array.tiled}_end - {array.tiled}_tile" if array.extents == ["TILE"] else array.count
+        )
+        return [f"for (int64_t i = 0; i < {used}; i++)", f"    {array.name}[i] = {value};"]
 
     def _each(self, lines: list[str], letters: Sequence[Index] | None = None) -> list[str]:
         """Lines for every value of some letters, by default those of what is gathered."""

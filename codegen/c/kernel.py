@@ -12,7 +12,7 @@ from codegen.c.contraction import product_of
 from codegen.c.explicit import Largest
 from codegen.c.expressions import Printer, Text
 from codegen.c.gather import Gather, bounds
-from codegen.c.memory import Memory, Piece, kind_of
+from codegen.c.memory import REAL, WIDE, Memory, Piece, kind_of
 from codegen.c.nests import Contraction, Loop, Node, Statement
 from codegen.c.schedule import Schedule, schedule
 from codegen.c.storage import Path, Placed, homes, placed
@@ -67,7 +67,7 @@ class Kernel:
         for number, node in enumerate(nodes):
             here = (*path, number)
             light, scope = self._light(here, scope)
-            lines += light
+            lines += [*light, *_formulas(node)]
             if isinstance(node, Loop):
                 lines += self._loop(node, here, scope)
             elif isinstance(node, Contraction):
@@ -168,12 +168,14 @@ class Kernel:
 
     def _tiled(self, loop: Loop, here: Path, scope: Scope, pragma: Lines) -> Lines:
         index, size = loop.index, loop.index.size.name
-        body = self._body(loop.body, here, scope.inside(loop))
+        inside = [p for p in self.placed if p.path[: len(here)] == here]
+        width = f"{index}_width"
+        self.memory.counts[width] = f"tile_width({size}, {_turns_of(inside)}, threads)"
         return [
             *pragma,
-            f"for (int64_t {index}_tile = 0; {index}_tile < {size}; {index}_tile += TILE) {{",
-            f"    const int64_t {index}_end = least({index}_tile + TILE, {size});",
-            *_indented(body),
+            f"for (int64_t {index}_tile = 0; {index}_tile < {size}; {index}_tile += {width}) {{",
+            f"    const int64_t {index}_end = least({index}_tile + {width}, {size});",
+            *_indented(self._body(loop.body, here, scope.inside(loop))),
             "}",
         ]
 
@@ -182,15 +184,15 @@ class Kernel:
     ) -> Lines:
         """A loop that threads share by blocks, each of which leaves its part of every sum."""
         printer, index, size = self._printer(scope), loop.index, loop.index.size.name
-        length = "SPAN" if _is_innermost(loop) else "BLOCK"
-        count = f"({size} + {length} - 1) / {length}"
-        blocks, counted = self.memory.counted(f"{index}_blocks", count)
+        length, blocks = ("BLOCK", f"{index}_blocks")
+        if _is_innermost(loop):
+            length, blocks = ("SPAN", f"{index}_spans")
+        self.memory.counts[blocks] = f"({size} + {length} - 1) / {length}"
         for g in sums:
-            kind, each = ("real", f" * ({g.rows.count})") if g.in_rows else ("wide", "")
-            self.memory.pieces.append(Piece(g.parts, kind, f"({count}){each}"))
+            kind, each = (REAL, f" * {g.rows.count}") if g.in_rows else (WIDE, "")
+            self.memory.pieces.append(Piece(g.parts, kind, f"{blocks}{each}"))
         turns = self._turns(loop, here, scope, f"{index}_start", f"{index}_end", short=True)
         return [
-            *counted,
             *_pragma("for", inside),
             f"for (int64_t block = 0; block < {blocks}; block++) {{",
             f"    const int64_t {index}_start = block * {length};",
@@ -338,6 +340,15 @@ def _elements(value: Expr) -> list[Element]:
     return sorted(found, key=str)
 
 
+def _formulas(node: Node) -> Lines:
+    """What an innermost loop or a product of matrices computes, as a comment."""
+    if isinstance(node, Contraction):
+        return [f"/* {node.statement.formula} */"]
+    if not isinstance(node, Loop) or not _is_innermost(node):
+        return []
+    return [f"/* {one.formula} */" for one in node.body if isinstance(one, Statement)]
+
+
 def _is_innermost(loop: Loop) -> bool:
     return not any(isinstance(node, Loop) for node in loop.body)
 
@@ -366,6 +377,11 @@ def _indented(lines: Sequence[str]) -> Lines:
 
 def _pragma(what: str, inside: Sequence[Placed]) -> Lines:
     """What lets threads share a loop that has enough to do."""
-    widest = max((p.statement for p in inside), key=lambda s: len(s.letters))
-    turns = " * ".join(i.size.name for i in widest.letters)
+    turns = _turns_of(inside)
     return [f"#pragma omp parallel {what} num_threads(threads) if ({turns} > PARALLEL)"]
+
+
+def _turns_of(inside: Sequence[Placed]) -> str:
+    """How often the statement with the most letters is computed."""
+    widest = max((p.statement for p in inside), key=lambda s: len(s.letters))
+    return " * ".join(i.size.name for i in widest.letters)

@@ -41,6 +41,7 @@ class Array:
 
     @property
     def count(self) -> str:
+        """How many elements there are: a product, or one number."""
         return " * ".join(self.extents) or "1"
 
     def at(self, indices: Sequence[Expr], printer: Printer) -> str:
@@ -70,21 +71,19 @@ class Piece:
 
     @property
     def room(self) -> str:
-        count = f"threads * ({self.count})" if self.each else self.count
+        count = f"threads * {self.count}" if self.each else self.count
         return f"ROOM({count}, {self.kind})"
 
 
 @dataclass
 class Memory:
-    """The arrays of one function. Where they are declared decides what it asks for.
-
-    `counts` are the numbers of blocks that are declared at its top, by name.
-    """
+    """The arrays of one function. Where they are declared decides what it asks for."""
 
     homes: Mapping[str, Home]
     placed: Sequence[Placed]
     pieces: list[Piece] = field(default_factory=list)
     counts: dict[str, str] = field(default_factory=dict)
+    """What is counted before anything is asked for, such as blocks, by name."""
 
     def array(self, name: str) -> Array:
         """The array that a tensor lives in."""
@@ -118,25 +117,18 @@ class Memory:
         self.pieces += [Piece(a.name, a.kind, a.count) for a in arrays]
         return []
 
-    def counted(self, name: str, count: str) -> tuple[str, list[str]]:
-        """A name for a number of blocks, and its declaration where there is none yet."""
-        while name in self.counts and self.counts[name] != count:
-            name = f"{name}_blocks"
-        declared = [] if name in self.counts else [f"const int64_t {name} = {count};"]
-        self.counts[name] = count
-        return name, declared
-
     def room(self, array: Array) -> list[str]:
         """An array inside a loop: on the stack for one stretch, else in the thread's memory."""
         if array.extents == ["TILE"]:
             return [f"{array.kind} {array.name}[TILE];"]
         every = f"{array.name}_of_threads"
         self.pieces.append(Piece(every, array.kind, array.count, each=True))
-        place = f"{every} + omp_get_thread_num() * ({array.count})"
+        place = f"{every} + omp_get_thread_num() * {array.count}"
         return [f"{array.kind} *const restrict {array.name} = {place};"]
 
     def allocated(self) -> list[str]:
-        return allocated(self.pieces)
+        counts = [f"const int64_t {name} = {count};" for name, count in self.counts.items()]
+        return [*counts, *allocated(self.pieces)]
 
     def freed(self) -> list[str]:
         return ["free(workspace);"] if self.pieces else []
@@ -154,6 +146,6 @@ def allocated(pieces: Sequence[Piece]) -> list[str]:
     ]
     place = "workspace"
     for piece in pieces:
-        lines.append(f"{piece.kind} *const restrict {piece.name} = ({piece.kind} *)({place});")
-        place = f"(char *){piece.name} + {piece.room}"
+        lines.append(f"{piece.kind} *const restrict {piece.name} = ({piece.kind} *){place};")
+        place = f"((char *){piece.name} + {piece.room})"
     return lines

@@ -20,7 +20,8 @@ _KEYWORDS = frozenset((
     *("typedef", "union", "unsigned", "void", "volatile", "while"),
 ))  # fmt: skip
 _DEFINED = frozenset((
-    *("real", "wide", "R", "ROOM", "TILE", "BLOCK", "SPAN", "PARALLEL", "VARIANT", "DOUBLE"),
+    *("real", "wide", "R", "ROOM", "TILE", "NARROW", "CACHE", "BLOCK", "SPAN", "PARALLEL"),
+    *("VARIANT", "DOUBLE"),
     *("HEIGHT", "WIDTH", "DEPTH", "NULL", "INFINITY", "NAN", "EOF", "Bits", "isnan", "isfinite"),
     *("int64_t", "int32_t", "uint32_t", "size_t", "free", "aligned_alloc", "omp_get_thread_num"),
     *("forward", "backward", "value_and_grad", "steps", "threads", "workspace", "block", "i"),
@@ -32,7 +33,7 @@ _LIBRARY = frozenset(f.removeprefix("R(").removesuffix(")") for f in FUNCTIONS.v
 }
 _ENDINGS = (
     *("_total", "_rows", "_span", "_best", "_parts", "_threads", "_batch"),
-    *("_tile", "_block", "_blocks", "_start", "_end", "_each"),
+    *("_tile", "_width", "_block", "_blocks", "_spans", "_start", "_end", "_each"),
 )
 """What the names end with that loops and sums give to their own."""
 

@@ -6,16 +6,18 @@ index; one that is `tiled` runs over stretches of it, and loops inside it run ov
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sympy import Expr, Indexed, KroneckerDelta, Mul
 
-from codegen.c.explicit import is_reduction
-from derive.expressions import Binder, Index, Sum
+from codegen.c.explicit import Largest, is_reduction
+from derive.expressions import ArgMax, Binder, Index, Product, Sum
 from derive.language import Let, Tensor
 from derive.substitute import substitute
+from derive.text import text
+
+_WORDS = {Sum: "sum", Product: "prod", Largest: "max", ArgMax: "argmax"}
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,15 @@ class Statement:
             if within and len(within) == len(self.widest) and within[-1] == indices[-1]:
                 last += [i for i in within[-1:] if isinstance(i, Index)]
         return max(last, key=lambda i: (last.count(i), -last.index(i)), default=None)
+
+    @property
+    def formula(self) -> str:
+        """The statement in index notation: `var[c] = sum_n(x_centred[n,c]**2)/N`."""
+        place = f"[{','.join(text(i) for i in self.at)}]" if self.at else ""
+        if self.how is None or self.scatters:
+            return f"{self.tensor.name}{place} {'+=' if self.scatters else '='} {text(self.value)}"
+        letters = "_".join(i.name for i in self.bound)
+        return f"{self.tensor.name}{place} = {_WORDS[self.how]}_{letters}({text(self.value)})"
 
     def renamed(self, names: dict[Index, Index]) -> Statement:
         return replace(
@@ -145,12 +156,3 @@ def _placed(
             if one in at and other.has(*bound) and not (rest.has(one) or other.has(one)):
                 return _placed(tuple(other if i == one else i for i in at), rest, bound)
     return at, value
-
-
-def statements_in(nodes: tuple[Node, ...]) -> Iterator[Statement]:
-    """Every statement, in order."""
-    for node in nodes:
-        if isinstance(node, Loop):
-            yield from statements_in(node.body)
-        else:
-            yield node.statement if isinstance(node, Contraction) else node

@@ -123,18 +123,9 @@ class Function(dict[torch.dtype, Callable[..., None]]):
 
 @cache
 def _library(source: Path, macros: tuple[str, ...]) -> ctypes.CDLL:
-    """The library of a C file: from the cache, where a whole one is there, or compiled.
-
-    Raises:
-        RuntimeError: the compiler refuses the file.
-    """
-    found = compiler()
-    if found is None:
-        raise RuntimeError(f"{source.name} needs a C compiler, and none was found")
-    command, identity = found
-    text = source.read_bytes()
-    parts = (identity, " ".join(macros).encode(), text)
-    key = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    """The library of a C file: from the cache, where a whole one is there, or compiled."""
+    identity, text = _command(source)[1], source.read_bytes()
+    key = hashlib.sha256(b"\0".join((identity, " ".join(macros).encode(), text))).hexdigest()
     folder = _folder()
     for kept in folder.glob(f"{key}-*.so"):
         if kept.stem == f"{key}-{_digest(kept)}":
@@ -142,13 +133,30 @@ def _library(source: Path, macros: tuple[str, ...]) -> ctypes.CDLL:
         kept.unlink(missing_ok=True)  # cut short, or written over
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         built = Path(unfinished) / "built.so"
-        done = _run([*command, *macros, "-x", "c", "-", "-o", str(built), "-lm"], text)
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise RuntimeError(f"{source.name}: {command[0]} failed: {' '.join(said[:2])}")
+        build(source, macros, built)
         kept = folder / f"{key}-{_digest(built)}.so"
         os.replace(built, kept)  # at once: another process sees a whole file or none
     return ctypes.CDLL(str(kept))
+
+
+def build(source: Path, macros: Sequence[str], to: Path) -> None:
+    """Compile a C file.
+
+    Raises:
+        RuntimeError: the compiler refuses it, or there is none.
+    """
+    command, _ = _command(source)
+    done = _run([*command, *macros, "-x", "c", "-", "-o", str(to), "-lm"], source.read_bytes())
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise RuntimeError(f"{source.name}: {command[0]} failed: {' '.join(said[:2])}")
+
+
+def _command(source: Path) -> tuple[list[str], bytes]:
+    found = compiler()
+    if found is None:
+        raise RuntimeError(f"{source.name} needs a C compiler, and none was found")
+    return found
 
 
 def _digest(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""`gradsmith docs`: a web page for every operation, and one to find them."""
+"""`gradsmith docs`: web pages for every operation, and one to find them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command(short_help="Write a static site: a page for every operation, and an index.")
+@click.command(short_help="Write a static site: pages for every operation, and an index.")
 @click.option(
     "--out",
     metavar="DIR",
@@ -24,7 +24,7 @@ import click
 )
 @click.option("--open", "show", is_flag=True, help="Open the index in a browser.")
 def command(out: Path, definitions: Path | None, show: bool) -> None:
-    """Write a page for every operation, and an index that finds them.
+    """Write a page for every definition of every operation, and an index that finds them.
 
     The pages need no server and no network: open index.html from where it stands.
     """
@@ -42,8 +42,10 @@ def command(out: Path, definitions: Path | None, show: bool) -> None:
             chosen = [library.load(name) for name in library.names()]
         else:
             chosen = list(load_definitions(definitions).values())
+        written = 0
         for file in site.write(chosen, out):
             click.echo(file, err=True)
+            written += 1
     except DefinitionError as error:
         raise UserError(str(error)) from None
     except CodegenError as error:
@@ -51,6 +53,7 @@ def command(out: Path, definitions: Path | None, show: bool) -> None:
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}") from None
     click.echo(out / site.INDEX)
-    click.echo(f"{len(chosen)} pages in {time.monotonic() - began:.1f} s", err=True)
+    said = f"{written - 1} pages of {len(chosen)} operations"
+    click.echo(f"{said} in {time.monotonic() - began:.1f} s", err=True)
     if show:
         click.launch((out / site.INDEX).resolve().as_uri())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from derive import Definition
 
-FORMATS = ("text", "latex", "html", "pdf", "json")
+FORMATS = ("text", "latex", "html", "pdf", "json", "c")
 
 
 @click.command(short_help="Show a definition, its derivation and its simplified gradient.")
@@ -27,7 +28,7 @@ FORMATS = ("text", "latex", "html", "pdf", "json")
     type=click.Choice(FORMATS),
     default="text",
     show_default=True,
-    help="Plain text, a LaTeX document, a web page, a PDF made by LaTeX, or data.",
+    help="Plain text, a LaTeX document, a web page, a PDF made by LaTeX, data, or loops in C.",
 )
 @click.option("--fragment", is_flag=True, help="LaTeX or HTML to put into a page of one's own.")
 @click.option(
@@ -58,6 +59,7 @@ def command(
     \b
     gradsmith show batch_norm --steps
     gradsmith show batch_norm --format html -o batch_norm.html
+    gradsmith show 'cross_entropy[sum]'
     gradsmith show --text 'y[n,k] = exp(x[n,k]) / sum_k(exp(x[n,k]))'
     """
     from codegen.program import CodegenError
@@ -102,6 +104,11 @@ def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str
         from gradsmith.pages.page import page
 
         return operation(page(definition), steps=steps, fragment=fragment)
+    if form == "c":
+        from codegen.pipeline import sources
+
+        definition = replace(definition, interface=None)  # the usual variant alone
+        return sources([definition], target="c")[f"{definition.name}.c"]
     derivation = derive(definition)
     if form == "text":
         from derive.report import as_text
@@ -140,6 +147,7 @@ def _find(op: str | None, definitions: Path | None, text: str | None) -> Definit
     found = read(text or "", library.load) if definitions is None else load_definitions(definitions)
     if op is None:
         return list(found.values())[-1]
-    if op not in found:
-        raise DefinitionError(f"{where} has no operation {op!r}; it has {', '.join(found)}")
-    return found[op]
+    name, bracket, variant = op.partition("[")
+    if name not in found:
+        raise DefinitionError(f"{where} has no operation {name!r}; it has {', '.join(found)}")
+    return library.variant_of(found[name], variant.removesuffix("]")) if bracket else found[name]

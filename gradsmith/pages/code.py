@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from html import escape
@@ -64,13 +64,20 @@ class Beside:
         return self.let is not None and not self.statements
 
 
-def side_by_side(source: str, function: str, lets: Iterable[Let]) -> list[Beside]:
-    """The body of an emitted function in order, each let at the statements that compute it."""
+def side_by_side(
+    source: str, function: str, lets: Sequence[Let], before: Sequence[Let] = ()
+) -> list[Beside]:
+    """The body of an emitted function in order, each let at the statements that compute it.
+
+    `before` are lets of an earlier function that these read.
+    """
+    groups = list(_grouped(statements(source, function)))
     waiting = {let.name: let for let in lets}
+    within = _within([*before, *lets], [s for _, own in groups for s in own])
     rows: list[Beside] = []
-    for makes, own in _grouped(statements(source, function)):
+    for makes, own in groups:
         let = waiting.pop(makes, None)
-        rows.append(Beside(let and with_anchors(let, own), tuple(own)))
+        rows.append(Beside(let and with_anchors(let, own, within), tuple(own)))
     inlined = [Beside(let, ()) for let in waiting.values()]
     first = next((place for place, row in enumerate(rows) if row.let), len(rows))
     return [*rows[:first], *inlined, *rows[first:]]
@@ -88,30 +95,45 @@ def _grouped(found: Iterable[Statement]) -> Iterator[tuple[str, list[Statement]]
         yield group[0].makes, group
 
 
-def with_anchors(let: Let, own: Sequence[Statement]) -> Let:
+Within = Mapping[str, set[str]]
+"""What is read for the lets that no statement makes or reads under their name."""
+
+
+def _within(lets: Sequence[Let], found: Sequence[Statement]) -> Within:
+    named = {s.makes for s in found}.union(*(s.reads for s in found))
+    return {
+        let.name: names_in(let.value) | {o.name for o in lets if o.value == let.tensor.element}
+        for let in lets
+        if let.name not in named
+    }
+
+
+def with_anchors(let: Let, own: Sequence[Statement], within: Within) -> Let:
     """A let whose parts are marked with the statement that brings them in."""
     if len(own) == 1:
         return replace(let, value=Marked(let.value, own[0].mark))
-    return replace(let, value=_anchored(let.value, own))
+    return replace(let, value=_anchored(let.value, own, within))
 
 
-def _anchored(value: Expr, own: Sequence[Statement]) -> Expr:
+def _anchored(value: Expr, own: Sequence[Statement], within: Within) -> Expr:
     """The terms of a sum, the factors of a product, each with the statement that it belongs to.
 
     A product of a sum is both: its terms come first, the factors in a later statement.
     """
     if isinstance(value, Add):
-        return Add(*(_signed(term, _statement_of(term, own).mark) for term in value.args))
+        return Add(*(_signed(term, _statement_of(term, own, within).mark) for term in value.args))
     if isinstance(value, Mul):
         sums = [f for f in value.args if isinstance(f, Add)]
         late = tuple(reversed(own))
         return Mul(
             *(
-                _anchored(f, own) if sums == [f] else _signed(f, _statement_of(f, late).mark)
+                _anchored(f, own, within)
+                if sums == [f]
+                else _signed(f, _statement_of(f, late, within).mark)
                 for f in value.args
             )
         )
-    return Marked(value, _statement_of(value, own).mark)
+    return Marked(value, _statement_of(value, own, within).mark)
 
 
 def _signed(part: Expr, mark: str) -> Expr:
@@ -124,10 +146,17 @@ def _signed(part: Expr, mark: str) -> Expr:
     return Mul(-1, Marked(-part, mark)) if number.is_negative else Marked(part, mark)
 
 
-def _statement_of(part: Expr, own: Sequence[Statement]) -> Statement:
+def _statement_of(part: Expr, own: Sequence[Statement], within: Within) -> Statement:
     """The first statement that reads all of a part's names, or else most of them."""
-    wanted = names_in(part)
+    wanted = read_for(names_in(part), within)
     return max(own, key=lambda s: (len(wanted & s.reads), -own.index(s)))
+
+
+def read_for(names: set[str], within: Within) -> set[str]:
+    """What is read for some names: for one without a statement, what is read in its stead."""
+    outer = {name: read for name, read in within.items() if name not in names}
+    inner = [read_for(within[name], outer) for name in names if name in within]
+    return (names - set(within)).union(*inner)
 
 
 # --- reading what was emitted ---
@@ -135,24 +164,25 @@ def _statement_of(part: Expr, own: Sequence[Statement]) -> Statement:
 
 def statements(source: str, function: str) -> list[Statement]:
     """The statements of an emitted function, its docstring and checks of arguments left out."""
-    tree = ast.parse(source)
-    lines = highlighted(source)
-    body = next(
-        node.body
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and node.name == function
-    )
+    whole = _functions(source)[function]
+    before = whole.lineno - 1
+    lines = _highlighted(source.splitlines()[before : whole.end_lineno])
     return [
         Statement(
             anchor=f"{function}-{node.lineno}",
             number=node.lineno,
             makes=_makes(node),
             reads=frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name)),
-            html=_dedented(lines[node.lineno - 1 : node.end_lineno]),
+            html=_dedented(lines[node.lineno - 1 - before : (node.end_lineno or 0) - before]),
         )
-        for node in body
+        for node in whole.body
         if not _is_said_elsewhere(node)
     ]
+
+
+@lru_cache(maxsize=2)
+def _functions(source: str) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
 
 
 def _is_said_elsewhere(node: ast.stmt) -> bool:
@@ -183,15 +213,14 @@ def _dedented(lines: Sequence[str]) -> str:
     return "\n".join(line.removeprefix("    ") for line in lines)
 
 
-@lru_cache(maxsize=4)
-def highlighted(source: str) -> tuple[str, ...]:
-    """The lines of a Python source as HTML, with a class for each kind of word."""
+def _highlighted(lines: Sequence[str]) -> list[str]:
+    """Lines of Python as HTML, with a class for each kind of word."""
     parts: list[str] = []
-    for kind, text in PythonLexer(stripnl=False, ensurenl=False).get_tokens(source):
+    for kind, text in PythonLexer(stripnl=False, ensurenl=False).get_tokens("\n".join(lines)):
         name = next((c for token, c in _CLASSES.items() if kind in token), "")
         for place, piece in enumerate(text.split("\n")):
             parts.append("\n" if place else "")
             if piece:
                 written = escape(piece)
                 parts.append(f'<span class="{name}">{written}</span>' if name else written)
-    return tuple("".join(parts).split("\n"))
+    return "".join(parts).split("\n")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 
 import torch
 
 from derive.language import Definition
 from derive.points import random_point, two_sizes
-from gradsmith.check import Trial
+from gradsmith.check import Trial, agrees
 from gradsmith.comparison import Comparison, compare
 
 SEED = 0
@@ -18,7 +19,8 @@ def comparisons(definition: Definition, module: ModuleType) -> tuple[Comparison,
     """One for each gradient that is wanted, at a random point with random cotangents.
 
     Autograd differentiates PyTorch's own operation where there is one, and otherwise a plain
-    interpreter of the definition; never the forward pass that was emitted.
+    interpreter of the definition; never the forward pass that was emitted. What is approximately
+    equal is what `gradsmith check` takes for equal.
     """
     sizes = two_sizes(definition.axes)[0]
     trial = Trial(definition, module, random_point(definition, sizes, SEED), SEED)
@@ -27,4 +29,10 @@ def comparisons(definition: Definition, module: ModuleType) -> tuple[Comparison,
     found = trial.emitted_gradients(single)
     autograd = trial.reference_gradients(single) | trial.namesake_gradients(single)
     truth = trial.reference_gradients(sample)
-    return tuple(compare(name, found[name], autograd[name], truth[name]) for name in definition.wrt)
+    return tuple(
+        replace(
+            compare(name, found[name], autograd[name], truth[name]),
+            approximate=agrees(found[name], autograd[name], truth[name]),
+        )
+        for name in definition.wrt
+    )

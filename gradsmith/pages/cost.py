@@ -22,6 +22,7 @@ from derive.expressions import Axis
 from derive.language import Definition
 from derive.trace import Derivation
 from gradsmith.bench import without_residuals
+from gradsmith.emitted import Functions
 from gradsmith.samples import Sample, random_like, random_sample
 
 ELEMENTS = 1 << 15
@@ -56,9 +57,13 @@ def costs(derivation: Derivation, simplified: ModuleType) -> Costs:
     generator = Generator().manual_seed(0)
     sample = random_sample(definition, sizes, generator).to(torch.float32)
     chunked = chunked_module(derivation)
-    forms = [_emitted("chunked", chunked, sample), _emitted("simplified", simplified, sample)]
+    emitted = Functions.of(simplified, definition)
+    forms = [
+        _emitted("chunked", Functions.of(chunked, definition), sample),
+        _emitted("simplified", emitted, sample),
+    ]
     if set(definition.wrt) <= set(sample.inputs):
-        forms.insert(0, _by_autograd(definition, simplified, sample))
+        forms.insert(0, _by_autograd(definition, emitted, sample))
     return Costs(tuple((axis.size.name, size) for axis, size in sizes.items()), tuple(forms))
 
 
@@ -70,32 +75,22 @@ def sizes_for(definition: Definition) -> dict[Axis, int]:
 
 def chunked_module(derivation: Derivation) -> ModuleType:
     """The module of the same derivation with every cotangent named, in memory."""
-    own = derivation.definition
-    definition = Definition(
-        name=own.name,
-        summary=own.summary,
-        inputs=own.inputs,
-        options=own.options,
-        lets=own.lets,
-        outputs=own.outputs,
-        wrt=own.wrt,
-        chunked=True,
-    )
+    definition = replace(derivation.definition, calls=(), chunked=True)
     chunked = replace(derivation, definition=definition)
-    module = ModuleType(f"_chunked_{own.name}")
+    module = ModuleType(f"_chunked_{definition.name}")
     exec(compile(pipeline.render(chunked), "<chunked>", "exec"), module.__dict__)
     return module
 
 
-def _emitted(form: str, module: ModuleType, sample: Sample) -> Running:
+def _emitted(form: str, functions: Functions, sample: Sample) -> Running:
     with torch.no_grad():
-        *outputs, residuals = module.forward(**sample.inputs, **sample.options)
+        *outputs, residuals = functions.forward(**sample.inputs, **sample.options)
         cotangents = random_like(outputs, Generator().manual_seed(1))
-        kernels, moved = counted(lambda: module.backward(*cotangents, residuals))
+        kernels, moved = counted(lambda: functions.backward(*cotangents, residuals))
     return Running(form, kernels, moved, _size(tree_leaves(residuals)))
 
 
-def _by_autograd(definition: Definition, module: ModuleType, sample: Sample) -> Running:
+def _by_autograd(definition: Definition, functions: Functions, sample: Sample) -> Running:
     leaves = sample.to(torch.float32, requires_grad=True).inputs
     kept: list[Tensor] = []
 
@@ -104,7 +99,9 @@ def _by_autograd(definition: Definition, module: ModuleType, sample: Sample) -> 
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        outputs = without_residuals(module)(**leaves, **sample.options)
+        outputs = without_residuals(functions.forward)(**leaves, **sample.options)
+    if not any(output.requires_grad for output in outputs):
+        return Running("autograd", 0, 0, _size(kept))
     cotangents = random_like(outputs, Generator().manual_seed(1))
     wanted = [leaves[name] for name in definition.wrt]
     kernels, moved = counted(lambda: torch.autograd.grad(outputs, wanted, cotangents))

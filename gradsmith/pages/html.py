@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -16,30 +16,46 @@ from sympy import Basic, Expr
 from derive import mathml, paper
 from derive.arrange import Arrangement
 from derive.cost import cost
+from derive.measure import fitted, width
 from derive.rules import BY_NAME
 from derive.text import arrangement_of, declaration
 from derive.trace import Derivation
 from derive.writing import definition_text
 from gradsmith.pages import font
 from gradsmith.pages.page import Page
+from gradsmith.pages.variants import Listed
 
 _HERE = Path(__file__).parent
 _UNITS = ("bytes", "KiB", "MiB", "GiB")
 
 
-def operation(page: Page, steps: bool = True, fragment: bool = False, index: str = "") -> str:
-    """The page of one operation.
+def operation(
+    page: Page,
+    steps: bool = True,
+    fragment: bool = False,
+    index: str = "",
+    siblings: Sequence[Listed] = (),
+) -> str:
+    """The page of one definition.
 
     Without `steps` the derivation between the chain rule and the gradient is left out. A
     `fragment` is the page's content alone, to be put into another page. `index` is the address
-    of the page that lists the operations, where there is one.
+    of the page that lists the operations, where there is one; `siblings` are the definitions of
+    the same operation that have pages beside it.
     """
-    return _render("operation.html.jinja", page, steps=steps, fragment=fragment, index=index)
+    return _render(
+        "operation.html.jinja",
+        page,
+        steps=steps,
+        fragment=fragment,
+        index=index,
+        siblings=siblings,
+    )
 
 
 def article(page: Page) -> str:
     """The content of an operation's page alone, without style or script."""
-    return _render("article.html.jinja", page, steps=True)
+    return _render("article.html.jinja", page, steps=True, siblings=())
 
 
 def playground(examples: Mapping[str, str]) -> str:
@@ -73,15 +89,19 @@ def _render(template: str, page: Page, **more: object) -> str:
 
 @dataclass(frozen=True)
 class Card:
-    """An operation in the list: its name, its summary, its gradient, and what a search finds."""
+    """An operation in the list: its name, its summary, its gradient, and what a search finds.
+
+    `variants` is how many definitions it has.
+    """
 
     name: str
     summary: str
     gradient: Markup
     words: str
+    variants: int
 
 
-def card(derivation: Derivation) -> Card:
+def card(derivation: Derivation, siblings: Sequence[Listed]) -> Card:
     """The card of an operation, with the gradient that took the most steps."""
     definition, arrangement = derivation.definition, arrangement_of(derivation)
     stepped = Counter(step.tensor.name for step in derivation.steps)
@@ -96,7 +116,9 @@ def card(derivation: Derivation) -> Card:
         )
     words = [definition.name, definition.name.replace("_", " "), definition.summary]
     words += [*definition.tensors, *(step.rule for step in derivation.steps)]
-    return Card(definition.name, definition.summary, gradient, " ".join(words).lower())
+    words += [word for one in siblings for word in (one.name, one.words)]
+    found = " ".join(dict.fromkeys(" ".join(words).lower().split()))
+    return Card(definition.name, definition.summary, gradient, found, len(siblings))
 
 
 def index(cards: Iterable[Card]) -> str:
@@ -132,8 +154,12 @@ def _math_filter(context: Context, expr: Basic) -> Markup:
 
 
 @pass_context
-def _display_filter(context: Context, expr: Basic) -> Markup:
-    return display(expr, context["arrangement"])
+def _display_filter(context: Context, expr: Basic, beside: Expr | None = None) -> Markup:
+    """A right side; `beside` is the left one, where code stands beside both."""
+    arrangement = context["arrangement"]
+    if beside is None:
+        return display(expr, arrangement)
+    return display(expr, arrangement, _HALF - width(beside, arrangement))
 
 
 @pass_context
@@ -150,11 +176,20 @@ def _math(content: str) -> Markup:
     return Markup(mathml.inline(content))
 
 
-def display(expr: Basic, arrangement: Arrangement) -> Markup:
-    """A displayed right side: one formula a term, so that a long sum goes on in the next row."""
+_LINE, _HALF = 84, 52
+"""How many letters stand in a line of a page, and beside the code."""
+
+
+def display(expr: Basic, arrangement: Arrangement, most: float = _LINE) -> Markup:
+    """A displayed right side: one formula a term, so that a long sum goes on in the next row.
+
+    A term of more than `most` letters is broken into rows.
+    """
     if not isinstance(expr, Expr):
         return _math(mathml.mathml(expr, arrangement))
-    terms = mathml.terms(expr, arrangement)
+    fits = (fitted(term, arrangement, most) for term in arrangement.terms(expr))
+    broken = frozenset[tuple[Expr, int]]().union(*(fit.rows for fit in fits))
+    terms = mathml.terms(expr, replace(arrangement, rows=broken))
     return Markup("").join(
         Markup(f'<math class="part" displaystyle="true">{term}</math>') for term in terms
     )

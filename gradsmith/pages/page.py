@@ -88,10 +88,11 @@ def _source(module: ModuleType) -> str:
 
 
 def _written(definition: Definition, source: str) -> Page:
-    derivation = derive(definition)
+    derivation, suffix = derive(definition), definition.variant and f"_{definition.variant}"
+    forward, backward = derivation.forward, derivation.backward.lets
     return Page(
         story=story(derivation),
         source=source,
-        forward=tuple(side_by_side(source, "forward", derivation.forward)),
-        backward=tuple(side_by_side(source, "backward", derivation.backward.lets)),
+        forward=tuple(side_by_side(source, f"forward{suffix}", forward)),
+        backward=tuple(side_by_side(source, f"backward{suffix}", backward, forward)),
     )

@@ -1,4 +1,4 @@
-"""A static site: a page for each operation, and one that lists and finds them."""
+"""A static site: a page for each definition of each operation, and one that finds them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from derive.derivation import derive
 from derive.language import Definition
 from gradsmith.pages import html
 from gradsmith.pages.page import page
+from gradsmith.pages.variants import Listed, listed
 
 INDEX = "index.html"
 _WORTH_PROCESSES = 4
@@ -27,24 +28,38 @@ def write(definitions: Sequence[Definition], folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     cards: dict[str, html.Card] = {}
     for name, content, card in _pages(definitions):
-        cards[name] = card
-        yield _written(folder / f"{name}.html", content)
+        if card:
+            cards[card.name] = card
+        yield _written(folder / name, content)
     in_order = [cards[definition.name] for definition in definitions]
     yield _written(folder / INDEX, html.index(in_order))
 
 
-def _pages(definitions: Sequence[Definition]) -> Iterator[tuple[str, str, html.Card]]:
-    if len(definitions) < _WORTH_PROCESSES:
-        yield from map(_page, definitions)
+Made = tuple[str, str, html.Card | None]
+"""The name of a file and its content; of an operation's usual definition also its card."""
+
+
+def _pages(definitions: Sequence[Definition]) -> Iterator[Made]:
+    work = [each for definition in definitions for each in _works(definition)]
+    if len(work) < _WORTH_PROCESSES:
+        yield from (_page(*each) for each in work)
         return
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(definitions))) as pool:
-        for done in as_completed([pool.submit(_page, definition) for definition in definitions]):
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(work))) as pool:
+        for done in as_completed([pool.submit(_page, *each) for each in work]):
             yield done.result()
 
 
-def _page(definition: Definition) -> tuple[str, str, html.Card]:
-    content = html.operation(page(definition), index=INDEX)
-    return definition.name, content, html.card(derive(definition))
+def _works(operation: Definition) -> list[tuple[Definition, Listed, tuple[Listed, ...]]]:
+    """Each definition of an operation, what is said of it, and of the others."""
+    siblings = listed(operation)
+    own = (operation, *operation.variants[1:])  # the usual one with its public function
+    return [(one, said, siblings) for one, said in zip(own, siblings, strict=True)]
+
+
+def _page(definition: Definition, own: Listed, siblings: Sequence[Listed]) -> Made:
+    content = html.operation(page(definition), index=INDEX, siblings=siblings)
+    card = None if definition.variant else html.card(derive(definition), siblings)
+    return own.address, content, card
 
 
 def _written(file: Path, content: str) -> Path:

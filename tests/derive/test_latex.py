@@ -104,7 +104,7 @@ def test_plain_words_are_escaped() -> None:
 
 
 def test_a_long_sum_is_broken_between_its_terms() -> None:
-    assert broken(x[n, c] ** 2 + x[n, c] - w[c], width=20) == (
+    assert broken(x[n, c] ** 2 + x[n, c] - w[c], line=14) == (
         "x_{n,c} + x_{n,c}^{2} \\\\\n&\\quad - w_{c}"
     )
 
@@ -171,11 +171,12 @@ def test_all_operations_of_the_library_compile_where_there_is_a_latex(
 ) -> None:
     if not (engine := shutil.which("pdflatex")):
         pytest.skip("there is no pdflatex here: apt-get install texlive-latex-recommended")
-    derivations = [derive(library.load(name)) for name in library.names()]
+    definitions = [library.load(name) for name in library.names()]
     if not fragment:
-        for derivation in derivations:
-            assert_compiles(engine, as_latex(derivation, steps=True), tmp_path)
+        for definition in definitions:
+            assert_compiles(engine, as_latex(derive(definition), steps=True), tmp_path)
         return
-    parts = [as_latex(derivation, steps=True, fragment=True) for derivation in derivations]
+    variants = [variant for definition in definitions for variant in definition.variants]
+    parts = [as_latex(derive(variant), steps=True, fragment=True) for variant in variants]
     opening = "\\documentclass{article}\n\\usepackage{amsmath, color}\n\\begin{document}\n"
     assert_compiles(engine, opening + "\n".join(parts) + "\\end{document}\n", tmp_path)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sympy import Expr, Symbol
 
 from derive import Definition, DefinitionError, library
+from derive.expressions import Index
 from derive.grammar import LONGEST, TextError
 from derive.language import Let
 from derive.reading import read
@@ -54,6 +56,25 @@ def test_every_definition_of_the_library_reads_back_as_it_is(name: str) -> None:
     assert list(map(said, again.lets)) == list(map(said, definition.lets))
 
 
+def bare(value: Expr) -> Expr:
+    """A value without what is known of its names."""
+    known = value.atoms(Symbol) - value.atoms(Index)
+    return value.xreplace({symbol: Symbol(symbol.name) for symbol in known})
+
+
+@pytest.mark.parametrize("name", library.names())
+def test_so_does_every_variant_but_for_facts_that_follow_from_its_lines(name: str) -> None:
+    for variant in library.load(name).variants:
+        again = read(definition_text(variant, in_library), library.load)[name]
+        for part in (*MATHEMATICS, "updates"):
+            assert getattr(again, part) == getattr(variant, part)
+        assert [(let.name, let.tensor.dims) for let in again.lets] == [
+            (let.name, let.tensor.dims) for let in variant.lets
+        ]
+        for let, own in zip(again.lets, variant.lets, strict=True):
+            assert bare(let.value) == bare(own.value)
+
+
 def test_what_is_used_is_written_out_where_the_reader_does_not_know_it() -> None:
     def unknown(name: str) -> Definition:
         raise DefinitionError(f"unknown operation {name!r}")
@@ -86,6 +107,16 @@ MISTAKES = [
     ("inputs x[n], w[k]\ny[n] = x[n]*w[k]", (2, 1), "neither on the left side nor summed"),
     ("y[n] = 9**9**9", (1, 8), "a power of constants"),
     ("y[n] = x[n] > 0", (1, 8), "a condition"),
+    ("y[n] = x[n] * loggamma(999.5)", (1, 15), "this number is too large"),
+    (f"y[n] = x[n]{' * 64**64' * 9}", (1, 8), "this number is too large"),
+    (
+        "inputs x[n], m\ny[n] = x[n] + m\nupdates m = y",
+        (3, 9),
+        "no let of real numbers over its axes",
+    ),
+    ("y[n] = x[n]\nupdates y = y", (2, 9), "only an input of real numbers is a buffer"),
+    ("y[n] = x[n]*m[n]\nupdates m = y, m = y", (2, 16), "'m' is asked for twice"),
+    ("y[n] = x[n]\nupdates m = y", (2, 9), "unknown name 'm'"),
     ("", (1, 1), "no definition"),
 ]
 
@@ -132,7 +163,15 @@ PIECES = st.sampled_from(
     [
         *"xyznkc[](){},=+-*/^:;~#\n ",
         *("sum_n(", "max_{n,k}(", "exp(", "where(", "delta(n, k)", "stop_gradient("),
-        *("inputs ", "options ", "use ", "letters m over n", "outputs y", "op: words\n"),
+        *(
+            "inputs ",
+            "options ",
+            "use ",
+            "letters m over n",
+            "outputs y",
+            "updates x = y",
+            "op: words\n",
+        ),
         *("x[n]", "y[n,k]", "\ny[n] = ", "2", "1e-5", "**", " >= ", "not ", " and ", "batch_norm"),
     ]
 )

@@ -17,6 +17,7 @@ from derive.mathml import mathml
 from derive.paper import as_latex
 from derive.story import story
 from derive.text import arrangement_of, text
+from derive.trace import Derivation
 
 op = define("marks", "Expressions to compare.")
 n, c = op.axes("n c")
@@ -62,16 +63,22 @@ def test_marks_change_neither_an_expression_nor_how_it_is_written(name: str) -> 
 
 @pytest.mark.parametrize("name", library.names())
 def test_mathml_is_well_formed_and_latex_reads_for_every_formula(name: str) -> None:
-    derivation = derive(library.load(name))
+    for definition in library.load(name).variants:
+        check_formulas(derive(definition))
+
+
+def check_formulas(derivation: Derivation) -> None:
     told = story(derivation)
     exprs = [let.value for let in (*derivation.forward, *derivation.backward.lets)]
     exprs += [side for s in told.strands for move in s.moves for side in move.sides]
     for expr in exprs:
         ElementTree.fromstring(f"<math>{mathml(expr, arrangement_of(derivation))}</math>")
-    for formula in re.findall(
-        r"\\begin\{align\*\}.*?\\end\{align\*\}", as_latex(derivation, True), re.S
-    ):
-        assert "<mtable" in convert(formula)
+    document = as_latex(derivation, True)
+    for formula in re.findall(r"\\begin\{align\*\}.*?\\end\{align\*\}", document, re.S):
+        read = convert(formula)
+        assert "<mtable" in read and "\\" not in read  # nothing stayed unread
+    for formula in re.findall(r"(?<!\\)\$([^$]*)\$", document):
+        assert "\\" not in convert(formula)
 
 
 def test_the_main_line_is_what_argues_and_what_only_rewrites_stands_aside() -> None:

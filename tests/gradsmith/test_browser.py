@@ -117,8 +117,20 @@ def away(addresses: list[str]) -> list[str]:
     return [a for a in addresses if not a.startswith(("file:", "data:", "http://127.0.0.1:"))]
 
 
-@pytest.mark.parametrize("width", [390, 1200])
-@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_variant_is_found_by_what_its_caller_writes(browser: Chrome, pages: Path) -> None:
+    browser.get((pages / "index.html").as_uri())
+    one(browser, ".find").send_keys("reduction='sum' with weight")
+    shown = [c for c in browser.find_elements(By.CSS_SELECTOR, ".card") if c.is_displayed()]
+    assert [card.find_element(By.TAG_NAME, "h2").text for card in shown] == ["mse_loss"]
+    shown[0].find_element(By.TAG_NAME, "a").click()
+    one(browser, ".siblings summary").click()
+    one(browser, ".siblings").find_element(By.LINK_TEXT, "mse_loss[sum_weight]").click()
+    assert one(browser, "h1").text == "mse_loss[sum_weight]"
+    assert one(browser, ".siblings [aria-current]").get_attribute("href") == browser.current_url
+
+
+@pytest.mark.parametrize("width", [390, 1000, 1200])
+@pytest.mark.parametrize("name", [*OPERATIONS, "mse_loss.sum_weight"])
 def test_no_page_is_wider_than_its_window(
     browser: Chrome, pages: Path, name: str, width: int
 ) -> None:

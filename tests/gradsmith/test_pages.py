@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from codegen import pipeline
 from derive import library
 from derive.derivation import derive
 from derive.expressions import names_in
+from derive.language import Let
 from derive.marks import Marked, unmarked
-from gradsmith.pages import html
-from gradsmith.pages.code import side_by_side
+from gradsmith.pages import html, site
+from gradsmith.pages.code import Beside, side_by_side
 from gradsmith.pages.page import draft, page
 
 Command = Callable[..., Result]
@@ -51,26 +52,34 @@ class Addresses(HTMLParser):
 
 @pytest.mark.parametrize("name", library.names())
 def test_every_let_has_its_lines_and_every_part_the_line_that_reads_it(name: str) -> None:
-    definition = library.load(name)
-    derivation, source = derive(definition), pipeline.source(definition)
-    for function, lets in (
-        ("forward", derivation.forward),
-        ("backward", derivation.backward.lets),
-    ):
-        rows = side_by_side(source, function, lets)
-        shown = {row.let.name: row for row in rows if row.let}
-        assert set(shown) == {let.name for let in lets}
-        for let in lets:
-            row = shown[let.name]
-            marked = row.let
-            assert marked is not None and unmarked(marked.value) == let.value
-            by_mark = {s.mark: s for s in row.statements}
-            assert all(s.makes == let.name for s in row.statements)
-            if len(row.statements) < 2:
-                continue
-            for part in marked.value.atoms(Marked):
-                read = by_mark[part.mark].reads
-                assert names_in(part) & read or not names_in(part) - {part.mark}
+    for definition in library.load(name).variants:
+        one, derivation = draft(definition), derive(definition)
+        check_beside(one.forward, derivation.forward)
+        check_beside(one.backward, derivation.backward.lets, derivation.forward)
+
+
+def check_beside(rows: Sequence[Beside], lets: Sequence[Let], before: Sequence[Let] = ()) -> None:
+    shown = {row.let.name: row for row in rows if row.let}
+    statements = [s for row in rows for s in row.statements]
+    named = {s.makes for s in statements}.union(*(s.reads for s in statements))
+    assert set(shown) == {let.name for let in lets}
+    for let in lets:
+        row = shown[let.name]
+        marked = row.let
+        assert marked is not None and unmarked(marked.value) == let.value
+        by_mark = {s.mark: s for s in row.statements}
+        assert all(s.makes == let.name for s in row.statements)
+        if len(row.statements) < 2:
+            continue
+        for part in marked.value.atoms(Marked):
+            names = names_in(part) - {part.mark}
+            unnamed = {let.name: let for let in (*before, *lets) if let.name not in named}
+            while hidden := sorted(names & set(unnamed)):
+                inner = unnamed.pop(hidden[0])  # it goes by what it is made of, or what it is
+                names |= names_in(inner.value)
+                names |= {o.name for o in before if o.value == inner.tensor.element}
+                names -= {inner.name}
+            assert names & by_mark[part.mark].reads or not names
 
 
 def test_the_terms_of_batch_norm_stand_at_the_lines_that_bring_them_in() -> None:
@@ -146,6 +155,39 @@ def test_docs_writes_an_index_and_a_page_for_every_definition(
     index = Addresses()
     index.feed((out / "index.html").read_text())
     assert [a for a in index.found if a.endswith(".html")] == ["one.html", "two.html"]
+
+
+def test_a_variant_has_a_page_of_its_own_beside_the_usual_one(
+    gradsmith: Command, tmp_path: Path
+) -> None:
+    list(site.write([library.load("mse_loss")], tmp_path))
+    usual, variant = (tmp_path / name for name in ("mse_loss.html", "mse_loss.sum_weight.html"))
+    assert "mse_loss[sum_weight]" in usual.read_text()
+    reader = Addresses()
+    reader.feed(variant.read_text())
+    pages = {a for a in reader.found if a.endswith(".html")}
+    assert pages == {file.name for file in tmp_path.iterdir()} and len(pages) == 7
+    words = re.sub(r"<[^>]+>|\s+", " ", variant.read_text())
+    assert "Here reduction=&#39;sum&#39;, with weight; one of 6 definitions" in words
+    assert "def forward_sum_weight" in words
+    shown = gradsmith("show", "mse_loss[sum_weight]", "--format", "html").stdout
+    assert "<h1><code>mse_loss[sum_weight]</code></h1>" in shown
+
+
+def test_an_output_that_nothing_moves_costs_autograd_nothing() -> None:
+    one = page(library.load("vector_norm[ord_0]"))
+    assert one.costs is not None and one.costs.forms[0].kernels == 0
+    assert all(found.exact for found in one.comparisons)
+
+
+def test_what_is_zero_but_for_rounding_is_no_mistake() -> None:
+    one = page(library.load("makemore_mlp"))
+    assert all(found.approximate for found in one.comparisons)
+
+
+def test_what_a_buffer_becomes_is_told() -> None:
+    content = html.operation(draft(library.load("batch_norm[running_mean]")))
+    assert "running_mean = next_running_mean" in content
 
 
 def test_docs_says_where_it_cannot_write(gradsmith: Command, tmp_path: Path) -> None:

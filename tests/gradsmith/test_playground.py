@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -106,6 +109,32 @@ def test_what_takes_too_much_is_given_up_and_the_next_is_answered(
     assert derive(server, "next")[1]["html"] == "next"
 
 
+def test_a_length_of_thousands_of_digits_is_refused(server: Server) -> None:
+    headers = {"Content_Type": "application/json", "Content_Length": "9" * 5000}
+    assert ask(server, "POST", "/derive", **headers)[0] == 413
+
+
+def test_a_browser_that_goes_away_is_nothing_to_tell_of(
+    server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.server_port)) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.sendall(b"GET / HTTP/1.1\r\n")
+    assert derive(server, "next")[1]["html"] == "next"
+    assert capfd.readouterr().err == ""
+
+
+def test_many_that_ask_at_once_are_answered_or_told_to_wait(server: Server) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(lambda text: derive(server, text)[1], ["sleep"] * 4 + ["next"] * 8))
+    assert len(found) == 12
+    said = [one["error"]["problem"] for one in found if "error" in one]
+    assert any("given up" in problem for problem in said)
+    assert any("try again" in problem for problem in said)
+    assert derive(server, "next")[1]["html"] == "next"
+
+
 def test_an_answer_holds_derivation_latex_and_code() -> None:
     found = answer("y[n,k] = exp(x[n,k]) / sum_k(exp(x[n,k]))")["html"]
     assert "change of variables" in found and r"\begin{align*}" in found
@@ -124,3 +153,9 @@ def test_an_answer_holds_derivation_latex_and_code() -> None:
 )
 def test_a_mistake_is_an_answer_too(text: str, problem: str) -> None:
     assert problem in answer(text)["error"]["problem"]
+
+
+def test_a_let_without_a_value_is_shown_where_it_stands() -> None:
+    error = answer("a[n] = x[n]**2\n  y[n] = log(-1 - a[n])")["error"]
+    assert "no value" in error["problem"]
+    assert (error["line"], error["column"], error["length"]) == (2, 3, 1)

@@ -97,6 +97,30 @@ def test_show_wrt_derives_one_gradient_only(gradsmith: Command) -> None:
     assert "grad_weight" not in result.stdout
 
 
+VARIANTS = """
+from derive import define
+from derive.builder import reductions
+op = define("off", "Squared error.", "input: x, target, reduction='mean'")
+n = op.axes("n", "elements")
+x, target = op.input("x", n), op.input("target", n)
+off = op.build(op.cases("loss", "reduction", reductions((x[n] - target[n]) ** 2, n)))
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "latex", "html", "json"])
+def test_show_takes_a_variant_of_the_library_and_of_a_file(
+    gradsmith: Command, tmp_path: Path, form: str
+) -> None:
+    file = tmp_path / "off.py"
+    file.write_text(VARIANTS)
+    for asked in (["mse_loss[sum]"], ["off[sum]", "--definitions", file]):
+        shown = gradsmith("show", *asked, "--format", form).stdout
+        name = asked[0] if form != "json" else '"variant": "sum"'
+        assert str(name) in shown.replace("\\_", "_")
+    wrong = gradsmith("show", "off[none_]", "--definitions", file)
+    assert wrong.exit_code == 2 and "it has sum, none" in wrong.stderr
+
+
 def test_show_writes_a_latex_document_to_a_file(gradsmith: Command, tmp_path: Path) -> None:
     file = tmp_path / "page.tex"
     result = gradsmith("show", "softmax", "--steps", "--format", "latex", "-o", file)
