@@ -80,7 +80,9 @@ class _Names:
         value = let.value
         if isinstance(value, Sum) and (terms := _apart(value)):
             value = Add(*terms)
-        if is_reduction(value) and not _idle(value):
+        # Where the result has other letters as well, it is the same along those.
+        whole = set(let.tensor.indices) <= free_indices(value)
+        if is_reduction(value) and whole and not _idle(value):
             inside = self.walk(value.body, let.tensor.indices)
             self.lets.append(Let(let.tensor, value.func(inside, *value.indices)))
             self._remember(value, let.tensor)

@@ -189,6 +189,12 @@ class Printer:
             )
         return Text(f"R(pow)({text.code}, {self(exponent)})")
 
+    def _polygamma(self, expr: Any) -> Text:
+        order, at = expr.args
+        if order != 0:
+            raise CodegenError(f"{expr}: the C target has the polygamma of order 0 alone")
+        return Text(f"{FUNCTIONS[sympy.polygamma]}({self(at)})")
+
     def _delta(self, expr: Any) -> Text:
         left, right = (self.text(a) for a in expr.args)
         return Text(f"{left.at(RELATION)} == {right.at(RELATION)}", EQUALITY, whole=True)
@@ -235,6 +241,7 @@ _RULES: tuple[tuple[type[Basic], Any], ...] = (
     (Add, Printer._add),
     (Mul, Printer._mul),
     (Pow, Printer._pow),
+    (sympy.polygamma, Printer._polygamma),
     (KroneckerDelta, Printer._delta),
     (Where, Printer._where),
     (StopGradient, lambda self, e: self.text(e.args[0])),

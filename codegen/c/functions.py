@@ -31,6 +31,7 @@ FUNCTIONS: dict[Any, str] = {
     sympy.erf: "R(erf)",
     sympy.erfc: "R(erfc)",
     sympy.loggamma: "R(lgamma)",
+    sympy.polygamma: "digamma",
     sympy.Abs: "R(fabs)",
     sympy.sign: "sign",
     sympy.floor: "R(floor)",
@@ -54,13 +55,16 @@ RELATIONS: dict[Any, str] = {
 NEEDS: dict[str, tuple[str, ...]] = {
     "sigmoid": ("vector_exp",),
     "log_add_exp": ("vector_exp", "larger"),
-    "contract": ("least",),
+    "contract": ("least", "fused"),
+    "vector_exp": ("fused",),
+    "vector_log": ("fused",),
+    "vector_tanh": ("fused",),
     "tile_width": ("least",),
 }
 """What a small function calls in turn."""
 
 ELEMENTARY = (
-    *("least", "tile_width", "square", "cube", "larger", "exceeds", "sign", "finite"),
-    *("vector_exp", "vector_log", "vector_tanh", "sigmoid", "log_add_exp", "contract"),
+    *("least", "tile_width", "fused", "square", "cube", "larger", "exceeds", "sign", "finite"),
+    *("digamma", "vector_exp", "vector_log", "vector_tanh", "sigmoid", "log_add_exp", "contract"),
 )
 """The small functions that the template has."""

@@ -9,6 +9,7 @@ the result does not depend on the number of threads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -206,7 +207,7 @@ class Gather:
         empty = _EMPTY.get(self.placed.statement.how, "0")  # type: ignore[arg-type]
         home = self.memory.homes[self.name]
         if self.scatters:
-            return self.over(self.memory.array(self.name), "0", printer)
+            return self._cleared(printer)
         if self.placed.statement.how is ArgMax:
             if self.in_rows:
                 first = self._each([f"{self.target(printer)} = 0;"])
@@ -222,6 +223,20 @@ class Gather:
             return self._each([f"{self.target(printer)} = {empty};"])
         name = self.target(printer) if home.is_local else self.best.name
         return [f"real {name} = {empty};"]
+
+    def _cleared(self, printer: Printer) -> list[str]:
+        """Zeros wherever a sum may put values, at the place where the loops around it are."""
+        if not self._around:
+            return self.over(self.memory.array(self.name), "0", printer)
+        one = self.placed.statement
+        at = list(one.at)
+        for place in self.places:
+            if not isinstance(at[place], Index):
+                letter = one.tensor.indices[place]
+                at[place] = letter.another(f"{letter}_each")
+        letters = [i for i in (at[p] for p in self.places) if isinstance(i, Index)]
+        target = self.memory.element(self.name, at, printer)
+        return self._each([f"{target} = 0;"], letters)
 
     def _ended_otherwise(self, printer: Printer) -> list[str]:
         how, home = self.placed.statement.how, self.memory.homes[self.name]
@@ -246,10 +261,10 @@ class Gather:
         )
         return [f"for (int64_t i = 0; i < {used}; i++)", f"    {array.name}[i] = {value};"]
 
-    def _each(self, lines: list[str]) -> list[str]:
-        """Lines for every value of the letters of what is gathered."""
+    def _each(self, lines: list[str], letters: Sequence[Index] | None = None) -> list[str]:
+        """Lines for every value of some letters, by default those of what is gathered."""
         tiled = stretch(self.placed.statement, self._around)
-        for letter in reversed(self.letters):
+        for letter in reversed(self.letters if letters is None else letters):
             low, high = bounds(letter, letter == tiled)
             lines = [
                 f"for (int64_t {letter} = {low}; {letter} < {high}; {letter}++) {{",

@@ -128,12 +128,17 @@ class Kernel:
     def _spike(self, one: Placed) -> Spike | None:
         """The one element of a loop that a delta changes, if it can be changed afterwards."""
         name = one.statement.tensor.name
-        if not one.loops or self.memory.homes[name].is_local:
+        if not one.loops or not _is_innermost(one.loops[-1]):
+            return None
+        index = one.loops[-1].index
+        if Scope(one.loops).is_tiled(index):  # the place may be in another stretch
+            return None
+        if self.memory.homes[name].is_local:
             return None
         beside = [p for p in self.placed if p.path[:-1] == one.path[:-1]]
         if any(name == read for p in beside for read, _ in p.statement.elements):
             return None
-        return spike_of(one.statement, one.loops[-1].index)
+        return spike_of(one.statement, index)
 
     # --- loops ---
 

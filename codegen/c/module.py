@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sympy import Indexed, KroneckerDelta
+from sympy import Basic, Indexed, KroneckerDelta, Symbol
 
 from codegen.c.functions import ELEMENTARY, NEEDS
 from codegen.c.kernel import Kernel
@@ -127,13 +127,18 @@ def _indexed_by(tensor: Tensor, program: Program) -> set[str]:
         for element in let.value.atoms(Indexed):
             axes = program.tensors[element.base.label.name].axes
             for axis, index in zip(axes, element.indices, strict=True):
-                if not isinstance(index, Index) and tensor.name in names_used(index):
+                if _is_element(index, tensor):
                     found.add(axis.size.name)
         for delta in let.value.atoms(KroneckerDelta):
             for index, other in (delta.args, delta.args[::-1]):
-                if isinstance(index, Index) and tensor.name in names_used(other):
+                if isinstance(index, Index) and _is_element(other, tensor):
                     found.add(index.size.name)
     return found
+
+
+def _is_element(index: Basic, tensor: Tensor) -> bool:
+    label = index.base.label if isinstance(index, Indexed) else index
+    return isinstance(label, Symbol) and label.name == tensor.name
 
 
 def functions(module: Module) -> tuple[Function, ...]:

@@ -33,7 +33,7 @@ _LIBRARY = frozenset(f.removeprefix("R(").removesuffix(")") for f in FUNCTIONS.v
 }
 _ENDINGS = (
     *("_total", "_rows", "_span", "_best", "_parts", "_threads", "_batch"),
-    *("_tile", "_width", "_block", "_blocks", "_spans", "_start", "_end"),
+    *("_tile", "_width", "_block", "_blocks", "_spans", "_start", "_end", "_each"),
 )
 """What the names end with that loops and sums give to their own."""
 

@@ -121,12 +121,27 @@ def statement(let: Let, inlined: dict[str, Let]) -> Statement:
     if isinstance(value, Binder) and is_reduction(value):
         value, how, bound = value.body, type(value), tuple(value.indices)
     if how is Sum:
+        value, bound = _without_deltas(value, bound)
         at, value = _placed(at, value, bound)
+        how = how if bound else None
     within = {name: (other.tensor, other.value) for name, other in inlined.items()}
     reads = value
     while (further := substitute(reads, within)) != reads:
         reads = further
     return Statement(let.tensor, at, value, reads, how, bound)
+
+
+def _without_deltas(value: Expr, bound: tuple[Index, ...]) -> tuple[Expr, tuple[Index, ...]]:
+    """A sum over `i` of `delta(i, j)` times something is that at `j`."""
+    for factor in Mul.make_args(value):
+        if not isinstance(factor, KroneckerDelta):
+            continue
+        for one, other in (factor.args, factor.args[::-1]):
+            if one in bound and isinstance(other, Index):
+                rest = Mul(*(f for f in Mul.make_args(value) if f is not factor))
+                left = tuple(i for i in bound if i != one)
+                return _without_deltas(rest.xreplace({one: other}), left)
+    return value, bound
 
 
 def _placed(

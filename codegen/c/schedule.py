@@ -131,7 +131,7 @@ def _widest(
         tile = index == first.contiguous and not last
         if tile and (index in tiled or index in first.bound):
             continue
-        group = _group(left, index, opened, tile)
+        group = _group(left, index, opened, tiled, tile)
         found.append((index, tile, group))
 
     def worth(candidate: tuple[Index, bool, list[Statement]]) -> tuple[int, bool, int]:
@@ -143,13 +143,17 @@ def _widest(
 
 
 def _group(
-    left: Sequence[Statement], index: Index, opened: frozenset[Index], tile: bool
+    left: Sequence[Statement],
+    index: Index,
+    opened: frozenset[Index],
+    tiled: frozenset[Index],
+    tile: bool,
 ) -> list[Statement]:
     """The statements that one loop over an index takes in, each with that letter for its own."""
     group: dict[str, Statement] = {}
     outside: set[str] = set()
     for one in left:
-        aligned = _aligned(one, index, opened, tile, group, outside)
+        aligned = _aligned(one, index, opened, tiled, tile, group, outside)
         if aligned is None:
             outside.add(one.tensor.name)
         else:
@@ -161,6 +165,7 @@ def _aligned(
     one: Statement,
     index: Index,
     opened: frozenset[Index],
+    tiled: frozenset[Index],
     tile: bool,
     group: dict[str, Statement],
     outside: Collection[str],
@@ -174,6 +179,8 @@ def _aligned(
     letters = [i for i in unopened if i.axis == index.axis]
     for letter in sorted(letters, key=lambda i: i != index):
         last = len(unopened) == 1
+        if letter != index and {letter, index} & tiled:  # a stretch is of one letter
+            continue
         if tile and (letter in one.bound or letter not in one.at):
             continue
         if not tile and letter == one.contiguous and not last:
@@ -207,7 +214,7 @@ def _with_letter(one: Statement, letter: Index, index: Index) -> Statement:
 
 def contraction_of(one: Statement) -> tuple[Indexed, Indexed] | None:
     """The two tensors of a sum of their products that is a product of matrices: each has a free
-    letter that the other has not, and both have all of the bound ones."""
+    letter that the other has not, both have all of the bound ones, and there are no others."""
     factors = Mul.make_args(one.value)
     if one.how is not Sum or one.scatters or len(factors) != 2:
         return None
@@ -219,6 +226,8 @@ def contraction_of(one: Statement) -> tuple[Indexed, Indexed] | None:
             return None
     own, other, bound = free_indices(left), free_indices(right), set(one.bound)
     if not bound <= own & other or not own - other or not other - own:
+        return None
+    if not set(one.at) <= own | other:
         return None
     if depth_of(one.bound, left.indices, right.indices) is None:
         return None

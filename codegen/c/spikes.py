@@ -29,9 +29,10 @@ def spike_of(one: Statement, index: Index) -> Spike | None:
     deltas = [d for d in one.value.atoms(KroneckerDelta) if d.has(index)]
     if len(deltas) != 1 or index not in one.at:
         return None
-    (place,) = [a for a in deltas[0].args if a != index] or [index]
-    if place.has(index) or isinstance(place, Index):
+    others = [a for a in deltas[0].args if a != index]
+    if len(others) != 1 or others[0].has(index) or isinstance(others[0], Index):
         return None
+    (place,) = others
     here = Dummy(real=True)
     value = one.value.xreplace({deltas[0]: here})
     more = value.diff(here)

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack  # what torch.func is in the middle of
 
 FLAGS = (
-    *("-std=c11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
+    *("-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
     *("-shared", "-fPIC"),
 )
 WISHES = (("-march=native", "-fopenmp"), ("-march=native", "-fopenmp-simd"), ())

@@ -1,6 +1,8 @@
 """The printer has a right form for every word of the language, wherever it stands."""
 
 import importlib.util
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +15,8 @@ from derive import Definition, Product, Rational, Sum, define
 from derive.points import random_point, two_sizes
 from gradsmith.check import check
 from gradsmith.samples import at_point
+
+CallsOf = Callable[[ModuleType], Counter[str]]
 
 
 def _loaded(path: Path) -> ModuleType:
@@ -34,6 +38,15 @@ def test_the_emitted_module_has_the_values_and_gradients_of_its_definition(
 ) -> None:
     problems = {row.input: row.problems for row in check(definition) if not row.passed}
     assert not problems
+
+
+@pytest.mark.parametrize("definition", OPERATIONS, ids=NAMES)
+def test_so_has_the_one_in_c(definition: Definition, calls_of: CallsOf) -> None:
+    module = compile(definition, "c")
+    calls = calls_of(module)
+    problems = {row.input: row.problems for row in check(definition, module) if not row.passed}
+    assert not problems
+    assert calls["forward"] and calls["backward"]
 
 
 @pytest.mark.parametrize("definition", OPERATIONS, ids=NAMES)

@@ -1,17 +1,24 @@
 """Every mistake made on purpose in an emitted backward is caught, by each check on its own.
 
 A mutant is the emitted source with one change in its syntax tree: a term dropped, a sign
-flipped, N for N - 1 or N - 1 for N, a factor left out.
+flipped, N for N - 1 or N - 1 for N, a factor left out. In C it is one in the text of a function,
+where an element is also read at the wrong place.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from derive import StopGradient, library
 from derive.points import random_point, two_sizes
@@ -36,6 +43,12 @@ UNSEEN = {
     "logit_maxes_argmax[:, None], grad_logit_maxes[:, None]",
     "-100",
 }
+# In C the largest logit has a let of its own; and b1 is added before batch norm, which subtracts
+# whatever was. What blocks of rows come to is told apart where there are several.
+UNSEEN_IN_C = re.compile(
+    r"-100 \? -100|logits?_max(es)? = larger|grad_norm_logits_sum|grad_logit_maxes"
+    r"|\bgrad_b1\w*\[|_parts\[block"
+)
 
 # Calls that add a term to their first argument; without it, that argument is what is left.
 ADDERS = {"add", "sub", "addcmul", "addcdiv", "addmm", "scatter", "scatter_add", "index_add"}
@@ -115,10 +128,10 @@ def _replace(root: ast.AST, old: ast.AST, new: ast.AST) -> None:
                 setattr(parent, name, [new if item is old else item for item in value])
 
 
-def trial(name: str, module: ModuleType) -> Trial:
+def trial(name: str, module: ModuleType, seed: int = 0) -> Trial:
     definition = library.load(name)
     _, sizes = two_sizes(definition.axes)
-    return Trial(definition, module, random_point(definition, sizes, 0), 0)
+    return Trial(definition, module, random_point(definition, sizes, seed), seed)
 
 
 def in_float32_problems(trial: Trial) -> list[str]:
@@ -183,4 +196,212 @@ def test_a_mutated_value_and_grad_is_caught(name: str) -> None:
         if not caught(value_and_grad_problems, trial(name, mutant))
     ]
     assert every
+    assert not missed
+
+
+# --- in C ---
+
+SIZE = r"\b[A-Z][A-Z_0-9]*\b(?!\()"
+VALUE = re.compile(r"^ *(?:const real )?(?P<to>\w+(?:\[[^=]*\])?) (?P<how>[+]?=) (?P<value>.*);$")
+TERM = re.compile(r" [+-] ")
+EITHER = re.compile(r" (?:&&|\|\|) ")
+
+
+def c_statements(lines: list[str]) -> Iterator[tuple[int, int, str]]:
+    """The first line, the line after the last, and the text, of each statement of a function."""
+    first = 0
+    while first < len(lines):
+        last = first
+        if VALUE.match(lines[first].rstrip() + ";") or lines[first].rstrip().endswith("="):
+            while not lines[last].rstrip().endswith((";", "{", "}")):
+                last += 1
+        text = " ".join(line.strip() for line in lines[first : last + 1])
+        yield first, last + 1, text
+        first = last + 1
+
+
+def c_mutated(statement: str) -> Iterator[tuple[str, str]]:
+    """Every change that is made to one statement, in words and as text."""
+    found = VALUE.match(statement)
+    if found is None or re.match(r"^(const )?(int64_t|char)", statement.lstrip()):
+        return
+    value, before = found["value"], statement[: found.start("value")]
+    if "malloc" in value or "_of_threads" in value or "workspace" in value:
+        return
+    if found["how"] == "+=":
+        yield "a sign flipped", before.replace("+=", "-=") + value + ";"
+        yield "a statement dropped", ";"
+    for words, new in c_changes(value):
+        yield words, f"{before}{new};"
+
+
+def c_changes(value: str) -> Iterator[tuple[str, str]]:
+    hidden = list(c_compared(value)) + [m.span() for m in re.finditer(r"\[[^\[\]]*\]", value)]
+
+    def is_hidden(place: int) -> bool:
+        return any(first <= place < last for first, last in hidden)
+
+    for sign in TERM.finditer(value):
+        if is_hidden(sign.start()):
+            continue
+        first, last = before(value, sign.start(), TERM), after(value, sign.end(), TERM)
+        flipped = " - " if sign.group() == " + " else " + "
+        yield "a sign flipped", value[: sign.start()] + flipped + value[sign.end() :]
+        yield "the right term dropped", value[: sign.start()] + value[last:]
+        kept = "-" if sign.group() == " - " else ""
+        yield "the left term dropped", value[:first] + kept + value[sign.end() :]
+    if value.startswith("-"):
+        yield "a sign flipped", value[1:]
+    for size in re.finditer(rf"\(real\){SIZE}|/ {SIZE}", value):
+        if not is_hidden(size.start()):
+            less = re.sub(f"({SIZE})", r"(\1 - 1)", size.group())
+            yield "N - 1 for N", value[: size.start()] + less + value[size.end() :]
+    for size in re.finditer(rf"({SIZE}) - 1\b", value):
+        yield "N for N - 1", value[: size.start()] + size[1] + value[size.end() :]
+    for place in re.finditer(r"\w(\[[^\[\]]*[a-z][^\[\]]*\])", value):
+        if not is_hidden(place.start()):
+            first, last = place.span(1)
+            yield "a wrong index", f"{value[:first]}[0]{value[last:]}"
+
+
+def c_compared(value: str) -> Iterator[tuple[int, int]]:
+    """What is compared, and what only has its sign looked at."""
+    for sign in re.finditer(r" (?:<=|>=|<|>|==|!=) ", value):
+        yield before(value, sign.start(), EITHER), after(value, sign.end(), EITHER)
+    for call in re.finditer(r"\bsign\(", value):
+        yield call.start(), after(value, call.end(), EITHER)
+
+
+def before(value: str, place: int, ends: re.Pattern[str]) -> int:
+    """Where an operand of something looser than `ends` begins, that ends at a place."""
+    depth = 0
+    while place > 0:
+        depth += (value[place - 1] in ")]") - (value[place - 1] in "([")
+        end = value[place - 1] in "?:," or re.search(f"{ends.pattern}$", value[:place])
+        if depth < 0 or (depth == 0 and end):
+            break
+        place -= 1
+    return place + len(value[place:]) - len(value[place:].lstrip())
+
+
+def after(value: str, place: int, ends: re.Pattern[str]) -> int:
+    """Where an operand ends that begins at a place."""
+    depth = 0
+    while place < len(value):
+        depth += (value[place] in "([") - (value[place] in ")]")
+        if depth < 0 or (depth == 0 and (value[place] in "?:," or ends.match(value, place))):
+            break
+        place += 1
+    return place
+
+
+# --- modules with a mutant in the place of a function ---
+
+
+@dataclass(frozen=True)
+class Mutants:
+    """An operation's module, and what it is with each change."""
+
+    module: ModuleType
+    function: str
+    words: tuple[str, ...]
+
+    def each(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, ModuleType]]:
+        original = getattr(self.module, f"_{self.function}")
+        for number, words in enumerate(self.words):
+            mutant = self.module.Function(
+                original._source,
+                f"{self.function}_{number}",
+                0,
+                original._pointers,
+                original._sizes,
+                original._options,
+            )
+            with monkeypatch.context() as patch:
+                patch.setattr(self.module, f"_{self.function}", mutant)
+                yield words, self.module
+
+
+def with_mutants(name: str, function: str, folder: Path) -> Mutants:
+    """A copy of an operation's module, whose C file has all mutants of a function beside it."""
+    source = Path(import_module(f"generated.c.{name}").__file__ or "")
+    text = source.with_suffix(".c").read_text()
+    found = re.search(rf"^int {function}\((?:.|\n)*?^}}$", text, re.MULTILINE)
+    assert found is not None
+    head, body = found.group().split(" {\n", 1)
+    lines = body.splitlines()
+    words: list[str] = []
+    variants: list[str] = []
+    for first, last, statement in c_statements(lines):
+        used = statement if "const real" not in statement else " ".join(lines[first : last + 1])
+        for what, new in () if UNSEEN_IN_C.search(used) else c_mutated(statement):
+            mutant = [*lines[:first], new, *lines[last:]]
+            begun = head.replace(f"int {function}(", f"int {function}_{len(words)}(")
+            variants.append("\n".join([f"{begun} {{", *mutant]))
+            words.append(f"{what}: {statement} -> {new}")
+    text = text[: found.end()] + "\n\n" + "\n\n".join(variants) + text[found.end() :]
+    (folder / f"{name}.c").write_text(text)
+    copy = folder / f"{name}.py"
+    copy.write_text(source.read_text())
+    spec = importlib.util.spec_from_file_location(f"generated.c.{name}", copy)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert getattr(module, f"_{function}")[torch.float64]  # what does not compile proves nothing
+    return Mutants(module, function, tuple(words))
+
+
+@pytest.fixture
+def quickly_built(c_compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for C files, and for libraries that are built for once, without much optimising."""
+    loader = import_module("generated.c.loader")
+    command, identity = loader.compiler()
+    monkeypatch.setattr(loader, "compiler", lambda: ([*command, "-O1"], identity + b"-O1"))
+    monkeypatch.setattr(loader, "_folder", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_each_check_alone_catches_every_mutant_in_c(
+    name: str, quickly_built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = [check for check in CHECKS if sees(check, name)]
+    mutants = with_mutants(name, "backward", quickly_built)
+    for check in checks:
+        assert not caught(CHECKS[check], trial(name, mutants.module))
+    missed = [
+        (check, words)
+        for words, mutant in mutants.each(monkeypatch)
+        for check in checks
+        if not any(caught(CHECKS[check], trial(name, mutant, seed)) for seed in (0, 1))
+    ]
+    assert mutants.words
+    assert not missed
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "check"),
+    [
+        ("makemore_mlp", "backward", backward_problems),
+        ("makemore_mlp_chunked", "backward", backward_problems),
+        ("makemore_mlp", "value_and_grad", value_and_grad_problems),
+        ("cross_entropy", "value_and_grad", value_and_grad_problems),
+        ("mse_loss", "value_and_grad", value_and_grad_problems),
+    ],
+)
+def test_a_mutated_function_in_c_is_caught(
+    name: str,
+    function: str,
+    check: Callable[[Trial], Iterable[object]],
+    quickly_built: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mutants = with_mutants(name, function, quickly_built)
+    assert not caught(check, trial(name, mutants.module))
+    missed = [
+        words
+        for words, mutant in mutants.each(monkeypatch)
+        if not caught(check, trial(name, mutant))
+    ]
+    assert mutants.words
     assert not missed

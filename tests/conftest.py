@@ -1,0 +1,54 @@
+"""What tests of several rooms share: the C target, and the proof that it did the work."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+NO_COMPILER = "no C compiler: install one as `cc`, or name one as CC"
+
+CallsOf = Callable[[ModuleType], Counter[str]]
+
+
+@pytest.fixture(scope="session")
+def c_compiler() -> None:
+    """Skips what needs a C compiler where there is none."""
+    from generated.c.loader import compiler
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = compiler()
+    if found is None:
+        pytest.skip(NO_COMPILER)
+
+
+@pytest.fixture
+def calls_of(c_compiler: None, monkeypatch: pytest.MonkeyPatch) -> CallsOf:
+    """How often each C function of a module is called from now on, by its name.
+
+    What the module would leave to torch's file raises instead.
+    """
+
+    def count(module: ModuleType) -> Counter[str]:
+        calls: Counter[str] = Counter()
+
+        def counted(function: Any, dtype: Any) -> Any:
+            calls[function._name] += 1
+            return dict.__getitem__(function, dtype)
+
+        monkeypatch.setattr(module.Function, "__getitem__", counted, raising=False)
+        for name in vars(module.in_torch):
+            if name.startswith(("forward", "backward", "value_and_grad")):
+                monkeypatch.setattr(module.in_torch, name, _refuse)
+        return calls
+
+    return count
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise AssertionError("torch computed what C is to compute")
