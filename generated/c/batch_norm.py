@@ -52,9 +52,9 @@ def _computed(
     bias = bias.contiguous()
     weight = weight.contiguous()
     x = x.contiguous()
-    y = bias.new_empty((N, C))
     mean = bias.new_empty((C,))
     rstd = bias.new_empty((C,))
+    y = bias.new_empty((N, C))
     _forward[bias.dtype](
         x.data_ptr(),
         weight.data_ptr(),
@@ -99,9 +99,9 @@ def backward(grad_y: Tensor, residuals: Residuals | in_torch.Residuals) -> Gradi
     weight = weight.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = rstd.new_empty((N, C))
     grad_weight = rstd.new_empty((C,))
     grad_bias = rstd.new_empty((C,))
+    grad_x = rstd.new_empty((N, C))
     _backward[rstd.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
@@ -180,9 +180,9 @@ def _computed_no_bias(
     N, C = x.shape
     weight = weight.contiguous()
     x = x.contiguous()
-    y = weight.new_empty((N, C))
     mean = weight.new_empty((C,))
     rstd = weight.new_empty((C,))
+    y = weight.new_empty((N, C))
     _forward_no_bias[weight.dtype](
         x.data_ptr(),
         weight.data_ptr(),
@@ -228,8 +228,8 @@ def backward_no_bias(
     weight = weight.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = rstd.new_empty((N, C))
     grad_weight = rstd.new_empty((C,))
+    grad_x = rstd.new_empty((N, C))
     _backward_no_bias[rstd.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
@@ -304,9 +304,9 @@ def _computed_no_weight(
     N, C = x.shape
     bias = bias.contiguous()
     x = x.contiguous()
-    y = bias.new_empty((N, C))
     mean = bias.new_empty((C,))
     rstd = bias.new_empty((C,))
+    y = bias.new_empty((N, C))
     _forward_no_weight[bias.dtype](
         x.data_ptr(),
         bias.data_ptr(),
@@ -351,8 +351,8 @@ def backward_no_weight(
     check_gradient("grad_y", grad_y, rstd)
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = rstd.new_empty((N, C))
     grad_bias = rstd.new_empty((C,))
+    grad_x = rstd.new_empty((N, C))
     _backward_no_weight[rstd.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
@@ -424,8 +424,8 @@ def _computed_no_weight_no_bias(
     in_torch._check_no_weight_no_bias(x)
     N, C = x.shape
     x = x.contiguous()
-    y = x.new_empty((N, C))
     rstd = x.new_empty((C,))
+    y = x.new_empty((N, C))
     _forward_no_weight_no_bias[x.dtype](
         x.data_ptr(), y.data_ptr(), rstd.data_ptr(), C, N, eps, correction, torch.get_num_threads()
     )
@@ -569,11 +569,11 @@ def _computed_running_mean(
     bias = bias.contiguous()
     weight = weight.contiguous()
     x = x.contiguous()
-    y = running_var.new_empty((N, C))
     next_running_mean = running_var.new_empty((C,))
     next_running_var = running_var.new_empty((C,))
     mean = running_var.new_empty((C,))
     rstd = running_var.new_empty((C,))
+    y = running_var.new_empty((N, C))
     _forward_running_mean[running_var.dtype](
         x.data_ptr(),
         weight.data_ptr(),
@@ -655,9 +655,9 @@ def backward_running_mean(
     weight = weight.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = rstd.new_empty((N, C))
     grad_weight = rstd.new_empty((C,))
     grad_bias = rstd.new_empty((C,))
+    grad_x = rstd.new_empty((N, C))
     _backward_running_mean[rstd.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
@@ -814,8 +814,8 @@ def _computed_running_mean_no_training(
     bias = bias.contiguous()
     weight = weight.contiguous()
     x = x.contiguous()
-    y = running_var.new_empty((N, C))
     mean = running_var.new_empty((C,))
+    y = running_var.new_empty((N, C))
     _forward_running_mean_no_training[running_var.dtype](
         x.data_ptr(),
         weight.data_ptr(),
@@ -874,9 +874,9 @@ def backward_running_mean_no_training(
     weight = weight.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = mean.new_empty((N, C))
     grad_weight = mean.new_empty((C,))
     grad_bias = mean.new_empty((C,))
+    grad_x = mean.new_empty((N, C))
     _backward_running_mean_no_training[mean.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
@@ -992,11 +992,11 @@ def _computed_running_mean_no_bias(
     running_mean = running_mean.contiguous()
     weight = weight.contiguous()
     x = x.contiguous()
-    y = running_var.new_empty((N, C))
     next_running_mean = running_var.new_empty((C,))
     next_running_var = running_var.new_empty((C,))
     mean = running_var.new_empty((C,))
     rstd = running_var.new_empty((C,))
+    y = running_var.new_empty((N, C))
     _forward_running_mean_no_bias[running_var.dtype](
         x.data_ptr(),
         weight.data_ptr(),
@@ -1062,8 +1062,8 @@ def backward_running_mean_no_bias(
     weight = weight.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = rstd.new_empty((N, C))
     grad_weight = rstd.new_empty((C,))
+    grad_x = rstd.new_empty((N, C))
     _backward_running_mean_no_bias[rstd.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
@@ -1178,8 +1178,8 @@ def _computed_running_mean_no_bias_no_training(
     running_mean = running_mean.contiguous()
     weight = weight.contiguous()
     x = x.contiguous()
-    y = running_var.new_empty((N, C))
     mean = running_var.new_empty((C,))
+    y = running_var.new_empty((N, C))
     _forward_running_mean_no_bias_no_training[running_var.dtype](
         x.data_ptr(),
         weight.data_ptr(),
@@ -1233,8 +1233,8 @@ def backward_running_mean_no_bias_no_training(
     weight = weight.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = mean.new_empty((N, C))
     grad_weight = mean.new_empty((C,))
+    grad_x = mean.new_empty((N, C))
     _backward_running_mean_no_bias_no_training[mean.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
@@ -1343,11 +1343,11 @@ def _computed_running_mean_no_weight(
     running_mean = running_mean.contiguous()
     bias = bias.contiguous()
     x = x.contiguous()
-    y = running_var.new_empty((N, C))
     next_running_mean = running_var.new_empty((C,))
     next_running_var = running_var.new_empty((C,))
     mean = running_var.new_empty((C,))
     rstd = running_var.new_empty((C,))
+    y = running_var.new_empty((N, C))
     _forward_running_mean_no_weight[running_var.dtype](
         x.data_ptr(),
         bias.data_ptr(),
@@ -1412,8 +1412,8 @@ def backward_running_mean_no_weight(
     check_gradient("grad_y", grad_y, rstd)
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = rstd.new_empty((N, C))
     grad_bias = rstd.new_empty((C,))
+    grad_x = rstd.new_empty((N, C))
     _backward_running_mean_no_weight[rstd.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
@@ -1571,8 +1571,8 @@ def backward_running_mean_no_weight_no_training(
     check_gradient("grad_y", grad_y, running_var)
     running_var = running_var.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = running_var.new_empty((N, C))
     grad_bias = running_var.new_empty((C,))
+    grad_x = running_var.new_empty((N, C))
     _backward_running_mean_no_weight_no_training[running_var.dtype](
         grad_y.data_ptr(),
         running_var.data_ptr(),
@@ -1663,10 +1663,10 @@ def _computed_running_mean_no_weight_no_bias(
     running_var = running_var.contiguous()
     running_mean = running_mean.contiguous()
     x = x.contiguous()
-    y = running_var.new_empty((N, C))
     next_running_mean = running_var.new_empty((C,))
     next_running_var = running_var.new_empty((C,))
     rstd = running_var.new_empty((C,))
+    y = running_var.new_empty((N, C))
     _forward_running_mean_no_weight_no_bias[running_var.dtype](
         x.data_ptr(),
         running_mean.data_ptr(),

@@ -52,9 +52,9 @@ def _computed(
     bias = bias.contiguous()
     weight = weight.contiguous()
     x = x.contiguous()
-    y = bias.new_empty((N, C))
     mean = bias.new_empty((N,))
     rstd = bias.new_empty((N,))
+    y = bias.new_empty((N, C))
     _forward[bias.dtype](
         x.data_ptr(),
         weight.data_ptr(),
@@ -98,9 +98,9 @@ def backward(grad_y: Tensor, residuals: Residuals | in_torch.Residuals) -> Gradi
     weight = weight.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = rstd.new_empty((N, C))
     grad_weight = rstd.new_empty((C,))
     grad_bias = rstd.new_empty((C,))
+    grad_x = rstd.new_empty((N, C))
     _backward[rstd.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
@@ -175,9 +175,9 @@ def _computed_no_bias(
     N, C = x.shape
     weight = weight.contiguous()
     x = x.contiguous()
-    y = weight.new_empty((N, C))
     mean = weight.new_empty((N,))
     rstd = weight.new_empty((N,))
+    y = weight.new_empty((N, C))
     _forward_no_bias[weight.dtype](
         x.data_ptr(),
         weight.data_ptr(),
@@ -222,8 +222,8 @@ def backward_no_bias(
     weight = weight.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = rstd.new_empty((N, C))
     grad_weight = rstd.new_empty((C,))
+    grad_x = rstd.new_empty((N, C))
     _backward_no_bias[rstd.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
@@ -296,9 +296,9 @@ def _computed_no_weight(
     N, C = x.shape
     bias = bias.contiguous()
     x = x.contiguous()
-    y = bias.new_empty((N, C))
     mean = bias.new_empty((N,))
     rstd = bias.new_empty((N,))
+    y = bias.new_empty((N, C))
     _forward_no_weight[bias.dtype](
         x.data_ptr(),
         bias.data_ptr(),
@@ -342,8 +342,8 @@ def backward_no_weight(
     check_gradient("grad_y", grad_y, rstd)
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = rstd.new_empty((N, C))
     grad_bias = rstd.new_empty((C,))
+    grad_x = rstd.new_empty((N, C))
     _backward_no_weight[rstd.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
@@ -413,8 +413,8 @@ def _computed_no_weight_no_bias(
     in_torch._check_no_weight_no_bias(x)
     N, C = x.shape
     x = x.contiguous()
-    y = x.new_empty((N, C))
     rstd = x.new_empty((N,))
+    y = x.new_empty((N, C))
     _forward_no_weight_no_bias[x.dtype](
         x.data_ptr(), y.data_ptr(), rstd.data_ptr(), C, N, eps, torch.get_num_threads()
     )

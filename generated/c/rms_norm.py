@@ -43,8 +43,8 @@ def _computed(x: Tensor, weight: Tensor, *, eps: float = 1e-06) -> tuple[Tensor,
     N, C = x.shape
     weight = weight.contiguous()
     x = x.contiguous()
-    y = weight.new_empty((N, C))
     rstd = weight.new_empty((N,))
+    y = weight.new_empty((N, C))
     _forward[weight.dtype](
         x.data_ptr(),
         weight.data_ptr(),
@@ -86,8 +86,8 @@ def backward(grad_y: Tensor, residuals: Residuals | in_torch.Residuals) -> Gradi
     weight = weight.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = rstd.new_empty((N, C))
     grad_weight = rstd.new_empty((C,))
+    grad_x = rstd.new_empty((N, C))
     _backward[rstd.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
@@ -153,8 +153,8 @@ def _computed_no_weight(x: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, NoWei
     in_torch._check_no_weight(x)
     N, C = x.shape
     x = x.contiguous()
-    y = x.new_empty((N, C))
     rstd = x.new_empty((N,))
+    y = x.new_empty((N, C))
     _forward_no_weight[x.dtype](
         x.data_ptr(), y.data_ptr(), rstd.data_ptr(), C, N, eps, torch.get_num_threads()
     )
