@@ -24,8 +24,14 @@ STEP = "step"
     help="Rounds in which every contestant has its turn.",
 )
 @click.option("--compile/--no-compile", default=True, help="Whether to time torch.compile too.")
+@click.option(
+    "--kernels",
+    "count",
+    is_flag=True,
+    help="Count what each backward launches, beside autograd of arithmetic primitives; no timing.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a case.")
-def command(cases: tuple[str, ...], rounds: int, compile: bool, as_json: bool) -> None:
+def command(cases: tuple[str, ...], rounds: int, compile: bool, count: bool, as_json: bool) -> None:
     """Time each CASE: `step`, one training step, or an operation at three sizes; all by default.
 
     \b
@@ -37,7 +43,14 @@ def command(cases: tuple[str, ...], rounds: int, compile: bool, as_json: bool) -
 
     Medians in microseconds on one thread, and how many times as fast the generated code is. The
     kernels are the ATen operations that a call runs, views aside.
+
+    With --kernels a line for each variant of an operation: the kernels of the emitted backward
+    and the bytes that they read and write, beside those of autograd's backward of the same
+    definition written in exp, +, *, sum, where and their like, with nothing fused.
     """
+    if count:
+        _count(cases, as_json)
+        return
     import torch
 
     from gradsmith.bench import measure
@@ -53,16 +66,43 @@ def command(cases: tuple[str, ...], rounds: int, compile: bool, as_json: bool) -
         click.echo(json.dumps([result.as_json() for result in results], indent=2))
 
 
-def _cases(names: tuple[str, ...]) -> Iterator[Case]:
+def _count(names: tuple[str, ...], as_json: bool) -> None:
     from derive import library
-    from gradsmith import bench
+    from gradsmith.kernels import compare
+
+    found = []
+    for name in _known(names, library.names()):
+        for variant in library.load(name).variants:
+            found.append(compare(variant))
+            if not as_json:
+                click.echo(found[-1].line())
+    if as_json:
+        click.echo(json.dumps([comparison.as_json() for comparison in found], indent=2))
+    usual = [c.ratio for c in found if not c.definition.variant]
+    more = sum(c.ratio > 1 for c in found)
+    click.echo(
+        f"{sum(usual) / len(usual):.2f} of autograd's kernels on average over {len(usual)} "
+        f"operations; more than autograd's in {more} of {len(found)} variants",
+        err=True,
+    )
+
+
+def _known(names: tuple[str, ...], known: list[str]) -> tuple[str, ...] | list[str]:
+    """The names that were given, all of them known; every known one where there are none."""
     from gradsmith.errors import UserError
 
-    known = [STEP, *(name for name in library.names() if not name.startswith("makemore"))]
     for name in names:
         if name not in known:
             raise UserError(f"no case {name!r}; there are {', '.join(known)}")
-    for name in names or known:
+    return names or known
+
+
+def _cases(names: tuple[str, ...]) -> Iterator[Case]:
+    from derive import library
+    from gradsmith import bench
+
+    known = [STEP, *(name for name in library.names() if not name.startswith("makemore"))]
+    for name in _known(names, known):
         if name == STEP:
             yield bench.step()
         else:
