@@ -556,11 +556,12 @@ def forward_running_mean(
     N = x.shape[0]
     mean = x.mean(0)
     x_centred = x - mean
-    var = (x_centred**2).sum(0) / (N - correction)
+    x_squared_sum = (x_centred**2).sum(0)
+    var = x_squared_sum / (N - correction)
     rstd = torch.rsqrt(var + eps)
     x_hat = rstd * x_centred
     y = torch.addcmul(bias, weight, x_hat)
-    unbiased = (x_centred**2).sum(0) / (N - 1)
+    unbiased = x_squared_sum / (N - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean, alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased, alpha=momentum)
     return y, RunningMeanResiduals(
@@ -763,10 +764,8 @@ def forward_running_mean_no_training(
         ValueError: a tensor has another shape.
     """
     _check_running_mean_no_training(x, weight, bias, running_mean, running_var)
-    mean = running_mean
-    var = running_var
-    rstd = torch.rsqrt(var + eps)
-    x_hat = x - mean
+    rstd = torch.rsqrt(running_var + eps)
+    x_hat = x - running_mean
     x_hat *= rstd
     y = torch.addcmul(bias, weight, x_hat)
     return y, RunningMeanNoTrainingResiduals(weight, rstd, x_hat)
@@ -917,11 +916,12 @@ def forward_running_mean_no_bias(
     N = x.shape[0]
     mean = x.mean(0)
     x_centred = x - mean
-    var = (x_centred**2).sum(0) / (N - correction)
+    x_squared_sum = (x_centred**2).sum(0)
+    var = x_squared_sum / (N - correction)
     rstd = torch.rsqrt(var + eps)
     x_hat = rstd * x_centred
     y = weight * x_hat
-    unbiased = (x_centred**2).sum(0) / (N - 1)
+    unbiased = x_squared_sum / (N - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean, alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased, alpha=momentum)
     return y, RunningMeanNoBiasResiduals(
@@ -1079,10 +1079,8 @@ def forward_running_mean_no_bias_no_training(
         ValueError: a tensor has another shape.
     """
     _check_running_mean_no_bias_no_training(x, weight, running_mean, running_var)
-    mean = running_mean
-    var = running_var
-    rstd = torch.rsqrt(var + eps)
-    x_hat = x - mean
+    rstd = torch.rsqrt(running_var + eps)
+    x_hat = x - running_mean
     x_hat *= rstd
     y = weight * x_hat
     return y, RunningMeanNoBiasNoTrainingResiduals(weight, rstd, x_hat)
@@ -1226,11 +1224,12 @@ def forward_running_mean_no_weight(
     N = x.shape[0]
     mean = x.mean(0)
     x_centred = x - mean
-    var = (x_centred**2).sum(0) / (N - correction)
+    x_squared_sum = (x_centred**2).sum(0)
+    var = x_squared_sum / (N - correction)
     rstd = torch.rsqrt(var + eps)
     x_hat = rstd * x_centred
     y = x_hat + bias
-    unbiased = (x_centred**2).sum(0) / (N - 1)
+    unbiased = x_squared_sum / (N - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean, alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased, alpha=momentum)
     return y, RunningMeanNoWeightResiduals(
@@ -1386,10 +1385,8 @@ def forward_running_mean_no_weight_no_training(
         ValueError: a tensor has another shape.
     """
     _check_running_mean_no_weight_no_training(x, bias, running_mean, running_var)
-    mean = running_mean
-    var = running_var
-    rstd = torch.rsqrt(var + eps)
-    x_hat = x - mean
+    rstd = torch.rsqrt(running_var + eps)
+    x_hat = x - running_mean
     x_hat *= rstd
     y = x_hat + bias
     return y, RunningMeanNoWeightNoTrainingResiduals(rstd)
@@ -1521,10 +1518,11 @@ def forward_running_mean_no_weight_no_bias(
     N = x.shape[0]
     mean = x.mean(0)
     x_centred = x - mean
-    var = (x_centred**2).sum(0) / (N - correction)
+    x_squared_sum = (x_centred**2).sum(0)
+    var = x_squared_sum / (N - correction)
     rstd = torch.rsqrt(var + eps)
     y = rstd * x_centred
-    unbiased = (x_centred**2).sum(0) / (N - 1)
+    unbiased = x_squared_sum / (N - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean, alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased, alpha=momentum)
     return y, RunningMeanNoWeightNoBiasResiduals(
@@ -1660,10 +1658,8 @@ def forward_running_mean_no_weight_no_bias_no_training(
         ValueError: a tensor has another shape.
     """
     _check_running_mean_no_weight_no_bias_no_training(x, running_mean, running_var)
-    mean = running_mean
-    var = running_var
-    rstd = torch.rsqrt(var + eps)
-    y = x - mean
+    rstd = torch.rsqrt(running_var + eps)
+    y = x - running_mean
     y *= rstd
     return y, RunningMeanNoWeightNoBiasNoTrainingResiduals(rstd)
 

@@ -81,11 +81,8 @@ def forward(
         ValueError: a tensor has another shape.
     """
     _check(input1, input2, weight, bias)
-    M, P, Q = weight.shape
-    N = input1.shape[0]
-    y = torch.addmm(
-        bias, (input1[:, :, None] * input2[:, None]).reshape(N, P * Q), weight.reshape(M, P * Q).T
-    )
+    y = (torch.einsum("np,mpq->nmq", input1, weight) @ input2.unsqueeze(-1)).squeeze(-1)
+    y += bias
     return y, Residuals(input1, input2, weight)
 
 
@@ -108,10 +105,12 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         )
     grad_bias = grad_y.sum(0)
     grad_weight = grad_y.T[:, None] * input1.T @ input2
-    grad_input2 = (grad_y[:, :, None] * input1[:, None]).reshape(N, M * P) @ weight.reshape(
-        M * P, Q
-    )
-    grad_input1 = torch.einsum("nmq,mpq->np", grad_y[:, :, None] * input2[:, None], weight)
+    grad_input2 = (
+        input1.unsqueeze(-2) @ (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q)
+    ).squeeze(-2)
+    grad_input1 = (
+        (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q) @ input2.unsqueeze(-1)
+    ).squeeze(-1)
     return Gradients(grad_input1, grad_input2, grad_weight, grad_bias)
 
 
@@ -204,9 +203,7 @@ def forward_no_bias(
         ValueError: a tensor has another shape.
     """
     _check_no_bias(input1, input2, weight)
-    M, P, Q = weight.shape
-    N = input1.shape[0]
-    y = (input1[:, :, None] * input2[:, None]).reshape(N, P * Q) @ weight.reshape(M, P * Q).T
+    y = (torch.einsum("np,mpq->nmq", input1, weight) @ input2.unsqueeze(-1)).squeeze(-1)
     return y, NoBiasResiduals(input1, input2, weight)
 
 
@@ -228,10 +225,12 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
             f"grad_y must have shape (N, M) where N = {N}, M = {M}, got {[*grad_y.shape]}"
         )
     grad_weight = grad_y.T[:, None] * input1.T @ input2
-    grad_input2 = (grad_y[:, :, None] * input1[:, None]).reshape(N, M * P) @ weight.reshape(
-        M * P, Q
-    )
-    grad_input1 = torch.einsum("nmq,mpq->np", grad_y[:, :, None] * input2[:, None], weight)
+    grad_input2 = (
+        input1.unsqueeze(-2) @ (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q)
+    ).squeeze(-2)
+    grad_input1 = (
+        (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q) @ input2.unsqueeze(-1)
+    ).squeeze(-1)
     return NoBiasGradients(grad_input1, grad_input2, grad_weight)
 
 

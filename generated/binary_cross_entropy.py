@@ -3,16 +3,17 @@
 # definition sha256:3d9390231bf3a06deca84f8efe2cbc843993dd683f997fdc3a95ddcd80f0c57d
 """Cross-entropy of probabilities with targets in [0, 1]; a logarithm is at least -100.
 
-    loss = sum_n(-target[n]*where(-100 >= log(x[n]), -100, log(x[n])) - where(-100 >= log(1 -
-            x[n]), -100, log(1 - x[n]))*(1 - target[n]))/N
+    log_x[n]      = log(1 - x[n])
+    x_chosen[n]   = where(-100 >= log_x[n], -100, log_x[n])
+    log_x_1[n]    = log(x[n])
+    x_chosen_1[n] = where(-100 >= log_x_1[n], -100, log_x_1[n])
+    loss          = sum_n(-target[n]*x_chosen_1[n] - x_chosen[n]*(1 - target[n]))/N
 
 The gradients, given grad_loss:
 
-    grad_target[n] = grad_loss*(where(-100 >= log(1 - x[n]), -100, log(1 - x[n])) - where(-100
-            >= log(x[n]), -100, log(x[n])))/N
-    grad_x[n]      = grad_loss*(where(-100 >= log(1 - x[n]), 0, 1/(1 - x[n])) -
-            target[n]*(where(-100 >= log(1 - x[n]), 0, 1/(1 - x[n])) + where(-100 >= log(x[n]),
-            0, 1/x[n])))/N
+    grad_target[n] = grad_loss*(x_chosen[n] - x_chosen_1[n])/N
+    grad_x[n]      = grad_loss*(where(-100 >= log_x[n], 0, 1/(1 - x[n])) - target[n]*(where(-100
+            >= log_x[n], 0, 1/(1 - x[n])) + where(-100 >= log_x_1[n], 0, 1/x[n])))/N
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,10 @@ class Residuals(NamedTuple):
 
     x: Tensor
     target: Tensor
+    log_x: Tensor
+    x_chosen: Tensor
+    log_x_1: Tensor
+    x_chosen_1: Tensor
 
 
 class Gradients(NamedTuple):
@@ -61,13 +66,12 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         ValueError: a tensor has another shape.
     """
     _check(x, target)
-    loss = torch.addcmul(
-        -(1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
-        target,
-        torch.where(torch.log(x) <= -100, -100, torch.log(x)),
-        value=-1,
-    ).mean()
-    return loss, Residuals(x, target)
+    log_x = torch.log1p(-x)
+    x_chosen = log_x.masked_fill(log_x <= -100, -100)
+    log_x_1 = torch.log(x)
+    x_chosen_1 = log_x_1.masked_fill(log_x_1 <= -100, -100)
+    loss = torch.addcmul(-((1 - target) * x_chosen), target, x_chosen_1, value=-1).mean()
+    return loss, Residuals(x, target, log_x, x_chosen, log_x_1, x_chosen_1)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -80,27 +84,17 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
+    x, target, log_x, x_chosen, log_x_1, x_chosen_1 = residuals
     (N,) = x.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = (
-        grad_loss
-        / N
-        * (
-            torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
-            - torch.where(torch.log(x) <= -100, -100, torch.log(x))
-        )
-    )
+    grad_target = grad_loss / N * (x_chosen - x_chosen_1)
+    log_x_chosen = ((1 - x) ** -1).masked_fill(log_x <= -100, 0)
     grad_x = (
         grad_loss
         / N
         * torch.addcmul(
-            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
-            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
-            + torch.where(torch.log(x) <= -100, 0, x**-1),
-            target,
-            value=-1,
+            log_x_chosen, log_x_chosen + (x**-1).masked_fill(log_x_1 <= -100, 0), target, value=-1
         )
     )
     return Gradients(grad_x, grad_target)
@@ -113,23 +107,18 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     """
     _check(x, target)
     (N,) = x.shape
-    loss = torch.addcmul(
-        -(1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
-        target,
-        torch.where(torch.log(x) <= -100, -100, torch.log(x)),
-        value=-1,
-    ).mean()
-    grad_target = (
-        torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
-        - torch.where(torch.log(x) <= -100, -100, torch.log(x))
-    ) / N
+    log_x = torch.log1p(-x)
+    log_x_mask = log_x <= -100
+    x_chosen = log_x.masked_fill(log_x_mask, -100)
+    log_x_1 = torch.log(x)
+    log_x_1_mask = log_x_1 <= -100
+    x_chosen_1 = log_x_1.masked_fill(log_x_1_mask, -100)
+    loss = torch.addcmul(-((1 - target) * x_chosen), target, x_chosen_1, value=-1).mean()
+    grad_target = (x_chosen - x_chosen_1) / N
+    log_x_chosen = ((1 - x) ** -1).masked_fill(log_x_mask, 0)
     grad_x = (
         torch.addcmul(
-            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
-            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
-            + torch.where(torch.log(x) <= -100, 0, x**-1),
-            target,
-            value=-1,
+            log_x_chosen, log_x_chosen + (x**-1).masked_fill(log_x_1_mask, 0), target, value=-1
         )
         / N
     )
@@ -143,25 +132,27 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward(x, target)
-        return (loss,)
+        loss, residuals = forward(x, target)
+        return loss, residuals.log_x, residuals.x_chosen, residuals.log_x_1, residuals.x_chosen_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, log_x, x_chosen, log_x_1, x_chosen_1 = output
+        ctx.save_for_backward(x, target, log_x, x_chosen, log_x_1, x_chosen_1)
+        ctx.mark_non_differentiable(log_x, x_chosen, log_x_1, x_chosen_1)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target = ctx.saved_tensors
+        x, target, log_x, x_chosen, log_x_1, x_chosen_1 = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x, target)
         else:
-            residuals = Residuals(x, target)
+            residuals = Residuals(x, target, log_x, x_chosen, log_x_1, x_chosen_1)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -171,6 +162,10 @@ class SumResiduals(NamedTuple):
 
     x: Tensor
     target: Tensor
+    log_x: Tensor
+    x_chosen: Tensor
+    log_x_1: Tensor
+    x_chosen_1: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -205,13 +200,12 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
         ValueError: a tensor has another shape.
     """
     _check_sum(x, target)
-    loss = torch.addcmul(
-        -(1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
-        target,
-        torch.where(torch.log(x) <= -100, -100, torch.log(x)),
-        value=-1,
-    ).sum()
-    return loss, SumResiduals(x, target)
+    log_x = torch.log1p(-x)
+    x_chosen = log_x.masked_fill(log_x <= -100, -100)
+    log_x_1 = torch.log(x)
+    x_chosen_1 = log_x_1.masked_fill(log_x_1 <= -100, -100)
+    loss = torch.addcmul(-((1 - target) * x_chosen), target, x_chosen_1, value=-1).sum()
+    return loss, SumResiduals(x, target, log_x, x_chosen, log_x_1, x_chosen_1)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -224,19 +218,13 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
+    x, target, log_x, x_chosen, log_x_1, x_chosen_1 = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * (
-        torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
-        - torch.where(torch.log(x) <= -100, -100, torch.log(x))
-    )
+    grad_target = grad_loss * (x_chosen - x_chosen_1)
+    log_x_chosen = ((1 - x) ** -1).masked_fill(log_x <= -100, 0)
     grad_x = grad_loss * torch.addcmul(
-        torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
-        torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
-        + torch.where(torch.log(x) <= -100, 0, x**-1),
-        target,
-        value=-1,
+        log_x_chosen, log_x_chosen + (x**-1).masked_fill(log_x_1 <= -100, 0), target, value=-1
     )
     return SumGradients(grad_x, grad_target)
 
@@ -248,25 +236,27 @@ class _SumFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_sum(x, target)
-        return (loss,)
+        loss, residuals = forward_sum(x, target)
+        return loss, residuals.log_x, residuals.x_chosen, residuals.log_x_1, residuals.x_chosen_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, log_x, x_chosen, log_x_1, x_chosen_1 = output
+        ctx.save_for_backward(x, target, log_x, x_chosen, log_x_1, x_chosen_1)
+        ctx.mark_non_differentiable(log_x, x_chosen, log_x_1, x_chosen_1)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target = ctx.saved_tensors
+        x, target, log_x, x_chosen, log_x_1, x_chosen_1 = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_sum(x, target)
         else:
-            residuals = SumResiduals(x, target)
+            residuals = SumResiduals(x, target, log_x, x_chosen, log_x_1, x_chosen_1)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -276,6 +266,10 @@ class NoneResiduals(NamedTuple):
 
     x: Tensor
     target: Tensor
+    log_x: Tensor
+    x_chosen: Tensor
+    log_x_1: Tensor
+    x_chosen_1: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -310,13 +304,12 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
         ValueError: a tensor has another shape.
     """
     _check_none(x, target)
-    loss = torch.addcmul(
-        -(1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
-        target,
-        torch.where(torch.log(x) <= -100, -100, torch.log(x)),
-        value=-1,
-    )
-    return loss, NoneResiduals(x, target)
+    log_x = torch.log1p(-x)
+    x_chosen = log_x.masked_fill(log_x <= -100, -100)
+    log_x_1 = torch.log(x)
+    x_chosen_1 = log_x_1.masked_fill(log_x_1 <= -100, -100)
+    loss = torch.addcmul(-((1 - target) * x_chosen), target, x_chosen_1, value=-1)
+    return loss, NoneResiduals(x, target, log_x, x_chosen, log_x_1, x_chosen_1)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -329,21 +322,15 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
+    x, target, log_x, x_chosen, log_x_1, x_chosen_1 = residuals
     (N,) = x.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_target = (
-        torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
-        - torch.where(torch.log(x) <= -100, -100, torch.log(x))
-    ) * grad_loss
+    grad_target = (x_chosen - x_chosen_1) * grad_loss
+    log_x_chosen = ((1 - x) ** -1).masked_fill(log_x <= -100, 0)
     grad_x = (
         torch.addcmul(
-            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
-            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
-            + torch.where(torch.log(x) <= -100, 0, x**-1),
-            target,
-            value=-1,
+            log_x_chosen, log_x_chosen + (x**-1).masked_fill(log_x_1 <= -100, 0), target, value=-1
         )
         * grad_loss
     )
@@ -357,25 +344,27 @@ class _NoneFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_none(x, target)
-        return (loss,)
+        loss, residuals = forward_none(x, target)
+        return loss, residuals.log_x, residuals.x_chosen, residuals.log_x_1, residuals.x_chosen_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, log_x, x_chosen, log_x_1, x_chosen_1 = output
+        ctx.save_for_backward(x, target, log_x, x_chosen, log_x_1, x_chosen_1)
+        ctx.mark_non_differentiable(log_x, x_chosen, log_x_1, x_chosen_1)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target = ctx.saved_tensors
+        x, target, log_x, x_chosen, log_x_1, x_chosen_1 = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none(x, target)
         else:
-            residuals = NoneResiduals(x, target)
+            residuals = NoneResiduals(x, target, log_x, x_chosen, log_x_1, x_chosen_1)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -386,6 +375,10 @@ class WeightResiduals(NamedTuple):
     x: Tensor
     target: Tensor
     weight: Tensor
+    log_x: Tensor
+    x_chosen: Tensor
+    log_x_1: Tensor
+    x_chosen_1: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -426,18 +419,12 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     """
     _check_weight(x, target, weight)
     (N,) = x.shape
-    loss = (
-        -(
-            torch.addcmul(
-                (1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
-                target,
-                torch.where(torch.log(x) <= -100, -100, torch.log(x)),
-            )
-            * weight
-        ).sum()
-        / N
-    )
-    return loss, WeightResiduals(x, target, weight)
+    log_x = torch.log1p(-x)
+    x_chosen = log_x.masked_fill(log_x <= -100, -100)
+    log_x_1 = torch.log(x)
+    x_chosen_1 = log_x_1.masked_fill(log_x_1 <= -100, -100)
+    loss = -(torch.addcmul((1 - target) * x_chosen, target, x_chosen_1) * weight).sum() / N
+    return loss, WeightResiduals(x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -450,27 +437,16 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight = residuals
+    x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1 = residuals
     (N,) = x.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = (
-        grad_loss
-        * (
-            torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
-            - torch.where(torch.log(x) <= -100, -100, torch.log(x))
-        )
-        * weight
-        / N
-    )
+    grad_target = grad_loss * (x_chosen - x_chosen_1) * weight / N
+    log_x_chosen = ((1 - x) ** -1).masked_fill(log_x <= -100, 0)
     grad_x = (
         grad_loss
         * torch.addcmul(
-            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
-            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
-            + torch.where(torch.log(x) <= -100, 0, x**-1),
-            target,
-            value=-1,
+            log_x_chosen, log_x_chosen + (x**-1).masked_fill(log_x_1 <= -100, 0), target, value=-1
         )
         * weight
         / N
@@ -485,25 +461,27 @@ class _WeightFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_weight(x, target, weight)
-        return (loss,)
+        loss, residuals = forward_weight(x, target, weight)
+        return loss, residuals.log_x, residuals.x_chosen, residuals.log_x_1, residuals.x_chosen_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        ctx.save_for_backward(x, target, weight)
+        _, log_x, x_chosen, log_x_1, x_chosen_1 = output
+        ctx.save_for_backward(x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1)
+        ctx.mark_non_differentiable(log_x, x_chosen, log_x_1, x_chosen_1)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight = ctx.saved_tensors
+        x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1 = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_weight(x, target, weight)
         else:
-            residuals = WeightResiduals(x, target, weight)
+            residuals = WeightResiduals(x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -514,6 +492,10 @@ class WeightSumResiduals(NamedTuple):
     x: Tensor
     target: Tensor
     weight: Tensor
+    log_x: Tensor
+    x_chosen: Tensor
+    log_x_1: Tensor
+    x_chosen_1: Tensor
 
 
 class WeightSumGradients(NamedTuple):
@@ -555,15 +537,12 @@ def forward_weight_sum(
         ValueError: a tensor has another shape.
     """
     _check_weight_sum(x, target, weight)
-    loss = -(
-        torch.addcmul(
-            (1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
-            target,
-            torch.where(torch.log(x) <= -100, -100, torch.log(x)),
-        )
-        * weight
-    ).sum()
-    return loss, WeightSumResiduals(x, target, weight)
+    log_x = torch.log1p(-x)
+    x_chosen = log_x.masked_fill(log_x <= -100, -100)
+    log_x_1 = torch.log(x)
+    x_chosen_1 = log_x_1.masked_fill(log_x_1 <= -100, -100)
+    loss = -(torch.addcmul((1 - target) * x_chosen, target, x_chosen_1) * weight).sum()
+    return loss, WeightSumResiduals(x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1)
 
 
 def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> WeightSumGradients:
@@ -576,25 +555,15 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight = residuals
+    x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1 = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = (
-        grad_loss
-        * (
-            torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
-            - torch.where(torch.log(x) <= -100, -100, torch.log(x))
-        )
-        * weight
-    )
+    grad_target = grad_loss * (x_chosen - x_chosen_1) * weight
+    log_x_chosen = ((1 - x) ** -1).masked_fill(log_x <= -100, 0)
     grad_x = (
         grad_loss
         * torch.addcmul(
-            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
-            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
-            + torch.where(torch.log(x) <= -100, 0, x**-1),
-            target,
-            value=-1,
+            log_x_chosen, log_x_chosen + (x**-1).masked_fill(log_x_1 <= -100, 0), target, value=-1
         )
         * weight
     )
@@ -608,25 +577,27 @@ class _WeightSumFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_weight_sum(x, target, weight)
-        return (loss,)
+        loss, residuals = forward_weight_sum(x, target, weight)
+        return loss, residuals.log_x, residuals.x_chosen, residuals.log_x_1, residuals.x_chosen_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        ctx.save_for_backward(x, target, weight)
+        _, log_x, x_chosen, log_x_1, x_chosen_1 = output
+        ctx.save_for_backward(x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1)
+        ctx.mark_non_differentiable(log_x, x_chosen, log_x_1, x_chosen_1)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight = ctx.saved_tensors
+        x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1 = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_weight_sum(x, target, weight)
         else:
-            residuals = WeightSumResiduals(x, target, weight)
+            residuals = WeightSumResiduals(x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1)
         gradients = backward_weight_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -637,6 +608,10 @@ class WeightNoneResiduals(NamedTuple):
     x: Tensor
     target: Tensor
     weight: Tensor
+    log_x: Tensor
+    x_chosen: Tensor
+    log_x_1: Tensor
+    x_chosen_1: Tensor
 
 
 class WeightNoneGradients(NamedTuple):
@@ -678,15 +653,12 @@ def forward_weight_none(
         ValueError: a tensor has another shape.
     """
     _check_weight_none(x, target, weight)
-    loss = -(
-        torch.addcmul(
-            (1 - target) * torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x)),
-            target,
-            torch.where(torch.log(x) <= -100, -100, torch.log(x)),
-        )
-        * weight
-    )
-    return loss, WeightNoneResiduals(x, target, weight)
+    log_x = torch.log1p(-x)
+    x_chosen = log_x.masked_fill(log_x <= -100, -100)
+    log_x_1 = torch.log(x)
+    x_chosen_1 = log_x_1.masked_fill(log_x_1 <= -100, -100)
+    loss = -(torch.addcmul((1 - target) * x_chosen, target, x_chosen_1) * weight)
+    return loss, WeightNoneResiduals(x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1)
 
 
 def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> WeightNoneGradients:
@@ -699,25 +671,15 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight = residuals
+    x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1 = residuals
     (N,) = x.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_target = (
-        (
-            torch.where(torch.log1p(-x) <= -100, -100, torch.log1p(-x))
-            - torch.where(torch.log(x) <= -100, -100, torch.log(x))
-        )
-        * grad_loss
-        * weight
-    )
+    grad_target = (x_chosen - x_chosen_1) * grad_loss * weight
+    log_x_chosen = ((1 - x) ** -1).masked_fill(log_x <= -100, 0)
     grad_x = (
         torch.addcmul(
-            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1),
-            torch.where(torch.log1p(-x) <= -100, 0, (1 - x) ** -1)
-            + torch.where(torch.log(x) <= -100, 0, x**-1),
-            target,
-            value=-1,
+            log_x_chosen, log_x_chosen + (x**-1).masked_fill(log_x_1 <= -100, 0), target, value=-1
         )
         * grad_loss
         * weight
@@ -732,25 +694,27 @@ class _WeightNoneFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_weight_none(x, target, weight)
-        return (loss,)
+        loss, residuals = forward_weight_none(x, target, weight)
+        return loss, residuals.log_x, residuals.x_chosen, residuals.log_x_1, residuals.x_chosen_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        ctx.save_for_backward(x, target, weight)
+        _, log_x, x_chosen, log_x_1, x_chosen_1 = output
+        ctx.save_for_backward(x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1)
+        ctx.mark_non_differentiable(log_x, x_chosen, log_x_1, x_chosen_1)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight = ctx.saved_tensors
+        x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1 = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_weight_none(x, target, weight)
         else:
-            residuals = WeightNoneResiduals(x, target, weight)
+            residuals = WeightNoneResiduals(x, target, weight, log_x, x_chosen, log_x_1, x_chosen_1)
         gradients = backward_weight_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 

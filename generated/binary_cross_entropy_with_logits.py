@@ -63,8 +63,10 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x, target)
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1).mean()
     return loss, Residuals(target, s, log_s, log_s_1)
 
@@ -96,8 +98,10 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     _check(x, target)
     (N,) = x.shape
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1).mean()
     grad_target = (log_s - log_s_1) / N
     grad_x = (s - target) / N
@@ -188,8 +192,10 @@ def forward_pos_weight(
     """
     _check_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1).mean()
     return loss, PosWeightResiduals(target, pos_weight, s, log_s, log_s_1)
 
@@ -295,8 +301,10 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     """
     _check_sum(x, target)
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1).sum()
     return loss, SumResiduals(target, s, log_s, log_s_1)
 
@@ -403,8 +411,10 @@ def forward_sum_pos_weight(
     """
     _check_sum_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1).sum()
     return loss, SumPosWeightResiduals(target, pos_weight, s, log_s, log_s_1)
 
@@ -507,8 +517,10 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """
     _check_none(x, target)
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1)
     return loss, NoneResiduals(target, s, log_s, log_s_1)
 
@@ -616,8 +628,10 @@ def forward_none_pos_weight(
     """
     _check_none_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1)
     return loss, NonePosWeightResiduals(target, pos_weight, s, log_s, log_s_1)
 
@@ -731,8 +745,10 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     _check_weight(x, target, weight)
     (N,) = x.shape
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1, target) * weight).sum() / N
     return loss, WeightResiduals(target, weight, s, log_s, log_s_1)
 
@@ -847,8 +863,10 @@ def forward_weight_pos_weight(
     _check_weight_pos_weight(x, target, weight, pos_weight)
     (N,) = x.shape
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight).sum() / N
     return loss, WeightPosWeightResiduals(target, weight, pos_weight, s, log_s, log_s_1)
 
@@ -967,8 +985,10 @@ def forward_weight_sum(
     """
     _check_weight_sum(x, target, weight)
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1, target) * weight).sum()
     return loss, WeightSumResiduals(target, weight, s, log_s, log_s_1)
 
@@ -1083,8 +1103,10 @@ def forward_weight_sum_pos_weight(
     """
     _check_weight_sum_pos_weight(x, target, weight, pos_weight)
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight).sum()
     return loss, WeightSumPosWeightResiduals(target, weight, pos_weight, s, log_s, log_s_1)
 
@@ -1201,8 +1223,10 @@ def forward_weight_none(
     """
     _check_weight_none(x, target, weight)
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1, target) * weight)
     return loss, WeightNoneResiduals(target, weight, s, log_s, log_s_1)
 
@@ -1318,8 +1342,10 @@ def forward_weight_none_pos_weight(
     """
     _check_weight_none_pos_weight(x, target, weight, pos_weight)
     s = torch.sigmoid(x)
-    log_s = -torch.logaddexp(x, x.new_tensor(0))
-    log_s_1 = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    log_s = -logaddexp_x_1
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight)
     return loss, WeightNonePosWeightResiduals(target, weight, pos_weight, s, log_s, log_s_1)
 

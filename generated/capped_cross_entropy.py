@@ -93,8 +93,9 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     N = logits.shape[0]
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = -(tanh_logits**2)
-    grad_logits.addcmul_(z[:, None], 1 - tanh_logits**2, value=2 * z_loss)
+    tanh_logits_squared = tanh_logits**2
+    grad_logits = -tanh_logits_squared
+    grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
     grad_logits += 1
     grad_logits *= p
     grad_logits.scatter_add_(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
@@ -121,8 +122,9 @@ def value_and_grad(
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).mean()
     p = torch.softmax(capped, 1)
-    grad_logits = -(tanh_logits**2)
-    grad_logits.addcmul_(z[:, None], 1 - tanh_logits**2, value=2 * z_loss)
+    tanh_logits_squared = tanh_logits**2
+    grad_logits = -tanh_logits_squared
+    grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
     grad_logits += 1
     grad_logits *= p
     grad_logits.scatter_(1, target[:, None], -1, reduce="add")
@@ -238,8 +240,9 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     N = logits.shape[0]
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = -(tanh_logits**2)
-    grad_logits.addcmul_(z[:, None], 1 - tanh_logits**2, value=2 * z_loss)
+    tanh_logits_squared = tanh_logits**2
+    grad_logits = -tanh_logits_squared
+    grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
     grad_logits += 1
     grad_logits *= p
     grad_logits.scatter_add_(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
@@ -355,8 +358,9 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     N = logits.shape[0]
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_logits = -(tanh_logits**2)
-    grad_logits.addcmul_(z[:, None], 1 - tanh_logits**2, value=2 * z_loss)
+    tanh_logits_squared = tanh_logits**2
+    grad_logits = -tanh_logits_squared
+    grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
     grad_logits += 1
     grad_logits *= p
     grad_logits.scatter_add_(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))

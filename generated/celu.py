@@ -67,7 +67,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     (N,) = x.shape
     if grad_y.shape != (N,):
         raise ValueError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y * torch.where(x > 0, 1, torch.exp(x / alpha))
+    grad_x = grad_y * torch.exp(x / alpha).masked_fill(x > 0, 1)
     return Gradients(grad_x)
 
 

@@ -3,22 +3,23 @@
 # definition sha256:4ca29306f26e960ccd756038932e83625835cc6409f7f190720cfcfa1fee9f9b
 """1 - cosine for targets 1, what of the cosine exceeds the margin for targets -1.
 
-    dot[n]     = sum_d(input1[n,d]*input2[n,d])
-    square1[n] = 1e-12 + sum_d(input1[n,d]**2)
-    square2[n] = 1e-12 + sum_d(input2[n,d]**2)
-    rstd[n]    = 1/sqrt(square1[n])
-    rstd_1[n]  = 1/sqrt(square2[n])
-    cosine[n]  = dot[n]*rstd[n]*rstd_1[n]
-    loss       = sum_n(where(target[n] == 1, 1 - cosine[n], where(target[n] == -1, where(0 >=
-            cosine[n] - margin, 0, cosine[n] - margin), 0)))/N
+    dot[n]          = sum_d(input1[n,d]*input2[n,d])
+    square1[n]      = 1e-12 + sum_d(input1[n,d]**2)
+    square2[n]      = 1e-12 + sum_d(input2[n,d]**2)
+    rstd[n]         = 1/sqrt(square1[n])
+    rstd_1[n]       = 1/sqrt(square2[n])
+    cosine[n]       = dot[n]*rstd[n]*rstd_1[n]
+    cosine_total[n] = cosine[n] - margin
+    loss            = sum_n(where(target[n] == 1, 1 - cosine[n], where(target[n] == -1, where(0
+            >= cosine_total[n], 0, cosine_total[n]), 0)))/N
 
 The gradients, given grad_loss:
 
     grad_input2[n,d] = grad_loss*rstd[n]*rstd_1[n]*where(target[n] == 1, -1, where(target[n] ==
-            -1, where(0 >= cosine[n] - margin, 0, 1), 0))*(input1[n,d] -
+            -1, where(0 >= cosine_total[n], 0, 1), 0))*(input1[n,d] -
             dot[n]*rstd_1[n]**2*input2[n,d])/N
     grad_input1[n,d] = grad_loss*rstd[n]*rstd_1[n]*where(target[n] == 1, -1, where(target[n] ==
-            -1, where(0 >= cosine[n] - margin, 0, 1), 0))*(input2[n,d] -
+            -1, where(0 >= cosine_total[n], 0, 1), 0))*(input2[n,d] -
             dot[n]*rstd[n]**2*input1[n,d])/N
 """
 
@@ -39,8 +40,7 @@ class Residuals(NamedTuple):
     dot: Tensor
     rstd: Tensor
     rstd_1: Tensor
-    cosine: Tensor
-    margin: float
+    cosine_total: Tensor
 
 
 class Gradients(NamedTuple):
@@ -92,12 +92,13 @@ def forward(
     rstd = torch.rsqrt(square1)
     rstd_1 = torch.rsqrt(square2)
     cosine = dot * rstd * rstd_1
+    cosine_total = cosine - margin
     loss = torch.where(
         target == 1,
         1 - cosine,
-        torch.where(target == -1, torch.where(cosine - margin <= 0, 0, cosine - margin), 0),
+        torch.where(target == -1, cosine_total.masked_fill(cosine_total <= 0, 0), 0),
     ).mean()
-    return loss, Residuals(input1, input2, target, dot, rstd, rstd_1, cosine, margin)
+    return loss, Residuals(input1, input2, target, dot, rstd, rstd_1, cosine_total)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -110,50 +111,21 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, target, dot, rstd, rstd_1, cosine, margin = residuals
+    input1, input2, target, dot, rstd, rstd_1, cosine_total = residuals
     N = input1.shape[0]
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    cosine_total_chosen = torch.where(
+        target == -1,
+        torch.where(
+            cosine_total <= 0, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
+        ),
+        0,
+    ).masked_fill(target == 1, -1)
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
-    grad_input2 *= (
-        grad_loss
-        * rstd
-        * rstd_1
-        * torch.where(
-            target == 1,
-            -1,
-            torch.where(
-                target == -1,
-                torch.where(
-                    cosine - margin <= 0,
-                    torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                    1,
-                ),
-                0,
-            ),
-        )
-        / N
-    )[:, None]
+    grad_input2 *= (grad_loss * cosine_total_chosen * rstd * rstd_1 / N)[:, None]
     grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
-    grad_input1 *= (
-        grad_loss
-        * rstd
-        * rstd_1
-        * torch.where(
-            target == 1,
-            -1,
-            torch.where(
-                target == -1,
-                torch.where(
-                    cosine - margin <= 0,
-                    torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                    1,
-                ),
-                0,
-            ),
-        )
-        / N
-    )[:, None]
+    grad_input1 *= (grad_loss * cosine_total_chosen * rstd * rstd_1 / N)[:, None]
     return Gradients(grad_input1, grad_input2)
 
 
@@ -172,49 +144,26 @@ def value_and_grad(
     rstd = torch.rsqrt(square1)
     rstd_1 = torch.rsqrt(square2)
     cosine = dot * rstd * rstd_1
+    cosine_total = cosine - margin
+    target_mask = target == -1
+    cosine_total_mask = cosine_total <= 0
+    target_mask_1 = target == 1
     loss = torch.where(
-        target == 1,
+        target_mask_1,
         1 - cosine,
-        torch.where(target == -1, torch.where(cosine - margin <= 0, 0, cosine - margin), 0),
+        torch.where(target_mask, cosine_total.masked_fill(cosine_total_mask, 0), 0),
     ).mean()
+    cosine_total_chosen = torch.where(
+        target_mask,
+        torch.where(
+            cosine_total_mask, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
+        ),
+        0,
+    ).masked_fill(target_mask_1, -1)
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
-    grad_input2 *= (
-        rstd
-        * rstd_1
-        * torch.where(
-            target == 1,
-            -1,
-            torch.where(
-                target == -1,
-                torch.where(
-                    cosine - margin <= 0,
-                    torch.tensor(0, dtype=input1.dtype, device=input1.device),
-                    1,
-                ),
-                0,
-            ),
-        )
-        / N
-    )[:, None]
+    grad_input2 *= (cosine_total_chosen * rstd * rstd_1 / N)[:, None]
     grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
-    grad_input1 *= (
-        rstd
-        * rstd_1
-        * torch.where(
-            target == 1,
-            -1,
-            torch.where(
-                target == -1,
-                torch.where(
-                    cosine - margin <= 0,
-                    torch.tensor(0, dtype=input1.dtype, device=input1.device),
-                    1,
-                ),
-                0,
-            ),
-        )
-        / N
-    )[:, None]
+    grad_input1 *= (cosine_total_chosen * rstd * rstd_1 / N)[:, None]
     return loss, Gradients(grad_input1, grad_input2)
 
 
@@ -228,14 +177,14 @@ class _Function(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward(input1, input2, target, margin=margin)
-        return loss, residuals.dot, residuals.rstd, residuals.rstd_1, residuals.cosine
+        return loss, residuals.dot, residuals.rstd, residuals.rstd_1, residuals.cosine_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, dot, rstd, rstd_1, cosine = output
-        ctx.save_for_backward(input1, input2, target, dot, rstd, rstd_1, cosine)
-        ctx.mark_non_differentiable(dot, rstd, rstd_1, cosine)
+        _, dot, rstd, rstd_1, cosine_total = output
+        ctx.save_for_backward(input1, input2, target, dot, rstd, rstd_1, cosine_total)
+        ctx.mark_non_differentiable(dot, rstd, rstd_1, cosine_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -244,12 +193,12 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target, dot, rstd, rstd_1, cosine = ctx.saved_tensors
+        input1, input2, target, dot, rstd, rstd_1, cosine_total = ctx.saved_tensors
         (margin,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(input1, input2, target, margin=margin)
         else:
-            residuals = Residuals(input1, input2, target, dot, rstd, rstd_1, cosine, margin)
+            residuals = Residuals(input1, input2, target, dot, rstd, rstd_1, cosine_total)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, None, None
 
@@ -315,10 +264,11 @@ def forward_sum(
     rstd = torch.rsqrt(square1)
     rstd_1 = torch.rsqrt(square2)
     cosine = dot * rstd * rstd_1
+    cosine_total = cosine - margin
     loss = torch.where(
         target == 1,
         1 - cosine,
-        torch.where(target == -1, torch.where(cosine - margin <= 0, 0, cosine - margin), 0),
+        torch.where(target == -1, cosine_total.masked_fill(cosine_total <= 0, 0), 0),
     ).sum()
     return loss, SumResiduals(input1, input2, target, dot, rstd, rstd_1, margin)
 
@@ -341,18 +291,14 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         * rstd
         * rstd_1
         * torch.where(
-            target == 1,
-            -1,
+            target == -1,
             torch.where(
-                target == -1,
-                torch.where(
-                    dot * rstd * rstd_1 - margin <= 0,
-                    torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                    1,
-                ),
-                0,
+                dot * rstd * rstd_1 - margin <= 0,
+                torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
+                1,
             ),
-        )
+            0,
+        ).masked_fill(target == 1, -1)
     )
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
     grad_input2 *= grad_dot[:, None]
@@ -406,8 +352,7 @@ class NoneResiduals(NamedTuple):
     dot: Tensor
     rstd: Tensor
     rstd_1: Tensor
-    cosine: Tensor
-    margin: float
+    cosine_total: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -459,12 +404,13 @@ def forward_none(
     rstd = torch.rsqrt(square1)
     rstd_1 = torch.rsqrt(square2)
     cosine = dot * rstd * rstd_1
+    cosine_total = cosine - margin
     loss = torch.where(
         target == 1,
         1 - cosine,
-        torch.where(target == -1, torch.where(cosine - margin <= 0, 0, cosine - margin), 0),
+        torch.where(target == -1, cosine_total.masked_fill(cosine_total <= 0, 0), 0),
     )
-    return loss, NoneResiduals(input1, input2, target, dot, rstd, rstd_1, cosine, margin)
+    return loss, NoneResiduals(input1, input2, target, dot, rstd, rstd_1, cosine_total)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -477,48 +423,21 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, target, dot, rstd, rstd_1, cosine, margin = residuals
+    input1, input2, target, dot, rstd, rstd_1, cosine_total = residuals
     N = input1.shape[0]
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
+    cosine_total_chosen = torch.where(
+        target == -1,
+        torch.where(
+            cosine_total <= 0, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
+        ),
+        0,
+    ).masked_fill(target == 1, -1)
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
-    grad_input2 *= (
-        grad_loss
-        * rstd
-        * rstd_1
-        * torch.where(
-            target == 1,
-            -1,
-            torch.where(
-                target == -1,
-                torch.where(
-                    cosine - margin <= 0,
-                    torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                    1,
-                ),
-                0,
-            ),
-        )
-    )[:, None]
+    grad_input2 *= (cosine_total_chosen * grad_loss * rstd * rstd_1)[:, None]
     grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
-    grad_input1 *= (
-        grad_loss
-        * rstd
-        * rstd_1
-        * torch.where(
-            target == 1,
-            -1,
-            torch.where(
-                target == -1,
-                torch.where(
-                    cosine - margin <= 0,
-                    torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                    1,
-                ),
-                0,
-            ),
-        )
-    )[:, None]
+    grad_input1 *= (cosine_total_chosen * grad_loss * rstd * rstd_1)[:, None]
     return NoneGradients(grad_input1, grad_input2)
 
 
@@ -532,14 +451,14 @@ class _NoneFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(input1, input2, target, margin=margin)
-        return loss, residuals.dot, residuals.rstd, residuals.rstd_1, residuals.cosine
+        return loss, residuals.dot, residuals.rstd, residuals.rstd_1, residuals.cosine_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, dot, rstd, rstd_1, cosine = output
-        ctx.save_for_backward(input1, input2, target, dot, rstd, rstd_1, cosine)
-        ctx.mark_non_differentiable(dot, rstd, rstd_1, cosine)
+        _, dot, rstd, rstd_1, cosine_total = output
+        ctx.save_for_backward(input1, input2, target, dot, rstd, rstd_1, cosine_total)
+        ctx.mark_non_differentiable(dot, rstd, rstd_1, cosine_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -548,12 +467,12 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target, dot, rstd, rstd_1, cosine = ctx.saved_tensors
+        input1, input2, target, dot, rstd, rstd_1, cosine_total = ctx.saved_tensors
         (margin,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none(input1, input2, target, margin=margin)
         else:
-            residuals = NoneResiduals(input1, input2, target, dot, rstd, rstd_1, cosine, margin)
+            residuals = NoneResiduals(input1, input2, target, dot, rstd, rstd_1, cosine_total)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, None, None
 

@@ -3,17 +3,21 @@
 # definition sha256:7377c57ccb5ca9fceb3bae949197602e2b0fdb5a9b6c1a0ca29f779732d3abcf
 """The cosine of the angle between vectors, their norms at least eps.
 
-    dot[n]   = sum_k(x1[n,k]*x2[n,k])
-    size1[n] = where(eps >= sqrt(sum_k(x1[n,k]**2)), eps, sqrt(sum_k(x1[n,k]**2)))
-    size2[n] = where(eps >= sqrt(sum_k(x2[n,k]**2)), eps, sqrt(sum_k(x2[n,k]**2)))
-    y[n]     = dot[n]/(size1[n]*size2[n])
+    dot[n]            = sum_k(x1[n,k]*x2[n,k])
+    x1_squared_sum[n] = sum_k(x1[n,k]**2)
+    x1_power[n]       = sqrt(x1_squared_sum[n])
+    size1[n]          = where(eps >= x1_power[n], eps, x1_power[n])
+    x2_squared_sum[n] = sum_k(x2[n,k]**2)
+    x2_power[n]       = sqrt(x2_squared_sum[n])
+    size2[n]          = where(eps >= x2_power[n], eps, x2_power[n])
+    y[n]              = dot[n]/(size1[n]*size2[n])
 
 The gradients, given grad_y:
 
-    grad_x2[n,k] = grad_y[n]*(x1[n,k] - dot[n]*where(eps >= sqrt(sum_k(x2[n,k]**2)), 0,
-            x2[n,k]/sqrt(sum_k(x2[n,k]**2)))/size2[n])/(size1[n]*size2[n])
-    grad_x1[n,k] = grad_y[n]*(x2[n,k] - dot[n]*where(eps >= sqrt(sum_k(x1[n,k]**2)), 0,
-            x1[n,k]/sqrt(sum_k(x1[n,k]**2)))/size1[n])/(size1[n]*size2[n])
+    grad_x2[n,k] = grad_y[n]*(x1[n,k] - dot[n]*where(eps >= x2_power[n], 0,
+            x2[n,k]/sqrt(x2_squared_sum[n]))/size2[n])/(size1[n]*size2[n])
+    grad_x1[n,k] = grad_y[n]*(x2[n,k] - dot[n]*where(eps >= x1_power[n], 0,
+            x1[n,k]/sqrt(x1_squared_sum[n]))/size1[n])/(size1[n]*size2[n])
 """
 
 import math
@@ -30,7 +34,11 @@ class Residuals(NamedTuple):
     x1: Tensor
     x2: Tensor
     dot: Tensor
+    x1_squared_sum: Tensor
+    x1_power: Tensor
     size1: Tensor
+    x2_squared_sum: Tensor
+    x2_power: Tensor
     size2: Tensor
     eps: float
 
@@ -70,10 +78,16 @@ def forward(x1: Tensor, x2: Tensor, *, eps: float = 1e-08) -> tuple[Tensor, Resi
     """
     _check(x1, x2)
     dot = (x1 * x2).sum(1)
-    size1 = torch.where(torch.sqrt((x1**2).sum(1)) <= eps, eps, torch.sqrt((x1**2).sum(1)))
-    size2 = torch.where(torch.sqrt((x2**2).sum(1)) <= eps, eps, torch.sqrt((x2**2).sum(1)))
+    x1_squared_sum = (x1**2).sum(1)
+    x1_power = torch.sqrt(x1_squared_sum)
+    size1 = x1_power.masked_fill(x1_power <= eps, eps)
+    x2_squared_sum = (x2**2).sum(1)
+    x2_power = torch.sqrt(x2_squared_sum)
+    size2 = x2_power.masked_fill(x2_power <= eps, eps)
     y = dot / size1 / size2
-    return y, Residuals(x1, x2, dot, size1, size2, eps)
+    return y, Residuals(
+        x1, x2, dot, x1_squared_sum, x1_power, size1, x2_squared_sum, x2_power, size2, eps
+    )
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -86,29 +100,21 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x1, x2, dot, size1, size2, eps = residuals
+    x1, x2, dot, x1_squared_sum, x1_power, size1, x2_squared_sum, x2_power, size2, eps = residuals
     N = x1.shape[0]
     if grad_y.shape != (N,):
         raise ValueError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x2 = torch.addcmul(
         x1,
         (dot / size2)[:, None],
-        torch.where(
-            (torch.sqrt((x2**2).sum(1)) <= eps)[:, None],
-            0,
-            torch.rsqrt((x2**2).sum(1))[:, None] * x2,
-        ),
+        (torch.rsqrt(x2_squared_sum)[:, None] * x2).masked_fill((x2_power <= eps)[:, None], 0),
         value=-1,
     )
     grad_x2 *= (grad_y / size1 / size2)[:, None]
     grad_x1 = torch.addcmul(
         x2,
         (dot / size1)[:, None],
-        torch.where(
-            (torch.sqrt((x1**2).sum(1)) <= eps)[:, None],
-            0,
-            torch.rsqrt((x1**2).sum(1))[:, None] * x1,
-        ),
+        (torch.rsqrt(x1_squared_sum)[:, None] * x1).masked_fill((x1_power <= eps)[:, None], 0),
         value=-1,
     )
     grad_x1 *= (grad_y / size1 / size2)[:, None]
@@ -123,14 +129,27 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x1, x2, eps=eps)
-        return y, residuals.dot, residuals.size1, residuals.size2
+        return (
+            y,
+            residuals.dot,
+            residuals.x1_squared_sum,
+            residuals.x1_power,
+            residuals.size1,
+            residuals.x2_squared_sum,
+            residuals.x2_power,
+            residuals.size2,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, x2, eps = inputs
-        _, dot, size1, size2 = output
-        ctx.save_for_backward(x1, x2, dot, size1, size2)
-        ctx.mark_non_differentiable(dot, size1, size2)
+        _, dot, x1_squared_sum, x1_power, size1, x2_squared_sum, x2_power, size2 = output
+        ctx.save_for_backward(
+            x1, x2, dot, x1_squared_sum, x1_power, size1, x2_squared_sum, x2_power, size2
+        )
+        ctx.mark_non_differentiable(
+            dot, x1_squared_sum, x1_power, size1, x2_squared_sum, x2_power, size2
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -139,12 +158,16 @@ class _Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        x1, x2, dot, size1, size2 = ctx.saved_tensors
+        x1, x2, dot, x1_squared_sum, x1_power, size1, x2_squared_sum, x2_power, size2 = (
+            ctx.saved_tensors
+        )
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x1, x2, eps=eps)
         else:
-            residuals = Residuals(x1, x2, dot, size1, size2, eps)
+            residuals = Residuals(
+                x1, x2, dot, x1_squared_sum, x1_power, size1, x2_squared_sum, x2_power, size2, eps
+            )
         gradients = backward(grad_y, residuals)
         return gradients.grad_x1, gradients.grad_x2, None
 

@@ -69,10 +69,11 @@ def forward(
     """
     _check(logits, teacher)
     logprobs = torch.log_softmax(logits / temperature, 1)
-    wanted = torch.softmax(teacher / temperature, 1)
+    teacher_product = teacher / temperature
+    wanted = torch.softmax(teacher_product, 1)
     loss = (
         temperature**2
-        * (torch.log_softmax(teacher / temperature, 1) - logprobs).mul_(wanted).sum(1).mean()
+        * (torch.log_softmax(teacher_product, 1) - logprobs).mul_(wanted).sum(1).mean()
     )
     p = torch.exp(logprobs)
     return loss, Residuals(wanted, p, temperature)
@@ -107,10 +108,11 @@ def value_and_grad(
     _check(logits, teacher)
     N = logits.shape[0]
     logprobs = torch.log_softmax(logits / temperature, 1)
-    wanted = torch.softmax(teacher / temperature, 1)
+    teacher_product = teacher / temperature
+    wanted = torch.softmax(teacher_product, 1)
     loss = (
         temperature**2
-        * torch.log_softmax(teacher / temperature, 1).sub_(logprobs).mul_(wanted).sum(1).mean()
+        * torch.log_softmax(teacher_product, 1).sub_(logprobs).mul_(wanted).sum(1).mean()
     )
     p = torch.exp(logprobs)
     grad_logits = temperature / (N or torch.nan) * (p - wanted)

@@ -3,11 +3,12 @@
 # definition sha256:4cc8c0adde92bde5e12a85d5cd23d13e2d62db8f236e689bca4931e0b3ef66a0
 """Exponential linear unit (Clevert, Unterthiner and Hochreiter, 2015).
 
-    y[n] = where(x[n] > 0, x[n], alpha*(exp(x[n]) - 1))
+    exp_x[n] = exp(x[n])
+    y[n]     = where(x[n] > 0, x[n], alpha*(exp_x[n] - 1))
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*where(x[n] > 0, 1, alpha*exp(x[n]))
+    grad_x[n] = grad_y[n]*where(x[n] > 0, 1, alpha*exp_x[n])
 """
 
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     x: Tensor
+    exp_x: Tensor
     alpha: float
 
 
@@ -49,8 +51,9 @@ def forward(x: Tensor, *, alpha: float = 1.0) -> tuple[Tensor, Residuals]:
         ValueError: a tensor has another shape.
     """
     _check(x)
+    exp_x = torch.exp(x)
     y = torch.where(x > 0, x, alpha * torch.expm1(x))
-    return y, Residuals(x, alpha)
+    return y, Residuals(x, exp_x, alpha)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -63,11 +66,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, alpha = residuals
+    x, exp_x, alpha = residuals
     (N,) = x.shape
     if grad_y.shape != (N,):
         raise ValueError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y * torch.where(x > 0, 1, alpha * torch.exp(x))
+    grad_x = grad_y * (alpha * exp_x).masked_fill(x > 0, 1)
     return Gradients(grad_x)
 
 
@@ -78,27 +81,29 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, alpha: float) -> tuple[Tensor, ...]:
-        y, _ = forward(x, alpha=alpha)
-        return (y,)
+        y, residuals = forward(x, alpha=alpha)
+        return y, residuals.exp_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, alpha = inputs
-        ctx.save_for_backward(x)
+        _, exp_x = output
+        ctx.save_for_backward(x, exp_x)
+        ctx.mark_non_differentiable(exp_x)
         ctx.set_materialize_grads(False)
         ctx.options = (alpha,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_y,) = grad_outputs
+        grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        (x,) = ctx.saved_tensors
+        x, exp_x = ctx.saved_tensors
         (alpha,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x, alpha=alpha)
         else:
-            residuals = Residuals(x, alpha)
+            residuals = Residuals(x, exp_x, alpha)
         gradients = backward(grad_y, residuals)
         return gradients.grad_x, None
 

@@ -93,10 +93,11 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     N = logprobs.shape[0]
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    exp_right_power_1 = (1 - exp_right) ** (gamma - 1)
     grad_logits = (
         torch.addcmul(
             exp_right_power,
-            (1 - exp_right) ** (gamma - 1) * logprobs.gather(1, target[:, None]).squeeze(1),
+            exp_right_power_1 * logprobs.gather(1, target[:, None]).squeeze(1),
             exp_right,
             value=-gamma,
         )[:, None]
@@ -106,14 +107,9 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     grad_logits.scatter_add_(
         1,
         target[:, None],
-        (
-            gamma
-            * (
-                (1 - exp_right) ** (gamma - 1)
-                * logprobs.gather(1, target[:, None]).squeeze(1)
-                * exp_right
-            )
-        )[:, None],
+        (gamma * (exp_right_power_1 * logprobs.gather(1, target[:, None]).squeeze(1) * exp_right))[
+            :, None
+        ],
     )
     grad_logits *= grad_loss / N
     return Gradients(grad_logits)
@@ -131,13 +127,15 @@ def value_and_grad(
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     exp_right = torch.exp(right)
-    exp_right_power = (1 - exp_right) ** gamma
+    exp_right_total = 1 - exp_right
+    exp_right_power = exp_right_total**gamma
     loss = -(exp_right_power * right).sum() / N
     p = torch.exp(logprobs)
+    exp_right_power_1 = exp_right_total ** (gamma - 1)
     grad_logits = (
         torch.addcmul(
             exp_right_power,
-            (1 - exp_right) ** (gamma - 1) * logprobs.gather(1, target[:, None]).squeeze(1),
+            exp_right_power_1 * logprobs.gather(1, target[:, None]).squeeze(1),
             exp_right,
             value=-gamma,
         )[:, None]
@@ -147,14 +145,9 @@ def value_and_grad(
     grad_logits.scatter_add_(
         1,
         target[:, None],
-        (
-            gamma
-            * (
-                (1 - exp_right) ** (gamma - 1)
-                * logprobs.gather(1, target[:, None]).squeeze(1)
-                * exp_right
-            )
-        )[:, None],
+        (gamma * (exp_right_power_1 * logprobs.gather(1, target[:, None]).squeeze(1) * exp_right))[
+            :, None
+        ],
     )
     grad_logits /= N
     return loss, Gradients(grad_logits)
@@ -261,10 +254,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     target, logprobs, exp_right, exp_right_power, p, gamma = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    exp_right_power_1 = (1 - exp_right) ** (gamma - 1)
     grad_logits = (
         torch.addcmul(
             exp_right_power,
-            (1 - exp_right) ** (gamma - 1) * logprobs.gather(1, target[:, None]).squeeze(1),
+            exp_right_power_1 * logprobs.gather(1, target[:, None]).squeeze(1),
             exp_right,
             value=-gamma,
         )[:, None]
@@ -274,14 +268,9 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     grad_logits.scatter_add_(
         1,
         target[:, None],
-        (
-            gamma
-            * (
-                (1 - exp_right) ** (gamma - 1)
-                * logprobs.gather(1, target[:, None]).squeeze(1)
-                * exp_right
-            )
-        )[:, None],
+        (gamma * (exp_right_power_1 * logprobs.gather(1, target[:, None]).squeeze(1) * exp_right))[
+            :, None
+        ],
     )
     grad_logits *= grad_loss
     return SumGradients(grad_logits)
@@ -389,10 +378,11 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     N = logprobs.shape[0]
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
+    exp_right_power_1 = (1 - exp_right) ** (gamma - 1)
     grad_logits = (
         torch.addcmul(
             exp_right_power,
-            (1 - exp_right) ** (gamma - 1) * logprobs.gather(1, target[:, None]).squeeze(1),
+            exp_right_power_1 * logprobs.gather(1, target[:, None]).squeeze(1),
             exp_right,
             value=-gamma,
         )[:, None]
@@ -402,14 +392,9 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     grad_logits.scatter_add_(
         1,
         target[:, None],
-        (
-            gamma
-            * (
-                (1 - exp_right) ** (gamma - 1)
-                * logprobs.gather(1, target[:, None]).squeeze(1)
-                * exp_right
-            )
-        )[:, None],
+        (gamma * (exp_right_power_1 * logprobs.gather(1, target[:, None]).squeeze(1) * exp_right))[
+            :, None
+        ],
     )
     grad_logits *= grad_loss[:, None]
     return NoneGradients(grad_logits)

@@ -3,15 +3,16 @@
 # definition sha256:9c9c3bf9949364f0d85e00fb69b1a18f5b0876a2ddf4ed16faf030018e74f97e
 """Negative log likelihood of a Gaussian (Nix and Weigend, 1994); full adds the constant.
 
-    safe[n] = var[n] + stop_gradient(where(0 >= eps - var[n], 0, eps - var[n]))
-    each[n] = log(safe[n])/2 + (x[n] - target[n])**2/(2*safe[n])
-    loss    = sum_n(each[n])/N
+    safe[n]           = var[n] + stop_gradient(where(0 >= eps - var[n], 0, eps - var[n]))
+    x_minus_target[n] = x[n] - target[n]
+    each[n]           = log(safe[n])/2 + x_minus_target[n]**2/(2*safe[n])
+    loss              = sum_n(each[n])/N
 
 The gradients, given grad_loss:
 
-    grad_var[n]    = grad_loss*(1 - (x[n] - target[n])**2/safe[n])/(2*N*safe[n])
-    grad_target[n] = -grad_loss*(x[n] - target[n])/(N*safe[n])
-    grad_x[n]      = grad_loss*(x[n] - target[n])/(N*safe[n])
+    grad_var[n]    = grad_loss*(1 - x_minus_target[n]**2/safe[n])/(2*N*safe[n])
+    grad_target[n] = -grad_loss*x_minus_target[n]/(N*safe[n])
+    grad_x[n]      = grad_loss*x_minus_target[n]/(N*safe[n])
 """
 
 from collections.abc import Sequence
@@ -24,9 +25,8 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     safe: Tensor
+    x_minus_target: Tensor
 
 
 class Gradients(NamedTuple):
@@ -70,10 +70,12 @@ def forward(
         ValueError: a tensor has another shape.
     """
     _check(x, target, var)
-    safe = var + torch.where(eps - var <= 0, 0, eps - var)
-    each = torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5)
+    var_total = eps - var
+    safe = var + var_total.masked_fill(var_total <= 0, 0)
+    x_minus_target = x - target
+    each = torch.add(torch.log(safe) / 2, x_minus_target**2 / safe, alpha=0.5)
     loss = each.mean()
-    return loss, Residuals(x, target, safe)
+    return loss, Residuals(safe, x_minus_target)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -86,13 +88,14 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, safe = residuals
-    (N,) = x.shape
+    safe, x_minus_target = residuals
+    (N,) = safe.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_var = grad_loss * (1 - (x - target) ** 2 / safe) / safe / (2 * N)
-    grad_target = grad_loss * (x - target) / safe / -N
-    grad_x = grad_loss * (x - target) / safe / N
+    grad_var = grad_loss * (1 - x_minus_target**2 / safe) / safe / (2 * N)
+    safe_product = grad_loss * x_minus_target / safe / N
+    grad_target = -safe_product
+    grad_x = safe_product
     return Gradients(grad_x, grad_target, grad_var)
 
 
@@ -105,12 +108,16 @@ def value_and_grad(
     """
     _check(x, target, var)
     (N,) = x.shape
-    safe = var + torch.where(eps - var <= 0, 0, eps - var)
-    each = torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5)
+    var_total = eps - var
+    safe = var + var_total.masked_fill(var_total <= 0, 0)
+    x_minus_target = x - target
+    safe_product_1 = x_minus_target**2 / safe
+    each = torch.add(safe_product_1 / 2, torch.log(safe), alpha=0.5)
     loss = each.mean()
-    grad_var = (1 - (x - target) ** 2 / safe) / safe / (2 * N)
-    grad_target = (x - target) / safe / -N
-    grad_x = (x - target) / safe / N
+    grad_var = (1 - safe_product_1) / safe / (2 * N)
+    safe_product = x_minus_target / safe / N
+    grad_target = -safe_product
+    grad_x = safe_product
     return loss, Gradients(grad_x, grad_target, grad_var)
 
 
@@ -122,14 +129,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, var: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target, var, eps=eps)
-        return loss, residuals.safe
+        return loss, residuals.safe, residuals.x_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, var, eps = inputs
-        _, safe = output
-        ctx.save_for_backward(x, target, var, safe)
-        ctx.mark_non_differentiable(safe)
+        _, safe, x_minus_target = output
+        ctx.save_for_backward(x, target, var, safe, x_minus_target)
+        ctx.mark_non_differentiable(safe, x_minus_target)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -138,12 +145,12 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, var, safe = ctx.saved_tensors
+        x, target, var, safe, x_minus_target = ctx.saved_tensors
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x, target, var, eps=eps)
         else:
-            residuals = Residuals(x, target, safe)
+            residuals = Residuals(safe, x_minus_target)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_var, None
 
@@ -151,9 +158,8 @@ class _Function(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     safe: Tensor
+    x_minus_target: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -197,10 +203,12 @@ def forward_sum(
         ValueError: a tensor has another shape.
     """
     _check_sum(x, target, var)
-    safe = var + torch.where(eps - var <= 0, 0, eps - var)
-    each = torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5)
+    var_total = eps - var
+    safe = var + var_total.masked_fill(var_total <= 0, 0)
+    x_minus_target = x - target
+    each = torch.add(torch.log(safe) / 2, x_minus_target**2 / safe, alpha=0.5)
     loss = each.sum()
-    return loss, SumResiduals(x, target, safe)
+    return loss, SumResiduals(safe, x_minus_target)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -213,12 +221,13 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, safe = residuals
+    safe, x_minus_target = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_var = grad_loss * (1 - (x - target) ** 2 / safe) / safe / 2
-    grad_target = -(grad_loss * (x - target) / safe)
-    grad_x = grad_loss * (x - target) / safe
+    grad_var = grad_loss * (1 - x_minus_target**2 / safe) / safe / 2
+    safe_product = grad_loss * x_minus_target / safe
+    grad_target = -safe_product
+    grad_x = safe_product
     return SumGradients(grad_x, grad_target, grad_var)
 
 
@@ -230,14 +239,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, var: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target, var, eps=eps)
-        return loss, residuals.safe
+        return loss, residuals.safe, residuals.x_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, var, eps = inputs
-        _, safe = output
-        ctx.save_for_backward(x, target, var, safe)
-        ctx.mark_non_differentiable(safe)
+        _, safe, x_minus_target = output
+        ctx.save_for_backward(x, target, var, safe, x_minus_target)
+        ctx.mark_non_differentiable(safe, x_minus_target)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -246,12 +255,12 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, var, safe = ctx.saved_tensors
+        x, target, var, safe, x_minus_target = ctx.saved_tensors
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_sum(x, target, var, eps=eps)
         else:
-            residuals = SumResiduals(x, target, safe)
+            residuals = SumResiduals(safe, x_minus_target)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_var, None
 
@@ -259,9 +268,8 @@ class _SumFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     safe: Tensor
+    x_minus_target: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -305,9 +313,11 @@ def forward_none(
         ValueError: a tensor has another shape.
     """
     _check_none(x, target, var)
-    safe = var + torch.where(eps - var <= 0, 0, eps - var)
-    loss = torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5)
-    return loss, NoneResiduals(x, target, safe)
+    var_total = eps - var
+    safe = var + var_total.masked_fill(var_total <= 0, 0)
+    x_minus_target = x - target
+    loss = torch.add(torch.log(safe) / 2, x_minus_target**2 / safe, alpha=0.5)
+    return loss, NoneResiduals(safe, x_minus_target)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -320,13 +330,14 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, safe = residuals
-    (N,) = x.shape
+    safe, x_minus_target = residuals
+    (N,) = safe.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_var = (1 - (x - target) ** 2 / safe) * grad_loss / safe / 2
-    grad_target = -((x - target) * grad_loss / safe)
-    grad_x = (x - target) * grad_loss / safe
+    grad_var = (1 - x_minus_target**2 / safe) * grad_loss / safe / 2
+    grad_loss_product = grad_loss * x_minus_target / safe
+    grad_target = -grad_loss_product
+    grad_x = grad_loss_product
     return NoneGradients(grad_x, grad_target, grad_var)
 
 
@@ -338,14 +349,14 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, var: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target, var, eps=eps)
-        return loss, residuals.safe
+        return loss, residuals.safe, residuals.x_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, var, eps = inputs
-        _, safe = output
-        ctx.save_for_backward(x, target, var, safe)
-        ctx.mark_non_differentiable(safe)
+        _, safe, x_minus_target = output
+        ctx.save_for_backward(x, target, var, safe, x_minus_target)
+        ctx.mark_non_differentiable(safe, x_minus_target)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -354,12 +365,12 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, var, safe = ctx.saved_tensors
+        x, target, var, safe, x_minus_target = ctx.saved_tensors
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none(x, target, var, eps=eps)
         else:
-            residuals = NoneResiduals(x, target, safe)
+            residuals = NoneResiduals(safe, x_minus_target)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_var, None
 
@@ -367,9 +378,8 @@ class _NoneFunction(torch.autograd.Function):
 class FullResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     safe: Tensor
+    x_minus_target: Tensor
 
 
 class FullGradients(NamedTuple):
@@ -413,12 +423,14 @@ def forward_full(
         ValueError: a tensor has another shape.
     """
     _check_full(x, target, var)
-    safe = var + torch.where(eps - var <= 0, 0, eps - var)
+    var_total = eps - var
+    safe = var + var_total.masked_fill(var_total <= 0, 0)
+    x_minus_target = x - target
     each = (
-        torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5) + 1.8378770664093456 / 2
+        torch.add(torch.log(safe) / 2, x_minus_target**2 / safe, alpha=0.5) + 1.8378770664093456 / 2
     )
     loss = each.mean()
-    return loss, FullResiduals(x, target, safe)
+    return loss, FullResiduals(safe, x_minus_target)
 
 
 def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
@@ -431,13 +443,14 @@ def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, safe = residuals
-    (N,) = x.shape
+    safe, x_minus_target = residuals
+    (N,) = safe.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_var = grad_loss * (1 - (x - target) ** 2 / safe) / safe / (2 * N)
-    grad_target = grad_loss * (x - target) / safe / -N
-    grad_x = grad_loss * (x - target) / safe / N
+    grad_var = grad_loss * (1 - x_minus_target**2 / safe) / safe / (2 * N)
+    safe_product = grad_loss * x_minus_target / safe / N
+    grad_target = -safe_product
+    grad_x = safe_product
     return FullGradients(grad_x, grad_target, grad_var)
 
 
@@ -449,14 +462,14 @@ class _FullFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, var: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_full(x, target, var, eps=eps)
-        return loss, residuals.safe
+        return loss, residuals.safe, residuals.x_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, var, eps = inputs
-        _, safe = output
-        ctx.save_for_backward(x, target, var, safe)
-        ctx.mark_non_differentiable(safe)
+        _, safe, x_minus_target = output
+        ctx.save_for_backward(x, target, var, safe, x_minus_target)
+        ctx.mark_non_differentiable(safe, x_minus_target)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -465,12 +478,12 @@ class _FullFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, var, safe = ctx.saved_tensors
+        x, target, var, safe, x_minus_target = ctx.saved_tensors
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_full(x, target, var, eps=eps)
         else:
-            residuals = FullResiduals(x, target, safe)
+            residuals = FullResiduals(safe, x_minus_target)
         gradients = backward_full(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_var, None
 
@@ -478,9 +491,8 @@ class _FullFunction(torch.autograd.Function):
 class FullSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     safe: Tensor
+    x_minus_target: Tensor
 
 
 class FullSumGradients(NamedTuple):
@@ -524,12 +536,14 @@ def forward_full_sum(
         ValueError: a tensor has another shape.
     """
     _check_full_sum(x, target, var)
-    safe = var + torch.where(eps - var <= 0, 0, eps - var)
+    var_total = eps - var
+    safe = var + var_total.masked_fill(var_total <= 0, 0)
+    x_minus_target = x - target
     each = (
-        torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5) + 1.8378770664093456 / 2
+        torch.add(torch.log(safe) / 2, x_minus_target**2 / safe, alpha=0.5) + 1.8378770664093456 / 2
     )
     loss = each.sum()
-    return loss, FullSumResiduals(x, target, safe)
+    return loss, FullSumResiduals(safe, x_minus_target)
 
 
 def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSumGradients:
@@ -542,12 +556,13 @@ def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSum
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, safe = residuals
+    safe, x_minus_target = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_var = grad_loss * (1 - (x - target) ** 2 / safe) / safe / 2
-    grad_target = -(grad_loss * (x - target) / safe)
-    grad_x = grad_loss * (x - target) / safe
+    grad_var = grad_loss * (1 - x_minus_target**2 / safe) / safe / 2
+    safe_product = grad_loss * x_minus_target / safe
+    grad_target = -safe_product
+    grad_x = safe_product
     return FullSumGradients(grad_x, grad_target, grad_var)
 
 
@@ -559,14 +574,14 @@ class _FullSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, var: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_full_sum(x, target, var, eps=eps)
-        return loss, residuals.safe
+        return loss, residuals.safe, residuals.x_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, var, eps = inputs
-        _, safe = output
-        ctx.save_for_backward(x, target, var, safe)
-        ctx.mark_non_differentiable(safe)
+        _, safe, x_minus_target = output
+        ctx.save_for_backward(x, target, var, safe, x_minus_target)
+        ctx.mark_non_differentiable(safe, x_minus_target)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -575,12 +590,12 @@ class _FullSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, var, safe = ctx.saved_tensors
+        x, target, var, safe, x_minus_target = ctx.saved_tensors
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_full_sum(x, target, var, eps=eps)
         else:
-            residuals = FullSumResiduals(x, target, safe)
+            residuals = FullSumResiduals(safe, x_minus_target)
         gradients = backward_full_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_var, None
 
@@ -588,9 +603,8 @@ class _FullSumFunction(torch.autograd.Function):
 class FullNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     safe: Tensor
+    x_minus_target: Tensor
 
 
 class FullNoneGradients(NamedTuple):
@@ -634,11 +648,13 @@ def forward_full_none(
         ValueError: a tensor has another shape.
     """
     _check_full_none(x, target, var)
-    safe = var + torch.where(eps - var <= 0, 0, eps - var)
+    var_total = eps - var
+    safe = var + var_total.masked_fill(var_total <= 0, 0)
+    x_minus_target = x - target
     loss = (
-        torch.add(torch.log(safe) / 2, (x - target) ** 2 / safe, alpha=0.5) + 1.8378770664093456 / 2
+        torch.add(torch.log(safe) / 2, x_minus_target**2 / safe, alpha=0.5) + 1.8378770664093456 / 2
     )
-    return loss, FullNoneResiduals(x, target, safe)
+    return loss, FullNoneResiduals(safe, x_minus_target)
 
 
 def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullNoneGradients:
@@ -651,13 +667,14 @@ def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullN
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, safe = residuals
-    (N,) = x.shape
+    safe, x_minus_target = residuals
+    (N,) = safe.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_var = (1 - (x - target) ** 2 / safe) * grad_loss / safe / 2
-    grad_target = -((x - target) * grad_loss / safe)
-    grad_x = (x - target) * grad_loss / safe
+    grad_var = (1 - x_minus_target**2 / safe) * grad_loss / safe / 2
+    grad_loss_product = grad_loss * x_minus_target / safe
+    grad_target = -grad_loss_product
+    grad_x = grad_loss_product
     return FullNoneGradients(grad_x, grad_target, grad_var)
 
 
@@ -669,14 +686,14 @@ class _FullNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, var: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_full_none(x, target, var, eps=eps)
-        return loss, residuals.safe
+        return loss, residuals.safe, residuals.x_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, var, eps = inputs
-        _, safe = output
-        ctx.save_for_backward(x, target, var, safe)
-        ctx.mark_non_differentiable(safe)
+        _, safe, x_minus_target = output
+        ctx.save_for_backward(x, target, var, safe, x_minus_target)
+        ctx.mark_non_differentiable(safe, x_minus_target)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -685,12 +702,12 @@ class _FullNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, var, safe = ctx.saved_tensors
+        x, target, var, safe, x_minus_target = ctx.saved_tensors
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_full_none(x, target, var, eps=eps)
         else:
-            residuals = FullNoneResiduals(x, target, safe)
+            residuals = FullNoneResiduals(safe, x_minus_target)
         gradients = backward_full_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_var, None
 

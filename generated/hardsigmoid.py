@@ -3,12 +3,13 @@
 # definition sha256:48e85869526002ac8ad6c49705812d42301f767a7666d0dc71865b07d56f275c
 """A sigmoid of straight lines.
 
-    y[n] = where(6 <= where(0 >= 3 + x[n], 0, 3 + x[n]), 6, where(0 >= 3 + x[n], 0, 3 + x[n]))/6
+    x_total[n]  = 3 + x[n]
+    x_chosen[n] = where(0 >= x_total[n], 0, x_total[n])
+    y[n]        = where(6 <= x_chosen[n], 6, x_chosen[n])/6
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*where(6 <= where(0 >= 3 + x[n], 0, 3 + x[n]), 0, where(0 >= 3 + x[n],
-            0, 1))/6
+    grad_x[n] = grad_y[n]*where(6 <= x_chosen[n], 0, where(0 >= x_total[n], 0, 1))/6
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +21,8 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
+    x_total: Tensor
+    x_chosen: Tensor
 
 
 class Gradients(NamedTuple):
@@ -48,11 +50,10 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         ValueError: a tensor has another shape.
     """
     _check(x)
-    y = (
-        torch.where(torch.where(x + 3 <= 0, 0, x + 3) >= 6, 6, torch.where(x + 3 <= 0, 0, x + 3))
-        / 6
-    )
-    return y, Residuals(x)
+    x_total = x + 3
+    x_chosen = x_total.masked_fill(x_total <= 0, 0)
+    y = x_chosen.masked_fill(x_chosen >= 6, 6) / 6
+    return y, Residuals(x_total, x_chosen)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -65,19 +66,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x = residuals.x
-    (N,) = x.shape
+    x_total, x_chosen = residuals
+    (N,) = x_total.shape
     if grad_y.shape != (N,):
         raise ValueError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = (
-        grad_y
-        / 6
-        * torch.where(
-            torch.where(x + 3 <= 0, 0, x + 3) >= 6,
-            0,
-            torch.where(x + 3 <= 0, torch.tensor(0, dtype=grad_y.dtype, device=grad_y.device), 1),
-        )
-    )
+    grad_x = (grad_y / 6).masked_fill(x_total <= 0, 0).masked_fill(x_chosen >= 6, 0)
     return Gradients(grad_x)
 
 
@@ -88,25 +81,27 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
-        y, _ = forward(x)
-        return (y,)
+        y, residuals = forward(x)
+        return y, residuals.x_total, residuals.x_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        ctx.save_for_backward(x)
+        _, x_total, x_chosen = output
+        ctx.save_for_backward(x, x_total, x_chosen)
+        ctx.mark_non_differentiable(x_total, x_chosen)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_y,) = grad_outputs
+        grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 1
-        (x,) = ctx.saved_tensors
+        x, x_total, x_chosen = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x)
         else:
-            residuals = Residuals(x)
+            residuals = Residuals(x_total, x_chosen)
         gradients = backward(grad_y, residuals)
         return (gradients.grad_x,)
 

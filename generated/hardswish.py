@@ -47,7 +47,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         ValueError: a tensor has another shape.
     """
     _check(x)
-    y = torch.where(x <= -3, 0, torch.where(x < 3, (x + 3) * x / 6, x))
+    y = torch.where(x < 3, (x + 3) * x / 6, x).masked_fill(x <= -3, 0)
     return y, Residuals(x)
 
 
@@ -65,7 +65,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     (N,) = x.shape
     if grad_y.shape != (N,):
         raise ValueError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y * torch.where(x <= -3, 0, torch.where(x < 3, x / 3 + 0.5, 1))
+    grad_x = grad_y * torch.where(x < 3, x / 3 + 0.5, 1).masked_fill(x <= -3, 0)
     return Gradients(grad_x)
 
 

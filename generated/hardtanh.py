@@ -51,7 +51,7 @@ def forward(x: Tensor, *, min_val: float = -1.0, max_val: float = 1.0) -> tuple[
         ValueError: a tensor has another shape.
     """
     _check(x)
-    y = torch.where(x >= max_val, max_val, torch.where(x <= min_val, min_val, x))
+    y = x.masked_fill(x <= min_val, min_val).masked_fill(x >= max_val, max_val)
     return y, Residuals(x, min_val, max_val)
 
 
@@ -69,11 +69,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     (N,) = x.shape
     if grad_y.shape != (N,):
         raise ValueError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y * torch.where(
-        x >= max_val,
-        0,
-        torch.where(x <= min_val, torch.tensor(0, dtype=grad_y.dtype, device=grad_y.device), 1),
-    )
+    grad_x = grad_y.masked_fill(x <= min_val, 0).masked_fill(x >= max_val, 0)
     return Gradients(grad_x)
 
 

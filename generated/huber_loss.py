@@ -3,12 +3,13 @@
 # definition sha256:bb4ea327df4533d11d2f679a20e6821bb12f7ceb6a7214c79f4e9483cf0b1839
 """Squared error up to delta, linear beyond it (Huber, 1964).
 
-    off[n] = abs(target[n] - x[n])
-    loss   = sum_n(where(off[n] <= delta, off[n]**2/2, delta*(off[n] - delta/2)))/N
+    target_minus_x[n] = target[n] - x[n]
+    off[n]            = abs(target_minus_x[n])
+    loss              = sum_n(where(off[n] <= delta, off[n]**2/2, delta*(off[n] - delta/2)))/N
 
 The gradients, given grad_loss:
 
-    grad_x[n]      = -grad_loss*where(off[n] <= delta, off[n], delta)*sign(target[n] - x[n])/N
+    grad_x[n]      = -grad_loss*where(off[n] <= delta, off[n], delta)*sign(target_minus_x[n])/N
     grad_target[n] = -grad_x[n]
 """
 
@@ -22,8 +23,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    target_minus_x: Tensor
     off: Tensor
     delta: float
 
@@ -61,9 +61,10 @@ def forward(x: Tensor, target: Tensor, *, delta: float = 1.0) -> tuple[Tensor, R
         ValueError: a tensor has another shape.
     """
     _check(x, target)
-    off = torch.abs(target - x)
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
     loss = torch.where(off <= delta, off**2 / 2, delta * (off - delta / 2)).mean()
-    return loss, Residuals(x, target, off, delta)
+    return loss, Residuals(target_minus_x, off, delta)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -76,12 +77,12 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, off, delta = residuals
-    (N,) = x.shape
+    target_minus_x, off, delta = residuals
+    (N,) = target_minus_x.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * torch.where(off <= delta, off, delta) / -N * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_loss * torch.where(off <= delta, off, delta) / N * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return Gradients(grad_x, grad_target)
 
 
@@ -92,10 +93,12 @@ def value_and_grad(x: Tensor, target: Tensor, *, delta: float = 1.0) -> tuple[Te
     """
     _check(x, target)
     (N,) = x.shape
-    off = torch.abs(target - x)
-    loss = torch.where(off <= delta, off**2 / 2, delta * (off - delta / 2)).mean()
-    grad_x = torch.where(off <= delta, off, delta) / -N * torch.sign(target - x)
-    grad_target = -grad_x
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
+    off_mask = off <= delta
+    loss = torch.where(off_mask, off**2 / 2, delta * (off - delta / 2)).mean()
+    grad_target = torch.where(off_mask, off, delta) / N * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return loss, Gradients(grad_x, grad_target)
 
 
@@ -107,14 +110,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target, delta=delta)
-        return loss, residuals.off
+        return loss, residuals.target_minus_x, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, delta = inputs
-        _, off = output
-        ctx.save_for_backward(x, target, off)
-        ctx.mark_non_differentiable(off)
+        _, target_minus_x, off = output
+        ctx.save_for_backward(x, target, target_minus_x, off)
+        ctx.mark_non_differentiable(target_minus_x, off)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
@@ -123,12 +126,12 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, off = ctx.saved_tensors
+        x, target, target_minus_x, off = ctx.saved_tensors
         (delta,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x, target, delta=delta)
         else:
-            residuals = Residuals(x, target, off, delta)
+            residuals = Residuals(target_minus_x, off, delta)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -136,9 +139,8 @@ class _Function(torch.autograd.Function):
 class WeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     weight: Tensor
+    target_minus_x: Tensor
     off: Tensor
     delta: float
 
@@ -184,9 +186,10 @@ def forward_weight(
         ValueError: a tensor has another shape.
     """
     _check_weight(x, target, weight)
-    off = torch.abs(target - x)
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
     loss = (weight * torch.where(off <= delta, off**2 / 2, delta * (off - delta / 2))).mean()
-    return loss, WeightResiduals(x, target, weight, off, delta)
+    return loss, WeightResiduals(weight, target_minus_x, off, delta)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -199,15 +202,16 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight, off, delta = residuals
-    (N,) = x.shape
+    weight, target_minus_x, off, delta = residuals
+    (N,) = weight.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_weight = grad_loss / N * torch.where(off <= delta, off**2 / 2, delta * off - delta**2 / 2)
-    grad_x = (
-        grad_loss * weight * torch.where(off <= delta, off, delta) / -N * torch.sign(target - x)
+    off_mask = off <= delta
+    grad_weight = grad_loss / N * torch.where(off_mask, off**2 / 2, delta * off - delta**2 / 2)
+    grad_target = (
+        grad_loss * weight * torch.where(off_mask, off, delta) / N * torch.sign(target_minus_x)
     )
-    grad_target = -grad_x
+    grad_x = -grad_target
     return WeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -219,14 +223,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight, delta=delta)
-        return loss, residuals.off
+        return loss, residuals.target_minus_x, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, delta = inputs
-        _, off = output
-        ctx.save_for_backward(x, target, weight, off)
-        ctx.mark_non_differentiable(off)
+        _, target_minus_x, off = output
+        ctx.save_for_backward(x, target, weight, target_minus_x, off)
+        ctx.mark_non_differentiable(target_minus_x, off)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
@@ -235,12 +239,12 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, weight, off = ctx.saved_tensors
+        x, target, weight, target_minus_x, off = ctx.saved_tensors
         (delta,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_weight(x, target, weight, delta=delta)
         else:
-            residuals = WeightResiduals(x, target, weight, off, delta)
+            residuals = WeightResiduals(weight, target_minus_x, off, delta)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight, None
 
@@ -248,8 +252,7 @@ class _WeightFunction(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    target_minus_x: Tensor
     off: Tensor
     delta: float
 
@@ -287,9 +290,10 @@ def forward_sum(x: Tensor, target: Tensor, *, delta: float = 1.0) -> tuple[Tenso
         ValueError: a tensor has another shape.
     """
     _check_sum(x, target)
-    off = torch.abs(target - x)
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
     loss = torch.where(off <= delta, off**2 / 2, delta * (off - delta / 2)).sum()
-    return loss, SumResiduals(x, target, off, delta)
+    return loss, SumResiduals(target_minus_x, off, delta)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -302,11 +306,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, off, delta = residuals
+    target_minus_x, off, delta = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = -(grad_loss * torch.where(off <= delta, off, delta)) * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_loss * torch.where(off <= delta, off, delta) * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return SumGradients(grad_x, grad_target)
 
 
@@ -318,14 +322,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target, delta=delta)
-        return loss, residuals.off
+        return loss, residuals.target_minus_x, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, delta = inputs
-        _, off = output
-        ctx.save_for_backward(x, target, off)
-        ctx.mark_non_differentiable(off)
+        _, target_minus_x, off = output
+        ctx.save_for_backward(x, target, target_minus_x, off)
+        ctx.mark_non_differentiable(target_minus_x, off)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
@@ -334,12 +338,12 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, off = ctx.saved_tensors
+        x, target, target_minus_x, off = ctx.saved_tensors
         (delta,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_sum(x, target, delta=delta)
         else:
-            residuals = SumResiduals(x, target, off, delta)
+            residuals = SumResiduals(target_minus_x, off, delta)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -347,9 +351,8 @@ class _SumFunction(torch.autograd.Function):
 class SumWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     weight: Tensor
+    target_minus_x: Tensor
     off: Tensor
     delta: float
 
@@ -395,9 +398,10 @@ def forward_sum_weight(
         ValueError: a tensor has another shape.
     """
     _check_sum_weight(x, target, weight)
-    off = torch.abs(target - x)
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
     loss = (weight * torch.where(off <= delta, off**2 / 2, delta * (off - delta / 2))).sum()
-    return loss, SumWeightResiduals(x, target, weight, off, delta)
+    return loss, SumWeightResiduals(weight, target_minus_x, off, delta)
 
 
 def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> SumWeightGradients:
@@ -410,13 +414,14 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight, off, delta = residuals
+    weight, target_minus_x, off, delta = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_off = grad_loss * weight * torch.where(off <= delta, off, delta)
-    grad_weight = grad_loss * torch.where(off <= delta, off**2 / 2, delta * off - delta**2 / 2)
-    grad_x = -grad_off * torch.sign(target - x)
-    grad_target = -grad_x
+    off_mask = off <= delta
+    grad_off = grad_loss * weight * torch.where(off_mask, off, delta)
+    grad_weight = grad_loss * torch.where(off_mask, off**2 / 2, delta * off - delta**2 / 2)
+    grad_target = grad_off * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return SumWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -428,14 +433,14 @@ class _SumWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum_weight(x, target, weight, delta=delta)
-        return loss, residuals.off
+        return loss, residuals.target_minus_x, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, delta = inputs
-        _, off = output
-        ctx.save_for_backward(x, target, weight, off)
-        ctx.mark_non_differentiable(off)
+        _, target_minus_x, off = output
+        ctx.save_for_backward(x, target, weight, target_minus_x, off)
+        ctx.mark_non_differentiable(target_minus_x, off)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
@@ -444,12 +449,12 @@ class _SumWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, weight, off = ctx.saved_tensors
+        x, target, weight, target_minus_x, off = ctx.saved_tensors
         (delta,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_sum_weight(x, target, weight, delta=delta)
         else:
-            residuals = SumWeightResiduals(x, target, weight, off, delta)
+            residuals = SumWeightResiduals(weight, target_minus_x, off, delta)
         gradients = backward_sum_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight, None
 
@@ -457,8 +462,7 @@ class _SumWeightFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    target_minus_x: Tensor
     off: Tensor
     delta: float
 
@@ -496,9 +500,10 @@ def forward_none(x: Tensor, target: Tensor, *, delta: float = 1.0) -> tuple[Tens
         ValueError: a tensor has another shape.
     """
     _check_none(x, target)
-    off = torch.abs(target - x)
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
     loss = torch.where(off <= delta, off**2 / 2, delta * (off - delta / 2))
-    return loss, NoneResiduals(x, target, off, delta)
+    return loss, NoneResiduals(target_minus_x, off, delta)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -511,13 +516,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, off, delta = residuals
-    (N,) = x.shape
+    target_minus_x, off, delta = residuals
+    (N,) = target_minus_x.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_off = grad_loss * torch.where(off <= delta, off, delta)
-    grad_x = -grad_off * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_off * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return NoneGradients(grad_x, grad_target)
 
 
@@ -529,14 +534,14 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target, delta=delta)
-        return loss, residuals.off
+        return loss, residuals.target_minus_x, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, delta = inputs
-        _, off = output
-        ctx.save_for_backward(x, target, off)
-        ctx.mark_non_differentiable(off)
+        _, target_minus_x, off = output
+        ctx.save_for_backward(x, target, target_minus_x, off)
+        ctx.mark_non_differentiable(target_minus_x, off)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
@@ -545,12 +550,12 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, off = ctx.saved_tensors
+        x, target, target_minus_x, off = ctx.saved_tensors
         (delta,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none(x, target, delta=delta)
         else:
-            residuals = NoneResiduals(x, target, off, delta)
+            residuals = NoneResiduals(target_minus_x, off, delta)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -558,9 +563,8 @@ class _NoneFunction(torch.autograd.Function):
 class NoneWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     weight: Tensor
+    target_minus_x: Tensor
     off: Tensor
     delta: float
 
@@ -606,9 +610,10 @@ def forward_none_weight(
         ValueError: a tensor has another shape.
     """
     _check_none_weight(x, target, weight)
-    off = torch.abs(target - x)
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
     loss = weight * torch.where(off <= delta, off**2 / 2, delta * (off - delta / 2))
-    return loss, NoneWeightResiduals(x, target, weight, off, delta)
+    return loss, NoneWeightResiduals(weight, target_minus_x, off, delta)
 
 
 def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> NoneWeightGradients:
@@ -621,14 +626,15 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight, off, delta = residuals
-    (N,) = x.shape
+    weight, target_minus_x, off, delta = residuals
+    (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_off = grad_loss * weight * torch.where(off <= delta, off, delta)
-    grad_weight = grad_loss * torch.where(off <= delta, off**2 / 2, delta * off - delta**2 / 2)
-    grad_x = -grad_off * torch.sign(target - x)
-    grad_target = -grad_x
+    off_mask = off <= delta
+    grad_off = grad_loss * weight * torch.where(off_mask, off, delta)
+    grad_weight = grad_loss * torch.where(off_mask, off**2 / 2, delta * off - delta**2 / 2)
+    grad_target = grad_off * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -640,14 +646,14 @@ class _NoneWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none_weight(x, target, weight, delta=delta)
-        return loss, residuals.off
+        return loss, residuals.target_minus_x, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, delta = inputs
-        _, off = output
-        ctx.save_for_backward(x, target, weight, off)
-        ctx.mark_non_differentiable(off)
+        _, target_minus_x, off = output
+        ctx.save_for_backward(x, target, weight, target_minus_x, off)
+        ctx.mark_non_differentiable(target_minus_x, off)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
@@ -656,12 +662,12 @@ class _NoneWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, weight, off = ctx.saved_tensors
+        x, target, weight, target_minus_x, off = ctx.saved_tensors
         (delta,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none_weight(x, target, weight, delta=delta)
         else:
-            residuals = NoneWeightResiduals(x, target, weight, off, delta)
+            residuals = NoneWeightResiduals(weight, target_minus_x, off, delta)
         gradients = backward_none_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight, None
 

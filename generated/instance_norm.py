@@ -543,11 +543,12 @@ def forward_running_mean(
     S = x.shape[2]
     mean = x.mean(2)
     x_centred = x - mean[:, :, None]
-    var = (x_centred**2).mean(2)
+    x_squared_sum = (x_centred**2).sum(2)
+    var = x_squared_sum / S
     rstd = torch.rsqrt(var + eps)
     x_hat = rstd[:, :, None] * x_centred
     y = torch.addcmul(bias[:, None], weight[:, None], x_hat)
-    unbiased = (x_centred**2).sum(2) / (S - 1)
+    unbiased = x_squared_sum / (S - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean.mean(0), alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased.mean(0), alpha=momentum)
     return y, RunningMeanResiduals(next_running_mean, next_running_var, weight, rstd, x_hat)
@@ -878,11 +879,12 @@ def forward_running_mean_no_bias(
     S = x.shape[2]
     mean = x.mean(2)
     x_centred = x - mean[:, :, None]
-    var = (x_centred**2).mean(2)
+    x_squared_sum = (x_centred**2).sum(2)
+    var = x_squared_sum / S
     rstd = torch.rsqrt(var + eps)
     x_hat = rstd[:, :, None] * x_centred
     y = weight[:, None] * x_hat
-    unbiased = (x_centred**2).sum(2) / (S - 1)
+    unbiased = x_squared_sum / (S - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean.mean(0), alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased.mean(0), alpha=momentum)
     return y, RunningMeanNoBiasResiduals(next_running_mean, next_running_var, weight, rstd, x_hat)
@@ -1178,11 +1180,12 @@ def forward_running_mean_no_weight(
     S = x.shape[2]
     mean = x.mean(2)
     x_centred = x - mean[:, :, None]
-    var = (x_centred**2).mean(2)
+    x_squared_sum = (x_centred**2).sum(2)
+    var = x_squared_sum / S
     rstd = torch.rsqrt(var + eps)
     x_hat = rstd[:, :, None] * x_centred
     y = x_hat + bias[:, None]
-    unbiased = (x_centred**2).sum(2) / (S - 1)
+    unbiased = x_squared_sum / (S - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean.mean(0), alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased.mean(0), alpha=momentum)
     return y, RunningMeanNoWeightResiduals(next_running_mean, next_running_var, rstd, x_hat)
@@ -1463,10 +1466,11 @@ def forward_running_mean_no_weight_no_bias(
     S = x.shape[2]
     mean = x.mean(2)
     x_centred = x - mean[:, :, None]
-    var = (x_centred**2).mean(2)
+    x_squared_sum = (x_centred**2).sum(2)
+    var = x_squared_sum / S
     rstd = torch.rsqrt(var + eps)
     y = rstd[:, :, None] * x_centred
-    unbiased = (x_centred**2).sum(2) / (S - 1)
+    unbiased = x_squared_sum / (S - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean.mean(0), alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased.mean(0), alpha=momentum)
     return y, RunningMeanNoWeightNoBiasResiduals(next_running_mean, next_running_var, rstd, y)

@@ -62,7 +62,7 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         ValueError: a tensor has another shape.
     """
     _check(x, target)
-    each = torch.where(target == 0, 0, target * torch.log(target))
+    each = (target * torch.log(target)).masked_fill(target == 0, 0)
     each.addcmul_(x, target, value=-1)
     loss = each.mean()
     return loss, Residuals(x, target)
@@ -82,7 +82,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     N, K = x.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = torch.where(target == 0, 0, torch.log(target) + 1)
+    grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
     grad_target -= x
     grad_target *= grad_loss / (K * N)
     grad_x = grad_loss / (-K * N) * target
@@ -96,10 +96,12 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     """
     _check(x, target)
     N, K = x.shape
-    each = torch.where(target == 0, 0, torch.log(target).mul_(target))
+    target_mask = target == 0
+    log_target = torch.log(target)
+    each = (log_target * target).masked_fill(target_mask, 0)
     each.addcmul_(x, target, value=-1)
     loss = each.mean()
-    grad_target = torch.where(target == 0, 0, torch.log(target) + 1)
+    grad_target = (log_target + 1).masked_fill(target_mask, 0)
     grad_target -= x
     grad_target /= K * N
     grad_x = target / (-K * N)
@@ -279,7 +281,7 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
         ValueError: a tensor has another shape.
     """
     _check_sum(x, target)
-    each = torch.where(target == 0, 0, target * torch.log(target))
+    each = (target * torch.log(target)).masked_fill(target == 0, 0)
     each.addcmul_(x, target, value=-1)
     loss = each.sum()
     return loss, SumResiduals(x, target)
@@ -298,7 +300,7 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     x, target = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = torch.where(target == 0, 0, torch.log(target) + 1)
+    grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
     grad_target -= x
     grad_target *= grad_loss
     grad_x = -grad_loss * target
@@ -479,7 +481,7 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
         ValueError: a tensor has another shape.
     """
     _check_none(x, target)
-    loss = torch.where(target == 0, 0, target * torch.log(target))
+    loss = (target * torch.log(target)).masked_fill(target == 0, 0)
     loss.addcmul_(x, target, value=-1)
     return loss, NoneResiduals(x, target)
 
@@ -500,7 +502,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         raise ValueError(
             f"grad_loss must have shape (N, K) where N = {N}, K = {K}, got {[*grad_loss.shape]}"
         )
-    grad_target = torch.where(target == 0, 0, torch.log(target) + 1)
+    grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
     grad_target -= x
     grad_target *= grad_loss
     grad_x = -grad_loss
@@ -686,7 +688,7 @@ def forward_batchmean(x: Tensor, target: Tensor) -> tuple[Tensor, BatchmeanResid
     """
     _check_batchmean(x, target)
     K = x.shape[1]
-    each = torch.where(target == 0, 0, target * torch.log(target))
+    each = (target * torch.log(target)).masked_fill(target == 0, 0)
     each.addcmul_(x, target, value=-1)
     loss = K * each.mean()
     return loss, BatchmeanResiduals(x, target)
@@ -706,7 +708,7 @@ def backward_batchmean(grad_loss: Tensor, residuals: BatchmeanResiduals) -> Batc
     N = x.shape[0]
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = torch.where(target == 0, 0, torch.log(target) + 1)
+    grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
     grad_target -= x
     grad_target *= grad_loss / N
     grad_x = grad_loss / -N * target

@@ -3,11 +3,12 @@
 # definition sha256:ecce9a946a3910deacf53e387919b0ceb2277fd0a67bf5cd583bd4c430e1953c
 """Absolute error.
 
-    loss = sum_n(abs(target[n] - x[n]))/N
+    target_minus_x[n] = target[n] - x[n]
+    loss              = sum_n(abs(target_minus_x[n]))/N
 
 The gradients, given grad_loss:
 
-    grad_x[n]      = -grad_loss*sign(target[n] - x[n])/N
+    grad_x[n]      = -grad_loss*sign(target_minus_x[n])/N
     grad_target[n] = -grad_x[n]
 """
 
@@ -21,8 +22,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    target_minus_x: Tensor
 
 
 class Gradients(NamedTuple):
@@ -57,8 +57,9 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         ValueError: a tensor has another shape.
     """
     _check(x, target)
-    loss = torch.abs(target - x).mean()
-    return loss, Residuals(x, target)
+    target_minus_x = target - x
+    loss = torch.abs(target_minus_x).mean()
+    return loss, Residuals(target_minus_x)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -71,12 +72,12 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
-    (N,) = x.shape
+    target_minus_x = residuals.target_minus_x
+    (N,) = target_minus_x.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss / -N * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_loss / N * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return Gradients(grad_x, grad_target)
 
 
@@ -87,9 +88,10 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     """
     _check(x, target)
     (N,) = x.shape
-    loss = torch.abs(target - x).mean()
-    grad_x = torch.sign(target - x) / -N
-    grad_target = -grad_x
+    target_minus_x = target - x
+    loss = torch.abs(target_minus_x).mean()
+    grad_target = torch.sign(target_minus_x) / N
+    grad_x = -grad_target
     return loss, Gradients(grad_x, grad_target)
 
 
@@ -100,25 +102,27 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward(x, target)
-        return (loss,)
+        loss, residuals = forward(x, target)
+        return loss, residuals.target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, target_minus_x = output
+        ctx.save_for_backward(x, target, target_minus_x)
+        ctx.mark_non_differentiable(target_minus_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target = ctx.saved_tensors
+        x, target, target_minus_x = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x, target)
         else:
-            residuals = Residuals(x, target)
+            residuals = Residuals(target_minus_x)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -126,10 +130,9 @@ class _Function(torch.autograd.Function):
 class WeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     weight: Tensor
     weight_sum: Tensor
+    target_minus_x: Tensor
     abs_target: Tensor
     target_sum: Tensor
 
@@ -173,10 +176,11 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     """
     _check_weight(x, target, weight)
     weight_sum = weight.sum()
-    abs_target = torch.abs(target - x)
+    target_minus_x = target - x
+    abs_target = torch.abs(target_minus_x)
     target_sum = (abs_target * weight).sum()
     loss = target_sum / weight_sum
-    return loss, WeightResiduals(x, target, weight, weight_sum, abs_target, target_sum)
+    return loss, WeightResiduals(weight, weight_sum, target_minus_x, abs_target, target_sum)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -189,12 +193,12 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight, weight_sum, abs_target, target_sum = residuals
+    weight, weight_sum, target_minus_x, abs_target, target_sum = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_weight = grad_loss / weight_sum * (abs_target - target_sum / weight_sum)
-    grad_x = -(grad_loss / weight_sum * weight) * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_loss / weight_sum * weight * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return WeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -206,14 +210,20 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight)
-        return loss, residuals.weight_sum, residuals.abs_target, residuals.target_sum
+        return (
+            loss,
+            residuals.weight_sum,
+            residuals.target_minus_x,
+            residuals.abs_target,
+            residuals.target_sum,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, weight_sum, abs_target, target_sum = output
-        ctx.save_for_backward(x, target, weight, weight_sum, abs_target, target_sum)
-        ctx.mark_non_differentiable(weight_sum, abs_target, target_sum)
+        _, weight_sum, target_minus_x, abs_target, target_sum = output
+        ctx.save_for_backward(x, target, weight, weight_sum, target_minus_x, abs_target, target_sum)
+        ctx.mark_non_differentiable(weight_sum, target_minus_x, abs_target, target_sum)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -221,11 +231,11 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, weight_sum, abs_target, target_sum = ctx.saved_tensors
+        x, target, weight, weight_sum, target_minus_x, abs_target, target_sum = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_weight(x, target, weight)
         else:
-            residuals = WeightResiduals(x, target, weight, weight_sum, abs_target, target_sum)
+            residuals = WeightResiduals(weight, weight_sum, target_minus_x, abs_target, target_sum)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight
 
@@ -233,8 +243,7 @@ class _WeightFunction(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    target_minus_x: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -269,8 +278,9 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
         ValueError: a tensor has another shape.
     """
     _check_sum(x, target)
-    loss = torch.abs(target - x).sum()
-    return loss, SumResiduals(x, target)
+    target_minus_x = target - x
+    loss = torch.abs(target_minus_x).sum()
+    return loss, SumResiduals(target_minus_x)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -283,11 +293,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
+    target_minus_x = residuals.target_minus_x
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = -grad_loss * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_loss * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return SumGradients(grad_x, grad_target)
 
 
@@ -298,25 +308,27 @@ class _SumFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_sum(x, target)
-        return (loss,)
+        loss, residuals = forward_sum(x, target)
+        return loss, residuals.target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, target_minus_x = output
+        ctx.save_for_backward(x, target, target_minus_x)
+        ctx.mark_non_differentiable(target_minus_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target = ctx.saved_tensors
+        x, target, target_minus_x = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_sum(x, target)
         else:
-            residuals = SumResiduals(x, target)
+            residuals = SumResiduals(target_minus_x)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -324,9 +336,8 @@ class _SumFunction(torch.autograd.Function):
 class SumWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     weight: Tensor
+    target_minus_x: Tensor
     abs_target: Tensor
 
 
@@ -370,9 +381,10 @@ def forward_sum_weight(
         ValueError: a tensor has another shape.
     """
     _check_sum_weight(x, target, weight)
-    abs_target = torch.abs(target - x)
+    target_minus_x = target - x
+    abs_target = torch.abs(target_minus_x)
     loss = (abs_target * weight).sum()
-    return loss, SumWeightResiduals(x, target, weight, abs_target)
+    return loss, SumWeightResiduals(weight, target_minus_x, abs_target)
 
 
 def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> SumWeightGradients:
@@ -385,12 +397,12 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight, abs_target = residuals
+    weight, target_minus_x, abs_target = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_weight = grad_loss * abs_target
-    grad_x = -(grad_loss * weight) * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_loss * weight * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return SumWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -402,14 +414,14 @@ class _SumWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum_weight(x, target, weight)
-        return loss, residuals.abs_target
+        return loss, residuals.target_minus_x, residuals.abs_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, abs_target = output
-        ctx.save_for_backward(x, target, weight, abs_target)
-        ctx.mark_non_differentiable(abs_target)
+        _, target_minus_x, abs_target = output
+        ctx.save_for_backward(x, target, weight, target_minus_x, abs_target)
+        ctx.mark_non_differentiable(target_minus_x, abs_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -417,11 +429,11 @@ class _SumWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, abs_target = ctx.saved_tensors
+        x, target, weight, target_minus_x, abs_target = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_sum_weight(x, target, weight)
         else:
-            residuals = SumWeightResiduals(x, target, weight, abs_target)
+            residuals = SumWeightResiduals(weight, target_minus_x, abs_target)
         gradients = backward_sum_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight
 
@@ -429,8 +441,7 @@ class _SumWeightFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    target_minus_x: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -465,8 +476,9 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
         ValueError: a tensor has another shape.
     """
     _check_none(x, target)
-    loss = torch.abs(target - x)
-    return loss, NoneResiduals(x, target)
+    target_minus_x = target - x
+    loss = torch.abs(target_minus_x)
+    return loss, NoneResiduals(target_minus_x)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -479,12 +491,12 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
-    (N,) = x.shape
+    target_minus_x = residuals.target_minus_x
+    (N,) = target_minus_x.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_x = -grad_loss * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_loss * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return NoneGradients(grad_x, grad_target)
 
 
@@ -495,25 +507,27 @@ class _NoneFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_none(x, target)
-        return (loss,)
+        loss, residuals = forward_none(x, target)
+        return loss, residuals.target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, target_minus_x = output
+        ctx.save_for_backward(x, target, target_minus_x)
+        ctx.mark_non_differentiable(target_minus_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target = ctx.saved_tensors
+        x, target, target_minus_x = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none(x, target)
         else:
-            residuals = NoneResiduals(x, target)
+            residuals = NoneResiduals(target_minus_x)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -521,9 +535,8 @@ class _NoneFunction(torch.autograd.Function):
 class NoneWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     weight: Tensor
+    target_minus_x: Tensor
     abs_target: Tensor
 
 
@@ -567,9 +580,10 @@ def forward_none_weight(
         ValueError: a tensor has another shape.
     """
     _check_none_weight(x, target, weight)
-    abs_target = torch.abs(target - x)
+    target_minus_x = target - x
+    abs_target = torch.abs(target_minus_x)
     loss = abs_target * weight
-    return loss, NoneWeightResiduals(x, target, weight, abs_target)
+    return loss, NoneWeightResiduals(weight, target_minus_x, abs_target)
 
 
 def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> NoneWeightGradients:
@@ -582,13 +596,13 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight, abs_target = residuals
-    (N,) = x.shape
+    weight, target_minus_x, abs_target = residuals
+    (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_weight = abs_target * grad_loss
-    grad_x = -(grad_loss * weight) * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_loss * weight * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -600,14 +614,14 @@ class _NoneWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none_weight(x, target, weight)
-        return loss, residuals.abs_target
+        return loss, residuals.target_minus_x, residuals.abs_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, abs_target = output
-        ctx.save_for_backward(x, target, weight, abs_target)
-        ctx.mark_non_differentiable(abs_target)
+        _, target_minus_x, abs_target = output
+        ctx.save_for_backward(x, target, weight, target_minus_x, abs_target)
+        ctx.mark_non_differentiable(target_minus_x, abs_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -615,11 +629,11 @@ class _NoneWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, abs_target = ctx.saved_tensors
+        x, target, weight, target_minus_x, abs_target = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none_weight(x, target, weight)
         else:
-            residuals = NoneWeightResiduals(x, target, weight, abs_target)
+            residuals = NoneWeightResiduals(weight, target_minus_x, abs_target)
         gradients = backward_none_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight
 

@@ -49,7 +49,8 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     inv_exp_x = torch.sigmoid(x)
-    y = -torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    y = -logaddexp_x
     return y, Residuals(inv_exp_x)
 
 

@@ -3,15 +3,14 @@
 # definition sha256:2dec6e9cc6a69bc9f06e182770d62ec0d3f1cbd447f4705f16944e1ebf5349af
 """How far two numbers are from being ranked as the target, 1 or -1, says.
 
-    loss = sum_n(where(0 >= margin - target[n]*(input1[n] - input2[n]), 0, margin -
-            target[n]*(input1[n] - input2[n])))/N
+    input1_minus_input2[n] = input1[n] - input2[n]
+    input1_total[n]        = margin - target[n]*input1_minus_input2[n]
+    loss                   = sum_n(where(0 >= input1_total[n], 0, input1_total[n]))/N
 
 The gradients, given grad_loss:
 
-    grad_target[n] = grad_loss*where(0 >= input2[n]*target[n] + margin - input1[n]*target[n], 0,
-            input2[n] - input1[n])/N
-    grad_input1[n] = -grad_loss*where(0 >= input2[n]*target[n] + margin - input1[n]*target[n],
-            0, target[n])/N
+    grad_target[n] = grad_loss*where(0 >= input1_total[n], 0, -input1_minus_input2[n])/N
+    grad_input1[n] = -grad_loss*where(0 >= input1_total[n], 0, target[n])/N
     grad_input2[n] = -grad_input1[n]
 """
 
@@ -25,10 +24,9 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    input1: Tensor
-    input2: Tensor
     target: Tensor
-    margin: float
+    input1_minus_input2: Tensor
+    input1_total: Tensor
 
 
 class Gradients(NamedTuple):
@@ -72,10 +70,10 @@ def forward(
         ValueError: a tensor has another shape.
     """
     _check(input1, input2, target)
-    loss = torch.where(
-        -((input1 - input2) * target) + margin <= 0, 0, -((input1 - input2) * target) + margin
-    ).mean()
-    return loss, Residuals(input1, input2, target, margin)
+    input1_minus_input2 = input1 - input2
+    input1_total = -input1_minus_input2 * target + margin
+    loss = input1_total.masked_fill(input1_total <= 0, 0).mean()
+    return loss, Residuals(target, input1_minus_input2, input1_total)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -88,27 +86,15 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, target, margin = residuals
-    (N,) = input1.shape
+    target, input1_minus_input2, input1_total = residuals
+    (N,) = target.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = (
-        grad_loss
-        / N
-        * torch.where(
-            torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0,
-            0,
-            input2 - input1,
-        )
-    )
-    grad_input1 = (
-        grad_loss
-        / -N
-        * torch.where(
-            torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0, 0, target
-        )
-    )
-    grad_input2 = -grad_input1
+    input1_total_mask = input1_total <= 0
+    input1_total_mask_chosen = grad_loss.masked_fill(input1_total_mask, 0)
+    grad_target = input1_minus_input2 / -N * input1_total_mask_chosen
+    grad_input2 = input1_total_mask_chosen / N * target
+    grad_input1 = -grad_input2
     return Gradients(grad_input1, grad_input2, grad_target)
 
 
@@ -121,24 +107,13 @@ def value_and_grad(
     """
     _check(input1, input2, target)
     (N,) = input1.shape
-    loss = torch.where(
-        -((input1 - input2) * target) + margin <= 0, 0, -((input1 - input2) * target) + margin
-    ).mean()
-    grad_target = (
-        torch.where(
-            torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0,
-            0,
-            input2 - input1,
-        )
-        / N
-    )
-    grad_input1 = (
-        torch.where(
-            torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0, 0, target
-        )
-        / -N
-    )
-    grad_input2 = -grad_input1
+    input1_minus_input2 = input1 - input2
+    input1_total = -input1_minus_input2 * target + margin
+    input1_total_mask = input1_total <= 0
+    loss = input1_total.masked_fill(input1_total_mask, 0).mean()
+    grad_target = (-input1_minus_input2).masked_fill(input1_total_mask, 0) / N
+    grad_input2 = target.masked_fill(input1_total_mask, 0) / N
+    grad_input1 = -grad_input2
     return loss, Gradients(grad_input1, grad_input2, grad_target)
 
 
@@ -151,27 +126,29 @@ class _Function(torch.autograd.Function):
     def forward(
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
-        loss, _ = forward(input1, input2, target, margin=margin)
-        return (loss,)
+        loss, residuals = forward(input1, input2, target, margin=margin)
+        return loss, residuals.input1_minus_input2, residuals.input1_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        ctx.save_for_backward(input1, input2, target)
+        _, input1_minus_input2, input1_total = output
+        ctx.save_for_backward(input1, input2, target, input1_minus_input2, input1_total)
+        ctx.mark_non_differentiable(input1_minus_input2, input1_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target = ctx.saved_tensors
+        input1, input2, target, input1_minus_input2, input1_total = ctx.saved_tensors
         (margin,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(input1, input2, target, margin=margin)
         else:
-            residuals = Residuals(input1, input2, target, margin)
+            residuals = Residuals(target, input1_minus_input2, input1_total)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, gradients.grad_target, None
 
@@ -179,10 +156,9 @@ class _Function(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    input1: Tensor
-    input2: Tensor
     target: Tensor
-    margin: float
+    input1_minus_input2: Tensor
+    input1_total: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -226,10 +202,10 @@ def forward_sum(
         ValueError: a tensor has another shape.
     """
     _check_sum(input1, input2, target)
-    loss = torch.where(
-        -((input1 - input2) * target) + margin <= 0, 0, -((input1 - input2) * target) + margin
-    ).sum()
-    return loss, SumResiduals(input1, input2, target, margin)
+    input1_minus_input2 = input1 - input2
+    input1_total = -input1_minus_input2 * target + margin
+    loss = input1_total.masked_fill(input1_total <= 0, 0).sum()
+    return loss, SumResiduals(target, input1_minus_input2, input1_total)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -242,16 +218,14 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, target, margin = residuals
+    target, input1_minus_input2, input1_total = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * torch.where(
-        torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0, 0, input2 - input1
-    )
-    grad_input1 = -grad_loss * torch.where(
-        torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0, 0, target
-    )
-    grad_input2 = -grad_input1
+    input1_total_mask = input1_total <= 0
+    input1_total_mask_chosen = grad_loss.masked_fill(input1_total_mask, 0)
+    grad_target = -input1_minus_input2 * input1_total_mask_chosen
+    grad_input2 = input1_total_mask_chosen * target
+    grad_input1 = -grad_input2
     return SumGradients(grad_input1, grad_input2, grad_target)
 
 
@@ -264,27 +238,29 @@ class _SumFunction(torch.autograd.Function):
     def forward(
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
-        loss, _ = forward_sum(input1, input2, target, margin=margin)
-        return (loss,)
+        loss, residuals = forward_sum(input1, input2, target, margin=margin)
+        return loss, residuals.input1_minus_input2, residuals.input1_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        ctx.save_for_backward(input1, input2, target)
+        _, input1_minus_input2, input1_total = output
+        ctx.save_for_backward(input1, input2, target, input1_minus_input2, input1_total)
+        ctx.mark_non_differentiable(input1_minus_input2, input1_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target = ctx.saved_tensors
+        input1, input2, target, input1_minus_input2, input1_total = ctx.saved_tensors
         (margin,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_sum(input1, input2, target, margin=margin)
         else:
-            residuals = SumResiduals(input1, input2, target, margin)
+            residuals = SumResiduals(target, input1_minus_input2, input1_total)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, gradients.grad_target, None
 
@@ -292,10 +268,9 @@ class _SumFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    input1: Tensor
-    input2: Tensor
     target: Tensor
-    margin: float
+    input1_minus_input2: Tensor
+    input1_total: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -339,10 +314,10 @@ def forward_none(
         ValueError: a tensor has another shape.
     """
     _check_none(input1, input2, target)
-    loss = torch.where(
-        -((input1 - input2) * target) + margin <= 0, 0, -((input1 - input2) * target) + margin
-    )
-    return loss, NoneResiduals(input1, input2, target, margin)
+    input1_minus_input2 = input1 - input2
+    input1_total = -input1_minus_input2 * target + margin
+    loss = input1_total.masked_fill(input1_total <= 0, 0)
+    return loss, NoneResiduals(target, input1_minus_input2, input1_total)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -355,17 +330,15 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, target, margin = residuals
-    (N,) = input1.shape
+    target, input1_minus_input2, input1_total = residuals
+    (N,) = target.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_target = grad_loss * torch.where(
-        torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0, 0, input2 - input1
-    )
-    grad_input1 = -grad_loss * torch.where(
-        torch.addcmul(input2 * target, input1, target, value=-1) + margin <= 0, 0, target
-    )
-    grad_input2 = -grad_input1
+    input1_total_mask = input1_total <= 0
+    grad_loss_chosen = grad_loss.masked_fill(input1_total_mask, 0)
+    grad_target = -grad_loss_chosen * input1_minus_input2
+    grad_input2 = grad_loss_chosen * target
+    grad_input1 = -grad_input2
     return NoneGradients(grad_input1, grad_input2, grad_target)
 
 
@@ -378,27 +351,29 @@ class _NoneFunction(torch.autograd.Function):
     def forward(
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
-        loss, _ = forward_none(input1, input2, target, margin=margin)
-        return (loss,)
+        loss, residuals = forward_none(input1, input2, target, margin=margin)
+        return loss, residuals.input1_minus_input2, residuals.input1_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        ctx.save_for_backward(input1, input2, target)
+        _, input1_minus_input2, input1_total = output
+        ctx.save_for_backward(input1, input2, target, input1_minus_input2, input1_total)
+        ctx.mark_non_differentiable(input1_minus_input2, input1_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target = ctx.saved_tensors
+        input1, input2, target, input1_minus_input2, input1_total = ctx.saved_tensors
         (margin,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none(input1, input2, target, margin=margin)
         else:
-            residuals = NoneResiduals(input1, input2, target, margin)
+            residuals = NoneResiduals(target, input1_minus_input2, input1_total)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, gradients.grad_target, None
 

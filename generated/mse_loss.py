@@ -3,11 +3,12 @@
 # definition sha256:e6992447261024eeedfc34282b6c8b030a704dffa8cba8b6e2e0aa10b4f50df6
 """Squared error.
 
-    loss = sum_n((x[n] - target[n])**2)/N
+    x_minus_target[n] = x[n] - target[n]
+    loss              = sum_n(x_minus_target[n]**2)/N
 
 The gradients, given grad_loss:
 
-    grad_x[n]      = 2*grad_loss*(x[n] - target[n])/N
+    grad_x[n]      = 2*grad_loss*x_minus_target[n]/N
     grad_target[n] = -grad_x[n]
 """
 
@@ -21,8 +22,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    x_minus_target: Tensor
 
 
 class Gradients(NamedTuple):
@@ -57,8 +57,9 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         ValueError: a tensor has another shape.
     """
     _check(x, target)
-    loss = ((x - target) ** 2).mean()
-    return loss, Residuals(x, target)
+    x_minus_target = x - target
+    loss = (x_minus_target**2).mean()
+    return loss, Residuals(x_minus_target)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -71,11 +72,11 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
-    (N,) = x.shape
+    x_minus_target = residuals.x_minus_target
+    (N,) = x_minus_target.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = 2 / (N or torch.nan) * grad_loss * (x - target)
+    grad_x = 2 / (N or torch.nan) * grad_loss * x_minus_target
     grad_target = -grad_x
     return Gradients(grad_x, grad_target)
 
@@ -87,8 +88,9 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     """
     _check(x, target)
     (N,) = x.shape
-    loss = ((x - target) ** 2).mean()
-    grad_x = 2 / (N or torch.nan) * (x - target)
+    x_minus_target = x - target
+    loss = (x_minus_target**2).mean()
+    grad_x = 2 / (N or torch.nan) * x_minus_target
     grad_target = -grad_x
     return loss, Gradients(grad_x, grad_target)
 
@@ -100,25 +102,27 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward(x, target)
-        return (loss,)
+        loss, residuals = forward(x, target)
+        return loss, residuals.x_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, x_minus_target = output
+        ctx.save_for_backward(x, target, x_minus_target)
+        ctx.mark_non_differentiable(x_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target = ctx.saved_tensors
+        x, target, x_minus_target = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x, target)
         else:
-            residuals = Residuals(x, target)
+            residuals = Residuals(x_minus_target)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -126,10 +130,9 @@ class _Function(torch.autograd.Function):
 class WeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     weight: Tensor
     weight_sum: Tensor
+    x_minus_target: Tensor
     target_sum: Tensor
 
 
@@ -172,9 +175,10 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     """
     _check_weight(x, target, weight)
     weight_sum = weight.sum()
-    target_sum = ((x - target) ** 2 * weight).sum()
+    x_minus_target = x - target
+    target_sum = (x_minus_target**2 * weight).sum()
     loss = target_sum / weight_sum
-    return loss, WeightResiduals(x, target, weight, weight_sum, target_sum)
+    return loss, WeightResiduals(weight, weight_sum, x_minus_target, target_sum)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -187,12 +191,13 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight, weight_sum, target_sum = residuals
+    weight, weight_sum, x_minus_target, target_sum = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_weight = grad_loss / weight_sum * ((x - target) ** 2 - target_sum / weight_sum)
-    grad_target = -2 * (grad_loss / weight_sum * (x - target) * weight)
-    grad_x = 2 * (grad_loss / weight_sum * (x - target) * weight)
+    grad_weight = grad_loss / weight_sum * (x_minus_target**2 - target_sum / weight_sum)
+    weight_product = 2 * (grad_loss / weight_sum * weight * x_minus_target)
+    grad_target = -weight_product
+    grad_x = weight_product
     return WeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -204,14 +209,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight)
-        return loss, residuals.weight_sum, residuals.target_sum
+        return loss, residuals.weight_sum, residuals.x_minus_target, residuals.target_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, weight_sum, target_sum = output
-        ctx.save_for_backward(x, target, weight, weight_sum, target_sum)
-        ctx.mark_non_differentiable(weight_sum, target_sum)
+        _, weight_sum, x_minus_target, target_sum = output
+        ctx.save_for_backward(x, target, weight, weight_sum, x_minus_target, target_sum)
+        ctx.mark_non_differentiable(weight_sum, x_minus_target, target_sum)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -219,11 +224,11 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, weight_sum, target_sum = ctx.saved_tensors
+        x, target, weight, weight_sum, x_minus_target, target_sum = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_weight(x, target, weight)
         else:
-            residuals = WeightResiduals(x, target, weight, weight_sum, target_sum)
+            residuals = WeightResiduals(weight, weight_sum, x_minus_target, target_sum)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight
 
@@ -231,8 +236,7 @@ class _WeightFunction(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    x_minus_target: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -267,8 +271,9 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
         ValueError: a tensor has another shape.
     """
     _check_sum(x, target)
-    loss = ((x - target) ** 2).sum()
-    return loss, SumResiduals(x, target)
+    x_minus_target = x - target
+    loss = (x_minus_target**2).sum()
+    return loss, SumResiduals(x_minus_target)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -281,10 +286,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
+    x_minus_target = residuals.x_minus_target
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = 2 * grad_loss * (x - target)
+    grad_x = 2 * grad_loss * x_minus_target
     grad_target = -grad_x
     return SumGradients(grad_x, grad_target)
 
@@ -296,25 +301,27 @@ class _SumFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_sum(x, target)
-        return (loss,)
+        loss, residuals = forward_sum(x, target)
+        return loss, residuals.x_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, x_minus_target = output
+        ctx.save_for_backward(x, target, x_minus_target)
+        ctx.mark_non_differentiable(x_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target = ctx.saved_tensors
+        x, target, x_minus_target = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_sum(x, target)
         else:
-            residuals = SumResiduals(x, target)
+            residuals = SumResiduals(x_minus_target)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -322,9 +329,8 @@ class _SumFunction(torch.autograd.Function):
 class SumWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     weight: Tensor
+    x_minus_target: Tensor
 
 
 class SumWeightGradients(NamedTuple):
@@ -367,8 +373,9 @@ def forward_sum_weight(
         ValueError: a tensor has another shape.
     """
     _check_sum_weight(x, target, weight)
-    loss = ((x - target) ** 2 * weight).sum()
-    return loss, SumWeightResiduals(x, target, weight)
+    x_minus_target = x - target
+    loss = (x_minus_target**2 * weight).sum()
+    return loss, SumWeightResiduals(weight, x_minus_target)
 
 
 def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> SumWeightGradients:
@@ -381,12 +388,13 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight = residuals
+    weight, x_minus_target = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_weight = grad_loss * (x - target) ** 2
-    grad_target = -2 * (grad_loss * (x - target) * weight)
-    grad_x = 2 * (grad_loss * (x - target) * weight)
+    grad_weight = grad_loss * x_minus_target**2
+    weight_product = 2 * (grad_loss * weight * x_minus_target)
+    grad_target = -weight_product
+    grad_x = weight_product
     return SumWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -397,25 +405,27 @@ class _SumWeightFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_sum_weight(x, target, weight)
-        return (loss,)
+        loss, residuals = forward_sum_weight(x, target, weight)
+        return loss, residuals.x_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        ctx.save_for_backward(x, target, weight)
+        _, x_minus_target = output
+        ctx.save_for_backward(x, target, weight, x_minus_target)
+        ctx.mark_non_differentiable(x_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight = ctx.saved_tensors
+        x, target, weight, x_minus_target = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_sum_weight(x, target, weight)
         else:
-            residuals = SumWeightResiduals(x, target, weight)
+            residuals = SumWeightResiduals(weight, x_minus_target)
         gradients = backward_sum_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight
 
@@ -423,8 +433,7 @@ class _SumWeightFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    x_minus_target: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -459,8 +468,9 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
         ValueError: a tensor has another shape.
     """
     _check_none(x, target)
-    loss = (x - target) ** 2
-    return loss, NoneResiduals(x, target)
+    x_minus_target = x - target
+    loss = x_minus_target**2
+    return loss, NoneResiduals(x_minus_target)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -473,11 +483,11 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
-    (N,) = x.shape
+    x_minus_target = residuals.x_minus_target
+    (N,) = x_minus_target.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_x = 2 * ((x - target) * grad_loss)
+    grad_x = 2 * grad_loss * x_minus_target
     grad_target = -grad_x
     return NoneGradients(grad_x, grad_target)
 
@@ -489,25 +499,27 @@ class _NoneFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_none(x, target)
-        return (loss,)
+        loss, residuals = forward_none(x, target)
+        return loss, residuals.x_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, x_minus_target = output
+        ctx.save_for_backward(x, target, x_minus_target)
+        ctx.mark_non_differentiable(x_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target = ctx.saved_tensors
+        x, target, x_minus_target = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none(x, target)
         else:
-            residuals = NoneResiduals(x, target)
+            residuals = NoneResiduals(x_minus_target)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -515,9 +527,8 @@ class _NoneFunction(torch.autograd.Function):
 class NoneWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     weight: Tensor
+    x_minus_target: Tensor
 
 
 class NoneWeightGradients(NamedTuple):
@@ -560,8 +571,9 @@ def forward_none_weight(
         ValueError: a tensor has another shape.
     """
     _check_none_weight(x, target, weight)
-    loss = (x - target) ** 2 * weight
-    return loss, NoneWeightResiduals(x, target, weight)
+    x_minus_target = x - target
+    loss = x_minus_target**2 * weight
+    return loss, NoneWeightResiduals(weight, x_minus_target)
 
 
 def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> NoneWeightGradients:
@@ -574,13 +586,14 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight = residuals
-    (N,) = x.shape
+    weight, x_minus_target = residuals
+    (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_weight = (x - target) ** 2 * grad_loss
-    grad_target = -2 * ((x - target) * grad_loss * weight)
-    grad_x = 2 * ((x - target) * grad_loss * weight)
+    grad_weight = x_minus_target**2 * grad_loss
+    grad_loss_product = 2 * (grad_loss * weight * x_minus_target)
+    grad_target = -grad_loss_product
+    grad_x = grad_loss_product
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -591,25 +604,27 @@ class _NoneWeightFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_none_weight(x, target, weight)
-        return (loss,)
+        loss, residuals = forward_none_weight(x, target, weight)
+        return loss, residuals.x_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        ctx.save_for_backward(x, target, weight)
+        _, x_minus_target = output
+        ctx.save_for_backward(x, target, weight, x_minus_target)
+        ctx.mark_non_differentiable(x_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight = ctx.saved_tensors
+        x, target, weight, x_minus_target = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none_weight(x, target, weight)
         else:
-            residuals = NoneWeightResiduals(x, target, weight)
+            residuals = NoneWeightResiduals(weight, x_minus_target)
         gradients = backward_none_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight
 

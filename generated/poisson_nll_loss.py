@@ -6,7 +6,7 @@
     rate[n]  = exp(x[n])
     short[n] = rate[n] - x[n]*target[n]
     each[n]  = short[n]
-    loss     = sum_n(each[n])/N
+    loss     = sum_n(short[n])/N
 
 The gradients, given grad_loss:
 
@@ -63,8 +63,7 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     _check(x, target)
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
-    each = short
-    loss = each.mean()
+    loss = short.mean()
     return loss, Residuals(x, target, rate)
 
 
@@ -96,8 +95,7 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     (N,) = x.shape
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
-    each = short
-    loss = each.mean()
+    loss = short.mean()
     grad_target = x / -N
     grad_x = (rate - target) / N
     return loss, Gradients(grad_x, grad_target)
@@ -177,8 +175,7 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     _check_sum(x, target)
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
-    each = short
-    loss = each.sum()
+    loss = short.sum()
     return loss, SumResiduals(x, target, rate)
 
 
@@ -273,8 +270,7 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """
     _check_none(x, target)
     rate = torch.exp(x)
-    short = torch.addcmul(rate, x, target, value=-1)
-    loss = short
+    loss = torch.addcmul(rate, x, target, value=-1)
     return loss, NoneResiduals(x, target, rate)
 
 
@@ -636,10 +632,9 @@ class _FullNoneFunction(torch.autograd.Function):
 class NoLogInputResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
     target: Tensor
+    x_total: Tensor
     log_x: Tensor
-    eps: float
 
 
 class NoLogInputGradients(NamedTuple):
@@ -677,11 +672,11 @@ def forward_no_log_input(
         ValueError: a tensor has another shape.
     """
     _check_no_log_input(x, target)
-    log_x = torch.log(x + eps)
+    x_total = x + eps
+    log_x = torch.log(x_total)
     short = torch.addcmul(x, log_x, target, value=-1)
-    each = short
-    loss = each.mean()
-    return loss, NoLogInputResiduals(x, target, log_x, eps)
+    loss = short.mean()
+    return loss, NoLogInputResiduals(target, x_total, log_x)
 
 
 def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> NoLogInputGradients:
@@ -694,12 +689,12 @@ def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> 
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, log_x, eps = residuals
-    (N,) = x.shape
+    target, x_total, log_x = residuals
+    (N,) = target.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = grad_loss / -N * log_x
-    grad_x = grad_loss / N * (1 - target / (x + eps))
+    grad_x = grad_loss / N * (1 - target / x_total)
     return NoLogInputGradients(grad_x, grad_target)
 
 
@@ -711,14 +706,14 @@ class _NoLogInputFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input(x, target, eps=eps)
-        return loss, residuals.log_x
+        return loss, residuals.x_total, residuals.log_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, eps = inputs
-        _, log_x = output
-        ctx.save_for_backward(x, target, log_x)
-        ctx.mark_non_differentiable(log_x)
+        _, x_total, log_x = output
+        ctx.save_for_backward(x, target, x_total, log_x)
+        ctx.mark_non_differentiable(x_total, log_x)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -727,12 +722,12 @@ class _NoLogInputFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, log_x = ctx.saved_tensors
+        x, target, x_total, log_x = ctx.saved_tensors
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_no_log_input(x, target, eps=eps)
         else:
-            residuals = NoLogInputResiduals(x, target, log_x, eps)
+            residuals = NoLogInputResiduals(target, x_total, log_x)
         gradients = backward_no_log_input(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -740,10 +735,9 @@ class _NoLogInputFunction(torch.autograd.Function):
 class NoLogInputSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
     target: Tensor
+    x_total: Tensor
     log_x: Tensor
-    eps: float
 
 
 class NoLogInputSumGradients(NamedTuple):
@@ -781,11 +775,11 @@ def forward_no_log_input_sum(
         ValueError: a tensor has another shape.
     """
     _check_no_log_input_sum(x, target)
-    log_x = torch.log(x + eps)
+    x_total = x + eps
+    log_x = torch.log(x_total)
     short = torch.addcmul(x, log_x, target, value=-1)
-    each = short
-    loss = each.sum()
-    return loss, NoLogInputSumResiduals(x, target, log_x, eps)
+    loss = short.sum()
+    return loss, NoLogInputSumResiduals(target, x_total, log_x)
 
 
 def backward_no_log_input_sum(
@@ -800,11 +794,11 @@ def backward_no_log_input_sum(
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, log_x, eps = residuals
+    target, x_total, log_x = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = -grad_loss * log_x
-    grad_x = grad_loss * (1 - target / (x + eps))
+    grad_x = grad_loss * (1 - target / x_total)
     return NoLogInputSumGradients(grad_x, grad_target)
 
 
@@ -816,14 +810,14 @@ class _NoLogInputSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_sum(x, target, eps=eps)
-        return loss, residuals.log_x
+        return loss, residuals.x_total, residuals.log_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, eps = inputs
-        _, log_x = output
-        ctx.save_for_backward(x, target, log_x)
-        ctx.mark_non_differentiable(log_x)
+        _, x_total, log_x = output
+        ctx.save_for_backward(x, target, x_total, log_x)
+        ctx.mark_non_differentiable(x_total, log_x)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -832,12 +826,12 @@ class _NoLogInputSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, log_x = ctx.saved_tensors
+        x, target, x_total, log_x = ctx.saved_tensors
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_no_log_input_sum(x, target, eps=eps)
         else:
-            residuals = NoLogInputSumResiduals(x, target, log_x, eps)
+            residuals = NoLogInputSumResiduals(target, x_total, log_x)
         gradients = backward_no_log_input_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -845,10 +839,9 @@ class _NoLogInputSumFunction(torch.autograd.Function):
 class NoLogInputNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
     target: Tensor
+    x_total: Tensor
     log_x: Tensor
-    eps: float
 
 
 class NoLogInputNoneGradients(NamedTuple):
@@ -886,10 +879,10 @@ def forward_no_log_input_none(
         ValueError: a tensor has another shape.
     """
     _check_no_log_input_none(x, target)
-    log_x = torch.log(x + eps)
-    short = torch.addcmul(x, log_x, target, value=-1)
-    loss = short
-    return loss, NoLogInputNoneResiduals(x, target, log_x, eps)
+    x_total = x + eps
+    log_x = torch.log(x_total)
+    loss = torch.addcmul(x, log_x, target, value=-1)
+    return loss, NoLogInputNoneResiduals(target, x_total, log_x)
 
 
 def backward_no_log_input_none(
@@ -904,12 +897,12 @@ def backward_no_log_input_none(
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, log_x, eps = residuals
-    (N,) = x.shape
+    target, x_total, log_x = residuals
+    (N,) = target.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_target = -grad_loss * log_x
-    grad_x = (1 - target / (x + eps)) * grad_loss
+    grad_x = (1 - target / x_total) * grad_loss
     return NoLogInputNoneGradients(grad_x, grad_target)
 
 
@@ -921,14 +914,14 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_none(x, target, eps=eps)
-        return loss, residuals.log_x
+        return loss, residuals.x_total, residuals.log_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, eps = inputs
-        _, log_x = output
-        ctx.save_for_backward(x, target, log_x)
-        ctx.mark_non_differentiable(log_x)
+        _, x_total, log_x = output
+        ctx.save_for_backward(x, target, x_total, log_x)
+        ctx.mark_non_differentiable(x_total, log_x)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -937,12 +930,12 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, log_x = ctx.saved_tensors
+        x, target, x_total, log_x = ctx.saved_tensors
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_no_log_input_none(x, target, eps=eps)
         else:
-            residuals = NoLogInputNoneResiduals(x, target, log_x, eps)
+            residuals = NoLogInputNoneResiduals(target, x_total, log_x)
         gradients = backward_no_log_input_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -950,10 +943,9 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
 class NoLogInputFullResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
     target: Tensor
+    x_total: Tensor
     log_x: Tensor
-    eps: float
 
 
 class NoLogInputFullGradients(NamedTuple):
@@ -991,7 +983,8 @@ def forward_no_log_input_full(
         ValueError: a tensor has another shape.
     """
     _check_no_log_input_full(x, target)
-    log_x = torch.log(x + eps)
+    x_total = x + eps
+    log_x = torch.log(x_total)
     short = torch.addcmul(x, log_x, target, value=-1)
     each = short + torch.where(
         target > 1,
@@ -999,7 +992,7 @@ def forward_no_log_input_full(
         0,
     )
     loss = each.mean()
-    return loss, NoLogInputFullResiduals(x, target, log_x, eps)
+    return loss, NoLogInputFullResiduals(target, x_total, log_x)
 
 
 def backward_no_log_input_full(
@@ -1014,14 +1007,14 @@ def backward_no_log_input_full(
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, log_x, eps = residuals
-    (N,) = x.shape
+    target, x_total, log_x = residuals
+    (N,) = target.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = (
         grad_loss / N * (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x)
     )
-    grad_x = grad_loss / N * (1 - target / (x + eps))
+    grad_x = grad_loss / N * (1 - target / x_total)
     return NoLogInputFullGradients(grad_x, grad_target)
 
 
@@ -1033,14 +1026,14 @@ class _NoLogInputFullFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full(x, target, eps=eps)
-        return loss, residuals.log_x
+        return loss, residuals.x_total, residuals.log_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, eps = inputs
-        _, log_x = output
-        ctx.save_for_backward(x, target, log_x)
-        ctx.mark_non_differentiable(log_x)
+        _, x_total, log_x = output
+        ctx.save_for_backward(x, target, x_total, log_x)
+        ctx.mark_non_differentiable(x_total, log_x)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -1049,12 +1042,12 @@ class _NoLogInputFullFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, log_x = ctx.saved_tensors
+        x, target, x_total, log_x = ctx.saved_tensors
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_no_log_input_full(x, target, eps=eps)
         else:
-            residuals = NoLogInputFullResiduals(x, target, log_x, eps)
+            residuals = NoLogInputFullResiduals(target, x_total, log_x)
         gradients = backward_no_log_input_full(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -1062,10 +1055,9 @@ class _NoLogInputFullFunction(torch.autograd.Function):
 class NoLogInputFullSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
     target: Tensor
+    x_total: Tensor
     log_x: Tensor
-    eps: float
 
 
 class NoLogInputFullSumGradients(NamedTuple):
@@ -1103,7 +1095,8 @@ def forward_no_log_input_full_sum(
         ValueError: a tensor has another shape.
     """
     _check_no_log_input_full_sum(x, target)
-    log_x = torch.log(x + eps)
+    x_total = x + eps
+    log_x = torch.log(x_total)
     short = torch.addcmul(x, log_x, target, value=-1)
     each = short + torch.where(
         target > 1,
@@ -1111,7 +1104,7 @@ def forward_no_log_input_full_sum(
         0,
     )
     loss = each.sum()
-    return loss, NoLogInputFullSumResiduals(x, target, log_x, eps)
+    return loss, NoLogInputFullSumResiduals(target, x_total, log_x)
 
 
 def backward_no_log_input_full_sum(
@@ -1126,11 +1119,11 @@ def backward_no_log_input_full_sum(
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, log_x, eps = residuals
+    target, x_total, log_x = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = grad_loss * (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x)
-    grad_x = grad_loss * (1 - target / (x + eps))
+    grad_x = grad_loss * (1 - target / x_total)
     return NoLogInputFullSumGradients(grad_x, grad_target)
 
 
@@ -1142,14 +1135,14 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full_sum(x, target, eps=eps)
-        return loss, residuals.log_x
+        return loss, residuals.x_total, residuals.log_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, eps = inputs
-        _, log_x = output
-        ctx.save_for_backward(x, target, log_x)
-        ctx.mark_non_differentiable(log_x)
+        _, x_total, log_x = output
+        ctx.save_for_backward(x, target, x_total, log_x)
+        ctx.mark_non_differentiable(x_total, log_x)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -1158,12 +1151,12 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, log_x = ctx.saved_tensors
+        x, target, x_total, log_x = ctx.saved_tensors
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_no_log_input_full_sum(x, target, eps=eps)
         else:
-            residuals = NoLogInputFullSumResiduals(x, target, log_x, eps)
+            residuals = NoLogInputFullSumResiduals(target, x_total, log_x)
         gradients = backward_no_log_input_full_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -1171,10 +1164,9 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
 class NoLogInputFullNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
     target: Tensor
+    x_total: Tensor
     log_x: Tensor
-    eps: float
 
 
 class NoLogInputFullNoneGradients(NamedTuple):
@@ -1212,14 +1204,15 @@ def forward_no_log_input_full_none(
         ValueError: a tensor has another shape.
     """
     _check_no_log_input_full_none(x, target)
-    log_x = torch.log(x + eps)
+    x_total = x + eps
+    log_x = torch.log(x_total)
     short = torch.addcmul(x, log_x, target, value=-1)
     loss = short + torch.where(
         target > 1,
         torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
-    return loss, NoLogInputFullNoneResiduals(x, target, log_x, eps)
+    return loss, NoLogInputFullNoneResiduals(target, x_total, log_x)
 
 
 def backward_no_log_input_full_none(
@@ -1234,12 +1227,12 @@ def backward_no_log_input_full_none(
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, log_x, eps = residuals
-    (N,) = x.shape
+    target, x_total, log_x = residuals
+    (N,) = target.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_target = (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x) * grad_loss
-    grad_x = (1 - target / (x + eps)) * grad_loss
+    grad_x = (1 - target / x_total) * grad_loss
     return NoLogInputFullNoneGradients(grad_x, grad_target)
 
 
@@ -1251,14 +1244,14 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full_none(x, target, eps=eps)
-        return loss, residuals.log_x
+        return loss, residuals.x_total, residuals.log_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, eps = inputs
-        _, log_x = output
-        ctx.save_for_backward(x, target, log_x)
-        ctx.mark_non_differentiable(log_x)
+        _, x_total, log_x = output
+        ctx.save_for_backward(x, target, x_total, log_x)
+        ctx.mark_non_differentiable(x_total, log_x)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -1267,12 +1260,12 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, log_x = ctx.saved_tensors
+        x, target, x_total, log_x = ctx.saved_tensors
         (eps,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_no_log_input_full_none(x, target, eps=eps)
         else:
-            residuals = NoLogInputFullNoneResiduals(x, target, log_x, eps)
+            residuals = NoLogInputFullNoneResiduals(target, x_total, log_x)
         gradients = backward_no_log_input_full_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 

@@ -47,7 +47,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         ValueError: a tensor has another shape.
     """
     _check(x)
-    y = torch.where(x <= 0, 0, x)
+    y = x.masked_fill(x <= 0, 0)
     return y, Residuals(x)
 
 
@@ -65,9 +65,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     (N,) = x.shape
     if grad_y.shape != (N,):
         raise ValueError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y * torch.where(
-        x <= 0, torch.tensor(0, dtype=grad_y.dtype, device=grad_y.device), 1
-    )
+    grad_x = grad_y.masked_fill(x <= 0, 0)
     return Gradients(grad_x)
 
 

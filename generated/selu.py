@@ -3,12 +3,12 @@
 # definition sha256:64b22117423c8561823e03c79c001f1d4e51d46e9d19fb09a3c83f8784a1f382
 """Scaled exponential linear unit (Klambauer et al., 2017, equation 2).
 
-    y[n] = 1.0507009873554805*where(x[n] > 0, x[n], 1.6732632423543772*exp(x[n]) -
-            1.6732632423543772)
+    x_product[n] = 1.6732632423543772*exp(x[n])
+    y[n]         = 1.0507009873554805*where(x[n] > 0, x[n], x_product[n] - 1.6732632423543772)
 
 The gradients, given grad_y:
 
-    grad_x[n] = 1.0507009873554805*grad_y[n]*where(x[n] > 0, 1, 1.6732632423543772*exp(x[n]))
+    grad_x[n] = 1.0507009873554805*grad_y[n]*where(x[n] > 0, 1, x_product[n])
 """
 
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     x: Tensor
+    x_product: Tensor
 
 
 class Gradients(NamedTuple):
@@ -48,10 +49,9 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         ValueError: a tensor has another shape.
     """
     _check(x)
-    y = 1.0507009873554805 * torch.where(
-        x > 0, x, 1.6732632423543772 * torch.exp(x) - 1.6732632423543772
-    )
-    return y, Residuals(x)
+    x_product = 1.6732632423543772 * torch.exp(x)
+    y = 1.0507009873554805 * torch.where(x > 0, x, x_product - 1.6732632423543772)
+    return y, Residuals(x, x_product)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -64,11 +64,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x = residuals.x
+    x, x_product = residuals
     (N,) = x.shape
     if grad_y.shape != (N,):
         raise ValueError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = 1.0507009873554805 * grad_y * torch.where(x > 0, 1, 1.6732632423543772 * torch.exp(x))
+    grad_x = 1.0507009873554805 * grad_y * x_product.masked_fill(x > 0, 1)
     return Gradients(grad_x)
 
 
@@ -79,25 +79,27 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
-        y, _ = forward(x)
-        return (y,)
+        y, residuals = forward(x)
+        return y, residuals.x_product
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        ctx.save_for_backward(x)
+        _, x_product = output
+        ctx.save_for_backward(x, x_product)
+        ctx.mark_non_differentiable(x_product)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_y,) = grad_outputs
+        grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 1
-        (x,) = ctx.saved_tensors
+        x, x_product = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x)
         else:
-            residuals = Residuals(x)
+            residuals = Residuals(x, x_product)
         gradients = backward(grad_y, residuals)
         return (gradients.grad_x,)
 

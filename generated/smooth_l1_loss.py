@@ -3,13 +3,14 @@
 # definition sha256:9c137c47cae2a309d4988ed976b9af31b6ecab38103ca2fc3bf66a828b709af9
 """Squared error below beta, absolute error above (Girshick, 2015, section 2.3).
 
-    off[n]  = abs(target[n] - x[n])
-    each[n] = where(off[n] < beta, off[n]**2/(2*beta), off[n] - beta/2)
-    loss    = sum_n(each[n])/N
+    target_minus_x[n] = target[n] - x[n]
+    off[n]            = abs(target_minus_x[n])
+    each[n]           = where(off[n] < beta, off[n]**2/(2*beta), off[n] - beta/2)
+    loss              = sum_n(each[n])/N
 
 The gradients, given grad_loss:
 
-    grad_x[n]      = -grad_loss*where(off[n] < beta, off[n]/beta, 1)*sign(target[n] - x[n])/N
+    grad_x[n]      = -grad_loss*where(off[n] < beta, off[n]/beta, 1)*sign(target_minus_x[n])/N
     grad_target[n] = -grad_x[n]
 """
 
@@ -23,8 +24,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    target_minus_x: Tensor
     off: Tensor
     beta: float
 
@@ -62,10 +62,11 @@ def forward(x: Tensor, target: Tensor, *, beta: float = 1.0) -> tuple[Tensor, Re
         ValueError: a tensor has another shape.
     """
     _check(x, target)
-    off = torch.abs(target - x)
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
     each = torch.where(off < beta, off**2 / (2 * beta), off - beta / 2)
     loss = each.mean()
-    return loss, Residuals(x, target, off, beta)
+    return loss, Residuals(target_minus_x, off, beta)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -78,12 +79,14 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, off, beta = residuals
-    (N,) = x.shape
+    target_minus_x, off, beta = residuals
+    (N,) = target_minus_x.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * torch.where(off < beta, off / beta, 1) / -N * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = (
+        grad_loss * torch.where(off < beta, off / beta, 1) / N * torch.sign(target_minus_x)
+    )
+    grad_x = -grad_target
     return Gradients(grad_x, grad_target)
 
 
@@ -94,11 +97,13 @@ def value_and_grad(x: Tensor, target: Tensor, *, beta: float = 1.0) -> tuple[Ten
     """
     _check(x, target)
     (N,) = x.shape
-    off = torch.abs(target - x)
-    each = torch.where(off < beta, off**2 / (2 * beta), off - beta / 2)
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
+    off_mask = off < beta
+    each = torch.where(off_mask, off**2 / (2 * beta), off - beta / 2)
     loss = each.mean()
-    grad_x = torch.where(off < beta, off / beta, 1) / -N * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = torch.where(off_mask, off / beta, 1) / N * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return loss, Gradients(grad_x, grad_target)
 
 
@@ -110,14 +115,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, beta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target, beta=beta)
-        return loss, residuals.off
+        return loss, residuals.target_minus_x, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, beta = inputs
-        _, off = output
-        ctx.save_for_backward(x, target, off)
-        ctx.mark_non_differentiable(off)
+        _, target_minus_x, off = output
+        ctx.save_for_backward(x, target, target_minus_x, off)
+        ctx.mark_non_differentiable(target_minus_x, off)
         ctx.set_materialize_grads(False)
         ctx.options = (beta,)
 
@@ -126,12 +131,12 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, off = ctx.saved_tensors
+        x, target, target_minus_x, off = ctx.saved_tensors
         (beta,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x, target, beta=beta)
         else:
-            residuals = Residuals(x, target, off, beta)
+            residuals = Residuals(target_minus_x, off, beta)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -139,8 +144,7 @@ class _Function(torch.autograd.Function):
 class Beta0Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    target_minus_x: Tensor
 
 
 class Beta0Gradients(NamedTuple):
@@ -175,10 +179,10 @@ def forward_beta_0(x: Tensor, target: Tensor) -> tuple[Tensor, Beta0Residuals]:
         ValueError: a tensor has another shape.
     """
     _check_beta_0(x, target)
-    off = torch.abs(target - x)
-    each = off
-    loss = each.mean()
-    return loss, Beta0Residuals(x, target)
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
+    loss = off.mean()
+    return loss, Beta0Residuals(target_minus_x)
 
 
 def backward_beta_0(grad_loss: Tensor, residuals: Beta0Residuals) -> Beta0Gradients:
@@ -191,12 +195,12 @@ def backward_beta_0(grad_loss: Tensor, residuals: Beta0Residuals) -> Beta0Gradie
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
-    (N,) = x.shape
+    target_minus_x = residuals.target_minus_x
+    (N,) = target_minus_x.shape
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss / -N * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_loss / N * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return Beta0Gradients(grad_x, grad_target)
 
 
@@ -207,25 +211,27 @@ class _Beta0Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_beta_0(x, target)
-        return (loss,)
+        loss, residuals = forward_beta_0(x, target)
+        return loss, residuals.target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, target_minus_x = output
+        ctx.save_for_backward(x, target, target_minus_x)
+        ctx.mark_non_differentiable(target_minus_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target = ctx.saved_tensors
+        x, target, target_minus_x = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_beta_0(x, target)
         else:
-            residuals = Beta0Residuals(x, target)
+            residuals = Beta0Residuals(target_minus_x)
         gradients = backward_beta_0(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -233,8 +239,7 @@ class _Beta0Function(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    target_minus_x: Tensor
     off: Tensor
     beta: float
 
@@ -272,10 +277,11 @@ def forward_sum(x: Tensor, target: Tensor, *, beta: float = 1.0) -> tuple[Tensor
         ValueError: a tensor has another shape.
     """
     _check_sum(x, target)
-    off = torch.abs(target - x)
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
     each = torch.where(off < beta, off**2 / (2 * beta), off - beta / 2)
     loss = each.sum()
-    return loss, SumResiduals(x, target, off, beta)
+    return loss, SumResiduals(target_minus_x, off, beta)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -288,11 +294,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, off, beta = residuals
+    target_minus_x, off, beta = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = -(grad_loss * torch.where(off < beta, off / beta, 1)) * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_loss * torch.where(off < beta, off / beta, 1) * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return SumGradients(grad_x, grad_target)
 
 
@@ -304,14 +310,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, beta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target, beta=beta)
-        return loss, residuals.off
+        return loss, residuals.target_minus_x, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, beta = inputs
-        _, off = output
-        ctx.save_for_backward(x, target, off)
-        ctx.mark_non_differentiable(off)
+        _, target_minus_x, off = output
+        ctx.save_for_backward(x, target, target_minus_x, off)
+        ctx.mark_non_differentiable(target_minus_x, off)
         ctx.set_materialize_grads(False)
         ctx.options = (beta,)
 
@@ -320,12 +326,12 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, off = ctx.saved_tensors
+        x, target, target_minus_x, off = ctx.saved_tensors
         (beta,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_sum(x, target, beta=beta)
         else:
-            residuals = SumResiduals(x, target, off, beta)
+            residuals = SumResiduals(target_minus_x, off, beta)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -333,8 +339,7 @@ class _SumFunction(torch.autograd.Function):
 class SumBeta0Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    target_minus_x: Tensor
 
 
 class SumBeta0Gradients(NamedTuple):
@@ -369,10 +374,10 @@ def forward_sum_beta_0(x: Tensor, target: Tensor) -> tuple[Tensor, SumBeta0Resid
         ValueError: a tensor has another shape.
     """
     _check_sum_beta_0(x, target)
-    off = torch.abs(target - x)
-    each = off
-    loss = each.sum()
-    return loss, SumBeta0Residuals(x, target)
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
+    loss = off.sum()
+    return loss, SumBeta0Residuals(target_minus_x)
 
 
 def backward_sum_beta_0(grad_loss: Tensor, residuals: SumBeta0Residuals) -> SumBeta0Gradients:
@@ -385,11 +390,11 @@ def backward_sum_beta_0(grad_loss: Tensor, residuals: SumBeta0Residuals) -> SumB
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
+    target_minus_x = residuals.target_minus_x
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = -grad_loss * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_loss * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return SumBeta0Gradients(grad_x, grad_target)
 
 
@@ -400,25 +405,27 @@ class _SumBeta0Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_sum_beta_0(x, target)
-        return (loss,)
+        loss, residuals = forward_sum_beta_0(x, target)
+        return loss, residuals.target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, target_minus_x = output
+        ctx.save_for_backward(x, target, target_minus_x)
+        ctx.mark_non_differentiable(target_minus_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target = ctx.saved_tensors
+        x, target, target_minus_x = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_sum_beta_0(x, target)
         else:
-            residuals = SumBeta0Residuals(x, target)
+            residuals = SumBeta0Residuals(target_minus_x)
         gradients = backward_sum_beta_0(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -426,8 +433,7 @@ class _SumBeta0Function(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    target_minus_x: Tensor
     off: Tensor
     beta: float
 
@@ -465,9 +471,10 @@ def forward_none(x: Tensor, target: Tensor, *, beta: float = 1.0) -> tuple[Tenso
         ValueError: a tensor has another shape.
     """
     _check_none(x, target)
-    off = torch.abs(target - x)
+    target_minus_x = target - x
+    off = torch.abs(target_minus_x)
     loss = torch.where(off < beta, off**2 / (2 * beta), off - beta / 2)
-    return loss, NoneResiduals(x, target, off, beta)
+    return loss, NoneResiduals(target_minus_x, off, beta)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -480,13 +487,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target, off, beta = residuals
-    (N,) = x.shape
+    target_minus_x, off, beta = residuals
+    (N,) = target_minus_x.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
     grad_off = grad_loss * torch.where(off < beta, off / beta, 1)
-    grad_x = -grad_off * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_off * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return NoneGradients(grad_x, grad_target)
 
 
@@ -498,14 +505,14 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, beta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target, beta=beta)
-        return loss, residuals.off
+        return loss, residuals.target_minus_x, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, beta = inputs
-        _, off = output
-        ctx.save_for_backward(x, target, off)
-        ctx.mark_non_differentiable(off)
+        _, target_minus_x, off = output
+        ctx.save_for_backward(x, target, target_minus_x, off)
+        ctx.mark_non_differentiable(target_minus_x, off)
         ctx.set_materialize_grads(False)
         ctx.options = (beta,)
 
@@ -514,12 +521,12 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, off = ctx.saved_tensors
+        x, target, target_minus_x, off = ctx.saved_tensors
         (beta,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none(x, target, beta=beta)
         else:
-            residuals = NoneResiduals(x, target, off, beta)
+            residuals = NoneResiduals(target_minus_x, off, beta)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -527,8 +534,7 @@ class _NoneFunction(torch.autograd.Function):
 class NoneBeta0Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
+    target_minus_x: Tensor
 
 
 class NoneBeta0Gradients(NamedTuple):
@@ -563,9 +569,9 @@ def forward_none_beta_0(x: Tensor, target: Tensor) -> tuple[Tensor, NoneBeta0Res
         ValueError: a tensor has another shape.
     """
     _check_none_beta_0(x, target)
-    off = torch.abs(target - x)
-    loss = off
-    return loss, NoneBeta0Residuals(x, target)
+    target_minus_x = target - x
+    loss = torch.abs(target_minus_x)
+    return loss, NoneBeta0Residuals(target_minus_x)
 
 
 def backward_none_beta_0(grad_loss: Tensor, residuals: NoneBeta0Residuals) -> NoneBeta0Gradients:
@@ -578,12 +584,12 @@ def backward_none_beta_0(grad_loss: Tensor, residuals: NoneBeta0Residuals) -> No
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
-    (N,) = x.shape
+    target_minus_x = residuals.target_minus_x
+    (N,) = target_minus_x.shape
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_x = -grad_loss * torch.sign(target - x)
-    grad_target = -grad_x
+    grad_target = grad_loss * torch.sign(target_minus_x)
+    grad_x = -grad_target
     return NoneBeta0Gradients(grad_x, grad_target)
 
 
@@ -594,25 +600,27 @@ class _NoneBeta0Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_none_beta_0(x, target)
-        return (loss,)
+        loss, residuals = forward_none_beta_0(x, target)
+        return loss, residuals.target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, target_minus_x = output
+        ctx.save_for_backward(x, target, target_minus_x)
+        ctx.mark_non_differentiable(target_minus_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target = ctx.saved_tensors
+        x, target, target_minus_x = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none_beta_0(x, target)
         else:
-            residuals = NoneBeta0Residuals(x, target)
+            residuals = NoneBeta0Residuals(target_minus_x)
         gradients = backward_none_beta_0(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 

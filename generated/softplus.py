@@ -3,11 +3,14 @@
 # definition sha256:2a657f56261eb72019b26032df0267a3c03dd6d630c38ef9e3d4d3cc3f531b56
 """A smooth positive part, the identity above a threshold.
 
-    y[n] = where(beta*x[n] > threshold, x[n], log(1 + exp(beta*x[n]))/beta)
+    x_product[n] = beta*x[n]
+    exp_x[n]     = exp(x_product[n])
+    x_total[n]   = 1 + exp_x[n]
+    y[n]         = where(x_product[n] > threshold, x[n], log(x_total[n])/beta)
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*where(beta*x[n] > threshold, 1, exp(beta*x[n])/(1 + exp(beta*x[n])))
+    grad_x[n] = grad_y[n]*where(x_product[n] > threshold, 1, exp_x[n]/x_total[n])
 """
 
 from typing import Any, NamedTuple
@@ -19,8 +22,9 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    beta: float
+    x_product: Tensor
+    exp_x: Tensor
+    x_total: Tensor
     threshold: float
 
 
@@ -51,8 +55,11 @@ def forward(x: Tensor, *, beta: float = 1.0, threshold: float = 20.0) -> tuple[T
         ValueError: a tensor has another shape.
     """
     _check(x)
-    y = torch.where(beta * x > threshold, x, torch.logaddexp(beta * x, x.new_tensor(0)) / beta)
-    return y, Residuals(x, beta, threshold)
+    x_product = beta * x
+    exp_x = torch.exp(x_product)
+    x_total = exp_x + 1
+    y = torch.where(x_product > threshold, x, torch.logaddexp(x_product, x.new_tensor(0)) / beta)
+    return y, Residuals(x_product, exp_x, x_total, threshold)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -65,11 +72,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, beta, threshold = residuals
-    (N,) = x.shape
+    x_product, exp_x, x_total, threshold = residuals
+    (N,) = x_product.shape
     if grad_y.shape != (N,):
         raise ValueError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y * torch.where(beta * x > threshold, 1, torch.sigmoid(beta * x))
+    grad_x = grad_y * (exp_x / x_total).masked_fill(x_product > threshold, 1)
     return Gradients(grad_x)
 
 
@@ -80,27 +87,29 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, beta: float, threshold: float) -> tuple[Tensor, ...]:
-        y, _ = forward(x, beta=beta, threshold=threshold)
-        return (y,)
+        y, residuals = forward(x, beta=beta, threshold=threshold)
+        return y, residuals.x_product, residuals.exp_x, residuals.x_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, beta, threshold = inputs
-        ctx.save_for_backward(x)
+        _, x_product, exp_x, x_total = output
+        ctx.save_for_backward(x, x_product, exp_x, x_total)
+        ctx.mark_non_differentiable(x_product, exp_x, x_total)
         ctx.set_materialize_grads(False)
         ctx.options = (beta, threshold)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_y,) = grad_outputs
+        grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        (x,) = ctx.saved_tensors
+        x, x_product, exp_x, x_total = ctx.saved_tensors
         beta, threshold = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x, beta=beta, threshold=threshold)
         else:
-            residuals = Residuals(x, beta, threshold)
+            residuals = Residuals(x_product, exp_x, x_total, threshold)
         gradients = backward(grad_y, residuals)
         return gradients.grad_x, None, None
 

@@ -3,13 +3,14 @@
 # definition sha256:e34150948dbf0809b53eced1aad55f205b9d1cef6c3912c135db4023225a4bcb
 """The standard deviation: the square root of the variance.
 
-    mean[n]   = sum_k(x[n,k])/K
-    square[n] = sum_k((x[n,k] - mean[n])**2)/(K - correction)
-    y[n]      = where(square[n] > 0, sqrt(square[n]), 0)
+    mean[n]          = sum_k(x[n,k])/K
+    x_centred_1[n,k] = x[n,k] - mean[n]
+    square[n]        = sum_k(x_centred_1[n,k]**2)/(K - correction)
+    y[n]             = where(square[n] > 0, sqrt(square[n]), 0)
 
 The gradients, given grad_y:
 
-    grad_x[n,k] = grad_y[n]*where(square[n] > 0, 1/sqrt(square[n]), 0)*(x[n,k] - mean[n])/(K -
+    grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square[n] > 0, 1/sqrt(square[n]), 0)/(K -
             correction)
 """
 
@@ -24,8 +25,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    mean: Tensor
+    x_centred_1: Tensor
     square: Tensor
     correction: float
 
@@ -58,9 +58,10 @@ def forward(x: Tensor, *, correction: float = 1) -> tuple[Tensor, Residuals]:
     _check(x)
     K = x.shape[1]
     mean = x.mean(1)
-    square = ((x - mean[:, None]) ** 2).sum(1) / (K - correction)
+    x_centred_1 = x - mean[:, None]
+    square = (x_centred_1**2).sum(1) / (K - correction)
     y = torch.where(square > 0, torch.sqrt(square), 0)
-    return y, Residuals(x, mean, square, correction)
+    return y, Residuals(x_centred_1, square, correction)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -73,12 +74,13 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, mean, square, correction = residuals
-    N, K = x.shape
+    x_centred_1, square, correction = residuals
+    N, K = x_centred_1.shape
     if grad_y.shape != (N,):
         raise ValueError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = x - mean[:, None]
-    grad_x *= (grad_y * torch.where(square > 0, torch.rsqrt(square), 0) / (K - correction))[:, None]
+    grad_x = (grad_y * torch.where(square > 0, torch.rsqrt(square), 0) / (K - correction))[
+        :, None
+    ] * x_centred_1
     return Gradients(grad_x)
 
 
@@ -90,14 +92,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, correction: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, correction=correction)
-        return y, residuals.mean, residuals.square
+        return y, residuals.x_centred_1, residuals.square
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, correction = inputs
-        _, mean, square = output
-        ctx.save_for_backward(x, mean, square)
-        ctx.mark_non_differentiable(mean, square)
+        _, x_centred_1, square = output
+        ctx.save_for_backward(x, x_centred_1, square)
+        ctx.mark_non_differentiable(x_centred_1, square)
         ctx.set_materialize_grads(False)
         ctx.options = (correction,)
 
@@ -106,12 +108,12 @@ class _Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        x, mean, square = ctx.saved_tensors
+        x, x_centred_1, square = ctx.saved_tensors
         (correction,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x, correction=correction)
         else:
-            residuals = Residuals(x, mean, square, correction)
+            residuals = Residuals(x_centred_1, square, correction)
         gradients = backward(grad_y, residuals)
         return gradients.grad_x, None
 

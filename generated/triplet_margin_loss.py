@@ -3,23 +3,23 @@
 # definition sha256:a37d38f87a3e289b987371cfa8b9439626a9e2e13a099da16d4113b125fc7b42
 """How much nearer an anchor is to a positive than to a negative (Balntas et al., 2016).
 
-    off_near[n,d] = abs(anchor[n,d] + eps - positive[n,d])
-    near[n]       = sqrt(sum_d(off_near[n,d]**2))
-    off_far[n,d]  = abs(anchor[n,d] + eps - negative[n,d])
-    far[n]        = sqrt(sum_d(off_far[n,d]**2))
-    other[n]      = far[n]
-    loss          = sum_n(where(0 >= near[n] + margin - other[n], 0, near[n] + margin -
-            other[n]))/N
+    anchor_minus_positive[n,d] = anchor[n,d] + eps - positive[n,d]
+    off_near[n,d]              = abs(anchor_minus_positive[n,d])
+    near[n]                    = sqrt(sum_d(off_near[n,d]**2))
+    anchor_minus_negative[n,d] = anchor[n,d] + eps - negative[n,d]
+    off_far[n,d]               = abs(anchor_minus_negative[n,d])
+    far[n]                     = sqrt(sum_d(off_far[n,d]**2))
+    other[n]                   = far[n]
+    loss                       = sum_n(where(0 >= near[n] + margin - far[n], 0, near[n] + margin
+            - far[n]))/N
 
 The gradients, given grad_loss:
 
     grad_negative[n,d] = grad_loss*off_far[n,d]*where(0 >= near[n] + margin - far[n], 0,
-            1)*sign(anchor[n,d] + eps - negative[n,d])/(N*far[n])
+            1)*sign(anchor_minus_negative[n,d])/(N*far[n])
     grad_positive[n,d] = -grad_loss*off_near[n,d]*where(0 >= near[n] + margin - far[n], 0,
-            1)*sign(anchor[n,d] + eps - positive[n,d])/(N*near[n])
-    grad_anchor[n,d]   = grad_loss*where(0 >= near[n] + margin - far[n], 0,
-            1)*(off_near[n,d]*sign(anchor[n,d] + eps - positive[n,d])/near[n] -
-            off_far[n,d]*sign(anchor[n,d] + eps - negative[n,d])/far[n])/N
+            1)*sign(anchor_minus_positive[n,d])/(N*near[n])
+    grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 """
 
 import math
@@ -32,15 +32,13 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
+    anchor_minus_positive: Tensor
     off_near: Tensor
     near: Tensor
+    anchor_minus_negative: Tensor
     off_far: Tensor
     far: Tensor
     margin: float
-    eps: float
 
 
 class Gradients(NamedTuple):
@@ -94,13 +92,17 @@ def forward(
         ValueError: a tensor has another shape.
     """
     _check(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = torch.sqrt((off_near**2).sum(1))
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = torch.sqrt((off_far**2).sum(1))
-    other = far
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
-    return loss, Residuals(anchor, positive, negative, off_near, near, off_far, far, margin, eps)
+    near_minus_far = near - far + margin
+    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0).mean()
+    return loss, Residuals(
+        anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin
+    )
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -113,50 +115,17 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    anchor, positive, negative, off_near, near, off_far, far, margin, eps = residuals
-    N = anchor.shape[0]
+    anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin = residuals
+    N = anchor_minus_positive.shape[0]
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = (
-        (
-            grad_loss
-            * torch.where(
-                near - far + margin <= 0,
-                torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                1,
-            )
-            / far
-        )[:, None]
-        * off_far
-        / N
-    )
-    grad_negative *= torch.sign(anchor - negative + eps)
-    grad_positive = (
-        (
-            grad_loss
-            * torch.where(
-                near - far + margin <= 0,
-                torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                1,
-            )
-            / near
-        )[:, None]
-        * off_near
-        / -N
-    )
-    grad_positive *= torch.sign(anchor - positive + eps)
-    grad_anchor = off_near / near[:, None]
-    grad_anchor *= torch.sign(anchor - positive + eps)
-    grad_anchor.addcmul_(off_far / far[:, None], torch.sign(anchor - negative + eps), value=-1)
-    grad_anchor *= (
-        grad_loss
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / N
-    )[:, None]
+    far_mask = near - far + margin <= 0
+    grad_negative = (grad_loss / far / N).masked_fill(far_mask, 0)[:, None] * off_far
+    grad_negative *= torch.sign(anchor_minus_negative)
+    grad_positive = (grad_loss / near / -N).masked_fill(far_mask, 0)[:, None] * off_near
+    grad_positive *= torch.sign(anchor_minus_positive)
+    grad_anchor = -grad_negative
+    grad_anchor -= grad_positive
     return Gradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -169,47 +138,24 @@ def value_and_grad(
     """
     _check(anchor, positive, negative)
     N = anchor.shape[0]
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = torch.sqrt((off_near**2).sum(1))
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = torch.sqrt((off_far**2).sum(1))
-    other = far
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
-    grad_negative = torch.sign(anchor - negative + eps)
-    grad_negative *= (
-        (
-            torch.where(
-                near - far + margin <= 0,
-                torch.tensor(0, dtype=anchor.dtype, device=anchor.device),
-                1,
-            )
-            / far
-        )[:, None]
-        * off_far
-        / N
+    near_minus_far = near - far + margin
+    far_mask = near_minus_far <= 0
+    loss = near_minus_far.masked_fill(far_mask, 0).mean()
+    far_mask_chosen = torch.where(
+        far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
     )
-    grad_positive = torch.sign(anchor - positive + eps)
-    grad_positive *= (
-        (
-            torch.where(
-                near - far + margin <= 0,
-                torch.tensor(0, dtype=anchor.dtype, device=anchor.device),
-                1,
-            )
-            / near
-        )[:, None]
-        * off_near
-        / -N
-    )
-    grad_anchor = torch.sign(anchor - positive + eps)
-    grad_anchor *= off_near / near[:, None]
-    grad_anchor.addcmul_(off_far / far[:, None], torch.sign(anchor - negative + eps), value=-1)
-    grad_anchor *= (
-        torch.where(
-            near - far + margin <= 0, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
-        )
-        / N
-    )[:, None]
+    grad_negative = torch.sign(anchor_minus_negative)
+    grad_negative *= (far_mask_chosen / far)[:, None] * off_far / N
+    grad_positive = torch.sign(anchor_minus_positive)
+    grad_positive *= (far_mask_chosen / near)[:, None] * off_near / -N
+    grad_anchor = -grad_negative
+    grad_anchor -= grad_positive
     return loss, Gradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -223,14 +169,34 @@ class _Function(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.off_near, residuals.near, residuals.off_far, residuals.far
+        return (
+            loss,
+            residuals.anchor_minus_positive,
+            residuals.off_near,
+            residuals.near,
+            residuals.anchor_minus_negative,
+            residuals.off_far,
+            residuals.far,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, off_near, near, off_far, far = output
-        ctx.save_for_backward(anchor, positive, negative, off_near, near, off_far, far)
-        ctx.mark_non_differentiable(off_near, near, off_far, far)
+        _, anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far = output
+        ctx.save_for_backward(
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+        )
+        ctx.mark_non_differentiable(
+            anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -239,13 +205,23 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, off_near, near, off_far, far = ctx.saved_tensors
+        (
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+        ) = ctx.saved_tensors
         margin, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = Residuals(
-                anchor, positive, negative, off_near, near, off_far, far, margin, eps
+                anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin
             )
         gradients = backward(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -254,15 +230,13 @@ class _Function(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
+    anchor_minus_positive: Tensor
     off_near: Tensor
     near: Tensor
+    anchor_minus_negative: Tensor
     off_far: Tensor
     far: Tensor
     margin: float
-    eps: float
 
 
 class SumGradients(NamedTuple):
@@ -316,13 +290,17 @@ def forward_sum(
         ValueError: a tensor has another shape.
     """
     _check_sum(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = torch.sqrt((off_near**2).sum(1))
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = torch.sqrt((off_far**2).sum(1))
-    other = far
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).sum()
-    return loss, SumResiduals(anchor, positive, negative, off_near, near, off_far, far, margin, eps)
+    near_minus_far = near - far + margin
+    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0).sum()
+    return loss, SumResiduals(
+        anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin
+    )
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -335,43 +313,16 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    anchor, positive, negative, off_near, near, off_far, far, margin, eps = residuals
+    anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = (
-        grad_loss
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / far
-    )[:, None] * off_far
-    grad_negative *= torch.sign(anchor - negative + eps)
-    grad_positive = -(
-        (
-            grad_loss
-            * torch.where(
-                near - far + margin <= 0,
-                torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                1,
-            )
-            / near
-        )[:, None]
-        * off_near
-    )
-    grad_positive *= torch.sign(anchor - positive + eps)
-    grad_anchor = off_near / near[:, None]
-    grad_anchor *= torch.sign(anchor - positive + eps)
-    grad_anchor.addcmul_(off_far / far[:, None], torch.sign(anchor - negative + eps), value=-1)
-    grad_anchor *= (
-        grad_loss
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-    )[:, None]
+    far_mask = near - far + margin <= 0
+    grad_negative = (grad_loss / far).masked_fill(far_mask, 0)[:, None] * off_far
+    grad_negative *= torch.sign(anchor_minus_negative)
+    grad_positive = (-(grad_loss / near)).masked_fill(far_mask, 0)[:, None] * off_near
+    grad_positive *= torch.sign(anchor_minus_positive)
+    grad_anchor = -grad_negative
+    grad_anchor -= grad_positive
     return SumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -385,14 +336,34 @@ class _SumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.off_near, residuals.near, residuals.off_far, residuals.far
+        return (
+            loss,
+            residuals.anchor_minus_positive,
+            residuals.off_near,
+            residuals.near,
+            residuals.anchor_minus_negative,
+            residuals.off_far,
+            residuals.far,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, off_near, near, off_far, far = output
-        ctx.save_for_backward(anchor, positive, negative, off_near, near, off_far, far)
-        ctx.mark_non_differentiable(off_near, near, off_far, far)
+        _, anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far = output
+        ctx.save_for_backward(
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+        )
+        ctx.mark_non_differentiable(
+            anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -401,13 +372,23 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, off_near, near, off_far, far = ctx.saved_tensors
+        (
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+        ) = ctx.saved_tensors
         margin, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_sum(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = SumResiduals(
-                anchor, positive, negative, off_near, near, off_far, far, margin, eps
+                anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin
             )
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -416,15 +397,13 @@ class _SumFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
+    anchor_minus_positive: Tensor
     off_near: Tensor
     near: Tensor
+    anchor_minus_negative: Tensor
     off_far: Tensor
     far: Tensor
     margin: float
-    eps: float
 
 
 class NoneGradients(NamedTuple):
@@ -478,14 +457,16 @@ def forward_none(
         ValueError: a tensor has another shape.
     """
     _check_none(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = torch.sqrt((off_near**2).sum(1))
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = torch.sqrt((off_far**2).sum(1))
-    other = far
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin)
+    near_minus_far = near - far + margin
+    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0)
     return loss, NoneResiduals(
-        anchor, positive, negative, off_near, near, off_far, far, margin, eps
+        anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin
     )
 
 
@@ -499,21 +480,17 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    anchor, positive, negative, off_near, near, off_far, far, margin, eps = residuals
-    N = anchor.shape[0]
+    anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin = residuals
+    N = anchor_minus_positive.shape[0]
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_near = grad_loss * torch.where(
-        near - far + margin <= 0, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-    )
+    grad_near = grad_loss.masked_fill(near - far + margin <= 0, 0)
     grad_negative = (grad_near / far)[:, None] * off_far
-    grad_negative *= torch.sign(anchor - negative + eps)
+    grad_negative *= torch.sign(anchor_minus_negative)
     grad_positive = -((grad_near / near)[:, None] * off_near)
-    grad_positive *= torch.sign(anchor - positive + eps)
-    grad_anchor = off_near / near[:, None]
-    grad_anchor *= torch.sign(anchor - positive + eps)
-    grad_anchor.addcmul_(off_far / far[:, None], torch.sign(anchor - negative + eps), value=-1)
-    grad_anchor *= grad_near[:, None]
+    grad_positive *= torch.sign(anchor_minus_positive)
+    grad_anchor = -grad_negative
+    grad_anchor -= grad_positive
     return NoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -527,14 +504,34 @@ class _NoneFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.off_near, residuals.near, residuals.off_far, residuals.far
+        return (
+            loss,
+            residuals.anchor_minus_positive,
+            residuals.off_near,
+            residuals.near,
+            residuals.anchor_minus_negative,
+            residuals.off_far,
+            residuals.far,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, off_near, near, off_far, far = output
-        ctx.save_for_backward(anchor, positive, negative, off_near, near, off_far, far)
-        ctx.mark_non_differentiable(off_near, near, off_far, far)
+        _, anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far = output
+        ctx.save_for_backward(
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+        )
+        ctx.mark_non_differentiable(
+            anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -543,13 +540,23 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, off_near, near, off_far, far = ctx.saved_tensors
+        (
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+        ) = ctx.saved_tensors
         margin, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_none(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = NoneResiduals(
-                anchor, positive, negative, off_near, near, off_far, far, margin, eps
+                anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin
             )
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -558,18 +565,16 @@ class _NoneFunction(torch.autograd.Function):
 class SwapResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
+    anchor_minus_positive: Tensor
     off_near: Tensor
     near: Tensor
+    anchor_minus_negative: Tensor
     off_far: Tensor
     far: Tensor
+    positive_minus_negative: Tensor
     off_between: Tensor
     between: Tensor
-    other: Tensor
-    margin: float
-    eps: float
+    near_minus_other: Tensor
 
 
 class SwapGradients(NamedTuple):
@@ -623,27 +628,29 @@ def forward_swap(
         ValueError: a tensor has another shape.
     """
     _check_swap(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = torch.sqrt((off_near**2).sum(1))
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = torch.sqrt((off_far**2).sum(1))
-    off_between = torch.abs(positive - negative + eps)
+    positive_minus_negative = positive - negative + eps
+    off_between = torch.abs(positive_minus_negative)
     between = torch.sqrt((off_between**2).sum(1))
     other = torch.where(between <= far, between, far)
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
+    near_minus_other = near - other + margin
+    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0).mean()
     return loss, SwapResiduals(
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         near,
+        anchor_minus_negative,
         off_far,
         far,
+        positive_minus_negative,
         off_between,
         between,
-        other,
-        margin,
-        eps,
+        near_minus_other,
     )
 
 
@@ -658,80 +665,42 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
         ValueError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         near,
+        anchor_minus_negative,
         off_far,
         far,
+        positive_minus_negative,
         off_between,
         between,
-        other,
-        margin,
-        eps,
+        near_minus_other,
     ) = residuals
-    N = anchor.shape[0]
+    N = anchor_minus_positive.shape[0]
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = ((between <= far).to(grad_loss.dtype) / between)[:, None] * off_between
-    grad_negative *= torch.sign(positive - negative + eps)
-    grad_negative.addcmul_(
-        (
-            torch.where(
-                between <= far, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-            )
-            / far
-        )[:, None]
-        * off_far,
-        torch.sign(anchor - negative + eps),
+    between_mask = between <= far
+    off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
+    off_between_product *= torch.sign(positive_minus_negative)
+    near_minus_other_mask = near_minus_other <= 0
+    near_minus_other_chosen = (grad_loss / N).masked_fill(near_minus_other_mask, 0)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    grad_negative = torch.addcmul(
+        off_between_product,
+        (far**-1).masked_fill(between_mask, 0)[:, None] * sign_anchor_minus_negative,
+        off_far,
     )
-    grad_negative *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / N
-    )[:, None]
-    grad_positive = off_near / near[:, None]
-    grad_positive *= torch.sign(anchor - positive + eps)
-    grad_positive.addcmul_(
-        ((between <= far).to(grad_loss.dtype) / between)[:, None] * off_between,
-        torch.sign(positive - negative + eps),
+    grad_negative *= near_minus_other_chosen[:, None]
+    anchor_minus_positive_product = off_near / near[:, None]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    grad_positive = anchor_minus_positive_product + off_between_product
+    grad_positive *= (grad_loss / -N).masked_fill(near_minus_other_mask, 0)[:, None]
+    grad_anchor = torch.addcmul(
+        anchor_minus_positive_product,
+        (-1 / far).masked_fill(between_mask, 0)[:, None] * sign_anchor_minus_negative,
+        off_far,
     )
-    grad_positive *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / -N
-    )[:, None]
-    grad_anchor = off_near / near[:, None]
-    grad_anchor *= torch.sign(anchor - positive + eps)
-    grad_anchor.addcmul_(
-        (
-            torch.where(
-                between <= far, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-            )
-            / far
-        )[:, None]
-        * off_far,
-        torch.sign(anchor - negative + eps),
-        value=-1,
-    )
-    grad_anchor *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / N
-    )[:, None]
+    grad_anchor *= near_minus_other_chosen[:, None]
     return SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -747,23 +716,61 @@ class _SwapFunction(torch.autograd.Function):
         loss, residuals = forward_swap(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
+            residuals.anchor_minus_positive,
             residuals.off_near,
             residuals.near,
+            residuals.anchor_minus_negative,
             residuals.off_far,
             residuals.far,
+            residuals.positive_minus_negative,
             residuals.off_between,
             residuals.between,
-            residuals.other,
+            residuals.near_minus_other,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, off_near, near, off_far, far, off_between, between, other = output
+        (
+            _,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+            positive_minus_negative,
+            off_between,
+            between,
+            near_minus_other,
+        ) = output
         ctx.save_for_backward(
-            anchor, positive, negative, off_near, near, off_far, far, off_between, between, other
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+            positive_minus_negative,
+            off_between,
+            between,
+            near_minus_other,
         )
-        ctx.mark_non_differentiable(off_near, near, off_far, far, off_between, between, other)
+        ctx.mark_non_differentiable(
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+            positive_minus_negative,
+            off_between,
+            between,
+            near_minus_other,
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -772,26 +779,36 @@ class _SwapFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, off_near, near, off_far, far, off_between, between, other = (
-            ctx.saved_tensors
-        )
+        (
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+            positive_minus_negative,
+            off_between,
+            between,
+            near_minus_other,
+        ) = ctx.saved_tensors
         margin, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_swap(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = SwapResiduals(
-                anchor,
-                positive,
-                negative,
+                anchor_minus_positive,
                 off_near,
                 near,
+                anchor_minus_negative,
                 off_far,
                 far,
+                positive_minus_negative,
                 off_between,
                 between,
-                other,
-                margin,
-                eps,
+                near_minus_other,
             )
         gradients = backward_swap(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -800,18 +817,16 @@ class _SwapFunction(torch.autograd.Function):
 class SwapSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
+    anchor_minus_positive: Tensor
     off_near: Tensor
     near: Tensor
+    anchor_minus_negative: Tensor
     off_far: Tensor
     far: Tensor
+    positive_minus_negative: Tensor
     off_between: Tensor
     between: Tensor
-    other: Tensor
-    margin: float
-    eps: float
+    near_minus_other: Tensor
 
 
 class SwapSumGradients(NamedTuple):
@@ -865,27 +880,29 @@ def forward_swap_sum(
         ValueError: a tensor has another shape.
     """
     _check_swap_sum(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = torch.sqrt((off_near**2).sum(1))
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = torch.sqrt((off_far**2).sum(1))
-    off_between = torch.abs(positive - negative + eps)
+    positive_minus_negative = positive - negative + eps
+    off_between = torch.abs(positive_minus_negative)
     between = torch.sqrt((off_between**2).sum(1))
     other = torch.where(between <= far, between, far)
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).sum()
+    near_minus_other = near - other + margin
+    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0).sum()
     return loss, SwapSumResiduals(
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         near,
+        anchor_minus_negative,
         off_far,
         far,
+        positive_minus_negative,
         off_between,
         between,
-        other,
-        margin,
-        eps,
+        near_minus_other,
     )
 
 
@@ -900,78 +917,41 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
         ValueError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         near,
+        anchor_minus_negative,
         off_far,
         far,
+        positive_minus_negative,
         off_between,
         between,
-        other,
-        margin,
-        eps,
+        near_minus_other,
     ) = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = ((between <= far).to(grad_loss.dtype) / between)[:, None] * off_between
-    grad_negative *= torch.sign(positive - negative + eps)
-    grad_negative.addcmul_(
-        (
-            torch.where(
-                between <= far, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-            )
-            / far
-        )[:, None]
-        * off_far,
-        torch.sign(anchor - negative + eps),
+    between_mask = between <= far
+    off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
+    off_between_product *= torch.sign(positive_minus_negative)
+    near_minus_other_mask = near_minus_other <= 0
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
+    grad_negative = torch.addcmul(
+        off_between_product,
+        (far**-1).masked_fill(between_mask, 0)[:, None] * sign_anchor_minus_negative,
+        off_far,
     )
-    grad_negative *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-    )[:, None]
-    grad_positive = off_near / near[:, None]
-    grad_positive *= torch.sign(anchor - positive + eps)
-    grad_positive.addcmul_(
-        ((between <= far).to(grad_loss.dtype) / between)[:, None] * off_between,
-        torch.sign(positive - negative + eps),
+    grad_negative *= near_minus_other_mask_chosen[:, None]
+    anchor_minus_positive_product = off_near / near[:, None]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    grad_positive = anchor_minus_positive_product + off_between_product
+    grad_positive *= (-grad_loss).masked_fill(near_minus_other_mask, 0)[:, None]
+    grad_anchor = torch.addcmul(
+        anchor_minus_positive_product,
+        (-1 / far).masked_fill(between_mask, 0)[:, None] * sign_anchor_minus_negative,
+        off_far,
     )
-    grad_positive *= (
-        -(
-            grad_loss
-            * torch.where(
-                near - other + margin <= 0,
-                torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                1,
-            )
-        )
-    )[:, None]
-    grad_anchor = off_near / near[:, None]
-    grad_anchor *= torch.sign(anchor - positive + eps)
-    grad_anchor.addcmul_(
-        (
-            torch.where(
-                between <= far, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-            )
-            / far
-        )[:, None]
-        * off_far,
-        torch.sign(anchor - negative + eps),
-        value=-1,
-    )
-    grad_anchor *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-    )[:, None]
+    grad_anchor *= near_minus_other_mask_chosen[:, None]
     return SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -987,23 +967,61 @@ class _SwapSumFunction(torch.autograd.Function):
         loss, residuals = forward_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
+            residuals.anchor_minus_positive,
             residuals.off_near,
             residuals.near,
+            residuals.anchor_minus_negative,
             residuals.off_far,
             residuals.far,
+            residuals.positive_minus_negative,
             residuals.off_between,
             residuals.between,
-            residuals.other,
+            residuals.near_minus_other,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, off_near, near, off_far, far, off_between, between, other = output
+        (
+            _,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+            positive_minus_negative,
+            off_between,
+            between,
+            near_minus_other,
+        ) = output
         ctx.save_for_backward(
-            anchor, positive, negative, off_near, near, off_far, far, off_between, between, other
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+            positive_minus_negative,
+            off_between,
+            between,
+            near_minus_other,
         )
-        ctx.mark_non_differentiable(off_near, near, off_far, far, off_between, between, other)
+        ctx.mark_non_differentiable(
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+            positive_minus_negative,
+            off_between,
+            between,
+            near_minus_other,
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1012,26 +1030,36 @@ class _SwapSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, off_near, near, off_far, far, off_between, between, other = (
-            ctx.saved_tensors
-        )
+        (
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+            positive_minus_negative,
+            off_between,
+            between,
+            near_minus_other,
+        ) = ctx.saved_tensors
         margin, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = SwapSumResiduals(
-                anchor,
-                positive,
-                negative,
+                anchor_minus_positive,
                 off_near,
                 near,
+                anchor_minus_negative,
                 off_far,
                 far,
+                positive_minus_negative,
                 off_between,
                 between,
-                other,
-                margin,
-                eps,
+                near_minus_other,
             )
         gradients = backward_swap_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1040,18 +1068,16 @@ class _SwapSumFunction(torch.autograd.Function):
 class SwapNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
+    anchor_minus_positive: Tensor
     off_near: Tensor
     near: Tensor
+    anchor_minus_negative: Tensor
     off_far: Tensor
     far: Tensor
+    positive_minus_negative: Tensor
     off_between: Tensor
     between: Tensor
-    other: Tensor
-    margin: float
-    eps: float
+    near_minus_other: Tensor
 
 
 class SwapNoneGradients(NamedTuple):
@@ -1105,27 +1131,29 @@ def forward_swap_none(
         ValueError: a tensor has another shape.
     """
     _check_swap_none(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = torch.sqrt((off_near**2).sum(1))
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = torch.sqrt((off_far**2).sum(1))
-    off_between = torch.abs(positive - negative + eps)
+    positive_minus_negative = positive - negative + eps
+    off_between = torch.abs(positive_minus_negative)
     between = torch.sqrt((off_between**2).sum(1))
     other = torch.where(between <= far, between, far)
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin)
+    near_minus_other = near - other + margin
+    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0)
     return loss, SwapNoneResiduals(
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         near,
+        anchor_minus_negative,
         off_far,
         far,
+        positive_minus_negative,
         off_between,
         between,
-        other,
-        margin,
-        eps,
+        near_minus_other,
     )
 
 
@@ -1140,59 +1168,39 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
         ValueError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         near,
+        anchor_minus_negative,
         off_far,
         far,
+        positive_minus_negative,
         off_between,
         between,
-        other,
-        margin,
-        eps,
+        near_minus_other,
     ) = residuals
-    N = anchor.shape[0]
+    N = anchor_minus_positive.shape[0]
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_near = grad_loss * torch.where(
-        near - other + margin <= 0,
-        torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-        1,
-    )
-    grad_negative = ((between <= far).to(grad_loss.dtype) / between)[:, None] * off_between
-    grad_negative *= torch.sign(positive - negative + eps)
-    grad_negative.addcmul_(
-        (
-            torch.where(
-                between <= far, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-            )
-            / far
-        )[:, None]
-        * off_far,
-        torch.sign(anchor - negative + eps),
+    grad_near = grad_loss.masked_fill(near_minus_other <= 0, 0)
+    between_mask = between <= far
+    off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
+    off_between_product *= torch.sign(positive_minus_negative)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    grad_negative = torch.addcmul(
+        off_between_product,
+        (far**-1).masked_fill(between_mask, 0)[:, None] * sign_anchor_minus_negative,
+        off_far,
     )
     grad_negative *= grad_near[:, None]
-    grad_positive = off_near / near[:, None]
-    grad_positive *= torch.sign(anchor - positive + eps)
-    grad_positive.addcmul_(
-        ((between <= far).to(grad_loss.dtype) / between)[:, None] * off_between,
-        torch.sign(positive - negative + eps),
-    )
+    anchor_minus_positive_product = off_near / near[:, None]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    grad_positive = anchor_minus_positive_product + off_between_product
     grad_positive *= (-grad_near)[:, None]
-    grad_anchor = off_near / near[:, None]
-    grad_anchor *= torch.sign(anchor - positive + eps)
-    grad_anchor.addcmul_(
-        (
-            torch.where(
-                between <= far, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-            )
-            / far
-        )[:, None]
-        * off_far,
-        torch.sign(anchor - negative + eps),
-        value=-1,
+    grad_anchor = torch.addcmul(
+        anchor_minus_positive_product,
+        (-1 / far).masked_fill(between_mask, 0)[:, None] * sign_anchor_minus_negative,
+        off_far,
     )
     grad_anchor *= grad_near[:, None]
     return SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -1210,23 +1218,61 @@ class _SwapNoneFunction(torch.autograd.Function):
         loss, residuals = forward_swap_none(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
+            residuals.anchor_minus_positive,
             residuals.off_near,
             residuals.near,
+            residuals.anchor_minus_negative,
             residuals.off_far,
             residuals.far,
+            residuals.positive_minus_negative,
             residuals.off_between,
             residuals.between,
-            residuals.other,
+            residuals.near_minus_other,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, off_near, near, off_far, far, off_between, between, other = output
+        (
+            _,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+            positive_minus_negative,
+            off_between,
+            between,
+            near_minus_other,
+        ) = output
         ctx.save_for_backward(
-            anchor, positive, negative, off_near, near, off_far, far, off_between, between, other
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+            positive_minus_negative,
+            off_between,
+            between,
+            near_minus_other,
         )
-        ctx.mark_non_differentiable(off_near, near, off_far, far, off_between, between, other)
+        ctx.mark_non_differentiable(
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+            positive_minus_negative,
+            off_between,
+            between,
+            near_minus_other,
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1235,26 +1281,36 @@ class _SwapNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, off_near, near, off_far, far, off_between, between, other = (
-            ctx.saved_tensors
-        )
+        (
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            near,
+            anchor_minus_negative,
+            off_far,
+            far,
+            positive_minus_negative,
+            off_between,
+            between,
+            near_minus_other,
+        ) = ctx.saved_tensors
         margin, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_swap_none(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = SwapNoneResiduals(
-                anchor,
-                positive,
-                negative,
+                anchor_minus_positive,
                 off_near,
                 near,
+                anchor_minus_negative,
                 off_far,
                 far,
+                positive_minus_negative,
                 off_between,
                 between,
-                other,
-                margin,
-                eps,
+                near_minus_other,
             )
         gradients = backward_swap_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1263,13 +1319,9 @@ class _SwapNoneFunction(torch.autograd.Function):
 class P1Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
-    near: Tensor
-    far: Tensor
-    margin: float
-    eps: float
+    anchor_minus_positive: Tensor
+    anchor_minus_negative: Tensor
+    near_minus_far: Tensor
 
 
 class P1Gradients(NamedTuple):
@@ -1323,13 +1375,15 @@ def forward_p_1(
         ValueError: a tensor has another shape.
     """
     _check_p_1(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = off_near.sum(1)
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = off_far.sum(1)
-    other = far
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
-    return loss, P1Residuals(anchor, positive, negative, near, far, margin, eps)
+    near_minus_far = near - far + margin
+    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0).mean()
+    return loss, P1Residuals(anchor_minus_positive, anchor_minus_negative, near_minus_far)
 
 
 def backward_p_1(grad_loss: Tensor, residuals: P1Residuals) -> P1Gradients:
@@ -1342,38 +1396,19 @@ def backward_p_1(grad_loss: Tensor, residuals: P1Residuals) -> P1Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    anchor, positive, negative, near, far, margin, eps = residuals
-    N = anchor.shape[0]
+    anchor_minus_positive, anchor_minus_negative, near_minus_far = residuals
+    N = anchor_minus_positive.shape[0]
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = (
-        grad_loss
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / N
-    )[:, None] * torch.sign(anchor - negative + eps)
-    grad_positive = (
-        grad_loss
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / -N
-    )[:, None] * torch.sign(anchor - positive + eps)
-    grad_anchor = torch.sign(anchor - positive + eps) - torch.sign(anchor - negative + eps)
-    grad_anchor *= (
-        grad_loss
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / N
-    )[:, None]
+    near_minus_far_mask = near_minus_far <= 0
+    grad_negative = (grad_loss / N).masked_fill(near_minus_far_mask, 0)[:, None] * torch.sign(
+        anchor_minus_negative
+    )
+    grad_positive = (grad_loss / -N).masked_fill(near_minus_far_mask, 0)[:, None] * torch.sign(
+        anchor_minus_positive
+    )
+    grad_anchor = -grad_negative
+    grad_anchor -= grad_positive
     return P1Gradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1387,14 +1422,21 @@ class _P1Function(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_1(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near, residuals.far
+        return (
+            loss,
+            residuals.anchor_minus_positive,
+            residuals.anchor_minus_negative,
+            residuals.near_minus_far,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near, far = output
-        ctx.save_for_backward(anchor, positive, negative, near, far)
-        ctx.mark_non_differentiable(near, far)
+        _, anchor_minus_positive, anchor_minus_negative, near_minus_far = output
+        ctx.save_for_backward(
+            anchor, positive, negative, anchor_minus_positive, anchor_minus_negative, near_minus_far
+        )
+        ctx.mark_non_differentiable(anchor_minus_positive, anchor_minus_negative, near_minus_far)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1403,12 +1445,14 @@ class _P1Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near, far = ctx.saved_tensors
+        anchor, positive, negative, anchor_minus_positive, anchor_minus_negative, near_minus_far = (
+            ctx.saved_tensors
+        )
         margin, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_p_1(anchor, positive, negative, margin=margin, eps=eps)
         else:
-            residuals = P1Residuals(anchor, positive, negative, near, far, margin, eps)
+            residuals = P1Residuals(anchor_minus_positive, anchor_minus_negative, near_minus_far)
         gradients = backward_p_1(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1416,13 +1460,9 @@ class _P1Function(torch.autograd.Function):
 class P1SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
-    near: Tensor
-    far: Tensor
-    margin: float
-    eps: float
+    anchor_minus_positive: Tensor
+    anchor_minus_negative: Tensor
+    near_minus_far: Tensor
 
 
 class P1SumGradients(NamedTuple):
@@ -1476,13 +1516,15 @@ def forward_p_1_sum(
         ValueError: a tensor has another shape.
     """
     _check_p_1_sum(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = off_near.sum(1)
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = off_far.sum(1)
-    other = far
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).sum()
-    return loss, P1SumResiduals(anchor, positive, negative, near, far, margin, eps)
+    near_minus_far = near - far + margin
+    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0).sum()
+    return loss, P1SumResiduals(anchor_minus_positive, anchor_minus_negative, near_minus_far)
 
 
 def backward_p_1_sum(grad_loss: Tensor, residuals: P1SumResiduals) -> P1SumGradients:
@@ -1495,36 +1537,18 @@ def backward_p_1_sum(grad_loss: Tensor, residuals: P1SumResiduals) -> P1SumGradi
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    anchor, positive, negative, near, far, margin, eps = residuals
+    anchor_minus_positive, anchor_minus_negative, near_minus_far = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = (
-        grad_loss
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-    )[:, None] * torch.sign(anchor - negative + eps)
-    grad_positive = (
-        -(
-            grad_loss
-            * torch.where(
-                near - far + margin <= 0,
-                torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                1,
-            )
-        )
-    )[:, None] * torch.sign(anchor - positive + eps)
-    grad_anchor = torch.sign(anchor - positive + eps) - torch.sign(anchor - negative + eps)
-    grad_anchor *= (
-        grad_loss
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-    )[:, None]
+    near_minus_far_mask = near_minus_far <= 0
+    grad_negative = grad_loss.masked_fill(near_minus_far_mask, 0)[:, None] * torch.sign(
+        anchor_minus_negative
+    )
+    grad_positive = (-grad_loss).masked_fill(near_minus_far_mask, 0)[:, None] * torch.sign(
+        anchor_minus_positive
+    )
+    grad_anchor = -grad_negative
+    grad_anchor -= grad_positive
     return P1SumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1538,14 +1562,21 @@ class _P1SumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_1_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near, residuals.far
+        return (
+            loss,
+            residuals.anchor_minus_positive,
+            residuals.anchor_minus_negative,
+            residuals.near_minus_far,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near, far = output
-        ctx.save_for_backward(anchor, positive, negative, near, far)
-        ctx.mark_non_differentiable(near, far)
+        _, anchor_minus_positive, anchor_minus_negative, near_minus_far = output
+        ctx.save_for_backward(
+            anchor, positive, negative, anchor_minus_positive, anchor_minus_negative, near_minus_far
+        )
+        ctx.mark_non_differentiable(anchor_minus_positive, anchor_minus_negative, near_minus_far)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1554,12 +1585,14 @@ class _P1SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near, far = ctx.saved_tensors
+        anchor, positive, negative, anchor_minus_positive, anchor_minus_negative, near_minus_far = (
+            ctx.saved_tensors
+        )
         margin, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_p_1_sum(anchor, positive, negative, margin=margin, eps=eps)
         else:
-            residuals = P1SumResiduals(anchor, positive, negative, near, far, margin, eps)
+            residuals = P1SumResiduals(anchor_minus_positive, anchor_minus_negative, near_minus_far)
         gradients = backward_p_1_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1567,13 +1600,9 @@ class _P1SumFunction(torch.autograd.Function):
 class P1NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
-    near: Tensor
-    far: Tensor
-    margin: float
-    eps: float
+    anchor_minus_positive: Tensor
+    anchor_minus_negative: Tensor
+    near_minus_far: Tensor
 
 
 class P1NoneGradients(NamedTuple):
@@ -1627,13 +1656,15 @@ def forward_p_1_none(
         ValueError: a tensor has another shape.
     """
     _check_p_1_none(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = off_near.sum(1)
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = off_far.sum(1)
-    other = far
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin)
-    return loss, P1NoneResiduals(anchor, positive, negative, near, far, margin, eps)
+    near_minus_far = near - far + margin
+    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0)
+    return loss, P1NoneResiduals(anchor_minus_positive, anchor_minus_negative, near_minus_far)
 
 
 def backward_p_1_none(grad_loss: Tensor, residuals: P1NoneResiduals) -> P1NoneGradients:
@@ -1646,17 +1677,15 @@ def backward_p_1_none(grad_loss: Tensor, residuals: P1NoneResiduals) -> P1NoneGr
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    anchor, positive, negative, near, far, margin, eps = residuals
-    N = anchor.shape[0]
+    anchor_minus_positive, anchor_minus_negative, near_minus_far = residuals
+    N = anchor_minus_positive.shape[0]
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_near = grad_loss * torch.where(
-        near - far + margin <= 0, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-    )
-    grad_negative = grad_near[:, None] * torch.sign(anchor - negative + eps)
-    grad_positive = (-grad_near)[:, None] * torch.sign(anchor - positive + eps)
-    grad_anchor = torch.sign(anchor - positive + eps) - torch.sign(anchor - negative + eps)
-    grad_anchor *= grad_near[:, None]
+    grad_near = grad_loss.masked_fill(near_minus_far <= 0, 0)
+    grad_negative = grad_near[:, None] * torch.sign(anchor_minus_negative)
+    grad_positive = (-grad_near)[:, None] * torch.sign(anchor_minus_positive)
+    grad_anchor = -grad_negative
+    grad_anchor -= grad_positive
     return P1NoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1670,14 +1699,21 @@ class _P1NoneFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_1_none(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near, residuals.far
+        return (
+            loss,
+            residuals.anchor_minus_positive,
+            residuals.anchor_minus_negative,
+            residuals.near_minus_far,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near, far = output
-        ctx.save_for_backward(anchor, positive, negative, near, far)
-        ctx.mark_non_differentiable(near, far)
+        _, anchor_minus_positive, anchor_minus_negative, near_minus_far = output
+        ctx.save_for_backward(
+            anchor, positive, negative, anchor_minus_positive, anchor_minus_negative, near_minus_far
+        )
+        ctx.mark_non_differentiable(anchor_minus_positive, anchor_minus_negative, near_minus_far)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1686,12 +1722,16 @@ class _P1NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near, far = ctx.saved_tensors
+        anchor, positive, negative, anchor_minus_positive, anchor_minus_negative, near_minus_far = (
+            ctx.saved_tensors
+        )
         margin, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_p_1_none(anchor, positive, negative, margin=margin, eps=eps)
         else:
-            residuals = P1NoneResiduals(anchor, positive, negative, near, far, margin, eps)
+            residuals = P1NoneResiduals(
+                anchor_minus_positive, anchor_minus_negative, near_minus_far
+            )
         gradients = backward_p_1_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1699,15 +1739,12 @@ class _P1NoneFunction(torch.autograd.Function):
 class P1SwapResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
-    near: Tensor
+    anchor_minus_positive: Tensor
+    anchor_minus_negative: Tensor
     far: Tensor
+    positive_minus_negative: Tensor
     between: Tensor
-    other: Tensor
-    margin: float
-    eps: float
+    near_minus_other: Tensor
 
 
 class P1SwapGradients(NamedTuple):
@@ -1761,15 +1798,26 @@ def forward_p_1_swap(
         ValueError: a tensor has another shape.
     """
     _check_p_1_swap(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = off_near.sum(1)
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = off_far.sum(1)
-    off_between = torch.abs(positive - negative + eps)
+    positive_minus_negative = positive - negative + eps
+    off_between = torch.abs(positive_minus_negative)
     between = off_between.sum(1)
     other = torch.where(between <= far, between, far)
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
-    return loss, P1SwapResiduals(anchor, positive, negative, near, far, between, other, margin, eps)
+    near_minus_other = near - other + margin
+    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0).mean()
+    return loss, P1SwapResiduals(
+        anchor_minus_positive,
+        anchor_minus_negative,
+        far,
+        positive_minus_negative,
+        between,
+        near_minus_other,
+    )
 
 
 def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGradients:
@@ -1782,56 +1830,35 @@ def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGr
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    anchor, positive, negative, near, far, between, other, margin, eps = residuals
-    N = anchor.shape[0]
+    (
+        anchor_minus_positive,
+        anchor_minus_negative,
+        far,
+        positive_minus_negative,
+        between,
+        near_minus_other,
+    ) = residuals
+    N = anchor_minus_positive.shape[0]
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = torch.where(
-        between <= far, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-    )[:, None] * torch.sign(anchor - negative + eps)
-    grad_negative.addcmul_(
-        (between <= far).to(grad_loss.dtype)[:, None], torch.sign(positive - negative + eps)
+    between_mask = between <= far
+    positive_minus_negative_chosen = torch.where(
+        between_mask[:, None], torch.sign(positive_minus_negative), 0
     )
-    grad_negative *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / N
-    )[:, None]
-    grad_positive = torch.addcmul(
-        torch.sign(anchor - positive + eps),
-        (between <= far).to(grad_loss.dtype)[:, None],
-        torch.sign(positive - negative + eps),
+    near_minus_other_mask = near_minus_other <= 0
+    near_minus_other_chosen = (grad_loss / N).masked_fill(near_minus_other_mask, 0)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    grad_negative = positive_minus_negative_chosen + sign_anchor_minus_negative.masked_fill(
+        between_mask[:, None], 0
     )
-    grad_positive *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / -N
-    )[:, None]
-    grad_anchor = torch.addcmul(
-        torch.sign(anchor - positive + eps),
-        torch.where(
-            between <= far, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-        )[:, None],
-        torch.sign(anchor - negative + eps),
-        value=-1,
+    grad_negative *= near_minus_other_chosen[:, None]
+    sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
+    grad_positive = positive_minus_negative_chosen + sign_anchor_minus_positive
+    grad_positive *= (grad_loss / -N).masked_fill(near_minus_other_mask, 0)[:, None]
+    grad_anchor = sign_anchor_minus_positive + (-sign_anchor_minus_negative).masked_fill(
+        between_mask[:, None], 0
     )
-    grad_anchor *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / N
-    )[:, None]
+    grad_anchor *= near_minus_other_chosen[:, None]
     return P1SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1845,14 +1872,47 @@ class _P1SwapFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_1_swap(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near, residuals.far, residuals.between, residuals.other
+        return (
+            loss,
+            residuals.anchor_minus_positive,
+            residuals.anchor_minus_negative,
+            residuals.far,
+            residuals.positive_minus_negative,
+            residuals.between,
+            residuals.near_minus_other,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near, far, between, other = output
-        ctx.save_for_backward(anchor, positive, negative, near, far, between, other)
-        ctx.mark_non_differentiable(near, far, between, other)
+        (
+            _,
+            anchor_minus_positive,
+            anchor_minus_negative,
+            far,
+            positive_minus_negative,
+            between,
+            near_minus_other,
+        ) = output
+        ctx.save_for_backward(
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            anchor_minus_negative,
+            far,
+            positive_minus_negative,
+            between,
+            near_minus_other,
+        )
+        ctx.mark_non_differentiable(
+            anchor_minus_positive,
+            anchor_minus_negative,
+            far,
+            positive_minus_negative,
+            between,
+            near_minus_other,
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1861,13 +1921,28 @@ class _P1SwapFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near, far, between, other = ctx.saved_tensors
+        (
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            anchor_minus_negative,
+            far,
+            positive_minus_negative,
+            between,
+            near_minus_other,
+        ) = ctx.saved_tensors
         margin, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_p_1_swap(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = P1SwapResiduals(
-                anchor, positive, negative, near, far, between, other, margin, eps
+                anchor_minus_positive,
+                anchor_minus_negative,
+                far,
+                positive_minus_negative,
+                between,
+                near_minus_other,
             )
         gradients = backward_p_1_swap(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1876,15 +1951,12 @@ class _P1SwapFunction(torch.autograd.Function):
 class P1SwapSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
-    near: Tensor
+    anchor_minus_positive: Tensor
+    anchor_minus_negative: Tensor
     far: Tensor
+    positive_minus_negative: Tensor
     between: Tensor
-    other: Tensor
-    margin: float
-    eps: float
+    near_minus_other: Tensor
 
 
 class P1SwapSumGradients(NamedTuple):
@@ -1938,16 +2010,25 @@ def forward_p_1_swap_sum(
         ValueError: a tensor has another shape.
     """
     _check_p_1_swap_sum(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = off_near.sum(1)
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = off_far.sum(1)
-    off_between = torch.abs(positive - negative + eps)
+    positive_minus_negative = positive - negative + eps
+    off_between = torch.abs(positive_minus_negative)
     between = off_between.sum(1)
     other = torch.where(between <= far, between, far)
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).sum()
+    near_minus_other = near - other + margin
+    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0).sum()
     return loss, P1SwapSumResiduals(
-        anchor, positive, negative, near, far, between, other, margin, eps
+        anchor_minus_positive,
+        anchor_minus_negative,
+        far,
+        positive_minus_negative,
+        between,
+        near_minus_other,
     )
 
 
@@ -1961,54 +2042,34 @@ def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    anchor, positive, negative, near, far, between, other, margin, eps = residuals
+    (
+        anchor_minus_positive,
+        anchor_minus_negative,
+        far,
+        positive_minus_negative,
+        between,
+        near_minus_other,
+    ) = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = torch.where(
-        between <= far, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-    )[:, None] * torch.sign(anchor - negative + eps)
-    grad_negative.addcmul_(
-        (between <= far).to(grad_loss.dtype)[:, None], torch.sign(positive - negative + eps)
+    between_mask = between <= far
+    positive_minus_negative_chosen = torch.where(
+        between_mask[:, None], torch.sign(positive_minus_negative), 0
     )
-    grad_negative *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-    )[:, None]
-    grad_positive = torch.addcmul(
-        torch.sign(anchor - positive + eps),
-        (between <= far).to(grad_loss.dtype)[:, None],
-        torch.sign(positive - negative + eps),
+    near_minus_other_mask = near_minus_other <= 0
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
+    grad_negative = positive_minus_negative_chosen + sign_anchor_minus_negative.masked_fill(
+        between_mask[:, None], 0
     )
-    grad_positive *= (
-        -(
-            grad_loss
-            * torch.where(
-                near - other + margin <= 0,
-                torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                1,
-            )
-        )
-    )[:, None]
-    grad_anchor = torch.addcmul(
-        torch.sign(anchor - positive + eps),
-        torch.where(
-            between <= far, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-        )[:, None],
-        torch.sign(anchor - negative + eps),
-        value=-1,
+    grad_negative *= near_minus_other_mask_chosen[:, None]
+    sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
+    grad_positive = positive_minus_negative_chosen + sign_anchor_minus_positive
+    grad_positive *= (-grad_loss).masked_fill(near_minus_other_mask, 0)[:, None]
+    grad_anchor = sign_anchor_minus_positive + (-sign_anchor_minus_negative).masked_fill(
+        between_mask[:, None], 0
     )
-    grad_anchor *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-    )[:, None]
+    grad_anchor *= near_minus_other_mask_chosen[:, None]
     return P1SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2022,14 +2083,47 @@ class _P1SwapSumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_1_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near, residuals.far, residuals.between, residuals.other
+        return (
+            loss,
+            residuals.anchor_minus_positive,
+            residuals.anchor_minus_negative,
+            residuals.far,
+            residuals.positive_minus_negative,
+            residuals.between,
+            residuals.near_minus_other,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near, far, between, other = output
-        ctx.save_for_backward(anchor, positive, negative, near, far, between, other)
-        ctx.mark_non_differentiable(near, far, between, other)
+        (
+            _,
+            anchor_minus_positive,
+            anchor_minus_negative,
+            far,
+            positive_minus_negative,
+            between,
+            near_minus_other,
+        ) = output
+        ctx.save_for_backward(
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            anchor_minus_negative,
+            far,
+            positive_minus_negative,
+            between,
+            near_minus_other,
+        )
+        ctx.mark_non_differentiable(
+            anchor_minus_positive,
+            anchor_minus_negative,
+            far,
+            positive_minus_negative,
+            between,
+            near_minus_other,
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -2038,13 +2132,28 @@ class _P1SwapSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near, far, between, other = ctx.saved_tensors
+        (
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            anchor_minus_negative,
+            far,
+            positive_minus_negative,
+            between,
+            near_minus_other,
+        ) = ctx.saved_tensors
         margin, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_p_1_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = P1SwapSumResiduals(
-                anchor, positive, negative, near, far, between, other, margin, eps
+                anchor_minus_positive,
+                anchor_minus_negative,
+                far,
+                positive_minus_negative,
+                between,
+                near_minus_other,
             )
         gradients = backward_p_1_swap_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -2053,15 +2162,12 @@ class _P1SwapSumFunction(torch.autograd.Function):
 class P1SwapNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
-    near: Tensor
+    anchor_minus_positive: Tensor
+    anchor_minus_negative: Tensor
     far: Tensor
+    positive_minus_negative: Tensor
     between: Tensor
-    other: Tensor
-    margin: float
-    eps: float
+    near_minus_other: Tensor
 
 
 class P1SwapNoneGradients(NamedTuple):
@@ -2115,16 +2221,25 @@ def forward_p_1_swap_none(
         ValueError: a tensor has another shape.
     """
     _check_p_1_swap_none(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     near = off_near.sum(1)
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     far = off_far.sum(1)
-    off_between = torch.abs(positive - negative + eps)
+    positive_minus_negative = positive - negative + eps
+    off_between = torch.abs(positive_minus_negative)
     between = off_between.sum(1)
     other = torch.where(between <= far, between, far)
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin)
+    near_minus_other = near - other + margin
+    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0)
     return loss, P1SwapNoneResiduals(
-        anchor, positive, negative, near, far, between, other, margin, eps
+        anchor_minus_positive,
+        anchor_minus_negative,
+        far,
+        positive_minus_negative,
+        between,
+        near_minus_other,
     )
 
 
@@ -2140,35 +2255,32 @@ def backward_p_1_swap_none(
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    anchor, positive, negative, near, far, between, other, margin, eps = residuals
-    N = anchor.shape[0]
+    (
+        anchor_minus_positive,
+        anchor_minus_negative,
+        far,
+        positive_minus_negative,
+        between,
+        near_minus_other,
+    ) = residuals
+    N = anchor_minus_positive.shape[0]
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_near = grad_loss * torch.where(
-        near - other + margin <= 0,
-        torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-        1,
+    grad_near = grad_loss.masked_fill(near_minus_other <= 0, 0)
+    between_mask = between <= far
+    positive_minus_negative_chosen = torch.where(
+        between_mask[:, None], torch.sign(positive_minus_negative), 0
     )
-    grad_negative = torch.where(
-        between <= far, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-    )[:, None] * torch.sign(anchor - negative + eps)
-    grad_negative.addcmul_(
-        (between <= far).to(grad_loss.dtype)[:, None], torch.sign(positive - negative + eps)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    grad_negative = positive_minus_negative_chosen + sign_anchor_minus_negative.masked_fill(
+        between_mask[:, None], 0
     )
     grad_negative *= grad_near[:, None]
-    grad_positive = torch.addcmul(
-        torch.sign(anchor - positive + eps),
-        (between <= far).to(grad_loss.dtype)[:, None],
-        torch.sign(positive - negative + eps),
-    )
+    sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
+    grad_positive = positive_minus_negative_chosen + sign_anchor_minus_positive
     grad_positive *= (-grad_near)[:, None]
-    grad_anchor = torch.addcmul(
-        torch.sign(anchor - positive + eps),
-        torch.where(
-            between <= far, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-        )[:, None],
-        torch.sign(anchor - negative + eps),
-        value=-1,
+    grad_anchor = sign_anchor_minus_positive + (-sign_anchor_minus_negative).masked_fill(
+        between_mask[:, None], 0
     )
     grad_anchor *= grad_near[:, None]
     return P1SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -2184,14 +2296,47 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_1_swap_none(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near, residuals.far, residuals.between, residuals.other
+        return (
+            loss,
+            residuals.anchor_minus_positive,
+            residuals.anchor_minus_negative,
+            residuals.far,
+            residuals.positive_minus_negative,
+            residuals.between,
+            residuals.near_minus_other,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near, far, between, other = output
-        ctx.save_for_backward(anchor, positive, negative, near, far, between, other)
-        ctx.mark_non_differentiable(near, far, between, other)
+        (
+            _,
+            anchor_minus_positive,
+            anchor_minus_negative,
+            far,
+            positive_minus_negative,
+            between,
+            near_minus_other,
+        ) = output
+        ctx.save_for_backward(
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            anchor_minus_negative,
+            far,
+            positive_minus_negative,
+            between,
+            near_minus_other,
+        )
+        ctx.mark_non_differentiable(
+            anchor_minus_positive,
+            anchor_minus_negative,
+            far,
+            positive_minus_negative,
+            between,
+            near_minus_other,
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -2200,7 +2345,17 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near, far, between, other = ctx.saved_tensors
+        (
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            anchor_minus_negative,
+            far,
+            positive_minus_negative,
+            between,
+            near_minus_other,
+        ) = ctx.saved_tensors
         margin, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_p_1_swap_none(
@@ -2208,7 +2363,12 @@ class _P1SwapNoneFunction(torch.autograd.Function):
             )
         else:
             residuals = P1SwapNoneResiduals(
-                anchor, positive, negative, near, far, between, other, margin, eps
+                anchor_minus_positive,
+                anchor_minus_negative,
+                far,
+                positive_minus_negative,
+                between,
+                near_minus_other,
             )
         gradients = backward_p_1_swap_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -2217,18 +2377,14 @@ class _P1SwapNoneFunction(torch.autograd.Function):
 class PResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
+    anchor_minus_positive: Tensor
     off_near: Tensor
     off_near_sum: Tensor
-    near: Tensor
+    anchor_minus_negative: Tensor
     off_far: Tensor
     off_far_sum: Tensor
-    far: Tensor
-    margin: float
+    near_minus_far: Tensor
     p: float
-    eps: float
 
 
 class PGradients(NamedTuple):
@@ -2289,27 +2445,25 @@ def forward_p(
         ValueError: a tensor has another shape.
     """
     _check_p(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     off_near_sum = (off_near**p).sum(1)
     near = off_near_sum ** (1 / p)
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     off_far_sum = (off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
-    other = far
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
+    near_minus_far = near - far + margin
+    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0).mean()
     return loss, PResiduals(
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         off_near_sum,
-        near,
+        anchor_minus_negative,
         off_far,
         off_far_sum,
-        far,
-        margin,
+        near_minus_far,
         p,
-        eps,
     )
 
 
@@ -2324,63 +2478,31 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
         ValueError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         off_near_sum,
-        near,
+        anchor_minus_negative,
         off_far,
         off_far_sum,
-        far,
-        margin,
+        near_minus_far,
         p,
-        eps,
     ) = residuals
-    N = anchor.shape[0]
+    N = anchor_minus_positive.shape[0]
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    near_minus_far_mask = near_minus_far <= 0
     grad_negative = off_far ** (p - 1)
-    grad_negative *= (
-        grad_loss
-        * off_far_sum ** (1 / p - 1)
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
+    grad_negative *= (grad_loss / N * off_far_sum ** (1 / p - 1)).masked_fill(
+        near_minus_far_mask, 0
     )[:, None]
-    grad_negative /= N
-    grad_negative *= torch.sign(anchor - negative + eps)
+    grad_negative *= torch.sign(anchor_minus_negative)
     grad_positive = off_near ** (p - 1)
-    grad_positive *= (
-        grad_loss
-        * off_near_sum ** (1 / p - 1)
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
+    grad_positive *= (grad_loss / -N * off_near_sum ** (1 / p - 1)).masked_fill(
+        near_minus_far_mask, 0
     )[:, None]
-    grad_positive /= -N
-    grad_positive *= torch.sign(anchor - positive + eps)
-    grad_anchor = off_near ** (p - 1)
-    grad_anchor *= (off_near_sum ** (1 / p - 1))[:, None]
-    grad_anchor *= torch.sign(anchor - positive + eps)
-    grad_anchor.addcmul_(
-        (off_far ** (p - 1)).mul_((off_far_sum ** (1 / p - 1))[:, None]),
-        torch.sign(anchor - negative + eps),
-        value=-1,
-    )
-    grad_anchor *= (
-        grad_loss
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / N
-    )[:, None]
+    grad_positive *= torch.sign(anchor_minus_positive)
+    grad_anchor = -grad_negative
+    grad_anchor -= grad_positive
     return PGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2396,22 +2518,49 @@ class _PFunction(torch.autograd.Function):
         loss, residuals = forward_p(anchor, positive, negative, margin=margin, p=p, eps=eps)
         return (
             loss,
+            residuals.anchor_minus_positive,
             residuals.off_near,
             residuals.off_near_sum,
-            residuals.near,
+            residuals.anchor_minus_negative,
             residuals.off_far,
             residuals.off_far_sum,
-            residuals.far,
+            residuals.near_minus_far,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near, off_near_sum, near, off_far, off_far_sum, far = output
+        (
+            _,
+            anchor_minus_positive,
+            off_near,
+            off_near_sum,
+            anchor_minus_negative,
+            off_far,
+            off_far_sum,
+            near_minus_far,
+        ) = output
         ctx.save_for_backward(
-            anchor, positive, negative, off_near, off_near_sum, near, off_far, off_far_sum, far
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            off_near_sum,
+            anchor_minus_negative,
+            off_far,
+            off_far_sum,
+            near_minus_far,
         )
-        ctx.mark_non_differentiable(off_near, off_near_sum, near, off_far, off_far_sum, far)
+        ctx.mark_non_differentiable(
+            anchor_minus_positive,
+            off_near,
+            off_near_sum,
+            anchor_minus_negative,
+            off_far,
+            off_far_sum,
+            near_minus_far,
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
 
@@ -2420,26 +2569,31 @@ class _PFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 6
-        anchor, positive, negative, off_near, off_near_sum, near, off_far, off_far_sum, far = (
-            ctx.saved_tensors
-        )
+        (
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            off_near_sum,
+            anchor_minus_negative,
+            off_far,
+            off_far_sum,
+            near_minus_far,
+        ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_p(anchor, positive, negative, margin=margin, p=p, eps=eps)
         else:
             residuals = PResiduals(
-                anchor,
-                positive,
-                negative,
+                anchor_minus_positive,
                 off_near,
                 off_near_sum,
-                near,
+                anchor_minus_negative,
                 off_far,
                 off_far_sum,
-                far,
-                margin,
+                near_minus_far,
                 p,
-                eps,
             )
         gradients = backward_p(grad_loss, residuals)
         return (
@@ -2455,18 +2609,14 @@ class _PFunction(torch.autograd.Function):
 class PSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
+    anchor_minus_positive: Tensor
     off_near: Tensor
     off_near_sum: Tensor
-    near: Tensor
+    anchor_minus_negative: Tensor
     off_far: Tensor
     off_far_sum: Tensor
-    far: Tensor
-    margin: float
+    near_minus_far: Tensor
     p: float
-    eps: float
 
 
 class PSumGradients(NamedTuple):
@@ -2527,27 +2677,25 @@ def forward_p_sum(
         ValueError: a tensor has another shape.
     """
     _check_p_sum(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     off_near_sum = (off_near**p).sum(1)
     near = off_near_sum ** (1 / p)
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     off_far_sum = (off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
-    other = far
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).sum()
+    near_minus_far = near - far + margin
+    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0).sum()
     return loss, PSumResiduals(
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         off_near_sum,
-        near,
+        anchor_minus_negative,
         off_far,
         off_far_sum,
-        far,
-        margin,
+        near_minus_far,
         p,
-        eps,
     )
 
 
@@ -2562,60 +2710,30 @@ def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients
         ValueError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         off_near_sum,
-        near,
+        anchor_minus_negative,
         off_far,
         off_far_sum,
-        far,
-        margin,
+        near_minus_far,
         p,
-        eps,
     ) = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    near_minus_far_mask = near_minus_far <= 0
     grad_negative = off_far ** (p - 1)
-    grad_negative *= (
-        grad_loss
-        * off_far_sum ** (1 / p - 1)
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-    )[:, None]
-    grad_negative *= torch.sign(anchor - negative + eps)
+    grad_negative *= (grad_loss * off_far_sum ** (1 / p - 1)).masked_fill(near_minus_far_mask, 0)[
+        :, None
+    ]
+    grad_negative *= torch.sign(anchor_minus_negative)
     grad_positive = off_near ** (p - 1)
-    grad_positive *= (
-        grad_loss
-        * off_near_sum ** (1 / p - 1)
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-    )[:, None]
-    grad_positive.neg_()
-    grad_positive *= torch.sign(anchor - positive + eps)
-    grad_anchor = off_near ** (p - 1)
-    grad_anchor *= (off_near_sum ** (1 / p - 1))[:, None]
-    grad_anchor *= torch.sign(anchor - positive + eps)
-    grad_anchor.addcmul_(
-        (off_far ** (p - 1)).mul_((off_far_sum ** (1 / p - 1))[:, None]),
-        torch.sign(anchor - negative + eps),
-        value=-1,
-    )
-    grad_anchor *= (
-        grad_loss
-        * torch.where(
-            near - far + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-    )[:, None]
+    grad_positive *= (-grad_loss * off_near_sum ** (1 / p - 1)).masked_fill(near_minus_far_mask, 0)[
+        :, None
+    ]
+    grad_positive *= torch.sign(anchor_minus_positive)
+    grad_anchor = -grad_negative
+    grad_anchor -= grad_positive
     return PSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2631,22 +2749,49 @@ class _PSumFunction(torch.autograd.Function):
         loss, residuals = forward_p_sum(anchor, positive, negative, margin=margin, p=p, eps=eps)
         return (
             loss,
+            residuals.anchor_minus_positive,
             residuals.off_near,
             residuals.off_near_sum,
-            residuals.near,
+            residuals.anchor_minus_negative,
             residuals.off_far,
             residuals.off_far_sum,
-            residuals.far,
+            residuals.near_minus_far,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near, off_near_sum, near, off_far, off_far_sum, far = output
+        (
+            _,
+            anchor_minus_positive,
+            off_near,
+            off_near_sum,
+            anchor_minus_negative,
+            off_far,
+            off_far_sum,
+            near_minus_far,
+        ) = output
         ctx.save_for_backward(
-            anchor, positive, negative, off_near, off_near_sum, near, off_far, off_far_sum, far
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            off_near_sum,
+            anchor_minus_negative,
+            off_far,
+            off_far_sum,
+            near_minus_far,
         )
-        ctx.mark_non_differentiable(off_near, off_near_sum, near, off_far, off_far_sum, far)
+        ctx.mark_non_differentiable(
+            anchor_minus_positive,
+            off_near,
+            off_near_sum,
+            anchor_minus_negative,
+            off_far,
+            off_far_sum,
+            near_minus_far,
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
 
@@ -2655,26 +2800,31 @@ class _PSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 6
-        anchor, positive, negative, off_near, off_near_sum, near, off_far, off_far_sum, far = (
-            ctx.saved_tensors
-        )
+        (
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            off_near_sum,
+            anchor_minus_negative,
+            off_far,
+            off_far_sum,
+            near_minus_far,
+        ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_p_sum(anchor, positive, negative, margin=margin, p=p, eps=eps)
         else:
             residuals = PSumResiduals(
-                anchor,
-                positive,
-                negative,
+                anchor_minus_positive,
                 off_near,
                 off_near_sum,
-                near,
+                anchor_minus_negative,
                 off_far,
                 off_far_sum,
-                far,
-                margin,
+                near_minus_far,
                 p,
-                eps,
             )
         gradients = backward_p_sum(grad_loss, residuals)
         return (
@@ -2690,18 +2840,14 @@ class _PSumFunction(torch.autograd.Function):
 class PNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
+    anchor_minus_positive: Tensor
     off_near: Tensor
     off_near_sum: Tensor
-    near: Tensor
+    anchor_minus_negative: Tensor
     off_far: Tensor
     off_far_sum: Tensor
-    far: Tensor
-    margin: float
+    near_minus_far: Tensor
     p: float
-    eps: float
 
 
 class PNoneGradients(NamedTuple):
@@ -2762,27 +2908,25 @@ def forward_p_none(
         ValueError: a tensor has another shape.
     """
     _check_p_none(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     off_near_sum = (off_near**p).sum(1)
     near = off_near_sum ** (1 / p)
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     off_far_sum = (off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
-    other = far
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin)
+    near_minus_far = near - far + margin
+    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0)
     return loss, PNoneResiduals(
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         off_near_sum,
-        near,
+        anchor_minus_negative,
         off_far,
         off_far_sum,
-        far,
-        margin,
+        near_minus_far,
         p,
-        eps,
     )
 
 
@@ -2797,41 +2941,28 @@ def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradie
         ValueError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         off_near_sum,
-        near,
+        anchor_minus_negative,
         off_far,
         off_far_sum,
-        far,
-        margin,
+        near_minus_far,
         p,
-        eps,
     ) = residuals
-    N = anchor.shape[0]
+    N = anchor_minus_positive.shape[0]
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_near = grad_loss * torch.where(
-        near - far + margin <= 0, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-    )
+    grad_near = grad_loss.masked_fill(near_minus_far <= 0, 0)
     grad_negative = off_far ** (p - 1)
     grad_negative *= (off_far_sum ** (1 / p - 1) * grad_near)[:, None]
-    grad_negative *= torch.sign(anchor - negative + eps)
+    grad_negative *= torch.sign(anchor_minus_negative)
     grad_positive = off_near ** (p - 1)
     grad_positive *= (off_near_sum ** (1 / p - 1) * grad_near)[:, None]
     grad_positive.neg_()
-    grad_positive *= torch.sign(anchor - positive + eps)
-    grad_anchor = off_near ** (p - 1)
-    grad_anchor *= (off_near_sum ** (1 / p - 1))[:, None]
-    grad_anchor *= torch.sign(anchor - positive + eps)
-    grad_anchor.addcmul_(
-        (off_far ** (p - 1)).mul_((off_far_sum ** (1 / p - 1))[:, None]),
-        torch.sign(anchor - negative + eps),
-        value=-1,
-    )
-    grad_anchor *= grad_near[:, None]
+    grad_positive *= torch.sign(anchor_minus_positive)
+    grad_anchor = -grad_negative
+    grad_anchor -= grad_positive
     return PNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2847,22 +2978,49 @@ class _PNoneFunction(torch.autograd.Function):
         loss, residuals = forward_p_none(anchor, positive, negative, margin=margin, p=p, eps=eps)
         return (
             loss,
+            residuals.anchor_minus_positive,
             residuals.off_near,
             residuals.off_near_sum,
-            residuals.near,
+            residuals.anchor_minus_negative,
             residuals.off_far,
             residuals.off_far_sum,
-            residuals.far,
+            residuals.near_minus_far,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near, off_near_sum, near, off_far, off_far_sum, far = output
+        (
+            _,
+            anchor_minus_positive,
+            off_near,
+            off_near_sum,
+            anchor_minus_negative,
+            off_far,
+            off_far_sum,
+            near_minus_far,
+        ) = output
         ctx.save_for_backward(
-            anchor, positive, negative, off_near, off_near_sum, near, off_far, off_far_sum, far
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            off_near_sum,
+            anchor_minus_negative,
+            off_far,
+            off_far_sum,
+            near_minus_far,
         )
-        ctx.mark_non_differentiable(off_near, off_near_sum, near, off_far, off_far_sum, far)
+        ctx.mark_non_differentiable(
+            anchor_minus_positive,
+            off_near,
+            off_near_sum,
+            anchor_minus_negative,
+            off_far,
+            off_far_sum,
+            near_minus_far,
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
 
@@ -2871,26 +3029,31 @@ class _PNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 6
-        anchor, positive, negative, off_near, off_near_sum, near, off_far, off_far_sum, far = (
-            ctx.saved_tensors
-        )
+        (
+            anchor,
+            positive,
+            negative,
+            anchor_minus_positive,
+            off_near,
+            off_near_sum,
+            anchor_minus_negative,
+            off_far,
+            off_far_sum,
+            near_minus_far,
+        ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_p_none(anchor, positive, negative, margin=margin, p=p, eps=eps)
         else:
             residuals = PNoneResiduals(
-                anchor,
-                positive,
-                negative,
+                anchor_minus_positive,
                 off_near,
                 off_near_sum,
-                near,
+                anchor_minus_negative,
                 off_far,
                 off_far_sum,
-                far,
-                margin,
+                near_minus_far,
                 p,
-                eps,
             )
         gradients = backward_p_none(grad_loss, residuals)
         return (
@@ -2906,22 +3069,19 @@ class _PNoneFunction(torch.autograd.Function):
 class PSwapResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
+    anchor_minus_positive: Tensor
     off_near: Tensor
     off_near_sum: Tensor
-    near: Tensor
+    anchor_minus_negative: Tensor
     off_far: Tensor
     off_far_sum: Tensor
     far: Tensor
+    positive_minus_negative: Tensor
     off_between: Tensor
     off_between_sum: Tensor
     between: Tensor
-    other: Tensor
-    margin: float
+    near_minus_other: Tensor
     p: float
-    eps: float
 
 
 class PSwapGradients(NamedTuple):
@@ -2982,34 +3142,35 @@ def forward_p_swap(
         ValueError: a tensor has another shape.
     """
     _check_p_swap(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     off_near_sum = (off_near**p).sum(1)
     near = off_near_sum ** (1 / p)
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     off_far_sum = (off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
-    off_between = torch.abs(positive - negative + eps)
+    positive_minus_negative = positive - negative + eps
+    off_between = torch.abs(positive_minus_negative)
     off_between_sum = (off_between**p).sum(1)
     between = off_between_sum ** (1 / p)
     other = torch.where(between <= far, between, far)
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).mean()
+    near_minus_other = near - other + margin
+    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0).mean()
     return loss, PSwapResiduals(
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         off_near_sum,
-        near,
+        anchor_minus_negative,
         off_far,
         off_far_sum,
         far,
+        positive_minus_negative,
         off_between,
         off_between_sum,
         between,
-        other,
-        margin,
+        near_minus_other,
         p,
-        eps,
     )
 
 
@@ -3024,97 +3185,49 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
         ValueError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         off_near_sum,
-        near,
+        anchor_minus_negative,
         off_far,
         off_far_sum,
         far,
+        positive_minus_negative,
         off_between,
         off_between_sum,
         between,
-        other,
-        margin,
+        near_minus_other,
         p,
-        eps,
     ) = residuals
-    N = anchor.shape[0]
+    N = anchor_minus_positive.shape[0]
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = off_between ** (p - 1)
-    grad_negative *= (off_between_sum ** (1 / p - 1) * (between <= far).to(grad_loss.dtype))[
-        :, None
-    ]
-    grad_negative *= torch.sign(positive - negative + eps)
-    grad_negative.addcmul_(
-        (off_far ** (p - 1)).mul_(
-            (
-                off_far_sum ** (1 / p - 1)
-                * torch.where(
-                    between <= far,
-                    torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                    1,
-                )
-            )[:, None]
-        ),
-        torch.sign(anchor - negative + eps),
+    between_mask = between <= far
+    off_between_product = off_between ** (p - 1)
+    off_between_product *= torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
+    off_between_product *= torch.sign(positive_minus_negative)
+    off_far_sum_power = off_far_sum ** (1 / p - 1)
+    off_far_power = off_far ** (p - 1)
+    near_minus_other_mask = near_minus_other <= 0
+    near_minus_other_chosen = (grad_loss / N).masked_fill(near_minus_other_mask, 0)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    grad_negative = torch.addcmul(
+        off_between_product,
+        off_far_sum_power.masked_fill(between_mask, 0)[:, None] * off_far_power,
+        sign_anchor_minus_negative,
     )
-    grad_negative *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / N
-    )[:, None]
-    grad_positive = off_near ** (p - 1)
-    grad_positive *= (off_near_sum ** (1 / p - 1))[:, None]
-    grad_positive *= torch.sign(anchor - positive + eps)
-    grad_positive.addcmul_(
-        (off_between ** (p - 1)).mul_(
-            (off_between_sum ** (1 / p - 1) * (between <= far).to(grad_loss.dtype))[:, None]
-        ),
-        torch.sign(positive - negative + eps),
+    grad_negative *= near_minus_other_chosen[:, None]
+    anchor_minus_positive_product = off_near ** (p - 1)
+    anchor_minus_positive_product *= (off_near_sum ** (1 / p - 1))[:, None]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    grad_positive = anchor_minus_positive_product + off_between_product
+    grad_positive *= (grad_loss / -N).masked_fill(near_minus_other_mask, 0)[:, None]
+    grad_anchor = torch.addcmul(
+        anchor_minus_positive_product,
+        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None] * off_far_power,
+        sign_anchor_minus_negative,
     )
-    grad_positive *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / -N
-    )[:, None]
-    grad_anchor = off_near ** (p - 1)
-    grad_anchor *= (off_near_sum ** (1 / p - 1))[:, None]
-    grad_anchor *= torch.sign(anchor - positive + eps)
-    grad_anchor.addcmul_(
-        (off_far ** (p - 1)).mul_(
-            (
-                off_far_sum ** (1 / p - 1)
-                * torch.where(
-                    between <= far,
-                    torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                    1,
-                )
-            )[:, None]
-        ),
-        torch.sign(anchor - negative + eps),
-        value=-1,
-    )
-    grad_anchor *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-        / N
-    )[:, None]
+    grad_anchor *= near_minus_other_chosen[:, None]
     return PSwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -3130,16 +3243,18 @@ class _PSwapFunction(torch.autograd.Function):
         loss, residuals = forward_p_swap(anchor, positive, negative, margin=margin, p=p, eps=eps)
         return (
             loss,
+            residuals.anchor_minus_positive,
             residuals.off_near,
             residuals.off_near_sum,
-            residuals.near,
+            residuals.anchor_minus_negative,
             residuals.off_far,
             residuals.off_far_sum,
             residuals.far,
+            residuals.positive_minus_negative,
             residuals.off_between,
             residuals.off_between_sum,
             residuals.between,
-            residuals.other,
+            residuals.near_minus_other,
         )
 
     @staticmethod
@@ -3147,43 +3262,49 @@ class _PSwapFunction(torch.autograd.Function):
         anchor, positive, negative, margin, p, eps = inputs
         (
             _,
+            anchor_minus_positive,
             off_near,
             off_near_sum,
-            near,
+            anchor_minus_negative,
             off_far,
             off_far_sum,
             far,
+            positive_minus_negative,
             off_between,
             off_between_sum,
             between,
-            other,
+            near_minus_other,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
+            anchor_minus_positive,
             off_near,
             off_near_sum,
-            near,
+            anchor_minus_negative,
             off_far,
             off_far_sum,
             far,
+            positive_minus_negative,
             off_between,
             off_between_sum,
             between,
-            other,
+            near_minus_other,
         )
         ctx.mark_non_differentiable(
+            anchor_minus_positive,
             off_near,
             off_near_sum,
-            near,
+            anchor_minus_negative,
             off_far,
             off_far_sum,
             far,
+            positive_minus_negative,
             off_between,
             off_between_sum,
             between,
-            other,
+            near_minus_other,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -3197,38 +3318,37 @@ class _PSwapFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
+            anchor_minus_positive,
             off_near,
             off_near_sum,
-            near,
+            anchor_minus_negative,
             off_far,
             off_far_sum,
             far,
+            positive_minus_negative,
             off_between,
             off_between_sum,
             between,
-            other,
+            near_minus_other,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_p_swap(anchor, positive, negative, margin=margin, p=p, eps=eps)
         else:
             residuals = PSwapResiduals(
-                anchor,
-                positive,
-                negative,
+                anchor_minus_positive,
                 off_near,
                 off_near_sum,
-                near,
+                anchor_minus_negative,
                 off_far,
                 off_far_sum,
                 far,
+                positive_minus_negative,
                 off_between,
                 off_between_sum,
                 between,
-                other,
-                margin,
+                near_minus_other,
                 p,
-                eps,
             )
         gradients = backward_p_swap(grad_loss, residuals)
         return (
@@ -3244,22 +3364,19 @@ class _PSwapFunction(torch.autograd.Function):
 class PSwapSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
+    anchor_minus_positive: Tensor
     off_near: Tensor
     off_near_sum: Tensor
-    near: Tensor
+    anchor_minus_negative: Tensor
     off_far: Tensor
     off_far_sum: Tensor
     far: Tensor
+    positive_minus_negative: Tensor
     off_between: Tensor
     off_between_sum: Tensor
     between: Tensor
-    other: Tensor
-    margin: float
+    near_minus_other: Tensor
     p: float
-    eps: float
 
 
 class PSwapSumGradients(NamedTuple):
@@ -3320,34 +3437,35 @@ def forward_p_swap_sum(
         ValueError: a tensor has another shape.
     """
     _check_p_swap_sum(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     off_near_sum = (off_near**p).sum(1)
     near = off_near_sum ** (1 / p)
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     off_far_sum = (off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
-    off_between = torch.abs(positive - negative + eps)
+    positive_minus_negative = positive - negative + eps
+    off_between = torch.abs(positive_minus_negative)
     off_between_sum = (off_between**p).sum(1)
     between = off_between_sum ** (1 / p)
     other = torch.where(between <= far, between, far)
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin).sum()
+    near_minus_other = near - other + margin
+    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0).sum()
     return loss, PSwapSumResiduals(
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         off_near_sum,
-        near,
+        anchor_minus_negative,
         off_far,
         off_far_sum,
         far,
+        positive_minus_negative,
         off_between,
         off_between_sum,
         between,
-        other,
-        margin,
+        near_minus_other,
         p,
-        eps,
     )
 
 
@@ -3362,95 +3480,48 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
         ValueError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         off_near_sum,
-        near,
+        anchor_minus_negative,
         off_far,
         off_far_sum,
         far,
+        positive_minus_negative,
         off_between,
         off_between_sum,
         between,
-        other,
-        margin,
+        near_minus_other,
         p,
-        eps,
     ) = residuals
     if grad_loss.shape != ():
         raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = off_between ** (p - 1)
-    grad_negative *= (off_between_sum ** (1 / p - 1) * (between <= far).to(grad_loss.dtype))[
-        :, None
-    ]
-    grad_negative *= torch.sign(positive - negative + eps)
-    grad_negative.addcmul_(
-        (off_far ** (p - 1)).mul_(
-            (
-                off_far_sum ** (1 / p - 1)
-                * torch.where(
-                    between <= far,
-                    torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                    1,
-                )
-            )[:, None]
-        ),
-        torch.sign(anchor - negative + eps),
+    between_mask = between <= far
+    off_between_product = off_between ** (p - 1)
+    off_between_product *= torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
+    off_between_product *= torch.sign(positive_minus_negative)
+    off_far_sum_power = off_far_sum ** (1 / p - 1)
+    off_far_power = off_far ** (p - 1)
+    near_minus_other_mask = near_minus_other <= 0
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
+    grad_negative = torch.addcmul(
+        off_between_product,
+        off_far_sum_power.masked_fill(between_mask, 0)[:, None] * off_far_power,
+        sign_anchor_minus_negative,
     )
-    grad_negative *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-    )[:, None]
-    grad_positive = off_near ** (p - 1)
-    grad_positive *= (off_near_sum ** (1 / p - 1))[:, None]
-    grad_positive *= torch.sign(anchor - positive + eps)
-    grad_positive.addcmul_(
-        (off_between ** (p - 1)).mul_(
-            (off_between_sum ** (1 / p - 1) * (between <= far).to(grad_loss.dtype))[:, None]
-        ),
-        torch.sign(positive - negative + eps),
+    grad_negative *= near_minus_other_mask_chosen[:, None]
+    anchor_minus_positive_product = off_near ** (p - 1)
+    anchor_minus_positive_product *= (off_near_sum ** (1 / p - 1))[:, None]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    grad_positive = anchor_minus_positive_product + off_between_product
+    grad_positive *= (-grad_loss).masked_fill(near_minus_other_mask, 0)[:, None]
+    grad_anchor = torch.addcmul(
+        anchor_minus_positive_product,
+        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None] * off_far_power,
+        sign_anchor_minus_negative,
     )
-    grad_positive *= (
-        -(
-            grad_loss
-            * torch.where(
-                near - other + margin <= 0,
-                torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                1,
-            )
-        )
-    )[:, None]
-    grad_anchor = off_near ** (p - 1)
-    grad_anchor *= (off_near_sum ** (1 / p - 1))[:, None]
-    grad_anchor *= torch.sign(anchor - positive + eps)
-    grad_anchor.addcmul_(
-        (off_far ** (p - 1)).mul_(
-            (
-                off_far_sum ** (1 / p - 1)
-                * torch.where(
-                    between <= far,
-                    torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                    1,
-                )
-            )[:, None]
-        ),
-        torch.sign(anchor - negative + eps),
-        value=-1,
-    )
-    grad_anchor *= (
-        grad_loss
-        * torch.where(
-            near - other + margin <= 0,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            1,
-        )
-    )[:, None]
+    grad_anchor *= near_minus_other_mask_chosen[:, None]
     return PSwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -3468,16 +3539,18 @@ class _PSwapSumFunction(torch.autograd.Function):
         )
         return (
             loss,
+            residuals.anchor_minus_positive,
             residuals.off_near,
             residuals.off_near_sum,
-            residuals.near,
+            residuals.anchor_minus_negative,
             residuals.off_far,
             residuals.off_far_sum,
             residuals.far,
+            residuals.positive_minus_negative,
             residuals.off_between,
             residuals.off_between_sum,
             residuals.between,
-            residuals.other,
+            residuals.near_minus_other,
         )
 
     @staticmethod
@@ -3485,43 +3558,49 @@ class _PSwapSumFunction(torch.autograd.Function):
         anchor, positive, negative, margin, p, eps = inputs
         (
             _,
+            anchor_minus_positive,
             off_near,
             off_near_sum,
-            near,
+            anchor_minus_negative,
             off_far,
             off_far_sum,
             far,
+            positive_minus_negative,
             off_between,
             off_between_sum,
             between,
-            other,
+            near_minus_other,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
+            anchor_minus_positive,
             off_near,
             off_near_sum,
-            near,
+            anchor_minus_negative,
             off_far,
             off_far_sum,
             far,
+            positive_minus_negative,
             off_between,
             off_between_sum,
             between,
-            other,
+            near_minus_other,
         )
         ctx.mark_non_differentiable(
+            anchor_minus_positive,
             off_near,
             off_near_sum,
-            near,
+            anchor_minus_negative,
             off_far,
             off_far_sum,
             far,
+            positive_minus_negative,
             off_between,
             off_between_sum,
             between,
-            other,
+            near_minus_other,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -3535,16 +3614,18 @@ class _PSwapSumFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
+            anchor_minus_positive,
             off_near,
             off_near_sum,
-            near,
+            anchor_minus_negative,
             off_far,
             off_far_sum,
             far,
+            positive_minus_negative,
             off_between,
             off_between_sum,
             between,
-            other,
+            near_minus_other,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
@@ -3553,22 +3634,19 @@ class _PSwapSumFunction(torch.autograd.Function):
             )
         else:
             residuals = PSwapSumResiduals(
-                anchor,
-                positive,
-                negative,
+                anchor_minus_positive,
                 off_near,
                 off_near_sum,
-                near,
+                anchor_minus_negative,
                 off_far,
                 off_far_sum,
                 far,
+                positive_minus_negative,
                 off_between,
                 off_between_sum,
                 between,
-                other,
-                margin,
+                near_minus_other,
                 p,
-                eps,
             )
         gradients = backward_p_swap_sum(grad_loss, residuals)
         return (
@@ -3584,22 +3662,19 @@ class _PSwapSumFunction(torch.autograd.Function):
 class PSwapNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor: Tensor
-    positive: Tensor
-    negative: Tensor
+    anchor_minus_positive: Tensor
     off_near: Tensor
     off_near_sum: Tensor
-    near: Tensor
+    anchor_minus_negative: Tensor
     off_far: Tensor
     off_far_sum: Tensor
     far: Tensor
+    positive_minus_negative: Tensor
     off_between: Tensor
     off_between_sum: Tensor
     between: Tensor
-    other: Tensor
-    margin: float
+    near_minus_other: Tensor
     p: float
-    eps: float
 
 
 class PSwapNoneGradients(NamedTuple):
@@ -3660,34 +3735,35 @@ def forward_p_swap_none(
         ValueError: a tensor has another shape.
     """
     _check_p_swap_none(anchor, positive, negative)
-    off_near = torch.abs(anchor - positive + eps)
+    anchor_minus_positive = anchor - positive + eps
+    off_near = torch.abs(anchor_minus_positive)
     off_near_sum = (off_near**p).sum(1)
     near = off_near_sum ** (1 / p)
-    off_far = torch.abs(anchor - negative + eps)
+    anchor_minus_negative = anchor - negative + eps
+    off_far = torch.abs(anchor_minus_negative)
     off_far_sum = (off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
-    off_between = torch.abs(positive - negative + eps)
+    positive_minus_negative = positive - negative + eps
+    off_between = torch.abs(positive_minus_negative)
     off_between_sum = (off_between**p).sum(1)
     between = off_between_sum ** (1 / p)
     other = torch.where(between <= far, between, far)
-    loss = torch.where(near - other + margin <= 0, 0, near - other + margin)
+    near_minus_other = near - other + margin
+    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0)
     return loss, PSwapNoneResiduals(
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         off_near_sum,
-        near,
+        anchor_minus_negative,
         off_far,
         off_far_sum,
         far,
+        positive_minus_negative,
         off_between,
         off_between_sum,
         between,
-        other,
-        margin,
+        near_minus_other,
         p,
-        eps,
     )
 
 
@@ -3702,76 +3778,46 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
         ValueError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor,
-        positive,
-        negative,
+        anchor_minus_positive,
         off_near,
         off_near_sum,
-        near,
+        anchor_minus_negative,
         off_far,
         off_far_sum,
         far,
+        positive_minus_negative,
         off_between,
         off_between_sum,
         between,
-        other,
-        margin,
+        near_minus_other,
         p,
-        eps,
     ) = residuals
-    N = anchor.shape[0]
+    N = anchor_minus_positive.shape[0]
     if grad_loss.shape != (N,):
         raise ValueError(f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}")
-    grad_near = grad_loss * torch.where(
-        near - other + margin <= 0,
-        torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-        1,
-    )
-    grad_negative = off_between ** (p - 1)
-    grad_negative *= (off_between_sum ** (1 / p - 1) * (between <= far).to(grad_loss.dtype))[
-        :, None
-    ]
-    grad_negative *= torch.sign(positive - negative + eps)
-    grad_negative.addcmul_(
-        (off_far ** (p - 1)).mul_(
-            (
-                off_far_sum ** (1 / p - 1)
-                * torch.where(
-                    between <= far,
-                    torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                    1,
-                )
-            )[:, None]
-        ),
-        torch.sign(anchor - negative + eps),
+    grad_near = grad_loss.masked_fill(near_minus_other <= 0, 0)
+    between_mask = between <= far
+    off_between_product = off_between ** (p - 1)
+    off_between_product *= torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
+    off_between_product *= torch.sign(positive_minus_negative)
+    off_far_sum_power = off_far_sum ** (1 / p - 1)
+    off_far_power = off_far ** (p - 1)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    grad_negative = torch.addcmul(
+        off_between_product,
+        off_far_sum_power.masked_fill(between_mask, 0)[:, None] * off_far_power,
+        sign_anchor_minus_negative,
     )
     grad_negative *= grad_near[:, None]
-    grad_positive = off_near ** (p - 1)
-    grad_positive *= (off_near_sum ** (1 / p - 1))[:, None]
-    grad_positive *= torch.sign(anchor - positive + eps)
-    grad_positive.addcmul_(
-        (off_between ** (p - 1)).mul_(
-            (off_between_sum ** (1 / p - 1) * (between <= far).to(grad_loss.dtype))[:, None]
-        ),
-        torch.sign(positive - negative + eps),
-    )
+    anchor_minus_positive_product = off_near ** (p - 1)
+    anchor_minus_positive_product *= (off_near_sum ** (1 / p - 1))[:, None]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    grad_positive = anchor_minus_positive_product + off_between_product
     grad_positive *= (-grad_near)[:, None]
-    grad_anchor = off_near ** (p - 1)
-    grad_anchor *= (off_near_sum ** (1 / p - 1))[:, None]
-    grad_anchor *= torch.sign(anchor - positive + eps)
-    grad_anchor.addcmul_(
-        (off_far ** (p - 1)).mul_(
-            (
-                off_far_sum ** (1 / p - 1)
-                * torch.where(
-                    between <= far,
-                    torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                    1,
-                )
-            )[:, None]
-        ),
-        torch.sign(anchor - negative + eps),
-        value=-1,
+    grad_anchor = torch.addcmul(
+        anchor_minus_positive_product,
+        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None] * off_far_power,
+        sign_anchor_minus_negative,
     )
     grad_anchor *= grad_near[:, None]
     return PSwapNoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -3791,16 +3837,18 @@ class _PSwapNoneFunction(torch.autograd.Function):
         )
         return (
             loss,
+            residuals.anchor_minus_positive,
             residuals.off_near,
             residuals.off_near_sum,
-            residuals.near,
+            residuals.anchor_minus_negative,
             residuals.off_far,
             residuals.off_far_sum,
             residuals.far,
+            residuals.positive_minus_negative,
             residuals.off_between,
             residuals.off_between_sum,
             residuals.between,
-            residuals.other,
+            residuals.near_minus_other,
         )
 
     @staticmethod
@@ -3808,43 +3856,49 @@ class _PSwapNoneFunction(torch.autograd.Function):
         anchor, positive, negative, margin, p, eps = inputs
         (
             _,
+            anchor_minus_positive,
             off_near,
             off_near_sum,
-            near,
+            anchor_minus_negative,
             off_far,
             off_far_sum,
             far,
+            positive_minus_negative,
             off_between,
             off_between_sum,
             between,
-            other,
+            near_minus_other,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
+            anchor_minus_positive,
             off_near,
             off_near_sum,
-            near,
+            anchor_minus_negative,
             off_far,
             off_far_sum,
             far,
+            positive_minus_negative,
             off_between,
             off_between_sum,
             between,
-            other,
+            near_minus_other,
         )
         ctx.mark_non_differentiable(
+            anchor_minus_positive,
             off_near,
             off_near_sum,
-            near,
+            anchor_minus_negative,
             off_far,
             off_far_sum,
             far,
+            positive_minus_negative,
             off_between,
             off_between_sum,
             between,
-            other,
+            near_minus_other,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -3858,16 +3912,18 @@ class _PSwapNoneFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
+            anchor_minus_positive,
             off_near,
             off_near_sum,
-            near,
+            anchor_minus_negative,
             off_far,
             off_far_sum,
             far,
+            positive_minus_negative,
             off_between,
             off_between_sum,
             between,
-            other,
+            near_minus_other,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
@@ -3876,22 +3932,19 @@ class _PSwapNoneFunction(torch.autograd.Function):
             )
         else:
             residuals = PSwapNoneResiduals(
-                anchor,
-                positive,
-                negative,
+                anchor_minus_positive,
                 off_near,
                 off_near_sum,
-                near,
+                anchor_minus_negative,
                 off_far,
                 off_far_sum,
                 far,
+                positive_minus_negative,
                 off_between,
                 off_between_sum,
                 between,
-                other,
-                margin,
+                near_minus_other,
                 p,
-                eps,
             )
         gradients = backward_p_swap_none(grad_loss, residuals)
         return (

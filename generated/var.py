@@ -3,12 +3,13 @@
 # definition sha256:059a7fa7180d8f5df9b85a739168c174098c60fbaa1035ffbbd76f5a646d715e
 """The variance: the mean square distance from the mean.
 
-    mean[n] = sum_k(x[n,k])/K
-    y[n]    = sum_k((x[n,k] - mean[n])**2)/(K - correction)
+    mean[n]          = sum_k(x[n,k])/K
+    x_centred_1[n,k] = x[n,k] - mean[n]
+    y[n]             = sum_k(x_centred_1[n,k]**2)/(K - correction)
 
 The gradients, given grad_y:
 
-    grad_x[n,k] = 2*grad_y[n]*(x[n,k] - mean[n])/(K - correction)
+    grad_x[n,k] = 2*grad_y[n]*x_centred_1[n,k]/(K - correction)
 """
 
 import math
@@ -22,8 +23,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    mean: Tensor
+    x_centred_1: Tensor
     correction: float
 
 
@@ -55,8 +55,9 @@ def forward(x: Tensor, *, correction: float = 1) -> tuple[Tensor, Residuals]:
     _check(x)
     K = x.shape[1]
     mean = x.mean(1)
-    y = ((x - mean[:, None]) ** 2).sum(1) / (K - correction)
-    return y, Residuals(x, mean, correction)
+    x_centred_1 = x - mean[:, None]
+    y = (x_centred_1**2).sum(1) / (K - correction)
+    return y, Residuals(x_centred_1, correction)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -69,12 +70,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         ValueError: a gradient has another shape than what it belongs to.
     """
-    x, mean, correction = residuals
-    N, K = x.shape
+    x_centred_1, correction = residuals
+    N, K = x_centred_1.shape
     if grad_y.shape != (N,):
         raise ValueError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = x - mean[:, None]
-    grad_x *= (2 / (K - correction or torch.nan) * grad_y)[:, None]
+    grad_x = (2 / (K - correction or torch.nan) * grad_y)[:, None] * x_centred_1
     return Gradients(grad_x)
 
 
@@ -86,14 +86,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, correction: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, correction=correction)
-        return y, residuals.mean
+        return y, residuals.x_centred_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, correction = inputs
-        _, mean = output
-        ctx.save_for_backward(x, mean)
-        ctx.mark_non_differentiable(mean)
+        _, x_centred_1 = output
+        ctx.save_for_backward(x, x_centred_1)
+        ctx.mark_non_differentiable(x_centred_1)
         ctx.set_materialize_grads(False)
         ctx.options = (correction,)
 
@@ -102,12 +102,12 @@ class _Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        x, mean = ctx.saved_tensors
+        x, x_centred_1 = ctx.saved_tensors
         (correction,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x, correction=correction)
         else:
-            residuals = Residuals(x, mean, correction)
+            residuals = Residuals(x_centred_1, correction)
         gradients = backward(grad_y, residuals)
         return gradients.grad_x, None
 

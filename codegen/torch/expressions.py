@@ -73,6 +73,9 @@ def _where(expr: Any, scope: Scope) -> Value:
             return scope.real(condition)
         branches[0] = Value(f"torch.tensor({branches[0].text}, {scope.kind})")
     (mask, yes, no), layout = _lined_up([condition, *branches], scope)
+    if yes.scalar and not yes.updates and not condition.scalar:
+        code = f"{no.at(ATOM)}.masked_fill({mask.text}, {yes.text})"
+        return Value(code, layout, fresh=True)
     return Value(f"torch.where({mask.text}, {yes.text}, {no.text})", layout, fresh=True)
 
 

@@ -35,7 +35,7 @@ def smoothed(value):
 
 cases = {}
 for smooth, value in smoothed(right).items():
-    counted = Where(kept[n] > 0, value, 0)
+    counted = Where(Eq(kept[n], 0), 0, value)
     mean = -mean_of(Sum(counted, n), total)
     labels = {"mean": ([], mean), "sum": ([], -Sum(counted, n)), "none": ([n], -counted)}
     cases |= {(True, reduction, smooth): case for reduction, case in labels.items()}

@@ -21,8 +21,8 @@ def norm(op, name, x, n, k, argument):
             2: ([n], root(Sum(x**2, k))),
             1: ([n], Sum(size[n, k], k)),
             0: ([n], Sum(Where(Ne(x, 0), 1, 0), k)),
-            inf: ([n], Maximum(size[n, k], k)),
-            -inf: ([n], Minimum(size[n, k], k)),
+            inf: ([n], Maximum(Abs(x), k)),
+            -inf: ([n], Minimum(Abs(x), k)),
             OTHERWISE: ([n], root(Sum(size[n, k] ** p, k), p)),
         },
     )

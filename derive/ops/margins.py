@@ -1,6 +1,6 @@
 """Losses with a margin: right enough is right."""
 
-from derive import OTHERWISE, Abs, Eq, Max, Min, Ne, Sum, Where, define, reductions, sqrt
+from derive import OTHERWISE, Abs, Eq, Max, Min, Sum, Where, define, reductions, sqrt
 
 LEGACY = "size_average=None, reduce=None, reduction='mean'"
 
@@ -11,7 +11,7 @@ op = define(
 )
 n = op.axes("n", "elements")
 x, target, margin = op.input("x", n), op.input("target", n), op.option("margin", 1.0)
-far, near = Where(Ne(target[n], 1), Max(margin - x[n], 0), 0), Where(Ne(target[n], -1), x[n], 0)
+far, near = Where(Eq(target[n], 1), 0, Max(margin - x[n], 0)), Where(Eq(target[n], -1), 0, x[n])
 loss = op.cases("loss", "reduction", reductions(far + near, n))
 hinge_embedding_loss = op.build(loss, wrt=[x])
 

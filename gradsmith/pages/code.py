@@ -68,12 +68,23 @@ def side_by_side(source: str, function: str, lets: Iterable[Let]) -> list[Beside
     """The body of an emitted function in order, each let at the statements that compute it."""
     waiting = {let.name: let for let in lets}
     rows: list[Beside] = []
-    for makes, own in _grouped(statements(source, function)):
+    for makes, own in _grouped(_through_helpers(statements(source, function), set(waiting))):
         let = waiting.pop(makes, None)
         rows.append(Beside(let and with_anchors(let, own), tuple(own)))
     inlined = [Beside(let, ()) for let in waiting.values()]
     first = next((place for place, row in enumerate(rows) if row.let), len(rows))
     return [*rows[:first], *inlined, *rows[first:]]
+
+
+def _through_helpers(found: Iterable[Statement], lets: set[str]) -> Iterator[Statement]:
+    """Statements that also read what the names they read, which are no lets, are made of."""
+    helpers: dict[str, frozenset[str]] = {}
+    for statement in found:
+        through = (helpers[name] for name in statement.reads if name in helpers)
+        reads = statement.reads.union(*through)
+        if statement.makes not in lets:
+            helpers[statement.makes] = helpers.get(statement.makes, frozenset()) | reads
+        yield replace(statement, reads=reads)
 
 
 def _grouped(found: Iterable[Statement]) -> Iterator[tuple[str, list[Statement]]]:
