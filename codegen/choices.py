@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sympy import Add, Basic, Expr, Mul
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul
 
 from derive.expressions import Where, free_indices
 from derive.language import Let
@@ -75,7 +75,7 @@ def _product(expr: Mul) -> Expr:
             letters = free_indices(factor)
             inside = [f for f in others if free_indices(f) <= letters]
             if all(f.is_number for f in inside):
-                inside = others
+                inside = [f for f in others if not f.has(KroneckerDelta)]
             branches = (Mul(b, *inside) for b in factor.branches)
             outside = [f for f in others if f not in inside]
             return Mul(chosen(Where(factor.condition, *branches)), *outside)

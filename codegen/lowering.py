@@ -12,7 +12,7 @@ from codegen.choices import with_choices
 from codegen.program import Kept, Module, Program
 from codegen.sharing import shared
 from codegen.stable import bare_exponentials, stabilise
-from derive.expressions import Axis, Index, Sum
+from derive.expressions import Axis, Index, StopGradient, Sum
 from derive.language import Let, Tensor
 from derive.substitute import substitute, tensors_read
 from derive.trace import Derivation, names_used
@@ -37,7 +37,10 @@ def lower(derivation: Derivation) -> Module:
         params=definition.inputs,
         options=definition.options,
         kept=Kept(),
-        lets=_forward_lets(derivation.forward, [*definition.outputs, *kept.names], literal),
+        lets=_with_stops(
+            _forward_lets(derivation.forward, [*definition.outputs, *kept.names], literal),
+            kept.names,
+        ),
         results=tuple((t.name, t) for t in outputs),
         literal=literal,
         keeps=kept,
@@ -100,6 +103,7 @@ def _value_and_grad(
     )
     wanted = [outputs[0].name, *(tensor.name for _, tensor in gradients)]
     lets = _forward_lets((*derivation.forward, *backward), wanted, definition.chunked)
+    lets = _with_stops(lets, ())
     if not definition.chunked:
         lets = _without_scaled_sums(lets, set(wanted))
     return Program(
@@ -163,6 +167,21 @@ def _forward_lets(lets: Sequence[Let], wanted: Iterable[str], literal: bool) -> 
     wanted = list(wanted)
     lets = _needed(lets, wanted)
     return lets if literal else shared(_needed(_safe(lets, set(wanted)), wanted))
+
+
+def _with_stops(lets: Sequence[Let], kept: Iterable[str]) -> tuple[Let, ...]:
+    """The lets with gradients stopped only on the way to what is kept.
+
+    Autograd differentiates what is kept, where the backward pass is differentiated; an output
+    it does not: that has its backward pass.
+    """
+    differentiated = {let.name for let in _needed(lets, kept)}
+    return tuple(
+        let
+        if let.name in differentiated
+        else replace(let, value=let.value.replace(StopGradient, lambda e: e))
+        for let in lets
+    )
 
 
 def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:

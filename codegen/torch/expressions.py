@@ -129,6 +129,10 @@ def _not(expr: Any, scope: Scope) -> Value:
     return Value(f"~{value.at(POWER)}", value.dims, binds=UNARY, boolean=True, fresh=True)
 
 
+def _detached(value: Value) -> Value:
+    return Value(f"{value.at(ATOM)}.detach()", value.dims, fresh=value.fresh)
+
+
 def _delta(expr: Any, scope: Scope) -> Value:
     one, other = (emit(a, scope) for a in expr.args)
     (left, right), layout = _lined_up([one, other], scope)
@@ -188,7 +192,7 @@ _PRINTERS: tuple[tuple[Any, Callable[[Any, Scope], Value]], ...] = (
     (LogSoftmax, _along("torch.log_softmax")),
     (LogAddExp, _logaddexp),
     (Where, _where),
-    (StopGradient, lambda e, s: emit(e.args[0], s)),
+    (StopGradient, lambda e, s: _detached(emit(e.args[0], s))),
     (KroneckerDelta, _delta),
     (Relational, _relation),
     (And, _logical("&", "and", MASK_AND)),

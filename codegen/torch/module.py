@@ -182,15 +182,17 @@ def checks(inputs: Sequence[Tensor]) -> list[str]:
 
 def _dtype_guard(tensor: Tensor, first: str) -> list[str]:
     name = tensor.name
+    error = "RuntimeError"
     if tensor.integer:
         wanted, wrong = "dtype torch.int64", f"{name}.dtype != torch.int64"
     elif name == first:
         wanted, wrong = "a floating-point dtype", f"not {name}.is_floating_point()"
+        error = "NotImplementedError"
     else:
         wanted, wrong = f"the dtype of {first}, {{{first}.dtype}}", f"{name}.dtype != {first}.dtype"
     return [
         f"if {wrong}:",
-        "    raise TypeError(",
+        f"    raise {error}(",
         f'        f"{name} must have {wanted}, "',
         f'        f"got {{{name}.dtype}}"',
         "    )",
@@ -230,7 +232,7 @@ def _shape_guard(tensor: Tensor, wrong: str, known: Iterable[str] | None = None)
     where = f" where {values}" if values else ""
     return [
         f"if {wrong}:",
-        "    raise ValueError(",
+        "    raise RuntimeError(",
         f'        f"{name} must have shape {shape_text(tensor)}{where}, "',
         f'        f"got {{[*{name}.shape]}}"',
         "    )",

@@ -160,9 +160,11 @@ def _matrices_vectors(matrix: Value, vector: Value, letter: Index) -> Value | No
         return None
     others = tuple(d for d in matrix.dims if d != (letter,))
     if matrix.dims[-1] == (letter,):
-        code = f"({matrix.at(TIMES)} @ {vector.at(ATOM)}.unsqueeze(-1)).squeeze(-1)"
+        last = len(batch) + 1
+        code = f"({matrix.at(TIMES)} @ {vector.at(ATOM)}.unsqueeze({last})).squeeze({last})"
     else:
-        code = f"({vector.at(ATOM)}.unsqueeze(-2) @ {matrix.at(ATOM)}).squeeze(-2)"
+        row = len(batch)
+        code = f"({vector.at(ATOM)}.unsqueeze({row}) @ {matrix.at(ATOM)}).squeeze({row})"
     return Value(code, others, fresh=True)
 
 

@@ -35,6 +35,7 @@ op = define(
 n, d = op.axes("n d", "rest last")
 input1, input2, target = op.input("input1", n, d), op.input("input2", n, d), op.input("target", n)
 margin = op.option("margin", 0.0)
+op.demand("target.dim() < 2 and input1.shape == input2.shape", raises="RuntimeError")
 dot = op.let("dot", [n], Sum(input1[n, d] * input2[n, d], d))
 square1 = op.let("square1", [n], Sum(input1[n, d] ** 2, d) + 1e-12)
 square2 = op.let("square2", [n], Sum(input2[n, d] ** 2, d) + 1e-12)

@@ -21,7 +21,9 @@ op = define(
     "input: x, target, weight=None, size_average=None, reduce=None, reduction='mean'",
 )
 n = op.axes("n", "elements")
-x, target, weight = op.input("x", n), op.input("target", n), op.input("weight", n, absent=1)
+x, target = op.input("x", n), op.input("target", n, given="whole")
+weight = op.input("weight", n, absent=1)
+op.demand("(x >= 0) & (x <= 1)", raises="RuntimeError")
 yes, no = Max(log(x[n]), -100), Max(log(1 - x[n]), -100)
 each = -weight[n] * (target[n] * yes + (1 - target[n]) * no)
 loss = op.cases("loss", "reduction", reductions(each, n))
@@ -34,7 +36,7 @@ op = define(
     "pos_weight=None",
 )
 n = op.axes("n", "elements")
-x, target = op.input("x", n), op.input("target", n)
+x, target = op.input("x", n), op.input("target", n, given="whole")
 weight, pos_weight = op.input("weight", n, absent=1), op.input("pos_weight", n, absent=1)
 s = op.let("s", [n], 1 / (1 + exp(-x[n])))
 each = -weight[n] * (pos_weight[n] * target[n] * log(s[n]) + (1 - target[n]) * log(1 - s[n]))
