@@ -21,6 +21,7 @@ from derive.language import Definition, Tensor
 
 HELPERS = (
     "_along",
+    "_autocast",
     "_channels",
     "_channels_last",
     "_constant",
@@ -341,7 +342,9 @@ class PublicFunction:
         dtype = f"{first}.dtype"
         for other in others:
             dtype = f"torch.promote_types({dtype}, {other}.dtype)"
-        return dtype
+        if self.interface.autocast is None:
+            return dtype
+        return f"_autocast({dtype}, {first}, {self.interface.autocast == 'lower'})"
 
     def _annotation(self, argument: Argument) -> str:
         if any(name in self._masks for name in argument.tensors):

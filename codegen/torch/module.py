@@ -41,6 +41,10 @@ def context(module: Module) -> dict[str, Any]:
     wanted = set(module.gradients)
     several = len(outputs) > 1
     all_axes = {i.axis.size.name: i.axis for t in module.inputs for i in t.indices}
+    programs = {
+        "forward": function(module.forward),
+        "backward": function(module.backward, module.seeds),
+    }
     return {
         "name": module.name,
         "suffix": f"_{module.variant}" if module.variant else "",
@@ -80,10 +84,15 @@ def context(module: Module) -> dict[str, Any]:
             *(f"gradients.grad_{n}" if n in wanted else "None" for n in names),
             *("None" for _ in options),
         ],
-        "forward": function(module.forward),
-        "backward": function(module.backward, module.seeds),
+        **programs,
+        "multiplies": [name for name in ("forward", "backward") if _multiplies(programs[name])],
         "joint": module.value_and_grad and function(module.value_and_grad),
     }
+
+
+def _multiplies(program: Function) -> bool:
+    """Whether a function has matrix products, which autocast would carry out in less precision."""
+    return any(word in line for line in program.body for word in (" @ ", "addmm(", "einsum("))
 
 
 def _targets(names: Sequence[str], used: Iterable[str]) -> str:

@@ -123,10 +123,15 @@ op = define("softshrink", "Each element nearer to zero by lambd.", "input: x, la
 n = op.axes("n", "elements")
 x, lambd = op.input("x", n), op.option("lambd", 0.5, nonnegative=True)
 op.demand("lambd >= 0", raises="RuntimeError")
-lower = Where(x[n] < -lambd, x[n] + lambd, 0)
-softshrink = op.build(op.let("y", [n], Where(x[n] > lambd, x[n] - lambd, lower)))
+lower = Where(x[n] >= -lambd, 0, x[n] + lambd)
+softshrink = op.build(op.let("y", [n], Where(x[n] <= lambd, lower, x[n] - lambd)))
 
-op = define("prelu", "The positive part, and a learnt slope below zero.", "input: x, weight")
+op = define(
+    "prelu",
+    "The positive part, and a learnt slope below zero.",
+    "input: x, weight",
+    autocast="lower",
+)
 n, c = op.axes("n c", "rest channel")
 x, weight = op.input("x", n, c), op.input("weight", c, given="shared")
 prelu = op.build(op.let("y", [n, c], Where(x[n, c] > 0, x[n, c], weight[c] * x[n, c])))

@@ -13,6 +13,7 @@ op = define(
     "Cross-entropy of logits with integer targets, mean over the batch.",
     "input: logits, target: target | probabilities, weight=None, size_average=None, "
     "ignore_index: kept=-100, reduce=None, reduction='mean', label_smoothing=0.0",
+    autocast="float32",
 )
 n, k = op.axes("n k", "rest channel")
 logits, target = op.input("logits", n, k), op.integers("target", n)

@@ -8,6 +8,7 @@ op = define(
     "hinge_embedding_loss",
     "A distance for targets 1, and what it lacks to the margin for targets -1.",
     f"input: x, target, margin=1.0, {LEGACY}",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
 x, target, margin = op.input("x", n), op.input("target", n), op.option("margin", 1.0)
@@ -19,6 +20,7 @@ op = define(
     "margin_ranking_loss",
     "How far two numbers are from being ranked as the target, 1 or -1, says.",
     f"input1, input2, target, margin=0.0, {LEGACY}",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
 input1, input2, target = op.input("input1", n), op.input("input2", n), op.input("target", n)
@@ -31,6 +33,7 @@ op = define(
     "cosine_embedding_loss",
     "1 - cosine for targets 1, what of the cosine exceeds the margin for targets -1.",
     f"input1, input2, target, margin=0.0, {LEGACY}",
+    autocast="float32",
 )
 n, d = op.axes("n d", "rest last")
 input1, input2, target = op.input("input1", n, d), op.input("input2", n, d), op.input("target", n)
@@ -49,6 +52,7 @@ op = define(
     "triplet_margin_loss",
     "How much nearer an anchor is to a positive than to a negative (Balntas et al., 2016).",
     f"anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, {LEGACY}",
+    autocast="float32",
 )
 n, d = op.axes("n d", "rest last")
 anchor, positive, negative = (op.input(name, n, d) for name in ("anchor", "positive", "negative"))

@@ -8,6 +8,7 @@ op = define(
     "Negative log likelihood of integer targets, weighted by class.",
     "input: logprobs, target, weight=None, size_average=None, ignore_index: kept=-100, "
     "reduce=None, reduction='mean'",
+    autocast="float32",
 )
 n, k = op.axes("n k", "rest channel")
 logprobs, target = op.input("logprobs", n, k), op.integers("target", n)

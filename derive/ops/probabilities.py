@@ -19,6 +19,7 @@ op = define(
     "binary_cross_entropy",
     "Cross-entropy of probabilities with targets in [0, 1]; a logarithm is at least -100.",
     "input: x, target, weight=None, size_average=None, reduce=None, reduction='mean'",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n, given="whole")
@@ -34,6 +35,7 @@ op = define(
     "Cross-entropy of a sigmoid with targets in [0, 1].",
     "input: x, target, weight=None, size_average=None, reduce=None, reduction='mean', "
     "pos_weight=None",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n, given="whole")
@@ -47,6 +49,7 @@ op = define(
     "kl_div",
     "Kullback-Leibler divergence of a target from log-probabilities, element by element.",
     f"input: x, target, {LEGACY}, log_target=False",
+    autocast="float32",
 )
 n, k = op.axes("n k", "rows columns")
 x, target = op.input("x", n, k), op.input("target", n, k, nonnegative=True)
@@ -63,6 +66,7 @@ op = define(
     "Negative log likelihood of Poisson counts; full adds Stirling's term.",
     "input: x, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, "
     "reduction='mean'",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n, nonnegative=True)
@@ -94,7 +98,10 @@ loss = op.cases("loss", "reduction", reductions(each[n], n))
 gaussian_nll_loss = op.build(loss)
 
 op = define(
-    "soft_margin_loss", "log(1 + exp(-target*x)), target 1 or -1.", f"input: x, target, {LEGACY}"
+    "soft_margin_loss",
+    "log(1 + exp(-target*x)), target 1 or -1.",
+    f"input: x, target, {LEGACY}",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)

@@ -11,14 +11,18 @@ def weighted(each, weight, n):
     return reductions(weight[n] * each, n) | {"mean": ([], mean)}
 
 
-op = define("mse_loss", "Squared error.", f"input: x, target, {LEGACY}, weight=None")
+op = define(
+    "mse_loss", "Squared error.", f"input: x, target, {LEGACY}, weight=None", autocast="float32"
+)
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 weight = op.input("weight", n, absent=1, given="whole")
 loss = op.cases("loss", "reduction", weighted((x[n] - target[n]) ** 2, weight, n))
 mse_loss = op.build(loss, without=[weight])
 
-op = define("l1_loss", "Absolute error.", f"input: x, target, {LEGACY}, weight=None")
+op = define(
+    "l1_loss", "Absolute error.", f"input: x, target, {LEGACY}, weight=None", autocast="float32"
+)
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 weight = op.input("weight", n, absent=1, given="whole")
@@ -29,6 +33,7 @@ op = define(
     "smooth_l1_loss",
     "Squared error below beta, absolute error above (Girshick, 2015, section 2.3).",
     f"input: x, target, {LEGACY}, beta=1.0",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
@@ -43,6 +48,7 @@ op = define(
     "huber_loss",
     "Squared error up to delta, linear beyond it (Huber, 1964).",
     "input: x, target, reduction='mean', delta=1.0, weight=None",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
