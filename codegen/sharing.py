@@ -27,7 +27,61 @@ def shared(lets: Sequence[Let]) -> tuple[Let, ...]:
     result = list(lets)
     while (repeated := _largest_repeated(result)) is not None:
         result = _named(result, repeated)
+    while (product := _common_product(result)) is not None:
+        result = _factored(result, product)
     return tuple(_negated_once(result))
+
+
+def _common_product(lets: Sequence[Let]) -> frozenset[Expr] | None:
+    """The most factors that two products share, of which computing them takes a kernel."""
+    products = [_factors(p) for let in lets for p in _products(let.value)]
+    common = {a & b for place, a in enumerate(products) for b in products[:place]}
+    worth = [c for c in common if len(c) > 1 and any(not is_scalar(f) for f in c)]
+    return max(worth, key=lambda c: (len(c), sorted(map(str, c))), default=None)
+
+
+def _products(expr: Basic) -> Iterator[Mul]:
+    """The products that are carried out as they stand: not those that are summed or scattered."""
+    if is_atomic(expr) or is_scalar(expr) or isinstance(expr, Sum | KroneckerDelta):
+        return
+    if isinstance(expr, Mul) and not expr.has(KroneckerDelta):
+        yield expr
+    for arg in expr.args:
+        yield from _products(arg)
+
+
+def _factors(product: Mul) -> frozenset[Expr]:
+    """What a product is made of, its numbers as one factor and without their sign."""
+    numbers = Mul(*(f for f in product.args if is_scalar(f)))
+    tensors = [f for f in product.args if not is_scalar(f)]
+    numbers = -numbers if numbers.could_extract_minus_sign() else numbers
+    return frozenset(tensors if numbers == 1 else [*tensors, numbers])
+
+
+def _factored(lets: Sequence[Let], common: frozenset[Expr]) -> list[Let]:
+    """The lets with a name for some factors that several products share."""
+    product = Mul(*common)
+    first = next(
+        place
+        for place, let in enumerate(lets)
+        if any(common <= _factors(p) for p in _products(let.value))
+    )
+    taken = {let.name for let in lets}.union(*(names_used(let.value) for let in lets))
+    (fresh,) = fresh_names([word(product)], taken)
+    tensor = Tensor(fresh, _stored(tuple(abstract(product)[1]), product))
+
+    def replaced(expr: Any) -> Any:
+        if is_atomic(expr) or is_scalar(expr) or isinstance(expr, Sum | KroneckerDelta):
+            return expr
+        args = [replaced(a) for a in expr.args]
+        if isinstance(expr, Mul) and not expr.has(KroneckerDelta) and common <= _factors(expr):
+            return tensor.element * (expr / product)
+        if all(a is b for a, b in zip(args, expr.args, strict=True)):
+            return expr
+        return expr.func(*args)
+
+    rest = [replace(let, value=replaced(let.value)) for let in lets[first:]]
+    return [*lets[:first], Let(tensor, product), *rest]
 
 
 def _negated_once(lets: list[Let]) -> list[Let]:
@@ -144,6 +198,6 @@ def _reading(name: _Name, let: Let) -> Let:
 
 def _stored(letters: Sequence[Index], expr: Expr) -> tuple[Index, ...]:
     """The letters of a new let in the order of the element that has most of them."""
-    widest = max(expr.atoms(Indexed), key=lambda e: (len(set(e.indices) & set(letters)), str(e)))
-    stored = [i for i in widest.indices if i in letters]
+    elements = sorted(expr.atoms(Indexed), key=lambda e: (-len({*e.indices} & {*letters}), str(e)))
+    stored = [i for element in elements for i in element.indices if i in letters]
     return tuple(dict.fromkeys([*stored, *letters]))  # type: ignore[arg-type]

@@ -2,8 +2,8 @@
 
 A part of the gradient that is made of the primal alone, and that stands in the forward pass
 too, becomes a let of it: `x - target` for the gradient of a squared error. It is kept where no
-more memory is kept for it than before, and where computing it again would be a reduction or an
-elementwise function; a little arithmetic is rather done again.
+more memory is kept for it than before, and where computing it again would be a reduction;
+what is computed element by element is rather done again.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from derive.trace import names_used
 from derive.words import word
 from derive.work import size, work
 
-_WORTH_KEEPING = 4.0
-"""Operations an element that are too many to be done again."""
+_WORTH_KEEPING = 8.0
+"""Operations for each number kept that are too many to be done again."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sympy import Add, Basic, Indexed, Mul, Pow
 from sympy.logic.boolalg import Boolean
 
-from derive.expressions import Sum, Where, free_indices
+from derive.expressions import Index, Parameter, Sum, Where, free_indices
 from derive.normal import is_scalar
 
 
@@ -20,7 +20,8 @@ def word(expr: Basic) -> str:
     if isinstance(expr, Add):
         return _of_terms(expr)
     if isinstance(expr, Mul):
-        return f"{stem(expr)}_product"
+        tensors = [f for f in expr.args if not is_scalar(f)]
+        return f"{stem(expr)}_{'product' if len(tensors) > 1 else 'scaled'}"
     if isinstance(expr, Where):
         return f"{stem(expr)}_chosen"
     if isinstance(expr, Indexed):
@@ -56,7 +57,10 @@ def stem(expr: Basic) -> str:
     for element in elements:
         if free_indices(element) == letters:
             return base_stem(element)
-    return base_stem(elements[0]) if elements else "u"
+    if elements:
+        return base_stem(elements[0])
+    symbols = (s for s in expr.free_symbols if not isinstance(s, Index | Parameter))
+    return min((s.name for s in symbols), default="u")
 
 
 def base_stem(element: Basic) -> str:

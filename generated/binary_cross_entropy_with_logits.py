@@ -84,8 +84,9 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss / N * (log_s - log_s_1)
-    grad_x = grad_loss / N * (s - target)
+    grad_loss_scaled = grad_loss / N
+    grad_target = grad_loss_scaled * (log_s - log_s_1)
+    grad_x = grad_loss_scaled * (s - target)
     return Gradients(grad_x, grad_target)
 
 
@@ -214,15 +215,11 @@ def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> Pos
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss / N * torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    grad_x = (
-        grad_loss
-        / N
-        * torch.addcmul(
-            torch.addcmul(torch.addcmul(s, pos_weight, target, value=-1), target, s, value=-1),
-            pos_weight * target,
-            s,
-        )
+    grad_loss_scaled = grad_loss / N
+    grad_target = grad_loss_scaled * torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    s_product = target * s
+    grad_x = grad_loss_scaled * torch.addcmul(
+        torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
     )
     return PosWeightGradients(grad_x, grad_target)
 
@@ -435,10 +432,9 @@ def backward_sum_pos_weight(
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = grad_loss * torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    s_product = target * s
     grad_x = grad_loss * torch.addcmul(
-        torch.addcmul(torch.addcmul(s, pos_weight, target, value=-1), target, s, value=-1),
-        pos_weight * target,
-        s,
+        torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
     )
     return SumPosWeightGradients(grad_x, grad_target)
 
@@ -657,11 +653,10 @@ def backward_none_pos_weight(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_target = torch.addcmul(log_s, log_s_1, pos_weight, value=-1) * grad_loss
+    s_product = target * s
     grad_x = (
         torch.addcmul(
-            torch.addcmul(torch.addcmul(s, pos_weight, target, value=-1), target, s, value=-1),
-            pos_weight * target,
-            s,
+            torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
         )
         * grad_loss
     )
@@ -770,8 +765,9 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * (log_s - log_s_1) * weight / N
-    grad_x = grad_loss * (s - target) * weight / N
+    weight_product = grad_loss / N * weight
+    grad_target = (log_s - log_s_1) * weight_product
+    grad_x = (s - target) * weight_product
     return WeightGradients(grad_x, grad_target)
 
 
@@ -891,16 +887,14 @@ def backward_weight_pos_weight(
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * torch.addcmul(log_s, log_s_1, pos_weight, value=-1) * weight / N
+    weight_product = grad_loss / N * weight
+    grad_target = torch.addcmul(log_s, log_s_1, pos_weight, value=-1) * weight_product
+    s_product = target * s
     grad_x = (
-        grad_loss
-        * torch.addcmul(
-            torch.addcmul(torch.addcmul(s, pos_weight, target, value=-1), target, s, value=-1),
-            pos_weight * target,
-            s,
+        torch.addcmul(
+            torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
         )
-        * weight
-        / N
+        * weight_product
     )
     return WeightPosWeightGradients(grad_x, grad_target)
 
@@ -1009,8 +1003,9 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
     target, weight, s, log_s, log_s_1 = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * (log_s - log_s_1) * weight
-    grad_x = grad_loss * (s - target) * weight
+    weight_product = grad_loss * weight
+    grad_target = (log_s - log_s_1) * weight_product
+    grad_x = (s - target) * weight_product
     return WeightSumGradients(grad_x, grad_target)
 
 
@@ -1130,15 +1125,14 @@ def backward_weight_sum_pos_weight(
     target, weight, pos_weight, s, log_s, log_s_1 = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * torch.addcmul(log_s, log_s_1, pos_weight, value=-1) * weight
+    weight_product = grad_loss * weight
+    grad_target = torch.addcmul(log_s, log_s_1, pos_weight, value=-1) * weight_product
+    s_product = target * s
     grad_x = (
-        grad_loss
-        * torch.addcmul(
-            torch.addcmul(torch.addcmul(s, pos_weight, target, value=-1), target, s, value=-1),
-            pos_weight * target,
-            s,
+        torch.addcmul(
+            torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
         )
-        * weight
+        * weight_product
     )
     return WeightSumPosWeightGradients(grad_x, grad_target)
 
@@ -1250,8 +1244,9 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = (log_s - log_s_1) * grad_loss * weight
-    grad_x = (s - target) * grad_loss * weight
+    grad_loss_product = grad_loss * weight
+    grad_target = (log_s - log_s_1) * grad_loss_product
+    grad_x = (s - target) * grad_loss_product
     return WeightNoneGradients(grad_x, grad_target)
 
 
@@ -1374,15 +1369,14 @@ def backward_weight_none_pos_weight(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = torch.addcmul(log_s, log_s_1, pos_weight, value=-1) * grad_loss * weight
+    grad_loss_product = grad_loss * weight
+    grad_target = torch.addcmul(log_s, log_s_1, pos_weight, value=-1) * grad_loss_product
+    s_product = target * s
     grad_x = (
         torch.addcmul(
-            torch.addcmul(torch.addcmul(s, pos_weight, target, value=-1), target, s, value=-1),
-            pos_weight * target,
-            s,
+            torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
         )
-        * grad_loss
-        * weight
+        * grad_loss_product
     )
     return WeightNonePosWeightGradients(grad_x, grad_target)
 

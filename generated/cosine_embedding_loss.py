@@ -125,10 +125,11 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         ),
         0,
     ).masked_fill(target == 1, -1)
+    cosine_total_chosen_product = grad_loss * cosine_total_chosen * rstd * rstd_1 / N
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
-    grad_input2 *= (grad_loss * cosine_total_chosen * rstd * rstd_1 / N)[:, None]
+    grad_input2 *= cosine_total_chosen_product[:, None]
     grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
-    grad_input1 *= (grad_loss * cosine_total_chosen * rstd * rstd_1 / N)[:, None]
+    grad_input1 *= cosine_total_chosen_product[:, None]
     return Gradients(grad_input1, grad_input2)
 
 
@@ -146,7 +147,8 @@ def value_and_grad(
     square2 = (input2**2).sum(1) + 1e-12
     rstd = torch.rsqrt(square1)
     rstd_1 = torch.rsqrt(square2)
-    cosine = dot * rstd * rstd_1
+    rstd_product = rstd * rstd_1
+    cosine = dot * rstd_product
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_mask = cosine_total <= 0
@@ -163,10 +165,11 @@ def value_and_grad(
         ),
         0,
     ).masked_fill(target_mask_1, -1)
+    cosine_total_chosen_product = cosine_total_chosen / N * rstd_product
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
-    grad_input2 *= (cosine_total_chosen * rstd * rstd_1 / N)[:, None]
+    grad_input2 *= cosine_total_chosen_product[:, None]
     grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
-    grad_input1 *= (cosine_total_chosen * rstd * rstd_1 / N)[:, None]
+    grad_input1 *= cosine_total_chosen_product[:, None]
     return loss, Gradients(grad_input1, grad_input2)
 
 
@@ -292,14 +295,15 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     input1, input2, target, dot, rstd, rstd_1, margin = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    rstd_product_1 = rstd * rstd_1
+    rstd_product = rstd_product_1
     grad_dot = (
         grad_loss
-        * rstd
-        * rstd_1
+        * rstd_product
         * torch.where(
             target == -1,
             torch.where(
-                dot * rstd * rstd_1 - margin <= 0,
+                dot * rstd_product_1 - margin <= 0,
                 torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                 1,
             ),
@@ -445,10 +449,11 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         ),
         0,
     ).masked_fill(target == 1, -1)
+    cosine_total_chosen_product = cosine_total_chosen * grad_loss * rstd * rstd_1
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
-    grad_input2 *= (cosine_total_chosen * grad_loss * rstd * rstd_1)[:, None]
+    grad_input2 *= cosine_total_chosen_product[:, None]
     grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
-    grad_input1 *= (cosine_total_chosen * grad_loss * rstd * rstd_1)[:, None]
+    grad_input1 *= cosine_total_chosen_product[:, None]
     return NoneGradients(grad_input1, grad_input2)
 
 

@@ -103,20 +103,21 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     N = x1.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
+    grad_y_product = grad_y / size1 / size2
     grad_x2 = torch.addcmul(
         x1,
         (dot / size2)[:, None],
         (torch.rsqrt(x2_squared_sum)[:, None] * x2).masked_fill((x2_power <= eps)[:, None], 0),
         value=-1,
     )
-    grad_x2 *= (grad_y / size1 / size2)[:, None]
+    grad_x2 *= grad_y_product[:, None]
     grad_x1 = torch.addcmul(
         x2,
         (dot / size1)[:, None],
         (torch.rsqrt(x1_squared_sum)[:, None] * x1).masked_fill((x1_power <= eps)[:, None], 0),
         value=-1,
     )
-    grad_x1 *= (grad_y / size1 / size2)[:, None]
+    grad_x1 *= grad_y_product[:, None]
     return Gradients(grad_x1, grad_x2)
 
 

@@ -1582,13 +1582,15 @@ def backward_weight_label_smoothing(
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     target_chosen = (
-        (label_smoothing / (K or torch.nan) * (weight / target_sum))[:, None]
-        .expand(K, N)
-        .scatter_add(0, target[None], ((1 - label_smoothing) * (weight[target] / target_sum))[None])
+        (label_smoothing / (K or torch.nan) * (weight / target_sum))[None, :]
+        .expand(N, K)
+        .scatter_add(
+            1, target[:, None], ((1 - label_smoothing) * (weight[target] / target_sum))[:, None]
+        )
         .masked_fill(target_sum == 0, 0)
     )
-    grad_logits = target_chosen.sum(0)[:, None] * p
-    grad_logits -= target_chosen.T
+    grad_logits = target_chosen.sum(1, keepdim=True) * p
+    grad_logits -= target_chosen
     grad_logits *= grad_loss
     return WeightLabelSmoothingGradients(grad_logits)
 
@@ -2334,14 +2336,14 @@ def backward_weight_kept_label_smoothing(
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     kept_chosen = (
-        (label_smoothing / (K or torch.nan) * weight)[:, None]
-        .expand(K, N)
-        .scatter_add(0, target[None], ((1 - label_smoothing) * weight[target])[None])
-        .masked_fill(kept == 0, 0)
+        (label_smoothing / (K or torch.nan) * weight)[None, :]
+        .expand(N, K)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .masked_fill((kept == 0)[:, None], 0)
         / kept_sum
     ).masked_fill(kept_sum == 0, 0)
-    grad_logits = kept_chosen.sum(0)[:, None] * p
-    grad_logits -= kept_chosen.T
+    grad_logits = kept_chosen.sum(1, keepdim=True) * p
+    grad_logits -= kept_chosen
     grad_logits *= grad_loss
     return WeightKeptLabelSmoothingGradients(grad_logits)
 
@@ -2600,13 +2602,13 @@ def backward_weight_kept_sum_label_smoothing(
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     kept_chosen = (
-        (label_smoothing / (K or torch.nan) * weight)[:, None]
-        .expand(K, N)
-        .scatter_add(0, target[None], ((1 - label_smoothing) * weight[target])[None])
-        .masked_fill(kept == 0, 0)
+        (label_smoothing / (K or torch.nan) * weight)[None, :]
+        .expand(N, K)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .masked_fill((kept == 0)[:, None], 0)
     )
-    grad_logits = kept_chosen.sum(0)[:, None] * p
-    grad_logits -= kept_chosen.T
+    grad_logits = kept_chosen.sum(1, keepdim=True) * p
+    grad_logits -= kept_chosen
     grad_logits *= grad_loss
     return WeightKeptSumLabelSmoothingGradients(grad_logits)
 
@@ -2863,13 +2865,13 @@ def backward_weight_kept_none_label_smoothing(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     kept_chosen = (
-        (label_smoothing / (K or torch.nan) * weight)[:, None]
-        .expand(K, N)
-        .scatter_add(0, target[None], ((1 - label_smoothing) * weight[target])[None])
-        .masked_fill(kept == 0, 0)
+        (label_smoothing / (K or torch.nan) * weight)[None, :]
+        .expand(N, K)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .masked_fill((kept == 0)[:, None], 0)
     )
-    grad_logits = kept_chosen.sum(0)[:, None] * p
-    grad_logits -= kept_chosen.T
+    grad_logits = kept_chosen.sum(1, keepdim=True) * p
+    grad_logits -= kept_chosen
     grad_logits *= grad_loss[:, None]
     return WeightKeptNoneLabelSmoothingGradients(grad_logits)
 
@@ -2984,10 +2986,11 @@ def backward_target(grad_loss: Tensor, residuals: TargetResiduals) -> TargetGrad
     N = probabilities.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = grad_loss / -N * logprobs
+    grad_loss_scaled = grad_loss / N
+    grad_probabilities = -grad_loss_scaled * logprobs
     grad_logits = probabilities.sum(1, keepdim=True) * p
     grad_logits -= probabilities
-    grad_logits *= grad_loss / N
+    grad_logits *= grad_loss_scaled
     return TargetGradients(grad_logits, grad_probabilities)
 
 
@@ -3701,10 +3704,11 @@ def backward_target_weight(
     N = probabilities.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = grad_loss * weight / -N * logprobs
+    grad_loss_scaled = grad_loss / N
+    grad_probabilities = -(grad_loss_scaled * weight) * logprobs
     grad_logits = (probabilities @ weight)[:, None] * p
     grad_logits.addcmul_(weight, probabilities, value=-1)
-    grad_logits *= grad_loss / N
+    grad_logits *= grad_loss_scaled
     return TargetWeightGradients(grad_logits, grad_probabilities)
 
 
@@ -4098,7 +4102,8 @@ def backward_target_weight_sum_label_smoothing(
     K = probabilities.shape[1]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = (label_smoothing - 1) * (grad_loss * weight) * logprobs
+    weight_scaled = (label_smoothing - 1) * weight
+    grad_probabilities = grad_loss * weight_scaled * logprobs
     grad_logits = (
         torch.add(
             (1 - label_smoothing) * (probabilities @ weight), weight.mean(), alpha=label_smoothing
@@ -4106,7 +4111,7 @@ def backward_target_weight_sum_label_smoothing(
         * p
     )
     grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
-    grad_logits.addcmul_(weight, probabilities, value=label_smoothing - 1)
+    grad_logits.addcmul_(weight_scaled, probabilities)
     grad_logits *= grad_loss
     return TargetWeightSumLabelSmoothingGradients(grad_logits, grad_probabilities)
 
@@ -4369,9 +4374,9 @@ def backward_target_weight_none_label_smoothing(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_probabilities = grad_loss[:, None] * weight
+    weight_scaled = (label_smoothing - 1) * weight
+    grad_probabilities = grad_loss[:, None] * weight_scaled
     grad_probabilities *= logprobs
-    grad_probabilities *= label_smoothing - 1
     grad_logits = (
         torch.add(
             (1 - label_smoothing) * (probabilities @ weight), weight.mean(), alpha=label_smoothing
@@ -4379,7 +4384,7 @@ def backward_target_weight_none_label_smoothing(
         * p
     )
     grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
-    grad_logits.addcmul_(weight, probabilities, value=label_smoothing - 1)
+    grad_logits.addcmul_(weight_scaled, probabilities)
     grad_logits *= grad_loss[:, None]
     return TargetWeightNoneLabelSmoothingGradients(grad_logits, grad_probabilities)
 

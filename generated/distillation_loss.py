@@ -68,11 +68,11 @@ def forward(
     """
     _check(logits, teacher)
     logprobs = torch.log_softmax(logits / temperature, 1)
-    teacher_product = teacher / temperature
-    wanted = torch.softmax(teacher_product, 1)
+    teacher_scaled = teacher / temperature
+    wanted = torch.softmax(teacher_scaled, 1)
     loss = (
         temperature**2
-        * (torch.log_softmax(teacher_product, 1) - logprobs).mul_(wanted).sum(1).mean()
+        * (torch.log_softmax(teacher_scaled, 1) - logprobs).mul_(wanted).sum(1).mean()
     )
     p = torch.exp(logprobs)
     return loss, Residuals(wanted, p, temperature)
@@ -107,11 +107,11 @@ def value_and_grad(
     _check(logits, teacher)
     N = logits.shape[0]
     logprobs = torch.log_softmax(logits / temperature, 1)
-    teacher_product = teacher / temperature
-    wanted = torch.softmax(teacher_product, 1)
+    teacher_scaled = teacher / temperature
+    wanted = torch.softmax(teacher_scaled, 1)
     loss = (
         temperature**2
-        * torch.log_softmax(teacher_product, 1).sub_(logprobs).mul_(wanted).sum(1).mean()
+        * torch.log_softmax(teacher_scaled, 1).sub_(logprobs).mul_(wanted).sum(1).mean()
     )
     p = torch.exp(logprobs)
     grad_logits = temperature / (N or torch.nan) * (p - wanted)

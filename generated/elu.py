@@ -3,12 +3,11 @@
 # definition sha256:f4476ad486fe0714e457682b5179ded472db4cc9b23e6492b769cfd65c4d2c49
 """Exponential linear unit (Clevert, Unterthiner and Hochreiter, 2015).
 
-    exp_x[n] = exp(x[n])
-    y[n]     = where(x[n] > 0, x[n], alpha*(exp_x[n] - 1))
+    y[n] = where(x[n] > 0, x[n], alpha*(exp(x[n]) - 1))
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*where(x[n] > 0, 1, alpha*exp_x[n])
+    grad_x[n] = grad_y[n]*where(x[n] > 0, 1, alpha*exp(x[n]))
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +20,6 @@ class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     x: Tensor
-    exp_x: Tensor
     alpha: float
 
 
@@ -50,9 +48,8 @@ def forward(x: Tensor, *, alpha: float = 1.0) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x)
-    exp_x = torch.exp(x)
     y = torch.where(x > 0, x, alpha * torch.expm1(x))
-    return y, Residuals(x, exp_x, alpha)
+    return y, Residuals(x, alpha)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -65,11 +62,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, exp_x, alpha = residuals
+    x, alpha = residuals
     (N,) = x.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y * (alpha * exp_x).masked_fill(x > 0, 1)
+    grad_x = grad_y * (alpha * torch.exp(x)).masked_fill(x > 0, 1)
     return Gradients(grad_x)
 
 
@@ -80,29 +77,27 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, alpha: float) -> tuple[Tensor, ...]:
-        y, residuals = forward(x, alpha=alpha)
-        return y, residuals.exp_x
+        y, _ = forward(x, alpha=alpha)
+        return (y,)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, alpha = inputs
-        _, exp_x = output
-        ctx.save_for_backward(x, exp_x)
-        ctx.mark_non_differentiable(exp_x)
+        ctx.save_for_backward(x)
         ctx.set_materialize_grads(False)
         ctx.options = (alpha,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, *_ = grad_outputs
+        (grad_y,) = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        x, exp_x = ctx.saved_tensors
+        (x,) = ctx.saved_tensors
         (alpha,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x, alpha=alpha)
         else:
-            residuals = Residuals(x, exp_x, alpha)
+            residuals = Residuals(x, alpha)
         gradients = backward(grad_y, residuals)
         return gradients.grad_x, None
 

@@ -91,8 +91,9 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     (N,) = safe.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_var = grad_loss * (1 - x_minus_target**2 / safe) / safe / (2 * N)
-    safe_product = grad_loss * x_minus_target / safe / N
+    safe_product_1 = grad_loss / safe
+    grad_var = (1 - x_minus_target**2 / safe) * safe_product_1 / (2 * N)
+    safe_product = safe_product_1 / N * x_minus_target
     grad_target = -safe_product
     grad_x = safe_product
     return Gradients(grad_x, grad_target, grad_var)
@@ -222,8 +223,9 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     safe, x_minus_target = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_var = grad_loss * (1 - x_minus_target**2 / safe) / safe / 2
-    safe_product = grad_loss * x_minus_target / safe
+    safe_product_1 = grad_loss / safe
+    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * safe_product_1
+    safe_product = safe_product_1 * x_minus_target
     grad_target = -safe_product
     grad_x = safe_product
     return SumGradients(grad_x, grad_target, grad_var)
@@ -333,8 +335,9 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_var = (1 - x_minus_target**2 / safe) * grad_loss / safe / 2
-    grad_loss_product = grad_loss * x_minus_target / safe
+    grad_loss_product_1 = grad_loss / safe
+    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_product_1
+    grad_loss_product = grad_loss_product_1 * x_minus_target
     grad_target = -grad_loss_product
     grad_x = grad_loss_product
     return NoneGradients(grad_x, grad_target, grad_var)
@@ -445,8 +448,9 @@ def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
     (N,) = safe.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_var = grad_loss * (1 - x_minus_target**2 / safe) / safe / (2 * N)
-    safe_product = grad_loss * x_minus_target / safe / N
+    safe_product_1 = grad_loss / safe
+    grad_var = (1 - x_minus_target**2 / safe) * safe_product_1 / (2 * N)
+    safe_product = safe_product_1 / N * x_minus_target
     grad_target = -safe_product
     grad_x = safe_product
     return FullGradients(grad_x, grad_target, grad_var)
@@ -556,8 +560,9 @@ def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSum
     safe, x_minus_target = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_var = grad_loss * (1 - x_minus_target**2 / safe) / safe / 2
-    safe_product = grad_loss * x_minus_target / safe
+    safe_product_1 = grad_loss / safe
+    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * safe_product_1
+    safe_product = safe_product_1 * x_minus_target
     grad_target = -safe_product
     grad_x = safe_product
     return FullSumGradients(grad_x, grad_target, grad_var)
@@ -669,8 +674,9 @@ def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullN
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_var = (1 - x_minus_target**2 / safe) * grad_loss / safe / 2
-    grad_loss_product = grad_loss * x_minus_target / safe
+    grad_loss_product_1 = grad_loss / safe
+    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_product_1
+    grad_loss_product = grad_loss_product_1 * x_minus_target
     grad_target = -grad_loss_product
     grad_x = grad_loss_product
     return FullNoneGradients(grad_x, grad_target, grad_var)

@@ -80,9 +80,10 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = (grad_loss / -N).masked_fill(x_total <= 0, 0).masked_fill(target == 1, 0) + (
-        grad_loss / N
-    ).masked_fill(target == -1, 0)
+    grad_loss_scaled = grad_loss / N
+    grad_x = (-grad_loss_scaled).masked_fill(x_total <= 0, 0).masked_fill(
+        target == 1, 0
+    ) + grad_loss_scaled.masked_fill(target == -1, 0)
     return Gradients(grad_x)
 
 

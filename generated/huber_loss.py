@@ -205,9 +205,10 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     off_mask = off > delta
-    grad_weight = grad_loss / N * torch.where(off_mask, delta * off - delta**2 / 2, off**2 / 2)
+    grad_loss_scaled = grad_loss / N
+    grad_weight = grad_loss_scaled * torch.where(off_mask, delta * off - delta**2 / 2, off**2 / 2)
     grad_target = (
-        grad_loss * weight * off.masked_fill(off_mask, delta) / N * torch.sign(target_minus_x)
+        grad_loss_scaled * weight * off.masked_fill(off_mask, delta) * torch.sign(target_minus_x)
     )
     grad_x = -grad_target
     return WeightGradients(grad_x, grad_target, grad_weight)

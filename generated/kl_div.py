@@ -81,10 +81,11 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     N, K = x.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    grad_loss_scaled = grad_loss / (K * N)
     grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
     grad_target -= x
-    grad_target *= grad_loss / (K * N)
-    grad_x = grad_loss / (-K * N) * target
+    grad_target *= grad_loss_scaled
+    grad_x = -grad_loss_scaled * target
     return Gradients(grad_x, grad_target)
 
 
@@ -199,9 +200,10 @@ def backward_log_target(grad_loss: Tensor, residuals: LogTargetResiduals) -> Log
     N, K = exp_target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    grad_loss_scaled = grad_loss / (K * N)
     grad_target = each + exp_target
-    grad_target *= grad_loss / (K * N)
-    grad_x = grad_loss / (-K * N) * exp_target
+    grad_target *= grad_loss_scaled
+    grad_x = -grad_loss_scaled * exp_target
     return LogTargetGradients(grad_x, grad_target)
 
 
@@ -701,10 +703,11 @@ def backward_batchmean(grad_loss: Tensor, residuals: BatchmeanResiduals) -> Batc
     N = x.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    grad_loss_scaled = grad_loss / N
     grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
     grad_target -= x
-    grad_target *= grad_loss / N
-    grad_x = grad_loss / -N * target
+    grad_target *= grad_loss_scaled
+    grad_x = -grad_loss_scaled * target
     return BatchmeanGradients(grad_x, grad_target)
 
 
@@ -805,9 +808,10 @@ def backward_batchmean_log_target(
     N = exp_target.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    grad_loss_scaled = grad_loss / N
     grad_target = each + exp_target
-    grad_target *= grad_loss / N
-    grad_x = grad_loss / -N * exp_target
+    grad_target *= grad_loss_scaled
+    grad_x = -grad_loss_scaled * exp_target
     return BatchmeanLogTargetGradients(grad_x, grad_target)
 
 

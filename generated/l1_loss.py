@@ -194,8 +194,9 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     weight, weight_sum, target_minus_x, abs_target, target_sum = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_weight = grad_loss / weight_sum * (abs_target - target_sum / weight_sum)
-    grad_target = grad_loss / weight_sum * weight * torch.sign(target_minus_x)
+    grad_loss_product = grad_loss / weight_sum
+    grad_weight = grad_loss_product * (abs_target - target_sum / weight_sum)
+    grad_target = grad_loss_product * weight * torch.sign(target_minus_x)
     grad_x = -grad_target
     return WeightGradients(grad_x, grad_target, grad_weight)
 

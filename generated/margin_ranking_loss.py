@@ -95,8 +95,9 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     input1_total_mask = input1_total <= 0
     input1_total_mask_chosen = grad_loss.masked_fill(input1_total_mask, 0)
-    grad_target = input1_minus_input2 / -N * input1_total_mask_chosen
-    grad_input2 = input1_total_mask_chosen / N * target
+    input1_total_mask_chosen_scaled = input1_total_mask_chosen / N
+    grad_target = -input1_minus_input2 * input1_total_mask_chosen_scaled
+    grad_input2 = input1_total_mask_chosen_scaled * target
     grad_input1 = -grad_input2
     return Gradients(grad_input1, grad_input2, grad_target)
 

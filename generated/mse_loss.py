@@ -192,8 +192,9 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     weight, weight_sum, x_minus_target, target_sum = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_weight = grad_loss / weight_sum * (x_minus_target**2 - target_sum / weight_sum)
-    weight_product = 2 * (grad_loss / weight_sum * weight * x_minus_target)
+    grad_loss_product = grad_loss / weight_sum
+    grad_weight = grad_loss_product * (x_minus_target**2 - target_sum / weight_sum)
+    weight_product = 2 * (grad_loss_product * weight * x_minus_target)
     grad_target = -weight_product
     grad_x = weight_product
     return WeightGradients(grad_x, grad_target, grad_weight)

@@ -524,7 +524,7 @@ class PResiduals(NamedTuple):
 
     x: Tensor
     size_abs: Tensor
-    size_abs_power_sum: Tensor
+    size_abs_sum: Tensor
     size: Tensor
     inv_size: Tensor
     eps: float
@@ -558,12 +558,11 @@ def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor,
     """
     _check_p(x)
     size_abs = torch.abs(x)
-    size_abs_power = size_abs**p
-    size_abs_power_sum = size_abs_power.sum(1)
-    size = (size_abs_power_sum ** (1 / p)).masked_fill(size_abs_power_sum == 0, 0)
+    size_abs_sum = (size_abs**p).sum(1)
+    size = (size_abs_sum ** (1 / p)).masked_fill(size_abs_sum == 0, 0)
     inv_size = size.masked_fill(size <= eps, eps) ** -1
     y = inv_size[:, None] * x
-    return y, PResiduals(x, size_abs, size_abs_power_sum, size, inv_size, eps, p)
+    return y, PResiduals(x, size_abs, size_abs_sum, size, inv_size, eps, p)
 
 
 def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
@@ -576,7 +575,7 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, size_abs, size_abs_power_sum, size, inv_size, eps, p = residuals
+    x, size_abs, size_abs_sum, size, inv_size, eps, p = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
@@ -585,8 +584,8 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     grad_x = torch.addcmul(
         grad_y,
         (size_abs ** (p - 1))
-        .mul_((size_abs_power_sum ** (1 / p - 1))[:, None])
-        .masked_fill((size_abs_power_sum == 0)[:, None], 0)
+        .mul_((size_abs_sum ** (1 / p - 1))[:, None])
+        .masked_fill((size_abs_sum == 0)[:, None], 0)
         .mul_((-inv_size * (grad_y * x).sum(1)).masked_fill(size <= eps, 0)[:, None]),
         torch.sign(x),
     )
@@ -602,20 +601,14 @@ class _PFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float, p: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p(x, eps=eps, p=p)
-        return (
-            y,
-            residuals.size_abs,
-            residuals.size_abs_power_sum,
-            residuals.size,
-            residuals.inv_size,
-        )
+        return y, residuals.size_abs, residuals.size_abs_sum, residuals.size, residuals.inv_size
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps, p = inputs
-        _, size_abs, size_abs_power_sum, size, inv_size = output
-        ctx.save_for_backward(x, size_abs, size_abs_power_sum, size, inv_size)
-        ctx.mark_non_differentiable(size_abs, size_abs_power_sum, size, inv_size)
+        _, size_abs, size_abs_sum, size, inv_size = output
+        ctx.save_for_backward(x, size_abs, size_abs_sum, size, inv_size)
+        ctx.mark_non_differentiable(size_abs, size_abs_sum, size, inv_size)
         ctx.set_materialize_grads(False)
         ctx.options = (eps, p)
 
@@ -624,12 +617,12 @@ class _PFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        x, size_abs, size_abs_power_sum, size, inv_size = ctx.saved_tensors
+        x, size_abs, size_abs_sum, size, inv_size = ctx.saved_tensors
         eps, p = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_p(x, eps=eps, p=p)
         else:
-            residuals = PResiduals(x, size_abs, size_abs_power_sum, size, inv_size, eps, p)
+            residuals = PResiduals(x, size_abs, size_abs_sum, size, inv_size, eps, p)
         gradients = backward_p(grad_y, residuals)
         return gradients.grad_x, None, None
 

@@ -532,7 +532,7 @@ class PResiduals(NamedTuple):
 
     off: Tensor
     y_abs: Tensor
-    y_abs_power_sum: Tensor
+    y_abs_sum: Tensor
     p: float
 
 
@@ -574,10 +574,9 @@ def forward_p(
     _check_p(x1, x2)
     off = x1 - x2 + eps
     y_abs = torch.abs(off)
-    y_abs_power = y_abs**p
-    y_abs_power_sum = y_abs_power.sum(1)
-    y = (y_abs_power_sum ** (1 / p)).masked_fill(y_abs_power_sum == 0, 0)
-    return y, PResiduals(off, y_abs, y_abs_power_sum, p)
+    y_abs_sum = (y_abs**p).sum(1)
+    y = (y_abs_sum ** (1 / p)).masked_fill(y_abs_sum == 0, 0)
+    return y, PResiduals(off, y_abs, y_abs_sum, p)
 
 
 def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
@@ -590,14 +589,14 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    off, y_abs, y_abs_power_sum, p = residuals
+    off, y_abs, y_abs_sum, p = residuals
     N = off.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x1 = (
         (y_abs ** (p - 1))
-        .mul_((y_abs_power_sum ** (1 / p - 1))[:, None])
-        .masked_fill((y_abs_power_sum == 0)[:, None], 0)
+        .mul_((y_abs_sum ** (1 / p - 1))[:, None])
+        .masked_fill((y_abs_sum == 0)[:, None], 0)
     )
     grad_x1 *= grad_y[:, None]
     grad_x1 *= torch.sign(off)
@@ -613,14 +612,14 @@ class _PFunction(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float, p: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p(x1, x2, eps=eps, p=p)
-        return y, residuals.off, residuals.y_abs, residuals.y_abs_power_sum
+        return y, residuals.off, residuals.y_abs, residuals.y_abs_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, x2, eps, p = inputs
-        _, off, y_abs, y_abs_power_sum = output
-        ctx.save_for_backward(x1, x2, off, y_abs, y_abs_power_sum)
-        ctx.mark_non_differentiable(off, y_abs, y_abs_power_sum)
+        _, off, y_abs, y_abs_sum = output
+        ctx.save_for_backward(x1, x2, off, y_abs, y_abs_sum)
+        ctx.mark_non_differentiable(off, y_abs, y_abs_sum)
         ctx.set_materialize_grads(False)
         ctx.options = (eps, p)
 
@@ -629,12 +628,12 @@ class _PFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 4
-        x1, x2, off, y_abs, y_abs_power_sum = ctx.saved_tensors
+        x1, x2, off, y_abs, y_abs_sum = ctx.saved_tensors
         eps, p = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_p(x1, x2, eps=eps, p=p)
         else:
-            residuals = PResiduals(off, y_abs, y_abs_power_sum, p)
+            residuals = PResiduals(off, y_abs, y_abs_sum, p)
         gradients = backward_p(grad_y, residuals)
         return gradients.grad_x1, gradients.grad_x2, None, None
 

@@ -80,8 +80,9 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     (N,) = x.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss / -N * x
-    grad_x = grad_loss / N * (rate - target)
+    grad_loss_scaled = grad_loss / N
+    grad_target = -grad_loss_scaled * x
+    grad_x = grad_loss_scaled * (rate - target)
     return Gradients(grad_x, grad_target)
 
 
@@ -388,8 +389,11 @@ def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
     (N,) = x.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss / N * (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x)
-    grad_x = grad_loss / N * (rate - target)
+    grad_loss_scaled = grad_loss / N
+    grad_target = grad_loss_scaled * (
+        torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x
+    )
+    grad_x = grad_loss_scaled * (rate - target)
     return FullGradients(grad_x, grad_target)
 
 
@@ -690,8 +694,9 @@ def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> 
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss / -N * log_x
-    grad_x = grad_loss / N * (1 - target / x_total)
+    grad_loss_scaled = grad_loss / N
+    grad_target = -grad_loss_scaled * log_x
+    grad_x = grad_loss_scaled * (1 - target / x_total)
     return NoLogInputGradients(grad_x, grad_target)
 
 
@@ -1007,10 +1012,11 @@ def backward_no_log_input_full(
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = (
-        grad_loss / N * (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x)
+    grad_loss_scaled = grad_loss / N
+    grad_target = grad_loss_scaled * (
+        torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x
     )
-    grad_x = grad_loss / N * (1 - target / x_total)
+    grad_x = grad_loss_scaled * (1 - target / x_total)
     return NoLogInputFullGradients(grad_x, grad_target)
 
 

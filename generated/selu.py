@@ -3,12 +3,12 @@
 # definition sha256:259bc43304103070f2029d4f6fc4b8838f1f4cc1d8bea727e481d84600d62fac
 """Scaled exponential linear unit (Klambauer et al., 2017, equation 2).
 
-    x_product[n] = 1.6732632423543772*exp(x[n])
-    y[n]         = 1.0507009873554805*where(x[n] > 0, x[n], x_product[n] - 1.6732632423543772)
+    y[n] = 1.0507009873554805*where(x[n] > 0, x[n], 1.6732632423543772*exp(x[n]) -
+            1.6732632423543772)
 
 The gradients, given grad_y:
 
-    grad_x[n] = 1.0507009873554805*grad_y[n]*where(x[n] > 0, 1, x_product[n])
+    grad_x[n] = 1.0507009873554805*grad_y[n]*where(x[n] > 0, 1, 1.6732632423543772*exp(x[n]))
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +21,6 @@ class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     x: Tensor
-    x_product: Tensor
 
 
 class Gradients(NamedTuple):
@@ -48,9 +47,10 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x)
-    x_product = 1.6732632423543772 * torch.exp(x)
-    y = 1.0507009873554805 * torch.where(x > 0, x, x_product - 1.6732632423543772)
-    return y, Residuals(x, x_product)
+    y = 1.0507009873554805 * torch.where(
+        x > 0, x, 1.6732632423543772 * torch.exp(x) - 1.6732632423543772
+    )
+    return y, Residuals(x)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -63,11 +63,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, x_product = residuals
+    x = residuals.x
     (N,) = x.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = 1.0507009873554805 * grad_y * x_product.masked_fill(x > 0, 1)
+    grad_x = 1.0507009873554805 * grad_y * (1.6732632423543772 * torch.exp(x)).masked_fill(x > 0, 1)
     return Gradients(grad_x)
 
 
@@ -78,27 +78,25 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
-        y, residuals = forward(x)
-        return y, residuals.x_product
+        y, _ = forward(x)
+        return (y,)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, x_product = output
-        ctx.save_for_backward(x, x_product)
-        ctx.mark_non_differentiable(x_product)
+        ctx.save_for_backward(x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, *_ = grad_outputs
+        (grad_y,) = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 1
-        x, x_product = ctx.saved_tensors
+        (x,) = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x)
         else:
-            residuals = Residuals(x, x_product)
+            residuals = Residuals(x)
         gradients = backward(grad_y, residuals)
         return (gradients.grad_x,)
 

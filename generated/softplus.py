@@ -3,14 +3,13 @@
 # definition sha256:d33befd2895522d701facae8cf1a5764a4a30648dd294332cd95a7ce1faae266
 """A smooth positive part, the identity above a threshold.
 
-    x_product[n] = beta*x[n]
-    exp_x[n]     = exp(x_product[n])
-    x_total[n]   = 1 + exp_x[n]
-    y[n]         = where(x_product[n] > threshold, x[n], log(x_total[n])/beta)
+    x_scaled[n] = beta*x[n]
+    y[n]        = where(x_scaled[n] > threshold, x[n], log(1 + exp(x_scaled[n]))/beta)
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*where(x_product[n] > threshold, 1, exp_x[n]/x_total[n])
+    grad_x[n] = grad_y[n]*where(x_scaled[n] > threshold, 1, exp(x_scaled[n])/(1 +
+            exp(x_scaled[n])))
 """
 
 from typing import Any, NamedTuple
@@ -22,9 +21,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x_product: Tensor
-    exp_x: Tensor
-    x_total: Tensor
+    x_scaled: Tensor
     threshold: float
 
 
@@ -54,11 +51,9 @@ def forward(x: Tensor, *, beta: float = 1.0, threshold: float = 20.0) -> tuple[T
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x)
-    x_product = beta * x
-    exp_x = torch.exp(x_product)
-    x_total = exp_x + 1
-    y = torch.where(x_product > threshold, x, torch.logaddexp(x_product, x.new_tensor(0)) / beta)
-    return y, Residuals(x_product, exp_x, x_total, threshold)
+    x_scaled = beta * x
+    y = torch.where(x_scaled > threshold, x, torch.logaddexp(x_scaled, x.new_tensor(0)) / beta)
+    return y, Residuals(x_scaled, threshold)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -71,11 +66,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x_product, exp_x, x_total, threshold = residuals
-    (N,) = x_product.shape
+    x_scaled, threshold = residuals
+    (N,) = x_scaled.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y * (exp_x / x_total).masked_fill(x_product > threshold, 1)
+    grad_x = grad_y * torch.sigmoid(x_scaled).masked_fill(x_scaled > threshold, 1)
     return Gradients(grad_x)
 
 
@@ -87,14 +82,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, beta: float, threshold: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, beta=beta, threshold=threshold)
-        return y, residuals.x_product, residuals.exp_x, residuals.x_total
+        return y, residuals.x_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, beta, threshold = inputs
-        _, x_product, exp_x, x_total = output
-        ctx.save_for_backward(x, x_product, exp_x, x_total)
-        ctx.mark_non_differentiable(x_product, exp_x, x_total)
+        _, x_scaled = output
+        ctx.save_for_backward(x, x_scaled)
+        ctx.mark_non_differentiable(x_scaled)
         ctx.set_materialize_grads(False)
         ctx.options = (beta, threshold)
 
@@ -103,12 +98,12 @@ class _Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        x, x_product, exp_x, x_total = ctx.saved_tensors
+        x, x_scaled = ctx.saved_tensors
         beta, threshold = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward(x, beta=beta, threshold=threshold)
         else:
-            residuals = Residuals(x_product, exp_x, x_total, threshold)
+            residuals = Residuals(x_scaled, threshold)
         gradients = backward(grad_y, residuals)
         return gradients.grad_x, None, None
 

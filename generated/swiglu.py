@@ -82,14 +82,13 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    grad_b = a * grad_y
-    grad_b *= inv_exp_a
+    grad_y_product = grad_y * inv_exp_a
+    grad_b = a * grad_y_product
     grad_a = 1 - inv_exp_a
     grad_a *= a
     grad_a += 1
     grad_a *= b
-    grad_a *= grad_y
-    grad_a *= inv_exp_a
+    grad_a *= grad_y_product
     return Gradients(grad_a, grad_b)
 
 

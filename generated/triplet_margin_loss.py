@@ -119,9 +119,10 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     far_mask = near - far + margin <= 0
-    grad_negative = (grad_loss / far / N).masked_fill(far_mask, 0)[:, None] * off_far
+    grad_loss_scaled = grad_loss / N
+    grad_negative = (grad_loss_scaled / far).masked_fill(far_mask, 0)[:, None] * off_far
     grad_negative *= torch.sign(anchor_minus_negative)
-    grad_positive = (grad_loss / near / -N).masked_fill(far_mask, 0)[:, None] * off_near
+    grad_positive = (-(grad_loss_scaled / near)).masked_fill(far_mask, 0)[:, None] * off_near
     grad_positive *= torch.sign(anchor_minus_positive)
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
@@ -149,10 +150,11 @@ def value_and_grad(
     far_mask_chosen = torch.where(
         far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
     )
+    far_mask_chosen_scaled = far_mask_chosen / N
     grad_negative = torch.sign(anchor_minus_negative)
-    grad_negative *= (far_mask_chosen / far)[:, None] * off_far / N
+    grad_negative *= (far_mask_chosen_scaled / far)[:, None] * off_far
     grad_positive = torch.sign(anchor_minus_positive)
-    grad_positive *= (far_mask_chosen / near)[:, None] * off_near / -N
+    grad_positive *= -((far_mask_chosen_scaled / near)[:, None] * off_near)
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return loss, Gradients(grad_anchor, grad_positive, grad_negative)
@@ -681,22 +683,22 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
     off_between_product *= torch.sign(positive_minus_negative)
     near_minus_other_mask = near_minus_other <= 0
-    near_minus_other_chosen = (grad_loss / N).masked_fill(near_minus_other_mask, 0)
+    grad_loss_scaled = grad_loss / N
+    near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
     sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    off_far_product = sign_anchor_minus_negative * off_far
     grad_negative = torch.addcmul(
-        off_between_product,
-        (far**-1).masked_fill(between_mask, 0)[:, None] * sign_anchor_minus_negative,
-        off_far,
+        off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far_product
     )
     grad_negative *= near_minus_other_chosen[:, None]
     anchor_minus_positive_product = off_near / near[:, None]
     anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
     grad_positive = anchor_minus_positive_product + off_between_product
-    grad_positive *= (grad_loss / -N).masked_fill(near_minus_other_mask, 0)[:, None]
+    grad_positive *= (-grad_loss_scaled).masked_fill(near_minus_other_mask, 0)[:, None]
     grad_anchor = torch.addcmul(
         anchor_minus_positive_product,
-        (-1 / far).masked_fill(between_mask, 0)[:, None] * sign_anchor_minus_negative,
-        off_far,
+        (-1 / far).masked_fill(between_mask, 0)[:, None],
+        off_far_product,
     )
     grad_anchor *= near_minus_other_chosen[:, None]
     return SwapGradients(grad_anchor, grad_positive, grad_negative)
@@ -933,10 +935,9 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
     near_minus_other_mask = near_minus_other <= 0
     sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
     near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
+    off_far_product = sign_anchor_minus_negative * off_far
     grad_negative = torch.addcmul(
-        off_between_product,
-        (far**-1).masked_fill(between_mask, 0)[:, None] * sign_anchor_minus_negative,
-        off_far,
+        off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far_product
     )
     grad_negative *= near_minus_other_mask_chosen[:, None]
     anchor_minus_positive_product = off_near / near[:, None]
@@ -945,8 +946,8 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
     grad_positive *= (-grad_loss).masked_fill(near_minus_other_mask, 0)[:, None]
     grad_anchor = torch.addcmul(
         anchor_minus_positive_product,
-        (-1 / far).masked_fill(between_mask, 0)[:, None] * sign_anchor_minus_negative,
-        off_far,
+        (-1 / far).masked_fill(between_mask, 0)[:, None],
+        off_far_product,
     )
     grad_anchor *= near_minus_other_mask_chosen[:, None]
     return SwapSumGradients(grad_anchor, grad_positive, grad_negative)
@@ -1185,10 +1186,9 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
     off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
     off_between_product *= torch.sign(positive_minus_negative)
     sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    off_far_product = sign_anchor_minus_negative * off_far
     grad_negative = torch.addcmul(
-        off_between_product,
-        (far**-1).masked_fill(between_mask, 0)[:, None] * sign_anchor_minus_negative,
-        off_far,
+        off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far_product
     )
     grad_negative *= grad_near[:, None]
     anchor_minus_positive_product = off_near / near[:, None]
@@ -1197,8 +1197,8 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
     grad_positive *= (-grad_near)[:, None]
     grad_anchor = torch.addcmul(
         anchor_minus_positive_product,
-        (-1 / far).masked_fill(between_mask, 0)[:, None] * sign_anchor_minus_negative,
-        off_far,
+        (-1 / far).masked_fill(between_mask, 0)[:, None],
+        off_far_product,
     )
     grad_anchor *= grad_near[:, None]
     return SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -1398,10 +1398,11 @@ def backward_p_1(grad_loss: Tensor, residuals: P1Residuals) -> P1Gradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     near_minus_far_mask = near_minus_far <= 0
-    grad_negative = (grad_loss / N).masked_fill(near_minus_far_mask, 0)[:, None] * torch.sign(
+    grad_loss_scaled = grad_loss / N
+    grad_negative = grad_loss_scaled.masked_fill(near_minus_far_mask, 0)[:, None] * torch.sign(
         anchor_minus_negative
     )
-    grad_positive = (grad_loss / -N).masked_fill(near_minus_far_mask, 0)[:, None] * torch.sign(
+    grad_positive = (-grad_loss_scaled).masked_fill(near_minus_far_mask, 0)[:, None] * torch.sign(
         anchor_minus_positive
     )
     grad_anchor = -grad_negative
@@ -1842,7 +1843,8 @@ def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGr
         between_mask[:, None], torch.sign(positive_minus_negative), 0
     )
     near_minus_other_mask = near_minus_other <= 0
-    near_minus_other_chosen = (grad_loss / N).masked_fill(near_minus_other_mask, 0)
+    grad_loss_scaled = grad_loss / N
+    near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
     sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
     grad_negative = positive_minus_negative_chosen + sign_anchor_minus_negative.masked_fill(
         between_mask[:, None], 0
@@ -1850,7 +1852,7 @@ def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGr
     grad_negative *= near_minus_other_chosen[:, None]
     sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
     grad_positive = positive_minus_negative_chosen + sign_anchor_minus_positive
-    grad_positive *= (grad_loss / -N).masked_fill(near_minus_other_mask, 0)[:, None]
+    grad_positive *= (-grad_loss_scaled).masked_fill(near_minus_other_mask, 0)[:, None]
     grad_anchor = sign_anchor_minus_positive + (-sign_anchor_minus_negative).masked_fill(
         between_mask[:, None], 0
     )
@@ -2486,13 +2488,14 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     near_minus_far_mask = near_minus_far <= 0
+    grad_loss_scaled = grad_loss / N
     grad_negative = off_far ** (p - 1)
-    grad_negative *= (grad_loss / N * off_far_sum ** (1 / p - 1)).masked_fill(
+    grad_negative *= (grad_loss_scaled * off_far_sum ** (1 / p - 1)).masked_fill(
         near_minus_far_mask, 0
     )[:, None]
     grad_negative *= torch.sign(anchor_minus_negative)
     grad_positive = off_near ** (p - 1)
-    grad_positive *= (grad_loss / -N * off_near_sum ** (1 / p - 1)).masked_fill(
+    grad_positive *= (-grad_loss_scaled * off_near_sum ** (1 / p - 1)).masked_fill(
         near_minus_far_mask, 0
     )[:, None]
     grad_positive *= torch.sign(anchor_minus_positive)
@@ -3203,23 +3206,25 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
     off_far_sum_power = off_far_sum ** (1 / p - 1)
     off_far_power = off_far ** (p - 1)
     near_minus_other_mask = near_minus_other <= 0
-    near_minus_other_chosen = (grad_loss / N).masked_fill(near_minus_other_mask, 0)
+    grad_loss_scaled = grad_loss / N
+    near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
     sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    off_far_power_product = off_far_power * sign_anchor_minus_negative
     grad_negative = torch.addcmul(
         off_between_product,
-        off_far_sum_power.masked_fill(between_mask, 0)[:, None] * off_far_power,
-        sign_anchor_minus_negative,
+        off_far_sum_power.masked_fill(between_mask, 0)[:, None],
+        off_far_power_product,
     )
     grad_negative *= near_minus_other_chosen[:, None]
     anchor_minus_positive_product = off_near ** (p - 1)
     anchor_minus_positive_product *= (off_near_sum ** (1 / p - 1))[:, None]
     anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
     grad_positive = anchor_minus_positive_product + off_between_product
-    grad_positive *= (grad_loss / -N).masked_fill(near_minus_other_mask, 0)[:, None]
+    grad_positive *= (-grad_loss_scaled).masked_fill(near_minus_other_mask, 0)[:, None]
     grad_anchor = torch.addcmul(
         anchor_minus_positive_product,
-        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None] * off_far_power,
-        sign_anchor_minus_negative,
+        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],
+        off_far_power_product,
     )
     grad_anchor *= near_minus_other_chosen[:, None]
     return PSwapGradients(grad_anchor, grad_positive, grad_negative)
@@ -3498,10 +3503,11 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
     near_minus_other_mask = near_minus_other <= 0
     sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
     near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
+    off_far_power_product = off_far_power * sign_anchor_minus_negative
     grad_negative = torch.addcmul(
         off_between_product,
-        off_far_sum_power.masked_fill(between_mask, 0)[:, None] * off_far_power,
-        sign_anchor_minus_negative,
+        off_far_sum_power.masked_fill(between_mask, 0)[:, None],
+        off_far_power_product,
     )
     grad_negative *= near_minus_other_mask_chosen[:, None]
     anchor_minus_positive_product = off_near ** (p - 1)
@@ -3511,8 +3517,8 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
     grad_positive *= (-grad_loss).masked_fill(near_minus_other_mask, 0)[:, None]
     grad_anchor = torch.addcmul(
         anchor_minus_positive_product,
-        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None] * off_far_power,
-        sign_anchor_minus_negative,
+        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],
+        off_far_power_product,
     )
     grad_anchor *= near_minus_other_mask_chosen[:, None]
     return PSwapSumGradients(grad_anchor, grad_positive, grad_negative)
@@ -3797,10 +3803,11 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
     off_far_sum_power = off_far_sum ** (1 / p - 1)
     off_far_power = off_far ** (p - 1)
     sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    off_far_power_product = off_far_power * sign_anchor_minus_negative
     grad_negative = torch.addcmul(
         off_between_product,
-        off_far_sum_power.masked_fill(between_mask, 0)[:, None] * off_far_power,
-        sign_anchor_minus_negative,
+        off_far_sum_power.masked_fill(between_mask, 0)[:, None],
+        off_far_power_product,
     )
     grad_negative *= grad_near[:, None]
     anchor_minus_positive_product = off_near ** (p - 1)
@@ -3810,8 +3817,8 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
     grad_positive *= (-grad_near)[:, None]
     grad_anchor = torch.addcmul(
         anchor_minus_positive_product,
-        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None] * off_far_power,
-        sign_anchor_minus_negative,
+        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],
+        off_far_power_product,
     )
     grad_anchor *= grad_near[:, None]
     return PSwapNoneGradients(grad_anchor, grad_positive, grad_negative)

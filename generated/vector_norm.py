@@ -459,7 +459,7 @@ class OrdResiduals(NamedTuple):
 
     x: Tensor
     y_abs: Tensor
-    y_abs_power_sum: Tensor
+    y_abs_sum: Tensor
     ord: float
 
 
@@ -489,10 +489,9 @@ def forward_ord(x: Tensor, *, ord: float = 2.0) -> tuple[Tensor, OrdResiduals]:
     """
     _check_ord(x)
     y_abs = torch.abs(x)
-    y_abs_power = y_abs**ord
-    y_abs_power_sum = y_abs_power.sum(1)
-    y = (y_abs_power_sum ** (1 / ord)).masked_fill(y_abs_power_sum == 0, 0)
-    return y, OrdResiduals(x, y_abs, y_abs_power_sum, ord)
+    y_abs_sum = (y_abs**ord).sum(1)
+    y = (y_abs_sum ** (1 / ord)).masked_fill(y_abs_sum == 0, 0)
+    return y, OrdResiduals(x, y_abs, y_abs_sum, ord)
 
 
 def backward_ord(grad_y: Tensor, residuals: OrdResiduals) -> OrdGradients:
@@ -505,14 +504,14 @@ def backward_ord(grad_y: Tensor, residuals: OrdResiduals) -> OrdGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, y_abs, y_abs_power_sum, ord = residuals
+    x, y_abs, y_abs_sum, ord = residuals
     N = x.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x = (
         (y_abs ** (ord - 1))
-        .mul_((y_abs_power_sum ** (1 / ord - 1))[:, None])
-        .masked_fill((y_abs_power_sum == 0)[:, None], 0)
+        .mul_((y_abs_sum ** (1 / ord - 1))[:, None])
+        .masked_fill((y_abs_sum == 0)[:, None], 0)
     )
     grad_x *= grad_y[:, None]
     grad_x *= torch.sign(x)
@@ -527,14 +526,14 @@ class _OrdFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, ord: float) -> tuple[Tensor, ...]:
         y, residuals = forward_ord(x, ord=ord)
-        return y, residuals.y_abs, residuals.y_abs_power_sum
+        return y, residuals.y_abs, residuals.y_abs_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, ord = inputs
-        _, y_abs, y_abs_power_sum = output
-        ctx.save_for_backward(x, y_abs, y_abs_power_sum)
-        ctx.mark_non_differentiable(y_abs, y_abs_power_sum)
+        _, y_abs, y_abs_sum = output
+        ctx.save_for_backward(x, y_abs, y_abs_sum)
+        ctx.mark_non_differentiable(y_abs, y_abs_sum)
         ctx.set_materialize_grads(False)
         ctx.options = (ord,)
 
@@ -543,12 +542,12 @@ class _OrdFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        x, y_abs, y_abs_power_sum = ctx.saved_tensors
+        x, y_abs, y_abs_sum = ctx.saved_tensors
         (ord,) = ctx.options
         if torch.is_grad_enabled():  # the gradients will be differentiated: so is what they read
             *_, residuals = forward_ord(x, ord=ord)
         else:
-            residuals = OrdResiduals(x, y_abs, y_abs_power_sum, ord)
+            residuals = OrdResiduals(x, y_abs, y_abs_sum, ord)
         gradients = backward_ord(grad_y, residuals)
         return gradients.grad_x, None
 

@@ -1,6 +1,6 @@
 """Activations, each element by itself: what a network puts between its layers."""
 
-from derive import Max, Min, Where, define, erf, exp, log, pi, sqrt, tanh
+from derive import Max, Where, define, erf, exp, log, pi, sqrt, tanh
 
 UNARY = "input: x"
 IN_PLACE = "input: x, inplace=False"
@@ -101,7 +101,8 @@ hardtanh = op.build(op.let("y", [n], Where(x[n] >= max_val, max_val, below)))
 op = define("hardsigmoid", "A sigmoid of straight lines.", IN_PLACE)
 n = op.axes("n", "elements")
 x = op.input("x", n)
-hardsigmoid = op.build(op.let("y", [n], Min(Max(x[n] + 3, 0), 6) / 6))
+line = Where(x[n] >= 3, 1, (x[n] + 3) / 6)
+hardsigmoid = op.build(op.let("y", [n], Where(x[n] <= -3, 0, line)))
 
 op = define("hardswish", "x times its hard sigmoid (Howard et al., 2019).", IN_PLACE)
 n = op.axes("n", "elements")
