@@ -1,18 +1,22 @@
 """Products with a choice: what is multiplied by 0 or 1 is chosen or not.
 
-g * Where(c, 0, 1)                          ->  Where(c, 0, g)
-g * (Where(c, 0, 1) + Where(d, 0, 2))       ->  Where(c, 0, g) + Where(d, 0, 2*g)
-g * Where(c, 0, a), g * Where(c, 0, b)      ->  Where(c, 0, g) * a, Where(c, 0, g) * b
+    g * Where(c, 0, 1)                       ->  Where(c, 0, g)
+    g * (Where(c, 0, 1) + Where(d, 0, 2))    ->  Where(c, 0, g) + Where(d, 0, 2*g)
+    g * Where(c, 0, a), g * Where(c, 0, b)   ->  Where(c, 0, g) * a, Where(c, 0, g) * b
+    Where(u == 0, a, u**-p)                  ->  Where(u == 0, a, Where(u == 0, 1, u)**-p)
+
+The last is for whoever differentiates once more: a power that is not chosen is infinite at 0, and
+so is its derivative, which nothing times infinity would make no number.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from sympy import Add, Basic, Expr, KroneckerDelta, Mul
+from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul, Pow
 
 from derive.expressions import Where, free_indices
 from derive.language import Let
@@ -20,12 +24,32 @@ from derive.recognise import is_atomic
 from derive.substitute import tensors_read
 
 
-def with_choices(lets: Sequence[Let]) -> list[Let]:
-    """The lets in the forms above."""
-    lets = [replace(let, value=chosen(let.value)) for let in lets]
+def with_choices(lets: Sequence[Let], varying: Set[str]) -> list[Let]:
+    """The lets in the forms above; `varying` names the tensors that are differentiated by."""
+    lets = [replace(let, value=chosen(_guarded(let.value, varying))) for let in lets]
     masks = Counter(mask for let in lets for mask in _masked(let.value))
     again = {mask for mask, count in masks.items() if count > 1}
     return [replace(let, value=_mask_shared(let.value, again)) for let in lets]
+
+
+def _guarded(expr: Any, varying: Set[str]) -> Any:
+    """Powers of what a choice knows not to be 0 are taken of a number that is not."""
+
+    def safe(choice: Where) -> Expr:
+        condition, (zero, other) = choice.condition, choice.branches
+        if not (isinstance(condition, Eq) and condition.rhs == 0):
+            return choice
+        if not tensors_read(condition) & varying:
+            return choice
+        inside = Where(condition, 1, condition.lhs)
+        powers = {
+            p: Pow(inside, p.exp)
+            for p in other.atoms(Pow)
+            if p.base == condition.lhs and not (p.exp.is_Integer and p.exp.is_positive)
+        }
+        return Where(condition, zero, other.xreplace(powers)) if powers else choice
+
+    return expr.replace(lambda e: isinstance(e, Where), safe)
 
 
 def _masked(expr: Any) -> Iterator[tuple[Any, Expr]]:

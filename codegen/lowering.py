@@ -50,7 +50,7 @@ def lower(derivation: Derivation) -> Module:
         params=derivation.seeds,
         options=(),
         kept=kept,
-        lets=backward_lets if literal else _stable(backward_lets),
+        lets=backward_lets if literal else _stable(backward_lets, _varying(derivation)),
         results=gradients,
         literal=literal,
     )
@@ -246,5 +246,14 @@ def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
     return replace(let, value=substitute(let.value, values))
 
 
-def _stable(lets: Sequence[Let]) -> tuple[Let, ...]:
-    return shared(with_choices([replace(let, value=stabilise(let.value)) for let in lets]))
+def _varying(derivation: Derivation) -> set[str]:
+    """The names of what the gradients are taken of, and of all that is made of it."""
+    found = set(derivation.definition.wrt)
+    for let in derivation.forward:
+        if names_used(let.value) & found:
+            found.add(let.name)
+    return found
+
+
+def _stable(lets: Sequence[Let], varying: set[str]) -> tuple[Let, ...]:
+    return shared(with_choices([replace(let, value=stabilise(let.value)) for let in lets], varying))

@@ -81,10 +81,13 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
+    x_squared_sum_mask = x_squared_sum == 0
     grad_x = torch.addcmul(
         grad_y,
         (-inv_size * (grad_y * x).sum(1)).masked_fill(size <= eps, 0)[:, None],
-        (torch.rsqrt(x_squared_sum)[:, None] * x).masked_fill((x_squared_sum == 0)[:, None], 0),
+        (torch.rsqrt(x_squared_sum.masked_fill(x_squared_sum_mask, 1))[:, None] * x).masked_fill(
+            x_squared_sum_mask[:, None], 0
+        ),
     )
     grad_x *= inv_size[:, None]
     return Gradients(grad_x)
@@ -581,11 +584,12 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
+    size_abs_sum_mask = size_abs_sum == 0
     grad_x = torch.addcmul(
         grad_y,
         (size_abs ** (p - 1))
-        .mul_((size_abs_sum ** (1 / p - 1))[:, None])
-        .masked_fill((size_abs_sum == 0)[:, None], 0)
+        .mul_((size_abs_sum.masked_fill(size_abs_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(size_abs_sum_mask[:, None], 0)
         .mul_((-inv_size * (grad_y * x).sum(1)).masked_fill(size <= eps, 0)[:, None]),
         torch.sign(x),
     )

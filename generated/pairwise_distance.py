@@ -81,9 +81,10 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     N = off.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x1 = (torch.rsqrt(off_squared_sum)[:, None] * off).masked_fill(
-        (off_squared_sum == 0)[:, None], 0
-    )
+    off_squared_sum_mask = off_squared_sum == 0
+    grad_x1 = (
+        torch.rsqrt(off_squared_sum.masked_fill(off_squared_sum_mask, 1))[:, None] * off
+    ).masked_fill(off_squared_sum_mask[:, None], 0)
     grad_x1 *= grad_y[:, None]
     grad_x2 = -grad_x1
     return Gradients(grad_x1, grad_x2)
@@ -593,10 +594,11 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     N = off.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
+    y_abs_sum_mask = y_abs_sum == 0
     grad_x1 = (
         (y_abs ** (p - 1))
-        .mul_((y_abs_sum ** (1 / p - 1))[:, None])
-        .masked_fill((y_abs_sum == 0)[:, None], 0)
+        .mul_((y_abs_sum.masked_fill(y_abs_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(y_abs_sum_mask[:, None], 0)
     )
     grad_x1 *= grad_y[:, None]
     grad_x1 *= torch.sign(off)

@@ -77,9 +77,12 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     N, K = x_centred_1.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = (grad_y * torch.rsqrt(square).masked_fill(square == 0, 0) / max(K - correction, 0))[
-        :, None
-    ] * x_centred_1
+    square_mask = square == 0
+    grad_x = (
+        grad_y
+        * torch.rsqrt(square.masked_fill(square_mask, 1)).masked_fill(square_mask, 0)
+        / max(K - correction, 0)
+    )[:, None] * x_centred_1
     return Gradients(grad_x)
 
 

@@ -69,7 +69,10 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     N = x.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = (torch.rsqrt(x_squared_sum)[:, None] * x).masked_fill((x_squared_sum == 0)[:, None], 0)
+    x_squared_sum_mask = x_squared_sum == 0
+    grad_x = (
+        torch.rsqrt(x_squared_sum.masked_fill(x_squared_sum_mask, 1))[:, None] * x
+    ).masked_fill(x_squared_sum_mask[:, None], 0)
     grad_x *= grad_y[:, None]
     return Gradients(grad_x)
 
@@ -508,10 +511,11 @@ def backward_ord(grad_y: Tensor, residuals: OrdResiduals) -> OrdGradients:
     N = x.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
+    y_abs_sum_mask = y_abs_sum == 0
     grad_x = (
         (y_abs ** (ord - 1))
-        .mul_((y_abs_sum ** (1 / ord - 1))[:, None])
-        .masked_fill((y_abs_sum == 0)[:, None], 0)
+        .mul_((y_abs_sum.masked_fill(y_abs_sum_mask, 1) ** (1 / ord - 1))[:, None])
+        .masked_fill(y_abs_sum_mask[:, None], 0)
     )
     grad_x *= grad_y[:, None]
     grad_x *= torch.sign(x)

@@ -244,6 +244,15 @@ def test_the_second_derivative_below_the_bound_of_a_variance_is_pytorchs() -> No
     assert twice[0].all()
 
 
+@pytest.mark.parametrize("name", ["std", "vector_norm"])
+def test_a_second_derivative_at_zero_is_a_number(name: str) -> None:
+    named = {"dim": 1} | ({"ord": 3} if name == "vector_norm" else {})
+    x = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(function(name)(x, **named).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    assert second.isfinite().all()
+
+
 # --- errors ---
 
 X, Y = torch.randn(4, 3), torch.rand(4, 3)
