@@ -35,6 +35,7 @@ HELPERS = (
     "_ranked",
     "_reduction",
     "_shaped",
+    "_unflattened",
     "_wide",
 )
 """What the template has, where the body calls it."""

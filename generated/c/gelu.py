@@ -185,6 +185,7 @@ class _TanhFunction(torch.autograd.Function):
 
 _channels_last = in_torch._channels_last
 _flattened = in_torch._flattened
+_unflattened = in_torch._unflattened
 _wide = in_torch._wide
 
 

@@ -102,6 +102,7 @@ class _Function(torch.autograd.Function):
 
 _channels_last = in_torch._channels_last
 _flattened = in_torch._flattened
+_unflattened = in_torch._unflattened
 _wide = in_torch._wide
 
 
