@@ -6,10 +6,12 @@ the compiler with its processor, and the flags; GRADSMITH_CFLAGS adds to those. 
 compiles, a warning says so once, and the files of the torch target serve.
 """
 
+import atexit
 import ctypes
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
 import tempfile
 import warnings
@@ -171,7 +173,8 @@ def _folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError:
-        return Path(tempfile.mkdtemp(prefix="gradsmith-"))
+        folder = Path(tempfile.mkdtemp(prefix="gradsmith-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
