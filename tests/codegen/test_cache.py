@@ -46,5 +46,5 @@ def test_another_program_finds_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_folder_that_cannot_be_written_to_keeps_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     kept = Cache(tmp_path / "file")
-    assert "def scaled" in pipeline.sources([scaled(2)], cache=kept)["scaled"]
+    assert "def scaled" in pipeline.sources([scaled(2)], cache=kept)["scaled.py"]
     assert kept.find("any") is None

@@ -106,7 +106,7 @@ def test_a_failure_exits_with_1_and_says_what_on_standard_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = spoilt("tanh", "torch.tanh(x)", "torch.sin(x)")
-    monkeypatch.setattr("gradsmith.check.emitted", lambda definition: wrong)
+    monkeypatch.setattr("gradsmith.check.emitted", lambda definition, target: wrong)
     shown, messages = run("tanh", "--json", code=1)
     assert json.loads(shown)[0]["gradcheck"] is False
     assert "tanh: forward: h is off by" in messages
