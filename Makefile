@@ -13,6 +13,7 @@ export OMP_NUM_THREADS ?= 1
 
 demo: .venv/installed
 	$(python) -m gradsmith generate --check
+	$(python) -m gradsmith generate --check --target c
 	@for number in 1 2 3 4; do \
 		echo; echo "Exercise $$number"; \
 		$(python) -m gradsmith exercise $$number || exit 1; \
@@ -21,6 +22,7 @@ demo: .venv/installed
 
 test: lint
 	$(python) -m gradsmith generate --check
+	$(python) -m gradsmith generate --check --target c
 	$(python) -m pytest -n auto
 
 quick: lint

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from sympy import Add, Expr, Indexed, Mul, S, default_sort_key, exp, log
+from sympy import Expr, Mul, S, exp, log
 
+from codegen.choices import with_choices
 from codegen.program import Kept, Module, Program
+from codegen.sharing import shared
 from codegen.stable import bare_exponentials, stabilise
-from derive.atomise import mixes_sizes, stem
-from derive.expressions import Axis, Binder, Index, Sum, fresh_names
+from derive.expressions import Axis, Index, StopGradient, Sum
 from derive.language import Definition, Let, Tensor
-from derive.recognise import abstract
-from derive.substitute import replace_exactly, substitute, tensors_read
+from derive.substitute import substitute, tensors_read
 from derive.trace import Derivation, names_used
 
 _LONGEST_LOOK = 200  # operations of an expression that names are replaced in
@@ -37,7 +37,10 @@ def lower(derivation: Derivation) -> Module:
         params=definition.inputs,
         options=definition.options,
         kept=Kept(),
-        lets=_forward_lets(derivation.forward, [*definition.outputs, *kept.names], literal),
+        lets=_with_stops(
+            _forward_lets(derivation.forward, [*definition.outputs, *kept.names], literal),
+            kept.names,
+        ),
         results=tuple((t.name, t) for t in outputs),
         literal=literal,
         keeps=kept,
@@ -47,7 +50,7 @@ def lower(derivation: Derivation) -> Module:
         params=derivation.seeds,
         options=(),
         kept=kept,
-        lets=backward_lets if literal else _stable(backward_lets),
+        lets=backward_lets if literal else _stable(backward_lets, _varying(derivation)),
         results=gradients,
         literal=literal,
     )
@@ -100,6 +103,7 @@ def _value_and_grad(
     )
     wanted = [outputs[0].name, *(tensor.name for _, tensor in gradients)]
     lets = _forward_lets((*derivation.forward, *backward), wanted, definition.chunked)
+    lets = _with_stops(lets, ())
     if not definition.chunked:
         lets = _without_scaled_sums(lets, set(wanted))
     return Program(
@@ -167,50 +171,22 @@ def _forward_lets(lets: Sequence[Let], wanted: Iterable[str], literal: bool) -> 
     """The lets that are needed, in numerically safe form unless they are to stay as written."""
     wanted = list(wanted)
     lets = needed(lets, wanted)
-    return lets if literal else _shared(needed(_safe(lets, set(wanted)), wanted))
+    return lets if literal else shared(needed(_safe(lets, set(wanted)), wanted))
 
 
-def _shared(lets: Sequence[Let]) -> tuple[Let, ...]:
-    """A shift that several lets compute, such as `x - mean`, is computed once, under a name."""
-    seen: dict[Expr, list[Expr]] = {}
-    for let in lets:
-        for difference in sorted(_shifts(let.value), key=default_sort_key):
-            seen.setdefault(abstract(difference)[0], []).append(difference)
-    taken = {let.name for let in lets}.union(*(names_used(let.value) for let in lets))
-    names: dict[Expr, tuple[Tensor, tuple[Index, ...]]] = {}
-    result: list[Let] = []
-    for let in lets:
-        value = let.value
-        for difference in sorted(_shifts(value), key=default_sort_key):
-            pattern, letters = abstract(difference)
-            if value == difference or len(seen[pattern]) < 2:
-                continue
-            if pattern not in names:
-                (name,) = fresh_names([f"{stem(difference)}_centred"], taken)
-                taken.add(name)
-                home = _in_let_order(letters, let)
-                names[pattern] = (Tensor(name, home), letters)
-                result.append(Let(names[pattern][0], difference))
-            tensor, own = names[pattern]
-            place = dict(zip(own, letters, strict=True))
-            value = replace_exactly(
-                value, difference, tensor[tuple(place[i] for i in tensor.indices)]
-            )
-        result.append(replace(let, value=value))
-    return tuple(result)
+def _with_stops(lets: Sequence[Let], kept: Iterable[str]) -> tuple[Let, ...]:
+    """The lets with gradients stopped only on the way to what is kept.
 
-
-def _shifts(value: Expr) -> set[Expr]:
-    return {a for a in value.atoms(Add) if mixes_sizes(a) and not a.has(Binder)}
-
-
-def _in_let_order(letters: Sequence[Index], let: Let) -> tuple[Index, ...]:
-    """The letters of a new let: bound ones where they first stand in the elements that it reads."""
-    widest = max(
-        let.value.atoms(Indexed), key=lambda e: (len(set(e.indices) & set(letters)), str(e))
+    Autograd differentiates what is kept, where the backward pass is differentiated; an output
+    it does not: that has its backward pass.
+    """
+    differentiated = {let.name for let in needed(lets, kept)}
+    return tuple(
+        let
+        if let.name in differentiated
+        else replace(let, value=let.value.replace(StopGradient, lambda e: e))
+        for let in lets
     )
-    stored = [i for i in widest.indices if i in letters]
-    return tuple(dict.fromkeys([*stored, *letters]))
 
 
 def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:
@@ -220,6 +196,9 @@ def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ..
     result = []
     for let in lets:
         value = substitute(let.value, inlined)
+        if not isinstance(value, Expr):  # a condition
+            result.append(replace(let, value=value))
+            continue
         scale, rest = value.as_independent(Sum, as_Add=False)
         is_scaled = isinstance(rest, Sum) and scale != 1 and 1 / scale != count_of(rest)
         if is_scaled and let.name not in wanted and readers[let.name] == 1:
@@ -272,5 +251,14 @@ def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
     return replace(let, value=substitute(let.value, values))
 
 
-def _stable(lets: Sequence[Let]) -> tuple[Let, ...]:
-    return tuple(replace(let, value=stabilise(let.value)) for let in lets)
+def _varying(derivation: Derivation) -> set[str]:
+    """The names of what the gradients are taken of, and of all that is made of it."""
+    found = set(derivation.definition.wrt)
+    for let in derivation.forward:
+        if names_used(let.value) & found:
+            found.add(let.name)
+    return found
+
+
+def _stable(lets: Sequence[Let], varying: set[str]) -> tuple[Let, ...]:
+    return shared(with_choices([replace(let, value=stabilise(let.value)) for let in lets], varying))

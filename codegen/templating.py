@@ -46,6 +46,7 @@ def digest(definition: Definition, target: str) -> str:
         interface = definition.interface
         parts += map(repr, (interface.arguments, interface.roles, interface.choices))
         parts += map(repr, (interface.given, interface.pairs, interface.demands))
+        parts.append(repr(interface.autocast))
         for variant in interface.variants:
             parts += map(repr, (variant.values, *_content(variant.definition)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

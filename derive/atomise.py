@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from sympy import Add, Basic, Expr, Indexed, Mul, Pow, Rational, exp
+from sympy import Add, Expr, Indexed, Mul, Pow, Rational, exp
 
 from derive.contractions import has_contraction, is_contraction
 from derive.expressions import Axis, Index, Sum, free_indices, fresh_names
@@ -19,6 +19,7 @@ from derive.language import Definition, Let, Tensor
 from derive.normal import canonical_binder, is_scalar, normalise
 from derive.recognise import abstract, is_atomic
 from derive.substitute import substitute
+from derive.words import base_stem, mixes_sizes, names, stem
 
 
 @dataclass
@@ -272,41 +273,3 @@ def _home(letters: list[Index]) -> dict[Index, Index]:
         own = Index(index.axis.name, index.axis)
         home[index] = index if own in home.values() or own in letters else own
     return home
-
-
-def names(expr: Basic) -> list[str]:
-    """The names of the tensors in an expression, in order."""
-    found: dict[str, None] = {}
-    for element in sorted(expr.atoms(Indexed), key=str):
-        found.setdefault(element.base.label.name)
-    return list(found)
-
-
-def stem(expr: Basic) -> str:
-    """A short name for an expression, after the first tensor over all its letters."""
-    if isinstance(expr, Pow) and expr.exp == 2:
-        return f"{stem(expr.base)}_squared"
-    letters = free_indices(expr)
-    elements = sorted(expr.atoms(Indexed), key=str)
-    for element in elements:
-        if free_indices(element) == letters:
-            return base_stem(element)
-    return base_stem(elements[0]) if elements else "u"
-
-
-def base_stem(element: Basic) -> str:
-    name = element.base.label.name if isinstance(element, Indexed) else str(element)
-    return name.removesuffix("_centred").removesuffix("_hat")
-
-
-def mixes_sizes(expr: Expr) -> bool:
-    """Whether a sum joins a full tensor with one that lacks an axis: a shift."""
-    if not isinstance(expr, Add):
-        return False
-    letters = free_indices(expr)
-    nonscalar = [a for a in expr.args if not is_scalar(a)]
-    return (
-        len(nonscalar) == 2
-        and any(free_indices(a) == letters for a in nonscalar)
-        and any(free_indices(a) < letters for a in nonscalar)
-    )

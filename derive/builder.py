@@ -25,6 +25,7 @@ from derive.expressions import (
 from derive.facts import is_nonnegative, is_positive
 from derive.functions import as_where
 from derive.interface import (
+    AUTOCAST,
     GIVEN,
     ROLES,
     Argument,
@@ -48,13 +49,19 @@ from derive.language import (
 )
 
 
-def define(name: str, summary: str, signature: str | None = None) -> Builder:
+def define(
+    name: str, summary: str, signature: str | None = None, *, autocast: str | None = None
+) -> Builder:
     """Start the definition of an operation; `summary` is one line that says what it computes.
 
     With a `signature`, such as `"input: x, dim=-1"`, the public function is called that way, on
-    tensors of any rank; see `derive.interface`.
+    tensors of any rank; see `derive.interface`. `autocast` says what its result is under
+    autocast, where that decides: `"float32"`, or `"lower"` for the lower precision.
     """
-    return Builder(name, summary, signature)
+    if autocast not in AUTOCAST:
+        known = ", ".join(filter(None, AUTOCAST))
+        raise DefinitionError(f"operation {name!r}: autocast={autocast!r}; there are {known}")
+    return Builder(name, summary, signature, autocast)
 
 
 def reductions(value: Any, *over: Index) -> dict[Any, tuple[list[Index], Any]]:
@@ -69,7 +76,13 @@ def reductions(value: Any, *over: Index) -> dict[Any, tuple[list[Index], Any]]:
 class Builder:
     """Collects axes, inputs, options and lets, checking each as it comes."""
 
-    def __init__(self, name: str, summary: str, signature: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        signature: str | None = None,
+        autocast: str | None = None,
+    ) -> None:
         check_identifier(name, "operation")
         if not summary.strip():
             raise DefinitionError(
@@ -91,6 +104,7 @@ class Builder:
         self._pairs: dict[str, str] = {}
         self._updates: list[Update] = []
         self._demands: list[tuple[str, str]] = []
+        self._autocast = autocast
 
     @property
     def lets(self) -> tuple[Let, ...]:
@@ -380,6 +394,7 @@ class Builder:
             tuple(self._given.items()),
             tuple(self._pairs.items()),
             tuple(self._demands),
+            self._autocast,
         )
         return replace(variants[0].definition, interface=interface)
 

@@ -53,6 +53,9 @@ GIVEN = {
 }
 """How a tensor may be given, where that is not by broadcasting it."""
 
+AUTOCAST = (None, "float32", "lower")
+"""What a result is under autocast: as everywhere, in float32, or in the lower precision."""
+
 OTHERWISE = ...
 """As a value of a choice: any value that has no definition of its own."""
 
@@ -113,6 +116,7 @@ class Interface:
     given: tuple[tuple[str, str], ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     demands: tuple[tuple[str, str], ...] = ()
+    autocast: str | None = None
 
     def role(self, axis: Axis) -> str | None:
         """What an axis is of the caller's tensors; None where each tensor shows its size."""

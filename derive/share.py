@@ -130,7 +130,23 @@ def _share_multiples(task: Task, forms: dict[Tensor, Expr]) -> dict[Tensor, Expr
             if ratio is not None:
                 result[tensor] = ratio * task.held(other).element
                 break
-    return {t: result[t] for t in forms}
+    return {t: _combined(task, t, result) for t in forms}
+
+
+def _combined(task: Task, tensor: Tensor, forms: dict[Tensor, Expr]) -> Expr:
+    """A gradient that is made of multiples of others, and of nothing else, is written so."""
+    rest, total = terms_of(forms[tensor]), []
+    if len(rest) < 2:
+        return forms[tensor]
+    for other, expr in forms.items():
+        theirs = terms_of(expr)
+        if other == tensor or other.indices != tensor.indices or not set(theirs) <= set(rest):
+            continue
+        ratios = {rest[m] / theirs[m] for m in theirs}
+        if len(ratios) == 1 and all(r.is_number for r in ratios) and work([expr]):
+            rest = {m: c for m, c in rest.items() if m not in theirs}
+            total.append(ratios.pop() * task.held(other).element)
+    return Add(*total) if not rest and len(total) > 1 else forms[tensor]
 
 
 def _ratio(expr: Expr, other: Expr) -> Expr | None:

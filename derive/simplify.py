@@ -15,18 +15,20 @@ from functools import lru_cache
 
 from sympy import Add, Expr, Indexed, Mul, S, exp
 
-from derive.atomise import atomise, mixes_sizes
+from derive.atomise import atomise
 from derive.contractions import has_contraction
 from derive.differentiate import cotangent_of, differentiable
 from derive.expressions import names_in
 from derive.language import Definition, Let, Tensor
 from derive.normal import normalise, terms_of
 from derive.partition import partition
+from derive.primal_parts import in_primal
 from derive.recognise import abstract
 from derive.search import Choice, Outcome, best_outcome
 from derive.substitute import substitute, tensors_read
 from derive.task import Task, TooLarge
 from derive.trace import Step
+from derive.words import mixes_sizes
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,15 @@ def _assemble(task: Task) -> Simplified:
     for name in task.definition.outputs:
         tensor = task.definition.tensors[name]
         gradients.setdefault(name, cotangent_of(tensor))
-    return Simplified(forward, tuple(ordered), gradients, steps, tuple(choices))
+    passes = in_primal(task.definition, forward, ordered)
+    recognised = tuple(
+        Step("recognise", before.tensor, before.value, after.value)
+        for before, after in zip(ordered, passes.backward, strict=True)
+        if before != after
+    )
+    return Simplified(
+        passes.forward, passes.backward, gradients, (*steps, *recognised), tuple(choices)
+    )
 
 
 def _unit(task: Task, number: int) -> tuple[Choice, dict[str, str]] | None:

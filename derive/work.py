@@ -29,10 +29,11 @@ def work(exprs: Iterable[Expr]) -> float:
     for node in seen:
         if isinstance(node, Indexed):
             read.setdefault(node.base.label.name, frozenset(free_indices(node)))
-    return total + sum(_READ * _size(letters) for letters in read.values())
+    return total + sum(_READ * size(letters) for letters in read.values())
 
 
-def _size(letters: Iterable[Index]) -> float:
+def size(letters: Iterable[Index]) -> float:
+    """How many numbers, nominally, a tensor over these letters holds."""
     return NOMINAL_SIZE ** len(set(letters))
 
 
@@ -43,13 +44,13 @@ def _work(expr: Basic, seen: set[Basic]) -> float:
     if isinstance(expr, Indexed) or is_scalar(expr):
         return 0.0
     if isinstance(expr, Binder):
-        return _work(expr.body, seen) + _size(free_indices(expr.body))
+        return _work(expr.body, seen) + size(free_indices(expr.body))
     inner = sum(_work(a, seen) for a in expr.args)
     if isinstance(expr, Mul | Add):
         return inner + _combine(expr)
     if isinstance(expr, KroneckerDelta):
         return inner
-    here = _size(free_indices(expr))
+    here = size(free_indices(expr))
     if isinstance(expr, Pow):
         small = expr.exp.is_Integer and abs(expr.exp) < 4
         return inner + here * (abs(float(expr.exp)) if small else _FUNCTION)
@@ -67,7 +68,7 @@ def _combine(expr: Expr) -> float:
     for position, shape in enumerate(shapes):
         covered |= shape
         if position:
-            cost += _size(covered) * (_DELTA if has_delta else 1.0)
+            cost += size(covered) * (_DELTA if has_delta else 1.0)
     return cost
 
 
@@ -77,8 +78,8 @@ def keeping(let: Let) -> float:
     The forward pass has computed it, but for a bare exponential: that may overflow, so the
     safe forms of the forward pass do without it.
     """
-    size = _size(let.tensor.indices)
-    return size * (_FUNCTION + 1 if isinstance(let.value, exp) else 0.5)
+    many = size(let.tensor.indices)
+    return many * (_FUNCTION + 1 if isinstance(let.value, exp) else 0.5)
 
 
 def _is_sign(expr: Basic) -> bool:

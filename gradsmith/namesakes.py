@@ -34,8 +34,8 @@ _TABLE: dict[str, Namesake] = {
 }
 
 
-LOOSER = {"hardsigmoid": 1e-7}
-"""Where PyTorch is less exact in float64: its sixth is a number of float32."""
+LOOSER = {"hardsigmoid": 1e-7, "celu": 1e-7}
+"""Where PyTorch is less exact in float64: its sixth, and its alpha, are numbers of float32."""
 
 
 def namesake(definition: Definition) -> Namesake | None:

@@ -27,7 +27,7 @@ Values = Mapping[str, Tensor]
 Options = Mapping[str, float]
 Sizes = Mapping[Axis, int]
 
-_FUNCTIONS: dict[type[Basic], Callable[[Tensor], Tensor]] = {
+FUNCTIONS: dict[type[Basic], Callable[[Tensor], Tensor]] = {
     sympy.exp: torch.exp,
     sympy.log: torch.log,
     sympy.sin: torch.sin,
@@ -199,8 +199,8 @@ class _Evaluator:
             return reduce(torch.mul, args)
         if isinstance(expr, Pow):
             return self._power(expr, args)
-        if type(expr) in _FUNCTIONS:
-            return _FUNCTIONS[type(expr)](args[0])
+        if type(expr) in FUNCTIONS:
+            return FUNCTIONS[type(expr)](args[0])
         raise NotImplementedError(f"{type(expr).__name__} has no row in gradsmith/reference.py")
 
     def _scalar(self, name: str, count: int) -> Tensor:

@@ -94,7 +94,11 @@ def _emitted(program: Program, module: Module, function: Function) -> Emitted:
         *sizes(list(sized), list(given.values()), sized),
         *(line for t in program.params if t in module.seeds for line in _guard(t, like)),
         *(f"{name} = {name}.contiguous()" for name in given if name in handed),
-        *(f"{t.name} = {like}.new_empty({shape_text(t)}{_dtype(t)})" for t in made),
+        # The largest last: what is freed together then lies together, and is used again.
+        *(
+            f"{t.name} = {like}.new_empty({shape_text(t)}{_dtype(t)})"
+            for t in sorted(made, key=lambda t: len(t.indices))
+        ),
         f"_{program.name}{suffix}[{like}.dtype]({', '.join(arguments)})",
     ]
     return Emitted(

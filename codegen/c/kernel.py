@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sympy import Dummy, Expr, Indexed, KroneckerDelta, S, Symbol
+from sympy import Expr, Indexed, S, Symbol
 
 from codegen.c.contraction import product_of
 from codegen.c.explicit import Largest
@@ -15,6 +15,7 @@ from codegen.c.gather import Gather, bounds
 from codegen.c.memory import REAL, WIDE, Memory, Piece, kind_of
 from codegen.c.nests import Contraction, Loop, Node, Statement
 from codegen.c.schedule import Schedule, schedule
+from codegen.c.spikes import Spike, spike_of
 from codegen.c.storage import Path, Placed, homes, placed
 from codegen.program import Program
 from derive.expressions import ArgMax, Index, Product
@@ -118,27 +119,26 @@ class Kernel:
         if one.statement.how is not None:
             value = printer.text(one.statement.value)
             return Gather(one, self.memory).added(value, printer)
-        value = one.statement.value
-        if (exception := self._exception(one)) is not None:
-            value = exception.elsewhere
+        spike = self._spike(one)
+        value = one.statement.value if spike is None else spike.elsewhere
         target = self.memory.element(tensor.name, one.statement.at, printer)
         declared = f"const {kind_of(tensor)} " if self.memory.homes[tensor.name].is_local else ""
         return [f"{declared}{target} = {printer(value)};"]
 
-    def _exception(self, one: Placed) -> Exception_ | None:
+    def _spike(self, one: Placed) -> Spike | None:
         """The one element of a loop that a delta changes, if it can be changed afterwards."""
+        name = one.statement.tensor.name
         if not one.loops or not _is_innermost(one.loops[-1]):
             return None
         index = one.loops[-1].index
         if Scope(one.loops).is_tiled(index):  # the place may be in another stretch
             return None
-        if self.memory.homes[one.statement.tensor.name].is_local:
+        if self.memory.homes[name].is_local:
             return None
         beside = [p for p in self.placed if p.path[:-1] == one.path[:-1]]
-        name = one.statement.tensor.name
         if any(name == read for p in beside for read, _ in p.statement.elements):
             return None
-        return exception(one.statement, index)
+        return spike_of(one.statement, index)
 
     # --- loops ---
 
@@ -258,11 +258,11 @@ class Kernel:
         return [" ".join(["#pragma omp simd", *clauses])]
 
     def _afterwards(self, inside: Sequence[Placed], scope: Scope) -> Lines:
-        """The exceptions of a loop's statements."""
+        """What deltas add to a loop's statements."""
         printer = self._printer(scope)
         lines: Lines = []
         for one in inside:
-            if one.statement.how is None and (found := self._exception(one)) is not None:
+            if one.statement.how is None and (found := self._spike(one)) is not None:
                 at = tuple(found.place if i == found.index else i for i in one.statement.at)
                 target = self.memory.element(one.statement.tensor.name, at, printer)
                 lines.append(f"{target} += {printer(found.more)};")
@@ -302,33 +302,6 @@ class Kernel:
         for index in reversed(product.around):
             call = _for(index, "0", index.size.name, call)
         return call
-
-
-@dataclass(frozen=True)
-class Exception_:
-    """A value along an index that is `elsewhere` but at one place, where `more` is added."""
-
-    index: Index
-    place: Expr
-    elsewhere: Expr
-    more: Expr
-
-
-def exception(one: Statement, index: Index) -> Exception_ | None:
-    """What a delta does to a statement along the index of its innermost loop, where it adds."""
-    deltas = [d for d in one.value.atoms(KroneckerDelta) if d.has(index)]
-    if len(deltas) != 1 or index not in one.at:
-        return None
-    others = [a for a in deltas[0].args if a != index]
-    if len(others) != 1 or others[0].has(index) or isinstance(others[0], Index):
-        return None
-    (place,) = others
-    here = Dummy(real=True)
-    value = one.value.xreplace({deltas[0]: here})
-    more = value.diff(here)
-    if more.has(here) or more.has(index):
-        return None
-    return Exception_(index, place, value.xreplace({here: S.Zero}), more)
 
 
 def _elements(value: Expr) -> list[Element]:

@@ -53,6 +53,14 @@ class Arguments:
         """The variable whose dtype the result has: the first that is no tensor of integers."""
         return next(self.variable(n) for n, t in self.tensors.items() if not t.integer)
 
+    @cached_property
+    def alike(self) -> list[str]:
+        """The variables of the real tensors that are always given, over the axes of the first."""
+        real = {n: t for n, t in self.tensors.items() if not (t.integer or self.one_of_two(n))}
+        first = next(iter(real.values()))
+        same = [n for n, t in real.items() if t.axes == first.axes and not self.optional(n)]
+        return list(dict.fromkeys(map(self.variable, same)))
+
     def roles_of(self, tensor: Tensor) -> tuple[str | None, ...]:
         return tuple(self.interface.role(axis) for axis in tensor.axes)
 

@@ -73,6 +73,9 @@ def _where(expr: Any, scope: Scope) -> Value:
             return scope.real(condition)
         branches[0] = Value(f"torch.tensor({branches[0].text}, {scope.kind})")
     (mask, yes, no), layout = _lined_up([condition, *branches], scope)
+    if yes.scalar and not yes.updates and not condition.scalar:
+        code = f"{no.at(ATOM)}.masked_fill({mask.text}, {yes.text})"
+        return Value(code, layout, fresh=True)
     return Value(f"torch.where({mask.text}, {yes.text}, {no.text})", layout, fresh=True)
 
 
@@ -124,6 +127,10 @@ def _not(expr: Any, scope: Scope) -> Value:
     if value.scalar:
         return Value(f"not {value.at(COMPARE)}", binds=0, scalar=True)
     return Value(f"~{value.at(POWER)}", value.dims, binds=UNARY, boolean=True, fresh=True)
+
+
+def _detached(value: Value) -> Value:
+    return Value(f"{value.at(ATOM)}.detach()", value.dims, fresh=value.fresh)
 
 
 def _delta(expr: Any, scope: Scope) -> Value:
@@ -185,7 +192,7 @@ _PRINTERS: tuple[tuple[Any, Callable[[Any, Scope], Value]], ...] = (
     (LogSoftmax, _along("torch.log_softmax")),
     (LogAddExp, _logaddexp),
     (Where, _where),
-    (StopGradient, lambda e, s: emit(e.args[0], s)),
+    (StopGradient, lambda e, s: _detached(emit(e.args[0], s))),
     (KroneckerDelta, _delta),
     (Relational, _relation),
     (And, _logical("&", "and", MASK_AND)),

@@ -7,7 +7,6 @@ choose a variant, and the result is seen in the caller's shape again.
 
 from __future__ import annotations
 
-import ast
 import math
 import re
 from collections.abc import Iterator
@@ -15,22 +14,28 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from codegen.torch.arguments import Arguments
+from codegen.torch.demands import demanded
 from codegen.torch.shapes import Layout, layout, refusal
 from derive.interface import OTHERWISE, Argument, Choice, Interface, Variant
 from derive.language import Definition, Tensor
 
 HELPERS = (
     "_along",
+    "_autocast",
     "_channels",
+    "_channels_last",
     "_constant",
     "_correction",
     "_dims",
+    "_everywhere",
     "_flat",
+    "_flattened",
     "_halves",
     "_indices",
     "_ranked",
     "_reduction",
     "_shaped",
+    "_unflattened",
     "_wide",
 )
 """What the template has, where the body calls it."""
@@ -61,7 +66,7 @@ class PublicFunction:
 
     @cached_property
     def body(self) -> list[str]:
-        enter = [*self._layout.enter(), *self._sized()]
+        enter = [f"dtype = {self._dtype}", *self._layout.enter(), *self._sized()]
         return [*self._prologue(), *self._given(), *enter, *self._seen(), *self._end()]
 
     @cached_property
@@ -109,38 +114,16 @@ class PublicFunction:
         if "dtype" in named:
             yield "if dtype is not None:"
             yield f"    {first} = {first}.to(dtype)"
-        yield from self._demanded()
+        yield from demanded(self.definition.name, self._arguments)
         for option in self._arguments.options:
             argument = next((a for a in self.interface.arguments if a.name == option), None)
             if option == "eps" and argument is not None and argument.default == "None":
                 yield f"if {option} is None:"
                 yield f"    {option} = torch.finfo({first}.dtype).eps"
 
-    def _demanded(self, sized: bool = False) -> Iterator[str]:
-        """Conditions that must hold, those that read the size of an axis apart from the others."""
-        for condition, error in self.interface.demands:
-            read = {n.id for n in ast.walk(ast.parse(condition)) if isinstance(n, ast.Name)}
-            if any(axis.size.name in read for axis, _ in self.interface.roles) != sized:
-                continue
-            tensors = read & set(self._arguments.tensors) if "None" not in condition else set()
-            wants = f"{self.definition.name} wants {condition}"
-            if tensors:
-                yield f"if not ({condition}).all():"
-                yield f'    raise {error}("{wants} everywhere")'
-                continue
-            shown = [name for name in sorted(read) if name in self._arguments.options]
-            shown += [axis.size.name for axis, _ in self.interface.roles if axis.size.name in read]
-            got = ", ".join(f"{name} = {{{name}}}" for name in shown)
-            yield f"if not ({condition}):"
-            yield f"    raise {error}("
-            yield f'        "{wants}{", " if got else ""}"'
-            if got:
-                yield f'        f"got {got}"'
-            yield "    )"
-
     def _sized(self) -> Iterator[str]:
         """Conditions on the sizes of axes."""
-        lines = list(self._demanded(sized=True))
+        lines = list(demanded(self.definition.name, self._arguments, sized=True))
         for axis, role in self.interface.roles:
             if any(re.search(rf"\b{axis.size.name}\b", line) for line in lines):
                 yield f"{axis.size.name} = {self._layout.size(role)}"
@@ -218,10 +201,14 @@ class PublicFunction:
             return tensor.name
         if tensor.integer:
             return self._layout.seen(tensor, self._as_index(tensor.name, name))
-        copied = "inplace" in self._arguments.named and name == self._arguments.primary
-        return self._layout.seen(
-            tensor, f"_wide({f'{name}.clone() if inplace else {name}' if copied else name})"
-        )
+        given = name
+        if "inplace" in self._arguments.named and name == self._arguments.primary:
+            given = f"{name}.clone() if inplace else {name}"
+        elif self._arguments.one_of_two(tensor.name) or (
+            len(self._arguments.alike) > 1 and name in self._arguments.alike
+        ):
+            given = f"{name}.to(dtype)"
+        return self._layout.seen(tensor, f"_wide({given})")
 
     def _as_index(self, name: str, variable: str) -> str:
         """Integers that are an index, if they are inside the axis that they index."""
@@ -252,7 +239,7 @@ class PublicFunction:
 
     def _end(self) -> Iterator[str]:
         output = self.definition.outputs[0]
-        result = "found" if self._updates else output
+        result = "found" if self._updates else ", ".join(self.definition.outputs)
         if len(self.interface.variants) == 1:
             yield f"{result} = {self._call(self.interface.variants[0])}"
         else:
@@ -306,7 +293,8 @@ class PublicFunction:
             for tensor in definition.inputs
         ]
         parts += [o.name if o.name in named else repr(o.default) for o in definition.options]
-        place = "[0]" if not self._updates else f"[:{1 + len(self._updates)}]"
+        many = len(self.definition.outputs) + len(self._updates)
+        place = "[0]" if many == 1 else f"[:{many}]"
         return f"{function_name(definition)}.apply({', '.join(parts)}){place}"
 
     @cached_property
@@ -341,22 +329,39 @@ class PublicFunction:
     # --- back to the caller's shape ---
 
     def _leave(self, output: str) -> Iterator[str]:
+        if len(self.definition.outputs) > 1:
+            yield from self._joined()
+            return
         ranks = {v.definition.tensors[output].axes for v in self.interface.variants}
         shaped = [self._layout.restored(output, self._arguments.roles_over(a)) for a in ranks if a]
         result = shaped[0] if shaped else output
         if shaped and len(ranks) > 1:
             result = f"({result} if {output}.dim() else {output})"
-        result = f"{result}.to({self._dtype})"
+        result = f"{result}.to(dtype)"
         if "inplace" in self._arguments.named:
             yield f"{output} = {result}"
             yield f"return {self._arguments.primary}.copy_({output}) if inplace else {output}"
         else:
             yield f"return {result}"
 
+    def _joined(self) -> Iterator[str]:
+        """Several outputs are the parts of one result, as an argument was cut into its halves."""
+        parts = []
+        for output in self.definition.outputs:
+            roles = self._arguments.roles_over(self.definition.tensors[output].axes)
+            parts.append(self._layout.restored(output, roles))
+        yield f"return torch.cat(({', '.join(parts)}), dim).to(dtype)"
+
     @property
     def _dtype(self) -> str:
-        spread = self._arguments.with_roles("elements")
-        return "dtype" if len(spread) > 1 else f"{self._arguments.real}.dtype"
+        """The dtype of the result: what the tensors that are alike have in common."""
+        first, *others = self._arguments.alike
+        dtype = f"{first}.dtype"
+        for other in others:
+            dtype = f"torch.promote_types({dtype}, {other}.dtype)"
+        if self.interface.autocast is None:
+            return dtype
+        return f"_autocast({dtype}, {first}, {self.interface.autocast == 'lower'})"
 
     def _annotation(self, argument: Argument) -> str:
         if any(name in self._masks for name in argument.tensors):
@@ -375,7 +380,9 @@ class PublicFunction:
             return "bool"
         if default[:1] in ("'", '"'):
             return "str"
-        return "float | None" if default == "None" else "float"
+        options = (o for v in self.interface.variants for o in v.definition.options)
+        number = "int" if any(o.name == argument.name and o.integer for o in options) else "float"
+        return f"{number} | None" if default == "None" else number
 
 
 _KINDS = {

@@ -30,10 +30,14 @@ def context(module: Module) -> dict[str, Any]:
     Raises:
         CodegenError: something in the module has no torch form.
     """
-    return {
-        **interface(module),
+    programs = {
         "forward": function(module.forward),
         "backward": function(module.backward, module.seeds),
+    }
+    return {
+        **interface(module),
+        **programs,
+        "multiplies": [name for name in programs if _multiplies(programs[name])],
         "joint": module.value_and_grad and function(module.value_and_grad),
     }
 
@@ -93,7 +97,13 @@ def interface(module: Module) -> dict[str, Any]:
         "torch_target": "",
         "unserved": "",
         "computed": "forward",
+        "multiplies": [],
     }
+
+
+def _multiplies(program: Function) -> bool:
+    """Whether a function has matrix products, which autocast would carry out in less precision."""
+    return any(word in line for line in program.body for word in (" @ ", "addmm(", "einsum("))
 
 
 def _targets(names: Sequence[str], used: Iterable[str]) -> str:
@@ -192,15 +202,17 @@ def checks(inputs: Sequence[Tensor]) -> list[str]:
 
 def _dtype_guard(tensor: Tensor, first: str) -> list[str]:
     name = tensor.name
+    error = "RuntimeError"
     if tensor.integer:
         wanted, wrong = "dtype torch.int64", f"{name}.dtype != torch.int64"
     elif name == first:
         wanted, wrong = "a floating-point dtype", f"not {name}.is_floating_point()"
+        error = "NotImplementedError"
     else:
         wanted, wrong = f"the dtype of {first}, {{{first}.dtype}}", f"{name}.dtype != {first}.dtype"
     return [
         f"if {wrong}:",
-        "    raise TypeError(",
+        f"    raise {error}(",
         f'        f"{name} must have {wanted}, "',
         f'        f"got {{{name}.dtype}}"',
         "    )",
@@ -240,7 +252,7 @@ def shape_guard(tensor: Tensor, wrong: str, known: Iterable[str] | None = None) 
     where = f" where {values}" if values else ""
     return [
         f"if {wrong}:",
-        "    raise ValueError(",
+        "    raise RuntimeError(",
         f'        f"{name} must have shape {shape_text(tensor)}{where}, "',
         f'        f"got {{[*{name}.shape]}}"',
         "    )",

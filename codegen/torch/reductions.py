@@ -122,19 +122,26 @@ def _contracted(values: list[Value], bound: Sequence[Index], scope: Scope) -> Va
     return _contracted([merged, *rest], [i for i in bound if i not in here], scope)
 
 
-def _width(pair: tuple[Value, Value], values: list[Value], bound: Sequence[Index]) -> int:
+def _width(
+    pair: tuple[Value, Value], values: list[Value], bound: Sequence[Index]
+) -> tuple[int, bool]:
+    """How many letters a pair's product has, and whether it is summed over none."""
     rest = letters_of(v for v in values if v not in pair)
-    return len([i for i in letters_of(pair) if i not in bound or i in rest])
+    letters = letters_of(pair)
+    left = [i for i in letters if i not in bound or i in rest]
+    return len(left), len(left) == len(letters)
 
 
 def _matrix_vector(
     matrix: Value, vector: Value, bound: Sequence[Index], scope: Scope
 ) -> Value | None:
-    if set(vector.letters) != set(bound) or len(bound) != 1 or vector.integer or matrix.integer:
+    if len(bound) != 1 or vector.integer or matrix.integer:
         return None
     (letter,) = bound
     matrix = scope.split(matrix)
     others = tuple(d for d in matrix.dims if d != (letter,))
+    if set(vector.letters) != set(bound):
+        return _matrices_vectors(matrix, scope.split(vector), letter)
     if matrix.dims[-1] == (letter,):
         code = f"{matrix.at(TIMES)} @ {vector.at(ATOM)}"
     elif matrix.dims[0] == (letter,) and len(matrix.dims) == 2:
@@ -142,6 +149,23 @@ def _matrix_vector(
     else:
         return None
     return Value(code, others, binds=TIMES, fresh=True)
+
+
+def _matrices_vectors(matrix: Value, vector: Value, letter: Index) -> Value | None:
+    """A matrix times a vector for each place of the letters in front of both."""
+    batch = vector.dims[:-1]
+    if vector.dims[-1] != (letter,) or len(matrix.dims) != len(vector.dims) + 1:
+        return None
+    if matrix.dims[:-2] != batch or letter not in matrix.letters:
+        return None
+    others = tuple(d for d in matrix.dims if d != (letter,))
+    if matrix.dims[-1] == (letter,):
+        last = len(batch) + 1
+        code = f"({matrix.at(TIMES)} @ {vector.at(ATOM)}.unsqueeze({last})).squeeze({last})"
+    else:
+        row = len(batch)
+        code = f"({vector.at(ATOM)}.unsqueeze({row}) @ {matrix.at(ATOM)}).squeeze({row})"
+    return Value(code, others, fresh=True)
 
 
 def _contract(left: Value, right: Value, bound: Sequence[Index], scope: Scope) -> Value:

@@ -7,10 +7,12 @@ from typing import Any
 
 import sympy
 from sympy import Add, Expr, Float, Integer, Mul, Pow, Rational, S, default_sort_key
+from sympy.core.relational import Ge, Le
 
 from codegen.program import CodegenError
+from codegen.torch.functions import RELATIONS
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
-from derive.expressions import Binder, Index, Parameter
+from derive.expressions import Binder, Index, Parameter, Where
 
 _MATH = {
     sympy.exp: "math.exp",
@@ -78,9 +80,21 @@ def _scalar(expr: Any) -> tuple[str, int]:
         return _pow(expr)
     if expr.is_number:
         return repr(float(expr)), ATOM if expr >= 0 else UNARY
+    if isinstance(expr, Where):
+        return _choice(expr), ATOM
     if type(expr) in _MATH:
         return f"{_MATH[type(expr)]}({', '.join(_scalar(a)[0] for a in expr.args)})", ATOM
     raise CodegenError(f"{expr}: there is no number {type(expr).__name__} in Python's math")
+
+
+def _choice(expr: Where) -> str:
+    """The larger of two numbers, the smaller one, or one of them by a condition."""
+    yes, no = (_scalar(b)[0] for b in expr.branches)
+    condition = expr.condition
+    if condition.args == expr.branches and isinstance(condition, Ge | Le):
+        return f"{'max' if isinstance(condition, Ge) else 'min'}({no}, {yes})"
+    left, right = (_within(a, PLUS) for a in condition.args)
+    return f"({yes} if {left} {RELATIONS[type(condition)]} {right} else {no})"
 
 
 def _within(expr: Any, binds: int) -> str:

@@ -58,25 +58,19 @@ class Elements:
     def enter(self) -> Iterator[str]:
         names = self._spread
         if len(names) == 1:
-            yield f"shape = {names[0]}.shape"
+            yield f"shape, last = {names[0]}.shape, _channels_last({names[0]})"
             return
-        optional = [n for n in names if self.arguments.optional(n)]
-        required = [n for n in names if n not in optional]
-        if optional:
+        if any(map(self.arguments.optional, names)):
             yield f"given = [t for t in ({', '.join(names)}) if t is not None]"
             yield "shape = torch.broadcast_shapes(*(t.shape for t in given))"
         else:
             yield f"shape = torch.broadcast_shapes({', '.join(f'{n}.shape' for n in names)})"
-        dtype = f"{required[0]}.dtype"
-        for other in required[1:]:
-            dtype = f"torch.promote_types({dtype}, {other}.dtype)"
-        yield f"dtype = {dtype}"
 
     def seen(self, tensor: Tensor, wide: str) -> str:
         if "elements" not in self.arguments.roles_of(tensor):
             return wide
         if len(self._spread) == 1:
-            return f"{wide}.reshape(-1)"
+            return f"_flattened({wide}, last)"
         return f"_flat({self.arguments.variable(tensor.name)}, shape, dtype)"
 
     def size(self, role: str) -> str:
@@ -85,6 +79,8 @@ class Elements:
     def restored(self, output: str, roles: Roles) -> str:
         if len(roles) > 1:
             return f"{output}.reshape((*shape, *{output}.shape[1:]))"
+        if len(self._spread) == 1:
+            return f"_unflattened({output}, shape, last)"
         return f"{output}.reshape(shape)"
 
 
@@ -141,7 +137,7 @@ class Channels:
         return _CHANNELS[role]
 
     def restored(self, output: str, roles: Roles) -> str:
-        return f"{output}.reshape({'shape' if 'channel' in roles else 'outer'})"
+        return f"{output}.reshape({'shape' if 'channel' in roles else 'outer'}).contiguous()"
 
 
 @dataclass(frozen=True)
@@ -205,6 +201,8 @@ class Tail:
             alone = [n for n in self.arguments.tensors if self.arguments.one_of_two(n)]
             if "keepdim" in named or alone:
                 yield f"shape = {first}.shape"
+            if self._role == "channel" and self._keeps_shape:
+                yield f"last = _channels_last({first})"
             yield f"dims = {_DIMS[self._role].format(first=first)}"
             for name in self._whole:
                 yield f"{name} = {name}.movedim(dims, tuple(range(-len(dims), 0)))"
@@ -216,6 +214,13 @@ class Tail:
         if self._role == "features":
             yield "if not normalized_shape or tuple(tail) != tuple(normalized_shape):"
             yield from refusal("RuntimeError", first, "a shape that ends in {[*normalized_shape]}")
+
+    @cached_property
+    def _keeps_shape(self) -> bool:
+        """Whether a result has the caller's dimensions, all of them."""
+        definitions = [v.definition for v in self.arguments.interface.variants]
+        axes = [d.tensors[name].axes for d in definitions for name in d.outputs]
+        return ("rest", self._role) in map(self.arguments.roles_over, axes)
 
     @cached_property
     def _halved(self) -> bool:
@@ -235,7 +240,7 @@ class Tail:
             case ("rest",) if tensor.integer:
                 return f"{_shaped(name, wide, 'rest')}.reshape(-1)"
             case ("rest",):
-                return f"_flat({name}, rest, {self.arguments.real}.dtype)"
+                return f"_flat({name}, rest, dtype)"
             case ("channel",) if dict(self.arguments.interface.given).get(tensor.name) == "shared":
                 return f"{wide}.reshape(-1).expand(math.prod(tail))"
             case ("features" | "channel",):
@@ -261,9 +266,10 @@ class Tail:
                 return f"{output}.reshape((*rest, {output}.shape[-1]))"
             case _:
                 whole = f"{output}.reshape((*rest, *tail))"
-                if self._role in _DIMS:
-                    return f"{whole}.movedim(tuple(range(-len(dims), 0)), dims).contiguous()"
-                return whole
+                moved = f"{whole}.movedim(tuple(range(-len(dims), 0)), dims)"
+                if self._role == "channel":
+                    return f"({moved} if last else {moved}.contiguous())"
+                return f"{moved}.contiguous()" if self._role in _DIMS else whole
 
 
 _CHANNELS = {

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sympy.logic.boolalg import Boolean
+
 from codegen.program import CodegenError, Program
 from codegen.torch.expressions import emit
 from codegen.torch.scope import Scope
@@ -32,10 +34,10 @@ def statements(program: Program) -> list[str]:
     returned = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
     for let in program.lets:
         value = emit(let.value, scope.ordered(*let.tensor.indices))
-        value = value if let.tensor.integer else scope.real(value)
+        value = value if let.tensor.integer or isinstance(let.value, Boolean) else scope.real(value)
         value = conform(value, storage(let.tensor), scope.size)
         if value.scalar and not value.dims:
-            value = Value(f"torch.full((), {value.text}, {scope.kind})", fresh=True)
+            value = _filled(value, let.tensor if let.name in returned else None, scope)
         if let.name in returned and len(value.letters) < len(let.tensor.indices):
             value = _expanded(value, let.tensor, scope)
         if not value.fresh and names_used(let.value) & borrowed:
@@ -44,8 +46,17 @@ def statements(program: Program) -> list[str]:
             else:
                 borrowed.add(let.name)
         lines += _bound(let.name, value)
-        scope = scope.binding(let.name, Value(let.name, value.dims, integer=let.tensor.integer))
+        bound = Value(let.name, value.dims, integer=let.tensor.integer, boolean=value.boolean)
+        scope = scope.binding(let.name, bound)
     return lines
+
+
+def _filled(number: Value, tensor: Tensor | None, scope: Scope) -> Value:
+    """A number as a tensor, in the shape of one where that is handed on."""
+    dims = storage(tensor) if tensor is not None else ()
+    sizes = [extent(dim, scope.size) for dim in dims]
+    shape = f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+    return Value(f"torch.full({shape}, {number.text}, {scope.kind})", dims, fresh=True)
 
 
 def _expanded(value: Value, tensor: Tensor, scope: Scope) -> Value:

@@ -1,6 +1,6 @@
 """Activations, each element by itself: what a network puts between its layers."""
 
-from derive import Max, Min, Where, define, erf, exp, log, pi, sqrt, tanh
+from derive import Max, Where, define, erf, exp, log, pi, sqrt, tanh
 
 UNARY = "input: x"
 IN_PLACE = "input: x, inplace=False"
@@ -101,7 +101,8 @@ hardtanh = op.build(op.let("y", [n], Where(x[n] >= max_val, max_val, below)))
 op = define("hardsigmoid", "A sigmoid of straight lines.", IN_PLACE)
 n = op.axes("n", "elements")
 x = op.input("x", n)
-hardsigmoid = op.build(op.let("y", [n], Min(Max(x[n] + 3, 0), 6) / 6))
+line = Where(x[n] >= 3, 1, (x[n] + 3) / 6)
+hardsigmoid = op.build(op.let("y", [n], Where(x[n] <= -3, 0, line)))
 
 op = define("hardswish", "x times its hard sigmoid (Howard et al., 2019).", IN_PLACE)
 n = op.axes("n", "elements")
@@ -123,10 +124,15 @@ op = define("softshrink", "Each element nearer to zero by lambd.", "input: x, la
 n = op.axes("n", "elements")
 x, lambd = op.input("x", n), op.option("lambd", 0.5, nonnegative=True)
 op.demand("lambd >= 0", raises="RuntimeError")
-lower = Where(x[n] < -lambd, x[n] + lambd, 0)
-softshrink = op.build(op.let("y", [n], Where(x[n] > lambd, x[n] - lambd, lower)))
+lower = Where(x[n] >= -lambd, 0, x[n] + lambd)
+softshrink = op.build(op.let("y", [n], Where(x[n] <= lambd, lower, x[n] - lambd)))
 
-op = define("prelu", "The positive part, and a learnt slope below zero.", "input: x, weight")
+op = define(
+    "prelu",
+    "The positive part, and a learnt slope below zero.",
+    "input: x, weight",
+    autocast="lower",
+)
 n, c = op.axes("n c", "rest channel")
 x, weight = op.input("x", n, c), op.input("weight", c, given="shared")
 prelu = op.build(op.let("y", [n, c], Where(x[n, c] > 0, x[n, c], weight[c] * x[n, c])))

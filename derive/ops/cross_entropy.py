@@ -13,6 +13,7 @@ op = define(
     "Cross-entropy of logits with integer targets, mean over the batch.",
     "input: logits, target: target | probabilities, weight=None, size_average=None, "
     "ignore_index: kept=-100, reduce=None, reduction='mean', label_smoothing=0.0",
+    autocast="float32",
 )
 n, k = op.axes("n k", "rest channel")
 logits, target = op.input("logits", n, k), op.integers("target", n)
@@ -23,24 +24,24 @@ op.demand("0 <= label_smoothing <= 1", raises="RuntimeError")
 
 logprobs = op.let("logprobs", [n, k], logits[n, k] - log(Sum(exp(logits[n, k]), k)))
 right = weight[target[n]] * logprobs[n, target[n]]
-likely = Sum(weight[k] * probabilities[n, k] * logprobs[n, k], k)
 uniform = Sum(weight[k] * logprobs[n, k], k) / k.size
 total = Sum(weight[target[n]] * kept[n], n)
 
 
-def smoothed(value):
-    """The values of `label_smoothing`: without it, and with it."""
-    return {0: value, OTHERWISE: (1 - smoothing) * value + smoothing * uniform}
+def likely(p):
+    """The expected logarithm of the probability, where p is the target's."""
+    return Sum(weight[k] * p * logprobs[n, k], k)
 
 
 cases = {}
-for smooth, value in smoothed(right).items():
-    counted = Where(kept[n] > 0, value, 0)
+for smooth, value in {0: right, OTHERWISE: (1 - smoothing) * right + smoothing * uniform}.items():
+    counted = Where(Eq(kept[n], 0), 0, value)
     mean = -mean_of(Sum(counted, n), total)
     labels = {"mean": ([], mean), "sum": ([], -Sum(counted, n)), "none": ([n], -counted)}
     cases |= {(True, reduction, smooth): case for reduction, case in labels.items()}
-for smooth, value in smoothed(likely).items():
-    classes = reductions(-value, n)
+softer = (1 - smoothing) * probabilities[n, k] + smoothing / k.size
+for smooth, target in {0: probabilities[n, k], OTHERWISE: softer}.items():
+    classes = reductions(-likely(target), n)
     cases |= {(False, reduction, smooth): case for reduction, case in classes.items()}
 loss = op.cases("loss", ("target", "reduction", "label_smoothing"), cases)
 

@@ -2,12 +2,12 @@
 
 from math import inf
 
-from derive import OTHERWISE, Abs, Max, Maximum, Minimum, Ne, Sum, Where, define, sqrt
+from derive import OTHERWISE, Abs, Eq, Max, Maximum, Minimum, Ne, Sum, Where, define, sqrt
 
 
 def root(x, power=2):
     """A root of what is not negative, with the derivative 0 at 0, as PyTorch has it."""
-    return Where(x > 0, sqrt(x) if power == 2 else x ** (1 / power), 0)
+    return Where(Eq(x, 0), 0, sqrt(x) if power == 2 else x ** (1 / power))
 
 
 def norm(op, name, x, n, k, argument):
@@ -21,8 +21,8 @@ def norm(op, name, x, n, k, argument):
             2: ([n], root(Sum(x**2, k))),
             1: ([n], Sum(size[n, k], k)),
             0: ([n], Sum(Where(Ne(x, 0), 1, 0), k)),
-            inf: ([n], Maximum(size[n, k], k)),
-            -inf: ([n], Minimum(size[n, k], k)),
+            inf: ([n], Maximum(Abs(x), k)),
+            -inf: ([n], Minimum(Abs(x), k)),
             OTHERWISE: ([n], root(Sum(size[n, k] ** p, k), p)),
         },
     )

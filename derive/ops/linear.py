@@ -6,6 +6,7 @@ op = define(
     "linear",
     "Linear layer: the product with a weight's rows, and a bias.",
     "input: x, weight, bias=None",
+    autocast="lower",
 )
 n, c, m = op.axes("n c m", "rest last")
 x, weight = op.input("x", n, c), op.input("weight", m, c)

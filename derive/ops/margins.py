@@ -1,6 +1,6 @@
 """Losses with a margin: right enough is right."""
 
-from derive import OTHERWISE, Abs, Eq, Max, Min, Ne, Sum, Where, define, reductions, sqrt
+from derive import OTHERWISE, Abs, Eq, Max, Min, Sum, Where, define, reductions, sqrt
 
 LEGACY = "size_average=None, reduce=None, reduction='mean'"
 
@@ -8,10 +8,11 @@ op = define(
     "hinge_embedding_loss",
     "A distance for targets 1, and what it lacks to the margin for targets -1.",
     f"input: x, target, margin=1.0, {LEGACY}",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
 x, target, margin = op.input("x", n), op.input("target", n), op.option("margin", 1.0)
-far, near = Where(Ne(target[n], 1), Max(margin - x[n], 0), 0), Where(Ne(target[n], -1), x[n], 0)
+far, near = Where(Eq(target[n], 1), 0, Max(margin - x[n], 0)), Where(Eq(target[n], -1), 0, x[n])
 loss = op.cases("loss", "reduction", reductions(far + near, n))
 hinge_embedding_loss = op.build(loss, wrt=[x])
 
@@ -19,6 +20,7 @@ op = define(
     "margin_ranking_loss",
     "How far two numbers are from being ranked as the target, 1 or -1, says.",
     f"input1, input2, target, margin=0.0, {LEGACY}",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
 input1, input2, target = op.input("input1", n), op.input("input2", n), op.input("target", n)
@@ -31,10 +33,12 @@ op = define(
     "cosine_embedding_loss",
     "1 - cosine for targets 1, what of the cosine exceeds the margin for targets -1.",
     f"input1, input2, target, margin=0.0, {LEGACY}",
+    autocast="float32",
 )
 n, d = op.axes("n d", "rest last")
 input1, input2, target = op.input("input1", n, d), op.input("input2", n, d), op.input("target", n)
 margin = op.option("margin", 0.0)
+op.demand("target.dim() < 2 and input1.shape == input2.shape", raises="RuntimeError")
 dot = op.let("dot", [n], Sum(input1[n, d] * input2[n, d], d))
 square1 = op.let("square1", [n], Sum(input1[n, d] ** 2, d) + 1e-12)
 square2 = op.let("square2", [n], Sum(input2[n, d] ** 2, d) + 1e-12)
@@ -48,6 +52,7 @@ op = define(
     "triplet_margin_loss",
     "How much nearer an anchor is to a positive than to a negative (Balntas et al., 2016).",
     f"anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, {LEGACY}",
+    autocast="float32",
 )
 n, d = op.axes("n d", "rest last")
 anchor, positive, negative = (op.input(name, n, d) for name in ("anchor", "positive", "negative"))

@@ -19,11 +19,14 @@ op = define(
     "binary_cross_entropy",
     "Cross-entropy of probabilities with targets in [0, 1]; a logarithm is at least -100.",
     "input: x, target, weight=None, size_average=None, reduce=None, reduction='mean'",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
-x, target, weight = op.input("x", n), op.input("target", n), op.input("weight", n, absent=1)
-yes, no = Max(log(x[n]), -100), Max(log(1 - x[n]), -100)
-each = -weight[n] * (target[n] * yes + (1 - target[n]) * no)
+x, target = op.input("x", n), op.input("target", n, given="whole")
+weight = op.input("weight", n, absent=1)
+op.demand("(x >= 0) & (x <= 1)", raises="RuntimeError")
+yes, no = op.let("yes", [n], Max(log(x[n]), -100)), op.let("no", [n], Max(log(1 - x[n]), -100))
+each = -weight[n] * (target[n] * yes[n] + (1 - target[n]) * no[n])
 loss = op.cases("loss", "reduction", reductions(each, n))
 binary_cross_entropy = op.build(loss, wrt=[x, target], without=[weight])
 
@@ -32,9 +35,10 @@ op = define(
     "Cross-entropy of a sigmoid with targets in [0, 1].",
     "input: x, target, weight=None, size_average=None, reduce=None, reduction='mean', "
     "pos_weight=None",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
-x, target = op.input("x", n), op.input("target", n)
+x, target = op.input("x", n), op.input("target", n, given="whole")
 weight, pos_weight = op.input("weight", n, absent=1), op.input("pos_weight", n, absent=1)
 s = op.let("s", [n], 1 / (1 + exp(-x[n])))
 each = -weight[n] * (pos_weight[n] * target[n] * log(s[n]) + (1 - target[n]) * log(1 - s[n]))
@@ -45,6 +49,7 @@ op = define(
     "kl_div",
     "Kullback-Leibler divergence of a target from log-probabilities, element by element.",
     f"input: x, target, {LEGACY}, log_target=False",
+    autocast="float32",
 )
 n, k = op.axes("n k", "rows columns")
 x, target = op.input("x", n, k), op.input("target", n, k, nonnegative=True)
@@ -61,6 +66,7 @@ op = define(
     "Negative log likelihood of Poisson counts; full adds Stirling's term.",
     "input: x, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, "
     "reduction='mean'",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n, nonnegative=True)
@@ -92,7 +98,10 @@ loss = op.cases("loss", "reduction", reductions(each[n], n))
 gaussian_nll_loss = op.build(loss)
 
 op = define(
-    "soft_margin_loss", "log(1 + exp(-target*x)), target 1 or -1.", f"input: x, target, {LEGACY}"
+    "soft_margin_loss",
+    "log(1 + exp(-target*x)), target 1 or -1.",
+    f"input: x, target, {LEGACY}",
+    autocast="float32",
 )
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)

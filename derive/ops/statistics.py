@@ -1,6 +1,6 @@
 """Variances and logarithms of sums along dimensions."""
 
-from derive import Mean, Sum, Where, define, exp, log, sqrt
+from derive import Eq, Max, Mean, Sum, Where, define, exp, log, sqrt
 
 op = define("logsumexp", "The logarithm of a sum of exponentials.", "input: x, dim, keepdim=False")
 n, k = op.axes("n k", "rest dim")
@@ -13,12 +13,12 @@ op = define("var", "The variance: the mean square distance from the mean.", SIGN
 n, k = op.axes("n k", "rest dim")
 x, correction = op.input("x", n, k), op.option("correction", 1)
 mean = op.let("mean", [n], Mean(x[n, k], k))
-var = op.build(op.let("y", [n], Sum((x[n, k] - mean[n]) ** 2, k) / (k.size - correction)))
+var = op.build(op.let("y", [n], Sum((x[n, k] - mean[n]) ** 2, k) / Max(k.size - correction, 0)))
 
 op = define("std", "The standard deviation: the square root of the variance.", SIGNATURE)
 n, k = op.axes("n k", "rest dim")
 x, correction = op.input("x", n, k), op.option("correction", 1)
 mean = op.let("mean", [n], Mean(x[n, k], k))
-square = op.let("square", [n], Sum((x[n, k] - mean[n]) ** 2, k) / (k.size - correction))
+square = op.let("square", [n], Sum((x[n, k] - mean[n]) ** 2, k) / Max(k.size - correction, 0))
 # Where nothing varies the derivative is 0, as PyTorch has it.
-std = op.build(op.let("y", [n], Where(square[n] > 0, sqrt(square[n]), 0)))
+std = op.build(op.let("y", [n], Where(Eq(square[n], 0), 0, sqrt(square[n]))))

@@ -6,6 +6,7 @@ op = define(
     "capped_cross_entropy",
     "Cross-entropy of softly capped logits, and z_loss times their log-sum-exp squared.",
     "input: logits, target, cap=30.0, z_loss=1e-4, reduction='mean'",
+    autocast="float32",
 )
 n, k = op.axes("n k", "rest channel")
 logits, target = op.input("logits", n, k), op.integers("target", n)
@@ -20,6 +21,7 @@ op = define(
     "focal_loss",
     "Cross-entropy that counts what is already right for less (Lin et al., 2017).",
     "input: logits, target, gamma=2.0, reduction='mean'",
+    autocast="float32",
 )
 n, k = op.axes("n k", "rest channel")
 logits, target = op.input("logits", n, k), op.integers("target", n)
@@ -34,6 +36,7 @@ op = define(
     "distillation_loss",
     "Kullback-Leibler divergence of a student from its teacher (Hinton, Vinyals and Dean, 2015).",
     "input: logits, teacher, temperature=2.0",
+    autocast="float32",
 )
 n, k = op.axes("n k", "rest channel")
 logits, teacher = op.input("logits", n, k), op.input("teacher", n, k)

@@ -152,11 +152,11 @@ def _computed(
     Xb = Xb.contiguous()
     C = C.contiguous()
     loss = b2.new_empty(())
-    embcat = b2.new_empty((N, T * D))
     bnvar_inv = b2.new_empty((J,))
     bnraw = b2.new_empty((N, J))
     h = b2.new_empty((N, J))
     p = b2.new_empty((N, K))
+    embcat = b2.new_empty((N, T * D))
     _forward[b2.dtype](
         C.data_ptr(),
         Xb.data_ptr(),
@@ -221,7 +221,7 @@ def backward(grad_loss: Tensor, residuals: Residuals | in_torch.Residuals) -> Gr
     T = Xb.shape[1]
     D = embcat.shape[1] // T
     if grad_loss.shape != ():
-        raise ValueError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+        raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     check_gradient("grad_loss", grad_loss, p)
     Yb = Yb.contiguous()
     W2 = W2.contiguous()
@@ -229,13 +229,13 @@ def backward(grad_loss: Tensor, residuals: Residuals | in_torch.Residuals) -> Gr
     W1 = W1.contiguous()
     Xb = Xb.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_C = p.new_empty((V, D))
-    grad_W1 = p.new_empty((T * D, J))
     grad_b1 = p.new_empty((J,))
     grad_bngain = p.new_empty((J,))
     grad_bnbias = p.new_empty((J,))
-    grad_W2 = p.new_empty((J, K))
     grad_b2 = p.new_empty((K,))
+    grad_C = p.new_empty((V, D))
+    grad_W2 = p.new_empty((J, K))
+    grad_W1 = p.new_empty((T * D, J))
     _backward[p.dtype](
         grad_loss.data_ptr(),
         Xb.data_ptr(),
@@ -298,13 +298,13 @@ def value_and_grad(
     Xb = Xb.contiguous()
     C = C.contiguous()
     loss = b2.new_empty(())
-    grad_C = b2.new_empty((V, D))
-    grad_W1 = b2.new_empty((T * D, J))
     grad_b1 = b2.new_empty((J,))
     grad_bngain = b2.new_empty((J,))
     grad_bnbias = b2.new_empty((J,))
-    grad_W2 = b2.new_empty((J, K))
     grad_b2 = b2.new_empty((K,))
+    grad_C = b2.new_empty((V, D))
+    grad_W2 = b2.new_empty((J, K))
+    grad_W1 = b2.new_empty((T * D, J))
     _value_and_grad[b2.dtype](
         C.data_ptr(),
         Xb.data_ptr(),
@@ -537,8 +537,7 @@ def makemore_mlp(
         eps: a number.
 
     Raises:
-        TypeError: a tensor has another dtype.
-        ValueError: a tensor has another shape.
+        RuntimeError: a tensor has another dtype or shape.
     """
     if not serves(C, Xb, W1, b1, bngain, bnbias, W2, b2, Yb):
         return in_torch.makemore_mlp(C, Xb, W1, b1, bngain, bnbias, W2, b2, Yb, eps=eps)

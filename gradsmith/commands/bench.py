@@ -31,8 +31,16 @@ STEP = "step"
     show_default=True,
     help="What is timed: PyTorch code, or loops in C.",
 )
+@click.option(
+    "--kernels",
+    "count",
+    is_flag=True,
+    help="Count what each backward launches, beside autograd of arithmetic primitives; no timing.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a case.")
-def command(cases: tuple[str, ...], rounds: int, compile: bool, target: str, as_json: bool) -> None:
+def command(
+    cases: tuple[str, ...], rounds: int, compile: bool, target: str, count: bool, as_json: bool
+) -> None:
     """Time each CASE: `step`, one training step, or an operation at three sizes; all by default.
 
     \b
@@ -50,9 +58,16 @@ def command(cases: tuple[str, ...], rounds: int, compile: bool, target: str, as_
     multiplying; then plain calls beside PyTorch's operator, and the C functions alone: what part
     of a copy's bandwidth they reach, counting the bytes that must move, and what a second thread
     brings.
+
+    With --kernels a line for each variant of an operation: the kernels of the emitted backward
+    and the bytes that they read and write, beside those of autograd's backward of the same
+    definition written in exp, +, *, sum, where and their like, with nothing fused.
     """
     if target == "c":
         _loops(cases, rounds, as_json)
+        return
+    if count:
+        _count(cases, as_json)
         return
     import torch
 
@@ -81,12 +96,14 @@ def _loops(cases: tuple[str, ...], rounds: int, as_json: bool) -> None:
     if not as_json:
         for line in machine.lines():
             click.echo(line)
-    for name in _known(cases or (STEP, *loops.USUAL)):
-        found = (
-            [loops.step(rounds)]
-            if name == STEP
-            else loops.operation(library.load(name), machine, rounds)
-        )
+    for name in _known(cases or (STEP, *loops.USUAL), _timed()):
+        if name == STEP:
+            found = iter([loops.step(rounds)])
+        else:
+            definition = library.load(name)
+            found = loops.operation(definition, machine, rounds)
+            seconds = loops.seconds_to_compile(definition)
+            click.echo(f"{name} compiled in {seconds:.2f} s", err=True)
         for result in found:
             results.append(result)
             if not as_json:
@@ -95,23 +112,49 @@ def _loops(cases: tuple[str, ...], rounds: int, as_json: bool) -> None:
         click.echo(json.dumps([result.as_json() for result in results], indent=2))
 
 
-def _known(names: tuple[str, ...]) -> list[str]:
-    """The cases that were asked for, by default all, if there are such."""
+def _count(names: tuple[str, ...], as_json: bool) -> None:
     from derive import library
+    from gradsmith.kernels import compare
+
+    found = []
+    for name in _known(names, library.names()):
+        for variant in library.load(name).variants:
+            found.append(compare(variant))
+            if not as_json:
+                click.echo(found[-1].line())
+    if as_json:
+        click.echo(json.dumps([comparison.as_json() for comparison in found], indent=2))
+    usual = [c.ratio for c in found if not c.definition.variant]
+    more = sum(c.ratio > 1 for c in found)
+    click.echo(
+        f"{sum(usual) / len(usual):.2f} of autograd's kernels on average over {len(usual)} "
+        f"operations; more than autograd's in {more} of {len(found)} variants",
+        err=True,
+    )
+
+
+def _timed() -> list[str]:
+    """Everything that can be timed."""
+    from derive import library
+
+    return [STEP, *(name for name in library.names() if not name.startswith("makemore"))]
+
+
+def _known(names: tuple[str, ...], known: list[str]) -> tuple[str, ...] | list[str]:
+    """The names that were given, all of them known; every known one where there are none."""
     from gradsmith.errors import UserError
 
-    known = [STEP, *(name for name in library.names() if not name.startswith("makemore"))]
     for name in names:
         if name not in known:
             raise UserError(f"no case {name!r}; there are {', '.join(known)}")
-    return list(names or known)
+    return names or known
 
 
 def _cases(names: tuple[str, ...]) -> Iterator[Case]:
     from derive import library
     from gradsmith import bench
 
-    for name in _known(names):
+    for name in _known(names, _timed()):
         if name == STEP:
             yield bench.step()
         else:

@@ -71,8 +71,8 @@ def side_by_side(
 
     `before` are lets of an earlier function that these read.
     """
-    groups = list(_grouped(statements(source, function)))
     waiting = {let.name: let for let in lets}
+    groups = list(_grouped(_through_helpers(statements(source, function), set(waiting))))
     within = _within([*before, *lets], [s for _, own in groups for s in own])
     rows: list[Beside] = []
     for makes, own in groups:
@@ -81,6 +81,17 @@ def side_by_side(
     inlined = [Beside(let, ()) for let in waiting.values()]
     first = next((place for place, row in enumerate(rows) if row.let), len(rows))
     return [*rows[:first], *inlined, *rows[first:]]
+
+
+def _through_helpers(found: Iterable[Statement], lets: set[str]) -> Iterator[Statement]:
+    """Statements that also read what the names they read, which are no lets, are made of."""
+    helpers: dict[str, frozenset[str]] = {}
+    for statement in found:
+        through = (helpers[name] for name in statement.reads if name in helpers)
+        reads = statement.reads.union(*through)
+        if statement.makes not in lets:
+            helpers[statement.makes] = helpers.get(statement.makes, frozenset()) | reads
+        yield replace(statement, reads=reads)
 
 
 def _grouped(found: Iterable[Statement]) -> Iterator[tuple[str, list[Statement]]]:

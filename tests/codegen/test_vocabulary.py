@@ -11,8 +11,9 @@ import torch
 
 from codegen.pipeline import compile, source
 from codegen.program import CodegenError
-from derive import Definition, Product, Rational, Sum, define
+from derive import Definition, Product, Rational, StopGradient, Sum, define
 from derive.points import random_point, two_sizes
+from gradsmith import reference
 from gradsmith.check import check
 from gradsmith.samples import at_point
 
@@ -49,7 +50,13 @@ def test_so_has_the_one_in_c(definition: Definition, calls_of: CallsOf) -> None:
     assert calls["forward"] and calls["backward"]
 
 
-@pytest.mark.parametrize("definition", OPERATIONS, ids=NAMES)
+# Numbers that are differenced do not see where a gradient is stopped.
+STOPPED = [d for d in OPERATIONS if any(let.value.has(StopGradient) for let in d.lets)]
+
+
+@pytest.mark.parametrize(
+    "definition", [d for d in OPERATIONS if d not in STOPPED], ids=lambda d: d.name
+)
 def test_what_is_emitted_can_be_differentiated_again(definition: Definition) -> None:
     function = getattr(compile(definition), definition.name)
     point = random_point(definition, two_sizes(definition.axes)[0], seed=0)
@@ -61,6 +68,29 @@ def test_what_is_emitted_can_be_differentiated_again(definition: Definition) -> 
         return function(**{**sample.inputs, **given}, **sample.options)
 
     assert torch.autograd.gradgradcheck(of_the_inputs, tuple(wrt.values()), atol=1e-4)
+
+
+@pytest.mark.parametrize("definition", STOPPED, ids=lambda d: d.name)
+def test_a_stopped_gradient_stays_stopped_when_differentiated_again(
+    definition: Definition,
+) -> None:
+    point = random_point(definition, two_sizes(definition.axes)[0], seed=0)
+    sample = at_point(definition, point).to(torch.float64, requires_grad=True)
+    leaves = [sample.inputs[name] for name in definition.wrt]
+    values = reference.forward(definition, sample.inputs, sample.options, sample.sizes)
+    function = getattr(compile(definition), definition.name)
+    twice = []
+    for output in (
+        function(**sample.inputs, **sample.options),
+        *map(values.get, definition.outputs),
+    ):
+        assert isinstance(output, torch.Tensor)
+        loss = output.square().sum()  # its cotangent depends on the inputs
+        first = torch.autograd.grad(loss, leaves, create_graph=True)
+        again = torch.stack([f.square().sum() for f in first]).sum()
+        twice.append(torch.autograd.grad(again, leaves))
+    for mine, expected in zip(*twice, strict=True):
+        torch.testing.assert_close(mine, expected)
 
 
 def test_a_size_that_no_tensor_shows_is_refused() -> None:

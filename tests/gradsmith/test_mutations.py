@@ -91,8 +91,8 @@ def replacements(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 def compared(root: ast.AST) -> set[int]:
     """What stands in a condition: there a change is seen only right beside the border."""
     calls = (n for n in ast.walk(root) if isinstance(n, ast.Call))
-    asking = ("torch.where", "torch.sign")
-    conditions = [c.args[0] for c in calls if ast.unparse(c.func) in asking]
+    asking = ("torch.where", "torch.sign", "masked_fill")
+    conditions = [c.args[0] for c in calls if ast.unparse(c.func).endswith(asking)]
     return {id(node) for condition in conditions for node in ast.walk(condition)}
 
 

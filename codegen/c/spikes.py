@@ -1,0 +1,41 @@
+"""Values that a delta changes at one place of a loop: computed without it, then corrected there.
+
+`p[n,k] - delta(k, target[n])` is `p[n,k]` but at one k. A comparison in every turn of the loop
+would cost more than the rest of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sympy import Dummy, Expr, KroneckerDelta, S
+
+from codegen.c.nests import Statement
+from derive.expressions import Index
+
+
+@dataclass(frozen=True)
+class Spike:
+    """A value that is `elsewhere` along an index; at one place, `more` is added to it."""
+
+    index: Index
+    place: Expr
+    elsewhere: Expr
+    more: Expr
+
+
+def spike_of(one: Statement, index: Index) -> Spike | None:
+    """What a delta does to a statement along an index, where all that it does is to add."""
+    deltas = [d for d in one.value.atoms(KroneckerDelta) if d.has(index)]
+    if len(deltas) != 1 or index not in one.at:
+        return None
+    others = [a for a in deltas[0].args if a != index]
+    if len(others) != 1 or others[0].has(index) or isinstance(others[0], Index):
+        return None
+    (place,) = others
+    here = Dummy(real=True)
+    value = one.value.xreplace({deltas[0]: here})
+    more = value.diff(here)
+    if more.has(here) or more.has(index):
+        return None
+    return Spike(index, place, value.xreplace({here: S.Zero}), more)

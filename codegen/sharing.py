@@ -1,0 +1,203 @@
+"""What a program would compute more than once is computed once, under a name.
+
+Equal subexpressions, whatever letters they are written with, are found in all lets of a
+program; the largest come first, so that their parts are named only where they occur elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, default_sort_key
+from sympy.logic.boolalg import And, Not, Or
+
+from codegen.torch.scalars import is_scalar
+from derive.expressions import Index, Sum, Where, fresh_names
+from derive.language import Let, Tensor
+from derive.recognise import abstract, is_atomic
+from derive.trace import names_used
+from derive.words import word
+
+
+def shared(lets: Sequence[Let]) -> tuple[Let, ...]:
+    """The lets, and before the first that reads it a let for each repeated subexpression."""
+    result = list(lets)
+    while (repeated := _largest_repeated(result)) is not None:
+        result = _named(result, repeated)
+    while (product := _common_product(result)) is not None:
+        result = _factored(result, product)
+    return tuple(_negated_once(result))
+
+
+def _common_product(lets: Sequence[Let]) -> frozenset[Expr] | None:
+    """The most factors that two products share, of which computing them takes a kernel."""
+    products = [_factors(p) for let in lets for p in _products(let.value)]
+    common = {a & b for place, a in enumerate(products) for b in products[:place]}
+    worth = [c for c in common if len(c) > 1 and any(not is_scalar(f) for f in c)]
+    return max(worth, key=lambda c: (len(c), sorted(map(str, c))), default=None)
+
+
+def _products(expr: Basic) -> Iterator[Mul]:
+    """The products that are carried out as they stand: not those that are summed or scattered."""
+    if is_atomic(expr) or is_scalar(expr) or isinstance(expr, Sum | KroneckerDelta):
+        return
+    if isinstance(expr, Mul) and not expr.has(KroneckerDelta):
+        yield expr
+    for arg in expr.args:
+        yield from _products(arg)
+
+
+def _factors(product: Mul) -> frozenset[Expr]:
+    """What a product is made of, its numbers as one factor and without their sign."""
+    numbers = Mul(*(f for f in product.args if is_scalar(f)))
+    tensors = [f for f in product.args if not is_scalar(f)]
+    numbers = -numbers if numbers.could_extract_minus_sign() else numbers
+    return frozenset(tensors if numbers == 1 else [*tensors, numbers])
+
+
+def _factored(lets: Sequence[Let], common: frozenset[Expr]) -> list[Let]:
+    """The lets with a name for some factors that several products share."""
+    product = Mul(*common)
+    first = next(
+        place
+        for place, let in enumerate(lets)
+        if any(common <= _factors(p) for p in _products(let.value))
+    )
+    taken = {let.name for let in lets}.union(*(names_used(let.value) for let in lets))
+    (fresh,) = fresh_names([word(product)], taken)
+    tensor = Tensor(fresh, _stored(tuple(abstract(product)[1]), product))
+
+    def replaced(expr: Any) -> Any:
+        if is_atomic(expr) or is_scalar(expr) or isinstance(expr, Sum | KroneckerDelta):
+            return expr
+        args = [replaced(a) for a in expr.args]
+        if isinstance(expr, Mul) and not expr.has(KroneckerDelta) and common <= _factors(expr):
+            return tensor.element * (expr / product)
+        if all(a is b for a, b in zip(args, expr.args, strict=True)):
+            return expr
+        return expr.func(*args)
+
+    rest = [replace(let, value=replaced(let.value)) for let in lets[first:]]
+    return [*lets[:first], Let(tensor, product), *rest]
+
+
+def _negated_once(lets: list[Let]) -> list[Let]:
+    """`a = -g*x` and `b = -a` as `b = g*x` and `a = -b`: one sign less."""
+    for place, let in enumerate(lets):
+        sign, value = _unsigned(let.value)
+        if sign == 1:
+            continue
+        for later in range(place + 1, len(lets)):
+            other = lets[later]
+            if other.value == -let.tensor.element and other.tensor.dims == let.tensor.dims:
+                between = lets[place + 1 : later]
+                if not any(let.name in names_used(b.value) for b in between):
+                    positive = replace(other, value=value)
+                    negative = replace(let, value=-other.tensor.element)
+                    return _negated_once(
+                        [*lets[:place], positive, *between, negative, *lets[later + 1 :]]
+                    )
+    return lets
+
+
+def _largest_repeated(lets: Sequence[Let]) -> Expr | None:
+    """The pattern of the largest subexpression that occurs at least twice."""
+    counts: Counter[Expr] = Counter()
+    for let in lets:
+        counts.update(abstract(e)[0] for e in _computed(let.value))
+    repeated = [pattern for pattern, count in counts.items() if count > 1]
+    return max(repeated, key=lambda e: (e.count_ops(), default_sort_key(e)), default=None)
+
+
+def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
+    """The subexpressions that take a kernel, each as often as it is written."""
+    if is_atomic(expr) or is_scalar(expr) or isinstance(expr, KroneckerDelta):
+        return
+    product_of_a_sum = summed and isinstance(expr, Mul)  # carried out by the sum's own kernel
+    scatter = expr.has(KroneckerDelta) and not isinstance(expr, Where)
+    inverse = isinstance(expr, Pow) and expr.exp == -1  # dividing is as cheap as multiplying
+    if not (scatter or product_of_a_sum or inverse) and expr.atoms(Indexed):
+        term = _unsigned(expr)[1]
+        if not is_atomic(term):
+            yield term
+    if isinstance(expr, And | Or | Not):
+        return  # a part of a condition has no name, the whole has one
+    for arg in expr.args:
+        number, rest = arg.as_coeff_Mul() if isinstance(expr, Add) else (1, arg)
+        yield from _computed(rest if number != 1 else arg, isinstance(expr, Sum))
+
+
+def _unsigned(expr: Any) -> tuple[int, Any]:
+    """A product's sign, and the product without it: what differs by a sign is computed once."""
+    if isinstance(expr, Mul) and expr.as_coeff_Mul()[0].is_negative:
+        return -1, -expr
+    return 1, expr
+
+
+def _multiples(expr: Any) -> Iterator[tuple[Any, Any]]:
+    """The ways to see an expression as a number times another one, itself first."""
+    yield 1, expr
+    if isinstance(expr, Mul):
+        yield -1, -expr
+        yield expr.as_coeff_Mul()
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A tensor that holds what a pattern stands for, and the letters it holds it at."""
+
+    pattern: Expr
+    tensor: Tensor
+    letters: tuple[Index, ...]
+
+    def at(self, letters: Sequence[Index]) -> Expr:
+        place = dict(zip(self.letters, letters, strict=True))
+        return self.tensor[tuple(place[i] for i in self.tensor.indices)]
+
+    def replaced(self, expr: Any) -> Any:
+        """An expression that reads the tensor wherever it has the pattern."""
+        if is_atomic(expr) or is_scalar(expr):
+            return expr
+        for number, value in _multiples(expr):
+            pattern, letters = abstract(value)
+            if pattern == self.pattern:
+                return number * self.at(letters)
+        if isinstance(expr, And | Or | Not):
+            return expr
+        args = [self.replaced(a) for a in expr.args]
+        if all(a is b for a, b in zip(args, expr.args, strict=True)):
+            return expr
+        return expr.func(*args)
+
+
+def _named(lets: Sequence[Let], pattern: Expr) -> list[Let]:
+    """The lets with a name for a pattern: that of the let which is nothing else, or a new one."""
+    first, found = next(
+        (place, e)
+        for place, let in enumerate(lets)
+        for e in _computed(let.value)
+        if abstract(e)[0] == pattern
+    )
+    own, letters = lets[first], abstract(found)[1]
+    if own.value == found and set(letters) == set(own.tensor.indices):
+        name = _Name(pattern, own.tensor, letters)
+        return [*lets[: first + 1], *(_reading(name, let) for let in lets[first + 1 :])]
+    taken = {let.name for let in lets}.union(*(names_used(let.value) for let in lets))
+    (fresh,) = fresh_names([word(found)], taken)
+    name = _Name(pattern, Tensor(fresh, _stored(letters, found)), letters)
+    rest = [_reading(name, let) for let in lets[first:]]
+    return [*lets[:first], Let(name.tensor, found), *rest]
+
+
+def _reading(name: _Name, let: Let) -> Let:
+    return replace(let, value=name.replaced(let.value))
+
+
+def _stored(letters: Sequence[Index], expr: Expr) -> tuple[Index, ...]:
+    """The letters of a new let in the order of the element that has most of them."""
+    elements = sorted(expr.atoms(Indexed), key=lambda e: (-len({*e.indices} & {*letters}), str(e)))
+    stored = [i for element in elements for i in element.indices if i in letters]
+    return tuple(dict.fromkeys([*stored, *letters]))  # type: ignore[arg-type]

@@ -1,0 +1,47 @@
+"""What a public function demands of its arguments, as lines that raise where it does not hold."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from codegen.torch.arguments import Arguments
+
+
+def demanded(operation: str, arguments: Arguments, sized: bool = False) -> Iterator[str]:
+    """Conditions that must hold, those that read the size of an axis apart from the others."""
+    roles = arguments.interface.roles
+    for condition, error in arguments.interface.demands:
+        read = {n.id for n in ast.walk(ast.parse(condition)) if isinstance(n, ast.Name)}
+        if any(axis.size.name in read for axis, _ in roles) != sized:
+            continue
+        tensors = _compared(condition) & set(arguments.tensors)
+        for name in tensors:
+            condition = re.sub(rf"\b{name}\b", arguments.variable(name), condition)
+        wants = f"{operation} wants {condition}"
+        if tensors:
+            yield f"if not _everywhere({condition}):"
+            yield f'    raise {error}("{wants} everywhere")'
+            continue
+        shown = [name for name in sorted(read) if name in arguments.options]
+        shown += [axis.size.name for axis, _ in roles if axis.size.name in read]
+        got = ", ".join(f"{name} = {{{name}}}" for name in shown)
+        yield f"if not ({condition}):"
+        yield f"    raise {error}("
+        yield f'        "{wants}{", " if got else ""}"'
+        if got:
+            yield f'        f"got {got}"'
+        yield "    )"
+
+
+def _compared(condition: str) -> set[str]:
+    """The names that a condition compares by value, not by being None or by an attribute."""
+    nodes = list(ast.walk(ast.parse(condition)))
+    apart: list[ast.AST] = [n.value for n in nodes if isinstance(n, ast.Attribute)]
+    apart += [
+        n.left
+        for n in nodes
+        if isinstance(n, ast.Compare) and any(isinstance(o, ast.Is | ast.IsNot) for o in n.ops)
+    ]
+    return {n.id for n in nodes if isinstance(n, ast.Name) and n not in apart}

@@ -1,0 +1,81 @@
+"""Short names for what an expression computes, after the tensors that it is made of."""
+
+from __future__ import annotations
+
+from sympy import Add, Basic, Indexed, Mul, Pow
+from sympy.logic.boolalg import Boolean
+
+from derive.expressions import Index, Parameter, Sum, Where, free_indices
+from derive.normal import is_scalar
+
+
+def word(expr: Basic) -> str:
+    """A name: `off_sum`, `x_minus_target`, `log_x`."""
+    if isinstance(expr, Boolean):
+        return f"{stem(expr)}_mask"
+    if isinstance(expr, Sum):
+        return f"{stem(expr.body)}_sum"
+    if isinstance(expr, Pow):
+        return f"{stem(expr.base)}_{'squared' if expr.exp == 2 else 'power'}"
+    if isinstance(expr, Add):
+        return _of_terms(expr)
+    if isinstance(expr, Mul):
+        tensors = [f for f in expr.args if not is_scalar(f)]
+        return f"{stem(expr)}_{'product' if len(tensors) > 1 else 'scaled'}"
+    if isinstance(expr, Where):
+        return f"{stem(expr)}_chosen"
+    if isinstance(expr, Indexed):
+        return "_".join(names(expr))
+    return f"{type(expr).__name__.lower()}_{stem(expr)}"
+
+
+def _of_terms(expr: Add) -> str:
+    if mixes_sizes(expr):
+        return f"{stem(expr)}_centred"
+    terms = [a for a in expr.args if not is_scalar(a)]
+    plain = [a for a in terms if isinstance(a, Indexed)]
+    taken = [-a for a in terms if isinstance(-a, Indexed)]
+    if len(plain) == len(taken) == 1 and len(terms) == 2:
+        return f"{base_stem(plain[0])}_minus_{base_stem(taken[0])}"
+    return f"{stem(expr)}_total"
+
+
+def names(expr: Basic) -> list[str]:
+    """The names of the tensors in an expression, in order."""
+    found: dict[str, None] = {}
+    for element in sorted(expr.atoms(Indexed), key=str):
+        found.setdefault(element.base.label.name)
+    return list(found)
+
+
+def stem(expr: Basic) -> str:
+    """A short name for an expression, after the first tensor over all its letters."""
+    if isinstance(expr, Pow) and expr.exp == 2:
+        return f"{stem(expr.base)}_squared"
+    letters = free_indices(expr)
+    elements = sorted(expr.atoms(Indexed), key=str)
+    for element in elements:
+        if free_indices(element) == letters:
+            return base_stem(element)
+    if elements:
+        return base_stem(elements[0])
+    symbols = (s for s in expr.free_symbols if not isinstance(s, Index | Parameter))
+    return min((s.name for s in symbols), default="u")
+
+
+def base_stem(element: Basic) -> str:
+    name = element.base.label.name if isinstance(element, Indexed) else str(element)
+    return name.removesuffix("_centred").removesuffix("_hat")
+
+
+def mixes_sizes(expr: Basic) -> bool:
+    """Whether a sum joins a full tensor with one that lacks an axis: a shift."""
+    if not isinstance(expr, Add):
+        return False
+    letters = free_indices(expr)
+    nonscalar = [a for a in expr.args if not is_scalar(a)]
+    return (
+        len(nonscalar) == 2
+        and any(free_indices(a) == letters for a in nonscalar)
+        and any(free_indices(a) < letters for a in nonscalar)
+    )

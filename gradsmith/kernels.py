@@ -1,0 +1,119 @@
+"""Kernels: what a derived backward launches, beside autograd of the same forward.
+
+Autograd differentiates the definition written in arithmetic primitives (`gradsmith.primitives`);
+of both backward passes every ATen operation is counted that does arithmetic or moves elements,
+and the bytes of the tensors that it reads and writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from derive.language import Definition
+from gradsmith import primitives, reference
+from gradsmith.emitted import Functions, emitted
+from gradsmith.samples import random_like, random_sample
+
+ELEMENTS = 16
+"""The binary logarithm of how many elements the largest tensor has, about."""
+
+_VIEWS = {"_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
+"""Operations that are not marked as views and launch nothing either."""
+
+
+@dataclass(frozen=True)
+class Launches:
+    """What a call launches: the names of its kernels in order, and how many bytes they move."""
+
+    kernels: tuple[str, ...]
+    bytes: int
+
+    def __len__(self) -> int:
+        return len(self.kernels)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The launches of one derived backward, and of autograd's."""
+
+    definition: Definition
+    generated: Launches
+    autograd: Launches
+
+    @property
+    def ratio(self) -> float:
+        return len(self.generated) / len(self.autograd)
+
+    def line(self) -> str:
+        sides = {"generated": self.generated, "autograd": self.autograd}
+        parts = [
+            f"{name} {len(side):2d} kernels, {side.bytes / 1e6:6.2f} MB"
+            for name, side in sides.items()
+        ]
+        return " | ".join([f"{self.definition.full_name:50s}", *parts, f"{self.ratio:.2f}x"])
+
+    def as_json(self) -> dict[str, object]:
+        sides = {"generated": self.generated, "autograd": self.autograd}
+        return {
+            "case": self.definition.full_name,
+            "kernels": {name: len(side) for name, side in sides.items()},
+            "bytes": {name: side.bytes for name, side in sides.items()},
+        }
+
+
+def compare(definition: Definition) -> Comparison:
+    """Count both backward passes of a definition, for all of its gradients at once."""
+    rank = max(1, *(len(t.axes) for t in definition.tensors.values()))
+    sizes = dict.fromkeys(definition.axes, 1 << ELEMENTS // rank)
+    generator = Generator().manual_seed(0)
+    sample = random_sample(definition, sizes, generator).to(torch.float32)
+    functions = Functions.of(emitted(definition), definition)
+    *outputs, residuals = functions.forward(**sample.inputs, **sample.options)
+    cotangents = random_like(outputs, generator)
+    leaves = sample.to(torch.float32, requires_grad=True).inputs
+    values = primitives.forward(definition, leaves, sample.options, sizes)
+    return Comparison(
+        definition,
+        launches(lambda: functions.backward(*cotangents, residuals)),
+        launches(lambda: reference.gradients(definition, values, cotangents)),
+    )
+
+
+def launches(call: Callable[[], object]) -> Launches:
+    """What a call launches, operations that only make a view or only allocate aside."""
+    with _Recorder() as recorder:
+        call()
+    return Launches(tuple(recorder.kernels), recorder.bytes)
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels: list[str] = []
+        self.bytes = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if not (func.is_view or name in _VIEWS):
+            self.kernels.append(name)
+            self.bytes += sum(map(_bytes, tree_leaves((args, kwargs, result))))
+        return result
+
+
+def _bytes(value: object) -> int:
+    """The memory that a tensor's elements take; what is broadcast counts once."""
+    if not isinstance(value, Tensor):
+        return 0
+    sizes = zip(value.shape, value.stride(), strict=True)
+    return value.element_size() * prod(size for size, stride in sizes if stride)

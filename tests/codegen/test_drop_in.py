@@ -1,0 +1,337 @@
+"""A public function stands where PyTorch's stood: transforms, precision, layout, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from derive import library
+from gradsmith.opinfo import ORDERS, entries
+
+PUBLIC = [name for name in library.names() if library.load(name).interface is not None]
+SAMPLED = [name for name in PUBLIC if entries(name)]
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of a public function."""
+
+    given: tuple[Any, ...]
+    named: dict[str, Any] = field(default_factory=dict)
+
+    def cast(self, dtype: torch.dtype) -> Call:
+        def one(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                real = value.is_floating_point()
+                return value.detach().to(dtype) if real else value.detach().clone()
+            return dtype if isinstance(value, torch.dtype) else value
+
+        return Call(tuple(map(one, self.given)), {k: one(v) for k, v in self.named.items()})
+
+    def at(self, function: Callable[..., Tensor], first: Tensor) -> Tensor:
+        """Call a function with another value of the first real tensor."""
+        place = self.first
+        return function(*self.given[:place], first, *self.given[place + 1 :], **self.named)
+
+    @property
+    def first(self) -> int:
+        reals = (isinstance(v, Tensor) and v.is_floating_point() for v in self.given)
+        return list(reals).index(True)
+
+
+def _drawn(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+LABELS = torch.tensor([0, 2, 1, 2])
+OURS = {
+    "capped_cross_entropy": Call((_drawn(4, 3), LABELS)),
+    "distillation_loss": Call((_drawn(4, 3), _drawn(4, 3).flip(0))),
+    "focal_loss": Call((_drawn(4, 3), LABELS)),
+    "geglu": Call((_drawn(3, 4),)),
+    "rotary_embedding": Call((_drawn(2, 3, 4), _drawn(3, 2).cos(), _drawn(3, 2).sin())),
+    "swiglu": Call((_drawn(3, 4),)),
+    "normalize": Call((_drawn(4, 3),)),
+    "softmin": Call((_drawn(4, 3), 1)),
+}
+"""Calls of operations for which PyTorch has no samples."""
+
+
+def function(name: str) -> Callable[..., Tensor]:
+    found = getattr(import_module(f"generated.{name}"), name)
+    order = ORDERS.get(name)
+    if order is None:
+        return found
+    return lambda *given, **named: found(*(given[place] for place in order), **named)
+
+
+def calls(name: str) -> list[Call]:
+    """PyTorch's samples of a function in float64, those of any size first."""
+    if name in OURS:
+        return [OURS[name]]
+    drawn = (e.sample_inputs("cpu", torch.float64, requires_grad=True) for e in entries(name))
+    samples = [sample for each in drawn for sample in each]
+    found = [Call((s.input, *s.args), s.kwargs) for s in samples]
+    return sorted(found, key=lambda c: c.given[0].numel() == 0 or c.given[0].dim() < 2)
+
+
+def native(name: str) -> Callable[..., Tensor]:
+    return entries(name)[0].op
+
+
+def loss(name: str, call: Call) -> Callable[[Tensor], Tensor]:
+    of = function(name)
+    return lambda first: call.at(of, first).sin().sum()
+
+
+# --- transforms ---
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_grad_and_vmap_and_the_compiler_see_through_a_function(name: str) -> None:
+    call = next(c for c in calls(name) if not updates(name, c)).cast(torch.float64)
+    first, of = call.given[call.first], loss(name, call)
+    leaf = first.clone().requires_grad_()
+    value = of(leaf)
+    (expected,) = torch.autograd.grad(value, leaf)
+    close = {"atol": 1e-12, "rtol": 1e-9, "equal_nan": True}
+    torch.testing.assert_close(torch.func.grad(of)(first), expected, **close)
+    both = torch.func.vmap(torch.func.grad(of))(torch.stack([first, first]))
+    torch.testing.assert_close(both, torch.stack([expected, expected]), **close)
+    torch.compiler.reset()
+    compiled = torch.compile(of, fullgraph=True, backend="aot_eager")
+    (found,) = torch.autograd.grad(compiled(leaf), leaf)
+    torch.testing.assert_close(found, expected, **close)
+
+
+def updates(name: str, call: Call) -> bool:
+    """Whether running statistics are given, which a transform refuses to change."""
+    has_buffers = any(v.updates for v in library.load(name).variants)
+    statistics = (*call.given[1:3], call.named.get("running_mean"))
+    return has_buffers and any(isinstance(v, Tensor) for v in statistics)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_forward_mode_raises_and_says_so(name: str) -> None:
+    call = calls(name)[0].cast(torch.float64)
+    first = call.given[call.first]
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(first, torch.ones_like(first))
+        with pytest.raises(RuntimeError, match="jvp"):
+            call.at(function(name), dual)
+
+
+# --- precision ---
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", SAMPLED)
+def test_half_precision_comes_back_and_is_as_near_to_float64_as_pytorchs(
+    name: str, dtype: torch.dtype
+) -> None:
+    for call in calls(name)[:8]:
+        half = call.cast(dtype)
+        exact = half.cast(torch.float64)
+        truth = function(name)(*exact.given, **exact.named)
+        found = function(name)(*half.given, **half.named)
+        assert found.dtype == dtype
+        off = (found.double() - truth).abs().nan_to_num(0, 0, 0)
+        rounding = torch.finfo(dtype).eps * truth.abs() + torch.finfo(dtype).tiny
+        assert (off <= rounding + 1e-5).all()  # float32 has its share
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", SAMPLED)
+def test_autocast_gives_the_dtype_that_it_gives_pytorchs(name: str, dtype: torch.dtype) -> None:
+    for call in calls(name)[:8]:
+        given = call.cast(dtype)
+        leaf = given.given[given.first].clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            mine = given.at(function(name), leaf)
+            theirs = given.cast(dtype).at(native(name), leaf.detach())
+        assert mine.dtype == theirs.dtype
+        if mine.requires_grad and mine.numel():
+            (gradient,) = torch.autograd.grad(mine.float().sum(), leaf)
+            assert gradient.dtype == dtype
+
+
+def test_matrix_products_stay_exact_under_autocast_in_both_passes() -> None:
+    x, weight = (_drawn(64, 64).float().requires_grad_() for _ in range(2))
+    linear = function("linear")
+    with torch.autocast("cpu", torch.bfloat16):
+        y = linear(x, weight)
+        (gradient,) = torch.autograd.grad(y.float().sum(), x)
+    torch.testing.assert_close(y, (x @ weight.T).bfloat16())
+    torch.testing.assert_close(gradient, weight.sum(0).expand(64, 64), rtol=1e-5, atol=1e-5)
+
+
+# --- layout ---
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "relu", "gelu", "prelu"])
+def test_channels_last_are_kept(name: str) -> None:
+    x = _drawn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    more: dict[str, tuple[Any, ...]] = {
+        "batch_norm": (None, None, None, None, True),
+        "prelu": (torch.full((3,), 0.2, dtype=x.dtype),),
+    }
+    given = more.get(name, ())
+    mine, theirs = (f(x, *given) for f in (function(name), getattr(F, name)))
+    assert mine.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(mine, theirs)
+    pairs = [torch.autograd.grad((y * y).sum(), x)[0] for y in (mine, theirs)]
+    torch.testing.assert_close(*pairs)
+
+
+# --- values that are easily lost ---
+
+
+@pytest.mark.parametrize("name", ["vector_norm", "std", "var", "logsumexp"])
+def test_what_is_not_a_number_stays_so(name: str) -> None:
+    x = torch.tensor([[1.0, torch.nan, 2.0], [3.0, 1.0, 2.0]])
+    assert function(name)(x, dim=1).isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", ["smooth_l1_loss", "huber_loss", "mse_loss", "l1_loss"])
+def test_a_loss_of_what_is_not_a_number_has_no_other_gradient(name: str) -> None:
+    x = torch.tensor([torch.nan, 1.0])
+    pairs = []
+    for of in (function(name), getattr(F, name)):
+        leaf = x.clone().requires_grad_()
+        pairs.append(torch.autograd.grad(of(leaf, torch.zeros(2), reduction="sum"), leaf)[0])
+    torch.testing.assert_close(*pairs, equal_nan=True)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (2, 3)])
+@pytest.mark.parametrize("correction", [0, 1, 5])
+@pytest.mark.parametrize("name", ["var", "std"])
+def test_a_variance_of_too_few_is_pytorchs(
+    name: str, correction: int, shape: tuple[int, ...]
+) -> None:
+    x = torch.randn(shape, dtype=torch.float64)
+    mine, theirs = (f(x, 0, correction=correction) for f in (function(name), getattr(torch, name)))
+    torch.testing.assert_close(mine, theirs, equal_nan=True)
+
+
+def test_smoothed_probabilities_meet_an_infinite_logit_as_in_pytorch() -> None:
+    x = torch.tensor([[0.5, -torch.inf, 1.0]])
+    target = torch.tensor([[1.0, 0.0, 0.0]])
+    found = [
+        f(x, target, label_smoothing=0.3) for f in (function("cross_entropy"), F.cross_entropy)
+    ]
+    assert all(value == torch.inf for value in found)
+
+
+def test_the_second_derivative_below_the_bound_of_a_variance_is_pytorchs() -> None:
+    x, target = _drawn(2, 3), _drawn(2, 3).flip(0)
+    var = torch.tensor([[1e-3, 0.5, 1.0], [2.0, 1e-4, 0.3]], dtype=torch.float64)
+    twice = []
+    for of in (function("gaussian_nll_loss"), F.gaussian_nll_loss):
+        leaf = var.clone().requires_grad_()
+        (first,) = torch.autograd.grad(of(x, target, leaf, eps=1e-2), leaf, create_graph=True)
+        twice.append(torch.autograd.grad(first.square().sum(), leaf)[0])
+    torch.testing.assert_close(*twice)
+    assert twice[0].all()
+
+
+@pytest.mark.parametrize("name", ["std", "vector_norm"])
+def test_a_second_derivative_at_zero_is_a_number(name: str) -> None:
+    named = {"dim": 1} | ({"ord": 3} if name == "vector_norm" else {})
+    x = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(function(name)(x, **named).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    assert second.isfinite().all()
+
+
+# --- errors ---
+
+X, Y = torch.randn(4, 3), torch.rand(4, 3)
+WRONG: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "integers to an activation": ("gelu", (X.long(),), {}),
+    "integers as logits": ("cross_entropy", (X.long(), LABELS), {}),
+    "a weight of another dtype": ("cross_entropy", (X, LABELS), {"weight": torch.ones(3).double()}),
+    "a weight of another size": ("cross_entropy", (X, LABELS), {"weight": torch.ones(2)}),
+    "labels out of range": ("nll_loss", (X, LABELS + 1), {}),
+    "labels of a type that does not index": ("nll_loss", (X, LABELS.short()), {}),
+    "statistics of another dtype": (
+        "batch_norm",
+        (X, torch.zeros(3).double(), torch.ones(3).double()),
+        {},
+    ),
+    "one value a channel": ("batch_norm", (X[:1], None, None, None, None, True), {}),
+    "channels in no equal groups": ("group_norm", (X, 2), {}),
+    "a shape that does not end so": ("layer_norm", (X, (4,)), {}),
+    "a bias of another size": ("linear", (X, torch.ones(5, 3), torch.ones(4)), {}),
+    "columns that do not meet": ("linear", (X, torch.ones(5, 4)), {}),
+    "an unknown reduction": ("mse_loss", (X, Y), {"reduction": "max"}),
+    "an unknown approximation": ("gelu", (X,), {"approximate": "sinh"}),
+    "a dimension that is not there": ("softmax", (X, 2), {}),
+    "probabilities above one": ("binary_cross_entropy", (Y + 1, Y), {}),
+    "a target of another shape": ("binary_cross_entropy", (Y, Y[:1]), {}),
+    "a target that would be broadcast": ("binary_cross_entropy_with_logits", (X, Y[:1]), {}),
+    "targets of several dimensions": (
+        "cosine_embedding_loss",
+        (X[None], X[None], X[None, :, 0]),
+        {},
+    ),
+    "a variance below zero": ("gaussian_nll_loss", (X, Y, -Y), {}),
+    "a padding outside the table": ("embedding", (LABELS, X), {"padding_idx": 4}),
+    "an odd size to halve": ("glu", (X,), {}),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_raises_what_pytorch_raises(case: str) -> None:
+    name, given, named = WRONG[case]
+    with pytest.raises(Exception) as theirs:
+        getattr(F, name)(*given, **named)
+    with pytest.raises(type(theirs.value)):
+        getattr(import_module(f"generated.{name}"), name)(*given, **named)
+
+
+# --- embedding ---
+
+
+@pytest.mark.parametrize("padding", [None, 1, 0, -1])
+def test_a_padding_is_looked_up_and_not_learnt(padding: int | None) -> None:
+    tokens = torch.tensor([[0, 1, 4], [4, 1, 2]])
+    pairs = []
+    for of in (import_module("generated.embedding").embedding, F.embedding):
+        weight = _drawn(5, 3).requires_grad_()
+        y = of(tokens, weight, padding_idx=padding)
+        pairs.append((y.detach(), torch.autograd.grad((y * y).sum(), weight)[0]))
+    for mine, theirs in zip(*pairs, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_what_an_embedding_does_not_do_is_refused() -> None:
+    embedding = import_module("generated.embedding").embedding
+    for named in ({"max_norm": 1.0}, {"sparse": True}, {"scale_grad_by_freq": True}):
+        with pytest.raises(NotImplementedError, match="embedding wants"):
+            embedding(LABELS, X, **named)
+
+
+# --- rotary position embedding ---
+
+
+def test_a_rotation_is_that_of_complex_numbers_and_has_its_gradient() -> None:
+    x = _drawn(2, 5, 8).requires_grad_()
+    angle = torch.outer(torch.arange(5.0), torch.tensor([1.0, 0.3, 0.1, 0.03])).double()
+    turned = function("rotary_embedding")(x, angle.cos(), angle.sin())
+    a, b = x.chunk(2, -1)
+    product = torch.complex(a, b) * torch.polar(torch.ones_like(angle), angle)
+    expected = torch.cat((product.real, product.imag), -1)
+    torch.testing.assert_close(turned, expected)
+    cotangent = _drawn(2, 5, 8).flip(0)
+    pairs = [torch.autograd.grad(y, x, cotangent)[0] for y in (turned, expected)]
+    torch.testing.assert_close(*pairs)

@@ -1,0 +1,82 @@
+"""What a derived backward launches, beside autograd of the same forward in primitives."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from derive import library
+from derive.language import Definition
+from derive.points import random_point, two_sizes
+from gradsmith import primitives, reference
+from gradsmith.cli import main
+from gradsmith.kernels import compare, launches
+from gradsmith.samples import at_point, random_like
+
+VARIANTS = [v for name in library.names() for v in library.load(name).variants]
+
+MORE = {
+    # Autograd multiplies with a number that the forward pass has negated already.
+    "nll_loss[weight_none]": 1,
+    "nll_loss[weight_kept_none]": 1,
+    # The residual is the loss itself, which needs a sign before its exponential.
+    "soft_margin_loss[none]": 1,
+}
+"""How many kernels more than autograd's a variant launches, and why."""
+
+
+@pytest.mark.parametrize("definition", VARIANTS, ids=lambda v: v.full_name)
+def test_a_backward_launches_no_more_kernels_than_autograd(definition: Definition) -> None:
+    found = compare(definition)
+    more = len(found.generated) - len(found.autograd)
+    assert more <= MORE.get(definition.full_name, 0), found
+
+
+@pytest.mark.parametrize("name", library.names())
+def test_the_forward_in_primitives_is_the_definitions(name: str) -> None:
+    definition = library.load(name)
+    sizes = two_sizes(definition.axes)[0]
+    sample = at_point(definition, random_point(definition, sizes, 0)).to(torch.float64, True)
+    given = (definition, sample.inputs, sample.options, sample.sizes)
+    mine, theirs = primitives.forward(*given), reference.forward(*given)
+    outputs = [theirs[output] for output in definition.outputs]
+    cotangents = random_like(outputs, torch.Generator().manual_seed(0))
+    for output in definition.outputs:
+        torch.testing.assert_close(mine[output], theirs[output])
+    gradients = [reference.gradients(definition, v, cotangents) for v in (mine, theirs)]
+    for wrt in definition.wrt:
+        torch.testing.assert_close(gradients[0][wrt], gradients[1][wrt])
+
+
+def test_what_only_makes_a_view_or_allocates_launches_nothing() -> None:
+    x = torch.zeros(4, 6)
+    assert not launches(lambda: x.view(24)[None].expand(3, 24)).kernels
+    assert not launches(lambda: torch.empty_like(x)).kernels
+
+
+def test_bytes_are_those_of_what_is_read_and_written() -> None:
+    x, row = torch.zeros(4, 6), torch.zeros(6)
+    found = launches(lambda: x + row.expand(4, 6))
+    assert found.kernels == ("add",)
+    assert found.bytes == 4 * (24 + 6 + 24)
+
+
+def test_the_command_prints_a_line_a_variant_and_the_mean() -> None:
+    result = CliRunner().invoke(main, ["bench", "--kernels", "mse_loss", "softmax"])
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines()] == [
+        *(v.full_name for v in library.load("mse_loss").variants),
+        "softmax",
+    ]
+    assert "of autograd's kernels on average over 2 operations" in result.stderr
+
+
+def test_the_counts_are_there_as_json() -> None:
+    result = CliRunner().invoke(main, ["bench", "--kernels", "--json", "softmax"])
+    (row,) = json.loads(result.stdout)
+    assert list(row) == ["case", "kernels", "bytes"]
+    assert row["kernels"]["generated"] < row["kernels"]["autograd"]
+    assert row["bytes"]["generated"] < row["bytes"]["autograd"]
