@@ -32,7 +32,7 @@ def model_of(module: Module) -> Model | None:
     once = all(t.axes[0] == batch and t.axes.count(batch) == 1 for t in data)
     if not once or any(batch in t.axes for t in parameters):
         return None
-    if {t.name for t in parameters} != set(module.gradients):
+    if not {t.name for t in parameters} <= set(module.gradients):
         return None
     return Model(batch, data, parameters)
 
@@ -67,7 +67,10 @@ def steps(model: Model, module: Module, joint: Function) -> Function:
     instead[spelled[loss.name]] = "&losses[step]"
     batch = model.batch.size.name
     pieces = [Piece(f"{i.name}_batch", PLACE, f"{batch} * {i.count}") for i in inputs if i.is_data]
-    pieces += [Piece(i.gradient, REAL, i.count) for i in inputs if not i.is_data]
+    pieces += [
+        Piece(spelled[t.name], REAL, " * ".join(a.size.name for a in t.axes) or "1")
+        for _, t in found
+    ]
     body = render(
         "c/steps.c.jinja",
         batch=batch,

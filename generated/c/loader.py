@@ -49,6 +49,8 @@ def serves(*tensors: Tensor | None) -> bool:
             continue
         if type(tensor) not in _PLAIN or not tensor.is_cpu or tensor.dtype not in _SERVED:
             return False
+        if tensor.layout is not torch.strided or tensor.is_neg() or tensor._is_zerotensor():
+            return False  # its memory is not its values
     return compiler() is not None
 
 

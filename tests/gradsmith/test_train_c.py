@@ -1,0 +1,283 @@
+"""Training in C: the run that torch gives, many steps in one call, and parameters left whole."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from click.testing import Result
+from torch import Tensor
+
+from gradsmith import checkpoint, gradients, names, notebook
+from gradsmith.checkpoint import Checkpoint, Options
+from gradsmith.errors import Failure
+from gradsmith.gradients import emitted, emitted_arguments
+from gradsmith.training import BLOCK, Training
+
+Command = Callable[..., Result]
+CallsOf = Callable[[ModuleType], Counter[str]]
+
+
+@pytest.fixture(autouse=True)
+def _needs_a_compiler(c_compiler: None) -> None:
+    pass
+
+
+def training(data: names.Dataset, steps: int, target: str = "c", to: str = "generated") -> Training:
+    return Training(data, Options(steps, to, 0, None, "", target))
+
+
+def newest(folder: Path) -> Checkpoint:
+    found, damaged = checkpoint.newest(folder)
+    assert found is not None
+    assert not damaged
+    return found
+
+
+def same(ours: Checkpoint, theirs: Checkpoint) -> bool:
+    pairs = zip(
+        (*ours.parameters, ours.losses, ours.generator_state),
+        (*theirs.parameters, theirs.losses, theirs.generator_state),
+        strict=True,
+    )
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+# --- the same run ---
+
+
+@pytest.mark.parametrize("backward", ["generated", "chunked"])
+def test_the_losses_of_a_thousand_steps_are_those_of_torch(
+    backward: str, calls_of: CallsOf
+) -> None:
+    data = names.load(None)
+    in_torch = training(data, 1001, "torch", backward)
+    with torch.no_grad():
+        list(in_torch.advance())
+        in_c = training(data, 1001, "c", backward)
+        calls = calls_of(emitted(gradients.OPERATIONS[backward], "c"))
+        list(in_c.advance())
+        ours, theirs = (run.checkpoint().losses for run in (in_c, in_torch))
+    assert calls["steps"] == -(-1001 // BLOCK)
+    assert (ours - theirs).abs().max().item() <= 1e-4
+
+
+def test_a_resumed_run_reaches_the_same_bits(few_names: Path, tmp_path: Path) -> None:
+    data = names.load(few_names)
+    with torch.no_grad():
+        whole = training(data, 60)
+        list(whole.advance())
+        part = training(data, 60)
+        for advance in part.advance(stop_every=7):
+            if advance.step == 21:
+                break
+        found = checkpoint.load(checkpoint.save(tmp_path, part.checkpoint()))
+        rest = Training(data, found.options, found)
+        list(rest.advance(stop_every=11))
+        assert same(rest.checkpoint(), whole.checkpoint())
+
+
+def test_a_run_killed_in_the_middle_reaches_the_same_bits(
+    tmp_path: Path, few_names: Path, gradsmith: Command
+) -> None:
+    arguments = ["train", "--target", "c", "--steps", "20000", "--quiet"]
+    arguments += ["--names", str(few_names), "--checkpoint-every", "200"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with subprocess.Popen(
+        [sys.executable, "-m", "gradsmith", *arguments, "--out", str(killed)],
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(killed.glob("checkpoint-*[1-9]*")) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    stopped_at = newest(killed).step
+    assert 0 < stopped_at < 20_000
+    resumed = gradsmith("train", "--resume", "--out", killed)
+    assert resumed.exit_code == 0, resumed.stderr
+    assert f"going on from step {stopped_at}" in resumed.stderr
+    assert gradsmith(*arguments, "--out", whole).exit_code == 0
+    assert same(newest(killed), newest(whole))
+
+
+# --- what the command takes ---
+
+
+def test_a_run_is_in_c_where_nothing_else_is_said_and_keeps_to_its_target(
+    tmp_path: Path, few_names: Path, gradsmith: Command
+) -> None:
+    arguments = ["train", "--steps", 4, "--names", few_names]
+    begun = gradsmith(*arguments, "--out", tmp_path / "c")
+    assert "generated gradients in c" in begun.stderr
+    other = gradsmith(*arguments, "--out", tmp_path / "torch", "--target", "torch")
+    assert "generated gradients in torch" in other.stderr
+    for target, another in (("c", "torch"), ("torch", "c")):
+        folder = tmp_path / target
+        assert newest(folder).options.target == target
+        resumed = gradsmith("train", "--resume", "--out", folder)
+        assert resumed.exit_code == 0
+        assert f"gradients in {target}" in resumed.stderr
+        refused = gradsmith("train", "--resume", "--out", folder, "--target", another)
+        assert refused.exit_code == 2
+        assert f"--target {another} (the run has {target})" in refused.stderr
+
+
+def test_autograds_gradients_are_not_to_be_had_in_c(tmp_path: Path, gradsmith: Command) -> None:
+    refused = gradsmith("train", "--target", "c", "--backward", "autograd", "--out", tmp_path / "a")
+    assert refused.exit_code == 2
+    assert "--target c is for emitted gradients, not --backward autograd" in refused.stderr
+    assert not list((tmp_path / "a").glob("*"))
+
+
+def test_gradients_in_c_are_checked_on_the_way(
+    few_names: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = names.load(few_names)
+    with torch.no_grad():
+        checks = [c for a in training(data, 31).advance(check_every=10) for c in a.checks]
+        assert [check.step for check in checks] == [0, 10, 20, 30]
+        module = emitted("makemore_mlp", "c")
+        right = module.value_and_grad
+
+        def wrong(**given: Tensor):
+            loss, found = right(**given)
+            return loss, found._replace(grad_W1=found.grad_W1 * 31 / 32)
+
+        monkeypatch.setattr(module, "value_and_grad", wrong)
+        with pytest.raises(Failure, match="the gradient of W1 is not autograd's"):
+            list(training(data, 31).advance(check_every=10))
+
+
+# --- many steps in one call ---
+
+
+@pytest.fixture
+def given() -> dict[str, Tensor]:
+    """Parameters, and a data set of 40 samples."""
+    g = torch.Generator().manual_seed(0)
+    parameters, _ = notebook.initialise(27, 16, 0)
+    X, Y = (torch.randint(0, 27, shape, generator=g) for shape in ((40, 3), (40,)))
+    return emitted_arguments(parameters, X, Y)
+
+
+STEPS = torch.arange(5 * 8).view(5, 8) % 40
+
+
+def parameters_of(given: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in given.items() if value.is_floating_point()}
+
+
+def untouched(given: dict[str, Tensor], before: dict[str, Tensor]) -> bool:
+    return all(torch.equal(given[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_steps_are_those_of_value_and_grad(
+    given: dict[str, Tensor], dtype: torch.dtype, calls_of: CallsOf
+) -> None:
+    module = emitted("makemore_mlp", "c")
+    calls = calls_of(module)
+    mine = {k: v.to(dtype) if v.is_floating_point() else v for k, v in given.items()}
+    theirs = {name: value.clone() for name, value in mine.items()}
+    losses = module.steps(**mine, samples=STEPS, rate=0.1)
+    assert calls == {"steps": 1}
+    for batch, loss in zip(STEPS, losses, strict=True):
+        data = {"Xb": theirs["Xb"][batch], "Yb": theirs["Yb"][batch]}
+        expected, found = module.value_and_grad(**{**theirs, **data})
+        assert torch.allclose(loss, expected, rtol=1e-5)
+        for name, gradient in found._asdict().items():
+            theirs[name.removeprefix("grad_")].sub_(gradient, alpha=0.1)
+    assert all(torch.allclose(mine[name], theirs[name], atol=1e-5) for name in mine)
+
+
+def test_no_steps_are_no_losses(given: dict[str, Tensor]) -> None:
+    before = parameters_of(given)
+    losses = emitted("makemore_mlp", "c").steps(**given, samples=STEPS[:0], rate=0.1)
+    assert losses.shape == (0,)
+    assert untouched(given, before)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("wrong", [-1, 40, 2**62])
+def test_a_sample_that_is_not_there_is_refused_before_the_first_step(
+    given: dict[str, Tensor], wrong: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, before = emitted("makemore_mlp", "c"), parameters_of(given)
+    if not compiled:
+        monkeypatch.setattr(module, "serves", lambda *tensors: False)
+    samples = STEPS.clone()
+    samples[3, 5] = wrong
+    with pytest.raises(IndexError, match="samples holds an index that is out of range"):
+        module.steps(**given, samples=samples, rate=0.1)
+    assert untouched(given, before)
+
+
+def test_an_index_in_the_data_that_is_out_of_range_is_refused_before_its_step(
+    given: dict[str, Tensor],
+) -> None:
+    module, before = emitted("makemore_mlp", "c"), parameters_of(given)
+    given["Xb"][0, 1] = 27
+    with pytest.raises(IndexError, match="Xb holds an index that is out of range"):
+        module.steps(**given, samples=STEPS, rate=0.1)
+    assert untouched(given, before)
+
+
+def test_a_parameter_that_is_not_contiguous_is_refused(given: dict[str, Tensor]) -> None:
+    given["W1"] = given["W1"].T.contiguous().T
+    before = parameters_of(given)
+    with pytest.raises(ValueError, match="W1 must be contiguous, got strides"):
+        emitted("makemore_mlp", "c").steps(**given, samples=STEPS, rate=0.1)
+    assert untouched(given, before)
+
+
+def test_a_parameter_that_autograd_records_is_refused(given: dict[str, Tensor]) -> None:
+    given["b2"].requires_grad_()
+    before = parameters_of(given)
+    module = emitted("makemore_mlp", "c")
+    with pytest.raises(RuntimeError, match=r"b2 requires a gradient .* under torch\.no_grad\(\)"):
+        module.steps(**given, samples=STEPS, rate=0.1)
+    assert untouched(given, before)
+    with torch.no_grad():
+        module.steps(**given, samples=STEPS, rate=0.1)
+    assert not untouched(given, before)
+
+
+@pytest.mark.parametrize("samples", [STEPS[0], STEPS.int(), STEPS.double(), STEPS[None]])
+def test_samples_of_another_kind_are_refused(given: dict[str, Tensor], samples: Tensor) -> None:
+    before = parameters_of(given)
+    with pytest.raises(ValueError, match=r"samples must have shape \(steps, N\), int64, got"):
+        emitted("makemore_mlp", "c").steps(**given, samples=samples, rate=0.1)
+    assert untouched(given, before)
+
+
+def test_data_of_any_strides_are_taken(given: dict[str, Tensor]) -> None:
+    module = emitted("makemore_mlp", "c")
+    strided = {name: value.clone() for name, value in given.items()}
+    strided["Xb"] = given["Xb"].T.contiguous().T
+    losses = [
+        module.steps(**given, samples=STEPS, rate=0.1),
+        module.steps(**strided, samples=STEPS.T.contiguous().T, rate=0.1),
+    ]
+    assert torch.equal(*losses)
+    assert untouched(given, parameters_of(strided))
+
+
+def test_without_c_many_steps_are_torchs(
+    given: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("generated.c.makemore_mlp")
+    others = {name: value.clone() for name, value in given.items()}
+    in_c = module.steps(**given, samples=STEPS, rate=0.1)
+    monkeypatch.setattr(module, "serves", lambda *tensors: False)
+    assert torch.allclose(module.steps(**others, samples=STEPS, rate=0.1), in_c, atol=1e-5)
+    assert all(torch.allclose(given[name], others[name], atol=1e-5) for name in given)
