@@ -28,7 +28,7 @@ def narrowed(program: Program) -> Program:
     constants: dict[str, Integer] = {}
     lets: list[Let] = []
     for let in program.lets:
-        value = _reread(let.value, program.tensors, narrow, constants)
+        value = reread(let.value, program.tensors, narrow, constants)
         needed = free_indices(value)
         if let.name in whole or needed >= set(let.tensor.indices):
             lets.append(let if value is let.value else Let(let.tensor, value))
@@ -50,7 +50,7 @@ def _kept(dims: tuple[Dim, ...], needed: set[Index]) -> tuple[Dim, ...]:
     return tuple(kept)
 
 
-def _reread(
+def reread(
     expr: Any,
     tensors: Mapping[str, Tensor],
     narrow: Mapping[str, Tensor],

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import TypeVar
 
 import pytest
@@ -53,9 +54,11 @@ from gradsmith.check import (
 )
 
 T = TypeVar("T")
+CallsOf = Callable[[ModuleType], Counter[str]]
 
 SHARDS = 8
 EACH = int(os.environ.get("GRADSMITH_RANDOM_DEFINITIONS", "320")) // SHARDS
+EACH_IN_C = EACH // 4
 
 SMOOTH = (tanh, sin, cos, atan, erf)
 NUMBERS = (Integer(2), Integer(-1), Rational(1, 2), Rational(3, 2), Integer(3))
@@ -283,19 +286,23 @@ def constructs(definition: Definition, author: Author) -> set[str]:
     return found
 
 
-QUIET = settings(
-    max_examples=EACH,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    print_blob=False,
-)
+def quiet(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        suppress_health_check=[
+            *(HealthCheck.too_slow, HealthCheck.data_too_large),
+            HealthCheck.function_scoped_fixture,  # each definition has a module of its own
+        ],
+        print_blob=False,
+    )
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_a_random_definition_is_derived_and_emitted_right(shard: int) -> None:
     @seed(shard)
-    @QUIET
+    @quiet(EACH)
     @given(definitions())
     def holds(definition: Definition) -> None:
         module = pipeline.compile(definition)
@@ -306,5 +313,22 @@ def test_a_random_definition_is_derived_and_emitted_right(shard: int) -> None:
             assert not list(backward_problems(trial))
             if turn == 0:
                 assert not list(finite_difference_problems(trial))
+
+    holds()
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_so_are_the_loops_of_one_in_c(shard: int, calls_of: CallsOf) -> None:
+    @seed(SHARDS + shard)
+    @quiet(EACH_IN_C)
+    @given(definitions())
+    def holds(definition: Definition) -> None:
+        module = pipeline.compile(definition, "c")
+        calls = calls_of(module)
+        for turn, sizes in enumerate(two_sizes(definition.axes)):
+            trial = Trial(definition, module, random_point(definition, sizes, turn), turn)
+            assert not list(forward_problems(trial))
+            assert not list(backward_problems(trial))
+        assert calls == {"forward": 4, "backward": 2}
 
     holds()

@@ -40,14 +40,20 @@ _ENDINGS = (
 
 def in_c(program: Program) -> Program:
     """The same program, nothing in it named as something that C or the file around it has."""
-    names = [*program.tensors, *program.option_names]
     letters = {s for let in program.lets for s in let.value.atoms(Index)}
     letters |= {i for t in program.tensors.values() for i in t.indices}
-    renamed = {name: f"{name}_" for name in names if _is_taken(name)}
+    names = [*program.tensors, *program.option_names]
     others = {i: i.another(f"{i.name}_") for i in letters if i.name in _KEYWORDS}
-    if not renamed and not others:
+    return renamed(program, {name: f"{name}_" for name in names if _is_taken(name)}, others)
+
+
+def renamed(
+    program: Program, names: Mapping[str, str], letters: Mapping[Index, Index] | None = None
+) -> Program:
+    """The same program, with other names of tensors and options, and other letters."""
+    if not names and not letters:
         return program
-    names_of = _Renaming(renamed, others)
+    names_of = _Renaming(names, letters or {})
     return replace(
         program,
         params=tuple(map(names_of.tensor, program.params)),

@@ -767,11 +767,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 
 #if VARIANT == 7 /* kept_label_smoothing */
 
-/* loss, logits_max, logits_log_sum_exp, kept_sum, kept_chosen from logits, target, kept. */
+/* loss, logits_max, logits_log_sum_exp, kept_sum from logits, target, kept. */
 int forward(const real *restrict logits, const int64_t *restrict target,
             const real *restrict kept, real *restrict loss, real *restrict logits_max,
-            real *restrict logits_log_sum_exp, real *restrict kept_sum,
-            real *restrict kept_chosen, int64_t K, int64_t N, real label_smoothing, int threads) {
+            real *restrict logits_log_sum_exp, real *restrict kept_sum, int64_t K, int64_t N,
+            real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -839,56 +839,54 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t block = 0; block < n_blocks; block++)
         kept_sum_1_total += kept_sum_1_parts[block];
     const real kept_sum_1 = kept_sum_1_total;
-    kept_chosen[0] = kept_sum_1 / kept_sum[0];
-    loss[0] = -kept_chosen[0];
+    loss[0] = -kept_sum_1 / kept_sum[0];
     free(workspace);
     return 0;
 }
 
-/* grad_logits from grad_loss, logits, target, kept, logits_max, logits_log_sum_exp, kept_sum,
- * kept_chosen. */
+/* grad_logits from grad_loss, logits, target, kept, logits_max, logits_log_sum_exp, kept_sum. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict kept,
              const real *restrict logits_max, const real *restrict logits_log_sum_exp,
-             const real *restrict kept_sum, const real *restrict kept_chosen,
-             real *restrict grad_logits, int64_t K, int64_t N, real label_smoothing, int threads) {
+             const real *restrict kept_sum, real *restrict grad_logits, int64_t K, int64_t N,
+             real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
     char *const workspace = aligned_alloc(64, ROOM(threads * K, real) + ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict kept_chosen_of_threads = (real *)workspace;
-    real *const restrict p_of_threads = (real *)((char *)kept_chosen_of_threads + ROOM(threads * K,
-            real));
+    real *const restrict p_of_threads = (real *)workspace;
+    real *const restrict kept_chosen_1_of_threads = (real *)((char *)p_of_threads + ROOM(threads *
+            K, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict kept_chosen = kept_chosen_of_threads + omp_get_thread_num() * K;
         real *const restrict p = p_of_threads + omp_get_thread_num() * K;
+        real *const restrict kept_chosen_1 = kept_chosen_1_of_threads + omp_get_thread_num() * K;
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* kept_chosen[n,k] = where(kept_sum == 0, 0, where(kept[n] == 0, 0, delta(k, target[n])*(1
-                - label_smoothing) + label_smoothing/K)/kept_sum) */
-        /* kept_chosen_sum[n] = sum_k(kept_chosen[n,k]) */
-        wide kept_chosen_sum_total = 0;
+        /* kept_chosen_1[n,k] = where(kept_sum == 0, 0, where(kept[n] == 0, 0, delta(k,
+                target[n])*(1 - label_smoothing) + label_smoothing/K)/kept_sum) */
+        /* kept_chosen_1_sum[n] = sum_k(kept_chosen_1[n,k]) */
+        wide kept_chosen_1_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real kept_chosen_sum_span = 0;
-            #pragma omp simd reduction(+ : kept_chosen_sum_span)
+            real kept_chosen_1_sum_span = 0;
+            #pragma omp simd reduction(+ : kept_chosen_1_sum_span)
             for (int64_t k = k_block; k < k_end; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 p[k] = vector_exp(logprobs);
-                kept_chosen[k] = kept_sum[0] == 0 ? 0 : (1 / kept_sum[0]) * ((kept[n] == 0 ? 0 :
+                kept_chosen_1[k] = kept_sum[0] == 0 ? 0 : (1 / kept_sum[0]) * ((kept[n] == 0 ? 0 :
                         label_smoothing / K + (1 - label_smoothing) * (k == target[n])));
-                kept_chosen_sum_span += kept_chosen[k];
+                kept_chosen_1_sum_span += kept_chosen_1[k];
             }
-            kept_chosen_sum_total += kept_chosen_sum_span;
+            kept_chosen_1_sum_total += kept_chosen_1_sum_span;
         }
-        const real kept_chosen_sum = kept_chosen_sum_total;
-        /* grad_logits[n,k] = grad_loss*(kept_chosen_sum[n]*p[n,k] - kept_chosen[n,k]) */
+        const real kept_chosen_1_sum = kept_chosen_1_sum_total;
+        /* grad_logits[n,k] = grad_loss*(kept_chosen_1_sum[n]*p[n,k] - kept_chosen_1[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = grad_loss[0] * (kept_chosen_sum * p[k] - kept_chosen[k]);
+            grad_logits[n * K + k] = grad_loss[0] * (kept_chosen_1_sum * p[k] - kept_chosen_1[k]);
         }
     }
     free(workspace);
@@ -1183,11 +1181,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 
 #if VARIANT == 11 /* kept_none_label_smoothing */
 
-/* loss, logits_max, logits_log_sum_exp, kept_chosen from logits, target, kept. */
+/* loss, logits_max, logits_log_sum_exp from logits, target, kept. */
 int forward(const real *restrict logits, const int64_t *restrict target,
             const real *restrict kept, real *restrict loss, real *restrict logits_max,
-            real *restrict logits_log_sum_exp, real *restrict kept_chosen, int64_t K, int64_t N,
-            real label_smoothing, int threads) {
+            real *restrict logits_log_sum_exp, int64_t K, int64_t N, real label_smoothing,
+            int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -1228,19 +1226,19 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             logprobs_sum_total += logprobs_sum_span;
         }
         const real logprobs_sum = logprobs_sum_total;
-        kept_chosen[n] = kept[n] == 0 ? 0 : (1 - label_smoothing) * (logits[n * K + target[n]] -
-                logits_max[n] - logits_log_sum_exp[n]) + (label_smoothing / K) * logprobs_sum;
-        loss[n] = -kept_chosen[n];
+        const real kept_chosen = kept[n] == 0 ? 0 : (1 - label_smoothing) * (logits[n * K +
+                target[n]] - logits_max[n] - logits_log_sum_exp[n]) + (label_smoothing / K) *
+                logprobs_sum;
+        loss[n] = -kept_chosen;
     }
     return 0;
 }
 
-/* grad_logits from grad_loss, logits, target, kept, logits_max, logits_log_sum_exp, kept_chosen. */
+/* grad_logits from grad_loss, logits, target, kept, logits_max, logits_log_sum_exp. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict kept,
              const real *restrict logits_max, const real *restrict logits_log_sum_exp,
-             const real *restrict kept_chosen, real *restrict grad_logits, int64_t K, int64_t N,
-             real label_smoothing, int threads) {
+             real *restrict grad_logits, int64_t K, int64_t N, real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
@@ -1262,39 +1260,39 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n_tile = 0; n_tile < N; n_tile += n_width) {
         const int64_t n_end = least(n_tile + n_width, N);
-        real kept_chosen_sum[TILE];
-        wide kept_chosen_sum_total[TILE];
+        real kept_chosen_1_sum[TILE];
+        wide kept_chosen_1_sum_total[TILE];
         for (int64_t i = 0; i < n_end - n_tile; i++)
-            kept_chosen_sum_total[i] = 0;
+            kept_chosen_1_sum_total[i] = 0;
         for (int64_t k_block = 0; k_block < K; k_block += BLOCK) {
             const int64_t k_end = least(k_block + BLOCK, K);
-            real kept_chosen_sum_rows[TILE];
+            real kept_chosen_1_sum_rows[TILE];
             for (int64_t i = 0; i < n_end - n_tile; i++)
-                kept_chosen_sum_rows[i] = 0;
+                kept_chosen_1_sum_rows[i] = 0;
             for (int64_t k = k_block; k < k_end; k++) {
-                /* kept_chosen_sum[n] = sum_k(kept_chosen[n,k]) */
+                /* kept_chosen_1_sum[n] = sum_k(kept_chosen_1[n,k]) */
                 #pragma omp simd
                 for (int64_t n = n_tile; n < n_end; n++) {
-                    const real kept_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                    const real kept_chosen_1 = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
                             label_smoothing) * (k == target[n]);
-                    kept_chosen_sum_rows[n - n_tile] += kept_chosen;
+                    kept_chosen_1_sum_rows[n - n_tile] += kept_chosen_1;
                 }
             }
             for (int64_t n = n_tile; n < n_end; n++) {
-                kept_chosen_sum_total[n - n_tile] += kept_chosen_sum_rows[n - n_tile];
+                kept_chosen_1_sum_total[n - n_tile] += kept_chosen_1_sum_rows[n - n_tile];
             }
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            kept_chosen_sum[n - n_tile] = kept_chosen_sum_total[n - n_tile];
+            kept_chosen_1_sum[n - n_tile] = kept_chosen_1_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            /* grad_logits[n,k] = grad_loss[n]*(kept_chosen_sum[n]*p[n,k] - kept_chosen[n,k]) */
+            /* grad_logits[n,k] = grad_loss[n]*(kept_chosen_1_sum[n]*p[n,k] - kept_chosen_1[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                const real kept_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                const real kept_chosen_1 = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
                         label_smoothing) * (k == target[n]);
-                grad_logits[n * K + k] = grad_loss[n] * (kept_chosen_sum[n - n_tile] * p[n * K + k]
-                        - kept_chosen);
+                grad_logits[n * K + k] = grad_loss[n] * (kept_chosen_1_sum[n - n_tile] * p[n * K +
+                        k] - kept_chosen_1);
             }
         }
     }
@@ -2029,12 +2027,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 
 #if VARIANT == 19 /* weight_kept_label_smoothing */
 
-/* loss, logits_max, logits_log_sum_exp, kept_sum, kept_chosen from logits, target, weight, kept. */
+/* loss, logits_max, logits_log_sum_exp, kept_sum from logits, target, weight, kept. */
 int forward(const real *restrict logits, const int64_t *restrict target,
             const real *restrict weight, const real *restrict kept, real *restrict loss,
             real *restrict logits_max, real *restrict logits_log_sum_exp,
-            real *restrict kept_sum, real *restrict kept_chosen, int64_t K, int64_t N,
-            real label_smoothing, int threads) {
+            real *restrict kept_sum, int64_t K, int64_t N, real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -2102,59 +2099,57 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t block = 0; block < n_blocks; block++)
         kept_sum_1_total += kept_sum_1_parts[block];
     const real kept_sum_1 = kept_sum_1_total;
-    kept_chosen[0] = kept_sum_1 / kept_sum[0];
-    loss[0] = -kept_chosen[0];
+    loss[0] = -kept_sum_1 / kept_sum[0];
     free(workspace);
     return 0;
 }
 
 /* grad_logits from grad_loss, logits, target, weight, kept, logits_max, logits_log_sum_exp,
- * kept_sum, kept_chosen. */
+ * kept_sum. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict weight,
              const real *restrict kept, const real *restrict logits_max,
              const real *restrict logits_log_sum_exp, const real *restrict kept_sum,
-             const real *restrict kept_chosen, real *restrict grad_logits, int64_t K, int64_t N,
-             real label_smoothing, int threads) {
+             real *restrict grad_logits, int64_t K, int64_t N, real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
     char *const workspace = aligned_alloc(64, ROOM(threads * K, real) + ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict kept_chosen_of_threads = (real *)workspace;
-    real *const restrict p_of_threads = (real *)((char *)kept_chosen_of_threads + ROOM(threads * K,
-            real));
+    real *const restrict p_of_threads = (real *)workspace;
+    real *const restrict kept_chosen_1_of_threads = (real *)((char *)p_of_threads + ROOM(threads *
+            K, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict kept_chosen = kept_chosen_of_threads + omp_get_thread_num() * K;
         real *const restrict p = p_of_threads + omp_get_thread_num() * K;
+        real *const restrict kept_chosen_1 = kept_chosen_1_of_threads + omp_get_thread_num() * K;
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* kept_chosen[n,k] = where(kept_sum == 0, 0, where(kept[n] == 0, 0,
+        /* kept_chosen_1[n,k] = where(kept_sum == 0, 0, where(kept[n] == 0, 0,
                 weight[target[n]]*delta(k, target[n])*(1 - label_smoothing) +
                 label_smoothing*weight[k]/K)/kept_sum) */
-        /* kept_chosen_sum[n] = sum_k(kept_chosen[n,k]) */
-        wide kept_chosen_sum_total = 0;
+        /* kept_chosen_1_sum[n] = sum_k(kept_chosen_1[n,k]) */
+        wide kept_chosen_1_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real kept_chosen_sum_span = 0;
-            #pragma omp simd reduction(+ : kept_chosen_sum_span)
+            real kept_chosen_1_sum_span = 0;
+            #pragma omp simd reduction(+ : kept_chosen_1_sum_span)
             for (int64_t k = k_block; k < k_end; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 p[k] = vector_exp(logprobs);
-                kept_chosen[k] = kept_sum[0] == 0 ? 0 : (1 / kept_sum[0]) * ((kept[n] == 0 ? 0 :
+                kept_chosen_1[k] = kept_sum[0] == 0 ? 0 : (1 / kept_sum[0]) * ((kept[n] == 0 ? 0 :
                         (label_smoothing / K) * weight[k] + ((1 - label_smoothing) *
                         weight[target[n]]) * ((k == target[n]))));
-                kept_chosen_sum_span += kept_chosen[k];
+                kept_chosen_1_sum_span += kept_chosen_1[k];
             }
-            kept_chosen_sum_total += kept_chosen_sum_span;
+            kept_chosen_1_sum_total += kept_chosen_1_sum_span;
         }
-        const real kept_chosen_sum = kept_chosen_sum_total;
-        /* grad_logits[n,k] = grad_loss*(kept_chosen_sum[n]*p[n,k] - kept_chosen[n,k]) */
+        const real kept_chosen_1_sum = kept_chosen_1_sum_total;
+        /* grad_logits[n,k] = grad_loss*(kept_chosen_1_sum[n]*p[n,k] - kept_chosen_1[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = grad_loss[0] * (kept_chosen_sum * p[k] - kept_chosen[k]);
+            grad_logits[n * K + k] = grad_loss[0] * (kept_chosen_1_sum * p[k] - kept_chosen_1[k]);
         }
     }
     free(workspace);
@@ -2461,11 +2456,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 
 #if VARIANT == 23 /* weight_kept_none_label_smoothing */
 
-/* loss, logits_max, logits_log_sum_exp, kept_chosen from logits, target, weight, kept. */
+/* loss, logits_max, logits_log_sum_exp from logits, target, weight, kept. */
 int forward(const real *restrict logits, const int64_t *restrict target,
             const real *restrict weight, const real *restrict kept, real *restrict loss,
-            real *restrict logits_max, real *restrict logits_log_sum_exp,
-            real *restrict kept_chosen, int64_t K, int64_t N, real label_smoothing, int threads) {
+            real *restrict logits_max, real *restrict logits_log_sum_exp, int64_t K, int64_t N,
+            real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -2506,21 +2501,20 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             logprobs_sum_total += logprobs_sum_span;
         }
         const real logprobs_sum = logprobs_sum_total;
-        kept_chosen[n] = kept[n] == 0 ? 0 : (label_smoothing / K) * logprobs_sum + (1 -
+        const real kept_chosen = kept[n] == 0 ? 0 : (label_smoothing / K) * logprobs_sum + (1 -
                 label_smoothing) * weight[target[n]] * (logits[n * K + target[n]] - logits_max[n] -
                 logits_log_sum_exp[n]);
-        loss[n] = -kept_chosen[n];
+        loss[n] = -kept_chosen;
     }
     return 0;
 }
 
-/* grad_logits from grad_loss, logits, target, weight, kept, logits_max, logits_log_sum_exp,
- * kept_chosen. */
+/* grad_logits from grad_loss, logits, target, weight, kept, logits_max, logits_log_sum_exp. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict weight,
              const real *restrict kept, const real *restrict logits_max,
-             const real *restrict logits_log_sum_exp, const real *restrict kept_chosen,
-             real *restrict grad_logits, int64_t K, int64_t N, real label_smoothing, int threads) {
+             const real *restrict logits_log_sum_exp, real *restrict grad_logits, int64_t K,
+             int64_t N, real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
@@ -2542,39 +2536,39 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n_tile = 0; n_tile < N; n_tile += n_width) {
         const int64_t n_end = least(n_tile + n_width, N);
-        real kept_chosen_sum[TILE];
-        wide kept_chosen_sum_total[TILE];
+        real kept_chosen_1_sum[TILE];
+        wide kept_chosen_1_sum_total[TILE];
         for (int64_t i = 0; i < n_end - n_tile; i++)
-            kept_chosen_sum_total[i] = 0;
+            kept_chosen_1_sum_total[i] = 0;
         for (int64_t k_block = 0; k_block < K; k_block += BLOCK) {
             const int64_t k_end = least(k_block + BLOCK, K);
-            real kept_chosen_sum_rows[TILE];
+            real kept_chosen_1_sum_rows[TILE];
             for (int64_t i = 0; i < n_end - n_tile; i++)
-                kept_chosen_sum_rows[i] = 0;
+                kept_chosen_1_sum_rows[i] = 0;
             for (int64_t k = k_block; k < k_end; k++) {
-                /* kept_chosen_sum[n] = sum_k(kept_chosen[n,k]) */
+                /* kept_chosen_1_sum[n] = sum_k(kept_chosen_1[n,k]) */
                 #pragma omp simd
                 for (int64_t n = n_tile; n < n_end; n++) {
-                    const real kept_chosen = kept[n] == 0 ? 0 : weight[k] * label_smoothing / K + (1
-                            - label_smoothing) * weight[target[n]] * (k == target[n]);
-                    kept_chosen_sum_rows[n - n_tile] += kept_chosen;
+                    const real kept_chosen_1 = kept[n] == 0 ? 0 : weight[k] * label_smoothing / K +
+                            (1 - label_smoothing) * weight[target[n]] * (k == target[n]);
+                    kept_chosen_1_sum_rows[n - n_tile] += kept_chosen_1;
                 }
             }
             for (int64_t n = n_tile; n < n_end; n++) {
-                kept_chosen_sum_total[n - n_tile] += kept_chosen_sum_rows[n - n_tile];
+                kept_chosen_1_sum_total[n - n_tile] += kept_chosen_1_sum_rows[n - n_tile];
             }
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            kept_chosen_sum[n - n_tile] = kept_chosen_sum_total[n - n_tile];
+            kept_chosen_1_sum[n - n_tile] = kept_chosen_1_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            /* grad_logits[n,k] = grad_loss[n]*(kept_chosen_sum[n]*p[n,k] - kept_chosen[n,k]) */
+            /* grad_logits[n,k] = grad_loss[n]*(kept_chosen_1_sum[n]*p[n,k] - kept_chosen_1[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                const real kept_chosen = kept[n] == 0 ? 0 : (label_smoothing / K) * weight[k] + ((1
-                        - label_smoothing) * weight[target[n]]) * ((k == target[n]));
-                grad_logits[n * K + k] = grad_loss[n] * (kept_chosen_sum[n - n_tile] * p[n * K + k]
-                        - kept_chosen);
+                const real kept_chosen_1 = kept[n] == 0 ? 0 : (label_smoothing / K) * weight[k] +
+                        ((1 - label_smoothing) * weight[target[n]]) * ((k == target[n]));
+                grad_logits[n * K + k] = grad_loss[n] * (kept_chosen_1_sum[n - n_tile] * p[n * K +
+                        k] - kept_chosen_1);
             }
         }
     }

@@ -964,7 +964,6 @@ class KeptLabelSmoothingResiduals(NamedTuple):
     logits_max: Tensor
     logits_log_sum_exp: Tensor
     kept_sum: Tensor
-    kept_chosen: Tensor
     label_smoothing: float
 
 
@@ -974,16 +973,7 @@ _forward_kept_label_smoothing = Function(
     _SOURCE,
     "forward",
     7,
-    (
-        "logits",
-        "target",
-        "kept",
-        "loss",
-        "logits_max",
-        "logits_log_sum_exp",
-        "kept_sum",
-        "kept_chosen",
-    ),
+    ("logits", "target", "kept", "loss", "logits_max", "logits_log_sum_exp", "kept_sum"),
     2,
     1,
 )
@@ -999,7 +989,6 @@ _backward_kept_label_smoothing = Function(
         "logits_max",
         "logits_log_sum_exp",
         "kept_sum",
-        "kept_chosen",
         "grad_logits",
     ),
     2,
@@ -1018,7 +1007,6 @@ def _computed_kept_label_smoothing(
     logits = logits.contiguous()
     loss = kept.new_empty(())
     kept_sum = kept.new_empty(())
-    kept_chosen = kept.new_empty(())
     logits_max = kept.new_empty((N,))
     logits_log_sum_exp = kept.new_empty((N,))
     _forward_kept_label_smoothing[kept.dtype](
@@ -1029,14 +1017,13 @@ def _computed_kept_label_smoothing(
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
         kept_sum.data_ptr(),
-        kept_chosen.data_ptr(),
         K,
         N,
         label_smoothing,
         torch.get_num_threads(),
     )
     return loss, KeptLabelSmoothingResiduals(
-        logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, kept_chosen, label_smoothing
+        logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing
     )
 
 
@@ -1062,19 +1049,17 @@ def backward_kept_label_smoothing(
     """
     if isinstance(residuals, in_torch.KeptLabelSmoothingResiduals):
         return in_torch.backward_kept_label_smoothing(grad_loss, residuals)
-    logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, kept_chosen, label_smoothing = (
-        residuals
-    )
+    logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing = residuals
     N, K = logits.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, kept_chosen)
+    check_gradient("grad_loss", grad_loss, kept_sum)
     kept = kept.contiguous()
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = kept_chosen.new_empty((N, K))
-    _backward_kept_label_smoothing[kept_chosen.dtype](
+    grad_logits = kept_sum.new_empty((N, K))
+    _backward_kept_label_smoothing[kept_sum.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
@@ -1082,7 +1067,6 @@ def backward_kept_label_smoothing(
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
         kept_sum.data_ptr(),
-        kept_chosen.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -1102,22 +1086,14 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = _computed_kept_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return (
-            loss,
-            residuals.logits_max,
-            residuals.logits_log_sum_exp,
-            residuals.kept_sum,
-            residuals.kept_chosen,
-        )
+        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.kept_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, kept, label_smoothing = inputs
-        _, logits_max, logits_log_sum_exp, kept_sum, kept_chosen = output
-        ctx.save_for_backward(
-            logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, kept_chosen
-        )
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_sum, kept_chosen)
+        _, logits_max, logits_log_sum_exp, kept_sum = output
+        ctx.save_for_backward(logits, target, kept, logits_max, logits_log_sum_exp, kept_sum)
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_sum)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -1126,9 +1102,7 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, kept_chosen = (
-            ctx.saved_tensors
-        )
+        logits, target, kept, logits_max, logits_log_sum_exp, kept_sum = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -1137,14 +1111,7 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
             )
         else:
             residuals = KeptLabelSmoothingResiduals(
-                logits,
-                target,
-                kept,
-                logits_max,
-                logits_log_sum_exp,
-                kept_sum,
-                kept_chosen,
-                label_smoothing,
+                logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing
             )
         gradients = backward_kept_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
@@ -1574,7 +1541,6 @@ class KeptNoneLabelSmoothingResiduals(NamedTuple):
     kept: Tensor
     logits_max: Tensor
     logits_log_sum_exp: Tensor
-    kept_chosen: Tensor
     label_smoothing: float
 
 
@@ -1584,7 +1550,7 @@ _forward_kept_none_label_smoothing = Function(
     _SOURCE,
     "forward",
     11,
-    ("logits", "target", "kept", "loss", "logits_max", "logits_log_sum_exp", "kept_chosen"),
+    ("logits", "target", "kept", "loss", "logits_max", "logits_log_sum_exp"),
     2,
     1,
 )
@@ -1592,16 +1558,7 @@ _backward_kept_none_label_smoothing = Function(
     _SOURCE,
     "backward",
     11,
-    (
-        "grad_loss",
-        "logits",
-        "target",
-        "kept",
-        "logits_max",
-        "logits_log_sum_exp",
-        "kept_chosen",
-        "grad_logits",
-    ),
+    ("grad_loss", "logits", "target", "kept", "logits_max", "logits_log_sum_exp", "grad_logits"),
     2,
     1,
 )
@@ -1619,7 +1576,6 @@ def _computed_kept_none_label_smoothing(
     loss = kept.new_empty((N,))
     logits_max = kept.new_empty((N,))
     logits_log_sum_exp = kept.new_empty((N,))
-    kept_chosen = kept.new_empty((N,))
     _forward_kept_none_label_smoothing[kept.dtype](
         logits.data_ptr(),
         target.data_ptr(),
@@ -1627,14 +1583,13 @@ def _computed_kept_none_label_smoothing(
         loss.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        kept_chosen.data_ptr(),
         K,
         N,
         label_smoothing,
         torch.get_num_threads(),
     )
     return loss, KeptNoneLabelSmoothingResiduals(
-        logits, target, kept, logits_max, logits_log_sum_exp, kept_chosen, label_smoothing
+        logits, target, kept, logits_max, logits_log_sum_exp, label_smoothing
     )
 
 
@@ -1663,26 +1618,25 @@ def backward_kept_none_label_smoothing(
     """
     if isinstance(residuals, in_torch.KeptNoneLabelSmoothingResiduals):
         return in_torch.backward_kept_none_label_smoothing(grad_loss, residuals)
-    logits, target, kept, logits_max, logits_log_sum_exp, kept_chosen, label_smoothing = residuals
+    logits, target, kept, logits_max, logits_log_sum_exp, label_smoothing = residuals
     N, K = logits.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    check_gradient("grad_loss", grad_loss, kept_chosen)
+    check_gradient("grad_loss", grad_loss, logits_log_sum_exp)
     kept = kept.contiguous()
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = kept_chosen.new_empty((N, K))
-    _backward_kept_none_label_smoothing[kept_chosen.dtype](
+    grad_logits = logits_log_sum_exp.new_empty((N, K))
+    _backward_kept_none_label_smoothing[logits_log_sum_exp.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
         kept.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        kept_chosen.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -1702,14 +1656,14 @@ class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = _computed_kept_none_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.kept_chosen
+        return loss, residuals.logits_max, residuals.logits_log_sum_exp
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, kept, label_smoothing = inputs
-        _, logits_max, logits_log_sum_exp, kept_chosen = output
-        ctx.save_for_backward(logits, target, kept, logits_max, logits_log_sum_exp, kept_chosen)
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_chosen)
+        _, logits_max, logits_log_sum_exp = output
+        ctx.save_for_backward(logits, target, kept, logits_max, logits_log_sum_exp)
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -1718,7 +1672,7 @@ class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, kept, logits_max, logits_log_sum_exp, kept_chosen = ctx.saved_tensors
+        logits, target, kept, logits_max, logits_log_sum_exp = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -1727,7 +1681,7 @@ class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
             )
         else:
             residuals = KeptNoneLabelSmoothingResiduals(
-                logits, target, kept, logits_max, logits_log_sum_exp, kept_chosen, label_smoothing
+                logits, target, kept, logits_max, logits_log_sum_exp, label_smoothing
             )
         gradients = backward_kept_none_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
@@ -2788,7 +2742,6 @@ class WeightKeptLabelSmoothingResiduals(NamedTuple):
     logits_max: Tensor
     logits_log_sum_exp: Tensor
     kept_sum: Tensor
-    kept_chosen: Tensor
     label_smoothing: float
 
 
@@ -2798,17 +2751,7 @@ _forward_weight_kept_label_smoothing = Function(
     _SOURCE,
     "forward",
     19,
-    (
-        "logits",
-        "target",
-        "weight",
-        "kept",
-        "loss",
-        "logits_max",
-        "logits_log_sum_exp",
-        "kept_sum",
-        "kept_chosen",
-    ),
+    ("logits", "target", "weight", "kept", "loss", "logits_max", "logits_log_sum_exp", "kept_sum"),
     2,
     1,
 )
@@ -2825,7 +2768,6 @@ _backward_weight_kept_label_smoothing = Function(
         "logits_max",
         "logits_log_sum_exp",
         "kept_sum",
-        "kept_chosen",
         "grad_logits",
     ),
     2,
@@ -2845,7 +2787,6 @@ def _computed_weight_kept_label_smoothing(
     logits = logits.contiguous()
     loss = kept.new_empty(())
     kept_sum = kept.new_empty(())
-    kept_chosen = kept.new_empty(())
     logits_max = kept.new_empty((N,))
     logits_log_sum_exp = kept.new_empty((N,))
     _forward_weight_kept_label_smoothing[kept.dtype](
@@ -2857,22 +2798,13 @@ def _computed_weight_kept_label_smoothing(
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
         kept_sum.data_ptr(),
-        kept_chosen.data_ptr(),
         K,
         N,
         label_smoothing,
         torch.get_num_threads(),
     )
     return loss, WeightKeptLabelSmoothingResiduals(
-        logits,
-        target,
-        weight,
-        kept,
-        logits_max,
-        logits_log_sum_exp,
-        kept_sum,
-        kept_chosen,
-        label_smoothing,
+        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing
     )
 
 
@@ -2901,28 +2833,20 @@ def backward_weight_kept_label_smoothing(
     """
     if isinstance(residuals, in_torch.WeightKeptLabelSmoothingResiduals):
         return in_torch.backward_weight_kept_label_smoothing(grad_loss, residuals)
-    (
-        logits,
-        target,
-        weight,
-        kept,
-        logits_max,
-        logits_log_sum_exp,
-        kept_sum,
-        kept_chosen,
-        label_smoothing,
-    ) = residuals
+    logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing = (
+        residuals
+    )
     N, K = logits.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, kept_chosen)
+    check_gradient("grad_loss", grad_loss, kept_sum)
     kept = kept.contiguous()
     weight = weight.contiguous()
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = kept_chosen.new_empty((N, K))
-    _backward_weight_kept_label_smoothing[kept_chosen.dtype](
+    grad_logits = kept_sum.new_empty((N, K))
+    _backward_weight_kept_label_smoothing[kept_sum.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
@@ -2931,7 +2855,6 @@ def backward_weight_kept_label_smoothing(
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
         kept_sum.data_ptr(),
-        kept_chosen.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -2951,22 +2874,16 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = _computed_weight_kept_label_smoothing(
             logits, target, weight, kept, label_smoothing=label_smoothing
         )
-        return (
-            loss,
-            residuals.logits_max,
-            residuals.logits_log_sum_exp,
-            residuals.kept_sum,
-            residuals.kept_chosen,
-        )
+        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.kept_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, kept, label_smoothing = inputs
-        _, logits_max, logits_log_sum_exp, kept_sum, kept_chosen = output
+        _, logits_max, logits_log_sum_exp, kept_sum = output
         ctx.save_for_backward(
-            logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum, kept_chosen
+            logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum
         )
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_sum, kept_chosen)
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_sum)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -2975,9 +2892,7 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum, kept_chosen = (
-            ctx.saved_tensors
-        )
+        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -2993,7 +2908,6 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
                 logits_max,
                 logits_log_sum_exp,
                 kept_sum,
-                kept_chosen,
                 label_smoothing,
             )
         gradients = backward_weight_kept_label_smoothing(grad_loss, residuals)
@@ -3479,7 +3393,6 @@ class WeightKeptNoneLabelSmoothingResiduals(NamedTuple):
     kept: Tensor
     logits_max: Tensor
     logits_log_sum_exp: Tensor
-    kept_chosen: Tensor
     label_smoothing: float
 
 
@@ -3489,16 +3402,7 @@ _forward_weight_kept_none_label_smoothing = Function(
     _SOURCE,
     "forward",
     23,
-    (
-        "logits",
-        "target",
-        "weight",
-        "kept",
-        "loss",
-        "logits_max",
-        "logits_log_sum_exp",
-        "kept_chosen",
-    ),
+    ("logits", "target", "weight", "kept", "loss", "logits_max", "logits_log_sum_exp"),
     2,
     1,
 )
@@ -3514,7 +3418,6 @@ _backward_weight_kept_none_label_smoothing = Function(
         "kept",
         "logits_max",
         "logits_log_sum_exp",
-        "kept_chosen",
         "grad_logits",
     ),
     2,
@@ -3535,7 +3438,6 @@ def _computed_weight_kept_none_label_smoothing(
     loss = kept.new_empty((N,))
     logits_max = kept.new_empty((N,))
     logits_log_sum_exp = kept.new_empty((N,))
-    kept_chosen = kept.new_empty((N,))
     _forward_weight_kept_none_label_smoothing[kept.dtype](
         logits.data_ptr(),
         target.data_ptr(),
@@ -3544,14 +3446,13 @@ def _computed_weight_kept_none_label_smoothing(
         loss.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        kept_chosen.data_ptr(),
         K,
         N,
         label_smoothing,
         torch.get_num_threads(),
     )
     return loss, WeightKeptNoneLabelSmoothingResiduals(
-        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_chosen, label_smoothing
+        logits, target, weight, kept, logits_max, logits_log_sum_exp, label_smoothing
     )
 
 
@@ -3583,22 +3484,20 @@ def backward_weight_kept_none_label_smoothing(
     """
     if isinstance(residuals, in_torch.WeightKeptNoneLabelSmoothingResiduals):
         return in_torch.backward_weight_kept_none_label_smoothing(grad_loss, residuals)
-    logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_chosen, label_smoothing = (
-        residuals
-    )
+    logits, target, weight, kept, logits_max, logits_log_sum_exp, label_smoothing = residuals
     N, K = logits.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    check_gradient("grad_loss", grad_loss, kept_chosen)
+    check_gradient("grad_loss", grad_loss, logits_log_sum_exp)
     kept = kept.contiguous()
     weight = weight.contiguous()
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = kept_chosen.new_empty((N, K))
-    _backward_weight_kept_none_label_smoothing[kept_chosen.dtype](
+    grad_logits = logits_log_sum_exp.new_empty((N, K))
+    _backward_weight_kept_none_label_smoothing[logits_log_sum_exp.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
@@ -3606,7 +3505,6 @@ def backward_weight_kept_none_label_smoothing(
         kept.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        kept_chosen.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -3626,16 +3524,14 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = _computed_weight_kept_none_label_smoothing(
             logits, target, weight, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.kept_chosen
+        return loss, residuals.logits_max, residuals.logits_log_sum_exp
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, kept, label_smoothing = inputs
-        _, logits_max, logits_log_sum_exp, kept_chosen = output
-        ctx.save_for_backward(
-            logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_chosen
-        )
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_chosen)
+        _, logits_max, logits_log_sum_exp = output
+        ctx.save_for_backward(logits, target, weight, kept, logits_max, logits_log_sum_exp)
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -3644,9 +3540,7 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_chosen = (
-            ctx.saved_tensors
-        )
+        logits, target, weight, kept, logits_max, logits_log_sum_exp = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -3655,14 +3549,7 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
             )
         else:
             residuals = WeightKeptNoneLabelSmoothingResiduals(
-                logits,
-                target,
-                weight,
-                kept,
-                logits_max,
-                logits_log_sum_exp,
-                kept_chosen,
-                label_smoothing,
+                logits, target, weight, kept, logits_max, logits_log_sum_exp, label_smoothing
             )
         gradients = backward_weight_kept_none_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None, None

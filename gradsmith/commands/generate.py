@@ -32,7 +32,7 @@ LIBRARY_FOLDER = Path(__file__).parents[2] / "generated"
     type=click.Choice(("torch", "c")),
     default="torch",
     show_default=True,
-    help="PyTorch code, or loops in C with the modules that call them, in the folder c beside it.",
+    help="PyTorch code; or beside it, in the folder c, loops in C with the modules that call them.",
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file is out of step.")
 @click.option("--fresh", is_flag=True, help="Derive everything again, also what did not change.")
@@ -62,29 +62,33 @@ def command(
     from derive import DefinitionError
     from gradsmith.errors import Failure, UserError
 
+    cache = None if fresh else Cache(_kept())
     try:
         chosen, folder, run = _chosen(ops, definitions, out)
-        texts = sources(chosen, run, None if fresh else Cache(_kept()), target)
+        texts = {folder: sources(chosen, run, cache)}
+        if target == "c":
+            texts[folder / "c"] = sources(chosen, run and f"{run} --target c", cache, "c")
     except DefinitionError as error:
         raise UserError(str(error)) from None
     except CodegenError as error:
         raise Failure(str(error)) from None
-    folder = folder / "c" if target == "c" else folder
-    changes = compare(folder, texts, _whole(ops, definitions))
-    for change in changes:
+    whole = _whole(ops, definitions)
+    changes = {place: compare(place, found, whole) for place, found in texts.items()}
+    for change in (c for found in changes.values() for c in found):
         click.echo(f"{change.kind}: {change.path}", err=True)
         if diff or check:
             click.echo(change.diff, nl=False)
-    if check:
-        if changes:
-            raise click.exceptions.Exit(1)
-        click.echo(f"{len(texts)} files in step in {folder}", err=True)
-        return
-    try:
-        apply(changes)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
-    click.echo(f"{len(changes)} of {len(texts)} files written in {folder}", err=True)
+    if check and any(changes.values()):
+        raise click.exceptions.Exit(1)
+    for place, found in changes.items():
+        if check:
+            click.echo(f"{len(texts[place])} files in step in {place}", err=True)
+            continue
+        try:
+            apply(found)
+        except OSError as error:
+            raise UserError(f"{place} cannot be written: {error.strerror}") from None
+        click.echo(f"{len(found)} of {len(texts[place])} files written in {place}", err=True)
 
 
 def _kept() -> Path:
