@@ -8,6 +8,7 @@ rounding, for each that is written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -126,7 +127,7 @@ def _means(scale: Any, factors: list[Any], scope: Scope) -> tuple[Any, list[Any]
 def emit_mean(mean: _Mean, scope: Scope, emit: Emit) -> Value:
     """The mean of a sum's body; where the sum is a contraction, the sum divided by its count."""
     value = emit(mean.sum, scope)
-    if value.total:
+    if value.total and re.search(r"\.sum\([^.]*\)$", value.code):
         return replace(
             value,
             code=_as_mean(value.code),

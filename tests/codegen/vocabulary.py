@@ -407,6 +407,15 @@ def contraction_with_a_left_over_sum(op: Builder):
 
 
 @operation
+def mean_of_a_mean_over_an_idle_axis(op: Builder):
+    n, c = op.axes("n c")
+    x = op.input("x", n, c)
+    m = n.another("m")
+    p = op.let("p", [], Sum(Sum(x[n, 1], m) / n.size, n) / n.size)
+    return op.let("y", [c], x[1, c] * p[()])
+
+
+@operation
 def sum_over_an_idle_axis(op: Builder):
     n, c = op.axes("n c")
     x, w = op.input("x", n), op.input("w", c)

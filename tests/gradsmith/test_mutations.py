@@ -353,10 +353,10 @@ def with_mutants(name: str, function: str, folder: Path) -> Mutants:
 
 @pytest.fixture
 def quickly_built(c_compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for C files, and for libraries that are built for once, without much optimising."""
+    """A folder for C files, and for libraries that are built for once, without optimising."""
     loader = import_module("generated.c.loader")
     command, identity = loader.compiler()
-    monkeypatch.setattr(loader, "compiler", lambda: ([*command, "-O1"], identity + b"-O1"))
+    monkeypatch.setattr(loader, "compiler", lambda: ([*command, "-O0"], identity + b"-O0"))
     monkeypatch.setattr(loader, "_folder", lambda: tmp_path)
     return tmp_path
 
