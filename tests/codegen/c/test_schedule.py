@@ -1,0 +1,196 @@
+"""Which loops compute a program: shown as `n(c(x_sum) mean)`, a loop over n with what is in it.
+
+`c..` is a loop over stretches of c, and `@y` a product of matrices.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+import pytest
+import torch
+
+from codegen.c.nests import Contraction, Loop, Node
+from codegen.c.recompute import recomputing
+from codegen.c.schedule import schedule
+from codegen.lowering import lower
+from codegen.pipeline import compile
+from codegen.program import Module
+from derive import Definition, Mean, Sum, define, delta, exp, library, log, tanh
+from derive.derivation import derive
+from gradsmith.check import check
+
+CallsOf = Callable[[ModuleType], Counter[str]]
+
+
+def shown(nodes: Sequence[Node]) -> str:
+    return " ".join(map(_shown, nodes))
+
+
+def _shown(node: Node) -> str:
+    if isinstance(node, Loop):
+        return f"{node.index}{'..' * node.tiled}({shown(node.body)})"
+    if isinstance(node, Contraction):
+        return f"@{node.statement.tensor.name}"
+    return node.tensor.name
+
+
+def explicit(definition: Definition) -> Module:
+    return recomputing(lower(derive(definition)), definition)
+
+
+def nests(definition: Definition) -> tuple[str, str]:
+    """The loops of forward and of backward."""
+    module = explicit(definition)
+    return tuple(shown(schedule(p).nests) for p in (module.forward, module.backward))  # type: ignore[return-value]
+
+
+def variant(name: str) -> Definition:
+    definitions = library.load(name.split("[")[0]).variants
+    return next(d for d in definitions if d.full_name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "forward", "backward"),
+    [
+        (
+            "layer_norm",
+            "n(c(x_sum) mean c(x_squared_sum) rstd c(y))",
+            "n(c(grad_bias grad_weight grad_x_sum grad_x_sum_1) c(grad_x))",
+        ),
+        ("rms_norm", "n(c(x_squared_sum) rstd c(y))", "n(c(grad_weight grad_x_sum) c(grad_x))"),
+        (
+            "batch_norm",
+            "c..(n(c(x_sum)) c(mean) n(c(x_squared_sum)) c(rstd) n(c(y)))",
+            "c..(n(c(grad_bias grad_weight)) n(c(grad_x)))",
+        ),
+        ("softmax", "n(k(x_max) k(x_exp x_sum_exp) k(p))", "n(k(grad_p_sum) k(grad_x))"),
+        (
+            "cross_entropy",
+            "n(k(logits_max) k(logits_sum_exp) logits_log_sum_exp logprobs_sum) loss",
+            "n(k(p grad_logits))",
+        ),
+        ("linear", "@weight_sum n(m(y))", "n(m(grad_bias)) @grad_weight @grad_x"),
+        ("embedding", "n(t(d(y)))", "n(t(d(grad_weight)))"),
+        ("vector_norm[ord_inf]", "n(k(y_argmax) x_y_argmax y)", "n(k(grad_x))"),
+        ("mse_loss", "n(x_minus_target_squared_sum) loss", "n(grad_x grad_target)"),
+    ],
+)
+def test_an_operation_takes_as_few_passes_as_its_data_allow(
+    name: str, forward: str, backward: str
+) -> None:
+    assert nests(variant(name)) == (forward, backward)
+
+
+def test_a_loss_and_its_gradient_share_the_passes_of_both() -> None:
+    joint = explicit(variant("cross_entropy")).value_and_grad
+    assert joint is not None
+    assert shown(schedule(joint).nests) == (
+        "n(k(logits_max) k(logits_sum_exp) logits_log_sum_exp logprobs_sum k(p grad_logits)) loss"
+    )
+
+
+def attention() -> Definition:
+    op = define("attention", "Weighted means of values.")
+    i, j, d = op.axes("i j d")
+    q, k, v = op.input("q", i, d), op.input("k", j, d), op.input("v", j, d)
+    s = op.let("s", [i, j], Sum(q[i, d] * k[j, d], d))
+    p = op.let("p", [i, j], exp(s[i, j]) / Sum(exp(s[i, j]), j))
+    return op.build(op.let("y", [i, d], Sum(p[i, j] * v[j, d], j)))
+
+
+def info_nce(
+    letters: str = "i d", name: Callable[[str], str] = str, second: str = "j"
+) -> Definition:
+    op = define(name("info_nce"), "Contrastive loss of pairs.")
+    i, d = op.axes(letters)
+    j = i.another(second)
+    u, v = op.input(name("u"), i, d), op.input(name("v"), i, d)
+    scores = op.let(name("scores"), [i, j], Sum(u[i, d] * v[j, d], d))
+    p = op.let(name("p"), [i, j], exp(scores[i, j]) / Sum(exp(scores[i, j]), j))
+    return op.build(op.let(name("loss"), [], -Mean(log(p[i, i]), i)))
+
+
+def test_products_of_matrices_stand_alone_and_what_is_between_them_is_one_pass() -> None:
+    forward, backward = nests(attention())
+    assert forward == "@s i(j(s_max) j(s_exp s_sum_exp) j(p)) @y"
+    assert backward == "@grad_p i(j(grad_p_sum) j(grad_s)) @grad_v @grad_k @grad_q"
+
+
+def test_a_contrastive_loss_is_one_pass_over_its_scores() -> None:
+    forward, backward = nests(info_nce())
+    assert forward == (
+        "@scores i(j(scores_max) j(scores_exp scores_sum_exp) j(p)"
+        " scores_shift j(scores_sum_exp_1) scores_sum) loss"
+    )
+    assert backward == "i(j(grad_scores)) @grad_v @grad_u"
+
+
+def test_names_and_letters_decide_nothing() -> None:
+    plain, other = nests(info_nce()), nests(info_nce("a b", lambda name: f"my_{name}", "c"))
+    renamed = tuple(
+        text.replace("my_", "").replace("a(", "i(").replace("b(", "d(").replace("c(", "j(")
+        for text in other
+    )
+    assert renamed == plain
+
+
+def differences() -> Definition:
+    op = define("differences", "How far each is from all, and its own.")
+    n = op.axes("n")
+    m = n.another("m")
+    x = op.input("x", n)
+    own = op.let("own", [m], tanh(x[m]))
+    far = op.let("far", [n], Sum(tanh(x[n] - x[m]), m))
+    return op.build(op.let("y", [n], far[n] * own[n]))
+
+
+def centred() -> Definition:
+    op = define("centred", "Each less the mean of all, and its share of the whole.")
+    n = op.axes("n")
+    m = n.another("m")
+    x = op.input("x", n)
+    mean = op.let("mean", [], Mean(x[m], m))
+    off = op.let("off", [n], tanh(x[n] - mean[()]))
+    return op.build(op.let("y", [n], off[n] * Sum(off[m], m)))
+
+
+def test_two_letters_over_one_axis_share_a_loop_where_they_may() -> None:
+    assert nests(differences())[0] == "m(own n_1(tanh_x far) y)"
+
+
+def test_what_a_turn_needs_of_all_others_is_complete_before_its_loop() -> None:
+    assert nests(centred())[0] == "m(x_sum) mean n(tanh_x off_sum) n(y)"
+
+
+@pytest.mark.parametrize("definition", [attention(), differences(), centred()])
+def test_loops_that_are_shared_compute_what_the_definition_says(
+    definition: Definition, calls_of: CallsOf
+) -> None:
+    module = compile(definition, "c")
+    calls = calls_of(module)
+    assert all(row.passed for row in check(definition, module))
+    assert calls["forward"] and calls["backward"]
+
+
+def placed() -> Definition:
+    op = define("placed", "Sums by label, of each row.")
+    n, t, v, d = op.axes("n t v d")
+    w, label, z = op.input("w", n, t, d), op.integers("label", n, t), op.input("z", v)
+    sums = op.let("sums", [n, v, d], Sum(w[n, t, d] * delta(v, label[n, t]), t))
+    return op.build(op.let("y", [n, v, d], z[v] * sums[n, v, d]))
+
+
+def test_a_sum_that_puts_values_in_their_places_runs_over_them_once(c_compiler: None) -> None:
+    definition = placed()
+    assert nests(definition) == ("n(d..(t(d(sums)) v(d(y))))", "n(v(d(grad_z)) t(d(grad_w)))")
+    module = compile(definition, "c")
+    w, label = torch.randn(3, 5, 4), torch.randint(0, 6, (3, 5))
+    z = torch.randn(6)
+    with pytest.raises(IndexError, match="label holds an index that is out of range"):
+        module.forward(w, label - 6, z)
+    y, _ = module.forward(w, label, z)
+    expected = torch.zeros(3, 6, 4).scatter_add_(1, label[:, :, None].expand(3, 5, 4), w)
+    assert torch.allclose(y, z[:, None] * expected, atol=1e-6)
