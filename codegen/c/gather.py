@@ -32,6 +32,8 @@ class Gather:
 
     placed: Placed
     memory: Memory
+    few: bool = False
+    """Whether what is added up over a few rows is held apart at first."""
 
     @property
     def name(self) -> str:
@@ -102,6 +104,10 @@ class Gather:
         return f"{self.name}_span"
 
     @property
+    def few_name(self) -> str:
+        return f"{self.name}_few"
+
+    @property
     def parts(self) -> str:
         return f"{self.name}_parts"
 
@@ -112,6 +118,8 @@ class Gather:
     def into(self, printer: Printer) -> str:
         """What one turn of the innermost loop adds to, multiplies or replaces."""
         at = [self.placed.statement.at[p] for p in self.places]
+        if self.few:
+            return self.few_name
         if self.is_sum and self.spanned:
             return self.span
         if self.is_sum:
@@ -151,6 +159,9 @@ class Gather:
 
     def block_begun(self, printer: Printer) -> list[str]:
         return [*self.memory.room(self.rows), *self.over(self.rows, "0", printer)]
+
+    def few_added(self, printer: Printer) -> list[str]:
+        return [f"{self.rows.at(self._own, printer)} += {self.few_name};"]
 
     def block_ended(self, printer: Printer) -> list[str]:
         at = self._own

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from sympy import Expr, Indexed, S, Symbol
@@ -30,9 +30,11 @@ class Scope:
 
     loops: tuple[Loop, ...] = ()
     known: tuple[Element, ...] = ()
+    few: bool = False
+    """Whether sums over a few rows are gathered before they join those of a block."""
 
     def inside(self, loop: Loop) -> Scope:
-        return Scope((*self.loops, loop), self.known)
+        return replace(self, loops=(*self.loops, loop))
 
     @property
     def opened(self) -> set[Index]:
@@ -96,7 +98,7 @@ class Kernel:
             if plain and all(name != other for other, _ in scope.known):
                 value = self._printer(scope)(self.plan.inlined[name].at(*at))
                 lines.append(f"const real {name} = {value};")
-                scope = Scope(scope.loops, (*scope.known, (name, at)))
+                scope = replace(scope, known=(*scope.known, (name, at)))
         return lines, scope
 
     def _printer(self, scope: Scope) -> Printer:
@@ -118,7 +120,7 @@ class Kernel:
         printer, tensor = self._printer(scope), one.statement.tensor
         if one.statement.how is not None:
             value = printer.text(one.statement.value)
-            return Gather(one, self.memory).added(value, printer)
+            return Gather(one, self.memory, scope.few).added(value, printer)
         spike = self._spike(one)
         value = one.statement.value if spike is None else spike.elsewhere
         target = self.memory.element(tensor.name, one.statement.at, printer)
@@ -161,16 +163,15 @@ class Kernel:
         if rows:
             first = [line for g in rows for line in g.block_begun(printer)]
             last = [line for g in rows for line in g.block_ended(printer)]
-            turns = self._turns(loop, here, scope, f"{loop.index}_block", f"{loop.index}_end")
+            turns = self._rows(loop, here, scope, f"{loop.index}_block", f"{loop.index}_end")
             body = [*first, *turns, *last]
             return [*begun, *_in_blocks(loop.index, low, high, "BLOCK", body), *ended]
         return [*begun, *self._turns(loop, here, scope, low, high, shared), *ended]
 
     def _tiled(self, loop: Loop, here: Path, scope: Scope, pragma: Lines) -> Lines:
         index, size = loop.index, loop.index.size.name
-        inside = [p for p in self.placed if p.path[: len(here)] == here]
         width = f"{index}_width"
-        self.memory.counts[width] = f"tile_width({size}, {_turns_of(inside)}, threads)"
+        self.memory.counts[width] = f"tile_width({size}, threads)"
         return [
             *pragma,
             f"for (int64_t {index}_tile = 0; {index}_tile < {size}; {index}_tile += {width}) {{",
@@ -238,6 +239,41 @@ class Kernel:
             return [*first, *pragma, *_for(index, low, high, body), *last, *afterwards]
         turns = [*first, *pragma, *_for(index, f"{index}_block", f"{index}_end", body), *last]
         return [*_in_blocks(index, low, high, "SPAN", turns), *afterwards]
+
+    def _rows(self, loop: Loop, here: Path, scope: Scope, low: str, high: str) -> Lines:
+        """A loop over rows that are added up: a few at a time, where it does nothing else.
+
+        As many rows stream from memory at once, and what they come to is added once.
+        """
+        index = loop.index
+        one_by_one = self._turns(loop, here, scope, low, high)
+        (inner, *others) = loop.body
+        if others or not isinstance(inner, Loop) or not _is_innermost(inner):
+            return one_by_one
+        within = scope.inside(loop).inside(inner)
+        inside = [p for p in self.placed if p.path[: len(here)] == here]
+        gathers = [Gather(p, self.memory) for p in inside if p.statement.how is not None]
+        over = [g for g in gathers if g.is_sum and g.in_rows and not g.spanned]
+        if len(over) < len(inside) or any(index not in g.placed.statement.bound for g in over):
+            return one_by_one
+        printer = self._printer(within)
+        body = self._body(inner.body, (*here, 0), replace(within, few=True))
+        few = f"{index}_few"
+        joined = [
+            *(f"real {g.few_name} = 0;" for g in gathers),
+            *_for(index, few, f"{few} + FEW", body),
+            *(line for g in gathers for line in g.few_added(printer)),
+        ]
+        together = _for(inner.index, *bounds(inner.index, scope.is_tiled(inner.index)), joined)
+        return [
+            f"for (int64_t {few} = {low}; {few} < {high}; {few} += FEW) {{",
+            f"    if ({few} + FEW <= {high}) {{",
+            *_indented(_indented([*_formulas(inner), "#pragma omp simd", *together])),
+            "    } else {",
+            *_indented(_indented(self._turns(loop, here, scope, few, high))),
+            "    }",
+            "}",
+        ]
 
     def _simd(
         self, index: Index, gathers: Sequence[Gather], spanned: Sequence[Gather], printer: Printer
@@ -350,11 +386,6 @@ def _indented(lines: Sequence[str]) -> Lines:
 
 def _pragma(what: str, inside: Sequence[Placed]) -> Lines:
     """What lets threads share a loop that has enough to do."""
-    turns = _turns_of(inside)
-    return [f"#pragma omp parallel {what} num_threads(threads) if ({turns} > PARALLEL)"]
-
-
-def _turns_of(inside: Sequence[Placed]) -> str:
-    """How often the statement with the most letters is computed."""
     widest = max((p.statement for p in inside), key=lambda s: len(s.letters))
-    return " * ".join(i.size.name for i in widest.letters)
+    turns = " * ".join(i.size.name for i in widest.letters)
+    return [f"#pragma omp parallel {what} num_threads(threads) if ({turns} > PARALLEL)"]

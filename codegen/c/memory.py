@@ -91,7 +91,7 @@ class Memory:
         at = next((p.statement.at for p in self.placed if p.statement.tensor.name == name), None)
         letters = at or home.tensor.indices
         return Array(
-            name,
+            home.tensor.name,
             kind_of(home.tensor),
             tuple(home.tensor.axes[place] for place in home.places),
             tuple(letters[place] for place in home.places),

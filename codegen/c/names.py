@@ -20,7 +20,7 @@ _KEYWORDS = frozenset((
     *("typedef", "union", "unsigned", "void", "volatile", "while"),
 ))  # fmt: skip
 _DEFINED = frozenset((
-    *("real", "wide", "R", "ROOM", "TILE", "NARROW", "CACHE", "BLOCK", "SPAN", "PARALLEL"),
+    *("real", "wide", "R", "ROOM", "TILE", "BLOCK", "FEW", "SPAN", "PARALLEL"),
     *("VARIANT", "DOUBLE"),
     *("HEIGHT", "WIDTH", "DEPTH", "NULL", "INFINITY", "NAN", "EOF", "Bits", "isnan", "isfinite"),
     *("int64_t", "int32_t", "uint32_t", "size_t", "free", "aligned_alloc", "omp_get_thread_num"),
@@ -32,7 +32,7 @@ _LIBRARY = frozenset(f.removeprefix("R(").removesuffix(")") for f in FUNCTIONS.v
     *ELEMENTARY,
 }
 _ENDINGS = (
-    *("_total", "_rows", "_span", "_best", "_parts", "_threads", "_batch"),
+    *("_total", "_rows", "_span", "_best", "_parts", "_threads", "_batch", "_few"),
     *("_tile", "_width", "_block", "_blocks", "_spans", "_start", "_end", "_each"),
 )
 """What the names end with that loops and sums give to their own."""

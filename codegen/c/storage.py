@@ -95,7 +95,45 @@ def homes(program: Program, schedule: Schedule) -> Mapping[str, Home]:
         around = one.loops[: len(body)]
         places = unopened(one.statement, around)
         found[tensor.name] = Home(tensor, places, body, tiled=stretch(one.statement, around))
+    lent: set[str] = set()
+    for place, one in enumerate(everything):
+        output = _lent(place, everything, found)
+        if output is not None and output.name not in lent:
+            found[one.statement.tensor.name] = found[output.name]
+            lent.add(output.name)
     return found
+
+
+def _lent(place: int, everything: tuple[Placed, ...], found: Mapping[str, Home]) -> Tensor | None:
+    """The result whose memory a row may use, since it is computed from the row, element by
+    element, after everything else has read it."""
+    one = everything[place].statement
+    home = found[one.tensor.name]
+    if one.how is not None or home.given or not home.places or not home.body:
+        return None
+    readers = [
+        (number, other.statement)
+        for number, other in enumerate(everything)
+        if any(name == one.tensor.name for name, _ in other.statement.elements)
+    ]
+    last, reader = readers[-1]
+    result = reader.tensor
+    if reader.how is not None or not found[result.name].given or reader.at != one.at:
+        return None
+    if result.axes != one.tensor.axes or result.integer or one.tensor.integer:
+        return None
+    own = all(
+        at == one.at
+        for _, other in readers
+        for name, at in other.elements
+        if name == one.tensor.name
+    )
+    used = any(
+        result.name in (name, other.statement.tensor.name)
+        for other in everything[:last]
+        for name, _ in (*other.statement.elements, ("", ()))
+    )
+    return result if own and not used else None
 
 
 def _given(tensor: Tensor) -> Home:

@@ -31,9 +31,8 @@ from gradsmith.samples import Sample, random_like, random_sample
 
 SMALL = {
     "TILE": "4",
-    "NARROW": "3",
-    "CACHE": "64",
     "BLOCK": "3",
+    "FEW": "2",
     "SPAN": "5",
     "PARALLEL": "8",
     "HEIGHT": "3",
