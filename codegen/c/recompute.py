@@ -21,7 +21,8 @@ _READ = 2
 
 def recomputing(module: Module, definition: Definition) -> Module:
     """The same module in explicit programs, with fewer residuals of full size."""
-    forward = explicit(module.forward)
+    # A name of the backward pass is no residual of the forward's.
+    forward = explicit(module.forward, (let.name for let in module.backward.lets))
     again: dict[str, Let] = {}
     for tensor in module.kept.tensors:
         again |= _recipe(tensor.name, forward, set(module.updates)) or {}
