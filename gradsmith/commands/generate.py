@@ -48,6 +48,9 @@ def command(
 ) -> None:
     """Emit the code of each OP, by default of every operation.
 
+    Loops in C stand beside PyTorch code, which computes what they do not serve: for definitions of
+    one's own, generate both into the same DIR and import DIR.c.OP.
+
     What was emitted before, from the same definition by the same program, is kept in the user's
     cache folder, and not derived again.
 
@@ -63,7 +66,7 @@ def command(
     from gradsmith.errors import Failure, UserError
 
     try:
-        chosen, folder, run = _chosen(ops, definitions, out)
+        chosen, folder, run = _chosen(ops, definitions, out, target)
         texts = sources(chosen, run, None if fresh else Cache(_kept()), target)
     except DefinitionError as error:
         raise UserError(str(error)) from None
@@ -95,7 +98,7 @@ def _kept() -> Path:
 
 
 def _chosen(
-    ops: tuple[str, ...], path: Path | None, out: Path | None
+    ops: tuple[str, ...], path: Path | None, out: Path | None, target: str
 ) -> tuple[list[Definition], Path, str]:
     """The definitions to emit, the folder they go to, and the command their headers name."""
     from derive import DefinitionError, library
@@ -115,7 +118,8 @@ def _chosen(
         raise UserError(f"--definitions {path} needs --out DIR{in_file}")
     if folder.resolve() == LIBRARY_FOLDER.resolve():
         raise UserError(f"--out {folder} is the library's own folder; choose another")
-    run = f"gradsmith generate --definitions {path.name}"
+    in_language = "" if target == "torch" else f" --target {target}"
+    run = f"gradsmith generate{in_language} --definitions {path.name}"
     return [found[name] for name in ops or found], folder, run
 
 
