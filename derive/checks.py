@@ -16,7 +16,10 @@ from derive.language import DefinitionError, Let, Option, Tensor
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _RESERVED = frozenset(
-    {"torch", "forward", "backward", "residuals", "Residuals", "Gradients", "Tensor", "ctx"}
+    (
+        *("torch", "forward", "backward", "residuals", "Residuals", "Gradients", "Tensor", "ctx"),
+        *("in_torch", "serves", "recorded", "check_gradient"),
+    )
 )
 
 

@@ -84,7 +84,6 @@ def _emitted(program: Program, module: Module, function: Function) -> Emitted:
     made = [t for t in made_by(program) if t.name not in given]
     like = next(t.name for t in given.values() if not t.integer)
     sized = {name: axis for name, axis in program.axes.items() if axis not in program.kept.sizes}
-    handed = {t.name for t in (*module.inputs, *program.params)}
     arguments = [
         *(f"{p.name}.data_ptr()" if p.is_tensor else p.name for p in function.parameters[:-1]),
         "torch.get_num_threads()",
@@ -93,7 +92,7 @@ def _emitted(program: Program, module: Module, function: Function) -> Emitted:
     body = [
         *sizes(list(sized), list(given.values()), sized),
         *(line for t in program.params if t in module.seeds for line in _guard(t, like)),
-        *(f"{name} = {name}.contiguous()" for name in given if name in handed),
+        *(f"{name} = {name}.contiguous()" for name in given),
         # The largest last: what is freed together then lies together, and is used again.
         *(
             f"{t.name} = {like}.new_empty({shape_text(t)}{_dtype(t)})"

@@ -13,7 +13,7 @@ A let that results is either elementwise or a reduction of something elementwise
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -56,10 +56,11 @@ def is_reduction(value: Basic) -> bool:
     return isinstance(value, REDUCTIONS)
 
 
-def explicit(program: Program) -> Program:
-    """The same program, its reductions named and its safe forms written out."""
+def explicit(program: Program, besides: Iterable[str] = ()) -> Program:
+    """The same program, its reductions named, but not as those `besides`, and its safe forms
+    written out."""
     program = narrowed(program)
-    taken = {*program.tensors, *program.option_names, *program.axes}
+    taken = {*program.tensors, *program.option_names, *program.axes, *besides}
     taken |= {s.name for let in program.lets for s in let.value.atoms(Index)}
     names = _Names(taken)
     for let in program.lets:

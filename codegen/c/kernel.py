@@ -12,7 +12,7 @@ from codegen.c.contraction import product_of
 from codegen.c.explicit import Largest
 from codegen.c.expressions import Printer, Text
 from codegen.c.gather import Gather, bounds
-from codegen.c.memory import REAL, WIDE, Memory, Piece, kind_of
+from codegen.c.memory import REAL, WIDE, Array, Memory, Piece, kind_of
 from codegen.c.nests import Contraction, Loop, Node, Statement
 from codegen.c.schedule import Schedule, schedule
 from codegen.c.spikes import Spike, spike_of
@@ -313,9 +313,9 @@ class Kernel:
         out = self.memory.array(one.tensor.name)
         zero = dict.fromkeys((*product.rows, *product.columns, *product.depth), S.Zero)
 
-        def first(array: object, indices: Sequence[Expr]) -> str:
+        def first(array: Array, indices: Sequence[Expr]) -> str:
             at = [i.xreplace(zero) for i in indices]
-            return "&" + array.at(at, printer)  # type: ignore[attr-defined]
+            return "&" + array.at(at, printer) if any(i != 0 for i in at) else array.name
 
         def step(letters: Sequence[Index], indices: Sequence[Expr], extents: Sequence[str]) -> str:
             place = list(indices).index(letters[-1])

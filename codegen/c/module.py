@@ -12,7 +12,7 @@ from sympy import Basic, Indexed, KroneckerDelta, Symbol
 from codegen.c.functions import ELEMENTARY, NEEDS
 from codegen.c.kernel import Kernel
 from codegen.c.memory import kind_of
-from codegen.c.names import in_c
+from codegen.c.names import Spelling
 from codegen.program import Module, Program
 from derive.expressions import ArgMax, Index
 from derive.language import Tensor
@@ -39,7 +39,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Function:
-    """One C function: it returns 0, or 1 where it got no memory."""
+    """One C function. What it returns is said at the top of each file, and by `guards`."""
 
     name: str
     says: str
@@ -60,27 +60,24 @@ def function(program: Program) -> Function:
     Its parameters are the tensors that it reads, those that it makes, the sizes of axes, the
     options, and how many threads it may use.
     """
-    named = in_c(program)
-    spelled = dict(zip(program.tensors, named.tensors, strict=True))
-    spelled |= dict(zip(_options(program), _options(named), strict=True))
+    spelling = Spelling.of(program)
+    named, spelled = spelling.program(program), spelling.names
     read = read_by(program)
     made = [tensor for tensor in made_by(program) if tensor not in read]
     kinds = [
         *((t.name, f"const {kind_of(t)} *restrict ") for t in read),
         *((t.name, f"{kind_of(t)} *restrict ") for t in made),
         *((name, "int64_t ") for name in program.axes),
-        *((name, "real ") for name in _options(program)),
-        ("threads", "int "),
+        *((o.name, "real ") for o in (*program.options, *program.kept.options)),
     ]
-    parameters = tuple(Parameter(name, kind, spelled.get(name, name)) for name, kind in kinds)
+    parameters = (
+        *(Parameter(name, kind, spelled.get(name, name)) for name, kind in kinds),
+        Parameter("threads", "int ", "threads"),
+    )
     lines = [*guards(named), *Kernel.of(named).lines()]
     says = f"{', '.join(t.name for t in made)} from {', '.join(t.name for t in read)}."
     body = tuple(piece for line in lines for piece in wrapped(line))
     return Function(program.name, filled(says), parameters, body)
-
-
-def _options(program: Program) -> list[str]:
-    return [o.name for o in (*program.options, *program.kept.options)]
 
 
 def read_by(program: Program) -> tuple[Tensor, ...]:

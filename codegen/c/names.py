@@ -1,16 +1,21 @@
-"""Names that C lets a program have: those of its keywords and of what a file defines get a `_`."""
+"""Names that C lets a program have: those that something else has already get a `_`.
+
+Not every one that is taken would be refused: as a parameter, `HUGE_VAL` declares a pointer to a
+function; a size called `TILE` changes how long an array is; and a letter called `n_block` hides
+the blocks of the loop over `n`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sympy import Indexed, IndexedBase, Symbol
 
 from codegen.c.functions import ELEMENTARY, FUNCTIONS
 from codegen.program import Kept, Program
-from derive.expressions import Index, Parameter
+from derive.expressions import Axis, Index, Parameter
 from derive.language import Dim, Let, Option, Tensor
 
 _KEYWORDS = frozenset((
@@ -21,94 +26,134 @@ _KEYWORDS = frozenset((
 ))  # fmt: skip
 _DEFINED = frozenset((
     *("real", "wide", "R", "ROOM", "TILE", "BLOCK", "FEW", "SPAN", "PARALLEL"),
-    *("VARIANT", "DOUBLE"),
-    *("HEIGHT", "WIDTH", "DEPTH", "NULL", "INFINITY", "NAN", "EOF", "Bits", "isnan", "isfinite"),
-    *("int64_t", "int32_t", "uint32_t", "size_t", "free", "aligned_alloc", "omp_get_thread_num"),
-    *("forward", "backward", "value_and_grad", "steps", "threads", "workspace", "block", "i"),
-    *("total", "samples", "losses", "count", "rows", "rate", "step", "sample", "place", "status"),
+    *("HEIGHT", "WIDTH", "DEPTH", "VARIANT", "DOUBLE", "Bits", "threads"),
+    *("forward", "backward", "value_and_grad", "steps"),
+    *("NULL", "INFINITY", "NAN", "EOF", "HUGE_VAL", "HUGE_VALF", "HUGE_VALL", "MATH_ERRNO"),
+    *("MATH_ERREXCEPT", "math_errhandling", "EXIT_SUCCESS", "EXIT_FAILURE"),
+    *("FP_NAN", "FP_INFINITE", "FP_ZERO", "FP_SUBNORMAL", "FP_NORMAL", "FP_ILOGB0", "FP_ILOGBNAN"),
+    *("FP_FAST_FMA", "FP_FAST_FMAF", "FP_FAST_FMAL"),
+    *("isnan", "isfinite", "int64_t", "int32_t", "uint32_t", "size_t", "free", "aligned_alloc"),
+    *("omp_get_thread_num",),
 ))  # fmt: skip
+_LOCAL = frozenset((
+    *("workspace", "block", "i", "total", "samples", "losses", "count", "rows", "rate", "step"),
+    *("sample", "place", "status"),
+))  # fmt: skip
+"""Variables of a function; no loop over a letter has anything to do with them."""
+
 _LIBRARY = frozenset(f.removeprefix("R(").removesuffix(")") for f in FUNCTIONS.values()) | {
     *("sqrt", "pow", "exp", "log", "tanh"),
     *ELEMENTARY,
 }
+_TAKEN = _KEYWORDS | _DEFINED | _LIBRARY | {f"{name}f" for name in _LIBRARY}
 _ENDINGS = (
     *("_total", "_rows", "_span", "_best", "_parts", "_threads", "_batch", "_few"),
     *("_tile", "_width", "_block", "_blocks", "_spans", "_start", "_end", "_each"),
+    *("_MIN", "_MAX"),
 )
-"""What the names end with that loops and sums give to their own."""
-
-
-def in_c(program: Program) -> Program:
-    """The same program, nothing in it named as something that C or the file around it has."""
-    letters = {s for let in program.lets for s in let.value.atoms(Index)}
-    letters |= {i for t in program.tensors.values() for i in t.indices}
-    names = [*program.tensors, *program.option_names]
-    others = {i: i.another(f"{i.name}_") for i in letters if i.name in _KEYWORDS}
-    return renamed(program, {name: f"{name}_" for name in names if _is_taken(name)}, others)
-
-
-def renamed(
-    program: Program, names: Mapping[str, str], letters: Mapping[Index, Index] | None = None
-) -> Program:
-    """The same program, with other names of tensors and options, and other letters."""
-    if not names and not letters:
-        return program
-    names_of = _Renaming(names, letters or {})
-    return replace(
-        program,
-        params=tuple(map(names_of.tensor, program.params)),
-        options=tuple(map(names_of.option, program.options)),
-        kept=names_of.kept(program.kept),
-        keeps=names_of.kept(program.keeps),
-        lets=tuple(
-            Let(names_of.tensor(let.tensor), names_of.expression(let.value)) for let in program.lets
-        ),
-        results=tuple((name, names_of.tensor(tensor)) for name, tensor in program.results),
-    )
+"""What the names end with that loops and sums give to their own, or that headers define."""
 
 
 def _is_taken(name: str) -> bool:
-    return name in _KEYWORDS | _DEFINED | _LIBRARY or name.endswith(_ENDINGS)
+    return name in _TAKEN or name.endswith(_ENDINGS)
 
 
-class _Renaming:
-    """New names of tensors and options, and new letters."""
+@dataclass(frozen=True)
+class Spelling:
+    """What is called otherwise in C: tensors, options and sizes by name, and letters."""
 
-    def __init__(self, names: Mapping[str, str], letters: Mapping[Index, Index]) -> None:
-        self._names, self._letters = names, letters
+    names: Mapping[str, str]
+    letters: Mapping[Index, Index]
 
-    def tensor(self, tensor: Tensor) -> Tensor:
-        name = self._names.get(tensor.name, tensor.name)
+    @classmethod
+    def of(cls, program: Program) -> Spelling:
+        """What a program's names have to be."""
+        letters = {s for let in program.lets for s in let.value.atoms(Index)}
+        letters |= {i for t in program.tensors.values() for i in t.indices}
+        names = {*program.tensors, *program.option_names}
+        free = _Free({*names, *program.axes, *(i.name for i in letters)})
+        axes = {axis: free.axis(axis, names) for axis in program.axes.values()}
+        spelled = {n: free(n) for n in sorted(names) if _is_taken(n) or n in _LOCAL}
+        hiding = {i.name for i in letters if _is_taken(i.name) or i.name in {*names, *program.axes}}
+        renamed = {axis.name: other.name for axis, other in axes.items()}
+        renamed |= {name: free(name) for name in sorted(hiding - renamed.keys())}
+        sizes = {a.size.name: b.size.name for a, b in axes.items() if a != b}
+        return cls(
+            spelled | sizes,
+            {i: Index(renamed.get(str(i), str(i)), axes[i.axis]) for i in letters},
+        )
+
+    def program(self, program: Program) -> Program:
+        """The same program in these names."""
+        if not self.names and all(i == other for i, other in self.letters.items()):
+            return program
+        return replace(
+            program,
+            params=tuple(map(self._tensor, program.params)),
+            options=tuple(map(self._option, program.options)),
+            kept=self._kept(program.kept),
+            keeps=self._kept(program.keeps),
+            lets=tuple(
+                Let(self._tensor(let.tensor), self._expression(let.value)) for let in program.lets
+            ),
+            results=tuple((name, self._tensor(tensor)) for name, tensor in program.results),
+        )
+
+    def _tensor(self, tensor: Tensor) -> Tensor:
+        name = self.names.get(tensor.name, tensor.name)
         return replace(tensor, name=name, dims=tuple(map(self._dim, tensor.dims)))
 
     def _dim(self, dim: Dim) -> Dim:
         if isinstance(dim, tuple):
-            return tuple(self._letters.get(i, i) for i in dim)
-        return self._letters.get(dim, dim)
+            return tuple(self.letters.get(i, i) for i in dim)
+        return self.letters.get(dim, dim)
 
-    def option(self, option: Option) -> Option:
-        return replace(option, name=self._names.get(option.name, option.name))
+    def _option(self, option: Option) -> Option:
+        return replace(option, name=self.names.get(option.name, option.name))
 
-    def kept(self, kept: Kept) -> Kept:
-        tensors = tuple(map(self.tensor, kept.tensors))
-        return replace(kept, tensors=tensors, options=tuple(map(self.option, kept.options)))
+    def _kept(self, kept: Kept) -> Kept:
+        tensors = tuple(map(self._tensor, kept.tensors))
+        return replace(kept, tensors=tensors, options=tuple(map(self._option, kept.options)))
 
-    def expression(self, expr: Any) -> Any:
+    def _expression(self, expr: Any) -> Any:
         if isinstance(expr, Index):
-            return self._letters.get(expr, expr)
+            return self.letters.get(expr, expr)
         if isinstance(expr, Indexed):
-            base = IndexedBase(self.expression(expr.base.label))
-            return Indexed(base, *map(self.expression, expr.indices))
+            base = IndexedBase(self._expression(expr.base.label))
+            return Indexed(base, *map(self._expression, expr.indices))
         if isinstance(expr, Symbol):
             return self._symbol(expr)
         if not expr.args:
             return expr
-        args = [self.expression(a) for a in expr.args]
+        args = [self._expression(a) for a in expr.args]
         same = all(a is b for a, b in zip(args, expr.args, strict=True))
         return expr if same else expr.func(*args)
 
     def _symbol(self, symbol: Symbol) -> Symbol:
-        if symbol.name not in self._names:
+        if symbol.name not in self.names:
             return symbol
         kind = Parameter if isinstance(symbol, Parameter) else Symbol
-        return kind(self._names[symbol.name], **symbol.assumptions0)
+        return kind(self.names[symbol.name], **symbol.assumptions0)
+
+
+@dataclass
+class _Free:
+    """Makes names that nothing has."""
+
+    used: set[str]
+
+    def __call__(self, name: str) -> str:
+        while name in self.used or _is_taken(name):
+            name += "_"
+        self.used.add(name)
+        return name
+
+    def axis(self, axis: Axis, names: Collection[str]) -> Axis:
+        """An axis after which its size, and letters still to come, can be called."""
+        name = axis.name
+        if not any(_is_taken(n) for n in (name, axis.size.name)) and name not in names:
+            return axis
+        while {name, name.upper()} & self.used or _is_taken(name) or _is_taken(name.upper()):
+            name += "_"
+        self.used |= {name, name.upper()}
+        return Axis(name)

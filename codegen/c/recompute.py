@@ -10,11 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from codegen.c.explicit import explicit, is_reduction
-from codegen.c.names import renamed
 from codegen.lowering import kept_for, needed
-from codegen.narrow import reread
 from codegen.program import Module, Program
-from derive.expressions import fresh_names
 from derive.language import Definition, Let, Tensor
 from derive.trace import names_used
 
@@ -24,8 +21,8 @@ _READ = 2
 
 def recomputing(module: Module, definition: Definition) -> Module:
     """The same module in explicit programs, with fewer residuals of full size."""
-    forward = explicit(module.forward)
-    backward = _apart_from(forward, module.backward)
+    # A name of the backward pass is no residual of the forward's.
+    forward = explicit(module.forward, (let.name for let in module.backward.lets))
     again: dict[str, Let] = {}
     for tensor in module.kept.tensors:
         again |= _recipe(tensor.name, forward, set(module.updates)) or {}
@@ -33,14 +30,13 @@ def recomputing(module: Module, definition: Definition) -> Module:
     kept = kept_for(
         definition,
         [_as_defined(let, module.forward) for let in forward.lets if let.name not in again],
-        backward.params,
-        (*again.values(), *backward.lets),
-        backward.results,
+        module.backward.params,
+        (*again.values(), *module.backward.lets),
+        module.backward.results,
     )
     forward = explicit(replace(module.forward, keeps=kept))
     first = tuple(let for let in forward.lets if let.name in again)
-    lets = (*first, *_reading(first, module.forward, backward.lets))
-    backward = replace(backward, kept=kept, lets=lets)
+    backward = replace(module.backward, kept=kept, lets=(*first, *module.backward.lets))
     wanted = [*(tensor.name for _, tensor in forward.results), *kept.names]
     joint = module.value_and_grad
     return replace(
@@ -50,25 +46,6 @@ def recomputing(module: Module, definition: Definition) -> Module:
         backward=explicit(backward),
         value_and_grad=joint and explicit(joint),
     )
-
-
-def _apart_from(forward: Program, backward: Program) -> Program:
-    """A backward program none of whose lets is named as something of the forward pass."""
-    clashing = [let.name for let in backward.lets if let.name in forward.tensors]
-    taken = {*forward.tensors, *backward.tensors, *forward.option_names}
-    names = dict(zip(clashing, fresh_names(clashing, taken), strict=True))
-    return renamed(backward, names)
-
-
-def _reading(first: tuple[Let, ...], forward: Program, lets: tuple[Let, ...]) -> list[Let]:
-    """Lets that read others, of a forward pass, with the letters that those still have."""
-    defined = forward.tensors
-    narrow = {
-        let.name: let.tensor
-        for let in first
-        if let.name in defined and let.tensor.dims != defined[let.name].dims
-    }
-    return [replace(let, value=reread(let.value, defined, narrow, {})) for let in lets]
 
 
 def _as_defined(let: Let, program: Program) -> Let:

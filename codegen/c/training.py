@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from codegen.c.memory import PLACE, REAL, Piece, allocated
@@ -10,6 +11,9 @@ from codegen.program import Module
 from codegen.templating import render
 from derive.expressions import Axis
 from derive.language import Tensor
+
+_OWN = frozenset(("samples", "rate", "losses", "batch", "loss", "gradients", "check_trainable"))
+"""What the function that takes many steps calls its own."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ def model_of(module: Module) -> Model | None:
         return None
     if not {t.name for t in parameters} <= set(module.gradients):
         return None
+    if _OWN & {*(t.name for t in module.inputs), *(o.name for o in module.options)}:
+        return None
     return Model(batch, data, parameters)
 
 
@@ -52,12 +58,16 @@ def steps(model: Model, module: Module, joint: Function) -> Function:
     the loss and the gradients."""
     assert module.value_and_grad is not None
     spelled = {p.name: p.spelled for p in joint.parameters}
+
+    def elements(axes: Sequence[Axis]) -> str:
+        return " * ".join(spelled[a.size.name] for a in axes) or "1"
+
     (_, loss), *found = module.value_and_grad.results
     gradients = dict(zip(module.gradients, (tensor.name for _, tensor in found), strict=True))
     inputs = [
         Input(
             spelled[t.name],
-            " * ".join(a.size.name for a in t.axes if not (t.integer and a == model.batch)) or "1",
+            elements(t.axes[1:] if t.integer else t.axes),
             t.integer,
             "" if t.integer else spelled[gradients[t.name]],
         )
@@ -65,12 +75,9 @@ def steps(model: Model, module: Module, joint: Function) -> Function:
     ]
     instead = {i.name: f"{i.name}_batch" for i in inputs if i.is_data}
     instead[spelled[loss.name]] = "&losses[step]"
-    batch = model.batch.size.name
+    batch = spelled[model.batch.size.name]
     pieces = [Piece(f"{i.name}_batch", PLACE, f"{batch} * {i.count}") for i in inputs if i.is_data]
-    pieces += [
-        Piece(spelled[t.name], REAL, " * ".join(a.size.name for a in t.axes) or "1")
-        for _, t in found
-    ]
+    pieces += [Piece(spelled[t.name], REAL, elements(t.axes)) for _, t in found]
     body = render(
         "c/steps.c.jinja",
         batch=batch,

@@ -48,6 +48,9 @@ def command(
 ) -> None:
     """Emit the code of each OP, by default of every operation.
 
+    Loops in C stand beside PyTorch code, which computes what they do not serve: for definitions of
+    one's own, generate both into the same DIR and import DIR.c.OP.
+
     What was emitted before, from the same definition by the same program, is kept in the user's
     cache folder, and not derived again.
 
@@ -67,7 +70,7 @@ def command(
         chosen, folder, run = _chosen(ops, definitions, out)
         texts = {folder: sources(chosen, run, cache)}
         if target == "c":
-            texts[folder / "c"] = sources(chosen, run and f"{run} --target c", cache, "c")
+            texts[folder / "c"] = sources(chosen, _in_c(run), cache, "c")
     except DefinitionError as error:
         raise UserError(str(error)) from None
     except CodegenError as error:
@@ -96,6 +99,11 @@ def _kept() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("gradsmith") / "emitted"
+
+
+def _in_c(run: str) -> str:
+    """The same command for the C target; none for the library, whose own says it."""
+    return run.replace("generate", "generate --target c", 1)
 
 
 def _chosen(

@@ -211,6 +211,19 @@ def test_zeros_without_memory_are_zeros() -> None:
     assert torch.equal(in_c("relu").forward(nothing)[0], torch.zeros(4))
 
 
+def test_what_autograd_saved_may_come_back_with_other_strides() -> None:
+    x, g = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3)
+
+    def back(saved: Tensor) -> Tensor:
+        return saved.T.contiguous().T if saved.dim() == 2 else saved
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda saved: saved, back):
+        y = in_c("softmax").softmax(x, 1)
+        (found,) = torch.autograd.grad(y, x, g)
+    (expected,) = torch.autograd.grad(torch.softmax(x, 1), x, g)
+    torch.testing.assert_close(found, expected)
+
+
 def test_an_unused_output_costs_no_gradient_and_none_is_handled() -> None:
     x = torch.randn(4, 3, requires_grad=True)
     y = in_c("softmax").softmax(x, 1)

@@ -204,6 +204,12 @@ def test_a_function_of_extremes_is_as_torchs_file_has_it(name: str, dtype: torch
         ]
 
 
+def test_tanh_stays_within_one() -> None:
+    x = torch.linspace(0, 20, 1_000_001)
+    y = in_c("tanh").tanh(torch.cat([x, -x]))
+    assert y.abs().max() == 1
+
+
 ALONG = ("softmax", "log_softmax", "logsumexp", "softmin")
 # Where a logarithm is lost beside the largest logit, PyTorch's own gradient is wrong.
 LOST = ("logsumexp", ROWS[2])

@@ -1,0 +1,83 @@
+"""Names that C has already: a definition may use them all the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from codegen.pipeline import compile
+from derive import Definition, Mean, Sum, define, exp, sqrt
+from gradsmith.emitted import Functions
+from gradsmith.samples import random_like, random_sample
+
+LETTERS = [
+    *(("block", "span"), ("tile", "narrow"), ("double", "variant"), ("infinity", "null")),
+    *(("n_block", "n"), ("least", "square"), ("exp", "sqrt"), ("real", "wide"), ("threads", "i")),
+    *(("x", "w"), ("int", "omp_get_thread_num")),
+]
+TENSORS = [
+    *(("double", "double_"), ("HUGE_VAL", "INT_MAX"), ("sqrtf", "expf"), ("exp", "vector_exp")),
+    *(("x_total", "x"), ("threads", "i"), ("FP_NAN", "least")),
+]
+
+
+@pytest.fixture(autouse=True)
+def _needs_a_compiler(c_compiler: None) -> None:
+    pass
+
+
+def normalised(letters: tuple[str, str], tensors: tuple[str, str]) -> Definition:
+    """A normalisation, a softmax and a product of matrices."""
+    op = define("normalised", "Normalised, and what is made of it.")
+    n, c = op.axes(" ".join(letters))
+    m = n.another("second")
+    x, w = op.input(tensors[0], n, c), op.input(tensors[1], c)
+    mean = op.let("mean", [c], Mean(x[n, c], n))
+    var = op.let("var", [c], Mean((x[n, c] - mean[c]) ** 2, n))
+    y = op.let("y", [n, c], (x[n, c] - mean[c]) / sqrt(var[c] + 1) * w[c])
+    p = op.let("p", [n, c], exp(y[n, c]) / Sum(exp(y[n, c]), c))
+    scores = op.let("scores", [n, m], Sum(p[n, c] * x[m, c], c))
+    return op.build(op.let("squares", [n], Sum(scores[n, m] ** 2, m)), p)
+
+
+def results(definition: Definition, target: str, rows: int) -> list[Tensor]:
+    functions = Functions.of(compile(definition, target), definition)
+    sizes = dict(zip(definition.axes, (rows, 4), strict=True))
+    sample = random_sample(definition, sizes, Generator().manual_seed(0)).to(torch.float64)
+    *outputs, residuals = functions.forward(**sample.inputs, **sample.options)
+    cotangents = random_like(outputs, Generator().manual_seed(1))
+    return [*outputs, *functions.backward(*cotangents, residuals)]
+
+
+@pytest.mark.parametrize(
+    ("letters", "tensors"),
+    [*((pair, ("input", "weight")) for pair in LETTERS), *((("n", "c"), pair) for pair in TENSORS)],
+    ids=lambda pair: "-".join(pair),
+)
+def test_what_is_computed_does_not_depend_on_names(
+    letters: tuple[str, str], tensors: tuple[str, str]
+) -> None:
+    definition = normalised(letters, tensors)
+    for rows in (3, 300):  # fewer than a block, and more
+        for found, expected in zip(
+            results(definition, "c", rows), results(definition, "torch", rows), strict=True
+        ):
+            torch.testing.assert_close(found, expected)
+
+
+def test_what_the_backward_pass_names_is_no_residual() -> None:
+    """Both passes have a sum that is best called `x_sum`."""
+    op = define("twice", "Normalised, and the squares of it.")
+    n, c = op.axes("n c")
+    x, w = op.input("x", n, c), op.input("w", c)
+    mean = op.let("mean", [c], Mean(x[n, c], n))
+    var = op.let("var", [c], Mean((x[n, c] - mean[c]) ** 2, n))
+    y = op.let("y", [n, c], (x[n, c] - mean[c]) / sqrt(var[c] + 1) * w[c])
+    definition = op.build(y, op.let("squares", [n], Sum(y[n, c] ** 2, c)))
+    for found, expected in zip(
+        results(definition, "c", 5), results(definition, "torch", 5), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+    residuals = compile(definition, "c").Residuals._fields
+    assert residuals == ("x", "w", "mean", "rstd")
