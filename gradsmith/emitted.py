@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,6 +12,7 @@ from typing import Any
 
 from codegen.torch.interface import function_name
 from derive.language import Definition
+from gradsmith.errors import Failure
 from gradsmith.namesakes import in_library
 
 TARGETS = {"torch": "generated", "c": "generated.c"}
@@ -25,6 +27,16 @@ def emitted(definition: Definition, target: str = "torch") -> ModuleType:
     from codegen import pipeline
 
     return pipeline.compile(definition, target)
+
+
+def require_compiler() -> None:
+    """Raise Failure where nothing compiles what the C target emits."""
+    from generated.c.loader import compiler
+
+    with warnings.catch_warnings(record=True) as said:
+        found = compiler()
+    if found is None:
+        raise Failure(str(said[-1].message).partition(";")[0] if said else "no C compiler")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
@@ -77,6 +79,10 @@ def check_trainable(**parameters: Tensor) -> None:
             )
         if not parameter.is_contiguous():
             raise ValueError(f"{name} must be contiguous, got strides {parameter.stride()}")
+    places = sorted((p.data_ptr(), p.data_ptr() + p.nbytes, name) for name, p in parameters.items())
+    for (_, end, name), (start, _, other) in pairwise(places):
+        if start < end:
+            raise ValueError(f"{name} and {other} are changed in place and must not overlap")
 
 
 class Function(dict[torch.dtype, Callable[..., None]]):
@@ -110,14 +116,14 @@ class Function(dict[torch.dtype, Callable[..., None]]):
             *[real] * self._options,
             ctypes.c_int,
         ]
-        function.restype = self._finished
+        function.errcheck = self._finished
         self[dtype] = function
         return function
 
-    def _finished(self, status: int) -> None:
+    def _finished(self, status: Any, *_: object) -> Any:
         """Raise what a function's status says, if it says anything."""
         if status == 0:
-            return
+            return None
         if status == 1:
             raise MemoryError("no memory for what the function works with")
         if status < 0:
@@ -198,7 +204,8 @@ def compiler() -> tuple[list[str], bytes] | None:
         if not tried.returncode and not macros.returncode:
             return command, b"\0".join((" ".join(command).encode(), macros.stdout))
         said = (tried.stderr or macros.stderr).decode(errors="replace").strip().split("\n")[0]
-    warnings.warn(f"no C compiler: {name}: {said}; the torch target serves", stacklevel=3)
+    message = f"no C compiler: {name}: {said}; the torch target serves"
+    warnings.warn_explicit(message, UserWarning, "gradsmith", 0)  # one line, no source beside it
     return None
 
 

@@ -88,12 +88,10 @@ def _loops(cases: tuple[str, ...], rounds: int, as_json: bool) -> None:
     import torch
 
     from derive import library
-    from generated.c.loader import compiler
     from gradsmith import loops
-    from gradsmith.errors import UserError
+    from gradsmith.emitted import require_compiler
 
-    if compiler() is None:
-        raise UserError("--target c needs a C compiler: cc, or what CC names")
+    require_compiler()
     torch.set_num_threads(1)
     machine = loops.ceilings(rounds)
     results: list[loops.Ceilings | loops.Training | loops.Loops] = [machine]

@@ -91,10 +91,13 @@ def command(
     Exit status: 0 where everything agrees, 1 where something does not, 2 for wrong usage.
     """
     from derive import DefinitionError
+    from gradsmith.emitted import require_compiler
     from gradsmith.errors import UserError
 
     try:
         chosen = _choose(ops, definitions)
+        if target == "c" and against is None:
+            require_compiler()
         if opinfo:
             if against is not None or as_json:
                 raise UserError("--opinfo excludes --against and --json")

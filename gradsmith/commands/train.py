@@ -26,11 +26,14 @@ def _saying_how_to_go_on(out: Path) -> Iterator[None]:
 def _target(stated: str | None, backward: str) -> str:
     """What computes the gradients: autograd's are torch's."""
     from generated.c.loader import compiler
+    from gradsmith.emitted import require_compiler
 
     if backward == "autograd":
         if stated == "c":
             raise UserError("--target c is for emitted gradients, not --backward autograd")
         return "torch"
+    if stated == "c":
+        require_compiler()
     return stated or ("c" if compiler() else "torch")
 
 

@@ -78,7 +78,7 @@ def test_headers_say_what_writes_each_file_again(tmp_path: Path, gradsmith: Comm
     assert gradsmith(*arguments, "--out", tmp_path).exit_code == 0
     in_torch, in_c = ((tmp_path / file).read_text() for file in ("info_nce.py", "c/info_nce.c"))
     assert "`gradsmith generate --definitions mine.py`" in in_torch
-    assert "`gradsmith generate --definitions mine.py --target c`" in in_c
+    assert "`gradsmith generate --target c --definitions mine.py`" in in_c
 
 
 @pytest.mark.parametrize("file", ["info_nce.py", "c/info_nce.c", "c/info_nce.py", "c/loader.py"])
