@@ -7,11 +7,15 @@ inputs, which the caller holds, and in tensors over fewer axes, which are kept i
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from codegen.c.explicit import explicit, is_reduction
+from codegen.c.names import Spelling
 from codegen.lowering import kept_for, needed
+from codegen.narrow import reread
 from codegen.program import Module, Program
+from derive.expressions import Index, fresh_names
 from derive.language import Definition, Let, Tensor
 from derive.trace import names_used
 
@@ -36,7 +40,8 @@ def recomputing(module: Module, definition: Definition) -> Module:
     )
     forward = explicit(replace(module.forward, keeps=kept))
     first = tuple(let for let in forward.lets if let.name in again)
-    backward = replace(module.backward, kept=kept, lets=(*first, *module.backward.lets))
+    own = _rereading(_apart(module.backward, again), module.forward, first)
+    backward = replace(own, kept=kept, lets=(*first, *own.lets))
     wanted = [*(tensor.name for _, tensor in forward.results), *kept.names]
     joint = module.value_and_grad
     return replace(
@@ -46,6 +51,28 @@ def recomputing(module: Module, definition: Definition) -> Module:
         backward=explicit(backward),
         value_and_grad=joint and explicit(joint),
     )
+
+
+def _apart(program: Program, again: Mapping[str, Let]) -> Program:
+    """The same program without the lets that are made again, its others called otherwise: the
+    forward pass gave its shared parts their names without regard to those of the backward's."""
+    renamed: set[str] = set()
+    for let in program.lets:
+        same = let == again.get(let.name) and not names_used(let.value) & renamed
+        if let.name in again and not same:
+            renamed.add(let.name)
+    taken = {*program.tensors, *program.option_names, *program.axes, *again}
+    taken |= {i.name for let in program.lets for i in let.value.atoms(Index)}
+    names = dict(zip(sorted(renamed), fresh_names(sorted(renamed), taken), strict=True))
+    kept = tuple(let for let in program.lets if let.name not in again or let.name in renamed)
+    return Spelling(names, {}).program(replace(program, lets=kept))
+
+
+def _rereading(program: Program, forward: Program, again: Sequence[Let]) -> Program:
+    """The same program, what is made again read at the letters that it still has."""
+    narrow = {let.name: let.tensor for let in again if let.name in forward.tensors}
+    lets = [Let(let.tensor, reread(let.value, forward.tensors, narrow, {})) for let in program.lets]
+    return replace(program, lets=tuple(lets))
 
 
 def _as_defined(let: Let, program: Program) -> Let:

@@ -1,0 +1,39 @@
+"""What the backward pass makes again stands beside what it makes of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from codegen.pipeline import compile
+from derive import Definition, Sum, define, log, tanh
+from gradsmith.check import check
+
+
+def parts_of_the_same_name() -> Definition:
+    """Forward and backward each share a power of x, and not the same one."""
+    op = define("shares_powers", "A power of x in each pass.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    m = n.another("m")
+    q = op.let("q", [n], x[n] ** 3 * Sum(x[m] ** 2, m))
+    return op.build(op.let("s", [n], x[n] ** 3 / (q[n] ** 2 + 1) ** 3))
+
+
+def a_part_of_fewer_axes() -> Definition:
+    """What is made again depends on fewer letters than it was declared with."""
+    op = define("ignores_letters", "A value of one row, along all rows.")
+    n, k, c = op.axes("n k c")
+    x, a, b = op.input("x", n, k, c), op.input("a", k, c), op.input("b", k)
+    row = op.integers("row_n", c)
+    q = op.let("q", [n, k, c], a[k, c] + b[k] + 2 * x[row[c], k, c])
+    return op.build(op.let("s", [n, c], log(tanh(q[n, 0, c]) ** 2 + 1)))
+
+
+@pytest.mark.parametrize("made", [parts_of_the_same_name, a_part_of_fewer_axes])
+def test_what_is_made_again_keeps_apart_from_what_is_made_anew(
+    made: Callable[[], Definition],
+) -> None:
+    definition = made()
+    assert all(row.passed for row in check(definition, compile(definition, "c")))
