@@ -7,13 +7,12 @@ inputs, which the caller holds, and in tensors over fewer axes, which are kept i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from codegen.c.explicit import explicit, is_reduction
 from codegen.c.names import Spelling
 from codegen.lowering import kept_for, needed
-from codegen.narrow import reread
 from codegen.program import Module, Program
 from derive.expressions import Index, fresh_names
 from derive.language import Definition, Let, Tensor
@@ -26,29 +25,34 @@ _READ = 2
 def recomputing(module: Module, definition: Definition) -> Module:
     """The same module in explicit programs, with fewer residuals of full size."""
     # A name of the backward pass is no residual of the forward's.
-    forward = explicit(module.forward, (let.name for let in module.backward.lets))
-    again: dict[str, Let] = {}
-    for tensor in module.kept.tensors:
-        again |= _recipe(tensor.name, forward, set(module.updates)) or {}
-    # What is kept has all of the axes that it was defined with.
-    kept = kept_for(
-        definition,
-        [_as_defined(let, module.forward) for let in forward.lets if let.name not in again],
-        module.backward.params,
-        (*again.values(), *module.backward.lets),
-        module.backward.results,
-    )
-    forward = explicit(replace(module.forward, keeps=kept))
+    besides = [let.name for let in module.backward.lets]
+    whole = module.kept
+    while True:
+        forward = explicit(replace(module.forward, keeps=whole), besides)
+        again: dict[str, Let] = {}
+        for tensor in module.kept.tensors:
+            again |= _recipe(tensor.name, forward, set(module.updates)) or {}
+        # What is kept has all of the axes that it was defined with.
+        kept = kept_for(
+            definition,
+            [_as_defined(let, module.forward) for let in forward.lets if let.name not in again],
+            module.backward.params,
+            (*again.values(), *module.backward.lets),
+            module.backward.results,
+        )
+        named = {let.name for let in module.forward.lets} - set(whole.names)
+        if not (more := [tensor for tensor in kept.tensors if tensor.name in named]):
+            break
+        whole = replace(whole, tensors=(*whole.tensors, *more))
     first = tuple(let for let in forward.lets if let.name in again)
-    own = _rereading(_apart(module.backward, again), module.forward, first)
-    backward = replace(own, kept=kept, lets=(*first, *own.lets))
+    own = _apart(module.backward, again)
     wanted = [*(tensor.name for _, tensor in forward.results), *kept.names]
     joint = module.value_and_grad
     return replace(
         module,
         kept=kept,
-        forward=replace(forward, lets=needed(forward.lets, wanted)),
-        backward=explicit(backward),
+        forward=replace(forward, keeps=kept, lets=needed(forward.lets, wanted)),
+        backward=explicit(replace(own, kept=kept, lets=(*first, *own.lets))),
         value_and_grad=joint and explicit(joint),
     )
 
@@ -66,13 +70,6 @@ def _apart(program: Program, again: Mapping[str, Let]) -> Program:
     names = dict(zip(sorted(renamed), fresh_names(sorted(renamed), taken), strict=True))
     kept = tuple(let for let in program.lets if let.name not in again or let.name in renamed)
     return Spelling(names, {}).program(replace(program, lets=kept))
-
-
-def _rereading(program: Program, forward: Program, again: Sequence[Let]) -> Program:
-    """The same program, what is made again read at the letters that it still has."""
-    narrow = {let.name: let.tensor for let in again if let.name in forward.tensors}
-    lets = [Let(let.tensor, reread(let.value, forward.tensors, narrow, {})) for let in program.lets]
-    return replace(program, lets=tuple(lets))
 
 
 def _as_defined(let: Let, program: Program) -> Let:

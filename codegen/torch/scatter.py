@@ -95,13 +95,16 @@ def scattered(into: Value, scatter: Scatter, scope: Scope, emit: Emit) -> Value:
     layout = tuple(() if p == place else dim for p, dim in enumerate(into.dims))
     sizes = [1 if not dim else scope.size(dim[0]) for dim in layout]
     inner = scope.ordered(*(i for dim in layout for i in dim))
-    index = _spread(scope.split(emit(scatter.at, inner)), layout, sizes)
+    index = _spread(scope.split(emit(scatter.at, inner)), layout, sizes).text
     if is_scalar(scatter.coefficient) and not scope.differentiable:
         number = scalar(scatter.coefficient).text
         name, arguments = "scatter", f'({place}, {index}, {number}, reduce="add")'
     else:
         source = _source(scatter.coefficient, inner, emit, scope)
-        name, arguments = "scatter_add", f"({place}, {index}, {_spread(source, layout, sizes)})"
+        name, arguments = (
+            "scatter_add",
+            f"({place}, {index}, {_spread(source, layout, sizes).text})",
+        )
     if scope.may_update(into):
         return into.then(Update(f".{name}_{arguments}"))
     return Value(f"{into.at(ATOM)}.{name}{arguments}", into.dims, fresh=True)
@@ -113,13 +116,15 @@ def _aligned(value: Value, letters: list[Index]) -> str:
     return f"{value.at(ATOM)}[{', '.join(marks)}]"
 
 
-def _spread(value: Value, layout: Dims, sizes: list[Any]) -> str:
+def _spread(value: Value, layout: Dims, sizes: list[Any]) -> Value:
     """A tensor with all of a layout's dimensions, repeated where it lacks a letter."""
     value = permute(value, [d for d in layout if d in value.dims and d])
     lacking = [bool(d) and d not in value.dims for d in layout]
     marks = [":" if d and d in value.dims else "None" for d in layout]
     while any(lacking) and marks and marks[0] == "None":  # expanding supplies leading ones
         marks = marks[1:]
+    if "None" not in marks and not any(lacking):
+        return Value(value.text, layout, value.outer)
     text = value.at(ATOM)
     if "None" in marks:
         while marks[-1] == ":":
@@ -127,9 +132,7 @@ def _spread(value: Value, layout: Dims, sizes: list[Any]) -> str:
         text = f"{text}[{', '.join(marks)}]"
     if any(lacking):
         text = f"{text}.expand({', '.join(map(str, sizes))})"
-    elif text == value.code or not value.updates:
-        text = text if text != f"({value.code})" else value.text
-    return text
+    return Value(text, layout)
 
 
 # --- sums of deltas ---
@@ -176,9 +179,7 @@ def index_added(added: IndexAdd, scope: Scope, emit: Emit) -> Value:
     joined = (*((i,) for i in batch), tuple(running), *((i,) for i in outer))
     sizes = [scope.size(d[0]) for d in layout]
     source = _source(rest, inner, emit, scope)
-    texts = [
-        _joined(Value(_spread(v, layout, sizes), layout), joined, scope) for v in (index, source)
-    ]
+    texts = [_joined(_spread(v, layout, sizes), joined, scope) for v in (index, source)]
     dims = (*((i,) for i in batch), (added.along,), *((i,) for i in outer))
     base = zeros(dims, scope)
     return base.then(Update(f".scatter_add_({len(batch)}, {', '.join(texts)})"))
@@ -214,7 +215,6 @@ def _index_added(
     joined = (*before, tuple(running), *after)
     source = _source(rest, scope.ordered(*(i for d in layout for i in d)), emit, scope)
     sizes = [scope.size(d[0]) for d in layout]
-    spread = Value(_spread(source, layout, sizes), layout)
-    text = _joined(spread, joined, scope)
+    text = _joined(_spread(source, layout, sizes), joined, scope)
     base = zeros((*before, (added.along,), *after), scope)
     return base.then(Update(f".index_add_({place}, {flat}, {text})"))

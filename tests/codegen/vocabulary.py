@@ -251,6 +251,13 @@ def two_indices_at_once(op: Builder):
 
 
 @operation
+def two_tables_at_one_index(op: Builder):
+    v, d, n, t = op.axes("v d n t")
+    table, weight, index = op.input("table", v, d), op.input("w", t, v), op.integers("index", n, t)
+    return op.let("y", [n, d], Sum(table[index[n, t], d] * weight[t, index[n, t]], t))
+
+
+@operation
 def an_index_of_an_index(op: Builder):
     v, n, t = op.axes("v n t")
     table, inner, outer = op.input("table", v), op.integers("inner", t), op.integers("outer", n)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from codegen.pipeline import compile
-from derive import Definition, Sum, define, log, tanh
+from derive import Definition, StopGradient, Sum, cos, define, log, tanh
 from gradsmith.check import check
 
 
@@ -31,7 +31,18 @@ def a_part_of_fewer_axes() -> Definition:
     return op.build(op.let("s", [n, c], log(tanh(q[n, 0, c]) ** 2 + 1)))
 
 
-@pytest.mark.parametrize("made", [parts_of_the_same_name, a_part_of_fewer_axes])
+def a_sum_along_nothing() -> Definition:
+    """What is made again reads a sum that is declared along a letter, and is the same for all."""
+    op = define("repeats_a_sum", "One sum, at every element.")
+    n = op.axes("n")
+    a, b, row = op.input("a", n), op.input("b", n), op.integers("row_n", n)
+    p = op.let("p", [n], Sum(StopGradient(a[n.another("m")]), n.another("m")))
+    return op.build(op.let("q", [n], cos(b[row[n]] * p[n])))
+
+
+@pytest.mark.parametrize(
+    "made", [parts_of_the_same_name, a_part_of_fewer_axes, a_sum_along_nothing]
+)
 def test_what_is_made_again_keeps_apart_from_what_is_made_anew(
     made: Callable[[], Definition],
 ) -> None:
