@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from sympy import Expr, Mul, S, exp, log
 
+from codegen.ahead import worked_out_ahead
 from codegen.choices import with_choices
-from codegen.program import Kept, Module, Program
+from codegen.program import Kept, Module, Program, needed
 from codegen.sharing import shared
 from codegen.stable import bare_exponentials, stabilise
 from derive.expressions import Axis, Index, StopGradient, Sum
@@ -20,8 +21,11 @@ from derive.trace import Derivation, names_used
 _LONGEST_LOOK = 200  # operations of an expression that names are replaced in
 
 
-def lower(derivation: Derivation) -> Module:
-    """The programs of a derivation: forward, backward and, for a scalar output, both in one."""
+def lower(derivation: Derivation, ahead: bool = False) -> Module:
+    """The programs of a derivation: forward, backward and, for a scalar output, both in one.
+
+    `ahead` has the forward pass work out what it can of the gradients.
+    """
     if not derivation.definition.chunked:
         derivation = _outputs_once(derivation)
     definition = derivation.definition
@@ -30,7 +34,14 @@ def lower(derivation: Derivation) -> Module:
         derivation.backward.lets, [t.name for _, t in derivation.backward.gradients]
     )
     gradients = tuple((f"grad_{name}", tensor) for name, tensor in derivation.backward.gradients)
-    kept = kept_for(definition, derivation.forward, derivation.seeds, backward_lets, gradients)
+    forward_lets = derivation.forward
+    kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
+    if not literal:
+        backward_lets = _stable(backward_lets, _varying(derivation))
+    if ahead and not literal:
+        early, backward_lets = _ahead(derivation, backward_lets)
+        forward_lets = (*forward_lets, *early)
+        kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
     outputs = tuple(definition.tensors[name] for name in definition.outputs)
     forward = Program(
         name="forward",
@@ -38,7 +49,7 @@ def lower(derivation: Derivation) -> Module:
         options=definition.options,
         kept=Kept(),
         lets=_with_stops(
-            _forward_lets(derivation.forward, [*definition.outputs, *kept.names], literal),
+            _forward_lets(forward_lets, [*definition.outputs, *kept.names], literal),
             kept.names,
         ),
         results=tuple((t.name, t) for t in outputs),
@@ -50,7 +61,7 @@ def lower(derivation: Derivation) -> Module:
         params=derivation.seeds,
         options=(),
         kept=kept,
-        lets=backward_lets if literal else _stable(backward_lets, _varying(derivation)),
+        lets=backward_lets,
         results=gradients,
         literal=literal,
     )
@@ -69,6 +80,20 @@ def lower(derivation: Derivation) -> Module:
         backward=backward,
         value_and_grad=_value_and_grad(derivation, outputs, gradients),
     )
+
+
+def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...], tuple[Let, ...]]:
+    definition = derivation.definition
+    taken = {named.name for named in (*definition.inputs, *definition.options)}
+    taken |= {name for axis in definition.axes for name in (axis.name, axis.size.name)}
+    early, late = worked_out_ahead(
+        lets,
+        derivation.seeds,
+        gradients=[tensor.name for _, tensor in derivation.backward.gradients],
+        made=[let.tensor for let in derivation.forward],
+        taken=taken,
+    )
+    return early, shared(late)
 
 
 def _outputs_once(derivation: Derivation) -> Derivation:
@@ -116,17 +141,6 @@ def _value_and_grad(
         differentiable=False,
         literal=definition.chunked,
     )
-
-
-def needed(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
-    """The lets that some wanted one depends on, in order."""
-    wanted = set(wanted)
-    chosen: list[Let] = []
-    for let in reversed(lets):
-        if let.name in wanted:
-            chosen.append(let)
-            wanted |= names_used(let.value)
-    return tuple(reversed(chosen))
 
 
 def kept_for(

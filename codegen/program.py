@@ -18,11 +18,13 @@ Not supported, on purpose:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from derive.expressions import Axis, Index
 from derive.language import Let, Option, Tensor
+from derive.trace import names_used
 
 
 class CodegenError(ValueError):
@@ -107,3 +109,14 @@ class Module:
     forward: Program
     backward: Program
     value_and_grad: Program | None
+
+
+def needed(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
+    """The lets that some wanted one depends on, in order."""
+    wanted = set(wanted)
+    chosen: list[Let] = []
+    for let in reversed(lets):
+        if let.name in wanted:
+            chosen.append(let)
+            wanted |= names_used(let.value)
+    return tuple(reversed(chosen))

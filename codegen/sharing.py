@@ -18,6 +18,7 @@ from codegen.torch.scalars import is_scalar
 from derive.expressions import Index, Sum, Where, fresh_names
 from derive.language import Let, Tensor
 from derive.recognise import abstract, is_atomic
+from derive.substitute import substitute
 from derive.trace import names_used
 from derive.words import word
 
@@ -29,7 +30,22 @@ def shared(lets: Sequence[Let]) -> tuple[Let, ...]:
         result = _named(result, repeated)
     while (product := _common_product(result)) is not None:
         result = _factored(result, product)
-    return tuple(_negated_once(result))
+    new = {let.name for let in result} - {let.name for let in lets}
+    return tuple(_negated_once(_without_repeats(result, new)))
+
+
+def _without_repeats(lets: list[Let], new: set[str]) -> list[Let]:
+    """The lets, each new one that another only repeats being called as that one is."""
+    for again in lets:
+        first = next((let for let in lets if let.tensor.element == again.value), None)
+        if first is None or first.name not in new or first.tensor.dims != again.tensor.dims:
+            continue
+        called = {first.name: (first.tensor, again.tensor.element)}
+        rest = [replace(o, value=substitute(o.value, called)) for o in lets if o is not again]
+        place = lets.index(first)
+        named = Let(again.tensor, first.value)
+        return _without_repeats([*rest[:place], named, *rest[place + 1 :]], new)
+    return lets
 
 
 def _common_product(lets: Sequence[Let]) -> frozenset[Expr] | None:
@@ -52,10 +68,17 @@ def _products(expr: Basic) -> Iterator[Mul]:
 
 def _factors(product: Mul) -> frozenset[Expr]:
     """What a product is made of, its numbers as one factor and without their sign."""
-    numbers = Mul(*(f for f in product.args if is_scalar(f)))
     tensors = [f for f in product.args if not is_scalar(f)]
-    numbers = -numbers if numbers.could_extract_minus_sign() else numbers
+    numbers = _sign(product) * _numbers(product)
     return frozenset(tensors if numbers == 1 else [*tensors, numbers])
+
+
+def _numbers(product: Mul) -> Expr:
+    return Mul(*(f for f in product.args if is_scalar(f)))
+
+
+def _sign(product: Mul) -> int:
+    return -1 if _numbers(product).could_extract_minus_sign() else 1
 
 
 def _factored(lets: Sequence[Let], common: frozenset[Expr]) -> list[Let]:
@@ -75,7 +98,7 @@ def _factored(lets: Sequence[Let], common: frozenset[Expr]) -> list[Let]:
             return expr
         args = [replaced(a) for a in expr.args]
         if isinstance(expr, Mul) and not expr.has(KroneckerDelta) and common <= _factors(expr):
-            return tensor.element * (expr / product)
+            return _sign(expr) * tensor.element * Mul(*_factors(expr) - common)
         if all(a is b for a, b in zip(args, expr.args, strict=True)):
             return expr
         return expr.func(*args)

@@ -696,9 +696,8 @@ class _RunningMeanFunction(torch.autograd.Function):
 class RunningMeanNoTrainingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    weight: Tensor
-    rstd: Tensor
     x_hat: Tensor
+    dy_dx: Tensor
 
 
 class RunningMeanNoTrainingGradients(NamedTuple):
@@ -771,7 +770,8 @@ def forward_running_mean_no_training(
     x_hat = x - running_mean
     x_hat *= rstd
     y = torch.addcmul(bias, weight, x_hat)
-    return y, RunningMeanNoTrainingResiduals(weight, rstd, x_hat)
+    dy_dx = weight * rstd
+    return y, RunningMeanNoTrainingResiduals(x_hat, dy_dx)
 
 
 def backward_running_mean_no_training(
@@ -786,7 +786,7 @@ def backward_running_mean_no_training(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, rstd, x_hat = residuals
+    x_hat, dy_dx = residuals
     N, C = x_hat.shape
     if grad_y.shape != (N, C):
         raise RuntimeError(
@@ -794,7 +794,7 @@ def backward_running_mean_no_training(
         )
     grad_bias = grad_y.sum(0)
     grad_weight = (grad_y * x_hat).sum(0)
-    grad_x = weight * rstd * grad_y
+    grad_x = dy_dx * grad_y
     return RunningMeanNoTrainingGradients(grad_x, grad_weight, grad_bias)
 
 
@@ -815,14 +815,14 @@ class _RunningMeanNoTrainingFunction(torch.autograd.Function):
         y, residuals = forward_running_mean_no_training(
             x, weight, bias, running_mean, running_var, eps=eps
         )
-        return y, residuals.rstd, residuals.x_hat
+        return y, residuals.x_hat, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, weight, bias, running_mean, running_var, eps = inputs
-        _, rstd, x_hat = output
-        ctx.save_for_backward(x, weight, bias, running_mean, running_var, rstd, x_hat)
-        ctx.mark_non_differentiable(rstd, x_hat)
+        _, x_hat, dy_dx = output
+        ctx.save_for_backward(x, weight, bias, running_mean, running_var, x_hat, dy_dx)
+        ctx.mark_non_differentiable(x_hat, dy_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -831,7 +831,7 @@ class _RunningMeanNoTrainingFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 6
-        x, weight, bias, running_mean, running_var, rstd, x_hat = ctx.saved_tensors
+        x, weight, bias, running_mean, running_var, x_hat, dy_dx = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -839,7 +839,7 @@ class _RunningMeanNoTrainingFunction(torch.autograd.Function):
                 x, weight, bias, running_mean, running_var, eps=eps
             )
         else:
-            residuals = RunningMeanNoTrainingResiduals(weight, rstd, x_hat)
+            residuals = RunningMeanNoTrainingResiduals(x_hat, dy_dx)
         gradients = backward_running_mean_no_training(grad_y, residuals)
         return gradients.grad_x, gradients.grad_weight, gradients.grad_bias, None, None, None
 
@@ -1027,9 +1027,8 @@ class _RunningMeanNoBiasFunction(torch.autograd.Function):
 class RunningMeanNoBiasNoTrainingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    weight: Tensor
-    rstd: Tensor
     x_hat: Tensor
+    dy_dx: Tensor
 
 
 class RunningMeanNoBiasNoTrainingGradients(NamedTuple):
@@ -1090,7 +1089,8 @@ def forward_running_mean_no_bias_no_training(
     x_hat = x - running_mean
     x_hat *= rstd
     y = weight * x_hat
-    return y, RunningMeanNoBiasNoTrainingResiduals(weight, rstd, x_hat)
+    dy_dx = weight * rstd
+    return y, RunningMeanNoBiasNoTrainingResiduals(x_hat, dy_dx)
 
 
 def backward_running_mean_no_bias_no_training(
@@ -1105,14 +1105,14 @@ def backward_running_mean_no_bias_no_training(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, rstd, x_hat = residuals
+    x_hat, dy_dx = residuals
     N, C = x_hat.shape
     if grad_y.shape != (N, C):
         raise RuntimeError(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
     grad_weight = (grad_y * x_hat).sum(0)
-    grad_x = weight * rstd * grad_y
+    grad_x = dy_dx * grad_y
     return RunningMeanNoBiasNoTrainingGradients(grad_x, grad_weight)
 
 
@@ -1128,14 +1128,14 @@ class _RunningMeanNoBiasNoTrainingFunction(torch.autograd.Function):
         y, residuals = forward_running_mean_no_bias_no_training(
             x, weight, running_mean, running_var, eps=eps
         )
-        return y, residuals.rstd, residuals.x_hat
+        return y, residuals.x_hat, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, weight, running_mean, running_var, eps = inputs
-        _, rstd, x_hat = output
-        ctx.save_for_backward(x, weight, running_mean, running_var, rstd, x_hat)
-        ctx.mark_non_differentiable(rstd, x_hat)
+        _, x_hat, dy_dx = output
+        ctx.save_for_backward(x, weight, running_mean, running_var, x_hat, dy_dx)
+        ctx.mark_non_differentiable(x_hat, dy_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -1144,7 +1144,7 @@ class _RunningMeanNoBiasNoTrainingFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 5
-        x, weight, running_mean, running_var, rstd, x_hat = ctx.saved_tensors
+        x, weight, running_mean, running_var, x_hat, dy_dx = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -1152,7 +1152,7 @@ class _RunningMeanNoBiasNoTrainingFunction(torch.autograd.Function):
                 x, weight, running_mean, running_var, eps=eps
             )
         else:
-            residuals = RunningMeanNoBiasNoTrainingResiduals(weight, rstd, x_hat)
+            residuals = RunningMeanNoBiasNoTrainingResiduals(x_hat, dy_dx)
         gradients = backward_running_mean_no_bias_no_training(grad_y, residuals)
         return gradients.grad_x, gradients.grad_weight, None, None, None
 

@@ -25,10 +25,8 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
-    yes: Tensor
-    no: Tensor
+    no_minus_yes: Tensor
+    target_total: Tensor
 
 
 class Gradients(NamedTuple):
@@ -63,11 +61,18 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x, target)
     log_x = torch.log(x)
-    yes = log_x.masked_fill(log_x <= -100, -100)
+    x_mask_1 = log_x <= -100
+    yes = log_x.masked_fill(x_mask_1, -100)
     log1p_x = torch.log1p(-x)
-    no = log1p_x.masked_fill(log1p_x <= -100, -100)
+    x_mask = log1p_x <= -100
+    no = log1p_x.masked_fill(x_mask, -100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1).mean()
-    return loss, Residuals(x, target, yes, no)
+    no_minus_yes = no - yes
+    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    target_total = torch.addcmul(
+        x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1
+    )
+    return loss, Residuals(no_minus_yes, target_total)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -80,16 +85,13 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, yes, no = residuals
-    (N,) = x.shape
+    no_minus_yes, target_total = residuals
+    (N,) = no_minus_yes.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * (no - yes)
-    x_chosen = ((1 - x) ** -1).masked_fill(torch.log1p(-x) <= -100, 0)
-    grad_x = grad_loss_scaled * torch.addcmul(
-        x_chosen, x_chosen + (x**-1).masked_fill(torch.log(x) <= -100, 0), target, value=-1
-    )
+    grad_target = grad_loss_scaled * no_minus_yes
+    grad_x = grad_loss_scaled * target_total
     return Gradients(grad_x, grad_target)
 
 
@@ -123,14 +125,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.yes, residuals.no
+        return loss, residuals.no_minus_yes, residuals.target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, yes, no = output
-        ctx.save_for_backward(x, target, yes, no)
-        ctx.mark_non_differentiable(yes, no)
+        _, no_minus_yes, target_total = output
+        ctx.save_for_backward(x, target, no_minus_yes, target_total)
+        ctx.mark_non_differentiable(no_minus_yes, target_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -138,12 +140,12 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, yes, no = ctx.saved_tensors
+        x, target, no_minus_yes, target_total = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x, target)
         else:
-            residuals = Residuals(x, target, yes, no)
+            residuals = Residuals(no_minus_yes, target_total)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -151,10 +153,8 @@ class _Function(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
-    yes: Tensor
-    no: Tensor
+    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -189,11 +189,18 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     """
     _check_sum(x, target)
     log_x = torch.log(x)
-    yes = log_x.masked_fill(log_x <= -100, -100)
+    x_mask_1 = log_x <= -100
+    yes = log_x.masked_fill(x_mask_1, -100)
     log1p_x = torch.log1p(-x)
-    no = log1p_x.masked_fill(log1p_x <= -100, -100)
+    x_mask = log1p_x <= -100
+    no = log1p_x.masked_fill(x_mask, -100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1).sum()
-    return loss, SumResiduals(x, target, yes, no)
+    dloss_dtarget = no - yes
+    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    dloss_dx = torch.addcmul(
+        x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1
+    )
+    return loss, SumResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -206,14 +213,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, yes, no = residuals
+    dloss_dtarget, dloss_dx = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * (no - yes)
-    x_chosen = ((1 - x) ** -1).masked_fill(torch.log1p(-x) <= -100, 0)
-    grad_x = grad_loss * torch.addcmul(
-        x_chosen, x_chosen + (x**-1).masked_fill(torch.log(x) <= -100, 0), target, value=-1
-    )
+    grad_target = grad_loss * dloss_dtarget
+    grad_x = grad_loss * dloss_dx
     return SumGradients(grad_x, grad_target)
 
 
@@ -225,14 +229,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.yes, residuals.no
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, yes, no = output
-        ctx.save_for_backward(x, target, yes, no)
-        ctx.mark_non_differentiable(yes, no)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -240,12 +244,12 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, yes, no = ctx.saved_tensors
+        x, target, dloss_dtarget, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum(x, target)
         else:
-            residuals = SumResiduals(x, target, yes, no)
+            residuals = SumResiduals(dloss_dtarget, dloss_dx)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -253,10 +257,8 @@ class _SumFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
-    yes: Tensor
-    no: Tensor
+    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -291,11 +293,18 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """
     _check_none(x, target)
     log_x = torch.log(x)
-    yes = log_x.masked_fill(log_x <= -100, -100)
+    x_mask_1 = log_x <= -100
+    yes = log_x.masked_fill(x_mask_1, -100)
     log1p_x = torch.log1p(-x)
-    no = log1p_x.masked_fill(log1p_x <= -100, -100)
+    x_mask = log1p_x <= -100
+    no = log1p_x.masked_fill(x_mask, -100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1)
-    return loss, NoneResiduals(x, target, yes, no)
+    dloss_dtarget = no - yes
+    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    dloss_dx = torch.addcmul(
+        x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1
+    )
+    return loss, NoneResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -308,20 +317,14 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, yes, no = residuals
-    (N,) = x.shape
+    dloss_dtarget, dloss_dx = residuals
+    (N,) = dloss_dtarget.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = (no - yes) * grad_loss
-    x_chosen = ((1 - x) ** -1).masked_fill(torch.log1p(-x) <= -100, 0)
-    grad_x = (
-        torch.addcmul(
-            x_chosen, x_chosen + (x**-1).masked_fill(torch.log(x) <= -100, 0), target, value=-1
-        )
-        * grad_loss
-    )
+    grad_target = dloss_dtarget * grad_loss
+    grad_x = dloss_dx * grad_loss
     return NoneGradients(grad_x, grad_target)
 
 
@@ -333,14 +336,14 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.yes, residuals.no
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, yes, no = output
-        ctx.save_for_backward(x, target, yes, no)
-        ctx.mark_non_differentiable(yes, no)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -348,12 +351,12 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, yes, no = ctx.saved_tensors
+        x, target, dloss_dtarget, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(x, target)
         else:
-            residuals = NoneResiduals(x, target, yes, no)
+            residuals = NoneResiduals(dloss_dtarget, dloss_dx)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -364,8 +367,7 @@ class WeightResiduals(NamedTuple):
     x: Tensor
     target: Tensor
     weight: Tensor
-    yes: Tensor
-    no: Tensor
+    no_minus_yes: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -410,7 +412,8 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     log1p_x = torch.log1p(-x)
     no = log1p_x.masked_fill(log1p_x <= -100, -100)
     loss = -(torch.addcmul((1 - target) * no, target, yes) * weight).sum() / N
-    return loss, WeightResiduals(x, target, weight, yes, no)
+    no_minus_yes = no - yes
+    return loss, WeightResiduals(x, target, weight, no_minus_yes)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -423,12 +426,12 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight, yes, no = residuals
+    x, target, weight, no_minus_yes = residuals
     (N,) = x.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     weight_product = grad_loss / N * weight
-    grad_target = (no - yes) * weight_product
+    grad_target = no_minus_yes * weight_product
     x_chosen = ((1 - x) ** -1).masked_fill(torch.log1p(-x) <= -100, 0)
     grad_x = (
         torch.addcmul(
@@ -447,14 +450,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight)
-        return loss, residuals.yes, residuals.no
+        return loss, residuals.no_minus_yes
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, yes, no = output
-        ctx.save_for_backward(x, target, weight, yes, no)
-        ctx.mark_non_differentiable(yes, no)
+        _, no_minus_yes = output
+        ctx.save_for_backward(x, target, weight, no_minus_yes)
+        ctx.mark_non_differentiable(no_minus_yes)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -462,12 +465,12 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, yes, no = ctx.saved_tensors
+        x, target, weight, no_minus_yes = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight(x, target, weight)
         else:
-            residuals = WeightResiduals(x, target, weight, yes, no)
+            residuals = WeightResiduals(x, target, weight, no_minus_yes)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -475,11 +478,9 @@ class _WeightFunction(torch.autograd.Function):
 class WeightSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     weight: Tensor
-    yes: Tensor
-    no: Tensor
+    no_minus_yes: Tensor
+    target_total: Tensor
 
 
 class WeightSumGradients(NamedTuple):
@@ -521,11 +522,18 @@ def forward_weight_sum(
     """
     _check_weight_sum(x, target, weight)
     log_x = torch.log(x)
-    yes = log_x.masked_fill(log_x <= -100, -100)
+    x_mask_1 = log_x <= -100
+    yes = log_x.masked_fill(x_mask_1, -100)
     log1p_x = torch.log1p(-x)
-    no = log1p_x.masked_fill(log1p_x <= -100, -100)
+    x_mask = log1p_x <= -100
+    no = log1p_x.masked_fill(x_mask, -100)
     loss = -(torch.addcmul((1 - target) * no, target, yes) * weight).sum()
-    return loss, WeightSumResiduals(x, target, weight, yes, no)
+    no_minus_yes = no - yes
+    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    target_total = torch.addcmul(
+        x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1
+    )
+    return loss, WeightSumResiduals(weight, no_minus_yes, target_total)
 
 
 def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> WeightSumGradients:
@@ -538,18 +546,12 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight, yes, no = residuals
+    weight, no_minus_yes, target_total = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     weight_product = grad_loss * weight
-    grad_target = (no - yes) * weight_product
-    x_chosen = ((1 - x) ** -1).masked_fill(torch.log1p(-x) <= -100, 0)
-    grad_x = (
-        torch.addcmul(
-            x_chosen, x_chosen + (x**-1).masked_fill(torch.log(x) <= -100, 0), target, value=-1
-        )
-        * weight_product
-    )
+    grad_target = no_minus_yes * weight_product
+    grad_x = target_total * weight_product
     return WeightSumGradients(grad_x, grad_target)
 
 
@@ -561,14 +563,14 @@ class _WeightSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum(x, target, weight)
-        return loss, residuals.yes, residuals.no
+        return loss, residuals.no_minus_yes, residuals.target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, yes, no = output
-        ctx.save_for_backward(x, target, weight, yes, no)
-        ctx.mark_non_differentiable(yes, no)
+        _, no_minus_yes, target_total = output
+        ctx.save_for_backward(x, target, weight, no_minus_yes, target_total)
+        ctx.mark_non_differentiable(no_minus_yes, target_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -576,12 +578,12 @@ class _WeightSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, yes, no = ctx.saved_tensors
+        x, target, weight, no_minus_yes, target_total = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_sum(x, target, weight)
         else:
-            residuals = WeightSumResiduals(x, target, weight, yes, no)
+            residuals = WeightSumResiduals(weight, no_minus_yes, target_total)
         gradients = backward_weight_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -589,11 +591,9 @@ class _WeightSumFunction(torch.autograd.Function):
 class WeightNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
     weight: Tensor
-    yes: Tensor
-    no: Tensor
+    no_minus_yes: Tensor
+    target_total: Tensor
 
 
 class WeightNoneGradients(NamedTuple):
@@ -635,11 +635,18 @@ def forward_weight_none(
     """
     _check_weight_none(x, target, weight)
     log_x = torch.log(x)
-    yes = log_x.masked_fill(log_x <= -100, -100)
+    x_mask_1 = log_x <= -100
+    yes = log_x.masked_fill(x_mask_1, -100)
     log1p_x = torch.log1p(-x)
-    no = log1p_x.masked_fill(log1p_x <= -100, -100)
+    x_mask = log1p_x <= -100
+    no = log1p_x.masked_fill(x_mask, -100)
     loss = -(torch.addcmul((1 - target) * no, target, yes) * weight)
-    return loss, WeightNoneResiduals(x, target, weight, yes, no)
+    no_minus_yes = no - yes
+    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    target_total = torch.addcmul(
+        x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1
+    )
+    return loss, WeightNoneResiduals(weight, no_minus_yes, target_total)
 
 
 def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> WeightNoneGradients:
@@ -652,21 +659,15 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight, yes, no = residuals
-    (N,) = x.shape
+    weight, no_minus_yes, target_total = residuals
+    (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_product = grad_loss * weight
-    grad_target = (no - yes) * grad_loss_product
-    x_chosen = ((1 - x) ** -1).masked_fill(torch.log1p(-x) <= -100, 0)
-    grad_x = (
-        torch.addcmul(
-            x_chosen, x_chosen + (x**-1).masked_fill(torch.log(x) <= -100, 0), target, value=-1
-        )
-        * grad_loss_product
-    )
+    grad_target = grad_loss_product * no_minus_yes
+    grad_x = grad_loss_product * target_total
     return WeightNoneGradients(grad_x, grad_target)
 
 
@@ -678,14 +679,14 @@ class _WeightNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none(x, target, weight)
-        return loss, residuals.yes, residuals.no
+        return loss, residuals.no_minus_yes, residuals.target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, yes, no = output
-        ctx.save_for_backward(x, target, weight, yes, no)
-        ctx.mark_non_differentiable(yes, no)
+        _, no_minus_yes, target_total = output
+        ctx.save_for_backward(x, target, weight, no_minus_yes, target_total)
+        ctx.mark_non_differentiable(no_minus_yes, target_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -693,12 +694,12 @@ class _WeightNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, yes, no = ctx.saved_tensors
+        x, target, weight, no_minus_yes, target_total = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_none(x, target, weight)
         else:
-            residuals = WeightNoneResiduals(x, target, weight, yes, no)
+            residuals = WeightNoneResiduals(weight, no_minus_yes, target_total)
         gradients = backward_weight_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 

@@ -24,10 +24,8 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    s: Tensor
-    log_s: Tensor
-    log_s_1: Tensor
+    log_s_minus_log_s_1: Tensor
+    s_minus_target: Tensor
 
 
 class Gradients(NamedTuple):
@@ -67,7 +65,9 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1).mean()
-    return loss, Residuals(target, s, log_s, log_s_1)
+    log_s_minus_log_s_1 = log_s - log_s_1
+    s_minus_target = s - target
+    return loss, Residuals(log_s_minus_log_s_1, s_minus_target)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -80,13 +80,13 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, s, log_s, log_s_1 = residuals
-    (N,) = target.shape
+    log_s_minus_log_s_1, s_minus_target = residuals
+    (N,) = log_s_minus_log_s_1.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * (log_s - log_s_1)
-    grad_x = grad_loss_scaled * (s - target)
+    grad_target = grad_loss_scaled * log_s_minus_log_s_1
+    grad_x = grad_loss_scaled * s_minus_target
     return Gradients(grad_x, grad_target)
 
 
@@ -116,14 +116,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.s, residuals.log_s, residuals.log_s_1
+        return loss, residuals.log_s_minus_log_s_1, residuals.s_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, s, log_s, log_s_1 = output
-        ctx.save_for_backward(x, target, s, log_s, log_s_1)
-        ctx.mark_non_differentiable(s, log_s, log_s_1)
+        _, log_s_minus_log_s_1, s_minus_target = output
+        ctx.save_for_backward(x, target, log_s_minus_log_s_1, s_minus_target)
+        ctx.mark_non_differentiable(log_s_minus_log_s_1, s_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -131,12 +131,12 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, s, log_s, log_s_1 = ctx.saved_tensors
+        x, target, log_s_minus_log_s_1, s_minus_target = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x, target)
         else:
-            residuals = Residuals(target, s, log_s, log_s_1)
+            residuals = Residuals(log_s_minus_log_s_1, s_minus_target)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -144,11 +144,8 @@ class _Function(torch.autograd.Function):
 class PosWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    pos_weight: Tensor
-    s: Tensor
-    log_s: Tensor
-    log_s_1: Tensor
+    log_s_total: Tensor
+    pos_weight_total: Tensor
 
 
 class PosWeightGradients(NamedTuple):
@@ -199,7 +196,12 @@ def forward_pos_weight(
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1).mean()
-    return loss, PosWeightResiduals(target, pos_weight, s, log_s, log_s_1)
+    log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    s_product = target * s
+    pos_weight_total = torch.addcmul(
+        torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
+    )
+    return loss, PosWeightResiduals(log_s_total, pos_weight_total)
 
 
 def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> PosWeightGradients:
@@ -212,16 +214,13 @@ def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> Pos
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, pos_weight, s, log_s, log_s_1 = residuals
-    (N,) = target.shape
+    log_s_total, pos_weight_total = residuals
+    (N,) = log_s_total.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_product = target * s
-    grad_x = grad_loss_scaled * torch.addcmul(
-        torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
-    )
+    grad_target = grad_loss_scaled * log_s_total
+    grad_x = grad_loss_scaled * pos_weight_total
     return PosWeightGradients(grad_x, grad_target)
 
 
@@ -233,14 +232,14 @@ class _PosWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, pos_weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_pos_weight(x, target, pos_weight)
-        return loss, residuals.s, residuals.log_s, residuals.log_s_1
+        return loss, residuals.log_s_total, residuals.pos_weight_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, pos_weight = inputs
-        _, s, log_s, log_s_1 = output
-        ctx.save_for_backward(x, target, pos_weight, s, log_s, log_s_1)
-        ctx.mark_non_differentiable(s, log_s, log_s_1)
+        _, log_s_total, pos_weight_total = output
+        ctx.save_for_backward(x, target, pos_weight, log_s_total, pos_weight_total)
+        ctx.mark_non_differentiable(log_s_total, pos_weight_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -248,12 +247,12 @@ class _PosWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, pos_weight, s, log_s, log_s_1 = ctx.saved_tensors
+        x, target, pos_weight, log_s_total, pos_weight_total = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_pos_weight(x, target, pos_weight)
         else:
-            residuals = PosWeightResiduals(target, pos_weight, s, log_s, log_s_1)
+            residuals = PosWeightResiduals(log_s_total, pos_weight_total)
         gradients = backward_pos_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -261,10 +260,8 @@ class _PosWeightFunction(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    s: Tensor
-    log_s: Tensor
-    log_s_1: Tensor
+    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -304,7 +301,9 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1).sum()
-    return loss, SumResiduals(target, s, log_s, log_s_1)
+    dloss_dtarget = log_s - log_s_1
+    dloss_dx = s - target
+    return loss, SumResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -317,11 +316,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, s, log_s, log_s_1 = residuals
+    dloss_dtarget, dloss_dx = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * (log_s - log_s_1)
-    grad_x = grad_loss * (s - target)
+    grad_target = grad_loss * dloss_dtarget
+    grad_x = grad_loss * dloss_dx
     return SumGradients(grad_x, grad_target)
 
 
@@ -333,14 +332,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.s, residuals.log_s, residuals.log_s_1
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, s, log_s, log_s_1 = output
-        ctx.save_for_backward(x, target, s, log_s, log_s_1)
-        ctx.mark_non_differentiable(s, log_s, log_s_1)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -348,12 +347,12 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, s, log_s, log_s_1 = ctx.saved_tensors
+        x, target, dloss_dtarget, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum(x, target)
         else:
-            residuals = SumResiduals(target, s, log_s, log_s_1)
+            residuals = SumResiduals(dloss_dtarget, dloss_dx)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -361,11 +360,8 @@ class _SumFunction(torch.autograd.Function):
 class SumPosWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    pos_weight: Tensor
-    s: Tensor
-    log_s: Tensor
-    log_s_1: Tensor
+    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class SumPosWeightGradients(NamedTuple):
@@ -416,7 +412,12 @@ def forward_sum_pos_weight(
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1).sum()
-    return loss, SumPosWeightResiduals(target, pos_weight, s, log_s, log_s_1)
+    dloss_dtarget = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    s_product = target * s
+    dloss_dx = torch.addcmul(
+        torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
+    )
+    return loss, SumPosWeightResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_sum_pos_weight(
@@ -431,14 +432,11 @@ def backward_sum_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, pos_weight, s, log_s, log_s_1 = residuals
+    dloss_dtarget, dloss_dx = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_product = target * s
-    grad_x = grad_loss * torch.addcmul(
-        torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
-    )
+    grad_target = grad_loss * dloss_dtarget
+    grad_x = grad_loss * dloss_dx
     return SumPosWeightGradients(grad_x, grad_target)
 
 
@@ -450,14 +448,14 @@ class _SumPosWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, pos_weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum_pos_weight(x, target, pos_weight)
-        return loss, residuals.s, residuals.log_s, residuals.log_s_1
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, pos_weight = inputs
-        _, s, log_s, log_s_1 = output
-        ctx.save_for_backward(x, target, pos_weight, s, log_s, log_s_1)
-        ctx.mark_non_differentiable(s, log_s, log_s_1)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, target, pos_weight, dloss_dtarget, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -465,12 +463,12 @@ class _SumPosWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, pos_weight, s, log_s, log_s_1 = ctx.saved_tensors
+        x, target, pos_weight, dloss_dtarget, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum_pos_weight(x, target, pos_weight)
         else:
-            residuals = SumPosWeightResiduals(target, pos_weight, s, log_s, log_s_1)
+            residuals = SumPosWeightResiduals(dloss_dtarget, dloss_dx)
         gradients = backward_sum_pos_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -478,10 +476,8 @@ class _SumPosWeightFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    s: Tensor
-    log_s: Tensor
-    log_s_1: Tensor
+    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -521,7 +517,9 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1)
-    return loss, NoneResiduals(target, s, log_s, log_s_1)
+    dloss_dtarget = log_s - log_s_1
+    dloss_dx = s - target
+    return loss, NoneResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -534,14 +532,14 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, s, log_s, log_s_1 = residuals
-    (N,) = target.shape
+    dloss_dtarget, dloss_dx = residuals
+    (N,) = dloss_dtarget.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = (log_s - log_s_1) * grad_loss
-    grad_x = (s - target) * grad_loss
+    grad_target = dloss_dtarget * grad_loss
+    grad_x = dloss_dx * grad_loss
     return NoneGradients(grad_x, grad_target)
 
 
@@ -553,14 +551,14 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.s, residuals.log_s, residuals.log_s_1
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, s, log_s, log_s_1 = output
-        ctx.save_for_backward(x, target, s, log_s, log_s_1)
-        ctx.mark_non_differentiable(s, log_s, log_s_1)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -568,12 +566,12 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, s, log_s, log_s_1 = ctx.saved_tensors
+        x, target, dloss_dtarget, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(x, target)
         else:
-            residuals = NoneResiduals(target, s, log_s, log_s_1)
+            residuals = NoneResiduals(dloss_dtarget, dloss_dx)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -581,11 +579,8 @@ class _NoneFunction(torch.autograd.Function):
 class NonePosWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    pos_weight: Tensor
-    s: Tensor
-    log_s: Tensor
-    log_s_1: Tensor
+    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class NonePosWeightGradients(NamedTuple):
@@ -635,8 +630,12 @@ def forward_none_pos_weight(
     log_s = -logaddexp_x_1
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     log_s_1 = -logaddexp_x
-    loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1)
-    return loss, NonePosWeightResiduals(target, pos_weight, s, log_s, log_s_1)
+    pos_weight_product = pos_weight * target
+    loss = torch.addcmul(-((1 - target) * log_s), log_s_1, pos_weight_product, value=-1)
+    dloss_dtarget = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    s_product = target * s
+    dloss_dx = torch.addcmul(s - pos_weight_product - s_product, pos_weight, s_product)
+    return loss, NonePosWeightResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_none_pos_weight(
@@ -651,20 +650,14 @@ def backward_none_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, pos_weight, s, log_s, log_s_1 = residuals
-    (N,) = target.shape
+    dloss_dtarget, dloss_dx = residuals
+    (N,) = dloss_dtarget.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = torch.addcmul(log_s, log_s_1, pos_weight, value=-1) * grad_loss
-    s_product = target * s
-    grad_x = (
-        torch.addcmul(
-            torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
-        )
-        * grad_loss
-    )
+    grad_target = dloss_dtarget * grad_loss
+    grad_x = dloss_dx * grad_loss
     return NonePosWeightGradients(grad_x, grad_target)
 
 
@@ -676,14 +669,14 @@ class _NonePosWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, pos_weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none_pos_weight(x, target, pos_weight)
-        return loss, residuals.s, residuals.log_s, residuals.log_s_1
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, pos_weight = inputs
-        _, s, log_s, log_s_1 = output
-        ctx.save_for_backward(x, target, pos_weight, s, log_s, log_s_1)
-        ctx.mark_non_differentiable(s, log_s, log_s_1)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, target, pos_weight, dloss_dtarget, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -691,12 +684,12 @@ class _NonePosWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, pos_weight, s, log_s, log_s_1 = ctx.saved_tensors
+        x, target, pos_weight, dloss_dtarget, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none_pos_weight(x, target, pos_weight)
         else:
-            residuals = NonePosWeightResiduals(target, pos_weight, s, log_s, log_s_1)
+            residuals = NonePosWeightResiduals(dloss_dtarget, dloss_dx)
         gradients = backward_none_pos_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -704,11 +697,9 @@ class _NonePosWeightFunction(torch.autograd.Function):
 class WeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    weight: Tensor
-    s: Tensor
-    log_s: Tensor
-    log_s_1: Tensor
+    weight_scaled: Tensor
+    log_s_minus_log_s_1: Tensor
+    s_minus_target: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -754,7 +745,10 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1, target) * weight).sum() / N
-    return loss, WeightResiduals(target, weight, s, log_s, log_s_1)
+    weight_scaled = weight / N
+    log_s_minus_log_s_1 = log_s - log_s_1
+    s_minus_target = s - target
+    return loss, WeightResiduals(weight_scaled, log_s_minus_log_s_1, s_minus_target)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -767,13 +761,12 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, s, log_s, log_s_1 = residuals
-    (N,) = target.shape
+    weight_scaled, log_s_minus_log_s_1, s_minus_target = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    weight_product = grad_loss / N * weight
-    grad_target = (log_s - log_s_1) * weight_product
-    grad_x = (s - target) * weight_product
+    weight_product = grad_loss * weight_scaled
+    grad_target = log_s_minus_log_s_1 * weight_product
+    grad_x = s_minus_target * weight_product
     return WeightGradients(grad_x, grad_target)
 
 
@@ -785,14 +778,19 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight)
-        return loss, residuals.s, residuals.log_s, residuals.log_s_1
+        return (
+            loss,
+            residuals.weight_scaled,
+            residuals.log_s_minus_log_s_1,
+            residuals.s_minus_target,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, s, log_s, log_s_1 = output
-        ctx.save_for_backward(x, target, weight, s, log_s, log_s_1)
-        ctx.mark_non_differentiable(s, log_s, log_s_1)
+        _, weight_scaled, log_s_minus_log_s_1, s_minus_target = output
+        ctx.save_for_backward(x, target, weight, weight_scaled, log_s_minus_log_s_1, s_minus_target)
+        ctx.mark_non_differentiable(weight_scaled, log_s_minus_log_s_1, s_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -800,12 +798,12 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, s, log_s, log_s_1 = ctx.saved_tensors
+        x, target, weight, weight_scaled, log_s_minus_log_s_1, s_minus_target = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight(x, target, weight)
         else:
-            residuals = WeightResiduals(target, weight, s, log_s, log_s_1)
+            residuals = WeightResiduals(weight_scaled, log_s_minus_log_s_1, s_minus_target)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -813,12 +811,9 @@ class _WeightFunction(torch.autograd.Function):
 class WeightPosWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    weight: Tensor
-    pos_weight: Tensor
-    s: Tensor
-    log_s: Tensor
-    log_s_1: Tensor
+    weight_scaled: Tensor
+    log_s_total: Tensor
+    pos_weight_total: Tensor
 
 
 class WeightPosWeightGradients(NamedTuple):
@@ -875,7 +870,13 @@ def forward_weight_pos_weight(
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight).sum() / N
-    return loss, WeightPosWeightResiduals(target, weight, pos_weight, s, log_s, log_s_1)
+    weight_scaled = weight / N
+    log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    s_product = target * s
+    pos_weight_total = torch.addcmul(
+        torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
+    )
+    return loss, WeightPosWeightResiduals(weight_scaled, log_s_total, pos_weight_total)
 
 
 def backward_weight_pos_weight(
@@ -890,19 +891,12 @@ def backward_weight_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, pos_weight, s, log_s, log_s_1 = residuals
-    (N,) = target.shape
+    weight_scaled, log_s_total, pos_weight_total = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    weight_product = grad_loss / N * weight
-    grad_target = torch.addcmul(log_s, log_s_1, pos_weight, value=-1) * weight_product
-    s_product = target * s
-    grad_x = (
-        torch.addcmul(
-            torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
-        )
-        * weight_product
-    )
+    weight_product = grad_loss * weight_scaled
+    grad_target = log_s_total * weight_product
+    grad_x = pos_weight_total * weight_product
     return WeightPosWeightGradients(grad_x, grad_target)
 
 
@@ -916,14 +910,16 @@ class _WeightPosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.s, residuals.log_s, residuals.log_s_1
+        return loss, residuals.weight_scaled, residuals.log_s_total, residuals.pos_weight_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, s, log_s, log_s_1 = output
-        ctx.save_for_backward(x, target, weight, pos_weight, s, log_s, log_s_1)
-        ctx.mark_non_differentiable(s, log_s, log_s_1)
+        _, weight_scaled, log_s_total, pos_weight_total = output
+        ctx.save_for_backward(
+            x, target, weight, pos_weight, weight_scaled, log_s_total, pos_weight_total
+        )
+        ctx.mark_non_differentiable(weight_scaled, log_s_total, pos_weight_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -931,12 +927,14 @@ class _WeightPosWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, weight, pos_weight, s, log_s, log_s_1 = ctx.saved_tensors
+        x, target, weight, pos_weight, weight_scaled, log_s_total, pos_weight_total = (
+            ctx.saved_tensors
+        )
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_pos_weight(x, target, weight, pos_weight)
         else:
-            residuals = WeightPosWeightResiduals(target, weight, pos_weight, s, log_s, log_s_1)
+            residuals = WeightPosWeightResiduals(weight_scaled, log_s_total, pos_weight_total)
         gradients = backward_weight_pos_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None, None
 
@@ -944,11 +942,9 @@ class _WeightPosWeightFunction(torch.autograd.Function):
 class WeightSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
     weight: Tensor
-    s: Tensor
-    log_s: Tensor
-    log_s_1: Tensor
+    log_s_minus_log_s_1: Tensor
+    s_minus_target: Tensor
 
 
 class WeightSumGradients(NamedTuple):
@@ -995,7 +991,9 @@ def forward_weight_sum(
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1, target) * weight).sum()
-    return loss, WeightSumResiduals(target, weight, s, log_s, log_s_1)
+    log_s_minus_log_s_1 = log_s - log_s_1
+    s_minus_target = s - target
+    return loss, WeightSumResiduals(weight, log_s_minus_log_s_1, s_minus_target)
 
 
 def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> WeightSumGradients:
@@ -1008,12 +1006,12 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, s, log_s, log_s_1 = residuals
+    weight, log_s_minus_log_s_1, s_minus_target = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     weight_product = grad_loss * weight
-    grad_target = (log_s - log_s_1) * weight_product
-    grad_x = (s - target) * weight_product
+    grad_target = log_s_minus_log_s_1 * weight_product
+    grad_x = s_minus_target * weight_product
     return WeightSumGradients(grad_x, grad_target)
 
 
@@ -1025,14 +1023,14 @@ class _WeightSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum(x, target, weight)
-        return loss, residuals.s, residuals.log_s, residuals.log_s_1
+        return loss, residuals.log_s_minus_log_s_1, residuals.s_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, s, log_s, log_s_1 = output
-        ctx.save_for_backward(x, target, weight, s, log_s, log_s_1)
-        ctx.mark_non_differentiable(s, log_s, log_s_1)
+        _, log_s_minus_log_s_1, s_minus_target = output
+        ctx.save_for_backward(x, target, weight, log_s_minus_log_s_1, s_minus_target)
+        ctx.mark_non_differentiable(log_s_minus_log_s_1, s_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1040,12 +1038,12 @@ class _WeightSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, s, log_s, log_s_1 = ctx.saved_tensors
+        x, target, weight, log_s_minus_log_s_1, s_minus_target = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_sum(x, target, weight)
         else:
-            residuals = WeightSumResiduals(target, weight, s, log_s, log_s_1)
+            residuals = WeightSumResiduals(weight, log_s_minus_log_s_1, s_minus_target)
         gradients = backward_weight_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -1053,12 +1051,9 @@ class _WeightSumFunction(torch.autograd.Function):
 class WeightSumPosWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
     weight: Tensor
-    pos_weight: Tensor
-    s: Tensor
-    log_s: Tensor
-    log_s_1: Tensor
+    log_s_total: Tensor
+    pos_weight_total: Tensor
 
 
 class WeightSumPosWeightGradients(NamedTuple):
@@ -1116,7 +1111,12 @@ def forward_weight_sum_pos_weight(
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight).sum()
-    return loss, WeightSumPosWeightResiduals(target, weight, pos_weight, s, log_s, log_s_1)
+    log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    s_product = target * s
+    pos_weight_total = torch.addcmul(
+        torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
+    )
+    return loss, WeightSumPosWeightResiduals(weight, log_s_total, pos_weight_total)
 
 
 def backward_weight_sum_pos_weight(
@@ -1131,18 +1131,12 @@ def backward_weight_sum_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, pos_weight, s, log_s, log_s_1 = residuals
+    weight, log_s_total, pos_weight_total = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     weight_product = grad_loss * weight
-    grad_target = torch.addcmul(log_s, log_s_1, pos_weight, value=-1) * weight_product
-    s_product = target * s
-    grad_x = (
-        torch.addcmul(
-            torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
-        )
-        * weight_product
-    )
+    grad_target = log_s_total * weight_product
+    grad_x = pos_weight_total * weight_product
     return WeightSumPosWeightGradients(grad_x, grad_target)
 
 
@@ -1156,14 +1150,14 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.s, residuals.log_s, residuals.log_s_1
+        return loss, residuals.log_s_total, residuals.pos_weight_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, s, log_s, log_s_1 = output
-        ctx.save_for_backward(x, target, weight, pos_weight, s, log_s, log_s_1)
-        ctx.mark_non_differentiable(s, log_s, log_s_1)
+        _, log_s_total, pos_weight_total = output
+        ctx.save_for_backward(x, target, weight, pos_weight, log_s_total, pos_weight_total)
+        ctx.mark_non_differentiable(log_s_total, pos_weight_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1171,12 +1165,12 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, weight, pos_weight, s, log_s, log_s_1 = ctx.saved_tensors
+        x, target, weight, pos_weight, log_s_total, pos_weight_total = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_sum_pos_weight(x, target, weight, pos_weight)
         else:
-            residuals = WeightSumPosWeightResiduals(target, weight, pos_weight, s, log_s, log_s_1)
+            residuals = WeightSumPosWeightResiduals(weight, log_s_total, pos_weight_total)
         gradients = backward_weight_sum_pos_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None, None
 
@@ -1184,11 +1178,9 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
 class WeightNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
     weight: Tensor
-    s: Tensor
-    log_s: Tensor
-    log_s_1: Tensor
+    log_s_minus_log_s_1: Tensor
+    s_minus_target: Tensor
 
 
 class WeightNoneGradients(NamedTuple):
@@ -1235,7 +1227,9 @@ def forward_weight_none(
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1, target) * weight)
-    return loss, WeightNoneResiduals(target, weight, s, log_s, log_s_1)
+    log_s_minus_log_s_1 = log_s - log_s_1
+    s_minus_target = s - target
+    return loss, WeightNoneResiduals(weight, log_s_minus_log_s_1, s_minus_target)
 
 
 def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> WeightNoneGradients:
@@ -1248,15 +1242,15 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, s, log_s, log_s_1 = residuals
-    (N,) = target.shape
+    weight, log_s_minus_log_s_1, s_minus_target = residuals
+    (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_product = grad_loss * weight
-    grad_target = (log_s - log_s_1) * grad_loss_product
-    grad_x = (s - target) * grad_loss_product
+    grad_target = grad_loss_product * log_s_minus_log_s_1
+    grad_x = grad_loss_product * s_minus_target
     return WeightNoneGradients(grad_x, grad_target)
 
 
@@ -1268,14 +1262,14 @@ class _WeightNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none(x, target, weight)
-        return loss, residuals.s, residuals.log_s, residuals.log_s_1
+        return loss, residuals.log_s_minus_log_s_1, residuals.s_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, s, log_s, log_s_1 = output
-        ctx.save_for_backward(x, target, weight, s, log_s, log_s_1)
-        ctx.mark_non_differentiable(s, log_s, log_s_1)
+        _, log_s_minus_log_s_1, s_minus_target = output
+        ctx.save_for_backward(x, target, weight, log_s_minus_log_s_1, s_minus_target)
+        ctx.mark_non_differentiable(log_s_minus_log_s_1, s_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1283,12 +1277,12 @@ class _WeightNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, s, log_s, log_s_1 = ctx.saved_tensors
+        x, target, weight, log_s_minus_log_s_1, s_minus_target = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_none(x, target, weight)
         else:
-            residuals = WeightNoneResiduals(target, weight, s, log_s, log_s_1)
+            residuals = WeightNoneResiduals(weight, log_s_minus_log_s_1, s_minus_target)
         gradients = backward_weight_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -1296,12 +1290,9 @@ class _WeightNoneFunction(torch.autograd.Function):
 class WeightNonePosWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
     weight: Tensor
-    pos_weight: Tensor
-    s: Tensor
-    log_s: Tensor
-    log_s_1: Tensor
+    log_s_total: Tensor
+    pos_weight_total: Tensor
 
 
 class WeightNonePosWeightGradients(NamedTuple):
@@ -1358,8 +1349,12 @@ def forward_weight_none_pos_weight(
     log_s = -logaddexp_x_1
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     log_s_1 = -logaddexp_x
-    loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight)
-    return loss, WeightNonePosWeightResiduals(target, weight, pos_weight, s, log_s, log_s_1)
+    pos_weight_product = pos_weight * target
+    loss = -(torch.addcmul((1 - target) * log_s, log_s_1, pos_weight_product) * weight)
+    log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    s_product = target * s
+    pos_weight_total = torch.addcmul(s - pos_weight_product - s_product, pos_weight, s_product)
+    return loss, WeightNonePosWeightResiduals(weight, log_s_total, pos_weight_total)
 
 
 def backward_weight_none_pos_weight(
@@ -1374,21 +1369,15 @@ def backward_weight_none_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, pos_weight, s, log_s, log_s_1 = residuals
-    (N,) = target.shape
+    weight, log_s_total, pos_weight_total = residuals
+    (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_product = grad_loss * weight
-    grad_target = torch.addcmul(log_s, log_s_1, pos_weight, value=-1) * grad_loss_product
-    s_product = target * s
-    grad_x = (
-        torch.addcmul(
-            torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
-        )
-        * grad_loss_product
-    )
+    grad_target = grad_loss_product * log_s_total
+    grad_x = grad_loss_product * pos_weight_total
     return WeightNonePosWeightGradients(grad_x, grad_target)
 
 
@@ -1402,14 +1391,14 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.s, residuals.log_s, residuals.log_s_1
+        return loss, residuals.log_s_total, residuals.pos_weight_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, s, log_s, log_s_1 = output
-        ctx.save_for_backward(x, target, weight, pos_weight, s, log_s, log_s_1)
-        ctx.mark_non_differentiable(s, log_s, log_s_1)
+        _, log_s_total, pos_weight_total = output
+        ctx.save_for_backward(x, target, weight, pos_weight, log_s_total, pos_weight_total)
+        ctx.mark_non_differentiable(log_s_total, pos_weight_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1417,12 +1406,12 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, weight, pos_weight, s, log_s, log_s_1 = ctx.saved_tensors
+        x, target, weight, pos_weight, log_s_total, pos_weight_total = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_none_pos_weight(x, target, weight, pos_weight)
         else:
-            residuals = WeightNonePosWeightResiduals(target, weight, pos_weight, s, log_s, log_s_1)
+            residuals = WeightNonePosWeightResiduals(weight, log_s_total, pos_weight_total)
         gradients = backward_weight_none_pos_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None, None
 

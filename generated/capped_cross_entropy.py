@@ -29,9 +29,9 @@ class Residuals(NamedTuple):
 
     logits: Tensor
     target: Tensor
-    tanh_logits: Tensor
     z: Tensor
     p: Tensor
+    tanh_logits_squared: Tensor
     cap: float
     z_loss: float
 
@@ -75,7 +75,8 @@ def forward(
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).mean()
     p = torch.softmax(capped, 1)
-    return loss, Residuals(logits, target, tanh_logits, z, p, cap, z_loss)
+    tanh_logits_squared = tanh_logits**2
+    return loss, Residuals(logits, target, z, p, tanh_logits_squared, cap, z_loss)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -88,11 +89,10 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    logits, target, tanh_logits, z, p, cap, z_loss = residuals
+    logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
     N = logits.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    tanh_logits_squared = tanh_logits**2
     grad_logits = -tanh_logits_squared
     grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
     grad_logits += 1
@@ -144,14 +144,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, cap: float, z_loss: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(logits, target, cap=cap, z_loss=z_loss)
-        return loss, residuals.tanh_logits, residuals.z, residuals.p
+        return loss, residuals.z, residuals.p, residuals.tanh_logits_squared
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, cap, z_loss = inputs
-        _, tanh_logits, z, p = output
-        ctx.save_for_backward(logits, target, tanh_logits, z, p)
-        ctx.mark_non_differentiable(tanh_logits, z, p)
+        _, z, p, tanh_logits_squared = output
+        ctx.save_for_backward(logits, target, z, p, tanh_logits_squared)
+        ctx.mark_non_differentiable(z, p, tanh_logits_squared)
         ctx.set_materialize_grads(False)
         ctx.options = (cap, z_loss)
 
@@ -160,13 +160,13 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, tanh_logits, z, p = ctx.saved_tensors
+        logits, target, z, p, tanh_logits_squared = ctx.saved_tensors
         cap, z_loss = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(logits, target, cap=cap, z_loss=z_loss)
         else:
-            residuals = Residuals(logits, target, tanh_logits, z, p, cap, z_loss)
+            residuals = Residuals(logits, target, z, p, tanh_logits_squared, cap, z_loss)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
 
@@ -176,9 +176,9 @@ class SumResiduals(NamedTuple):
 
     logits: Tensor
     target: Tensor
-    tanh_logits: Tensor
     z: Tensor
     p: Tensor
+    tanh_logits_squared: Tensor
     cap: float
     z_loss: float
 
@@ -222,7 +222,8 @@ def forward_sum(
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).sum()
     p = torch.softmax(capped, 1)
-    return loss, SumResiduals(logits, target, tanh_logits, z, p, cap, z_loss)
+    tanh_logits_squared = tanh_logits**2
+    return loss, SumResiduals(logits, target, z, p, tanh_logits_squared, cap, z_loss)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -235,11 +236,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    logits, target, tanh_logits, z, p, cap, z_loss = residuals
+    logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
     N = logits.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    tanh_logits_squared = tanh_logits**2
     grad_logits = -tanh_logits_squared
     grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
     grad_logits += 1
@@ -262,14 +262,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, cap: float, z_loss: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(logits, target, cap=cap, z_loss=z_loss)
-        return loss, residuals.tanh_logits, residuals.z, residuals.p
+        return loss, residuals.z, residuals.p, residuals.tanh_logits_squared
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, cap, z_loss = inputs
-        _, tanh_logits, z, p = output
-        ctx.save_for_backward(logits, target, tanh_logits, z, p)
-        ctx.mark_non_differentiable(tanh_logits, z, p)
+        _, z, p, tanh_logits_squared = output
+        ctx.save_for_backward(logits, target, z, p, tanh_logits_squared)
+        ctx.mark_non_differentiable(z, p, tanh_logits_squared)
         ctx.set_materialize_grads(False)
         ctx.options = (cap, z_loss)
 
@@ -278,13 +278,13 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, tanh_logits, z, p = ctx.saved_tensors
+        logits, target, z, p, tanh_logits_squared = ctx.saved_tensors
         cap, z_loss = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum(logits, target, cap=cap, z_loss=z_loss)
         else:
-            residuals = SumResiduals(logits, target, tanh_logits, z, p, cap, z_loss)
+            residuals = SumResiduals(logits, target, z, p, tanh_logits_squared, cap, z_loss)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
 
@@ -294,9 +294,9 @@ class NoneResiduals(NamedTuple):
 
     logits: Tensor
     target: Tensor
-    tanh_logits: Tensor
     z: Tensor
     p: Tensor
+    tanh_logits_squared: Tensor
     cap: float
     z_loss: float
 
@@ -340,7 +340,8 @@ def forward_none(
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss)
     p = torch.softmax(capped, 1)
-    return loss, NoneResiduals(logits, target, tanh_logits, z, p, cap, z_loss)
+    tanh_logits_squared = tanh_logits**2
+    return loss, NoneResiduals(logits, target, z, p, tanh_logits_squared, cap, z_loss)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -353,13 +354,12 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    logits, target, tanh_logits, z, p, cap, z_loss = residuals
+    logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
     N = logits.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    tanh_logits_squared = tanh_logits**2
     grad_logits = -tanh_logits_squared
     grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
     grad_logits += 1
@@ -382,14 +382,14 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, cap: float, z_loss: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(logits, target, cap=cap, z_loss=z_loss)
-        return loss, residuals.tanh_logits, residuals.z, residuals.p
+        return loss, residuals.z, residuals.p, residuals.tanh_logits_squared
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, cap, z_loss = inputs
-        _, tanh_logits, z, p = output
-        ctx.save_for_backward(logits, target, tanh_logits, z, p)
-        ctx.mark_non_differentiable(tanh_logits, z, p)
+        _, z, p, tanh_logits_squared = output
+        ctx.save_for_backward(logits, target, z, p, tanh_logits_squared)
+        ctx.mark_non_differentiable(z, p, tanh_logits_squared)
         ctx.set_materialize_grads(False)
         ctx.options = (cap, z_loss)
 
@@ -398,13 +398,13 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, tanh_logits, z, p = ctx.saved_tensors
+        logits, target, z, p, tanh_logits_squared = ctx.saved_tensors
         cap, z_loss = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(logits, target, cap=cap, z_loss=z_loss)
         else:
-            residuals = NoneResiduals(logits, target, tanh_logits, z, p, cap, z_loss)
+            residuals = NoneResiduals(logits, target, z, p, tanh_logits_squared, cap, z_loss)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
 

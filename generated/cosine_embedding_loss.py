@@ -36,11 +36,10 @@ class Residuals(NamedTuple):
 
     input1: Tensor
     input2: Tensor
-    target: Tensor
     dot: Tensor
     rstd: Tensor
     rstd_1: Tensor
-    cosine_total: Tensor
+    cosine_total_chosen_product_1: Tensor
 
 
 class Gradients(NamedTuple):
@@ -89,19 +88,32 @@ def forward(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(input1, input2, target)
+    N = input1.shape[0]
     dot = (input1 * input2).sum(1)
     square1 = (input1**2).sum(1) + 1e-12
     square2 = (input2**2).sum(1) + 1e-12
     rstd = torch.rsqrt(square1)
     rstd_1 = torch.rsqrt(square2)
-    cosine = dot * rstd * rstd_1
+    rstd_product = rstd * rstd_1
+    cosine = dot * rstd_product
     cosine_total = cosine - margin
+    target_mask = target == -1
+    cosine_total_mask = cosine_total <= 0
+    target_mask_1 = target == 1
     loss = torch.where(
-        target == 1,
+        target_mask_1,
         1 - cosine,
-        torch.where(target == -1, cosine_total.masked_fill(cosine_total <= 0, 0), 0),
+        torch.where(target_mask, cosine_total.masked_fill(cosine_total_mask, 0), 0),
     ).mean()
-    return loss, Residuals(input1, input2, target, dot, rstd, rstd_1, cosine_total)
+    cosine_total_chosen = torch.where(
+        target_mask,
+        torch.where(
+            cosine_total_mask, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
+        ),
+        0,
+    ).masked_fill(target_mask_1, -1)
+    cosine_total_chosen_product_1 = cosine_total_chosen / N * rstd_product
+    return loss, Residuals(input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -114,18 +126,10 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, target, dot, rstd, rstd_1, cosine_total = residuals
-    N = input1.shape[0]
+    input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1 = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    cosine_total_chosen = torch.where(
-        target == -1,
-        torch.where(
-            cosine_total <= 0, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-        ),
-        0,
-    ).masked_fill(target == 1, -1)
-    cosine_total_chosen_product = grad_loss * cosine_total_chosen * rstd * rstd_1 / N
+    cosine_total_chosen_product = grad_loss * cosine_total_chosen_product_1
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
     grad_input2 *= cosine_total_chosen_product[:, None]
     grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
@@ -183,14 +187,22 @@ class _Function(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward(input1, input2, target, margin=margin)
-        return loss, residuals.dot, residuals.rstd, residuals.rstd_1, residuals.cosine_total
+        return (
+            loss,
+            residuals.dot,
+            residuals.rstd,
+            residuals.rstd_1,
+            residuals.cosine_total_chosen_product_1,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, dot, rstd, rstd_1, cosine_total = output
-        ctx.save_for_backward(input1, input2, target, dot, rstd, rstd_1, cosine_total)
-        ctx.mark_non_differentiable(dot, rstd, rstd_1, cosine_total)
+        _, dot, rstd, rstd_1, cosine_total_chosen_product_1 = output
+        ctx.save_for_backward(
+            input1, input2, target, dot, rstd, rstd_1, cosine_total_chosen_product_1
+        )
+        ctx.mark_non_differentiable(dot, rstd, rstd_1, cosine_total_chosen_product_1)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -199,13 +211,13 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target, dot, rstd, rstd_1, cosine_total = ctx.saved_tensors
+        input1, input2, target, dot, rstd, rstd_1, cosine_total_chosen_product_1 = ctx.saved_tensors
         (margin,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(input1, input2, target, margin=margin)
         else:
-            residuals = Residuals(input1, input2, target, dot, rstd, rstd_1, cosine_total)
+            residuals = Residuals(input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, None, None
 
@@ -296,15 +308,14 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     input1, input2, target, dot, rstd, rstd_1, margin = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    rstd_product_1 = rstd * rstd_1
-    rstd_product = rstd_product_1
+    rstd_product = rstd * rstd_1
     grad_dot = (
         grad_loss
         * rstd_product
         * torch.where(
             target == -1,
             torch.where(
-                dot * rstd_product_1 - margin <= 0,
+                dot * rstd_product - margin <= 0,
                 torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                 1,
             ),
@@ -360,11 +371,10 @@ class NoneResiduals(NamedTuple):
 
     input1: Tensor
     input2: Tensor
-    target: Tensor
     dot: Tensor
     rstd: Tensor
     rstd_1: Tensor
-    cosine_total: Tensor
+    cosine_total_chosen_product_1: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -418,14 +428,26 @@ def forward_none(
     square2 = (input2**2).sum(1) + 1e-12
     rstd = torch.rsqrt(square1)
     rstd_1 = torch.rsqrt(square2)
-    cosine = dot * rstd * rstd_1
+    rstd_product = rstd * rstd_1
+    cosine = dot * rstd_product
     cosine_total = cosine - margin
+    target_mask = target == -1
+    cosine_total_mask = cosine_total <= 0
+    target_mask_1 = target == 1
     loss = torch.where(
-        target == 1,
+        target_mask_1,
         1 - cosine,
-        torch.where(target == -1, cosine_total.masked_fill(cosine_total <= 0, 0), 0),
+        torch.where(target_mask, cosine_total.masked_fill(cosine_total_mask, 0), 0),
     )
-    return loss, NoneResiduals(input1, input2, target, dot, rstd, rstd_1, cosine_total)
+    cosine_total_chosen = torch.where(
+        target_mask,
+        torch.where(
+            cosine_total_mask, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
+        ),
+        0,
+    ).masked_fill(target_mask_1, -1)
+    cosine_total_chosen_product_1 = cosine_total_chosen * rstd_product
+    return loss, NoneResiduals(input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -438,20 +460,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, target, dot, rstd, rstd_1, cosine_total = residuals
+    input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1 = residuals
     N = input1.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    cosine_total_chosen = torch.where(
-        target == -1,
-        torch.where(
-            cosine_total <= 0, torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device), 1
-        ),
-        0,
-    ).masked_fill(target == 1, -1)
-    cosine_total_chosen_product = cosine_total_chosen * grad_loss * rstd * rstd_1
+    cosine_total_chosen_product = cosine_total_chosen_product_1 * grad_loss
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
     grad_input2 *= cosine_total_chosen_product[:, None]
     grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
@@ -469,14 +484,22 @@ class _NoneFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(input1, input2, target, margin=margin)
-        return loss, residuals.dot, residuals.rstd, residuals.rstd_1, residuals.cosine_total
+        return (
+            loss,
+            residuals.dot,
+            residuals.rstd,
+            residuals.rstd_1,
+            residuals.cosine_total_chosen_product_1,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, dot, rstd, rstd_1, cosine_total = output
-        ctx.save_for_backward(input1, input2, target, dot, rstd, rstd_1, cosine_total)
-        ctx.mark_non_differentiable(dot, rstd, rstd_1, cosine_total)
+        _, dot, rstd, rstd_1, cosine_total_chosen_product_1 = output
+        ctx.save_for_backward(
+            input1, input2, target, dot, rstd, rstd_1, cosine_total_chosen_product_1
+        )
+        ctx.mark_non_differentiable(dot, rstd, rstd_1, cosine_total_chosen_product_1)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -485,13 +508,15 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target, dot, rstd, rstd_1, cosine_total = ctx.saved_tensors
+        input1, input2, target, dot, rstd, rstd_1, cosine_total_chosen_product_1 = ctx.saved_tensors
         (margin,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(input1, input2, target, margin=margin)
         else:
-            residuals = NoneResiduals(input1, input2, target, dot, rstd, rstd_1, cosine_total)
+            residuals = NoneResiduals(
+                input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1
+            )
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, None, None
 

@@ -776,11 +776,7 @@ class _KeptFunction(torch.autograd.Function):
 class KeptLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    kept: Tensor
-    kept_sum: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dlogits: Tensor
 
 
 class KeptLabelSmoothingGradients(NamedTuple):
@@ -821,22 +817,38 @@ def forward_kept_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_kept_label_smoothing(logits, target, kept)
+    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
     kept_sum = kept.sum()
+    kept_mask = kept == 0
     kept_product = (
         torch.add(
             (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
             logprobs.mean(1),
             alpha=label_smoothing,
         )
-        .masked_fill(kept == 0, 0)
+        .masked_fill(kept_mask, 0)
         .sum()
         / kept_sum
     )
-    kept_chosen = kept_product
-    loss = -kept_chosen
+    kept_chosen_1 = kept_product
+    loss = -kept_chosen_1
     p = torch.exp(logprobs)
-    return loss, KeptLabelSmoothingResiduals(target, kept, kept_sum, p, label_smoothing)
+    kept_chosen = (
+        logits.new_full(
+            (
+                N,
+                K,
+            ),
+            label_smoothing / (K or torch.nan),
+        )
+        .scatter_add_(1, target[:, None], logits.new_tensor(1 - label_smoothing).expand(N, 1))
+        .masked_fill(kept_mask[:, None], 0)
+        / kept_sum
+    ).masked_fill(kept_sum == 0, 0)
+    dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= kept_chosen
+    return loss, KeptLabelSmoothingResiduals(dloss_dlogits)
 
 
 def backward_kept_label_smoothing(
@@ -851,25 +863,10 @@ def backward_kept_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, kept_sum, p, label_smoothing = residuals
-    N, K = p.shape
+    dloss_dlogits = residuals.dloss_dlogits
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    kept_chosen = (
-        grad_loss.new_full(
-            (
-                N,
-                K,
-            ),
-            label_smoothing / (K or torch.nan),
-        )
-        .scatter_add_(1, target[:, None], grad_loss.new_tensor(1 - label_smoothing).expand(N, 1))
-        .masked_fill((kept == 0)[:, None], 0)
-        / kept_sum
-    ).masked_fill(kept_sum == 0, 0)
-    grad_logits = kept_chosen.sum(1, keepdim=True) * p
-    grad_logits -= kept_chosen
-    grad_logits *= grad_loss
+    grad_logits = grad_loss * dloss_dlogits
     return KeptLabelSmoothingGradients(grad_logits)
 
 
@@ -885,14 +882,14 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_kept_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.kept_sum, residuals.p
+        return loss, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, kept, label_smoothing = inputs
-        _, kept_sum, p = output
-        ctx.save_for_backward(logits, target, kept, kept_sum, p)
-        ctx.mark_non_differentiable(kept_sum, p)
+        _, dloss_dlogits = output
+        ctx.save_for_backward(logits, target, kept, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -901,7 +898,7 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, kept, kept_sum, p = ctx.saved_tensors
+        logits, target, kept, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -909,7 +906,7 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
                 logits, target, kept, label_smoothing=label_smoothing
             )
         else:
-            residuals = KeptLabelSmoothingResiduals(target, kept, kept_sum, p, label_smoothing)
+            residuals = KeptLabelSmoothingResiduals(dloss_dlogits)
         gradients = backward_kept_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
 
@@ -1021,10 +1018,7 @@ class _KeptSumFunction(torch.autograd.Function):
 class KeptSumLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    kept: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dlogits: Tensor
 
 
 class KeptSumLabelSmoothingGradients(NamedTuple):
@@ -1065,19 +1059,34 @@ def forward_kept_sum_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_kept_sum_label_smoothing(logits, target, kept)
+    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
+    kept_mask = kept == 0
     kept_sum = (
         torch.add(
             (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
             logprobs.mean(1),
             alpha=label_smoothing,
         )
-        .masked_fill(kept == 0, 0)
+        .masked_fill(kept_mask, 0)
         .sum()
     )
     loss = -kept_sum
     p = torch.exp(logprobs)
-    return loss, KeptSumLabelSmoothingResiduals(target, kept, p, label_smoothing)
+    kept_chosen = (
+        logits.new_full(
+            (
+                N,
+                K,
+            ),
+            label_smoothing / (K or torch.nan),
+        )
+        .scatter_add_(1, target[:, None], logits.new_tensor(1 - label_smoothing).expand(N, 1))
+        .masked_fill(kept_mask[:, None], 0)
+    )
+    dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= kept_chosen
+    return loss, KeptSumLabelSmoothingResiduals(dloss_dlogits)
 
 
 def backward_kept_sum_label_smoothing(
@@ -1092,24 +1101,10 @@ def backward_kept_sum_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, p, label_smoothing = residuals
-    N, K = p.shape
+    dloss_dlogits = residuals.dloss_dlogits
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    kept_chosen = (
-        grad_loss.new_full(
-            (
-                N,
-                K,
-            ),
-            label_smoothing / (K or torch.nan),
-        )
-        .scatter_add_(1, target[:, None], grad_loss.new_tensor(1 - label_smoothing).expand(N, 1))
-        .masked_fill((kept == 0)[:, None], 0)
-    )
-    grad_logits = kept_chosen.sum(1, keepdim=True) * p
-    grad_logits -= kept_chosen
-    grad_logits *= grad_loss
+    grad_logits = grad_loss * dloss_dlogits
     return KeptSumLabelSmoothingGradients(grad_logits)
 
 
@@ -1125,14 +1120,14 @@ class _KeptSumLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_kept_sum_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.p
+        return loss, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, kept, label_smoothing = inputs
-        _, p = output
-        ctx.save_for_backward(logits, target, kept, p)
-        ctx.mark_non_differentiable(p)
+        _, dloss_dlogits = output
+        ctx.save_for_backward(logits, target, kept, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -1141,7 +1136,7 @@ class _KeptSumLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, kept, p = ctx.saved_tensors
+        logits, target, kept, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -1149,7 +1144,7 @@ class _KeptSumLabelSmoothingFunction(torch.autograd.Function):
                 logits, target, kept, label_smoothing=label_smoothing
             )
         else:
-            residuals = KeptSumLabelSmoothingResiduals(target, kept, p, label_smoothing)
+            residuals = KeptSumLabelSmoothingResiduals(dloss_dlogits)
         gradients = backward_kept_sum_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
 
@@ -1263,10 +1258,7 @@ class _KeptNoneFunction(torch.autograd.Function):
 class KeptNoneLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    kept: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dlogits: Tensor
 
 
 class KeptNoneLabelSmoothingGradients(NamedTuple):
@@ -1307,15 +1299,30 @@ def forward_kept_none_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_kept_none_label_smoothing(logits, target, kept)
+    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
-    kept_chosen = torch.add(
+    kept_mask = kept == 0
+    kept_chosen_1 = torch.add(
         (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
         logprobs.mean(1),
         alpha=label_smoothing,
-    ).masked_fill(kept == 0, 0)
-    loss = -kept_chosen
+    ).masked_fill(kept_mask, 0)
+    loss = -kept_chosen_1
     p = torch.exp(logprobs)
-    return loss, KeptNoneLabelSmoothingResiduals(target, kept, p, label_smoothing)
+    kept_chosen = (
+        logits.new_full(
+            (
+                N,
+                K,
+            ),
+            label_smoothing / (K or torch.nan),
+        )
+        .scatter_add_(1, target[:, None], logits.new_tensor(1 - label_smoothing).expand(N, 1))
+        .masked_fill(kept_mask[:, None], 0)
+    )
+    dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= kept_chosen
+    return loss, KeptNoneLabelSmoothingResiduals(dloss_dlogits)
 
 
 def backward_kept_none_label_smoothing(
@@ -1330,26 +1337,13 @@ def backward_kept_none_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, p, label_smoothing = residuals
-    N, K = p.shape
+    dloss_dlogits = residuals.dloss_dlogits
+    N = dloss_dlogits.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    kept_chosen = (
-        grad_loss.new_full(
-            (
-                N,
-                K,
-            ),
-            label_smoothing / (K or torch.nan),
-        )
-        .scatter_add_(1, target[:, None], grad_loss.new_tensor(1 - label_smoothing).expand(N, 1))
-        .masked_fill((kept == 0)[:, None], 0)
-    )
-    grad_logits = kept_chosen.sum(1, keepdim=True) * p
-    grad_logits -= kept_chosen
-    grad_logits *= grad_loss[:, None]
+    grad_logits = grad_loss[:, None] * dloss_dlogits
     return KeptNoneLabelSmoothingGradients(grad_logits)
 
 
@@ -1365,14 +1359,14 @@ class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_kept_none_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.p
+        return loss, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, kept, label_smoothing = inputs
-        _, p = output
-        ctx.save_for_backward(logits, target, kept, p)
-        ctx.mark_non_differentiable(p)
+        _, dloss_dlogits = output
+        ctx.save_for_backward(logits, target, kept, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -1381,7 +1375,7 @@ class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, kept, p = ctx.saved_tensors
+        logits, target, kept, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -1389,7 +1383,7 @@ class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
                 logits, target, kept, label_smoothing=label_smoothing
             )
         else:
-            residuals = KeptNoneLabelSmoothingResiduals(target, kept, p, label_smoothing)
+            residuals = KeptNoneLabelSmoothingResiduals(dloss_dlogits)
         gradients = backward_kept_none_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
 
@@ -1398,9 +1392,8 @@ class WeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    target_weight: Tensor
-    target_weight_sum: Tensor
     p: Tensor
+    target_weight_chosen: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -1452,7 +1445,10 @@ def forward_weight(
     logprobs_chosen = logprobs_product
     loss = -logprobs_chosen
     p = torch.exp(logprobs)
-    return loss, WeightResiduals(target, target_weight, target_weight_sum, p)
+    target_weight_chosen = (target_weight / target_weight_sum).masked_fill(
+        target_weight_sum == 0, 0
+    )
+    return loss, WeightResiduals(target, p, target_weight_chosen)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -1465,14 +1461,12 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, target_weight, target_weight_sum, p = residuals
+    target, p, target_weight_chosen = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= (
-        grad_loss * (target_weight / target_weight_sum).masked_fill(target_weight_sum == 0, 0)
-    )[:, None]
+    grad_logits *= (grad_loss * target_weight_chosen)[:, None]
     return WeightGradients(grad_logits)
 
 
@@ -1484,14 +1478,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(logits, target, weight)
-        return loss, residuals.target_weight, residuals.target_weight_sum, residuals.p
+        return loss, residuals.p, residuals.target_weight_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight = inputs
-        _, target_weight, target_weight_sum, p = output
-        ctx.save_for_backward(logits, target, weight, target_weight, target_weight_sum, p)
-        ctx.mark_non_differentiable(target_weight, target_weight_sum, p)
+        _, p, target_weight_chosen = output
+        ctx.save_for_backward(logits, target, weight, p, target_weight_chosen)
+        ctx.mark_non_differentiable(p, target_weight_chosen)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1499,12 +1493,12 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, target, weight, target_weight, target_weight_sum, p = ctx.saved_tensors
+        logits, target, weight, p, target_weight_chosen = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight(logits, target, weight)
         else:
-            residuals = WeightResiduals(target, target_weight, target_weight_sum, p)
+            residuals = WeightResiduals(target, p, target_weight_chosen)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_logits, None, None
 
@@ -1512,11 +1506,7 @@ class _WeightFunction(torch.autograd.Function):
 class WeightLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    weight: Tensor
-    target_sum: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dlogits: Tensor
 
 
 class WeightLabelSmoothingGradients(NamedTuple):
@@ -1560,7 +1550,7 @@ def forward_weight_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight_label_smoothing(logits, target, weight)
-    K = logits.shape[1]
+    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
     target_sum = weight[target].sum()
     logprobs_product = (
@@ -1575,7 +1565,17 @@ def forward_weight_label_smoothing(
     logprobs_chosen = logprobs_product
     loss = -logprobs_chosen
     p = torch.exp(logprobs)
-    return loss, WeightLabelSmoothingResiduals(target, weight, target_sum, p, label_smoothing)
+    target_chosen = (
+        (label_smoothing / (K or torch.nan) * (weight / target_sum))[None, :]
+        .expand(N, K)
+        .scatter_add(
+            1, target[:, None], ((1 - label_smoothing) * (weight[target] / target_sum))[:, None]
+        )
+        .masked_fill(target_sum == 0, 0)
+    )
+    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= target_chosen
+    return loss, WeightLabelSmoothingResiduals(dloss_dlogits)
 
 
 def backward_weight_label_smoothing(
@@ -1590,21 +1590,10 @@ def backward_weight_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, target_sum, p, label_smoothing = residuals
-    N, K = p.shape
+    dloss_dlogits = residuals.dloss_dlogits
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    target_chosen = (
-        (label_smoothing / (K or torch.nan) * (weight / target_sum))[None, :]
-        .expand(N, K)
-        .scatter_add(
-            1, target[:, None], ((1 - label_smoothing) * (weight[target] / target_sum))[:, None]
-        )
-        .masked_fill(target_sum == 0, 0)
-    )
-    grad_logits = target_chosen.sum(1, keepdim=True) * p
-    grad_logits -= target_chosen
-    grad_logits *= grad_loss
+    grad_logits = grad_loss * dloss_dlogits
     return WeightLabelSmoothingGradients(grad_logits)
 
 
@@ -1621,14 +1610,14 @@ class _WeightLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_label_smoothing(
                 logits, target, weight, label_smoothing=label_smoothing
             )
-        return loss, residuals.target_sum, residuals.p
+        return loss, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, label_smoothing = inputs
-        _, target_sum, p = output
-        ctx.save_for_backward(logits, target, weight, target_sum, p)
-        ctx.mark_non_differentiable(target_sum, p)
+        _, dloss_dlogits = output
+        ctx.save_for_backward(logits, target, weight, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -1637,7 +1626,7 @@ class _WeightLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, weight, target_sum, p = ctx.saved_tensors
+        logits, target, weight, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -1645,9 +1634,7 @@ class _WeightLabelSmoothingFunction(torch.autograd.Function):
                 logits, target, weight, label_smoothing=label_smoothing
             )
         else:
-            residuals = WeightLabelSmoothingResiduals(
-                target, weight, target_sum, p, label_smoothing
-            )
+            residuals = WeightLabelSmoothingResiduals(dloss_dlogits)
         gradients = backward_weight_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
 
@@ -2139,10 +2126,8 @@ class WeightKeptResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    kept: Tensor
-    target_weight: Tensor
-    kept_sum: Tensor
     p: Tensor
+    kept_chosen: Tensor
 
 
 class WeightKeptGradients(NamedTuple):
@@ -2193,13 +2178,15 @@ def forward_weight_kept(
     logprobs = torch.log_softmax(logits, 1)
     target_weight = weight[target]
     kept_sum = (kept * target_weight).sum()
+    kept_mask = kept == 0
     kept_product = (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
-        kept == 0, 0
+        kept_mask, 0
     ).sum() / kept_sum
-    kept_chosen = kept_product
-    loss = -kept_chosen
+    kept_chosen_1 = kept_product
+    loss = -kept_chosen_1
     p = torch.exp(logprobs)
-    return loss, WeightKeptResiduals(target, kept, target_weight, kept_sum, p)
+    kept_chosen = (target_weight.masked_fill(kept_mask, 0) / kept_sum).masked_fill(kept_sum == 0, 0)
+    return loss, WeightKeptResiduals(target, p, kept_chosen)
 
 
 def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> WeightKeptGradients:
@@ -2212,15 +2199,12 @@ def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> W
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, target_weight, kept_sum, p = residuals
+    target, p, kept_chosen = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= (
-        grad_loss
-        * (target_weight.masked_fill(kept == 0, 0) / kept_sum).masked_fill(kept_sum == 0, 0)
-    )[:, None]
+    grad_logits *= (grad_loss * kept_chosen)[:, None]
     return WeightKeptGradients(grad_logits)
 
 
@@ -2232,14 +2216,14 @@ class _WeightKeptFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept(logits, target, weight, kept)
-        return loss, residuals.target_weight, residuals.kept_sum, residuals.p
+        return loss, residuals.p, residuals.kept_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, kept = inputs
-        _, target_weight, kept_sum, p = output
-        ctx.save_for_backward(logits, target, weight, kept, target_weight, kept_sum, p)
-        ctx.mark_non_differentiable(target_weight, kept_sum, p)
+        _, p, kept_chosen = output
+        ctx.save_for_backward(logits, target, weight, kept, p, kept_chosen)
+        ctx.mark_non_differentiable(p, kept_chosen)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2247,12 +2231,12 @@ class _WeightKeptFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, weight, kept, target_weight, kept_sum, p = ctx.saved_tensors
+        logits, target, weight, kept, p, kept_chosen = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_kept(logits, target, weight, kept)
         else:
-            residuals = WeightKeptResiduals(target, kept, target_weight, kept_sum, p)
+            residuals = WeightKeptResiduals(target, p, kept_chosen)
         gradients = backward_weight_kept(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
 
@@ -2260,12 +2244,7 @@ class _WeightKeptFunction(torch.autograd.Function):
 class WeightKeptLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    weight: Tensor
-    kept: Tensor
-    kept_sum: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dlogits: Tensor
 
 
 class WeightKeptLabelSmoothingGradients(NamedTuple):
@@ -2316,9 +2295,10 @@ def forward_weight_kept_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight_kept_label_smoothing(logits, target, weight, kept)
-    K = logits.shape[1]
+    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
     kept_sum = (kept * weight[target]).sum()
+    kept_mask = kept == 0
     kept_product = (
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
@@ -2326,16 +2306,23 @@ def forward_weight_kept_label_smoothing(
             logprobs.gather(1, target[:, None]).squeeze(1),
             value=1 - label_smoothing,
         )
-        .masked_fill(kept == 0, 0)
+        .masked_fill(kept_mask, 0)
         .sum()
         / kept_sum
     )
-    kept_chosen = kept_product
-    loss = -kept_chosen
+    kept_chosen_1 = kept_product
+    loss = -kept_chosen_1
     p = torch.exp(logprobs)
-    return loss, WeightKeptLabelSmoothingResiduals(
-        target, weight, kept, kept_sum, p, label_smoothing
-    )
+    kept_chosen = (
+        (label_smoothing / (K or torch.nan) * weight)[None, :]
+        .expand(N, K)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .masked_fill(kept_mask[:, None], 0)
+        / kept_sum
+    ).masked_fill(kept_sum == 0, 0)
+    dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= kept_chosen
+    return loss, WeightKeptLabelSmoothingResiduals(dloss_dlogits)
 
 
 def backward_weight_kept_label_smoothing(
@@ -2350,20 +2337,10 @@ def backward_weight_kept_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, kept, kept_sum, p, label_smoothing = residuals
-    N, K = p.shape
+    dloss_dlogits = residuals.dloss_dlogits
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    kept_chosen = (
-        (label_smoothing / (K or torch.nan) * weight)[None, :]
-        .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
-        .masked_fill((kept == 0)[:, None], 0)
-        / kept_sum
-    ).masked_fill(kept_sum == 0, 0)
-    grad_logits = kept_chosen.sum(1, keepdim=True) * p
-    grad_logits -= kept_chosen
-    grad_logits *= grad_loss
+    grad_logits = grad_loss * dloss_dlogits
     return WeightKeptLabelSmoothingGradients(grad_logits)
 
 
@@ -2380,14 +2357,14 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_kept_label_smoothing(
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
-        return loss, residuals.kept_sum, residuals.p
+        return loss, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, kept, label_smoothing = inputs
-        _, kept_sum, p = output
-        ctx.save_for_backward(logits, target, weight, kept, kept_sum, p)
-        ctx.mark_non_differentiable(kept_sum, p)
+        _, dloss_dlogits = output
+        ctx.save_for_backward(logits, target, weight, kept, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -2396,7 +2373,7 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        logits, target, weight, kept, kept_sum, p = ctx.saved_tensors
+        logits, target, weight, kept, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -2404,9 +2381,7 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
         else:
-            residuals = WeightKeptLabelSmoothingResiduals(
-                target, weight, kept, kept_sum, p, label_smoothing
-            )
+            residuals = WeightKeptLabelSmoothingResiduals(dloss_dlogits)
         gradients = backward_weight_kept_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None, None
 
@@ -2415,9 +2390,8 @@ class WeightKeptSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    kept: Tensor
-    target_weight: Tensor
     p: Tensor
+    kept_chosen: Tensor
 
 
 class WeightKeptSumGradients(NamedTuple):
@@ -2467,14 +2441,16 @@ def forward_weight_kept_sum(
     _check_weight_kept_sum(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
     target_weight = weight[target]
+    kept_mask = kept == 0
     kept_sum = (
         (target_weight * logprobs.gather(1, target[:, None]).squeeze(1))
-        .masked_fill(kept == 0, 0)
+        .masked_fill(kept_mask, 0)
         .sum()
     )
     loss = -kept_sum
     p = torch.exp(logprobs)
-    return loss, WeightKeptSumResiduals(target, kept, target_weight, p)
+    kept_chosen = target_weight.masked_fill(kept_mask, 0)
+    return loss, WeightKeptSumResiduals(target, p, kept_chosen)
 
 
 def backward_weight_kept_sum(
@@ -2489,12 +2465,12 @@ def backward_weight_kept_sum(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, target_weight, p = residuals
+    target, p, kept_chosen = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= (grad_loss * target_weight.masked_fill(kept == 0, 0))[:, None]
+    grad_logits *= (grad_loss * kept_chosen)[:, None]
     return WeightKeptSumGradients(grad_logits)
 
 
@@ -2506,14 +2482,14 @@ class _WeightKeptSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept_sum(logits, target, weight, kept)
-        return loss, residuals.target_weight, residuals.p
+        return loss, residuals.p, residuals.kept_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, kept = inputs
-        _, target_weight, p = output
-        ctx.save_for_backward(logits, target, weight, kept, target_weight, p)
-        ctx.mark_non_differentiable(target_weight, p)
+        _, p, kept_chosen = output
+        ctx.save_for_backward(logits, target, weight, kept, p, kept_chosen)
+        ctx.mark_non_differentiable(p, kept_chosen)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2521,12 +2497,12 @@ class _WeightKeptSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, weight, kept, target_weight, p = ctx.saved_tensors
+        logits, target, weight, kept, p, kept_chosen = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_kept_sum(logits, target, weight, kept)
         else:
-            residuals = WeightKeptSumResiduals(target, kept, target_weight, p)
+            residuals = WeightKeptSumResiduals(target, p, kept_chosen)
         gradients = backward_weight_kept_sum(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
 
@@ -2534,11 +2510,7 @@ class _WeightKeptSumFunction(torch.autograd.Function):
 class WeightKeptSumLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    weight: Tensor
-    kept: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dlogits: Tensor
 
 
 class WeightKeptSumLabelSmoothingGradients(NamedTuple):
@@ -2589,8 +2561,9 @@ def forward_weight_kept_sum_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight_kept_sum_label_smoothing(logits, target, weight, kept)
-    K = logits.shape[1]
+    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
+    kept_mask = kept == 0
     kept_sum = (
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
@@ -2598,12 +2571,20 @@ def forward_weight_kept_sum_label_smoothing(
             logprobs.gather(1, target[:, None]).squeeze(1),
             value=1 - label_smoothing,
         )
-        .masked_fill(kept == 0, 0)
+        .masked_fill(kept_mask, 0)
         .sum()
     )
     loss = -kept_sum
     p = torch.exp(logprobs)
-    return loss, WeightKeptSumLabelSmoothingResiduals(target, weight, kept, p, label_smoothing)
+    kept_chosen = (
+        (label_smoothing / (K or torch.nan) * weight)[None, :]
+        .expand(N, K)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .masked_fill(kept_mask[:, None], 0)
+    )
+    dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= kept_chosen
+    return loss, WeightKeptSumLabelSmoothingResiduals(dloss_dlogits)
 
 
 def backward_weight_kept_sum_label_smoothing(
@@ -2618,19 +2599,10 @@ def backward_weight_kept_sum_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, kept, p, label_smoothing = residuals
-    N, K = p.shape
+    dloss_dlogits = residuals.dloss_dlogits
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    kept_chosen = (
-        (label_smoothing / (K or torch.nan) * weight)[None, :]
-        .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
-        .masked_fill((kept == 0)[:, None], 0)
-    )
-    grad_logits = kept_chosen.sum(1, keepdim=True) * p
-    grad_logits -= kept_chosen
-    grad_logits *= grad_loss
+    grad_logits = grad_loss * dloss_dlogits
     return WeightKeptSumLabelSmoothingGradients(grad_logits)
 
 
@@ -2647,14 +2619,14 @@ class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_kept_sum_label_smoothing(
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
-        return loss, residuals.p
+        return loss, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, kept, label_smoothing = inputs
-        _, p = output
-        ctx.save_for_backward(logits, target, weight, kept, p)
-        ctx.mark_non_differentiable(p)
+        _, dloss_dlogits = output
+        ctx.save_for_backward(logits, target, weight, kept, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -2663,7 +2635,7 @@ class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        logits, target, weight, kept, p = ctx.saved_tensors
+        logits, target, weight, kept, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -2671,9 +2643,7 @@ class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
         else:
-            residuals = WeightKeptSumLabelSmoothingResiduals(
-                target, weight, kept, p, label_smoothing
-            )
+            residuals = WeightKeptSumLabelSmoothingResiduals(dloss_dlogits)
         gradients = backward_weight_kept_sum_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None, None
 
@@ -2682,9 +2652,8 @@ class WeightKeptNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    kept: Tensor
-    target_weight: Tensor
     p: Tensor
+    kept_chosen: Tensor
 
 
 class WeightKeptNoneGradients(NamedTuple):
@@ -2734,12 +2703,14 @@ def forward_weight_kept_none(
     _check_weight_kept_none(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
     target_weight = weight[target]
-    kept_chosen = (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
-        kept == 0, 0
+    kept_mask = kept == 0
+    kept_chosen_1 = (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
+        kept_mask, 0
     )
-    loss = -kept_chosen
+    loss = -kept_chosen_1
     p = torch.exp(logprobs)
-    return loss, WeightKeptNoneResiduals(target, kept, target_weight, p)
+    kept_chosen = target_weight.masked_fill(kept_mask, 0)
+    return loss, WeightKeptNoneResiduals(target, p, kept_chosen)
 
 
 def backward_weight_kept_none(
@@ -2754,14 +2725,14 @@ def backward_weight_kept_none(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, target_weight, p = residuals
+    target, p, kept_chosen = residuals
     N = p.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= (grad_loss * target_weight.masked_fill(kept == 0, 0))[:, None]
+    grad_logits *= (grad_loss * kept_chosen)[:, None]
     return WeightKeptNoneGradients(grad_logits)
 
 
@@ -2773,14 +2744,14 @@ class _WeightKeptNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept_none(logits, target, weight, kept)
-        return loss, residuals.target_weight, residuals.p
+        return loss, residuals.p, residuals.kept_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, kept = inputs
-        _, target_weight, p = output
-        ctx.save_for_backward(logits, target, weight, kept, target_weight, p)
-        ctx.mark_non_differentiable(target_weight, p)
+        _, p, kept_chosen = output
+        ctx.save_for_backward(logits, target, weight, kept, p, kept_chosen)
+        ctx.mark_non_differentiable(p, kept_chosen)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2788,12 +2759,12 @@ class _WeightKeptNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, weight, kept, target_weight, p = ctx.saved_tensors
+        logits, target, weight, kept, p, kept_chosen = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_kept_none(logits, target, weight, kept)
         else:
-            residuals = WeightKeptNoneResiduals(target, kept, target_weight, p)
+            residuals = WeightKeptNoneResiduals(target, p, kept_chosen)
         gradients = backward_weight_kept_none(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
 
@@ -2801,11 +2772,7 @@ class _WeightKeptNoneFunction(torch.autograd.Function):
 class WeightKeptNoneLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    weight: Tensor
-    kept: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dlogits: Tensor
 
 
 class WeightKeptNoneLabelSmoothingGradients(NamedTuple):
@@ -2856,17 +2823,26 @@ def forward_weight_kept_none_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight_kept_none_label_smoothing(logits, target, weight, kept)
-    K = logits.shape[1]
+    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
-    kept_chosen = torch.addcmul(
+    kept_mask = kept == 0
+    kept_chosen_1 = torch.addcmul(
         label_smoothing * (logprobs @ weight / K),
         weight[target],
         logprobs.gather(1, target[:, None]).squeeze(1),
         value=1 - label_smoothing,
-    ).masked_fill(kept == 0, 0)
-    loss = -kept_chosen
+    ).masked_fill(kept_mask, 0)
+    loss = -kept_chosen_1
     p = torch.exp(logprobs)
-    return loss, WeightKeptNoneLabelSmoothingResiduals(target, weight, kept, p, label_smoothing)
+    kept_chosen = (
+        (label_smoothing / (K or torch.nan) * weight)[None, :]
+        .expand(N, K)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .masked_fill(kept_mask[:, None], 0)
+    )
+    dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= kept_chosen
+    return loss, WeightKeptNoneLabelSmoothingResiduals(dloss_dlogits)
 
 
 def backward_weight_kept_none_label_smoothing(
@@ -2881,21 +2857,13 @@ def backward_weight_kept_none_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, kept, p, label_smoothing = residuals
-    N, K = p.shape
+    dloss_dlogits = residuals.dloss_dlogits
+    N = dloss_dlogits.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    kept_chosen = (
-        (label_smoothing / (K or torch.nan) * weight)[None, :]
-        .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
-        .masked_fill((kept == 0)[:, None], 0)
-    )
-    grad_logits = kept_chosen.sum(1, keepdim=True) * p
-    grad_logits -= kept_chosen
-    grad_logits *= grad_loss[:, None]
+    grad_logits = grad_loss[:, None] * dloss_dlogits
     return WeightKeptNoneLabelSmoothingGradients(grad_logits)
 
 
@@ -2912,14 +2880,14 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_kept_none_label_smoothing(
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
-        return loss, residuals.p
+        return loss, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, kept, label_smoothing = inputs
-        _, p = output
-        ctx.save_for_backward(logits, target, weight, kept, p)
-        ctx.mark_non_differentiable(p)
+        _, dloss_dlogits = output
+        ctx.save_for_backward(logits, target, weight, kept, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -2928,7 +2896,7 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        logits, target, weight, kept, p = ctx.saved_tensors
+        logits, target, weight, kept, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -2936,9 +2904,7 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
         else:
-            residuals = WeightKeptNoneLabelSmoothingResiduals(
-                target, weight, kept, p, label_smoothing
-            )
+            residuals = WeightKeptNoneLabelSmoothingResiduals(dloss_dlogits)
         gradients = backward_weight_kept_none_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None, None
 
@@ -2946,9 +2912,8 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
 class TargetResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    probabilities: Tensor
-    logprobs: Tensor
-    p: Tensor
+    logprobs_scaled: Tensor
+    p_total: Tensor
 
 
 class TargetGradients(NamedTuple):
@@ -2993,7 +2958,10 @@ def forward_target(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, Targe
     logprobs = torch.log_softmax(logits, 1)
     loss = -(logprobs * probabilities).sum(1).sum() / N
     p = torch.exp(logprobs)
-    return loss, TargetResiduals(probabilities, logprobs, p)
+    logprobs_scaled = -logprobs
+    p_total = probabilities.sum(1, keepdim=True) * p
+    p_total -= probabilities
+    return loss, TargetResiduals(logprobs_scaled, p_total)
 
 
 def backward_target(grad_loss: Tensor, residuals: TargetResiduals) -> TargetGradients:
@@ -3006,15 +2974,13 @@ def backward_target(grad_loss: Tensor, residuals: TargetResiduals) -> TargetGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    probabilities, logprobs, p = residuals
-    N = probabilities.shape[0]
+    logprobs_scaled, p_total = residuals
+    N = logprobs_scaled.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_probabilities = -grad_loss_scaled * logprobs
-    grad_logits = probabilities.sum(1, keepdim=True) * p
-    grad_logits -= probabilities
-    grad_logits *= grad_loss_scaled
+    grad_probabilities = grad_loss_scaled * logprobs_scaled
+    grad_logits = grad_loss_scaled * p_total
     return TargetGradients(grad_logits, grad_probabilities)
 
 
@@ -3026,14 +2992,14 @@ class _TargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_target(logits, probabilities)
-        return loss, residuals.logprobs, residuals.p
+        return loss, residuals.logprobs_scaled, residuals.p_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, probabilities = inputs
-        _, logprobs, p = output
-        ctx.save_for_backward(logits, probabilities, logprobs, p)
-        ctx.mark_non_differentiable(logprobs, p)
+        _, logprobs_scaled, p_total = output
+        ctx.save_for_backward(logits, probabilities, logprobs_scaled, p_total)
+        ctx.mark_non_differentiable(logprobs_scaled, p_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -3041,12 +3007,12 @@ class _TargetFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        logits, probabilities, logprobs, p = ctx.saved_tensors
+        logits, probabilities, logprobs_scaled, p_total = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_target(logits, probabilities)
         else:
-            residuals = TargetResiduals(probabilities, logprobs, p)
+            residuals = TargetResiduals(logprobs_scaled, p_total)
         gradients = backward_target(grad_loss, residuals)
         return gradients.grad_logits, gradients.grad_probabilities
 
@@ -3054,10 +3020,8 @@ class _TargetFunction(torch.autograd.Function):
 class TargetLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    probabilities: Tensor
-    logprobs: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dprobabilities: Tensor
+    dloss_dlogits: Tensor
 
 
 class TargetLabelSmoothingGradients(NamedTuple):
@@ -3111,7 +3075,12 @@ def forward_target_label_smoothing(
         / N
     )
     p = torch.exp(logprobs)
-    return loss, TargetLabelSmoothingResiduals(probabilities, logprobs, p, label_smoothing)
+    dloss_dprobabilities = -(1 - label_smoothing) / (N or torch.nan) * logprobs
+    dloss_dlogits = ((1 - label_smoothing) * probabilities.sum(1) + label_smoothing)[:, None] * p
+    dloss_dlogits.add_(probabilities, alpha=label_smoothing - 1)
+    dloss_dlogits -= label_smoothing / (K or torch.nan)
+    dloss_dlogits /= N
+    return loss, TargetLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits)
 
 
 def backward_target_label_smoothing(
@@ -3126,15 +3095,11 @@ def backward_target_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    probabilities, logprobs, p, label_smoothing = residuals
-    N, K = probabilities.shape
+    dloss_dprobabilities, dloss_dlogits = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = -(1 - label_smoothing) / (N or torch.nan) * grad_loss * logprobs
-    grad_logits = ((1 - label_smoothing) * probabilities.sum(1) + label_smoothing)[:, None] * p
-    grad_logits.add_(probabilities, alpha=label_smoothing - 1)
-    grad_logits -= label_smoothing / (K or torch.nan)
-    grad_logits *= grad_loss / N
+    grad_probabilities = grad_loss * dloss_dprobabilities
+    grad_logits = grad_loss * dloss_dlogits
     return TargetLabelSmoothingGradients(grad_logits, grad_probabilities)
 
 
@@ -3150,14 +3115,14 @@ class _TargetLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_target_label_smoothing(
             logits, probabilities, label_smoothing=label_smoothing
         )
-        return loss, residuals.logprobs, residuals.p
+        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, probabilities, label_smoothing = inputs
-        _, logprobs, p = output
-        ctx.save_for_backward(logits, probabilities, logprobs, p)
-        ctx.mark_non_differentiable(logprobs, p)
+        _, dloss_dprobabilities, dloss_dlogits = output
+        ctx.save_for_backward(logits, probabilities, dloss_dprobabilities, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dprobabilities, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -3166,7 +3131,7 @@ class _TargetLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, probabilities, logprobs, p = ctx.saved_tensors
+        logits, probabilities, dloss_dprobabilities, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -3174,7 +3139,7 @@ class _TargetLabelSmoothingFunction(torch.autograd.Function):
                 logits, probabilities, label_smoothing=label_smoothing
             )
         else:
-            residuals = TargetLabelSmoothingResiduals(probabilities, logprobs, p, label_smoothing)
+            residuals = TargetLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits)
         gradients = backward_target_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, gradients.grad_probabilities, None
 
@@ -3182,9 +3147,8 @@ class _TargetLabelSmoothingFunction(torch.autograd.Function):
 class TargetSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    probabilities: Tensor
-    logprobs: Tensor
-    p: Tensor
+    dloss_dprobabilities: Tensor
+    dloss_dlogits: Tensor
 
 
 class TargetSumGradients(NamedTuple):
@@ -3228,7 +3192,10 @@ def forward_target_sum(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, T
     logprobs = torch.log_softmax(logits, 1)
     loss = -(logprobs * probabilities).sum(1).sum()
     p = torch.exp(logprobs)
-    return loss, TargetSumResiduals(probabilities, logprobs, p)
+    dloss_dprobabilities = -logprobs
+    dloss_dlogits = probabilities.sum(1, keepdim=True) * p
+    dloss_dlogits -= probabilities
+    return loss, TargetSumResiduals(dloss_dprobabilities, dloss_dlogits)
 
 
 def backward_target_sum(grad_loss: Tensor, residuals: TargetSumResiduals) -> TargetSumGradients:
@@ -3241,13 +3208,11 @@ def backward_target_sum(grad_loss: Tensor, residuals: TargetSumResiduals) -> Tar
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    probabilities, logprobs, p = residuals
+    dloss_dprobabilities, dloss_dlogits = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = -grad_loss * logprobs
-    grad_logits = probabilities.sum(1, keepdim=True) * p
-    grad_logits -= probabilities
-    grad_logits *= grad_loss
+    grad_probabilities = grad_loss * dloss_dprobabilities
+    grad_logits = grad_loss * dloss_dlogits
     return TargetSumGradients(grad_logits, grad_probabilities)
 
 
@@ -3259,14 +3224,14 @@ class _TargetSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_target_sum(logits, probabilities)
-        return loss, residuals.logprobs, residuals.p
+        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, probabilities = inputs
-        _, logprobs, p = output
-        ctx.save_for_backward(logits, probabilities, logprobs, p)
-        ctx.mark_non_differentiable(logprobs, p)
+        _, dloss_dprobabilities, dloss_dlogits = output
+        ctx.save_for_backward(logits, probabilities, dloss_dprobabilities, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dprobabilities, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -3274,12 +3239,12 @@ class _TargetSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        logits, probabilities, logprobs, p = ctx.saved_tensors
+        logits, probabilities, dloss_dprobabilities, dloss_dlogits = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_target_sum(logits, probabilities)
         else:
-            residuals = TargetSumResiduals(probabilities, logprobs, p)
+            residuals = TargetSumResiduals(dloss_dprobabilities, dloss_dlogits)
         gradients = backward_target_sum(grad_loss, residuals)
         return gradients.grad_logits, gradients.grad_probabilities
 
@@ -3287,10 +3252,8 @@ class _TargetSumFunction(torch.autograd.Function):
 class TargetSumLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    probabilities: Tensor
-    logprobs: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dprobabilities: Tensor
+    dloss_dlogits: Tensor
 
 
 class TargetSumLabelSmoothingGradients(NamedTuple):
@@ -3343,7 +3306,11 @@ def forward_target_sum_label_smoothing(
         .sum()
     )
     p = torch.exp(logprobs)
-    return loss, TargetSumLabelSmoothingResiduals(probabilities, logprobs, p, label_smoothing)
+    dloss_dprobabilities = (label_smoothing - 1) * logprobs
+    dloss_dlogits = ((1 - label_smoothing) * probabilities.sum(1) + label_smoothing)[:, None] * p
+    dloss_dlogits.add_(probabilities, alpha=label_smoothing - 1)
+    dloss_dlogits -= label_smoothing / (K or torch.nan)
+    return loss, TargetSumLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits)
 
 
 def backward_target_sum_label_smoothing(
@@ -3358,15 +3325,11 @@ def backward_target_sum_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    probabilities, logprobs, p, label_smoothing = residuals
-    K = probabilities.shape[1]
+    dloss_dprobabilities, dloss_dlogits = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = (label_smoothing - 1) * grad_loss * logprobs
-    grad_logits = ((1 - label_smoothing) * probabilities.sum(1) + label_smoothing)[:, None] * p
-    grad_logits.add_(probabilities, alpha=label_smoothing - 1)
-    grad_logits -= label_smoothing / (K or torch.nan)
-    grad_logits *= grad_loss
+    grad_probabilities = grad_loss * dloss_dprobabilities
+    grad_logits = grad_loss * dloss_dlogits
     return TargetSumLabelSmoothingGradients(grad_logits, grad_probabilities)
 
 
@@ -3382,14 +3345,14 @@ class _TargetSumLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_target_sum_label_smoothing(
             logits, probabilities, label_smoothing=label_smoothing
         )
-        return loss, residuals.logprobs, residuals.p
+        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, probabilities, label_smoothing = inputs
-        _, logprobs, p = output
-        ctx.save_for_backward(logits, probabilities, logprobs, p)
-        ctx.mark_non_differentiable(logprobs, p)
+        _, dloss_dprobabilities, dloss_dlogits = output
+        ctx.save_for_backward(logits, probabilities, dloss_dprobabilities, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dprobabilities, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -3398,7 +3361,7 @@ class _TargetSumLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, probabilities, logprobs, p = ctx.saved_tensors
+        logits, probabilities, dloss_dprobabilities, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -3406,9 +3369,7 @@ class _TargetSumLabelSmoothingFunction(torch.autograd.Function):
                 logits, probabilities, label_smoothing=label_smoothing
             )
         else:
-            residuals = TargetSumLabelSmoothingResiduals(
-                probabilities, logprobs, p, label_smoothing
-            )
+            residuals = TargetSumLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits)
         gradients = backward_target_sum_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, gradients.grad_probabilities, None
 
@@ -3416,9 +3377,8 @@ class _TargetSumLabelSmoothingFunction(torch.autograd.Function):
 class TargetNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    probabilities: Tensor
-    logprobs: Tensor
-    p: Tensor
+    dloss_dprobabilities: Tensor
+    dloss_dlogits: Tensor
 
 
 class TargetNoneGradients(NamedTuple):
@@ -3465,7 +3425,10 @@ def forward_target_none(
     logprobs_sum = (logprobs * probabilities).sum(1)
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    return loss, TargetNoneResiduals(probabilities, logprobs, p)
+    dloss_dprobabilities = -logprobs
+    dloss_dlogits = probabilities.sum(1, keepdim=True) * p
+    dloss_dlogits -= probabilities
+    return loss, TargetNoneResiduals(dloss_dprobabilities, dloss_dlogits)
 
 
 def backward_target_none(grad_loss: Tensor, residuals: TargetNoneResiduals) -> TargetNoneGradients:
@@ -3478,16 +3441,14 @@ def backward_target_none(grad_loss: Tensor, residuals: TargetNoneResiduals) -> T
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    probabilities, logprobs, p = residuals
-    N = probabilities.shape[0]
+    dloss_dprobabilities, dloss_dlogits = residuals
+    N = dloss_dprobabilities.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_probabilities = (-grad_loss)[:, None] * logprobs
-    grad_logits = probabilities.sum(1, keepdim=True) * p
-    grad_logits -= probabilities
-    grad_logits *= grad_loss[:, None]
+    grad_probabilities = grad_loss[:, None] * dloss_dprobabilities
+    grad_logits = grad_loss[:, None] * dloss_dlogits
     return TargetNoneGradients(grad_logits, grad_probabilities)
 
 
@@ -3499,14 +3460,14 @@ class _TargetNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_target_none(logits, probabilities)
-        return loss, residuals.logprobs, residuals.p
+        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, probabilities = inputs
-        _, logprobs, p = output
-        ctx.save_for_backward(logits, probabilities, logprobs, p)
-        ctx.mark_non_differentiable(logprobs, p)
+        _, dloss_dprobabilities, dloss_dlogits = output
+        ctx.save_for_backward(logits, probabilities, dloss_dprobabilities, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dprobabilities, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -3514,12 +3475,12 @@ class _TargetNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        logits, probabilities, logprobs, p = ctx.saved_tensors
+        logits, probabilities, dloss_dprobabilities, dloss_dlogits = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_target_none(logits, probabilities)
         else:
-            residuals = TargetNoneResiduals(probabilities, logprobs, p)
+            residuals = TargetNoneResiduals(dloss_dprobabilities, dloss_dlogits)
         gradients = backward_target_none(grad_loss, residuals)
         return gradients.grad_logits, gradients.grad_probabilities
 
@@ -3527,10 +3488,8 @@ class _TargetNoneFunction(torch.autograd.Function):
 class TargetNoneLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    probabilities: Tensor
-    logprobs: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dprobabilities: Tensor
+    dloss_dlogits: Tensor
 
 
 class TargetNoneLabelSmoothingGradients(NamedTuple):
@@ -3583,7 +3542,11 @@ def forward_target_none_label_smoothing(
     )
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    return loss, TargetNoneLabelSmoothingResiduals(probabilities, logprobs, p, label_smoothing)
+    dloss_dprobabilities = (label_smoothing - 1) * logprobs
+    dloss_dlogits = ((1 - label_smoothing) * probabilities.sum(1) + label_smoothing)[:, None] * p
+    dloss_dlogits.add_(probabilities, alpha=label_smoothing - 1)
+    dloss_dlogits -= label_smoothing / (K or torch.nan)
+    return loss, TargetNoneLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits)
 
 
 def backward_target_none_label_smoothing(
@@ -3598,17 +3561,14 @@ def backward_target_none_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    probabilities, logprobs, p, label_smoothing = residuals
-    N, K = probabilities.shape
+    dloss_dprobabilities, dloss_dlogits = residuals
+    N = dloss_dprobabilities.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_probabilities = ((label_smoothing - 1) * grad_loss)[:, None] * logprobs
-    grad_logits = ((1 - label_smoothing) * probabilities.sum(1) + label_smoothing)[:, None] * p
-    grad_logits.add_(probabilities, alpha=label_smoothing - 1)
-    grad_logits -= label_smoothing / (K or torch.nan)
-    grad_logits *= grad_loss[:, None]
+    grad_probabilities = grad_loss[:, None] * dloss_dprobabilities
+    grad_logits = grad_loss[:, None] * dloss_dlogits
     return TargetNoneLabelSmoothingGradients(grad_logits, grad_probabilities)
 
 
@@ -3624,14 +3584,14 @@ class _TargetNoneLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_target_none_label_smoothing(
             logits, probabilities, label_smoothing=label_smoothing
         )
-        return loss, residuals.logprobs, residuals.p
+        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, probabilities, label_smoothing = inputs
-        _, logprobs, p = output
-        ctx.save_for_backward(logits, probabilities, logprobs, p)
-        ctx.mark_non_differentiable(logprobs, p)
+        _, dloss_dprobabilities, dloss_dlogits = output
+        ctx.save_for_backward(logits, probabilities, dloss_dprobabilities, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dprobabilities, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -3640,7 +3600,7 @@ class _TargetNoneLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, probabilities, logprobs, p = ctx.saved_tensors
+        logits, probabilities, dloss_dprobabilities, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -3648,9 +3608,7 @@ class _TargetNoneLabelSmoothingFunction(torch.autograd.Function):
                 logits, probabilities, label_smoothing=label_smoothing
             )
         else:
-            residuals = TargetNoneLabelSmoothingResiduals(
-                probabilities, logprobs, p, label_smoothing
-            )
+            residuals = TargetNoneLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits)
         gradients = backward_target_none_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, gradients.grad_probabilities, None
 
@@ -3658,10 +3616,8 @@ class _TargetNoneLabelSmoothingFunction(torch.autograd.Function):
 class TargetWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    probabilities: Tensor
-    weight: Tensor
-    logprobs: Tensor
-    p: Tensor
+    logprobs_product: Tensor
+    p_total: Tensor
 
 
 class TargetWeightGradients(NamedTuple):
@@ -3715,7 +3671,10 @@ def forward_target_weight(
     logprobs = torch.log_softmax(logits, 1)
     loss = -(logprobs * probabilities @ weight).sum() / N
     p = torch.exp(logprobs)
-    return loss, TargetWeightResiduals(probabilities, weight, logprobs, p)
+    logprobs_product = -weight * logprobs
+    p_total = (probabilities @ weight)[:, None] * p
+    p_total.addcmul_(weight, probabilities, value=-1)
+    return loss, TargetWeightResiduals(logprobs_product, p_total)
 
 
 def backward_target_weight(
@@ -3730,15 +3689,13 @@ def backward_target_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    probabilities, weight, logprobs, p = residuals
-    N = probabilities.shape[0]
+    logprobs_product, p_total = residuals
+    N = logprobs_product.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_probabilities = -(grad_loss_scaled * weight) * logprobs
-    grad_logits = (probabilities @ weight)[:, None] * p
-    grad_logits.addcmul_(weight, probabilities, value=-1)
-    grad_logits *= grad_loss_scaled
+    grad_probabilities = grad_loss_scaled * logprobs_product
+    grad_logits = grad_loss_scaled * p_total
     return TargetWeightGradients(grad_logits, grad_probabilities)
 
 
@@ -3751,14 +3708,14 @@ class _TargetWeightFunction(torch.autograd.Function):
     def forward(logits: Tensor, probabilities: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(logits.device.type, enabled=False):
             loss, residuals = forward_target_weight(logits, probabilities, weight)
-        return loss, residuals.logprobs, residuals.p
+        return loss, residuals.logprobs_product, residuals.p_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, probabilities, weight = inputs
-        _, logprobs, p = output
-        ctx.save_for_backward(logits, probabilities, weight, logprobs, p)
-        ctx.mark_non_differentiable(logprobs, p)
+        _, logprobs_product, p_total = output
+        ctx.save_for_backward(logits, probabilities, weight, logprobs_product, p_total)
+        ctx.mark_non_differentiable(logprobs_product, p_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -3766,25 +3723,21 @@ class _TargetWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, probabilities, weight, logprobs, p = ctx.saved_tensors
+        logits, probabilities, weight, logprobs_product, p_total = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_target_weight(logits, probabilities, weight)
         else:
-            residuals = TargetWeightResiduals(probabilities, weight, logprobs, p)
-        with torch.autocast(grad_loss.device.type, enabled=False):
-            gradients = backward_target_weight(grad_loss, residuals)
+            residuals = TargetWeightResiduals(logprobs_product, p_total)
+        gradients = backward_target_weight(grad_loss, residuals)
         return gradients.grad_logits, gradients.grad_probabilities, None
 
 
 class TargetWeightLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    probabilities: Tensor
-    weight: Tensor
-    logprobs: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dprobabilities: Tensor
+    dloss_dlogits: Tensor
 
 
 class TargetWeightLabelSmoothingGradients(NamedTuple):
@@ -3849,9 +3802,17 @@ def forward_target_weight_label_smoothing(
         / N
     )
     p = torch.exp(logprobs)
-    return loss, TargetWeightLabelSmoothingResiduals(
-        probabilities, weight, logprobs, p, label_smoothing
+    dloss_dprobabilities = -(1 - label_smoothing) / (N or torch.nan) * weight * logprobs
+    dloss_dlogits = (
+        torch.add(
+            (1 - label_smoothing) * (probabilities @ weight), weight.mean(), alpha=label_smoothing
+        )[:, None]
+        * p
     )
+    dloss_dlogits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
+    dloss_dlogits.addcmul_(weight, probabilities, value=label_smoothing - 1)
+    dloss_dlogits /= N
+    return loss, TargetWeightLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits)
 
 
 def backward_target_weight_label_smoothing(
@@ -3866,20 +3827,11 @@ def backward_target_weight_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    probabilities, weight, logprobs, p, label_smoothing = residuals
-    N, K = probabilities.shape
+    dloss_dprobabilities, dloss_dlogits = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = -(1 - label_smoothing) / (N or torch.nan) * (grad_loss * weight) * logprobs
-    grad_logits = (
-        torch.add(
-            (1 - label_smoothing) * (probabilities @ weight), weight.mean(), alpha=label_smoothing
-        )[:, None]
-        * p
-    )
-    grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
-    grad_logits.addcmul_(weight, probabilities, value=label_smoothing - 1)
-    grad_logits *= grad_loss / N
+    grad_probabilities = grad_loss * dloss_dprobabilities
+    grad_logits = grad_loss * dloss_dlogits
     return TargetWeightLabelSmoothingGradients(grad_logits, grad_probabilities)
 
 
@@ -3896,14 +3848,14 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_target_weight_label_smoothing(
                 logits, probabilities, weight, label_smoothing=label_smoothing
             )
-        return loss, residuals.logprobs, residuals.p
+        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, probabilities, weight, label_smoothing = inputs
-        _, logprobs, p = output
-        ctx.save_for_backward(logits, probabilities, weight, logprobs, p)
-        ctx.mark_non_differentiable(logprobs, p)
+        _, dloss_dprobabilities, dloss_dlogits = output
+        ctx.save_for_backward(logits, probabilities, weight, dloss_dprobabilities, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dprobabilities, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -3912,7 +3864,7 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, probabilities, weight, logprobs, p = ctx.saved_tensors
+        logits, probabilities, weight, dloss_dprobabilities, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -3920,21 +3872,16 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
                 logits, probabilities, weight, label_smoothing=label_smoothing
             )
         else:
-            residuals = TargetWeightLabelSmoothingResiduals(
-                probabilities, weight, logprobs, p, label_smoothing
-            )
-        with torch.autocast(grad_loss.device.type, enabled=False):
-            gradients = backward_target_weight_label_smoothing(grad_loss, residuals)
+            residuals = TargetWeightLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits)
+        gradients = backward_target_weight_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, gradients.grad_probabilities, None, None
 
 
 class TargetWeightSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    probabilities: Tensor
-    weight: Tensor
-    logprobs: Tensor
-    p: Tensor
+    dloss_dprobabilities: Tensor
+    dloss_dlogits: Tensor
 
 
 class TargetWeightSumGradients(NamedTuple):
@@ -3987,7 +3934,10 @@ def forward_target_weight_sum(
     logprobs = torch.log_softmax(logits, 1)
     loss = -(logprobs * probabilities @ weight).sum()
     p = torch.exp(logprobs)
-    return loss, TargetWeightSumResiduals(probabilities, weight, logprobs, p)
+    dloss_dprobabilities = -weight * logprobs
+    dloss_dlogits = (probabilities @ weight)[:, None] * p
+    dloss_dlogits.addcmul_(weight, probabilities, value=-1)
+    return loss, TargetWeightSumResiduals(dloss_dprobabilities, dloss_dlogits)
 
 
 def backward_target_weight_sum(
@@ -4002,13 +3952,11 @@ def backward_target_weight_sum(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    probabilities, weight, logprobs, p = residuals
+    dloss_dprobabilities, dloss_dlogits = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = -(grad_loss * weight) * logprobs
-    grad_logits = (probabilities @ weight)[:, None] * p
-    grad_logits.addcmul_(weight, probabilities, value=-1)
-    grad_logits *= grad_loss
+    grad_probabilities = grad_loss * dloss_dprobabilities
+    grad_logits = grad_loss * dloss_dlogits
     return TargetWeightSumGradients(grad_logits, grad_probabilities)
 
 
@@ -4021,14 +3969,14 @@ class _TargetWeightSumFunction(torch.autograd.Function):
     def forward(logits: Tensor, probabilities: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(logits.device.type, enabled=False):
             loss, residuals = forward_target_weight_sum(logits, probabilities, weight)
-        return loss, residuals.logprobs, residuals.p
+        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, probabilities, weight = inputs
-        _, logprobs, p = output
-        ctx.save_for_backward(logits, probabilities, weight, logprobs, p)
-        ctx.mark_non_differentiable(logprobs, p)
+        _, dloss_dprobabilities, dloss_dlogits = output
+        ctx.save_for_backward(logits, probabilities, weight, dloss_dprobabilities, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dprobabilities, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -4036,25 +3984,21 @@ class _TargetWeightSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, probabilities, weight, logprobs, p = ctx.saved_tensors
+        logits, probabilities, weight, dloss_dprobabilities, dloss_dlogits = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_target_weight_sum(logits, probabilities, weight)
         else:
-            residuals = TargetWeightSumResiduals(probabilities, weight, logprobs, p)
-        with torch.autocast(grad_loss.device.type, enabled=False):
-            gradients = backward_target_weight_sum(grad_loss, residuals)
+            residuals = TargetWeightSumResiduals(dloss_dprobabilities, dloss_dlogits)
+        gradients = backward_target_weight_sum(grad_loss, residuals)
         return gradients.grad_logits, gradients.grad_probabilities, None
 
 
 class TargetWeightSumLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    probabilities: Tensor
-    weight: Tensor
-    logprobs: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dprobabilities: Tensor
+    dloss_dlogits: Tensor
 
 
 class TargetWeightSumLabelSmoothingGradients(NamedTuple):
@@ -4114,9 +4058,17 @@ def forward_target_weight_sum_label_smoothing(
         @ weight
     ).sum()
     p = torch.exp(logprobs)
-    return loss, TargetWeightSumLabelSmoothingResiduals(
-        probabilities, weight, logprobs, p, label_smoothing
+    weight_scaled = (label_smoothing - 1) * weight
+    dloss_dprobabilities = weight_scaled * logprobs
+    dloss_dlogits = (
+        torch.add(
+            (1 - label_smoothing) * (probabilities @ weight), weight.mean(), alpha=label_smoothing
+        )[:, None]
+        * p
     )
+    dloss_dlogits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
+    dloss_dlogits.addcmul_(weight_scaled, probabilities)
+    return loss, TargetWeightSumLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits)
 
 
 def backward_target_weight_sum_label_smoothing(
@@ -4131,21 +4083,11 @@ def backward_target_weight_sum_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    probabilities, weight, logprobs, p, label_smoothing = residuals
-    K = probabilities.shape[1]
+    dloss_dprobabilities, dloss_dlogits = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    weight_scaled = (label_smoothing - 1) * weight
-    grad_probabilities = grad_loss * weight_scaled * logprobs
-    grad_logits = (
-        torch.add(
-            (1 - label_smoothing) * (probabilities @ weight), weight.mean(), alpha=label_smoothing
-        )[:, None]
-        * p
-    )
-    grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
-    grad_logits.addcmul_(weight_scaled, probabilities)
-    grad_logits *= grad_loss
+    grad_probabilities = grad_loss * dloss_dprobabilities
+    grad_logits = grad_loss * dloss_dlogits
     return TargetWeightSumLabelSmoothingGradients(grad_logits, grad_probabilities)
 
 
@@ -4162,14 +4104,14 @@ class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_target_weight_sum_label_smoothing(
                 logits, probabilities, weight, label_smoothing=label_smoothing
             )
-        return loss, residuals.logprobs, residuals.p
+        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, probabilities, weight, label_smoothing = inputs
-        _, logprobs, p = output
-        ctx.save_for_backward(logits, probabilities, weight, logprobs, p)
-        ctx.mark_non_differentiable(logprobs, p)
+        _, dloss_dprobabilities, dloss_dlogits = output
+        ctx.save_for_backward(logits, probabilities, weight, dloss_dprobabilities, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dprobabilities, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -4178,7 +4120,7 @@ class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, probabilities, weight, logprobs, p = ctx.saved_tensors
+        logits, probabilities, weight, dloss_dprobabilities, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -4186,21 +4128,16 @@ class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
                 logits, probabilities, weight, label_smoothing=label_smoothing
             )
         else:
-            residuals = TargetWeightSumLabelSmoothingResiduals(
-                probabilities, weight, logprobs, p, label_smoothing
-            )
-        with torch.autocast(grad_loss.device.type, enabled=False):
-            gradients = backward_target_weight_sum_label_smoothing(grad_loss, residuals)
+            residuals = TargetWeightSumLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits)
+        gradients = backward_target_weight_sum_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, gradients.grad_probabilities, None, None
 
 
 class TargetWeightNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    probabilities: Tensor
-    weight: Tensor
-    logprobs: Tensor
-    p: Tensor
+    dloss_dprobabilities: Tensor
+    dloss_dlogits: Tensor
 
 
 class TargetWeightNoneGradients(NamedTuple):
@@ -4254,7 +4191,10 @@ def forward_target_weight_none(
     logprobs_sum = logprobs * probabilities @ weight
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    return loss, TargetWeightNoneResiduals(probabilities, weight, logprobs, p)
+    dloss_dprobabilities = -weight * logprobs
+    dloss_dlogits = (probabilities @ weight)[:, None] * p
+    dloss_dlogits.addcmul_(weight, probabilities, value=-1)
+    return loss, TargetWeightNoneResiduals(dloss_dprobabilities, dloss_dlogits)
 
 
 def backward_target_weight_none(
@@ -4269,18 +4209,14 @@ def backward_target_weight_none(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    probabilities, weight, logprobs, p = residuals
-    N = probabilities.shape[0]
+    dloss_dprobabilities, dloss_dlogits = residuals
+    N = dloss_dprobabilities.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_probabilities = grad_loss[:, None] * weight
-    grad_probabilities *= logprobs
-    grad_probabilities.neg_()
-    grad_logits = (probabilities @ weight)[:, None] * p
-    grad_logits.addcmul_(weight, probabilities, value=-1)
-    grad_logits *= grad_loss[:, None]
+    grad_probabilities = grad_loss[:, None] * dloss_dprobabilities
+    grad_logits = grad_loss[:, None] * dloss_dlogits
     return TargetWeightNoneGradients(grad_logits, grad_probabilities)
 
 
@@ -4293,14 +4229,14 @@ class _TargetWeightNoneFunction(torch.autograd.Function):
     def forward(logits: Tensor, probabilities: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(logits.device.type, enabled=False):
             loss, residuals = forward_target_weight_none(logits, probabilities, weight)
-        return loss, residuals.logprobs, residuals.p
+        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, probabilities, weight = inputs
-        _, logprobs, p = output
-        ctx.save_for_backward(logits, probabilities, weight, logprobs, p)
-        ctx.mark_non_differentiable(logprobs, p)
+        _, dloss_dprobabilities, dloss_dlogits = output
+        ctx.save_for_backward(logits, probabilities, weight, dloss_dprobabilities, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dprobabilities, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -4308,25 +4244,21 @@ class _TargetWeightNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, probabilities, weight, logprobs, p = ctx.saved_tensors
+        logits, probabilities, weight, dloss_dprobabilities, dloss_dlogits = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_target_weight_none(logits, probabilities, weight)
         else:
-            residuals = TargetWeightNoneResiduals(probabilities, weight, logprobs, p)
-        with torch.autocast(grad_loss.device.type, enabled=False):
-            gradients = backward_target_weight_none(grad_loss, residuals)
+            residuals = TargetWeightNoneResiduals(dloss_dprobabilities, dloss_dlogits)
+        gradients = backward_target_weight_none(grad_loss, residuals)
         return gradients.grad_logits, gradients.grad_probabilities, None
 
 
 class TargetWeightNoneLabelSmoothingResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    probabilities: Tensor
-    weight: Tensor
-    logprobs: Tensor
-    p: Tensor
-    label_smoothing: float
+    dloss_dprobabilities: Tensor
+    dloss_dlogits: Tensor
 
 
 class TargetWeightNoneLabelSmoothingGradients(NamedTuple):
@@ -4386,9 +4318,17 @@ def forward_target_weight_none_label_smoothing(
     ).mul_(logprobs) @ weight
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    return loss, TargetWeightNoneLabelSmoothingResiduals(
-        probabilities, weight, logprobs, p, label_smoothing
+    weight_scaled = (label_smoothing - 1) * weight
+    dloss_dprobabilities = weight_scaled * logprobs
+    dloss_dlogits = (
+        torch.add(
+            (1 - label_smoothing) * (probabilities @ weight), weight.mean(), alpha=label_smoothing
+        )[:, None]
+        * p
     )
+    dloss_dlogits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
+    dloss_dlogits.addcmul_(weight_scaled, probabilities)
+    return loss, TargetWeightNoneLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits)
 
 
 def backward_target_weight_none_label_smoothing(
@@ -4403,24 +4343,14 @@ def backward_target_weight_none_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    probabilities, weight, logprobs, p, label_smoothing = residuals
-    N, K = probabilities.shape
+    dloss_dprobabilities, dloss_dlogits = residuals
+    N = dloss_dprobabilities.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    weight_scaled = (label_smoothing - 1) * weight
-    grad_probabilities = grad_loss[:, None] * weight_scaled
-    grad_probabilities *= logprobs
-    grad_logits = (
-        torch.add(
-            (1 - label_smoothing) * (probabilities @ weight), weight.mean(), alpha=label_smoothing
-        )[:, None]
-        * p
-    )
-    grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
-    grad_logits.addcmul_(weight_scaled, probabilities)
-    grad_logits *= grad_loss[:, None]
+    grad_probabilities = grad_loss[:, None] * dloss_dprobabilities
+    grad_logits = grad_loss[:, None] * dloss_dlogits
     return TargetWeightNoneLabelSmoothingGradients(grad_logits, grad_probabilities)
 
 
@@ -4437,14 +4367,14 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_target_weight_none_label_smoothing(
                 logits, probabilities, weight, label_smoothing=label_smoothing
             )
-        return loss, residuals.logprobs, residuals.p
+        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, probabilities, weight, label_smoothing = inputs
-        _, logprobs, p = output
-        ctx.save_for_backward(logits, probabilities, weight, logprobs, p)
-        ctx.mark_non_differentiable(logprobs, p)
+        _, dloss_dprobabilities, dloss_dlogits = output
+        ctx.save_for_backward(logits, probabilities, weight, dloss_dprobabilities, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dprobabilities, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -4453,7 +4383,7 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, probabilities, weight, logprobs, p = ctx.saved_tensors
+        logits, probabilities, weight, dloss_dprobabilities, dloss_dlogits = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -4461,11 +4391,8 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
                 logits, probabilities, weight, label_smoothing=label_smoothing
             )
         else:
-            residuals = TargetWeightNoneLabelSmoothingResiduals(
-                probabilities, weight, logprobs, p, label_smoothing
-            )
-        with torch.autocast(grad_loss.device.type, enabled=False):
-            gradients = backward_target_weight_none_label_smoothing(grad_loss, residuals)
+            residuals = TargetWeightNoneLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits)
+        gradients = backward_target_weight_none_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, gradients.grad_probabilities, None, None
 
 

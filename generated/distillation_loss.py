@@ -24,9 +24,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    wanted: Tensor
-    p: Tensor
-    temperature: float
+    dloss_dlogits: Tensor
 
 
 class Gradients(NamedTuple):
@@ -67,6 +65,7 @@ def forward(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(logits, teacher)
+    N = logits.shape[0]
     logprobs = torch.log_softmax(logits / temperature, 1)
     teacher_scaled = teacher / temperature
     wanted = torch.softmax(teacher_scaled, 1)
@@ -75,7 +74,8 @@ def forward(
         * (torch.log_softmax(teacher_scaled, 1) - logprobs).mul_(wanted).sum(1).mean()
     )
     p = torch.exp(logprobs)
-    return loss, Residuals(wanted, p, temperature)
+    dloss_dlogits = temperature / (N or torch.nan) * (p - wanted)
+    return loss, Residuals(dloss_dlogits)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -88,12 +88,10 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    wanted, p, temperature = residuals
-    N = wanted.shape[0]
+    dloss_dlogits = residuals.dloss_dlogits
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = p - wanted
-    grad_logits *= temperature / (N or torch.nan) * grad_loss
+    grad_logits = grad_loss * dloss_dlogits
     return Gradients(grad_logits)
 
 
@@ -126,14 +124,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(logits, teacher, temperature=temperature)
-        return loss, residuals.wanted, residuals.p
+        return loss, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, teacher, temperature = inputs
-        _, wanted, p = output
-        ctx.save_for_backward(logits, teacher, wanted, p)
-        ctx.mark_non_differentiable(wanted, p)
+        _, dloss_dlogits = output
+        ctx.save_for_backward(logits, teacher, dloss_dlogits)
+        ctx.mark_non_differentiable(dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.options = (temperature,)
 
@@ -142,13 +140,13 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, teacher, wanted, p = ctx.saved_tensors
+        logits, teacher, dloss_dlogits = ctx.saved_tensors
         (temperature,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(logits, teacher, temperature=temperature)
         else:
-            residuals = Residuals(wanted, p, temperature)
+            residuals = Residuals(dloss_dlogits)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_logits, None, None
 

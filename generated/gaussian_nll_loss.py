@@ -93,9 +93,8 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     safe_product_1 = grad_loss / safe
     grad_var = (1 - x_minus_target**2 / safe) * safe_product_1 / (2 * N)
-    safe_product = safe_product_1 / N * x_minus_target
-    grad_target = -safe_product
-    grad_x = safe_product
+    grad_x = safe_product_1 / N * x_minus_target
+    grad_target = -grad_x
     return Gradients(grad_x, grad_target, grad_var)
 
 
@@ -115,9 +114,8 @@ def value_and_grad(
     each = torch.add(safe_product_1 / 2, torch.log(safe), alpha=0.5)
     loss = each.mean()
     grad_var = (1 - safe_product_1) / safe / (2 * N)
-    safe_product = x_minus_target / safe / N
-    grad_target = -safe_product
-    grad_x = safe_product
+    grad_x = x_minus_target / safe / N
+    grad_target = -grad_x
     return loss, Gradients(grad_x, grad_target, grad_var)
 
 
@@ -226,9 +224,8 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     safe_product_1 = grad_loss / safe
     grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * safe_product_1
-    safe_product = safe_product_1 * x_minus_target
-    grad_target = -safe_product
-    grad_x = safe_product
+    grad_x = safe_product_1 * x_minus_target
+    grad_target = -grad_x
     return SumGradients(grad_x, grad_target, grad_var)
 
 
@@ -339,9 +336,8 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         )
     grad_loss_product_1 = grad_loss / safe
     grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_product_1
-    grad_loss_product = grad_loss_product_1 * x_minus_target
-    grad_target = -grad_loss_product
-    grad_x = grad_loss_product
+    grad_x = grad_loss_product_1 * x_minus_target
+    grad_target = -grad_x
     return NoneGradients(grad_x, grad_target, grad_var)
 
 
@@ -453,9 +449,8 @@ def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     safe_product_1 = grad_loss / safe
     grad_var = (1 - x_minus_target**2 / safe) * safe_product_1 / (2 * N)
-    safe_product = safe_product_1 / N * x_minus_target
-    grad_target = -safe_product
-    grad_x = safe_product
+    grad_x = safe_product_1 / N * x_minus_target
+    grad_target = -grad_x
     return FullGradients(grad_x, grad_target, grad_var)
 
 
@@ -566,9 +561,8 @@ def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSum
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     safe_product_1 = grad_loss / safe
     grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * safe_product_1
-    safe_product = safe_product_1 * x_minus_target
-    grad_target = -safe_product
-    grad_x = safe_product
+    grad_x = safe_product_1 * x_minus_target
+    grad_target = -grad_x
     return FullSumGradients(grad_x, grad_target, grad_var)
 
 
@@ -681,9 +675,8 @@ def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullN
         )
     grad_loss_product_1 = grad_loss / safe
     grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_product_1
-    grad_loss_product = grad_loss_product_1 * x_minus_target
-    grad_target = -grad_loss_product
-    grad_x = grad_loss_product
+    grad_x = grad_loss_product_1 * x_minus_target
+    grad_target = -grad_x
     return FullNoneGradients(grad_x, grad_target, grad_var)
 
 

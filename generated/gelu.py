@@ -20,8 +20,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    erf_x: Tensor
+    dy_dx: Tensor
 
 
 class Gradients(NamedTuple):
@@ -50,7 +49,11 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     _check(x)
     erf_x = torch.erf(2**0.5 / 2 * x)
     y = (erf_x + 1) * x / 2
-    return y, Residuals(x, erf_x)
+    dy_dx = (
+        torch.addcmul(erf_x / 2, x, torch.exp(-0.5 * x**2), value=2**0.5 / (2 * torch.pi**0.5))
+        + 0.5
+    )
+    return y, Residuals(dy_dx)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -63,14 +66,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, erf_x = residuals
-    (N,) = x.shape
+    dy_dx = residuals.dy_dx
+    (N,) = dy_dx.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = (
-        torch.addcmul(erf_x / 2, x, torch.exp(-0.5 * x**2), value=2**0.5 / (2 * torch.pi**0.5))
-        + 0.5
-    ) * grad_y
+    grad_x = dy_dx * grad_y
     return Gradients(grad_x)
 
 
@@ -82,14 +82,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward(x)
-        return y, residuals.erf_x
+        return y, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, erf_x = output
-        ctx.save_for_backward(x, erf_x)
-        ctx.mark_non_differentiable(erf_x)
+        _, dy_dx = output
+        ctx.save_for_backward(x, dy_dx)
+        ctx.mark_non_differentiable(dy_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -97,12 +97,12 @@ class _Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 1
-        x, erf_x = ctx.saved_tensors
+        x, dy_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x)
         else:
-            residuals = Residuals(x, erf_x)
+            residuals = Residuals(dy_dx)
         gradients = backward(grad_y, residuals)
         return (gradients.grad_x,)
 
@@ -110,8 +110,7 @@ class _Function(torch.autograd.Function):
 class TanhResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    tanh_x: Tensor
+    dy_dx: Tensor
 
 
 class TanhGradients(NamedTuple):
@@ -140,7 +139,17 @@ def forward_tanh(x: Tensor) -> tuple[Tensor, TanhResiduals]:
     _check_tanh(x)
     tanh_x = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
     y = (tanh_x + 1) * x / 2
-    return y, TanhResiduals(x, tanh_x)
+    dy_dx = (
+        torch.add(
+            (1 - tanh_x**2)
+            * (0.0670725 * 2**0.5 / torch.pi**0.5 * x**2 + 2**0.5 / (2 * torch.pi**0.5))
+            * x,
+            tanh_x,
+            alpha=0.5,
+        )
+        + 0.5
+    )
+    return y, TanhResiduals(dy_dx)
 
 
 def backward_tanh(grad_y: Tensor, residuals: TanhResiduals) -> TanhGradients:
@@ -153,20 +162,11 @@ def backward_tanh(grad_y: Tensor, residuals: TanhResiduals) -> TanhGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, tanh_x = residuals
-    (N,) = x.shape
+    dy_dx = residuals.dy_dx
+    (N,) = dy_dx.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = (
-        torch.add(
-            (1 - tanh_x**2)
-            * (0.0670725 * 2**0.5 / torch.pi**0.5 * x**2 + 2**0.5 / (2 * torch.pi**0.5))
-            * x,
-            tanh_x,
-            alpha=0.5,
-        )
-        + 0.5
-    ) * grad_y
+    grad_x = dy_dx * grad_y
     return TanhGradients(grad_x)
 
 
@@ -178,14 +178,14 @@ class _TanhFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward_tanh(x)
-        return y, residuals.tanh_x
+        return y, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, tanh_x = output
-        ctx.save_for_backward(x, tanh_x)
-        ctx.mark_non_differentiable(tanh_x)
+        _, dy_dx = output
+        ctx.save_for_backward(x, dy_dx)
+        ctx.mark_non_differentiable(dy_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -193,12 +193,12 @@ class _TanhFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 1
-        x, tanh_x = ctx.saved_tensors
+        x, dy_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_tanh(x)
         else:
-            residuals = TanhResiduals(x, tanh_x)
+            residuals = TanhResiduals(dy_dx)
         gradients = backward_tanh(grad_y, residuals)
         return (gradients.grad_x,)
 

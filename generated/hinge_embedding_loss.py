@@ -23,8 +23,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    x_total: Tensor
+    target_total: Tensor
 
 
 class Gradients(NamedTuple):
@@ -59,11 +58,19 @@ def forward(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Tensor, 
     """
     _check(x, target)
     x_total = margin - x
+    target_mask = target == -1
+    x_total_mask = x_total <= 0
+    target_mask_1 = target == 1
     loss = (
-        x_total.masked_fill(x_total <= 0, 0).masked_fill(target == 1, 0)
-        + x.masked_fill(target == -1, 0)
+        x.masked_fill(target_mask, 0)
+        + x_total.masked_fill(x_total_mask, 0).masked_fill(target_mask_1, 0)
     ).mean()
-    return loss, Residuals(target, x_total)
+    target_total = torch.where(
+        target_mask, torch.tensor(0, dtype=x.dtype, device=x.device), 1
+    ) + torch.where(x_total_mask, torch.tensor(0, dtype=x.dtype, device=x.device), -1).masked_fill(
+        target_mask_1, 0
+    )
+    return loss, Residuals(target_total)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -76,14 +83,12 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, x_total = residuals
-    (N,) = target.shape
+    target_total = residuals.target_total
+    (N,) = target_total.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_x = (-grad_loss_scaled).masked_fill(x_total <= 0, 0).masked_fill(
-        target == 1, 0
-    ) + grad_loss_scaled.masked_fill(target == -1, 0)
+    grad_x = grad_loss_scaled * target_total
     return Gradients(grad_x)
 
 
@@ -119,14 +124,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, margin: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target, margin=margin)
-        return loss, residuals.x_total
+        return loss, residuals.target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, margin = inputs
-        _, x_total = output
-        ctx.save_for_backward(x, target, x_total)
-        ctx.mark_non_differentiable(x_total)
+        _, target_total = output
+        ctx.save_for_backward(x, target, target_total)
+        ctx.mark_non_differentiable(target_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -135,13 +140,13 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, x_total = ctx.saved_tensors
+        x, target, target_total = ctx.saved_tensors
         (margin,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x, target, margin=margin)
         else:
-            residuals = Residuals(target, x_total)
+            residuals = Residuals(target_total)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, None, None
 
@@ -149,8 +154,7 @@ class _Function(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    x_total: Tensor
+    dloss_dx: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -185,11 +189,19 @@ def forward_sum(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Tens
     """
     _check_sum(x, target)
     x_total = margin - x
+    target_mask = target == -1
+    x_total_mask = x_total <= 0
+    target_mask_1 = target == 1
     loss = (
-        x_total.masked_fill(x_total <= 0, 0).masked_fill(target == 1, 0)
-        + x.masked_fill(target == -1, 0)
+        x.masked_fill(target_mask, 0)
+        + x_total.masked_fill(x_total_mask, 0).masked_fill(target_mask_1, 0)
     ).sum()
-    return loss, SumResiduals(target, x_total)
+    dloss_dx = torch.where(
+        target_mask, torch.tensor(0, dtype=x.dtype, device=x.device), 1
+    ) + torch.where(x_total_mask, torch.tensor(0, dtype=x.dtype, device=x.device), -1).masked_fill(
+        target_mask_1, 0
+    )
+    return loss, SumResiduals(dloss_dx)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -202,12 +214,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, x_total = residuals
+    dloss_dx = residuals.dloss_dx
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = (-grad_loss).masked_fill(x_total <= 0, 0).masked_fill(
-        target == 1, 0
-    ) + grad_loss.masked_fill(target == -1, 0)
+    grad_x = grad_loss * dloss_dx
     return SumGradients(grad_x)
 
 
@@ -219,14 +229,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, margin: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target, margin=margin)
-        return loss, residuals.x_total
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, margin = inputs
-        _, x_total = output
-        ctx.save_for_backward(x, target, x_total)
-        ctx.mark_non_differentiable(x_total)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -235,13 +245,13 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, x_total = ctx.saved_tensors
+        x, target, dloss_dx = ctx.saved_tensors
         (margin,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum(x, target, margin=margin)
         else:
-            residuals = SumResiduals(target, x_total)
+            residuals = SumResiduals(dloss_dx)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, None, None
 
@@ -249,8 +259,7 @@ class _SumFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    x_total: Tensor
+    dloss_dx: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -285,10 +294,18 @@ def forward_none(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Ten
     """
     _check_none(x, target)
     x_total = margin - x
-    loss = x_total.masked_fill(x_total <= 0, 0).masked_fill(target == 1, 0) + x.masked_fill(
-        target == -1, 0
+    target_mask = target == -1
+    x_total_mask = x_total <= 0
+    target_mask_1 = target == 1
+    loss = x.masked_fill(target_mask, 0) + x_total.masked_fill(x_total_mask, 0).masked_fill(
+        target_mask_1, 0
     )
-    return loss, NoneResiduals(target, x_total)
+    dloss_dx = torch.where(
+        target_mask, torch.tensor(0, dtype=x.dtype, device=x.device), 1
+    ) + torch.where(x_total_mask, torch.tensor(0, dtype=x.dtype, device=x.device), -1).masked_fill(
+        target_mask_1, 0
+    )
+    return loss, NoneResiduals(dloss_dx)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -301,15 +318,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, x_total = residuals
-    (N,) = target.shape
+    dloss_dx = residuals.dloss_dx
+    (N,) = dloss_dx.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_x = (-grad_loss).masked_fill(x_total <= 0, 0).masked_fill(
-        target == 1, 0
-    ) + grad_loss.masked_fill(target == -1, 0)
+    grad_x = dloss_dx * grad_loss
     return NoneGradients(grad_x)
 
 
@@ -321,14 +336,14 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, margin: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target, margin=margin)
-        return loss, residuals.x_total
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, margin = inputs
-        _, x_total = output
-        ctx.save_for_backward(x, target, x_total)
-        ctx.mark_non_differentiable(x_total)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -337,13 +352,13 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, x_total = ctx.saved_tensors
+        x, target, dloss_dx = ctx.saved_tensors
         (margin,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(x, target, margin=margin)
         else:
-            residuals = NoneResiduals(target, x_total)
+            residuals = NoneResiduals(dloss_dx)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, None, None
 

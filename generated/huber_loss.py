@@ -23,9 +23,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target_minus_x: Tensor
-    off: Tensor
-    delta: float
+    dloss_dtarget: Tensor
 
 
 class Gradients(NamedTuple):
@@ -60,10 +58,13 @@ def forward(x: Tensor, target: Tensor, *, delta: float = 1.0) -> tuple[Tensor, R
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x, target)
+    (N,) = x.shape
     target_minus_x = target - x
     off = torch.abs(target_minus_x)
-    loss = torch.where(off > delta, delta * (off - delta / 2), off**2 / 2).mean()
-    return loss, Residuals(target_minus_x, off, delta)
+    off_mask = off > delta
+    loss = torch.where(off_mask, delta * (off - delta / 2), off**2 / 2).mean()
+    dloss_dtarget = off.masked_fill(off_mask, delta) / N * torch.sign(target_minus_x)
+    return loss, Residuals(dloss_dtarget)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -76,11 +77,10 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target_minus_x, off, delta = residuals
-    (N,) = target_minus_x.shape
+    dloss_dtarget = residuals.dloss_dtarget
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * off.masked_fill(off > delta, delta) / N * torch.sign(target_minus_x)
+    grad_target = grad_loss * dloss_dtarget
     grad_x = -grad_target
     return Gradients(grad_x, grad_target)
 
@@ -109,14 +109,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target, delta=delta)
-        return loss, residuals.target_minus_x, residuals.off
+        return loss, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, delta = inputs
-        _, target_minus_x, off = output
-        ctx.save_for_backward(x, target, target_minus_x, off)
-        ctx.mark_non_differentiable(target_minus_x, off)
+        _, dloss_dtarget = output
+        ctx.save_for_backward(x, target, dloss_dtarget)
+        ctx.mark_non_differentiable(dloss_dtarget)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
@@ -125,13 +125,13 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, target_minus_x, off = ctx.saved_tensors
+        x, target, dloss_dtarget = ctx.saved_tensors
         (delta,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x, target, delta=delta)
         else:
-            residuals = Residuals(target_minus_x, off, delta)
+            residuals = Residuals(dloss_dtarget)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -139,10 +139,8 @@ class _Function(torch.autograd.Function):
 class WeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    weight: Tensor
-    target_minus_x: Tensor
-    off: Tensor
-    delta: float
+    off_chosen: Tensor
+    off_product: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -187,8 +185,12 @@ def forward_weight(
     _check_weight(x, target, weight)
     target_minus_x = target - x
     off = torch.abs(target_minus_x)
-    loss = (weight * torch.where(off > delta, delta * (off - delta / 2), off**2 / 2)).mean()
-    return loss, WeightResiduals(weight, target_minus_x, off, delta)
+    off_scaled = off**2 / 2
+    off_mask = off > delta
+    loss = (weight * torch.where(off_mask, delta * (off - delta / 2), off_scaled)).mean()
+    off_chosen = torch.where(off_mask, delta * off - delta**2 / 2, off_scaled)
+    off_product = weight * off.masked_fill(off_mask, delta) * torch.sign(target_minus_x)
+    return loss, WeightResiduals(off_chosen, off_product)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -201,16 +203,13 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, target_minus_x, off, delta = residuals
-    (N,) = weight.shape
+    off_chosen, off_product = residuals
+    (N,) = off_chosen.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    off_mask = off > delta
     grad_loss_scaled = grad_loss / N
-    grad_weight = grad_loss_scaled * torch.where(off_mask, delta * off - delta**2 / 2, off**2 / 2)
-    grad_target = (
-        grad_loss_scaled * weight * off.masked_fill(off_mask, delta) * torch.sign(target_minus_x)
-    )
+    grad_weight = grad_loss_scaled * off_chosen
+    grad_target = grad_loss_scaled * off_product
     grad_x = -grad_target
     return WeightGradients(grad_x, grad_target, grad_weight)
 
@@ -223,14 +222,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight, delta=delta)
-        return loss, residuals.target_minus_x, residuals.off
+        return loss, residuals.off_chosen, residuals.off_product
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, delta = inputs
-        _, target_minus_x, off = output
-        ctx.save_for_backward(x, target, weight, target_minus_x, off)
-        ctx.mark_non_differentiable(target_minus_x, off)
+        _, off_chosen, off_product = output
+        ctx.save_for_backward(x, target, weight, off_chosen, off_product)
+        ctx.mark_non_differentiable(off_chosen, off_product)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
@@ -239,13 +238,13 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, weight, target_minus_x, off = ctx.saved_tensors
+        x, target, weight, off_chosen, off_product = ctx.saved_tensors
         (delta,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight(x, target, weight, delta=delta)
         else:
-            residuals = WeightResiduals(weight, target_minus_x, off, delta)
+            residuals = WeightResiduals(off_chosen, off_product)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight, None
 
@@ -253,9 +252,7 @@ class _WeightFunction(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target_minus_x: Tensor
-    off: Tensor
-    delta: float
+    dloss_dtarget: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -292,8 +289,10 @@ def forward_sum(x: Tensor, target: Tensor, *, delta: float = 1.0) -> tuple[Tenso
     _check_sum(x, target)
     target_minus_x = target - x
     off = torch.abs(target_minus_x)
-    loss = torch.where(off > delta, delta * (off - delta / 2), off**2 / 2).sum()
-    return loss, SumResiduals(target_minus_x, off, delta)
+    off_mask = off > delta
+    loss = torch.where(off_mask, delta * (off - delta / 2), off**2 / 2).sum()
+    dloss_dtarget = off.masked_fill(off_mask, delta) * torch.sign(target_minus_x)
+    return loss, SumResiduals(dloss_dtarget)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -306,10 +305,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target_minus_x, off, delta = residuals
+    dloss_dtarget = residuals.dloss_dtarget
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * off.masked_fill(off > delta, delta) * torch.sign(target_minus_x)
+    grad_target = grad_loss * dloss_dtarget
     grad_x = -grad_target
     return SumGradients(grad_x, grad_target)
 
@@ -322,14 +321,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target, delta=delta)
-        return loss, residuals.target_minus_x, residuals.off
+        return loss, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, delta = inputs
-        _, target_minus_x, off = output
-        ctx.save_for_backward(x, target, target_minus_x, off)
-        ctx.mark_non_differentiable(target_minus_x, off)
+        _, dloss_dtarget = output
+        ctx.save_for_backward(x, target, dloss_dtarget)
+        ctx.mark_non_differentiable(dloss_dtarget)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
@@ -338,13 +337,13 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, target_minus_x, off = ctx.saved_tensors
+        x, target, dloss_dtarget = ctx.saved_tensors
         (delta,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum(x, target, delta=delta)
         else:
-            residuals = SumResiduals(target_minus_x, off, delta)
+            residuals = SumResiduals(dloss_dtarget)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -353,8 +352,8 @@ class SumWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     weight: Tensor
-    target_minus_x: Tensor
     off: Tensor
+    sign_target_minus_x: Tensor
     delta: float
 
 
@@ -401,7 +400,8 @@ def forward_sum_weight(
     target_minus_x = target - x
     off = torch.abs(target_minus_x)
     loss = (weight * torch.where(off > delta, delta * (off - delta / 2), off**2 / 2)).sum()
-    return loss, SumWeightResiduals(weight, target_minus_x, off, delta)
+    sign_target_minus_x = torch.sign(target_minus_x)
+    return loss, SumWeightResiduals(weight, off, sign_target_minus_x, delta)
 
 
 def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> SumWeightGradients:
@@ -414,13 +414,13 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, target_minus_x, off, delta = residuals
+    weight, off, sign_target_minus_x, delta = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     off_mask = off > delta
     grad_off = grad_loss * weight * off.masked_fill(off_mask, delta)
     grad_weight = grad_loss * torch.where(off_mask, delta * off - delta**2 / 2, off**2 / 2)
-    grad_target = grad_off * torch.sign(target_minus_x)
+    grad_target = grad_off * sign_target_minus_x
     grad_x = -grad_target
     return SumWeightGradients(grad_x, grad_target, grad_weight)
 
@@ -433,14 +433,14 @@ class _SumWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum_weight(x, target, weight, delta=delta)
-        return loss, residuals.target_minus_x, residuals.off
+        return loss, residuals.off, residuals.sign_target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, delta = inputs
-        _, target_minus_x, off = output
-        ctx.save_for_backward(x, target, weight, target_minus_x, off)
-        ctx.mark_non_differentiable(target_minus_x, off)
+        _, off, sign_target_minus_x = output
+        ctx.save_for_backward(x, target, weight, off, sign_target_minus_x)
+        ctx.mark_non_differentiable(off, sign_target_minus_x)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
@@ -449,13 +449,13 @@ class _SumWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, weight, target_minus_x, off = ctx.saved_tensors
+        x, target, weight, off, sign_target_minus_x = ctx.saved_tensors
         (delta,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum_weight(x, target, weight, delta=delta)
         else:
-            residuals = SumWeightResiduals(weight, target_minus_x, off, delta)
+            residuals = SumWeightResiduals(weight, off, sign_target_minus_x, delta)
         gradients = backward_sum_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight, None
 
@@ -463,9 +463,8 @@ class _SumWeightFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target_minus_x: Tensor
-    off: Tensor
-    delta: float
+    dloss_doff: Tensor
+    sign_target_minus_x: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -502,8 +501,11 @@ def forward_none(x: Tensor, target: Tensor, *, delta: float = 1.0) -> tuple[Tens
     _check_none(x, target)
     target_minus_x = target - x
     off = torch.abs(target_minus_x)
-    loss = torch.where(off > delta, delta * (off - delta / 2), off**2 / 2)
-    return loss, NoneResiduals(target_minus_x, off, delta)
+    off_mask = off > delta
+    loss = torch.where(off_mask, delta * (off - delta / 2), off**2 / 2)
+    dloss_doff = off.masked_fill(off_mask, delta)
+    sign_target_minus_x = torch.sign(target_minus_x)
+    return loss, NoneResiduals(dloss_doff, sign_target_minus_x)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -516,14 +518,14 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target_minus_x, off, delta = residuals
-    (N,) = target_minus_x.shape
+    dloss_doff, sign_target_minus_x = residuals
+    (N,) = dloss_doff.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_off = grad_loss * off.masked_fill(off > delta, delta)
-    grad_target = grad_off * torch.sign(target_minus_x)
+    grad_off = dloss_doff * grad_loss
+    grad_target = grad_off * sign_target_minus_x
     grad_x = -grad_target
     return NoneGradients(grad_x, grad_target)
 
@@ -536,14 +538,14 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target, delta=delta)
-        return loss, residuals.target_minus_x, residuals.off
+        return loss, residuals.dloss_doff, residuals.sign_target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, delta = inputs
-        _, target_minus_x, off = output
-        ctx.save_for_backward(x, target, target_minus_x, off)
-        ctx.mark_non_differentiable(target_minus_x, off)
+        _, dloss_doff, sign_target_minus_x = output
+        ctx.save_for_backward(x, target, dloss_doff, sign_target_minus_x)
+        ctx.mark_non_differentiable(dloss_doff, sign_target_minus_x)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
@@ -552,13 +554,13 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, target_minus_x, off = ctx.saved_tensors
+        x, target, dloss_doff, sign_target_minus_x = ctx.saved_tensors
         (delta,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(x, target, delta=delta)
         else:
-            residuals = NoneResiduals(target_minus_x, off, delta)
+            residuals = NoneResiduals(dloss_doff, sign_target_minus_x)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -567,8 +569,8 @@ class NoneWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     weight: Tensor
-    target_minus_x: Tensor
     off: Tensor
+    sign_target_minus_x: Tensor
     delta: float
 
 
@@ -615,7 +617,8 @@ def forward_none_weight(
     target_minus_x = target - x
     off = torch.abs(target_minus_x)
     loss = weight * torch.where(off > delta, delta * (off - delta / 2), off**2 / 2)
-    return loss, NoneWeightResiduals(weight, target_minus_x, off, delta)
+    sign_target_minus_x = torch.sign(target_minus_x)
+    return loss, NoneWeightResiduals(weight, off, sign_target_minus_x, delta)
 
 
 def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> NoneWeightGradients:
@@ -628,7 +631,7 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, target_minus_x, off, delta = residuals
+    weight, off, sign_target_minus_x, delta = residuals
     (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
@@ -637,7 +640,7 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
     off_mask = off > delta
     grad_off = grad_loss * weight * off.masked_fill(off_mask, delta)
     grad_weight = grad_loss * torch.where(off_mask, delta * off - delta**2 / 2, off**2 / 2)
-    grad_target = grad_off * torch.sign(target_minus_x)
+    grad_target = grad_off * sign_target_minus_x
     grad_x = -grad_target
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
 
@@ -650,14 +653,14 @@ class _NoneWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none_weight(x, target, weight, delta=delta)
-        return loss, residuals.target_minus_x, residuals.off
+        return loss, residuals.off, residuals.sign_target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, delta = inputs
-        _, target_minus_x, off = output
-        ctx.save_for_backward(x, target, weight, target_minus_x, off)
-        ctx.mark_non_differentiable(target_minus_x, off)
+        _, off, sign_target_minus_x = output
+        ctx.save_for_backward(x, target, weight, off, sign_target_minus_x)
+        ctx.mark_non_differentiable(off, sign_target_minus_x)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
@@ -666,13 +669,13 @@ class _NoneWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, weight, target_minus_x, off = ctx.saved_tensors
+        x, target, weight, off, sign_target_minus_x = ctx.saved_tensors
         (delta,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none_weight(x, target, weight, delta=delta)
         else:
-            residuals = NoneWeightResiduals(weight, target_minus_x, off, delta)
+            residuals = NoneWeightResiduals(weight, off, sign_target_minus_x, delta)
         gradients = backward_none_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight, None
 

@@ -658,9 +658,8 @@ class _RunningMeanFunction(torch.autograd.Function):
 class RunningMeanNoUseInputStatsResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    weight: Tensor
-    rstd: Tensor
     x_hat: Tensor
+    dy_dx: Tensor
 
 
 class RunningMeanNoUseInputStatsGradients(NamedTuple):
@@ -732,11 +731,12 @@ def forward_running_mean_no_use_input_stats(
     N, C, _ = x.shape
     mean = running_mean
     var = running_var
-    rstd = torch.rsqrt(var + eps).expand(N, C).clone()
+    rstd = torch.rsqrt(var + eps)
     x_hat = x - mean[:, None]
-    x_hat *= rstd[:, :, None]
+    x_hat *= rstd[:, None]
     y = torch.addcmul(bias[:, None], weight[:, None], x_hat)
-    return y, RunningMeanNoUseInputStatsResiduals(weight, rstd, x_hat)
+    dy_dx = (weight * rstd).expand(N, C).clone()
+    return y, RunningMeanNoUseInputStatsResiduals(x_hat, dy_dx)
 
 
 def backward_running_mean_no_use_input_stats(
@@ -751,7 +751,7 @@ def backward_running_mean_no_use_input_stats(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, rstd, x_hat = residuals
+    x_hat, dy_dx = residuals
     N, C, S = x_hat.shape
     if grad_y.shape != (N, C, S):
         raise RuntimeError(
@@ -760,7 +760,7 @@ def backward_running_mean_no_use_input_stats(
         )
     grad_bias = grad_y.sum((0, 2))
     grad_weight = (grad_y * x_hat).sum((0, 2))
-    grad_x = (weight * rstd)[:, :, None] * grad_y
+    grad_x = dy_dx[:, :, None] * grad_y
     return RunningMeanNoUseInputStatsGradients(grad_x, grad_weight, grad_bias)
 
 
@@ -781,14 +781,14 @@ class _RunningMeanNoUseInputStatsFunction(torch.autograd.Function):
         y, residuals = forward_running_mean_no_use_input_stats(
             x, weight, bias, running_mean, running_var, eps=eps
         )
-        return y, residuals.rstd, residuals.x_hat
+        return y, residuals.x_hat, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, weight, bias, running_mean, running_var, eps = inputs
-        _, rstd, x_hat = output
-        ctx.save_for_backward(x, weight, bias, running_mean, running_var, rstd, x_hat)
-        ctx.mark_non_differentiable(rstd, x_hat)
+        _, x_hat, dy_dx = output
+        ctx.save_for_backward(x, weight, bias, running_mean, running_var, x_hat, dy_dx)
+        ctx.mark_non_differentiable(x_hat, dy_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -797,7 +797,7 @@ class _RunningMeanNoUseInputStatsFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 6
-        x, weight, bias, running_mean, running_var, rstd, x_hat = ctx.saved_tensors
+        x, weight, bias, running_mean, running_var, x_hat, dy_dx = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -805,7 +805,7 @@ class _RunningMeanNoUseInputStatsFunction(torch.autograd.Function):
                 x, weight, bias, running_mean, running_var, eps=eps
             )
         else:
-            residuals = RunningMeanNoUseInputStatsResiduals(weight, rstd, x_hat)
+            residuals = RunningMeanNoUseInputStatsResiduals(x_hat, dy_dx)
         gradients = backward_running_mean_no_use_input_stats(grad_y, residuals)
         return gradients.grad_x, gradients.grad_weight, gradients.grad_bias, None, None, None
 
@@ -982,9 +982,8 @@ class _RunningMeanNoBiasFunction(torch.autograd.Function):
 class RunningMeanNoBiasNoUseInputStatsResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    weight: Tensor
-    rstd: Tensor
     x_hat: Tensor
+    dy_dx: Tensor
 
 
 class RunningMeanNoBiasNoUseInputStatsGradients(NamedTuple):
@@ -1044,11 +1043,12 @@ def forward_running_mean_no_bias_no_use_input_stats(
     N, C, _ = x.shape
     mean = running_mean
     var = running_var
-    rstd = torch.rsqrt(var + eps).expand(N, C).clone()
+    rstd = torch.rsqrt(var + eps)
     x_hat = x - mean[:, None]
-    x_hat *= rstd[:, :, None]
+    x_hat *= rstd[:, None]
     y = weight[:, None] * x_hat
-    return y, RunningMeanNoBiasNoUseInputStatsResiduals(weight, rstd, x_hat)
+    dy_dx = (weight * rstd).expand(N, C).clone()
+    return y, RunningMeanNoBiasNoUseInputStatsResiduals(x_hat, dy_dx)
 
 
 def backward_running_mean_no_bias_no_use_input_stats(
@@ -1063,7 +1063,7 @@ def backward_running_mean_no_bias_no_use_input_stats(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, rstd, x_hat = residuals
+    x_hat, dy_dx = residuals
     N, C, S = x_hat.shape
     if grad_y.shape != (N, C, S):
         raise RuntimeError(
@@ -1071,7 +1071,7 @@ def backward_running_mean_no_bias_no_use_input_stats(
             f"got {[*grad_y.shape]}"
         )
     grad_weight = (grad_y * x_hat).sum((0, 2))
-    grad_x = (weight * rstd)[:, :, None] * grad_y
+    grad_x = dy_dx[:, :, None] * grad_y
     return RunningMeanNoBiasNoUseInputStatsGradients(grad_x, grad_weight)
 
 
@@ -1087,14 +1087,14 @@ class _RunningMeanNoBiasNoUseInputStatsFunction(torch.autograd.Function):
         y, residuals = forward_running_mean_no_bias_no_use_input_stats(
             x, weight, running_mean, running_var, eps=eps
         )
-        return y, residuals.rstd, residuals.x_hat
+        return y, residuals.x_hat, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, weight, running_mean, running_var, eps = inputs
-        _, rstd, x_hat = output
-        ctx.save_for_backward(x, weight, running_mean, running_var, rstd, x_hat)
-        ctx.mark_non_differentiable(rstd, x_hat)
+        _, x_hat, dy_dx = output
+        ctx.save_for_backward(x, weight, running_mean, running_var, x_hat, dy_dx)
+        ctx.mark_non_differentiable(x_hat, dy_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -1103,7 +1103,7 @@ class _RunningMeanNoBiasNoUseInputStatsFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 5
-        x, weight, running_mean, running_var, rstd, x_hat = ctx.saved_tensors
+        x, weight, running_mean, running_var, x_hat, dy_dx = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
@@ -1111,7 +1111,7 @@ class _RunningMeanNoBiasNoUseInputStatsFunction(torch.autograd.Function):
                 x, weight, running_mean, running_var, eps=eps
             )
         else:
-            residuals = RunningMeanNoBiasNoUseInputStatsResiduals(weight, rstd, x_hat)
+            residuals = RunningMeanNoBiasNoUseInputStatsResiduals(x_hat, dy_dx)
         gradients = backward_running_mean_no_bias_no_use_input_stats(grad_y, residuals)
         return gradients.grad_x, gradients.grad_weight, None, None, None
 

@@ -142,8 +142,8 @@ class _Function(torch.autograd.Function):
 class LogTargetResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    exp_target: Tensor
-    each: Tensor
+    each_total: Tensor
+    exp_target_scaled: Tensor
 
 
 class LogTargetGradients(NamedTuple):
@@ -184,7 +184,9 @@ def forward_log_target(x: Tensor, target: Tensor) -> tuple[Tensor, LogTargetResi
     each = target - x
     each *= exp_target
     loss = each.mean()
-    return loss, LogTargetResiduals(exp_target, each)
+    each_total = each + exp_target
+    exp_target_scaled = -exp_target
+    return loss, LogTargetResiduals(each_total, exp_target_scaled)
 
 
 def backward_log_target(grad_loss: Tensor, residuals: LogTargetResiduals) -> LogTargetGradients:
@@ -197,14 +199,13 @@ def backward_log_target(grad_loss: Tensor, residuals: LogTargetResiduals) -> Log
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    exp_target, each = residuals
-    N, K = exp_target.shape
+    each_total, exp_target_scaled = residuals
+    N, K = each_total.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / (K * N)
-    grad_target = each + exp_target
-    grad_target *= grad_loss_scaled
-    grad_x = -grad_loss_scaled * exp_target
+    grad_target = grad_loss_scaled * each_total
+    grad_x = grad_loss_scaled * exp_target_scaled
     return LogTargetGradients(grad_x, grad_target)
 
 
@@ -216,14 +217,14 @@ class _LogTargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_log_target(x, target)
-        return loss, residuals.exp_target, residuals.each
+        return loss, residuals.each_total, residuals.exp_target_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, exp_target, each = output
-        ctx.save_for_backward(x, target, exp_target, each)
-        ctx.mark_non_differentiable(exp_target, each)
+        _, each_total, exp_target_scaled = output
+        ctx.save_for_backward(x, target, each_total, exp_target_scaled)
+        ctx.mark_non_differentiable(each_total, exp_target_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -231,12 +232,12 @@ class _LogTargetFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, exp_target, each = ctx.saved_tensors
+        x, target, each_total, exp_target_scaled = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_log_target(x, target)
         else:
-            residuals = LogTargetResiduals(exp_target, each)
+            residuals = LogTargetResiduals(each_total, exp_target_scaled)
         gradients = backward_log_target(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -342,8 +343,8 @@ class _SumFunction(torch.autograd.Function):
 class SumLogTargetResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    exp_target: Tensor
-    each: Tensor
+    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class SumLogTargetGradients(NamedTuple):
@@ -384,7 +385,9 @@ def forward_sum_log_target(x: Tensor, target: Tensor) -> tuple[Tensor, SumLogTar
     each = target - x
     each *= exp_target
     loss = each.sum()
-    return loss, SumLogTargetResiduals(exp_target, each)
+    dloss_dtarget = each + exp_target
+    dloss_dx = -exp_target
+    return loss, SumLogTargetResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_sum_log_target(
@@ -399,12 +402,11 @@ def backward_sum_log_target(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    exp_target, each = residuals
+    dloss_dtarget, dloss_dx = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = each + exp_target
-    grad_target *= grad_loss
-    grad_x = -grad_loss * exp_target
+    grad_target = grad_loss * dloss_dtarget
+    grad_x = grad_loss * dloss_dx
     return SumLogTargetGradients(grad_x, grad_target)
 
 
@@ -416,14 +418,14 @@ class _SumLogTargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum_log_target(x, target)
-        return loss, residuals.exp_target, residuals.each
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, exp_target, each = output
-        ctx.save_for_backward(x, target, exp_target, each)
-        ctx.mark_non_differentiable(exp_target, each)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -431,12 +433,12 @@ class _SumLogTargetFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, exp_target, each = ctx.saved_tensors
+        x, target, dloss_dtarget, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum_log_target(x, target)
         else:
-            residuals = SumLogTargetResiduals(exp_target, each)
+            residuals = SumLogTargetResiduals(dloss_dtarget, dloss_dx)
         gradients = backward_sum_log_target(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -545,8 +547,8 @@ class _NoneFunction(torch.autograd.Function):
 class NoneLogTargetResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    exp_target: Tensor
-    loss: Tensor
+    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class NoneLogTargetGradients(NamedTuple):
@@ -586,7 +588,9 @@ def forward_none_log_target(x: Tensor, target: Tensor) -> tuple[Tensor, NoneLogT
     exp_target = torch.exp(target)
     loss = target - x
     loss *= exp_target
-    return loss, NoneLogTargetResiduals(exp_target, loss)
+    dloss_dtarget = loss + exp_target
+    dloss_dx = -exp_target
+    return loss, NoneLogTargetResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_none_log_target(
@@ -601,16 +605,14 @@ def backward_none_log_target(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    exp_target, loss = residuals
-    N, K = exp_target.shape
+    dloss_dtarget, dloss_dx = residuals
+    N, K = dloss_dtarget.shape
     if grad_loss.shape != (N, K):
         raise RuntimeError(
             f"grad_loss must have shape (N, K) where N = {N}, K = {K}, got {[*grad_loss.shape]}"
         )
-    grad_target = loss + exp_target
-    grad_target *= grad_loss
-    grad_x = -grad_loss
-    grad_x *= exp_target
+    grad_target = dloss_dtarget * grad_loss
+    grad_x = dloss_dx * grad_loss
     return NoneLogTargetGradients(grad_x, grad_target)
 
 
@@ -622,14 +624,14 @@ class _NoneLogTargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none_log_target(x, target)
-        return loss, residuals.exp_target
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        loss, exp_target = output
-        ctx.save_for_backward(x, target, exp_target, loss)
-        ctx.mark_non_differentiable(exp_target)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -637,12 +639,12 @@ class _NoneLogTargetFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, exp_target, loss = ctx.saved_tensors
+        x, target, dloss_dtarget, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none_log_target(x, target)
         else:
-            residuals = NoneLogTargetResiduals(exp_target, loss)
+            residuals = NoneLogTargetResiduals(dloss_dtarget, dloss_dx)
         gradients = backward_none_log_target(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -751,8 +753,8 @@ class _BatchmeanFunction(torch.autograd.Function):
 class BatchmeanLogTargetResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    exp_target: Tensor
-    each: Tensor
+    each_total: Tensor
+    exp_target_scaled: Tensor
 
 
 class BatchmeanLogTargetGradients(NamedTuple):
@@ -796,7 +798,9 @@ def forward_batchmean_log_target(
     each = target - x
     each *= exp_target
     loss = K * each.mean()
-    return loss, BatchmeanLogTargetResiduals(exp_target, each)
+    each_total = each + exp_target
+    exp_target_scaled = -exp_target
+    return loss, BatchmeanLogTargetResiduals(each_total, exp_target_scaled)
 
 
 def backward_batchmean_log_target(
@@ -811,14 +815,13 @@ def backward_batchmean_log_target(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    exp_target, each = residuals
-    N = exp_target.shape[0]
+    each_total, exp_target_scaled = residuals
+    N = each_total.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = each + exp_target
-    grad_target *= grad_loss_scaled
-    grad_x = -grad_loss_scaled * exp_target
+    grad_target = grad_loss_scaled * each_total
+    grad_x = grad_loss_scaled * exp_target_scaled
     return BatchmeanLogTargetGradients(grad_x, grad_target)
 
 
@@ -830,14 +833,14 @@ class _BatchmeanLogTargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_batchmean_log_target(x, target)
-        return loss, residuals.exp_target, residuals.each
+        return loss, residuals.each_total, residuals.exp_target_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, exp_target, each = output
-        ctx.save_for_backward(x, target, exp_target, each)
-        ctx.mark_non_differentiable(exp_target, each)
+        _, each_total, exp_target_scaled = output
+        ctx.save_for_backward(x, target, each_total, exp_target_scaled)
+        ctx.mark_non_differentiable(each_total, exp_target_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -845,12 +848,12 @@ class _BatchmeanLogTargetFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, exp_target, each = ctx.saved_tensors
+        x, target, each_total, exp_target_scaled = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_batchmean_log_target(x, target)
         else:
-            residuals = BatchmeanLogTargetResiduals(exp_target, each)
+            residuals = BatchmeanLogTargetResiduals(each_total, exp_target_scaled)
         gradients = backward_batchmean_log_target(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 

@@ -22,7 +22,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target_minus_x: Tensor
+    dloss_dtarget: Tensor
 
 
 class Gradients(NamedTuple):
@@ -56,9 +56,11 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x, target)
+    (N,) = x.shape
     target_minus_x = target - x
     loss = torch.abs(target_minus_x).mean()
-    return loss, Residuals(target_minus_x)
+    dloss_dtarget = torch.sign(target_minus_x) / N
+    return loss, Residuals(dloss_dtarget)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -71,11 +73,10 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target_minus_x = residuals.target_minus_x
-    (N,) = target_minus_x.shape
+    dloss_dtarget = residuals.dloss_dtarget
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss / N * torch.sign(target_minus_x)
+    grad_target = grad_loss * dloss_dtarget
     grad_x = -grad_target
     return Gradients(grad_x, grad_target)
 
@@ -102,14 +103,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.target_minus_x
+        return loss, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, target_minus_x = output
-        ctx.save_for_backward(x, target, target_minus_x)
-        ctx.mark_non_differentiable(target_minus_x)
+        _, dloss_dtarget = output
+        ctx.save_for_backward(x, target, dloss_dtarget)
+        ctx.mark_non_differentiable(dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -117,12 +118,12 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, target_minus_x = ctx.saved_tensors
+        x, target, dloss_dtarget = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x, target)
         else:
-            residuals = Residuals(target_minus_x)
+            residuals = Residuals(dloss_dtarget)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -130,11 +131,9 @@ class _Function(torch.autograd.Function):
 class WeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    weight: Tensor
-    weight_sum: Tensor
-    target_minus_x: Tensor
-    abs_target: Tensor
-    target_sum: Tensor
+    dloss_dloss_product: Tensor
+    abs_target_centred: Tensor
+    target_minus_x_product: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -179,7 +178,10 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     abs_target = torch.abs(target_minus_x)
     target_sum = (abs_target * weight).sum()
     loss = target_sum / weight_sum
-    return loss, WeightResiduals(weight, weight_sum, target_minus_x, abs_target, target_sum)
+    dloss_dloss_product = weight_sum**-1
+    abs_target_centred = abs_target - loss
+    target_minus_x_product = weight * torch.sign(target_minus_x)
+    return loss, WeightResiduals(dloss_dloss_product, abs_target_centred, target_minus_x_product)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -192,12 +194,12 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, weight_sum, target_minus_x, abs_target, target_sum = residuals
+    dloss_dloss_product, abs_target_centred, target_minus_x_product = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_loss_product = grad_loss / weight_sum
-    grad_weight = grad_loss_product * (abs_target - target_sum / weight_sum)
-    grad_target = grad_loss_product * weight * torch.sign(target_minus_x)
+    grad_loss_product = dloss_dloss_product * grad_loss
+    grad_weight = grad_loss_product * abs_target_centred
+    grad_target = grad_loss_product * target_minus_x_product
     grad_x = -grad_target
     return WeightGradients(grad_x, grad_target, grad_weight)
 
@@ -212,18 +214,19 @@ class _WeightFunction(torch.autograd.Function):
         loss, residuals = forward_weight(x, target, weight)
         return (
             loss,
-            residuals.weight_sum,
-            residuals.target_minus_x,
-            residuals.abs_target,
-            residuals.target_sum,
+            residuals.dloss_dloss_product,
+            residuals.abs_target_centred,
+            residuals.target_minus_x_product,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, weight_sum, target_minus_x, abs_target, target_sum = output
-        ctx.save_for_backward(x, target, weight, weight_sum, target_minus_x, abs_target, target_sum)
-        ctx.mark_non_differentiable(weight_sum, target_minus_x, abs_target, target_sum)
+        _, dloss_dloss_product, abs_target_centred, target_minus_x_product = output
+        ctx.save_for_backward(
+            x, target, weight, dloss_dloss_product, abs_target_centred, target_minus_x_product
+        )
+        ctx.mark_non_differentiable(dloss_dloss_product, abs_target_centred, target_minus_x_product)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -231,12 +234,16 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, weight_sum, target_minus_x, abs_target, target_sum = ctx.saved_tensors
+        x, target, weight, dloss_dloss_product, abs_target_centred, target_minus_x_product = (
+            ctx.saved_tensors
+        )
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight(x, target, weight)
         else:
-            residuals = WeightResiduals(weight, weight_sum, target_minus_x, abs_target, target_sum)
+            residuals = WeightResiduals(
+                dloss_dloss_product, abs_target_centred, target_minus_x_product
+            )
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight
 
@@ -244,7 +251,7 @@ class _WeightFunction(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target_minus_x: Tensor
+    dloss_dtarget: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -280,7 +287,8 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     _check_sum(x, target)
     target_minus_x = target - x
     loss = torch.abs(target_minus_x).sum()
-    return loss, SumResiduals(target_minus_x)
+    dloss_dtarget = torch.sign(target_minus_x)
+    return loss, SumResiduals(dloss_dtarget)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -293,10 +301,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target_minus_x = residuals.target_minus_x
+    dloss_dtarget = residuals.dloss_dtarget
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * torch.sign(target_minus_x)
+    grad_target = grad_loss * dloss_dtarget
     grad_x = -grad_target
     return SumGradients(grad_x, grad_target)
 
@@ -309,14 +317,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.target_minus_x
+        return loss, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, target_minus_x = output
-        ctx.save_for_backward(x, target, target_minus_x)
-        ctx.mark_non_differentiable(target_minus_x)
+        _, dloss_dtarget = output
+        ctx.save_for_backward(x, target, dloss_dtarget)
+        ctx.mark_non_differentiable(dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -324,12 +332,12 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, target_minus_x = ctx.saved_tensors
+        x, target, dloss_dtarget = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum(x, target)
         else:
-            residuals = SumResiduals(target_minus_x)
+            residuals = SumResiduals(dloss_dtarget)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -337,9 +345,8 @@ class _SumFunction(torch.autograd.Function):
 class SumWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    weight: Tensor
-    target_minus_x: Tensor
     abs_target: Tensor
+    dloss_dtarget: Tensor
 
 
 class SumWeightGradients(NamedTuple):
@@ -384,7 +391,8 @@ def forward_sum_weight(
     target_minus_x = target - x
     abs_target = torch.abs(target_minus_x)
     loss = (abs_target * weight).sum()
-    return loss, SumWeightResiduals(weight, target_minus_x, abs_target)
+    dloss_dtarget = weight * torch.sign(target_minus_x)
+    return loss, SumWeightResiduals(abs_target, dloss_dtarget)
 
 
 def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> SumWeightGradients:
@@ -397,11 +405,11 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, target_minus_x, abs_target = residuals
+    abs_target, dloss_dtarget = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_weight = grad_loss * abs_target
-    grad_target = grad_loss * weight * torch.sign(target_minus_x)
+    grad_target = grad_loss * dloss_dtarget
     grad_x = -grad_target
     return SumWeightGradients(grad_x, grad_target, grad_weight)
 
@@ -414,14 +422,14 @@ class _SumWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum_weight(x, target, weight)
-        return loss, residuals.target_minus_x, residuals.abs_target
+        return loss, residuals.abs_target, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, target_minus_x, abs_target = output
-        ctx.save_for_backward(x, target, weight, target_minus_x, abs_target)
-        ctx.mark_non_differentiable(target_minus_x, abs_target)
+        _, abs_target, dloss_dtarget = output
+        ctx.save_for_backward(x, target, weight, abs_target, dloss_dtarget)
+        ctx.mark_non_differentiable(abs_target, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -429,12 +437,12 @@ class _SumWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, target_minus_x, abs_target = ctx.saved_tensors
+        x, target, weight, abs_target, dloss_dtarget = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum_weight(x, target, weight)
         else:
-            residuals = SumWeightResiduals(weight, target_minus_x, abs_target)
+            residuals = SumWeightResiduals(abs_target, dloss_dtarget)
         gradients = backward_sum_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight
 
@@ -442,7 +450,7 @@ class _SumWeightFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target_minus_x: Tensor
+    dloss_dtarget: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -478,7 +486,8 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     _check_none(x, target)
     target_minus_x = target - x
     loss = torch.abs(target_minus_x)
-    return loss, NoneResiduals(target_minus_x)
+    dloss_dtarget = torch.sign(target_minus_x)
+    return loss, NoneResiduals(dloss_dtarget)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -491,13 +500,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target_minus_x = residuals.target_minus_x
-    (N,) = target_minus_x.shape
+    dloss_dtarget = residuals.dloss_dtarget
+    (N,) = dloss_dtarget.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = grad_loss * torch.sign(target_minus_x)
+    grad_target = dloss_dtarget * grad_loss
     grad_x = -grad_target
     return NoneGradients(grad_x, grad_target)
 
@@ -510,14 +519,14 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.target_minus_x
+        return loss, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, target_minus_x = output
-        ctx.save_for_backward(x, target, target_minus_x)
-        ctx.mark_non_differentiable(target_minus_x)
+        _, dloss_dtarget = output
+        ctx.save_for_backward(x, target, dloss_dtarget)
+        ctx.mark_non_differentiable(dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -525,12 +534,12 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, target_minus_x = ctx.saved_tensors
+        x, target, dloss_dtarget = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(x, target)
         else:
-            residuals = NoneResiduals(target_minus_x)
+            residuals = NoneResiduals(dloss_dtarget)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -538,9 +547,8 @@ class _NoneFunction(torch.autograd.Function):
 class NoneWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    weight: Tensor
-    target_minus_x: Tensor
     abs_target: Tensor
+    dloss_dtarget: Tensor
 
 
 class NoneWeightGradients(NamedTuple):
@@ -585,7 +593,8 @@ def forward_none_weight(
     target_minus_x = target - x
     abs_target = torch.abs(target_minus_x)
     loss = abs_target * weight
-    return loss, NoneWeightResiduals(weight, target_minus_x, abs_target)
+    dloss_dtarget = weight * torch.sign(target_minus_x)
+    return loss, NoneWeightResiduals(abs_target, dloss_dtarget)
 
 
 def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> NoneWeightGradients:
@@ -598,14 +607,14 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, target_minus_x, abs_target = residuals
-    (N,) = weight.shape
+    abs_target, dloss_dtarget = residuals
+    (N,) = abs_target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_weight = abs_target * grad_loss
-    grad_target = grad_loss * weight * torch.sign(target_minus_x)
+    grad_target = dloss_dtarget * grad_loss
     grad_x = -grad_target
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
 
@@ -618,14 +627,14 @@ class _NoneWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none_weight(x, target, weight)
-        return loss, residuals.target_minus_x, residuals.abs_target
+        return loss, residuals.abs_target, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, target_minus_x, abs_target = output
-        ctx.save_for_backward(x, target, weight, target_minus_x, abs_target)
-        ctx.mark_non_differentiable(target_minus_x, abs_target)
+        _, abs_target, dloss_dtarget = output
+        ctx.save_for_backward(x, target, weight, abs_target, dloss_dtarget)
+        ctx.mark_non_differentiable(abs_target, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -633,12 +642,12 @@ class _NoneWeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, target_minus_x, abs_target = ctx.saved_tensors
+        x, target, weight, abs_target, dloss_dtarget = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none_weight(x, target, weight)
         else:
-            residuals = NoneWeightResiduals(weight, target_minus_x, abs_target)
+            residuals = NoneWeightResiduals(abs_target, dloss_dtarget)
         gradients = backward_none_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight
 

@@ -21,7 +21,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    p: Tensor
+    p_scaled: Tensor
 
 
 class Gradients(NamedTuple):
@@ -50,7 +50,8 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     _check(x)
     logprobs = torch.log_softmax(x, 1)
     p = torch.exp(logprobs)
-    return logprobs, Residuals(p)
+    p_scaled = -p
+    return logprobs, Residuals(p_scaled)
 
 
 def backward(grad_logprobs: Tensor, residuals: Residuals) -> Gradients:
@@ -63,14 +64,14 @@ def backward(grad_logprobs: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    p = residuals.p
-    N, K = p.shape
+    p_scaled = residuals.p_scaled
+    N, K = p_scaled.shape
     if grad_logprobs.shape != (N, K):
         raise RuntimeError(
             f"grad_logprobs must have shape (N, K) where N = {N}, K = {K}, "
             f"got {[*grad_logprobs.shape]}"
         )
-    grad_x = torch.addcmul(grad_logprobs, grad_logprobs.sum(1, keepdim=True), p, value=-1)
+    grad_x = torch.addcmul(grad_logprobs, grad_logprobs.sum(1, keepdim=True), p_scaled)
     return Gradients(grad_x)
 
 
@@ -82,14 +83,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         logprobs, residuals = forward(x)
-        return logprobs, residuals.p
+        return logprobs, residuals.p_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, p = output
-        ctx.save_for_backward(x, p)
-        ctx.mark_non_differentiable(p)
+        _, p_scaled = output
+        ctx.save_for_backward(x, p_scaled)
+        ctx.mark_non_differentiable(p_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -97,12 +98,12 @@ class _Function(torch.autograd.Function):
         grad_logprobs, *_ = grad_outputs
         if grad_logprobs is None:  # nothing depends on logprobs
             return (None,) * 1
-        x, p = ctx.saved_tensors
+        x, p_scaled = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x)
         else:
-            residuals = Residuals(p)
+            residuals = Residuals(p_scaled)
         gradients = backward(grad_logprobs, residuals)
         return (gradients.grad_x,)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    inv_exp_x: Tensor
+    dy_dx: Tensor
 
 
 class Gradients(NamedTuple):
@@ -50,7 +50,8 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     inv_exp_x = torch.sigmoid(x)
     logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
     y = -logaddexp_x
-    return y, Residuals(inv_exp_x)
+    dy_dx = 1 - inv_exp_x
+    return y, Residuals(dy_dx)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -63,11 +64,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    inv_exp_x = residuals.inv_exp_x
-    (N,) = inv_exp_x.shape
+    dy_dx = residuals.dy_dx
+    (N,) = dy_dx.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = (1 - inv_exp_x) * grad_y
+    grad_x = dy_dx * grad_y
     return Gradients(grad_x)
 
 
@@ -79,14 +80,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward(x)
-        return y, residuals.inv_exp_x
+        return y, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, inv_exp_x = output
-        ctx.save_for_backward(x, inv_exp_x)
-        ctx.mark_non_differentiable(inv_exp_x)
+        _, dy_dx = output
+        ctx.save_for_backward(x, dy_dx)
+        ctx.mark_non_differentiable(dy_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -94,12 +95,12 @@ class _Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 1
-        x, inv_exp_x = ctx.saved_tensors
+        x, dy_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x)
         else:
-            residuals = Residuals(inv_exp_x)
+            residuals = Residuals(dy_dx)
         gradients = backward(grad_y, residuals)
         return (gradients.grad_x,)
 

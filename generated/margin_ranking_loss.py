@@ -25,8 +25,8 @@ class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    input1_minus_input2: Tensor
-    input1_total: Tensor
+    input1_total_mask: Tensor
+    input1_minus_input2_scaled: Tensor
 
 
 class Gradients(NamedTuple):
@@ -75,8 +75,10 @@ def forward(
     _check(input1, input2, target)
     input1_minus_input2 = input1 - input2
     input1_total = -input1_minus_input2 * target + margin
-    loss = input1_total.masked_fill(input1_total <= 0, 0).mean()
-    return loss, Residuals(target, input1_minus_input2, input1_total)
+    input1_total_mask = input1_total <= 0
+    loss = input1_total.masked_fill(input1_total_mask, 0).mean()
+    input1_minus_input2_scaled = -input1_minus_input2
+    return loss, Residuals(target, input1_total_mask, input1_minus_input2_scaled)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -89,14 +91,13 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, input1_minus_input2, input1_total = residuals
+    target, input1_total_mask, input1_minus_input2_scaled = residuals
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    input1_total_mask = input1_total <= 0
     input1_total_mask_chosen = grad_loss.masked_fill(input1_total_mask, 0)
     input1_total_mask_chosen_scaled = input1_total_mask_chosen / N
-    grad_target = -input1_minus_input2 * input1_total_mask_chosen_scaled
+    grad_target = input1_minus_input2_scaled * input1_total_mask_chosen_scaled
     grad_input2 = input1_total_mask_chosen_scaled * target
     grad_input1 = -grad_input2
     return Gradients(grad_input1, grad_input2, grad_target)
@@ -131,14 +132,14 @@ class _Function(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward(input1, input2, target, margin=margin)
-        return loss, residuals.input1_minus_input2, residuals.input1_total
+        return loss, residuals.input1_total_mask, residuals.input1_minus_input2_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, input1_minus_input2, input1_total = output
-        ctx.save_for_backward(input1, input2, target, input1_minus_input2, input1_total)
-        ctx.mark_non_differentiable(input1_minus_input2, input1_total)
+        _, input1_total_mask, input1_minus_input2_scaled = output
+        ctx.save_for_backward(input1, input2, target, input1_total_mask, input1_minus_input2_scaled)
+        ctx.mark_non_differentiable(input1_total_mask, input1_minus_input2_scaled)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -147,13 +148,13 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target, input1_minus_input2, input1_total = ctx.saved_tensors
+        input1, input2, target, input1_total_mask, input1_minus_input2_scaled = ctx.saved_tensors
         (margin,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(input1, input2, target, margin=margin)
         else:
-            residuals = Residuals(target, input1_minus_input2, input1_total)
+            residuals = Residuals(target, input1_total_mask, input1_minus_input2_scaled)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, gradients.grad_target, None
 
@@ -162,8 +163,8 @@ class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    input1_minus_input2: Tensor
-    input1_total: Tensor
+    input1_total_mask: Tensor
+    input1_minus_input2_scaled: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -212,8 +213,10 @@ def forward_sum(
     _check_sum(input1, input2, target)
     input1_minus_input2 = input1 - input2
     input1_total = -input1_minus_input2 * target + margin
-    loss = input1_total.masked_fill(input1_total <= 0, 0).sum()
-    return loss, SumResiduals(target, input1_minus_input2, input1_total)
+    input1_total_mask = input1_total <= 0
+    loss = input1_total.masked_fill(input1_total_mask, 0).sum()
+    input1_minus_input2_scaled = -input1_minus_input2
+    return loss, SumResiduals(target, input1_total_mask, input1_minus_input2_scaled)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -226,12 +229,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, input1_minus_input2, input1_total = residuals
+    target, input1_total_mask, input1_minus_input2_scaled = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    input1_total_mask = input1_total <= 0
     input1_total_mask_chosen = grad_loss.masked_fill(input1_total_mask, 0)
-    grad_target = -input1_minus_input2 * input1_total_mask_chosen
+    grad_target = input1_minus_input2_scaled * input1_total_mask_chosen
     grad_input2 = input1_total_mask_chosen * target
     grad_input1 = -grad_input2
     return SumGradients(grad_input1, grad_input2, grad_target)
@@ -247,14 +249,14 @@ class _SumFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(input1, input2, target, margin=margin)
-        return loss, residuals.input1_minus_input2, residuals.input1_total
+        return loss, residuals.input1_total_mask, residuals.input1_minus_input2_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, input1_minus_input2, input1_total = output
-        ctx.save_for_backward(input1, input2, target, input1_minus_input2, input1_total)
-        ctx.mark_non_differentiable(input1_minus_input2, input1_total)
+        _, input1_total_mask, input1_minus_input2_scaled = output
+        ctx.save_for_backward(input1, input2, target, input1_total_mask, input1_minus_input2_scaled)
+        ctx.mark_non_differentiable(input1_total_mask, input1_minus_input2_scaled)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -263,13 +265,13 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target, input1_minus_input2, input1_total = ctx.saved_tensors
+        input1, input2, target, input1_total_mask, input1_minus_input2_scaled = ctx.saved_tensors
         (margin,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum(input1, input2, target, margin=margin)
         else:
-            residuals = SumResiduals(target, input1_minus_input2, input1_total)
+            residuals = SumResiduals(target, input1_total_mask, input1_minus_input2_scaled)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, gradients.grad_target, None
 
@@ -278,8 +280,8 @@ class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    input1_minus_input2: Tensor
-    input1_total: Tensor
+    input1_total_mask: Tensor
+    input1_minus_input2_scaled: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -328,8 +330,10 @@ def forward_none(
     _check_none(input1, input2, target)
     input1_minus_input2 = input1 - input2
     input1_total = -input1_minus_input2 * target + margin
-    loss = input1_total.masked_fill(input1_total <= 0, 0)
-    return loss, NoneResiduals(target, input1_minus_input2, input1_total)
+    input1_total_mask = input1_total <= 0
+    loss = input1_total.masked_fill(input1_total_mask, 0)
+    input1_minus_input2_scaled = -input1_minus_input2
+    return loss, NoneResiduals(target, input1_total_mask, input1_minus_input2_scaled)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -342,15 +346,14 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, input1_minus_input2, input1_total = residuals
+    target, input1_total_mask, input1_minus_input2_scaled = residuals
     (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    input1_total_mask = input1_total <= 0
     grad_loss_chosen = grad_loss.masked_fill(input1_total_mask, 0)
-    grad_target = -grad_loss_chosen * input1_minus_input2
+    grad_target = grad_loss_chosen * input1_minus_input2_scaled
     grad_input2 = grad_loss_chosen * target
     grad_input1 = -grad_input2
     return NoneGradients(grad_input1, grad_input2, grad_target)
@@ -366,14 +369,14 @@ class _NoneFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(input1, input2, target, margin=margin)
-        return loss, residuals.input1_minus_input2, residuals.input1_total
+        return loss, residuals.input1_total_mask, residuals.input1_minus_input2_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, input1_minus_input2, input1_total = output
-        ctx.save_for_backward(input1, input2, target, input1_minus_input2, input1_total)
-        ctx.mark_non_differentiable(input1_minus_input2, input1_total)
+        _, input1_total_mask, input1_minus_input2_scaled = output
+        ctx.save_for_backward(input1, input2, target, input1_total_mask, input1_minus_input2_scaled)
+        ctx.mark_non_differentiable(input1_total_mask, input1_minus_input2_scaled)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -382,13 +385,13 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target, input1_minus_input2, input1_total = ctx.saved_tensors
+        input1, input2, target, input1_total_mask, input1_minus_input2_scaled = ctx.saved_tensors
         (margin,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(input1, input2, target, margin=margin)
         else:
-            residuals = NoneResiduals(target, input1_minus_input2, input1_total)
+            residuals = NoneResiduals(target, input1_total_mask, input1_minus_input2_scaled)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, gradients.grad_target, None
 

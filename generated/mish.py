@@ -22,9 +22,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    log_exp_x: Tensor
-    tanh_log_exp_x: Tensor
+    dy_dx: Tensor
 
 
 class Gradients(NamedTuple):
@@ -54,7 +52,10 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     log_exp_x = torch.logaddexp(x, x.new_tensor(0))
     tanh_log_exp_x = torch.tanh(log_exp_x)
     y = x * tanh_log_exp_x
-    return y, Residuals(x, log_exp_x, tanh_log_exp_x)
+    dy_dx = torch.addcmul(
+        tanh_log_exp_x, tanh_log_exp_x**2 * torch.expm1(-log_exp_x) - torch.exp(-log_exp_x) + 1, x
+    )
+    return y, Residuals(dy_dx)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -67,18 +68,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, log_exp_x, tanh_log_exp_x = residuals
-    (N,) = x.shape
+    dy_dx = residuals.dy_dx
+    (N,) = dy_dx.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = (
-        torch.addcmul(
-            tanh_log_exp_x,
-            tanh_log_exp_x**2 * torch.expm1(-log_exp_x) - torch.exp(-log_exp_x) + 1,
-            x,
-        )
-        * grad_y
-    )
+    grad_x = dy_dx * grad_y
     return Gradients(grad_x)
 
 
@@ -90,14 +84,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward(x)
-        return y, residuals.log_exp_x, residuals.tanh_log_exp_x
+        return y, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, log_exp_x, tanh_log_exp_x = output
-        ctx.save_for_backward(x, log_exp_x, tanh_log_exp_x)
-        ctx.mark_non_differentiable(log_exp_x, tanh_log_exp_x)
+        _, dy_dx = output
+        ctx.save_for_backward(x, dy_dx)
+        ctx.mark_non_differentiable(dy_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -105,12 +99,12 @@ class _Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 1
-        x, log_exp_x, tanh_log_exp_x = ctx.saved_tensors
+        x, dy_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x)
         else:
-            residuals = Residuals(x, log_exp_x, tanh_log_exp_x)
+            residuals = Residuals(dy_dx)
         gradients = backward(grad_y, residuals)
         return (gradients.grad_x,)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x_minus_target: Tensor
+    dloss_dx: Tensor
 
 
 class Gradients(NamedTuple):
@@ -56,9 +56,11 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x, target)
+    (N,) = x.shape
     x_minus_target = x - target
     loss = (x_minus_target**2).mean()
-    return loss, Residuals(x_minus_target)
+    dloss_dx = 2 / (N or torch.nan) * x_minus_target
+    return loss, Residuals(dloss_dx)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -71,11 +73,10 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x_minus_target = residuals.x_minus_target
-    (N,) = x_minus_target.shape
+    dloss_dx = residuals.dloss_dx
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = 2 / (N or torch.nan) * grad_loss * x_minus_target
+    grad_x = grad_loss * dloss_dx
     grad_target = -grad_x
     return Gradients(grad_x, grad_target)
 
@@ -102,14 +103,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.x_minus_target
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, x_minus_target = output
-        ctx.save_for_backward(x, target, x_minus_target)
-        ctx.mark_non_differentiable(x_minus_target)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -117,12 +118,12 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, x_minus_target = ctx.saved_tensors
+        x, target, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x, target)
         else:
-            residuals = Residuals(x_minus_target)
+            residuals = Residuals(dloss_dx)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -195,9 +196,8 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_product = grad_loss / weight_sum
     grad_weight = grad_loss_product * (x_minus_target**2 - target_sum / weight_sum)
-    weight_product = 2 * (grad_loss_product * weight * x_minus_target)
-    grad_target = -weight_product
-    grad_x = weight_product
+    grad_x = 2 * (grad_loss_product * weight * x_minus_target)
+    grad_target = -grad_x
     return WeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -237,7 +237,7 @@ class _WeightFunction(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x_minus_target: Tensor
+    dloss_dx: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -273,7 +273,8 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     _check_sum(x, target)
     x_minus_target = x - target
     loss = (x_minus_target**2).sum()
-    return loss, SumResiduals(x_minus_target)
+    dloss_dx = 2 * x_minus_target
+    return loss, SumResiduals(dloss_dx)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -286,10 +287,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x_minus_target = residuals.x_minus_target
+    dloss_dx = residuals.dloss_dx
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = 2 * grad_loss * x_minus_target
+    grad_x = grad_loss * dloss_dx
     grad_target = -grad_x
     return SumGradients(grad_x, grad_target)
 
@@ -302,14 +303,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.x_minus_target
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, x_minus_target = output
-        ctx.save_for_backward(x, target, x_minus_target)
-        ctx.mark_non_differentiable(x_minus_target)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -317,12 +318,12 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, x_minus_target = ctx.saved_tensors
+        x, target, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum(x, target)
         else:
-            residuals = SumResiduals(x_minus_target)
+            residuals = SumResiduals(dloss_dx)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -392,9 +393,8 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_weight = grad_loss * x_minus_target**2
-    weight_product = 2 * (grad_loss * weight * x_minus_target)
-    grad_target = -weight_product
-    grad_x = weight_product
+    grad_x = 2 * (grad_loss * weight * x_minus_target)
+    grad_target = -grad_x
     return SumWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -434,7 +434,7 @@ class _SumWeightFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x_minus_target: Tensor
+    dloss_dx: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -470,7 +470,8 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     _check_none(x, target)
     x_minus_target = x - target
     loss = x_minus_target**2
-    return loss, NoneResiduals(x_minus_target)
+    dloss_dx = 2 * x_minus_target
+    return loss, NoneResiduals(dloss_dx)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -483,13 +484,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x_minus_target = residuals.x_minus_target
-    (N,) = x_minus_target.shape
+    dloss_dx = residuals.dloss_dx
+    (N,) = dloss_dx.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_x = 2 * grad_loss * x_minus_target
+    grad_x = dloss_dx * grad_loss
     grad_target = -grad_x
     return NoneGradients(grad_x, grad_target)
 
@@ -502,14 +503,14 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.x_minus_target
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, x_minus_target = output
-        ctx.save_for_backward(x, target, x_minus_target)
-        ctx.mark_non_differentiable(x_minus_target)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -517,12 +518,12 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, x_minus_target = ctx.saved_tensors
+        x, target, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(x, target)
         else:
-            residuals = NoneResiduals(x_minus_target)
+            residuals = NoneResiduals(dloss_dx)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -595,9 +596,8 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_weight = x_minus_target**2 * grad_loss
-    grad_loss_product = 2 * (grad_loss * weight * x_minus_target)
-    grad_target = -grad_loss_product
-    grad_x = grad_loss_product
+    grad_x = 2 * (grad_loss * weight * x_minus_target)
+    grad_target = -grad_x
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
 
 

@@ -650,8 +650,7 @@ class WeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    target_weight: Tensor
-    target_weight_sum: Tensor
+    target_weight_scaled: Tensor
     K: int
 
 
@@ -704,7 +703,11 @@ def forward_weight(
         -(target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_weight_sum
     )
     loss = logprobs_product
-    return loss, WeightResiduals(target, target_weight, target_weight_sum, K)
+    target_weight_chosen = (target_weight / target_weight_sum).masked_fill(
+        target_weight_sum == 0, 0
+    )
+    target_weight_scaled = -target_weight_chosen
+    return loss, WeightResiduals(target, target_weight_scaled, K)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -717,18 +720,12 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, target_weight, target_weight_sum, K = residuals
+    target, target_weight_scaled, K = residuals
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(
-        1,
-        target[:, None],
-        (-grad_loss * (target_weight / target_weight_sum).masked_fill(target_weight_sum == 0, 0))[
-            :, None
-        ],
-    )
+    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss * target_weight_scaled)[:, None])
     return WeightGradients(grad_logprobs)
 
 
@@ -740,14 +737,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(logprobs, target, weight)
-        return loss, residuals.target_weight, residuals.target_weight_sum
+        return loss, residuals.target_weight_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, weight = inputs
-        _, target_weight, target_weight_sum = output
-        ctx.save_for_backward(logprobs, target, weight, target_weight, target_weight_sum)
-        ctx.mark_non_differentiable(target_weight, target_weight_sum)
+        _, target_weight_scaled = output
+        ctx.save_for_backward(logprobs, target, weight, target_weight_scaled)
+        ctx.mark_non_differentiable(target_weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -755,13 +752,13 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logprobs, target, weight, target_weight, target_weight_sum = ctx.saved_tensors
+        logprobs, target, weight, target_weight_scaled = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight(logprobs, target, weight)
         else:
             K = logprobs.shape[1]
-            residuals = WeightResiduals(target, target_weight, target_weight_sum, K)
+            residuals = WeightResiduals(target, target_weight_scaled, K)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_logprobs, None, None
 
@@ -770,7 +767,7 @@ class WeightSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    target_weight: Tensor
+    target_weight_scaled: Tensor
     K: int
 
 
@@ -819,7 +816,8 @@ def forward_weight_sum(
     K = logprobs.shape[1]
     target_weight = weight[target]
     loss = -(target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
-    return loss, WeightSumResiduals(target, target_weight, K)
+    target_weight_scaled = -target_weight
+    return loss, WeightSumResiduals(target, target_weight_scaled, K)
 
 
 def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> WeightSumGradients:
@@ -832,12 +830,12 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, target_weight, K = residuals
+    target, target_weight_scaled, K = residuals
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (-grad_loss * target_weight)[:, None])
+    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss * target_weight_scaled)[:, None])
     return WeightSumGradients(grad_logprobs)
 
 
@@ -849,14 +847,14 @@ class _WeightSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum(logprobs, target, weight)
-        return loss, residuals.target_weight
+        return loss, residuals.target_weight_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, weight = inputs
-        _, target_weight = output
-        ctx.save_for_backward(logprobs, target, weight, target_weight)
-        ctx.mark_non_differentiable(target_weight)
+        _, target_weight_scaled = output
+        ctx.save_for_backward(logprobs, target, weight, target_weight_scaled)
+        ctx.mark_non_differentiable(target_weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -864,13 +862,13 @@ class _WeightSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logprobs, target, weight, target_weight = ctx.saved_tensors
+        logprobs, target, weight, target_weight_scaled = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_sum(logprobs, target, weight)
         else:
             K = logprobs.shape[1]
-            residuals = WeightSumResiduals(target, target_weight, K)
+            residuals = WeightSumResiduals(target, target_weight_scaled, K)
         gradients = backward_weight_sum(grad_loss, residuals)
         return gradients.grad_logprobs, None, None
 
@@ -879,7 +877,7 @@ class WeightNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    target_weight: Tensor
+    target_weight_scaled: Tensor
     K: int
 
 
@@ -928,7 +926,8 @@ def forward_weight_none(
     K = logprobs.shape[1]
     target_weight = weight[target]
     loss = -target_weight * logprobs.gather(1, target[:, None]).squeeze(1)
-    return loss, WeightNoneResiduals(target, target_weight, K)
+    target_weight_scaled = -target_weight
+    return loss, WeightNoneResiduals(target, target_weight_scaled, K)
 
 
 def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> WeightNoneGradients:
@@ -941,14 +940,14 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, target_weight, K = residuals
+    target, target_weight_scaled, K = residuals
     (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (-grad_loss * target_weight)[:, None])
+    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss * target_weight_scaled)[:, None])
     return WeightNoneGradients(grad_logprobs)
 
 
@@ -960,14 +959,14 @@ class _WeightNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none(logprobs, target, weight)
-        return loss, residuals.target_weight
+        return loss, residuals.target_weight_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, weight = inputs
-        _, target_weight = output
-        ctx.save_for_backward(logprobs, target, weight, target_weight)
-        ctx.mark_non_differentiable(target_weight)
+        _, target_weight_scaled = output
+        ctx.save_for_backward(logprobs, target, weight, target_weight_scaled)
+        ctx.mark_non_differentiable(target_weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -975,13 +974,13 @@ class _WeightNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logprobs, target, weight, target_weight = ctx.saved_tensors
+        logprobs, target, weight, target_weight_scaled = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_none(logprobs, target, weight)
         else:
             K = logprobs.shape[1]
-            residuals = WeightNoneResiduals(target, target_weight, K)
+            residuals = WeightNoneResiduals(target, target_weight_scaled, K)
         gradients = backward_weight_none(grad_loss, residuals)
         return gradients.grad_logprobs, None, None
 
@@ -990,9 +989,7 @@ class WeightKeptResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    kept: Tensor
-    target_weight: Tensor
-    kept_sum: Tensor
+    kept_scaled: Tensor
     K: int
 
 
@@ -1048,11 +1045,14 @@ def forward_weight_kept(
     K = logprobs.shape[1]
     target_weight = weight[target]
     kept_sum = (kept * target_weight).sum()
+    kept_mask = kept == 0
     kept_product = (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
-        kept == 0, 0
+        kept_mask, 0
     ).sum() / kept_sum
     loss = kept_product
-    return loss, WeightKeptResiduals(target, kept, target_weight, kept_sum, K)
+    kept_chosen = (target_weight.masked_fill(kept_mask, 0) / kept_sum).masked_fill(kept_sum == 0, 0)
+    kept_scaled = -kept_chosen
+    return loss, WeightKeptResiduals(target, kept_scaled, K)
 
 
 def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> WeightKeptGradients:
@@ -1065,19 +1065,12 @@ def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> W
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, target_weight, kept_sum, K = residuals
+    target, kept_scaled, K = residuals
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(
-        1,
-        target[:, None],
-        (
-            -grad_loss
-            * (target_weight.masked_fill(kept == 0, 0) / kept_sum).masked_fill(kept_sum == 0, 0)
-        )[:, None],
-    )
+    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss * kept_scaled)[:, None])
     return WeightKeptGradients(grad_logprobs)
 
 
@@ -1091,14 +1084,14 @@ class _WeightKeptFunction(torch.autograd.Function):
         logprobs: Tensor, target: Tensor, weight: Tensor, kept: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept(logprobs, target, weight, kept)
-        return loss, residuals.target_weight, residuals.kept_sum
+        return loss, residuals.kept_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, weight, kept = inputs
-        _, target_weight, kept_sum = output
-        ctx.save_for_backward(logprobs, target, weight, kept, target_weight, kept_sum)
-        ctx.mark_non_differentiable(target_weight, kept_sum)
+        _, kept_scaled = output
+        ctx.save_for_backward(logprobs, target, weight, kept, kept_scaled)
+        ctx.mark_non_differentiable(kept_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1106,13 +1099,13 @@ class _WeightKeptFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logprobs, target, weight, kept, target_weight, kept_sum = ctx.saved_tensors
+        logprobs, target, weight, kept, kept_scaled = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_kept(logprobs, target, weight, kept)
         else:
             K = logprobs.shape[1]
-            residuals = WeightKeptResiduals(target, kept, target_weight, kept_sum, K)
+            residuals = WeightKeptResiduals(target, kept_scaled, K)
         gradients = backward_weight_kept(grad_loss, residuals)
         return gradients.grad_logprobs, None, None, None
 
@@ -1121,8 +1114,7 @@ class WeightKeptSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    kept: Tensor
-    target_weight: Tensor
+    kept_scaled: Tensor
     K: int
 
 
@@ -1177,12 +1169,15 @@ def forward_weight_kept_sum(
     _check_weight_kept_sum(logprobs, target, weight, kept)
     K = logprobs.shape[1]
     target_weight = weight[target]
+    kept_mask = kept == 0
     loss = (
         (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1))
-        .masked_fill(kept == 0, 0)
+        .masked_fill(kept_mask, 0)
         .sum()
     )
-    return loss, WeightKeptSumResiduals(target, kept, target_weight, K)
+    kept_mask_chosen = target_weight.masked_fill(kept_mask, 0)
+    kept_scaled = -kept_mask_chosen
+    return loss, WeightKeptSumResiduals(target, kept_scaled, K)
 
 
 def backward_weight_kept_sum(
@@ -1197,14 +1192,12 @@ def backward_weight_kept_sum(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, target_weight, K = residuals
+    target, kept_scaled, K = residuals
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(
-        1, target[:, None], (-grad_loss * target_weight.masked_fill(kept == 0, 0))[:, None]
-    )
+    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss * kept_scaled)[:, None])
     return WeightKeptSumGradients(grad_logprobs)
 
 
@@ -1218,14 +1211,14 @@ class _WeightKeptSumFunction(torch.autograd.Function):
         logprobs: Tensor, target: Tensor, weight: Tensor, kept: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept_sum(logprobs, target, weight, kept)
-        return loss, residuals.target_weight
+        return loss, residuals.kept_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, weight, kept = inputs
-        _, target_weight = output
-        ctx.save_for_backward(logprobs, target, weight, kept, target_weight)
-        ctx.mark_non_differentiable(target_weight)
+        _, kept_scaled = output
+        ctx.save_for_backward(logprobs, target, weight, kept, kept_scaled)
+        ctx.mark_non_differentiable(kept_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1233,13 +1226,13 @@ class _WeightKeptSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logprobs, target, weight, kept, target_weight = ctx.saved_tensors
+        logprobs, target, weight, kept, kept_scaled = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_kept_sum(logprobs, target, weight, kept)
         else:
             K = logprobs.shape[1]
-            residuals = WeightKeptSumResiduals(target, kept, target_weight, K)
+            residuals = WeightKeptSumResiduals(target, kept_scaled, K)
         gradients = backward_weight_kept_sum(grad_loss, residuals)
         return gradients.grad_logprobs, None, None, None
 
@@ -1248,8 +1241,7 @@ class WeightKeptNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     target: Tensor
-    kept: Tensor
-    target_weight: Tensor
+    kept_scaled: Tensor
     K: int
 
 
@@ -1304,10 +1296,13 @@ def forward_weight_kept_none(
     _check_weight_kept_none(logprobs, target, weight, kept)
     K = logprobs.shape[1]
     target_weight = weight[target]
+    kept_mask = kept == 0
     loss = (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
-        kept == 0, 0
+        kept_mask, 0
     )
-    return loss, WeightKeptNoneResiduals(target, kept, target_weight, K)
+    kept_mask_chosen = target_weight.masked_fill(kept_mask, 0)
+    kept_scaled = -kept_mask_chosen
+    return loss, WeightKeptNoneResiduals(target, kept_scaled, K)
 
 
 def backward_weight_kept_none(
@@ -1322,16 +1317,14 @@ def backward_weight_kept_none(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, target_weight, K = residuals
+    target, kept_scaled, K = residuals
     (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(
-        1, target[:, None], (-grad_loss * target_weight.masked_fill(kept == 0, 0))[:, None]
-    )
+    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss * kept_scaled)[:, None])
     return WeightKeptNoneGradients(grad_logprobs)
 
 
@@ -1345,14 +1338,14 @@ class _WeightKeptNoneFunction(torch.autograd.Function):
         logprobs: Tensor, target: Tensor, weight: Tensor, kept: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept_none(logprobs, target, weight, kept)
-        return loss, residuals.target_weight
+        return loss, residuals.kept_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, weight, kept = inputs
-        _, target_weight = output
-        ctx.save_for_backward(logprobs, target, weight, kept, target_weight)
-        ctx.mark_non_differentiable(target_weight)
+        _, kept_scaled = output
+        ctx.save_for_backward(logprobs, target, weight, kept, kept_scaled)
+        ctx.mark_non_differentiable(kept_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1360,13 +1353,13 @@ class _WeightKeptNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logprobs, target, weight, kept, target_weight = ctx.saved_tensors
+        logprobs, target, weight, kept, kept_scaled = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_weight_kept_none(logprobs, target, weight, kept)
         else:
             K = logprobs.shape[1]
-            residuals = WeightKeptNoneResiduals(target, kept, target_weight, K)
+            residuals = WeightKeptNoneResiduals(target, kept_scaled, K)
         gradients = backward_weight_kept_none(grad_loss, residuals)
         return gradients.grad_logprobs, None, None, None
 

@@ -531,12 +531,10 @@ class PResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     x: Tensor
-    size_abs: Tensor
-    size_abs_sum: Tensor
-    size: Tensor
     inv_size: Tensor
-    eps: float
-    p: float
+    size_abs_product: Tensor
+    size_mask: Tensor
+    inv_size_scaled: Tensor
 
 
 class PGradients(NamedTuple):
@@ -567,10 +565,19 @@ def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor,
     _check_p(x)
     size_abs = torch.abs(x)
     size_abs_sum = (size_abs**p).sum(1)
-    size = (size_abs_sum ** (1 / p)).masked_fill(size_abs_sum == 0, 0)
-    inv_size = size.masked_fill(size <= eps, eps) ** -1
+    size_abs_sum_mask = size_abs_sum == 0
+    size = (size_abs_sum ** (1 / p)).masked_fill(size_abs_sum_mask, 0)
+    size_mask = size <= eps
+    inv_size = size.masked_fill(size_mask, eps) ** -1
     y = inv_size[:, None] * x
-    return y, PResiduals(x, size_abs, size_abs_sum, size, inv_size, eps, p)
+    size_abs_product = (
+        (size_abs ** (p - 1))
+        .mul_((size_abs_sum.masked_fill(size_abs_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(size_abs_sum_mask[:, None], 0)
+    )
+    size_abs_product *= torch.sign(x)
+    inv_size_scaled = -inv_size
+    return y, PResiduals(x, inv_size, size_abs_product, size_mask, inv_size_scaled)
 
 
 def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
@@ -583,20 +590,16 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, size_abs, size_abs_sum, size, inv_size, eps, p = residuals
+    x, inv_size, size_abs_product, size_mask, inv_size_scaled = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    size_abs_sum_mask = size_abs_sum == 0
     grad_x = torch.addcmul(
         grad_y,
-        (size_abs ** (p - 1))
-        .mul_((size_abs_sum.masked_fill(size_abs_sum_mask, 1) ** (1 / p - 1))[:, None])
-        .masked_fill(size_abs_sum_mask[:, None], 0)
-        .mul_((-inv_size * (grad_y * x).sum(1)).masked_fill(size <= eps, 0)[:, None]),
-        torch.sign(x),
+        (inv_size_scaled * (grad_y * x).sum(1)).masked_fill(size_mask, 0)[:, None],
+        size_abs_product,
     )
     grad_x *= inv_size[:, None]
     return PGradients(grad_x)
@@ -610,14 +613,20 @@ class _PFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float, p: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p(x, eps=eps, p=p)
-        return y, residuals.size_abs, residuals.size_abs_sum, residuals.size, residuals.inv_size
+        return (
+            y,
+            residuals.inv_size,
+            residuals.size_abs_product,
+            residuals.size_mask,
+            residuals.inv_size_scaled,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps, p = inputs
-        _, size_abs, size_abs_sum, size, inv_size = output
-        ctx.save_for_backward(x, size_abs, size_abs_sum, size, inv_size)
-        ctx.mark_non_differentiable(size_abs, size_abs_sum, size, inv_size)
+        _, inv_size, size_abs_product, size_mask, inv_size_scaled = output
+        ctx.save_for_backward(x, inv_size, size_abs_product, size_mask, inv_size_scaled)
+        ctx.mark_non_differentiable(inv_size, size_abs_product, size_mask, inv_size_scaled)
         ctx.set_materialize_grads(False)
         ctx.options = (eps, p)
 
@@ -626,13 +635,13 @@ class _PFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        x, size_abs, size_abs_sum, size, inv_size = ctx.saved_tensors
+        x, inv_size, size_abs_product, size_mask, inv_size_scaled = ctx.saved_tensors
         eps, p = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_p(x, eps=eps, p=p)
         else:
-            residuals = PResiduals(x, size_abs, size_abs_sum, size, inv_size, eps, p)
+            residuals = PResiduals(x, inv_size, size_abs_product, size_mask, inv_size_scaled)
         gradients = backward_p(grad_y, residuals)
         return gradients.grad_x, None, None
 

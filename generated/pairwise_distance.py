@@ -24,8 +24,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    off: Tensor
-    off_squared_sum: Tensor
+    dy_dx1: Tensor
 
 
 class Gradients(NamedTuple):
@@ -63,8 +62,12 @@ def forward(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, Resi
     _check(x1, x2)
     off = x1 - x2 + eps
     off_squared_sum = (off**2).sum(1)
-    y = torch.sqrt(off_squared_sum).masked_fill(off_squared_sum == 0, 0)
-    return y, Residuals(off, off_squared_sum)
+    off_squared_sum_mask = off_squared_sum == 0
+    y = torch.sqrt(off_squared_sum).masked_fill(off_squared_sum_mask, 0)
+    dy_dx1 = (
+        torch.rsqrt(off_squared_sum.masked_fill(off_squared_sum_mask, 1))[:, None] * off
+    ).masked_fill(off_squared_sum_mask[:, None], 0)
+    return y, Residuals(dy_dx1)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -77,15 +80,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    off, off_squared_sum = residuals
-    N = off.shape[0]
+    dy_dx1 = residuals.dy_dx1
+    N = dy_dx1.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    off_squared_sum_mask = off_squared_sum == 0
-    grad_x1 = (
-        torch.rsqrt(off_squared_sum.masked_fill(off_squared_sum_mask, 1))[:, None] * off
-    ).masked_fill(off_squared_sum_mask[:, None], 0)
-    grad_x1 *= grad_y[:, None]
+    grad_x1 = grad_y[:, None] * dy_dx1
     grad_x2 = -grad_x1
     return Gradients(grad_x1, grad_x2)
 
@@ -98,14 +97,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x1, x2, eps=eps)
-        return y, residuals.off, residuals.off_squared_sum
+        return y, residuals.dy_dx1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, x2, eps = inputs
-        _, off, off_squared_sum = output
-        ctx.save_for_backward(x1, x2, off, off_squared_sum)
-        ctx.mark_non_differentiable(off, off_squared_sum)
+        _, dy_dx1 = output
+        ctx.save_for_backward(x1, x2, dy_dx1)
+        ctx.mark_non_differentiable(dy_dx1)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -114,13 +113,13 @@ class _Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        x1, x2, off, off_squared_sum = ctx.saved_tensors
+        x1, x2, dy_dx1 = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x1, x2, eps=eps)
         else:
-            residuals = Residuals(off, off_squared_sum)
+            residuals = Residuals(dy_dx1)
         gradients = backward(grad_y, residuals)
         return gradients.grad_x1, gradients.grad_x2, None
 
@@ -128,7 +127,7 @@ class _Function(torch.autograd.Function):
 class P1Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    off: Tensor
+    dy_dx1: Tensor
 
 
 class P1Gradients(NamedTuple):
@@ -167,7 +166,8 @@ def forward_p_1(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, 
     off = x1 - x2 + eps
     y_abs = torch.abs(off)
     y = y_abs.sum(1)
-    return y, P1Residuals(off)
+    dy_dx1 = torch.sign(off)
+    return y, P1Residuals(dy_dx1)
 
 
 def backward_p_1(grad_y: Tensor, residuals: P1Residuals) -> P1Gradients:
@@ -180,11 +180,11 @@ def backward_p_1(grad_y: Tensor, residuals: P1Residuals) -> P1Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    off = residuals.off
-    N = off.shape[0]
+    dy_dx1 = residuals.dy_dx1
+    N = dy_dx1.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x1 = grad_y[:, None] * torch.sign(off)
+    grad_x1 = grad_y[:, None] * dy_dx1
     grad_x2 = -grad_x1
     return P1Gradients(grad_x1, grad_x2)
 
@@ -197,14 +197,14 @@ class _P1Function(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_1(x1, x2, eps=eps)
-        return y, residuals.off
+        return y, residuals.dy_dx1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, x2, eps = inputs
-        _, off = output
-        ctx.save_for_backward(x1, x2, off)
-        ctx.mark_non_differentiable(off)
+        _, dy_dx1 = output
+        ctx.save_for_backward(x1, x2, dy_dx1)
+        ctx.mark_non_differentiable(dy_dx1)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -213,13 +213,13 @@ class _P1Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        x1, x2, off = ctx.saved_tensors
+        x1, x2, dy_dx1 = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_p_1(x1, x2, eps=eps)
         else:
-            residuals = P1Residuals(off)
+            residuals = P1Residuals(dy_dx1)
         gradients = backward_p_1(grad_y, residuals)
         return gradients.grad_x1, gradients.grad_x2, None
 
@@ -324,7 +324,7 @@ class PInfResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     y_argmax: Tensor
-    off_y_argmax: Tensor
+    sign_off_y_argmax: Tensor
     K: int
 
 
@@ -366,7 +366,8 @@ def forward_p_inf(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor
     y_argmax = torch.abs(off).argmax(1)
     off_y_argmax = off.gather(1, y_argmax[:, None]).squeeze(1)
     y = torch.abs(off_y_argmax)
-    return y, PInfResiduals(y_argmax, off_y_argmax, K)
+    sign_off_y_argmax = torch.sign(off_y_argmax)
+    return y, PInfResiduals(y_argmax, sign_off_y_argmax, K)
 
 
 def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
@@ -379,12 +380,12 @@ def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    y_argmax, off_y_argmax, K = residuals
+    y_argmax, sign_off_y_argmax, K = residuals
     (N,) = y_argmax.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x1 = grad_y.new_zeros(N, K)
-    grad_x1.scatter_add_(1, y_argmax[:, None], (grad_y * torch.sign(off_y_argmax))[:, None])
+    grad_x1.scatter_add_(1, y_argmax[:, None], (grad_y * sign_off_y_argmax)[:, None])
     grad_x2 = -grad_x1
     return PInfGradients(grad_x1, grad_x2)
 
@@ -397,14 +398,14 @@ class _PInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_inf(x1, x2, eps=eps)
-        return y, residuals.y_argmax, residuals.off_y_argmax
+        return y, residuals.y_argmax, residuals.sign_off_y_argmax
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, x2, eps = inputs
-        _, y_argmax, off_y_argmax = output
-        ctx.save_for_backward(x1, x2, y_argmax, off_y_argmax)
-        ctx.mark_non_differentiable(y_argmax, off_y_argmax)
+        _, y_argmax, sign_off_y_argmax = output
+        ctx.save_for_backward(x1, x2, y_argmax, sign_off_y_argmax)
+        ctx.mark_non_differentiable(y_argmax, sign_off_y_argmax)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -413,14 +414,14 @@ class _PInfFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        x1, x2, y_argmax, off_y_argmax = ctx.saved_tensors
+        x1, x2, y_argmax, sign_off_y_argmax = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_p_inf(x1, x2, eps=eps)
         else:
             K = x1.shape[1]
-            residuals = PInfResiduals(y_argmax, off_y_argmax, K)
+            residuals = PInfResiduals(y_argmax, sign_off_y_argmax, K)
         gradients = backward_p_inf(grad_y, residuals)
         return gradients.grad_x1, gradients.grad_x2, None
 
@@ -429,7 +430,7 @@ class PMinusInfResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     y_argmax_1: Tensor
-    off_y_argmax_1: Tensor
+    sign_off_y_argmax_1: Tensor
     K: int
 
 
@@ -474,7 +475,8 @@ def forward_p_minus_inf(
     y_argmax_1 = (-abs_off).argmax(1)
     off_y_argmax_1 = off.gather(1, y_argmax_1[:, None]).squeeze(1)
     y = torch.abs(off_y_argmax_1)
-    return y, PMinusInfResiduals(y_argmax_1, off_y_argmax_1, K)
+    sign_off_y_argmax_1 = torch.sign(off_y_argmax_1)
+    return y, PMinusInfResiduals(y_argmax_1, sign_off_y_argmax_1, K)
 
 
 def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinusInfGradients:
@@ -487,12 +489,12 @@ def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinu
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    y_argmax_1, off_y_argmax_1, K = residuals
+    y_argmax_1, sign_off_y_argmax_1, K = residuals
     (N,) = y_argmax_1.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x1 = grad_y.new_zeros(N, K)
-    grad_x1.scatter_add_(1, y_argmax_1[:, None], (grad_y * torch.sign(off_y_argmax_1))[:, None])
+    grad_x1.scatter_add_(1, y_argmax_1[:, None], (grad_y * sign_off_y_argmax_1)[:, None])
     grad_x2 = -grad_x1
     return PMinusInfGradients(grad_x1, grad_x2)
 
@@ -505,14 +507,14 @@ class _PMinusInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_minus_inf(x1, x2, eps=eps)
-        return y, residuals.y_argmax_1, residuals.off_y_argmax_1
+        return y, residuals.y_argmax_1, residuals.sign_off_y_argmax_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, x2, eps = inputs
-        _, y_argmax_1, off_y_argmax_1 = output
-        ctx.save_for_backward(x1, x2, y_argmax_1, off_y_argmax_1)
-        ctx.mark_non_differentiable(y_argmax_1, off_y_argmax_1)
+        _, y_argmax_1, sign_off_y_argmax_1 = output
+        ctx.save_for_backward(x1, x2, y_argmax_1, sign_off_y_argmax_1)
+        ctx.mark_non_differentiable(y_argmax_1, sign_off_y_argmax_1)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -521,14 +523,14 @@ class _PMinusInfFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        x1, x2, y_argmax_1, off_y_argmax_1 = ctx.saved_tensors
+        x1, x2, y_argmax_1, sign_off_y_argmax_1 = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_p_minus_inf(x1, x2, eps=eps)
         else:
             K = x1.shape[1]
-            residuals = PMinusInfResiduals(y_argmax_1, off_y_argmax_1, K)
+            residuals = PMinusInfResiduals(y_argmax_1, sign_off_y_argmax_1, K)
         gradients = backward_p_minus_inf(grad_y, residuals)
         return gradients.grad_x1, gradients.grad_x2, None
 
@@ -536,10 +538,7 @@ class _PMinusInfFunction(torch.autograd.Function):
 class PResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    off: Tensor
-    y_abs: Tensor
-    y_abs_sum: Tensor
-    p: float
+    dy_dx1: Tensor
 
 
 class PGradients(NamedTuple):
@@ -581,8 +580,15 @@ def forward_p(
     off = x1 - x2 + eps
     y_abs = torch.abs(off)
     y_abs_sum = (y_abs**p).sum(1)
-    y = (y_abs_sum ** (1 / p)).masked_fill(y_abs_sum == 0, 0)
-    return y, PResiduals(off, y_abs, y_abs_sum, p)
+    y_abs_sum_mask = y_abs_sum == 0
+    y = (y_abs_sum ** (1 / p)).masked_fill(y_abs_sum_mask, 0)
+    dy_dx1 = (
+        (y_abs ** (p - 1))
+        .mul_((y_abs_sum.masked_fill(y_abs_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(y_abs_sum_mask[:, None], 0)
+    )
+    dy_dx1 *= torch.sign(off)
+    return y, PResiduals(dy_dx1)
 
 
 def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
@@ -595,18 +601,11 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    off, y_abs, y_abs_sum, p = residuals
-    N = off.shape[0]
+    dy_dx1 = residuals.dy_dx1
+    N = dy_dx1.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    y_abs_sum_mask = y_abs_sum == 0
-    grad_x1 = (
-        (y_abs ** (p - 1))
-        .mul_((y_abs_sum.masked_fill(y_abs_sum_mask, 1) ** (1 / p - 1))[:, None])
-        .masked_fill(y_abs_sum_mask[:, None], 0)
-    )
-    grad_x1 *= grad_y[:, None]
-    grad_x1 *= torch.sign(off)
+    grad_x1 = grad_y[:, None] * dy_dx1
     grad_x2 = -grad_x1
     return PGradients(grad_x1, grad_x2)
 
@@ -619,14 +618,14 @@ class _PFunction(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float, p: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p(x1, x2, eps=eps, p=p)
-        return y, residuals.off, residuals.y_abs, residuals.y_abs_sum
+        return y, residuals.dy_dx1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, x2, eps, p = inputs
-        _, off, y_abs, y_abs_sum = output
-        ctx.save_for_backward(x1, x2, off, y_abs, y_abs_sum)
-        ctx.mark_non_differentiable(off, y_abs, y_abs_sum)
+        _, dy_dx1 = output
+        ctx.save_for_backward(x1, x2, dy_dx1)
+        ctx.mark_non_differentiable(dy_dx1)
         ctx.set_materialize_grads(False)
         ctx.options = (eps, p)
 
@@ -635,13 +634,13 @@ class _PFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 4
-        x1, x2, off, y_abs, y_abs_sum = ctx.saved_tensors
+        x1, x2, dy_dx1 = ctx.saved_tensors
         eps, p = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_p(x1, x2, eps=eps, p=p)
         else:
-            residuals = PResiduals(off, y_abs, y_abs_sum, p)
+            residuals = PResiduals(dy_dx1)
         gradients = backward_p(grad_y, residuals)
         return gradients.grad_x1, gradients.grad_x2, None, None
 

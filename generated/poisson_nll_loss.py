@@ -25,8 +25,7 @@ class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     x: Tensor
-    target: Tensor
-    rate: Tensor
+    rate_minus_target: Tensor
 
 
 class Gradients(NamedTuple):
@@ -63,7 +62,8 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
     loss = short.mean()
-    return loss, Residuals(x, target, rate)
+    rate_minus_target = rate - target
+    return loss, Residuals(x, rate_minus_target)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -76,13 +76,13 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, rate = residuals
+    x, rate_minus_target = residuals
     (N,) = x.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
     grad_target = -grad_loss_scaled * x
-    grad_x = grad_loss_scaled * (rate - target)
+    grad_x = grad_loss_scaled * rate_minus_target
     return Gradients(grad_x, grad_target)
 
 
@@ -109,14 +109,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.rate
+        return loss, residuals.rate_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, rate = output
-        ctx.save_for_backward(x, target, rate)
-        ctx.mark_non_differentiable(rate)
+        _, rate_minus_target = output
+        ctx.save_for_backward(x, target, rate_minus_target)
+        ctx.mark_non_differentiable(rate_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -124,12 +124,12 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, rate = ctx.saved_tensors
+        x, target, rate_minus_target = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x, target)
         else:
-            residuals = Residuals(x, target, rate)
+            residuals = Residuals(x, rate_minus_target)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -138,8 +138,7 @@ class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     x: Tensor
-    target: Tensor
-    rate: Tensor
+    dloss_dx: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -176,7 +175,8 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
     loss = short.sum()
-    return loss, SumResiduals(x, target, rate)
+    dloss_dx = rate - target
+    return loss, SumResiduals(x, dloss_dx)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -189,11 +189,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, rate = residuals
+    x, dloss_dx = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = -grad_loss * x
-    grad_x = grad_loss * (rate - target)
+    grad_x = grad_loss * dloss_dx
     return SumGradients(grad_x, grad_target)
 
 
@@ -205,14 +205,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.rate
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, rate = output
-        ctx.save_for_backward(x, target, rate)
-        ctx.mark_non_differentiable(rate)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -220,12 +220,12 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, rate = ctx.saved_tensors
+        x, target, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum(x, target)
         else:
-            residuals = SumResiduals(x, target, rate)
+            residuals = SumResiduals(x, dloss_dx)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -234,8 +234,7 @@ class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     x: Tensor
-    target: Tensor
-    rate: Tensor
+    dloss_dx: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -271,7 +270,8 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     _check_none(x, target)
     rate = torch.exp(x)
     loss = torch.addcmul(rate, x, target, value=-1)
-    return loss, NoneResiduals(x, target, rate)
+    dloss_dx = rate - target
+    return loss, NoneResiduals(x, dloss_dx)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -284,14 +284,14 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, rate = residuals
+    x, dloss_dx = residuals
     (N,) = x.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_target = -grad_loss * x
-    grad_x = (rate - target) * grad_loss
+    grad_x = dloss_dx * grad_loss
     return NoneGradients(grad_x, grad_target)
 
 
@@ -303,14 +303,14 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.rate
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, rate = output
-        ctx.save_for_backward(x, target, rate)
-        ctx.mark_non_differentiable(rate)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -318,12 +318,12 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, rate = ctx.saved_tensors
+        x, target, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(x, target)
         else:
-            residuals = NoneResiduals(x, target, rate)
+            residuals = NoneResiduals(x, dloss_dx)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -333,7 +333,7 @@ class FullResiduals(NamedTuple):
 
     x: Tensor
     target: Tensor
-    rate: Tensor
+    rate_minus_target: Tensor
 
 
 class FullGradients(NamedTuple):
@@ -375,7 +375,8 @@ def forward_full(x: Tensor, target: Tensor) -> tuple[Tensor, FullResiduals]:
         0,
     )
     loss = each.mean()
-    return loss, FullResiduals(x, target, rate)
+    rate_minus_target = rate - target
+    return loss, FullResiduals(x, target, rate_minus_target)
 
 
 def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
@@ -388,7 +389,7 @@ def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, rate = residuals
+    x, target, rate_minus_target = residuals
     (N,) = x.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
@@ -396,7 +397,7 @@ def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
     grad_target = grad_loss_scaled * (
         torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x
     )
-    grad_x = grad_loss_scaled * (rate - target)
+    grad_x = grad_loss_scaled * rate_minus_target
     return FullGradients(grad_x, grad_target)
 
 
@@ -408,14 +409,14 @@ class _FullFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full(x, target)
-        return loss, residuals.rate
+        return loss, residuals.rate_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, rate = output
-        ctx.save_for_backward(x, target, rate)
-        ctx.mark_non_differentiable(rate)
+        _, rate_minus_target = output
+        ctx.save_for_backward(x, target, rate_minus_target)
+        ctx.mark_non_differentiable(rate_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -423,12 +424,12 @@ class _FullFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, rate = ctx.saved_tensors
+        x, target, rate_minus_target = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_full(x, target)
         else:
-            residuals = FullResiduals(x, target, rate)
+            residuals = FullResiduals(x, target, rate_minus_target)
         gradients = backward_full(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -438,7 +439,7 @@ class FullSumResiduals(NamedTuple):
 
     x: Tensor
     target: Tensor
-    rate: Tensor
+    dloss_dx: Tensor
 
 
 class FullSumGradients(NamedTuple):
@@ -480,7 +481,8 @@ def forward_full_sum(x: Tensor, target: Tensor) -> tuple[Tensor, FullSumResidual
         0,
     )
     loss = each.sum()
-    return loss, FullSumResiduals(x, target, rate)
+    dloss_dx = rate - target
+    return loss, FullSumResiduals(x, target, dloss_dx)
 
 
 def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSumGradients:
@@ -493,11 +495,11 @@ def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSum
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, rate = residuals
+    x, target, dloss_dx = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = grad_loss * (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x)
-    grad_x = grad_loss * (rate - target)
+    grad_x = grad_loss * dloss_dx
     return FullSumGradients(grad_x, grad_target)
 
 
@@ -509,14 +511,14 @@ class _FullSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full_sum(x, target)
-        return loss, residuals.rate
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, rate = output
-        ctx.save_for_backward(x, target, rate)
-        ctx.mark_non_differentiable(rate)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -524,12 +526,12 @@ class _FullSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, rate = ctx.saved_tensors
+        x, target, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_full_sum(x, target)
         else:
-            residuals = FullSumResiduals(x, target, rate)
+            residuals = FullSumResiduals(x, target, dloss_dx)
         gradients = backward_full_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -539,7 +541,7 @@ class FullNoneResiduals(NamedTuple):
 
     x: Tensor
     target: Tensor
-    rate: Tensor
+    dloss_dx: Tensor
 
 
 class FullNoneGradients(NamedTuple):
@@ -580,7 +582,8 @@ def forward_full_none(x: Tensor, target: Tensor) -> tuple[Tensor, FullNoneResidu
         torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
-    return loss, FullNoneResiduals(x, target, rate)
+    dloss_dx = rate - target
+    return loss, FullNoneResiduals(x, target, dloss_dx)
 
 
 def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullNoneGradients:
@@ -593,14 +596,14 @@ def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullN
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, rate = residuals
+    x, target, dloss_dx = residuals
     (N,) = x.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_target = (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x) * grad_loss
-    grad_x = (rate - target) * grad_loss
+    grad_x = dloss_dx * grad_loss
     return FullNoneGradients(grad_x, grad_target)
 
 
@@ -612,14 +615,14 @@ class _FullNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full_none(x, target)
-        return loss, residuals.rate
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, rate = output
-        ctx.save_for_backward(x, target, rate)
-        ctx.mark_non_differentiable(rate)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -627,12 +630,12 @@ class _FullNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, rate = ctx.saved_tensors
+        x, target, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_full_none(x, target)
         else:
-            residuals = FullNoneResiduals(x, target, rate)
+            residuals = FullNoneResiduals(x, target, dloss_dx)
         gradients = backward_full_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -640,9 +643,8 @@ class _FullNoneFunction(torch.autograd.Function):
 class NoLogInputResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    x_total: Tensor
-    log_x: Tensor
+    log_x_scaled: Tensor
+    target_total: Tensor
 
 
 class NoLogInputGradients(NamedTuple):
@@ -683,7 +685,9 @@ def forward_no_log_input(
     log_x = torch.log(x_total)
     short = torch.addcmul(x, log_x, target, value=-1)
     loss = short.mean()
-    return loss, NoLogInputResiduals(target, x_total, log_x)
+    log_x_scaled = -log_x
+    target_total = 1 - target / x_total
+    return loss, NoLogInputResiduals(log_x_scaled, target_total)
 
 
 def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> NoLogInputGradients:
@@ -696,13 +700,13 @@ def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> 
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, x_total, log_x = residuals
-    (N,) = target.shape
+    log_x_scaled, target_total = residuals
+    (N,) = log_x_scaled.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = -grad_loss_scaled * log_x
-    grad_x = grad_loss_scaled * (1 - target / x_total)
+    grad_target = grad_loss_scaled * log_x_scaled
+    grad_x = grad_loss_scaled * target_total
     return NoLogInputGradients(grad_x, grad_target)
 
 
@@ -714,14 +718,14 @@ class _NoLogInputFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input(x, target, eps=eps)
-        return loss, residuals.x_total, residuals.log_x
+        return loss, residuals.log_x_scaled, residuals.target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, eps = inputs
-        _, x_total, log_x = output
-        ctx.save_for_backward(x, target, x_total, log_x)
-        ctx.mark_non_differentiable(x_total, log_x)
+        _, log_x_scaled, target_total = output
+        ctx.save_for_backward(x, target, log_x_scaled, target_total)
+        ctx.mark_non_differentiable(log_x_scaled, target_total)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -730,13 +734,13 @@ class _NoLogInputFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, x_total, log_x = ctx.saved_tensors
+        x, target, log_x_scaled, target_total = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_no_log_input(x, target, eps=eps)
         else:
-            residuals = NoLogInputResiduals(target, x_total, log_x)
+            residuals = NoLogInputResiduals(log_x_scaled, target_total)
         gradients = backward_no_log_input(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -744,9 +748,8 @@ class _NoLogInputFunction(torch.autograd.Function):
 class NoLogInputSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    x_total: Tensor
-    log_x: Tensor
+    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class NoLogInputSumGradients(NamedTuple):
@@ -787,7 +790,9 @@ def forward_no_log_input_sum(
     log_x = torch.log(x_total)
     short = torch.addcmul(x, log_x, target, value=-1)
     loss = short.sum()
-    return loss, NoLogInputSumResiduals(target, x_total, log_x)
+    dloss_dtarget = -log_x
+    dloss_dx = 1 - target / x_total
+    return loss, NoLogInputSumResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_no_log_input_sum(
@@ -802,11 +807,11 @@ def backward_no_log_input_sum(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, x_total, log_x = residuals
+    dloss_dtarget, dloss_dx = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = -grad_loss * log_x
-    grad_x = grad_loss * (1 - target / x_total)
+    grad_target = grad_loss * dloss_dtarget
+    grad_x = grad_loss * dloss_dx
     return NoLogInputSumGradients(grad_x, grad_target)
 
 
@@ -818,14 +823,14 @@ class _NoLogInputSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_sum(x, target, eps=eps)
-        return loss, residuals.x_total, residuals.log_x
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, eps = inputs
-        _, x_total, log_x = output
-        ctx.save_for_backward(x, target, x_total, log_x)
-        ctx.mark_non_differentiable(x_total, log_x)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -834,13 +839,13 @@ class _NoLogInputSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, x_total, log_x = ctx.saved_tensors
+        x, target, dloss_dtarget, dloss_dx = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_no_log_input_sum(x, target, eps=eps)
         else:
-            residuals = NoLogInputSumResiduals(target, x_total, log_x)
+            residuals = NoLogInputSumResiduals(dloss_dtarget, dloss_dx)
         gradients = backward_no_log_input_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -848,9 +853,8 @@ class _NoLogInputSumFunction(torch.autograd.Function):
 class NoLogInputNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    x_total: Tensor
-    log_x: Tensor
+    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class NoLogInputNoneGradients(NamedTuple):
@@ -890,7 +894,9 @@ def forward_no_log_input_none(
     x_total = x + eps
     log_x = torch.log(x_total)
     loss = torch.addcmul(x, log_x, target, value=-1)
-    return loss, NoLogInputNoneResiduals(target, x_total, log_x)
+    dloss_dtarget = -log_x
+    dloss_dx = 1 - target / x_total
+    return loss, NoLogInputNoneResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_no_log_input_none(
@@ -905,14 +911,14 @@ def backward_no_log_input_none(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, x_total, log_x = residuals
-    (N,) = target.shape
+    dloss_dtarget, dloss_dx = residuals
+    (N,) = dloss_dtarget.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = -grad_loss * log_x
-    grad_x = (1 - target / x_total) * grad_loss
+    grad_target = dloss_dtarget * grad_loss
+    grad_x = dloss_dx * grad_loss
     return NoLogInputNoneGradients(grad_x, grad_target)
 
 
@@ -924,14 +930,14 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_none(x, target, eps=eps)
-        return loss, residuals.x_total, residuals.log_x
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, eps = inputs
-        _, x_total, log_x = output
-        ctx.save_for_backward(x, target, x_total, log_x)
-        ctx.mark_non_differentiable(x_total, log_x)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -940,13 +946,13 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, x_total, log_x = ctx.saved_tensors
+        x, target, dloss_dtarget, dloss_dx = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_no_log_input_none(x, target, eps=eps)
         else:
-            residuals = NoLogInputNoneResiduals(target, x_total, log_x)
+            residuals = NoLogInputNoneResiduals(dloss_dtarget, dloss_dx)
         gradients = backward_no_log_input_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -954,9 +960,8 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
 class NoLogInputFullResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    x_total: Tensor
-    log_x: Tensor
+    log_x_total: Tensor
+    target_total: Tensor
 
 
 class NoLogInputFullGradients(NamedTuple):
@@ -996,13 +1001,17 @@ def forward_no_log_input_full(
     x_total = x + eps
     log_x = torch.log(x_total)
     short = torch.addcmul(x, log_x, target, value=-1)
+    target_mask = target > 1
+    log_target = torch.log(target)
     each = short + torch.where(
-        target > 1,
-        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target_mask,
+        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
     loss = each.mean()
-    return loss, NoLogInputFullResiduals(target, x_total, log_x)
+    log_x_total = torch.where(target_mask, 0.5 / target + log_target, 0) - log_x
+    target_total = 1 - target / x_total
+    return loss, NoLogInputFullResiduals(log_x_total, target_total)
 
 
 def backward_no_log_input_full(
@@ -1017,15 +1026,13 @@ def backward_no_log_input_full(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, x_total, log_x = residuals
-    (N,) = target.shape
+    log_x_total, target_total = residuals
+    (N,) = log_x_total.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * (
-        torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x
-    )
-    grad_x = grad_loss_scaled * (1 - target / x_total)
+    grad_target = grad_loss_scaled * log_x_total
+    grad_x = grad_loss_scaled * target_total
     return NoLogInputFullGradients(grad_x, grad_target)
 
 
@@ -1037,14 +1044,14 @@ class _NoLogInputFullFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full(x, target, eps=eps)
-        return loss, residuals.x_total, residuals.log_x
+        return loss, residuals.log_x_total, residuals.target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, eps = inputs
-        _, x_total, log_x = output
-        ctx.save_for_backward(x, target, x_total, log_x)
-        ctx.mark_non_differentiable(x_total, log_x)
+        _, log_x_total, target_total = output
+        ctx.save_for_backward(x, target, log_x_total, target_total)
+        ctx.mark_non_differentiable(log_x_total, target_total)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -1053,13 +1060,13 @@ class _NoLogInputFullFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, x_total, log_x = ctx.saved_tensors
+        x, target, log_x_total, target_total = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_no_log_input_full(x, target, eps=eps)
         else:
-            residuals = NoLogInputFullResiduals(target, x_total, log_x)
+            residuals = NoLogInputFullResiduals(log_x_total, target_total)
         gradients = backward_no_log_input_full(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -1067,9 +1074,8 @@ class _NoLogInputFullFunction(torch.autograd.Function):
 class NoLogInputFullSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    x_total: Tensor
-    log_x: Tensor
+    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class NoLogInputFullSumGradients(NamedTuple):
@@ -1109,13 +1115,17 @@ def forward_no_log_input_full_sum(
     x_total = x + eps
     log_x = torch.log(x_total)
     short = torch.addcmul(x, log_x, target, value=-1)
+    target_mask = target > 1
+    log_target = torch.log(target)
     each = short + torch.where(
-        target > 1,
-        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target_mask,
+        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
     loss = each.sum()
-    return loss, NoLogInputFullSumResiduals(target, x_total, log_x)
+    dloss_dtarget = torch.where(target_mask, 0.5 / target + log_target, 0) - log_x
+    dloss_dx = 1 - target / x_total
+    return loss, NoLogInputFullSumResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_no_log_input_full_sum(
@@ -1130,11 +1140,11 @@ def backward_no_log_input_full_sum(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, x_total, log_x = residuals
+    dloss_dtarget, dloss_dx = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x)
-    grad_x = grad_loss * (1 - target / x_total)
+    grad_target = grad_loss * dloss_dtarget
+    grad_x = grad_loss * dloss_dx
     return NoLogInputFullSumGradients(grad_x, grad_target)
 
 
@@ -1146,14 +1156,14 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full_sum(x, target, eps=eps)
-        return loss, residuals.x_total, residuals.log_x
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, eps = inputs
-        _, x_total, log_x = output
-        ctx.save_for_backward(x, target, x_total, log_x)
-        ctx.mark_non_differentiable(x_total, log_x)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -1162,13 +1172,13 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, x_total, log_x = ctx.saved_tensors
+        x, target, dloss_dtarget, dloss_dx = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_no_log_input_full_sum(x, target, eps=eps)
         else:
-            residuals = NoLogInputFullSumResiduals(target, x_total, log_x)
+            residuals = NoLogInputFullSumResiduals(dloss_dtarget, dloss_dx)
         gradients = backward_no_log_input_full_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -1176,9 +1186,8 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
 class NoLogInputFullNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    x_total: Tensor
-    log_x: Tensor
+    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class NoLogInputFullNoneGradients(NamedTuple):
@@ -1218,12 +1227,16 @@ def forward_no_log_input_full_none(
     x_total = x + eps
     log_x = torch.log(x_total)
     short = torch.addcmul(x, log_x, target, value=-1)
+    target_mask = target > 1
+    log_target = torch.log(target)
     loss = short + torch.where(
-        target > 1,
-        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target_mask,
+        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
-    return loss, NoLogInputFullNoneResiduals(target, x_total, log_x)
+    dloss_dtarget = torch.where(target_mask, 0.5 / target + log_target, 0) - log_x
+    dloss_dx = 1 - target / x_total
+    return loss, NoLogInputFullNoneResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_no_log_input_full_none(
@@ -1238,14 +1251,14 @@ def backward_no_log_input_full_none(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, x_total, log_x = residuals
-    (N,) = target.shape
+    dloss_dtarget, dloss_dx = residuals
+    (N,) = dloss_dtarget.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x) * grad_loss
-    grad_x = (1 - target / x_total) * grad_loss
+    grad_target = dloss_dtarget * grad_loss
+    grad_x = dloss_dx * grad_loss
     return NoLogInputFullNoneGradients(grad_x, grad_target)
 
 
@@ -1257,14 +1270,14 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full_none(x, target, eps=eps)
-        return loss, residuals.x_total, residuals.log_x
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, eps = inputs
-        _, x_total, log_x = output
-        ctx.save_for_backward(x, target, x_total, log_x)
-        ctx.mark_non_differentiable(x_total, log_x)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -1273,13 +1286,13 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, x_total, log_x = ctx.saved_tensors
+        x, target, dloss_dtarget, dloss_dx = ctx.saved_tensors
         (eps,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_no_log_input_full_none(x, target, eps=eps)
         else:
-            residuals = NoLogInputFullNoneResiduals(target, x_total, log_x)
+            residuals = NoLogInputFullNoneResiduals(dloss_dtarget, dloss_dx)
         gradients = backward_no_log_input_full_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 

@@ -20,7 +20,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    s: Tensor
+    ds_dx: Tensor
 
 
 class Gradients(NamedTuple):
@@ -48,7 +48,9 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     s = torch.sigmoid(x)
-    return s, Residuals(s)
+    ds_dx = 1 - s
+    ds_dx *= s
+    return s, Residuals(ds_dx)
 
 
 def backward(grad_s: Tensor, residuals: Residuals) -> Gradients:
@@ -61,15 +63,13 @@ def backward(grad_s: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    s = residuals.s
-    N, C = s.shape
+    ds_dx = residuals.ds_dx
+    N, C = ds_dx.shape
     if grad_s.shape != (N, C):
         raise RuntimeError(
             f"grad_s must have shape (N, C) where N = {N}, C = {C}, got {[*grad_s.shape]}"
         )
-    grad_x = 1 - s
-    grad_x *= grad_s
-    grad_x *= s
+    grad_x = ds_dx * grad_s
     return Gradients(grad_x)
 
 
@@ -80,27 +80,28 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
-        s, _ = forward(x)
-        return (s,)
+        s, residuals = forward(x)
+        return s, residuals.ds_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        (s,) = output
-        ctx.save_for_backward(x, s)
+        _, ds_dx = output
+        ctx.save_for_backward(x, ds_dx)
+        ctx.mark_non_differentiable(ds_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_s,) = grad_outputs
+        grad_s, *_ = grad_outputs
         if grad_s is None:  # nothing depends on s
             return (None,) * 1
-        x, s = ctx.saved_tensors
+        x, ds_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x)
         else:
-            residuals = Residuals(s)
+            residuals = Residuals(ds_dx)
         gradients = backward(grad_s, residuals)
         return (gradients.grad_x,)
 

@@ -24,9 +24,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target_minus_x: Tensor
-    off: Tensor
-    beta: float
+    dloss_dtarget: Tensor
 
 
 class Gradients(NamedTuple):
@@ -61,11 +59,14 @@ def forward(x: Tensor, target: Tensor, *, beta: float = 1.0) -> tuple[Tensor, Re
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x, target)
+    (N,) = x.shape
     target_minus_x = target - x
     off = torch.abs(target_minus_x)
-    each = torch.where(off >= beta, off - beta / 2, off**2 / (2 * beta))
+    off_mask = off >= beta
+    each = torch.where(off_mask, off - beta / 2, off**2 / (2 * beta))
     loss = each.mean()
-    return loss, Residuals(target_minus_x, off, beta)
+    dloss_dtarget = (off / beta).masked_fill(off_mask, 1) / N * torch.sign(target_minus_x)
+    return loss, Residuals(dloss_dtarget)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -78,13 +79,10 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target_minus_x, off, beta = residuals
-    (N,) = target_minus_x.shape
+    dloss_dtarget = residuals.dloss_dtarget
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = (
-        grad_loss * (off / beta).masked_fill(off >= beta, 1) / N * torch.sign(target_minus_x)
-    )
+    grad_target = grad_loss * dloss_dtarget
     grad_x = -grad_target
     return Gradients(grad_x, grad_target)
 
@@ -114,14 +112,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, beta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target, beta=beta)
-        return loss, residuals.target_minus_x, residuals.off
+        return loss, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, beta = inputs
-        _, target_minus_x, off = output
-        ctx.save_for_backward(x, target, target_minus_x, off)
-        ctx.mark_non_differentiable(target_minus_x, off)
+        _, dloss_dtarget = output
+        ctx.save_for_backward(x, target, dloss_dtarget)
+        ctx.mark_non_differentiable(dloss_dtarget)
         ctx.set_materialize_grads(False)
         ctx.options = (beta,)
 
@@ -130,13 +128,13 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, target_minus_x, off = ctx.saved_tensors
+        x, target, dloss_dtarget = ctx.saved_tensors
         (beta,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x, target, beta=beta)
         else:
-            residuals = Residuals(target_minus_x, off, beta)
+            residuals = Residuals(dloss_dtarget)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -144,7 +142,7 @@ class _Function(torch.autograd.Function):
 class Beta0Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target_minus_x: Tensor
+    dloss_dtarget: Tensor
 
 
 class Beta0Gradients(NamedTuple):
@@ -178,10 +176,12 @@ def forward_beta_0(x: Tensor, target: Tensor) -> tuple[Tensor, Beta0Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_beta_0(x, target)
+    (N,) = x.shape
     target_minus_x = target - x
     off = torch.abs(target_minus_x)
     loss = off.mean()
-    return loss, Beta0Residuals(target_minus_x)
+    dloss_dtarget = torch.sign(target_minus_x) / N
+    return loss, Beta0Residuals(dloss_dtarget)
 
 
 def backward_beta_0(grad_loss: Tensor, residuals: Beta0Residuals) -> Beta0Gradients:
@@ -194,11 +194,10 @@ def backward_beta_0(grad_loss: Tensor, residuals: Beta0Residuals) -> Beta0Gradie
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target_minus_x = residuals.target_minus_x
-    (N,) = target_minus_x.shape
+    dloss_dtarget = residuals.dloss_dtarget
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss / N * torch.sign(target_minus_x)
+    grad_target = grad_loss * dloss_dtarget
     grad_x = -grad_target
     return Beta0Gradients(grad_x, grad_target)
 
@@ -211,14 +210,14 @@ class _Beta0Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_beta_0(x, target)
-        return loss, residuals.target_minus_x
+        return loss, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, target_minus_x = output
-        ctx.save_for_backward(x, target, target_minus_x)
-        ctx.mark_non_differentiable(target_minus_x)
+        _, dloss_dtarget = output
+        ctx.save_for_backward(x, target, dloss_dtarget)
+        ctx.mark_non_differentiable(dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -226,12 +225,12 @@ class _Beta0Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, target_minus_x = ctx.saved_tensors
+        x, target, dloss_dtarget = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_beta_0(x, target)
         else:
-            residuals = Beta0Residuals(target_minus_x)
+            residuals = Beta0Residuals(dloss_dtarget)
         gradients = backward_beta_0(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -239,9 +238,7 @@ class _Beta0Function(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target_minus_x: Tensor
-    off: Tensor
-    beta: float
+    dloss_dtarget: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -278,9 +275,11 @@ def forward_sum(x: Tensor, target: Tensor, *, beta: float = 1.0) -> tuple[Tensor
     _check_sum(x, target)
     target_minus_x = target - x
     off = torch.abs(target_minus_x)
-    each = torch.where(off >= beta, off - beta / 2, off**2 / (2 * beta))
+    off_mask = off >= beta
+    each = torch.where(off_mask, off - beta / 2, off**2 / (2 * beta))
     loss = each.sum()
-    return loss, SumResiduals(target_minus_x, off, beta)
+    dloss_dtarget = (off / beta).masked_fill(off_mask, 1) * torch.sign(target_minus_x)
+    return loss, SumResiduals(dloss_dtarget)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -293,10 +292,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target_minus_x, off, beta = residuals
+    dloss_dtarget = residuals.dloss_dtarget
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * (off / beta).masked_fill(off >= beta, 1) * torch.sign(target_minus_x)
+    grad_target = grad_loss * dloss_dtarget
     grad_x = -grad_target
     return SumGradients(grad_x, grad_target)
 
@@ -309,14 +308,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, beta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target, beta=beta)
-        return loss, residuals.target_minus_x, residuals.off
+        return loss, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, beta = inputs
-        _, target_minus_x, off = output
-        ctx.save_for_backward(x, target, target_minus_x, off)
-        ctx.mark_non_differentiable(target_minus_x, off)
+        _, dloss_dtarget = output
+        ctx.save_for_backward(x, target, dloss_dtarget)
+        ctx.mark_non_differentiable(dloss_dtarget)
         ctx.set_materialize_grads(False)
         ctx.options = (beta,)
 
@@ -325,13 +324,13 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, target_minus_x, off = ctx.saved_tensors
+        x, target, dloss_dtarget = ctx.saved_tensors
         (beta,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum(x, target, beta=beta)
         else:
-            residuals = SumResiduals(target_minus_x, off, beta)
+            residuals = SumResiduals(dloss_dtarget)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -339,7 +338,7 @@ class _SumFunction(torch.autograd.Function):
 class SumBeta0Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target_minus_x: Tensor
+    dloss_dtarget: Tensor
 
 
 class SumBeta0Gradients(NamedTuple):
@@ -376,7 +375,8 @@ def forward_sum_beta_0(x: Tensor, target: Tensor) -> tuple[Tensor, SumBeta0Resid
     target_minus_x = target - x
     off = torch.abs(target_minus_x)
     loss = off.sum()
-    return loss, SumBeta0Residuals(target_minus_x)
+    dloss_dtarget = torch.sign(target_minus_x)
+    return loss, SumBeta0Residuals(dloss_dtarget)
 
 
 def backward_sum_beta_0(grad_loss: Tensor, residuals: SumBeta0Residuals) -> SumBeta0Gradients:
@@ -389,10 +389,10 @@ def backward_sum_beta_0(grad_loss: Tensor, residuals: SumBeta0Residuals) -> SumB
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target_minus_x = residuals.target_minus_x
+    dloss_dtarget = residuals.dloss_dtarget
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * torch.sign(target_minus_x)
+    grad_target = grad_loss * dloss_dtarget
     grad_x = -grad_target
     return SumBeta0Gradients(grad_x, grad_target)
 
@@ -405,14 +405,14 @@ class _SumBeta0Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum_beta_0(x, target)
-        return loss, residuals.target_minus_x
+        return loss, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, target_minus_x = output
-        ctx.save_for_backward(x, target, target_minus_x)
-        ctx.mark_non_differentiable(target_minus_x)
+        _, dloss_dtarget = output
+        ctx.save_for_backward(x, target, dloss_dtarget)
+        ctx.mark_non_differentiable(dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -420,12 +420,12 @@ class _SumBeta0Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, target_minus_x = ctx.saved_tensors
+        x, target, dloss_dtarget = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum_beta_0(x, target)
         else:
-            residuals = SumBeta0Residuals(target_minus_x)
+            residuals = SumBeta0Residuals(dloss_dtarget)
         gradients = backward_sum_beta_0(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 
@@ -433,9 +433,8 @@ class _SumBeta0Function(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target_minus_x: Tensor
-    off: Tensor
-    beta: float
+    dloss_doff: Tensor
+    sign_target_minus_x: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -472,8 +471,11 @@ def forward_none(x: Tensor, target: Tensor, *, beta: float = 1.0) -> tuple[Tenso
     _check_none(x, target)
     target_minus_x = target - x
     off = torch.abs(target_minus_x)
-    loss = torch.where(off >= beta, off - beta / 2, off**2 / (2 * beta))
-    return loss, NoneResiduals(target_minus_x, off, beta)
+    off_mask = off >= beta
+    loss = torch.where(off_mask, off - beta / 2, off**2 / (2 * beta))
+    dloss_doff = (off / beta).masked_fill(off_mask, 1)
+    sign_target_minus_x = torch.sign(target_minus_x)
+    return loss, NoneResiduals(dloss_doff, sign_target_minus_x)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -486,14 +488,14 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target_minus_x, off, beta = residuals
-    (N,) = target_minus_x.shape
+    dloss_doff, sign_target_minus_x = residuals
+    (N,) = dloss_doff.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_off = grad_loss * (off / beta).masked_fill(off >= beta, 1)
-    grad_target = grad_off * torch.sign(target_minus_x)
+    grad_off = dloss_doff * grad_loss
+    grad_target = grad_off * sign_target_minus_x
     grad_x = -grad_target
     return NoneGradients(grad_x, grad_target)
 
@@ -506,14 +508,14 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, beta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target, beta=beta)
-        return loss, residuals.target_minus_x, residuals.off
+        return loss, residuals.dloss_doff, residuals.sign_target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, beta = inputs
-        _, target_minus_x, off = output
-        ctx.save_for_backward(x, target, target_minus_x, off)
-        ctx.mark_non_differentiable(target_minus_x, off)
+        _, dloss_doff, sign_target_minus_x = output
+        ctx.save_for_backward(x, target, dloss_doff, sign_target_minus_x)
+        ctx.mark_non_differentiable(dloss_doff, sign_target_minus_x)
         ctx.set_materialize_grads(False)
         ctx.options = (beta,)
 
@@ -522,13 +524,13 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, target_minus_x, off = ctx.saved_tensors
+        x, target, dloss_doff, sign_target_minus_x = ctx.saved_tensors
         (beta,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(x, target, beta=beta)
         else:
-            residuals = NoneResiduals(target_minus_x, off, beta)
+            residuals = NoneResiduals(dloss_doff, sign_target_minus_x)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, None
 
@@ -536,7 +538,7 @@ class _NoneFunction(torch.autograd.Function):
 class NoneBeta0Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target_minus_x: Tensor
+    dloss_dtarget: Tensor
 
 
 class NoneBeta0Gradients(NamedTuple):
@@ -572,7 +574,8 @@ def forward_none_beta_0(x: Tensor, target: Tensor) -> tuple[Tensor, NoneBeta0Res
     _check_none_beta_0(x, target)
     target_minus_x = target - x
     loss = torch.abs(target_minus_x)
-    return loss, NoneBeta0Residuals(target_minus_x)
+    dloss_dtarget = torch.sign(target_minus_x)
+    return loss, NoneBeta0Residuals(dloss_dtarget)
 
 
 def backward_none_beta_0(grad_loss: Tensor, residuals: NoneBeta0Residuals) -> NoneBeta0Gradients:
@@ -585,13 +588,13 @@ def backward_none_beta_0(grad_loss: Tensor, residuals: NoneBeta0Residuals) -> No
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target_minus_x = residuals.target_minus_x
-    (N,) = target_minus_x.shape
+    dloss_dtarget = residuals.dloss_dtarget
+    (N,) = dloss_dtarget.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = grad_loss * torch.sign(target_minus_x)
+    grad_target = dloss_dtarget * grad_loss
     grad_x = -grad_target
     return NoneBeta0Gradients(grad_x, grad_target)
 
@@ -604,14 +607,14 @@ class _NoneBeta0Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none_beta_0(x, target)
-        return loss, residuals.target_minus_x
+        return loss, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, target_minus_x = output
-        ctx.save_for_backward(x, target, target_minus_x)
-        ctx.mark_non_differentiable(target_minus_x)
+        _, dloss_dtarget = output
+        ctx.save_for_backward(x, target, dloss_dtarget)
+        ctx.mark_non_differentiable(dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -619,12 +622,12 @@ class _NoneBeta0Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, target_minus_x = ctx.saved_tensors
+        x, target, dloss_dtarget = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none_beta_0(x, target)
         else:
-            residuals = NoneBeta0Residuals(target_minus_x)
+            residuals = NoneBeta0Residuals(dloss_dtarget)
         gradients = backward_none_beta_0(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 

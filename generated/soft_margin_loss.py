@@ -21,8 +21,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    log_exp_target: Tensor
+    dloss_dx: Tensor
 
 
 class Gradients(NamedTuple):
@@ -55,9 +54,11 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x, target)
+    (N,) = x.shape
     log_exp_target = torch.logaddexp(-target * x, x.new_tensor(0))
     loss = log_exp_target.mean()
-    return loss, Residuals(target, log_exp_target)
+    dloss_dx = torch.expm1(-log_exp_target) * target / N
+    return loss, Residuals(dloss_dx)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -70,11 +71,10 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, log_exp_target = residuals
-    (N,) = target.shape
+    dloss_dx = residuals.dloss_dx
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * torch.expm1(-log_exp_target) * target / N
+    grad_x = grad_loss * dloss_dx
     return Gradients(grad_x)
 
 
@@ -99,14 +99,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.log_exp_target
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, log_exp_target = output
-        ctx.save_for_backward(x, target, log_exp_target)
-        ctx.mark_non_differentiable(log_exp_target)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -114,12 +114,12 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, log_exp_target = ctx.saved_tensors
+        x, target, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x, target)
         else:
-            residuals = Residuals(target, log_exp_target)
+            residuals = Residuals(dloss_dx)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_x, None
 
@@ -127,8 +127,7 @@ class _Function(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    log_exp_target: Tensor
+    dloss_dx: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -163,7 +162,8 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     _check_sum(x, target)
     log_exp_target = torch.logaddexp(-target * x, x.new_tensor(0))
     loss = log_exp_target.sum()
-    return loss, SumResiduals(target, log_exp_target)
+    dloss_dx = torch.expm1(-log_exp_target) * target
+    return loss, SumResiduals(dloss_dx)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -176,10 +176,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, log_exp_target = residuals
+    dloss_dx = residuals.dloss_dx
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * torch.expm1(-log_exp_target) * target
+    grad_x = grad_loss * dloss_dx
     return SumGradients(grad_x)
 
 
@@ -191,14 +191,14 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.log_exp_target
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, log_exp_target = output
-        ctx.save_for_backward(x, target, log_exp_target)
-        ctx.mark_non_differentiable(log_exp_target)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -206,12 +206,12 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, log_exp_target = ctx.saved_tensors
+        x, target, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum(x, target)
         else:
-            residuals = SumResiduals(target, log_exp_target)
+            residuals = SumResiduals(dloss_dx)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_x, None
 
@@ -219,8 +219,7 @@ class _SumFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    loss: Tensor
+    dloss_dx: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -254,7 +253,8 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """
     _check_none(x, target)
     loss = torch.logaddexp(-target * x, x.new_tensor(0))
-    return loss, NoneResiduals(target, loss)
+    dloss_dx = torch.expm1(-loss) * target
+    return loss, NoneResiduals(dloss_dx)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -267,13 +267,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, loss = residuals
-    (N,) = target.shape
+    dloss_dx = residuals.dloss_dx
+    (N,) = dloss_dx.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_x = torch.expm1(-loss) * grad_loss * target
+    grad_x = dloss_dx * grad_loss
     return NoneGradients(grad_x)
 
 
@@ -284,27 +284,28 @@ class _NoneFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_none(x, target)
-        return (loss,)
+        loss, residuals = forward_none(x, target)
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        (loss,) = output
-        ctx.save_for_backward(x, target, loss)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
+        ctx.mark_non_differentiable(dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, loss = ctx.saved_tensors
+        x, target, dloss_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(x, target)
         else:
-            residuals = NoneResiduals(target, loss)
+            residuals = NoneResiduals(dloss_dx)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, None
 

@@ -21,8 +21,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x_scaled: Tensor
-    threshold: float
+    dy_dx: Tensor
 
 
 class Gradients(NamedTuple):
@@ -52,8 +51,10 @@ def forward(x: Tensor, *, beta: float = 1.0, threshold: float = 20.0) -> tuple[T
     """
     _check(x)
     x_scaled = beta * x
-    y = torch.where(x_scaled > threshold, x, torch.logaddexp(x_scaled, x.new_tensor(0)) / beta)
-    return y, Residuals(x_scaled, threshold)
+    x_scaled_mask = x_scaled > threshold
+    y = torch.where(x_scaled_mask, x, torch.logaddexp(x_scaled, x.new_tensor(0)) / beta)
+    dy_dx = torch.sigmoid(x_scaled).masked_fill(x_scaled_mask, 1)
+    return y, Residuals(dy_dx)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -66,11 +67,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x_scaled, threshold = residuals
-    (N,) = x_scaled.shape
+    dy_dx = residuals.dy_dx
+    (N,) = dy_dx.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y * torch.sigmoid(x_scaled).masked_fill(x_scaled > threshold, 1)
+    grad_x = dy_dx * grad_y
     return Gradients(grad_x)
 
 
@@ -82,14 +83,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, beta: float, threshold: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, beta=beta, threshold=threshold)
-        return y, residuals.x_scaled
+        return y, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, beta, threshold = inputs
-        _, x_scaled = output
-        ctx.save_for_backward(x, x_scaled)
-        ctx.mark_non_differentiable(x_scaled)
+        _, dy_dx = output
+        ctx.save_for_backward(x, dy_dx)
+        ctx.mark_non_differentiable(dy_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (beta, threshold)
 
@@ -98,13 +99,13 @@ class _Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        x, x_scaled = ctx.saved_tensors
+        x, dy_dx = ctx.saved_tensors
         beta, threshold = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x, beta=beta, threshold=threshold)
         else:
-            residuals = Residuals(x_scaled, threshold)
+            residuals = Residuals(dy_dx)
         gradients = backward(grad_y, residuals)
         return gradients.grad_x, None, None
 

@@ -25,9 +25,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x_centred_1: Tensor
-    square: Tensor
-    correction: float
+    dy_dx: Tensor
 
 
 class Gradients(NamedTuple):
@@ -59,8 +57,13 @@ def forward(x: Tensor, *, correction: float = 1) -> tuple[Tensor, Residuals]:
     mean = x.mean(1)
     x_centred_1 = x - mean[:, None]
     square = (x_centred_1**2).sum(1) / max(K - correction, 0)
-    y = torch.sqrt(square).masked_fill(square == 0, 0)
-    return y, Residuals(x_centred_1, square, correction)
+    square_mask = square == 0
+    y = torch.sqrt(square).masked_fill(square_mask, 0)
+    dy_dx = (
+        torch.rsqrt(square.masked_fill(square_mask, 1)).masked_fill(square_mask, 0)
+        / max(K - correction, 0)
+    )[:, None] * x_centred_1
+    return y, Residuals(dy_dx)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -73,16 +76,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x_centred_1, square, correction = residuals
-    N, K = x_centred_1.shape
+    dy_dx = residuals.dy_dx
+    N = dy_dx.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    square_mask = square == 0
-    grad_x = (
-        grad_y
-        * torch.rsqrt(square.masked_fill(square_mask, 1)).masked_fill(square_mask, 0)
-        / max(K - correction, 0)
-    )[:, None] * x_centred_1
+    grad_x = grad_y[:, None] * dy_dx
     return Gradients(grad_x)
 
 
@@ -94,14 +92,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, correction: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, correction=correction)
-        return y, residuals.x_centred_1, residuals.square
+        return y, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, correction = inputs
-        _, x_centred_1, square = output
-        ctx.save_for_backward(x, x_centred_1, square)
-        ctx.mark_non_differentiable(x_centred_1, square)
+        _, dy_dx = output
+        ctx.save_for_backward(x, dy_dx)
+        ctx.mark_non_differentiable(dy_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (correction,)
 
@@ -110,13 +108,13 @@ class _Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        x, x_centred_1, square = ctx.saved_tensors
+        x, dy_dx = ctx.saved_tensors
         (correction,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x, correction=correction)
         else:
-            residuals = Residuals(x_centred_1, square, correction)
+            residuals = Residuals(dy_dx)
         gradients = backward(grad_y, residuals)
         return gradients.grad_x, None
 

@@ -20,7 +20,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    h: Tensor
+    dh_dx: Tensor
 
 
 class Gradients(NamedTuple):
@@ -48,7 +48,8 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     h = torch.tanh(x)
-    return h, Residuals(h)
+    dh_dx = 1 - h**2
+    return h, Residuals(dh_dx)
 
 
 def backward(grad_h: Tensor, residuals: Residuals) -> Gradients:
@@ -61,13 +62,13 @@ def backward(grad_h: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    h = residuals.h
-    N, C = h.shape
+    dh_dx = residuals.dh_dx
+    N, C = dh_dx.shape
     if grad_h.shape != (N, C):
         raise RuntimeError(
             f"grad_h must have shape (N, C) where N = {N}, C = {C}, got {[*grad_h.shape]}"
         )
-    grad_x = torch.addcmul(grad_h, grad_h * h, h, value=-1)
+    grad_x = dh_dx * grad_h
     return Gradients(grad_x)
 
 
@@ -78,27 +79,28 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
-        h, _ = forward(x)
-        return (h,)
+        h, residuals = forward(x)
+        return h, residuals.dh_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        (h,) = output
-        ctx.save_for_backward(x, h)
+        _, dh_dx = output
+        ctx.save_for_backward(x, dh_dx)
+        ctx.mark_non_differentiable(dh_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_h,) = grad_outputs
+        grad_h, *_ = grad_outputs
         if grad_h is None:  # nothing depends on h
             return (None,) * 1
-        x, h = ctx.saved_tensors
+        x, dh_dx = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x)
         else:
-            residuals = Residuals(h)
+            residuals = Residuals(dh_dx)
         gradients = backward(grad_h, residuals)
         return (gradients.grad_x,)
 

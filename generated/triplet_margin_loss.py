@@ -32,13 +32,8 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    off_near: Tensor
-    near: Tensor
-    anchor_minus_negative: Tensor
-    off_far: Tensor
-    far: Tensor
-    margin: float
+    anchor_minus_negative_product: Tensor
+    anchor_minus_positive_product: Tensor
 
 
 class Gradients(NamedTuple):
@@ -98,10 +93,13 @@ def forward(
     off_far = torch.abs(anchor_minus_negative)
     far = torch.sqrt((off_far**2).sum(1))
     near_minus_far = near - far + margin
-    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0).mean()
-    return loss, Residuals(
-        anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin
-    )
+    far_mask = near_minus_far <= 0
+    loss = near_minus_far.masked_fill(far_mask, 0).mean()
+    anchor_minus_negative_product = (far**-1).masked_fill(far_mask, 0)[:, None] * off_far
+    anchor_minus_negative_product *= torch.sign(anchor_minus_negative)
+    anchor_minus_positive_product = (-1 / near).masked_fill(far_mask, 0)[:, None] * off_near
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    return loss, Residuals(anchor_minus_negative_product, anchor_minus_positive_product)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -114,16 +112,13 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin = residuals
-    N = anchor_minus_positive.shape[0]
+    anchor_minus_negative_product, anchor_minus_positive_product = residuals
+    N = anchor_minus_negative_product.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    far_mask = near - far + margin <= 0
     grad_loss_scaled = grad_loss / N
-    grad_negative = (grad_loss_scaled / far).masked_fill(far_mask, 0)[:, None] * off_far
-    grad_negative *= torch.sign(anchor_minus_negative)
-    grad_positive = (-(grad_loss_scaled / near)).masked_fill(far_mask, 0)[:, None] * off_near
-    grad_positive *= torch.sign(anchor_minus_positive)
+    grad_negative = grad_loss_scaled * anchor_minus_negative_product
+    grad_positive = grad_loss_scaled * anchor_minus_positive_product
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return Gradients(grad_anchor, grad_positive, grad_negative)
@@ -172,32 +167,18 @@ class _Function(torch.autograd.Function):
         loss, residuals = forward(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.off_near,
-            residuals.near,
-            residuals.anchor_minus_negative,
-            residuals.off_far,
-            residuals.far,
+            residuals.anchor_minus_negative_product,
+            residuals.anchor_minus_positive_product,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far = output
+        _, anchor_minus_negative_product, anchor_minus_positive_product = output
         ctx.save_for_backward(
-            anchor,
-            positive,
-            negative,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
+            anchor, positive, negative, anchor_minus_negative_product, anchor_minus_positive_product
         )
-        ctx.mark_non_differentiable(
-            anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far
-        )
+        ctx.mark_non_differentiable(anchor_minus_negative_product, anchor_minus_positive_product)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -206,25 +187,15 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        (
-            anchor,
-            positive,
-            negative,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-        ) = ctx.saved_tensors
+        anchor, positive, negative, anchor_minus_negative_product, anchor_minus_positive_product = (
+            ctx.saved_tensors
+        )
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(anchor, positive, negative, margin=margin, eps=eps)
         else:
-            residuals = Residuals(
-                anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin
-            )
+            residuals = Residuals(anchor_minus_negative_product, anchor_minus_positive_product)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -232,13 +203,8 @@ class _Function(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    off_near: Tensor
-    near: Tensor
-    anchor_minus_negative: Tensor
-    off_far: Tensor
-    far: Tensor
-    margin: float
+    dloss_dnegative: Tensor
+    dloss_dpositive: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -298,10 +264,13 @@ def forward_sum(
     off_far = torch.abs(anchor_minus_negative)
     far = torch.sqrt((off_far**2).sum(1))
     near_minus_far = near - far + margin
-    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0).sum()
-    return loss, SumResiduals(
-        anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin
-    )
+    far_mask = near_minus_far <= 0
+    loss = near_minus_far.masked_fill(far_mask, 0).sum()
+    dloss_dnegative = (far**-1).masked_fill(far_mask, 0)[:, None] * off_far
+    dloss_dnegative *= torch.sign(anchor_minus_negative)
+    dloss_dpositive = (-1 / near).masked_fill(far_mask, 0)[:, None] * off_near
+    dloss_dpositive *= torch.sign(anchor_minus_positive)
+    return loss, SumResiduals(dloss_dnegative, dloss_dpositive)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -314,14 +283,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin = residuals
+    dloss_dnegative, dloss_dpositive = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    far_mask = near - far + margin <= 0
-    grad_negative = (grad_loss / far).masked_fill(far_mask, 0)[:, None] * off_far
-    grad_negative *= torch.sign(anchor_minus_negative)
-    grad_positive = (-(grad_loss / near)).masked_fill(far_mask, 0)[:, None] * off_near
-    grad_positive *= torch.sign(anchor_minus_positive)
+    grad_negative = grad_loss * dloss_dnegative
+    grad_positive = grad_loss * dloss_dpositive
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return SumGradients(grad_anchor, grad_positive, grad_negative)
@@ -337,34 +303,14 @@ class _SumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return (
-            loss,
-            residuals.anchor_minus_positive,
-            residuals.off_near,
-            residuals.near,
-            residuals.anchor_minus_negative,
-            residuals.off_far,
-            residuals.far,
-        )
+        return loss, residuals.dloss_dnegative, residuals.dloss_dpositive
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far = output
-        ctx.save_for_backward(
-            anchor,
-            positive,
-            negative,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-        )
-        ctx.mark_non_differentiable(
-            anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far
-        )
+        _, dloss_dnegative, dloss_dpositive = output
+        ctx.save_for_backward(anchor, positive, negative, dloss_dnegative, dloss_dpositive)
+        ctx.mark_non_differentiable(dloss_dnegative, dloss_dpositive)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -373,25 +319,13 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        (
-            anchor,
-            positive,
-            negative,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-        ) = ctx.saved_tensors
+        anchor, positive, negative, dloss_dnegative, dloss_dpositive = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_sum(anchor, positive, negative, margin=margin, eps=eps)
         else:
-            residuals = SumResiduals(
-                anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin
-            )
+            residuals = SumResiduals(dloss_dnegative, dloss_dpositive)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -399,13 +333,9 @@ class _SumFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    off_near: Tensor
-    near: Tensor
-    anchor_minus_negative: Tensor
-    off_far: Tensor
-    far: Tensor
-    margin: float
+    far_mask: Tensor
+    anchor_minus_negative_product: Tensor
+    anchor_minus_positive_product: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -465,9 +395,14 @@ def forward_none(
     off_far = torch.abs(anchor_minus_negative)
     far = torch.sqrt((off_far**2).sum(1))
     near_minus_far = near - far + margin
-    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0)
+    far_mask = near_minus_far <= 0
+    loss = near_minus_far.masked_fill(far_mask, 0)
+    anchor_minus_negative_product = off_far / far[:, None]
+    anchor_minus_negative_product *= torch.sign(anchor_minus_negative)
+    anchor_minus_positive_product = -(off_near / near[:, None])
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
     return loss, NoneResiduals(
-        anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin
+        far_mask, anchor_minus_negative_product, anchor_minus_positive_product
     )
 
 
@@ -481,17 +416,15 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin = residuals
-    N = anchor_minus_positive.shape[0]
+    far_mask, anchor_minus_negative_product, anchor_minus_positive_product = residuals
+    N = anchor_minus_negative_product.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near - far + margin <= 0, 0)
-    grad_negative = (grad_near / far)[:, None] * off_far
-    grad_negative *= torch.sign(anchor_minus_negative)
-    grad_positive = -((grad_near / near)[:, None] * off_near)
-    grad_positive *= torch.sign(anchor_minus_positive)
+    grad_near = grad_loss.masked_fill(far_mask, 0)
+    grad_negative = grad_near[:, None] * anchor_minus_negative_product
+    grad_positive = grad_near[:, None] * anchor_minus_positive_product
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return NoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -509,31 +442,25 @@ class _NoneFunction(torch.autograd.Function):
         loss, residuals = forward_none(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.off_near,
-            residuals.near,
-            residuals.anchor_minus_negative,
-            residuals.off_far,
-            residuals.far,
+            residuals.far_mask,
+            residuals.anchor_minus_negative_product,
+            residuals.anchor_minus_positive_product,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far = output
+        _, far_mask, anchor_minus_negative_product, anchor_minus_positive_product = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
+            far_mask,
+            anchor_minus_negative_product,
+            anchor_minus_positive_product,
         )
         ctx.mark_non_differentiable(
-            anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far
+            far_mask, anchor_minus_negative_product, anchor_minus_positive_product
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -547,12 +474,9 @@ class _NoneFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
+            far_mask,
+            anchor_minus_negative_product,
+            anchor_minus_positive_product,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -560,7 +484,7 @@ class _NoneFunction(torch.autograd.Function):
             *_, residuals = forward_none(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = NoneResiduals(
-                anchor_minus_positive, off_near, near, anchor_minus_negative, off_far, far, margin
+                far_mask, anchor_minus_negative_product, anchor_minus_positive_product
             )
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -569,16 +493,10 @@ class _NoneFunction(torch.autograd.Function):
 class SwapResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    off_near: Tensor
-    near: Tensor
-    anchor_minus_negative: Tensor
-    off_far: Tensor
-    far: Tensor
-    positive_minus_negative: Tensor
-    off_between: Tensor
-    between: Tensor
-    near_minus_other: Tensor
+    near_minus_other_mask: Tensor
+    off_between_product_total: Tensor
+    anchor_minus_positive_product_product: Tensor
+    anchor_minus_positive_product_total: Tensor
 
 
 class SwapGradients(NamedTuple):
@@ -640,20 +558,34 @@ def forward_swap(
     positive_minus_negative = positive - negative + eps
     off_between = torch.abs(positive_minus_negative)
     between = torch.sqrt((off_between**2).sum(1))
-    other = torch.where(between <= far, between, far)
+    between_mask = between <= far
+    other = torch.where(between_mask, between, far)
     near_minus_other = near - other + margin
-    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0).mean()
+    near_minus_other_mask = near_minus_other <= 0
+    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).mean()
+    off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
+    off_between_product *= torch.sign(positive_minus_negative)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    off_far_product = sign_anchor_minus_negative * off_far
+    off_between_product_total = torch.addcmul(
+        off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far_product
+    )
+    anchor_minus_positive_product = off_near / near[:, None]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    anchor_minus_positive_product_product = anchor_minus_positive_product + off_between_product
+    anchor_minus_positive_product_product *= torch.where(
+        near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    )[:, None]
+    anchor_minus_positive_product_total = torch.addcmul(
+        anchor_minus_positive_product,
+        (-1 / far).masked_fill(between_mask, 0)[:, None],
+        off_far_product,
+    )
     return loss, SwapResiduals(
-        anchor_minus_positive,
-        off_near,
-        near,
-        anchor_minus_negative,
-        off_far,
-        far,
-        positive_minus_negative,
-        off_between,
-        between,
-        near_minus_other,
+        near_minus_other_mask,
+        off_between_product_total,
+        anchor_minus_positive_product_product,
+        anchor_minus_positive_product_total,
     )
 
 
@@ -668,42 +600,19 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor_minus_positive,
-        off_near,
-        near,
-        anchor_minus_negative,
-        off_far,
-        far,
-        positive_minus_negative,
-        off_between,
-        between,
-        near_minus_other,
+        near_minus_other_mask,
+        off_between_product_total,
+        anchor_minus_positive_product_product,
+        anchor_minus_positive_product_total,
     ) = residuals
-    N = anchor_minus_positive.shape[0]
+    N = off_between_product_total.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    between_mask = between <= far
-    off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
-    off_between_product *= torch.sign(positive_minus_negative)
-    near_minus_other_mask = near_minus_other <= 0
     grad_loss_scaled = grad_loss / N
     near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
-    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
-    off_far_product = sign_anchor_minus_negative * off_far
-    grad_negative = torch.addcmul(
-        off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far_product
-    )
-    grad_negative *= near_minus_other_chosen[:, None]
-    anchor_minus_positive_product = off_near / near[:, None]
-    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
-    grad_positive = anchor_minus_positive_product + off_between_product
-    grad_positive *= (-grad_loss_scaled).masked_fill(near_minus_other_mask, 0)[:, None]
-    grad_anchor = torch.addcmul(
-        anchor_minus_positive_product,
-        (-1 / far).masked_fill(between_mask, 0)[:, None],
-        off_far_product,
-    )
-    grad_anchor *= near_minus_other_chosen[:, None]
+    grad_negative = near_minus_other_chosen[:, None] * off_between_product_total
+    grad_positive = grad_loss_scaled * anchor_minus_positive_product_product
+    grad_anchor = near_minus_other_chosen[:, None] * anchor_minus_positive_product_total
     return SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -719,16 +628,10 @@ class _SwapFunction(torch.autograd.Function):
         loss, residuals = forward_swap(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.off_near,
-            residuals.near,
-            residuals.anchor_minus_negative,
-            residuals.off_far,
-            residuals.far,
-            residuals.positive_minus_negative,
-            residuals.off_between,
-            residuals.between,
-            residuals.near_minus_other,
+            residuals.near_minus_other_mask,
+            residuals.off_between_product_total,
+            residuals.anchor_minus_positive_product_product,
+            residuals.anchor_minus_positive_product_total,
         )
 
     @staticmethod
@@ -736,43 +639,25 @@ class _SwapFunction(torch.autograd.Function):
         anchor, positive, negative, margin, eps = inputs
         (
             _,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-            positive_minus_negative,
-            off_between,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_product,
+            anchor_minus_positive_product_total,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-            positive_minus_negative,
-            off_between,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_product,
+            anchor_minus_positive_product_total,
         )
         ctx.mark_non_differentiable(
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-            positive_minus_negative,
-            off_between,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_product,
+            anchor_minus_positive_product_total,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -786,16 +671,10 @@ class _SwapFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-            positive_minus_negative,
-            off_between,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_product,
+            anchor_minus_positive_product_total,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -803,16 +682,10 @@ class _SwapFunction(torch.autograd.Function):
             *_, residuals = forward_swap(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = SwapResiduals(
-                anchor_minus_positive,
-                off_near,
-                near,
-                anchor_minus_negative,
-                off_far,
-                far,
-                positive_minus_negative,
-                off_between,
-                between,
-                near_minus_other,
+                near_minus_other_mask,
+                off_between_product_total,
+                anchor_minus_positive_product_product,
+                anchor_minus_positive_product_total,
             )
         gradients = backward_swap(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -821,16 +694,10 @@ class _SwapFunction(torch.autograd.Function):
 class SwapSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    off_near: Tensor
-    near: Tensor
-    anchor_minus_negative: Tensor
-    off_far: Tensor
-    far: Tensor
-    positive_minus_negative: Tensor
-    off_between: Tensor
-    between: Tensor
-    near_minus_other: Tensor
+    near_minus_other_mask: Tensor
+    off_between_product_total: Tensor
+    dloss_dpositive: Tensor
+    anchor_minus_positive_product_total: Tensor
 
 
 class SwapSumGradients(NamedTuple):
@@ -892,20 +759,34 @@ def forward_swap_sum(
     positive_minus_negative = positive - negative + eps
     off_between = torch.abs(positive_minus_negative)
     between = torch.sqrt((off_between**2).sum(1))
-    other = torch.where(between <= far, between, far)
+    between_mask = between <= far
+    other = torch.where(between_mask, between, far)
     near_minus_other = near - other + margin
-    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0).sum()
+    near_minus_other_mask = near_minus_other <= 0
+    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).sum()
+    off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
+    off_between_product *= torch.sign(positive_minus_negative)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    off_far_product = sign_anchor_minus_negative * off_far
+    off_between_product_total = torch.addcmul(
+        off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far_product
+    )
+    anchor_minus_positive_product = off_near / near[:, None]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    dloss_dpositive = anchor_minus_positive_product + off_between_product
+    dloss_dpositive *= torch.where(
+        near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    )[:, None]
+    anchor_minus_positive_product_total = torch.addcmul(
+        anchor_minus_positive_product,
+        (-1 / far).masked_fill(between_mask, 0)[:, None],
+        off_far_product,
+    )
     return loss, SwapSumResiduals(
-        anchor_minus_positive,
-        off_near,
-        near,
-        anchor_minus_negative,
-        off_far,
-        far,
-        positive_minus_negative,
-        off_between,
-        between,
-        near_minus_other,
+        near_minus_other_mask,
+        off_between_product_total,
+        dloss_dpositive,
+        anchor_minus_positive_product_total,
     )
 
 
@@ -920,40 +801,17 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor_minus_positive,
-        off_near,
-        near,
-        anchor_minus_negative,
-        off_far,
-        far,
-        positive_minus_negative,
-        off_between,
-        between,
-        near_minus_other,
+        near_minus_other_mask,
+        off_between_product_total,
+        dloss_dpositive,
+        anchor_minus_positive_product_total,
     ) = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    between_mask = between <= far
-    off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
-    off_between_product *= torch.sign(positive_minus_negative)
-    near_minus_other_mask = near_minus_other <= 0
-    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
     near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
-    off_far_product = sign_anchor_minus_negative * off_far
-    grad_negative = torch.addcmul(
-        off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far_product
-    )
-    grad_negative *= near_minus_other_mask_chosen[:, None]
-    anchor_minus_positive_product = off_near / near[:, None]
-    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
-    grad_positive = anchor_minus_positive_product + off_between_product
-    grad_positive *= (-grad_loss).masked_fill(near_minus_other_mask, 0)[:, None]
-    grad_anchor = torch.addcmul(
-        anchor_minus_positive_product,
-        (-1 / far).masked_fill(between_mask, 0)[:, None],
-        off_far_product,
-    )
-    grad_anchor *= near_minus_other_mask_chosen[:, None]
+    grad_negative = near_minus_other_mask_chosen[:, None] * off_between_product_total
+    grad_positive = grad_loss * dloss_dpositive
+    grad_anchor = near_minus_other_mask_chosen[:, None] * anchor_minus_positive_product_total
     return SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -969,16 +827,10 @@ class _SwapSumFunction(torch.autograd.Function):
         loss, residuals = forward_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.off_near,
-            residuals.near,
-            residuals.anchor_minus_negative,
-            residuals.off_far,
-            residuals.far,
-            residuals.positive_minus_negative,
-            residuals.off_between,
-            residuals.between,
-            residuals.near_minus_other,
+            residuals.near_minus_other_mask,
+            residuals.off_between_product_total,
+            residuals.dloss_dpositive,
+            residuals.anchor_minus_positive_product_total,
         )
 
     @staticmethod
@@ -986,43 +838,25 @@ class _SwapSumFunction(torch.autograd.Function):
         anchor, positive, negative, margin, eps = inputs
         (
             _,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-            positive_minus_negative,
-            off_between,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            dloss_dpositive,
+            anchor_minus_positive_product_total,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-            positive_minus_negative,
-            off_between,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            dloss_dpositive,
+            anchor_minus_positive_product_total,
         )
         ctx.mark_non_differentiable(
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-            positive_minus_negative,
-            off_between,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            dloss_dpositive,
+            anchor_minus_positive_product_total,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -1036,16 +870,10 @@ class _SwapSumFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-            positive_minus_negative,
-            off_between,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            dloss_dpositive,
+            anchor_minus_positive_product_total,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -1053,16 +881,10 @@ class _SwapSumFunction(torch.autograd.Function):
             *_, residuals = forward_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = SwapSumResiduals(
-                anchor_minus_positive,
-                off_near,
-                near,
-                anchor_minus_negative,
-                off_far,
-                far,
-                positive_minus_negative,
-                off_between,
-                between,
-                near_minus_other,
+                near_minus_other_mask,
+                off_between_product_total,
+                dloss_dpositive,
+                anchor_minus_positive_product_total,
             )
         gradients = backward_swap_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1071,16 +893,10 @@ class _SwapSumFunction(torch.autograd.Function):
 class SwapNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    off_near: Tensor
-    near: Tensor
-    anchor_minus_negative: Tensor
-    off_far: Tensor
-    far: Tensor
-    positive_minus_negative: Tensor
-    off_between: Tensor
-    between: Tensor
-    near_minus_other: Tensor
+    near_minus_other_mask: Tensor
+    off_between_product_total: Tensor
+    anchor_minus_positive_product_total: Tensor
+    anchor_minus_positive_product_total_1: Tensor
 
 
 class SwapNoneGradients(NamedTuple):
@@ -1142,20 +958,32 @@ def forward_swap_none(
     positive_minus_negative = positive - negative + eps
     off_between = torch.abs(positive_minus_negative)
     between = torch.sqrt((off_between**2).sum(1))
-    other = torch.where(between <= far, between, far)
+    between_mask = between <= far
+    other = torch.where(between_mask, between, far)
     near_minus_other = near - other + margin
-    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0)
+    near_minus_other_mask = near_minus_other <= 0
+    loss = near_minus_other.masked_fill(near_minus_other_mask, 0)
+    off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
+    off_between_product *= torch.sign(positive_minus_negative)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    off_far_product = sign_anchor_minus_negative * off_far
+    off_between_product_total = torch.addcmul(
+        off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far_product
+    )
+    anchor_minus_positive_product = off_near / near[:, None]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    anchor_minus_positive_product_total = -anchor_minus_positive_product
+    anchor_minus_positive_product_total -= off_between_product
+    anchor_minus_positive_product_total_1 = torch.addcmul(
+        anchor_minus_positive_product,
+        (-1 / far).masked_fill(between_mask, 0)[:, None],
+        off_far_product,
+    )
     return loss, SwapNoneResiduals(
-        anchor_minus_positive,
-        off_near,
-        near,
-        anchor_minus_negative,
-        off_far,
-        far,
-        positive_minus_negative,
-        off_between,
-        between,
-        near_minus_other,
+        near_minus_other_mask,
+        off_between_product_total,
+        anchor_minus_positive_product_total,
+        anchor_minus_positive_product_total_1,
     )
 
 
@@ -1170,42 +998,20 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor_minus_positive,
-        off_near,
-        near,
-        anchor_minus_negative,
-        off_far,
-        far,
-        positive_minus_negative,
-        off_between,
-        between,
-        near_minus_other,
+        near_minus_other_mask,
+        off_between_product_total,
+        anchor_minus_positive_product_total,
+        anchor_minus_positive_product_total_1,
     ) = residuals
-    N = anchor_minus_positive.shape[0]
+    N = off_between_product_total.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_minus_other <= 0, 0)
-    between_mask = between <= far
-    off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
-    off_between_product *= torch.sign(positive_minus_negative)
-    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
-    off_far_product = sign_anchor_minus_negative * off_far
-    grad_negative = torch.addcmul(
-        off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far_product
-    )
-    grad_negative *= grad_near[:, None]
-    anchor_minus_positive_product = off_near / near[:, None]
-    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
-    grad_positive = anchor_minus_positive_product + off_between_product
-    grad_positive *= (-grad_near)[:, None]
-    grad_anchor = torch.addcmul(
-        anchor_minus_positive_product,
-        (-1 / far).masked_fill(between_mask, 0)[:, None],
-        off_far_product,
-    )
-    grad_anchor *= grad_near[:, None]
+    grad_near = grad_loss.masked_fill(near_minus_other_mask, 0)
+    grad_negative = grad_near[:, None] * off_between_product_total
+    grad_positive = grad_near[:, None] * anchor_minus_positive_product_total
+    grad_anchor = grad_near[:, None] * anchor_minus_positive_product_total_1
     return SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1221,16 +1027,10 @@ class _SwapNoneFunction(torch.autograd.Function):
         loss, residuals = forward_swap_none(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.off_near,
-            residuals.near,
-            residuals.anchor_minus_negative,
-            residuals.off_far,
-            residuals.far,
-            residuals.positive_minus_negative,
-            residuals.off_between,
-            residuals.between,
-            residuals.near_minus_other,
+            residuals.near_minus_other_mask,
+            residuals.off_between_product_total,
+            residuals.anchor_minus_positive_product_total,
+            residuals.anchor_minus_positive_product_total_1,
         )
 
     @staticmethod
@@ -1238,43 +1038,25 @@ class _SwapNoneFunction(torch.autograd.Function):
         anchor, positive, negative, margin, eps = inputs
         (
             _,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-            positive_minus_negative,
-            off_between,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_total,
+            anchor_minus_positive_product_total_1,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-            positive_minus_negative,
-            off_between,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_total,
+            anchor_minus_positive_product_total_1,
         )
         ctx.mark_non_differentiable(
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-            positive_minus_negative,
-            off_between,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_total,
+            anchor_minus_positive_product_total_1,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -1288,16 +1070,10 @@ class _SwapNoneFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            near,
-            anchor_minus_negative,
-            off_far,
-            far,
-            positive_minus_negative,
-            off_between,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_total,
+            anchor_minus_positive_product_total_1,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -1305,16 +1081,10 @@ class _SwapNoneFunction(torch.autograd.Function):
             *_, residuals = forward_swap_none(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = SwapNoneResiduals(
-                anchor_minus_positive,
-                off_near,
-                near,
-                anchor_minus_negative,
-                off_far,
-                far,
-                positive_minus_negative,
-                off_between,
-                between,
-                near_minus_other,
+                near_minus_other_mask,
+                off_between_product_total,
+                anchor_minus_positive_product_total,
+                anchor_minus_positive_product_total_1,
             )
         gradients = backward_swap_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1323,9 +1093,8 @@ class _SwapNoneFunction(torch.autograd.Function):
 class P1Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    anchor_minus_negative: Tensor
-    near_minus_far: Tensor
+    anchor_minus_negative_product: Tensor
+    anchor_minus_positive_product: Tensor
 
 
 class P1Gradients(NamedTuple):
@@ -1385,8 +1154,15 @@ def forward_p_1(
     off_far = torch.abs(anchor_minus_negative)
     far = off_far.sum(1)
     near_minus_far = near - far + margin
-    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0).mean()
-    return loss, P1Residuals(anchor_minus_positive, anchor_minus_negative, near_minus_far)
+    near_minus_far_mask = near_minus_far <= 0
+    loss = near_minus_far.masked_fill(near_minus_far_mask, 0).mean()
+    anchor_minus_negative_product = torch.where(
+        near_minus_far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
+    )[:, None] * torch.sign(anchor_minus_negative)
+    anchor_minus_positive_product = torch.where(
+        near_minus_far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    )[:, None] * torch.sign(anchor_minus_positive)
+    return loss, P1Residuals(anchor_minus_negative_product, anchor_minus_positive_product)
 
 
 def backward_p_1(grad_loss: Tensor, residuals: P1Residuals) -> P1Gradients:
@@ -1399,18 +1175,13 @@ def backward_p_1(grad_loss: Tensor, residuals: P1Residuals) -> P1Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    anchor_minus_positive, anchor_minus_negative, near_minus_far = residuals
-    N = anchor_minus_positive.shape[0]
+    anchor_minus_negative_product, anchor_minus_positive_product = residuals
+    N = anchor_minus_negative_product.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_minus_far_mask = near_minus_far <= 0
     grad_loss_scaled = grad_loss / N
-    grad_negative = grad_loss_scaled.masked_fill(near_minus_far_mask, 0)[:, None] * torch.sign(
-        anchor_minus_negative
-    )
-    grad_positive = (-grad_loss_scaled).masked_fill(near_minus_far_mask, 0)[:, None] * torch.sign(
-        anchor_minus_positive
-    )
+    grad_negative = grad_loss_scaled * anchor_minus_negative_product
+    grad_positive = grad_loss_scaled * anchor_minus_positive_product
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return P1Gradients(grad_anchor, grad_positive, grad_negative)
@@ -1428,19 +1199,18 @@ class _P1Function(torch.autograd.Function):
         loss, residuals = forward_p_1(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.anchor_minus_negative,
-            residuals.near_minus_far,
+            residuals.anchor_minus_negative_product,
+            residuals.anchor_minus_positive_product,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, anchor_minus_positive, anchor_minus_negative, near_minus_far = output
+        _, anchor_minus_negative_product, anchor_minus_positive_product = output
         ctx.save_for_backward(
-            anchor, positive, negative, anchor_minus_positive, anchor_minus_negative, near_minus_far
+            anchor, positive, negative, anchor_minus_negative_product, anchor_minus_positive_product
         )
-        ctx.mark_non_differentiable(anchor_minus_positive, anchor_minus_negative, near_minus_far)
+        ctx.mark_non_differentiable(anchor_minus_negative_product, anchor_minus_positive_product)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1449,7 +1219,7 @@ class _P1Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, anchor_minus_positive, anchor_minus_negative, near_minus_far = (
+        anchor, positive, negative, anchor_minus_negative_product, anchor_minus_positive_product = (
             ctx.saved_tensors
         )
         margin, eps = ctx.options
@@ -1457,7 +1227,7 @@ class _P1Function(torch.autograd.Function):
         if torch.is_grad_enabled():
             *_, residuals = forward_p_1(anchor, positive, negative, margin=margin, eps=eps)
         else:
-            residuals = P1Residuals(anchor_minus_positive, anchor_minus_negative, near_minus_far)
+            residuals = P1Residuals(anchor_minus_negative_product, anchor_minus_positive_product)
         gradients = backward_p_1(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1465,9 +1235,8 @@ class _P1Function(torch.autograd.Function):
 class P1SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    anchor_minus_negative: Tensor
-    near_minus_far: Tensor
+    dloss_dnegative: Tensor
+    dloss_dpositive: Tensor
 
 
 class P1SumGradients(NamedTuple):
@@ -1527,8 +1296,15 @@ def forward_p_1_sum(
     off_far = torch.abs(anchor_minus_negative)
     far = off_far.sum(1)
     near_minus_far = near - far + margin
-    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0).sum()
-    return loss, P1SumResiduals(anchor_minus_positive, anchor_minus_negative, near_minus_far)
+    near_minus_far_mask = near_minus_far <= 0
+    loss = near_minus_far.masked_fill(near_minus_far_mask, 0).sum()
+    dloss_dnegative = torch.where(
+        near_minus_far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
+    )[:, None] * torch.sign(anchor_minus_negative)
+    dloss_dpositive = torch.where(
+        near_minus_far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    )[:, None] * torch.sign(anchor_minus_positive)
+    return loss, P1SumResiduals(dloss_dnegative, dloss_dpositive)
 
 
 def backward_p_1_sum(grad_loss: Tensor, residuals: P1SumResiduals) -> P1SumGradients:
@@ -1541,16 +1317,11 @@ def backward_p_1_sum(grad_loss: Tensor, residuals: P1SumResiduals) -> P1SumGradi
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    anchor_minus_positive, anchor_minus_negative, near_minus_far = residuals
+    dloss_dnegative, dloss_dpositive = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_minus_far_mask = near_minus_far <= 0
-    grad_negative = grad_loss.masked_fill(near_minus_far_mask, 0)[:, None] * torch.sign(
-        anchor_minus_negative
-    )
-    grad_positive = (-grad_loss).masked_fill(near_minus_far_mask, 0)[:, None] * torch.sign(
-        anchor_minus_positive
-    )
+    grad_negative = grad_loss * dloss_dnegative
+    grad_positive = grad_loss * dloss_dpositive
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return P1SumGradients(grad_anchor, grad_positive, grad_negative)
@@ -1566,21 +1337,14 @@ class _P1SumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_1_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return (
-            loss,
-            residuals.anchor_minus_positive,
-            residuals.anchor_minus_negative,
-            residuals.near_minus_far,
-        )
+        return loss, residuals.dloss_dnegative, residuals.dloss_dpositive
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, anchor_minus_positive, anchor_minus_negative, near_minus_far = output
-        ctx.save_for_backward(
-            anchor, positive, negative, anchor_minus_positive, anchor_minus_negative, near_minus_far
-        )
-        ctx.mark_non_differentiable(anchor_minus_positive, anchor_minus_negative, near_minus_far)
+        _, dloss_dnegative, dloss_dpositive = output
+        ctx.save_for_backward(anchor, positive, negative, dloss_dnegative, dloss_dpositive)
+        ctx.mark_non_differentiable(dloss_dnegative, dloss_dpositive)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1589,15 +1353,13 @@ class _P1SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, anchor_minus_positive, anchor_minus_negative, near_minus_far = (
-            ctx.saved_tensors
-        )
+        anchor, positive, negative, dloss_dnegative, dloss_dpositive = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_p_1_sum(anchor, positive, negative, margin=margin, eps=eps)
         else:
-            residuals = P1SumResiduals(anchor_minus_positive, anchor_minus_negative, near_minus_far)
+            residuals = P1SumResiduals(dloss_dnegative, dloss_dpositive)
         gradients = backward_p_1_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1605,9 +1367,9 @@ class _P1SumFunction(torch.autograd.Function):
 class P1NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    anchor_minus_negative: Tensor
-    near_minus_far: Tensor
+    near_minus_far_mask: Tensor
+    sign_anchor_minus_negative: Tensor
+    anchor_minus_positive_scaled: Tensor
 
 
 class P1NoneGradients(NamedTuple):
@@ -1667,8 +1429,14 @@ def forward_p_1_none(
     off_far = torch.abs(anchor_minus_negative)
     far = off_far.sum(1)
     near_minus_far = near - far + margin
-    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0)
-    return loss, P1NoneResiduals(anchor_minus_positive, anchor_minus_negative, near_minus_far)
+    near_minus_far_mask = near_minus_far <= 0
+    loss = near_minus_far.masked_fill(near_minus_far_mask, 0)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
+    anchor_minus_positive_scaled = -sign_anchor_minus_positive
+    return loss, P1NoneResiduals(
+        near_minus_far_mask, sign_anchor_minus_negative, anchor_minus_positive_scaled
+    )
 
 
 def backward_p_1_none(grad_loss: Tensor, residuals: P1NoneResiduals) -> P1NoneGradients:
@@ -1681,15 +1449,15 @@ def backward_p_1_none(grad_loss: Tensor, residuals: P1NoneResiduals) -> P1NoneGr
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    anchor_minus_positive, anchor_minus_negative, near_minus_far = residuals
-    N = anchor_minus_positive.shape[0]
+    near_minus_far_mask, sign_anchor_minus_negative, anchor_minus_positive_scaled = residuals
+    N = sign_anchor_minus_negative.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_minus_far <= 0, 0)
-    grad_negative = grad_near[:, None] * torch.sign(anchor_minus_negative)
-    grad_positive = (-grad_near)[:, None] * torch.sign(anchor_minus_positive)
+    grad_near = grad_loss.masked_fill(near_minus_far_mask, 0)
+    grad_negative = grad_near[:, None] * sign_anchor_minus_negative
+    grad_positive = grad_near[:, None] * anchor_minus_positive_scaled
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return P1NoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -1707,19 +1475,26 @@ class _P1NoneFunction(torch.autograd.Function):
         loss, residuals = forward_p_1_none(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.anchor_minus_negative,
-            residuals.near_minus_far,
+            residuals.near_minus_far_mask,
+            residuals.sign_anchor_minus_negative,
+            residuals.anchor_minus_positive_scaled,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, anchor_minus_positive, anchor_minus_negative, near_minus_far = output
+        _, near_minus_far_mask, sign_anchor_minus_negative, anchor_minus_positive_scaled = output
         ctx.save_for_backward(
-            anchor, positive, negative, anchor_minus_positive, anchor_minus_negative, near_minus_far
+            anchor,
+            positive,
+            negative,
+            near_minus_far_mask,
+            sign_anchor_minus_negative,
+            anchor_minus_positive_scaled,
         )
-        ctx.mark_non_differentiable(anchor_minus_positive, anchor_minus_negative, near_minus_far)
+        ctx.mark_non_differentiable(
+            near_minus_far_mask, sign_anchor_minus_negative, anchor_minus_positive_scaled
+        )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1728,16 +1503,21 @@ class _P1NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, anchor_minus_positive, anchor_minus_negative, near_minus_far = (
-            ctx.saved_tensors
-        )
+        (
+            anchor,
+            positive,
+            negative,
+            near_minus_far_mask,
+            sign_anchor_minus_negative,
+            anchor_minus_positive_scaled,
+        ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_p_1_none(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = P1NoneResiduals(
-                anchor_minus_positive, anchor_minus_negative, near_minus_far
+                near_minus_far_mask, sign_anchor_minus_negative, anchor_minus_positive_scaled
             )
         gradients = backward_p_1_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1746,12 +1526,10 @@ class _P1NoneFunction(torch.autograd.Function):
 class P1SwapResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    anchor_minus_negative: Tensor
-    far: Tensor
-    positive_minus_negative: Tensor
-    between: Tensor
-    near_minus_other: Tensor
+    near_minus_other_mask: Tensor
+    positive_minus_negative_chosen_total: Tensor
+    positive_minus_negative_chosen_product: Tensor
+    sign_anchor_minus_negative_total: Tensor
 
 
 class P1SwapGradients(NamedTuple):
@@ -1813,16 +1591,34 @@ def forward_p_1_swap(
     positive_minus_negative = positive - negative + eps
     off_between = torch.abs(positive_minus_negative)
     between = off_between.sum(1)
-    other = torch.where(between <= far, between, far)
+    between_mask = between <= far
+    other = torch.where(between_mask, between, far)
     near_minus_other = near - other + margin
-    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0).mean()
+    near_minus_other_mask = near_minus_other <= 0
+    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).mean()
+    positive_minus_negative_chosen = torch.where(
+        between_mask[:, None], torch.sign(positive_minus_negative), 0
+    )
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    positive_minus_negative_chosen_total = (
+        positive_minus_negative_chosen
+        + sign_anchor_minus_negative.masked_fill(between_mask[:, None], 0)
+    )
+    sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
+    positive_minus_negative_chosen_product = (
+        positive_minus_negative_chosen + sign_anchor_minus_positive
+    )
+    positive_minus_negative_chosen_product *= torch.where(
+        near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    )[:, None]
+    sign_anchor_minus_negative_total = sign_anchor_minus_positive + (
+        -sign_anchor_minus_negative
+    ).masked_fill(between_mask[:, None], 0)
     return loss, P1SwapResiduals(
-        anchor_minus_positive,
-        anchor_minus_negative,
-        far,
-        positive_minus_negative,
-        between,
-        near_minus_other,
+        near_minus_other_mask,
+        positive_minus_negative_chosen_total,
+        positive_minus_negative_chosen_product,
+        sign_anchor_minus_negative_total,
     )
 
 
@@ -1837,35 +1633,19 @@ def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGr
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor_minus_positive,
-        anchor_minus_negative,
-        far,
-        positive_minus_negative,
-        between,
-        near_minus_other,
+        near_minus_other_mask,
+        positive_minus_negative_chosen_total,
+        positive_minus_negative_chosen_product,
+        sign_anchor_minus_negative_total,
     ) = residuals
-    N = anchor_minus_positive.shape[0]
+    N = positive_minus_negative_chosen_total.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    between_mask = between <= far
-    positive_minus_negative_chosen = torch.where(
-        between_mask[:, None], torch.sign(positive_minus_negative), 0
-    )
-    near_minus_other_mask = near_minus_other <= 0
     grad_loss_scaled = grad_loss / N
     near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
-    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
-    grad_negative = positive_minus_negative_chosen + sign_anchor_minus_negative.masked_fill(
-        between_mask[:, None], 0
-    )
-    grad_negative *= near_minus_other_chosen[:, None]
-    sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
-    grad_positive = positive_minus_negative_chosen + sign_anchor_minus_positive
-    grad_positive *= (-grad_loss_scaled).masked_fill(near_minus_other_mask, 0)[:, None]
-    grad_anchor = sign_anchor_minus_positive + (-sign_anchor_minus_negative).masked_fill(
-        between_mask[:, None], 0
-    )
-    grad_anchor *= near_minus_other_chosen[:, None]
+    grad_negative = near_minus_other_chosen[:, None] * positive_minus_negative_chosen_total
+    grad_positive = grad_loss_scaled * positive_minus_negative_chosen_product
+    grad_anchor = near_minus_other_chosen[:, None] * sign_anchor_minus_negative_total
     return P1SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1881,12 +1661,10 @@ class _P1SwapFunction(torch.autograd.Function):
         loss, residuals = forward_p_1_swap(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.anchor_minus_negative,
-            residuals.far,
-            residuals.positive_minus_negative,
-            residuals.between,
-            residuals.near_minus_other,
+            residuals.near_minus_other_mask,
+            residuals.positive_minus_negative_chosen_total,
+            residuals.positive_minus_negative_chosen_product,
+            residuals.sign_anchor_minus_negative_total,
         )
 
     @staticmethod
@@ -1894,31 +1672,25 @@ class _P1SwapFunction(torch.autograd.Function):
         anchor, positive, negative, margin, eps = inputs
         (
             _,
-            anchor_minus_positive,
-            anchor_minus_negative,
-            far,
-            positive_minus_negative,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            positive_minus_negative_chosen_total,
+            positive_minus_negative_chosen_product,
+            sign_anchor_minus_negative_total,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            anchor_minus_negative,
-            far,
-            positive_minus_negative,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            positive_minus_negative_chosen_total,
+            positive_minus_negative_chosen_product,
+            sign_anchor_minus_negative_total,
         )
         ctx.mark_non_differentiable(
-            anchor_minus_positive,
-            anchor_minus_negative,
-            far,
-            positive_minus_negative,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            positive_minus_negative_chosen_total,
+            positive_minus_negative_chosen_product,
+            sign_anchor_minus_negative_total,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -1932,12 +1704,10 @@ class _P1SwapFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            anchor_minus_negative,
-            far,
-            positive_minus_negative,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            positive_minus_negative_chosen_total,
+            positive_minus_negative_chosen_product,
+            sign_anchor_minus_negative_total,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -1945,12 +1715,10 @@ class _P1SwapFunction(torch.autograd.Function):
             *_, residuals = forward_p_1_swap(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = P1SwapResiduals(
-                anchor_minus_positive,
-                anchor_minus_negative,
-                far,
-                positive_minus_negative,
-                between,
-                near_minus_other,
+                near_minus_other_mask,
+                positive_minus_negative_chosen_total,
+                positive_minus_negative_chosen_product,
+                sign_anchor_minus_negative_total,
             )
         gradients = backward_p_1_swap(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1959,12 +1727,10 @@ class _P1SwapFunction(torch.autograd.Function):
 class P1SwapSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    anchor_minus_negative: Tensor
-    far: Tensor
-    positive_minus_negative: Tensor
-    between: Tensor
-    near_minus_other: Tensor
+    near_minus_other_mask: Tensor
+    positive_minus_negative_chosen_total: Tensor
+    dloss_dpositive: Tensor
+    sign_anchor_minus_negative_total: Tensor
 
 
 class P1SwapSumGradients(NamedTuple):
@@ -2026,16 +1792,32 @@ def forward_p_1_swap_sum(
     positive_minus_negative = positive - negative + eps
     off_between = torch.abs(positive_minus_negative)
     between = off_between.sum(1)
-    other = torch.where(between <= far, between, far)
+    between_mask = between <= far
+    other = torch.where(between_mask, between, far)
     near_minus_other = near - other + margin
-    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0).sum()
+    near_minus_other_mask = near_minus_other <= 0
+    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).sum()
+    positive_minus_negative_chosen = torch.where(
+        between_mask[:, None], torch.sign(positive_minus_negative), 0
+    )
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    positive_minus_negative_chosen_total = (
+        positive_minus_negative_chosen
+        + sign_anchor_minus_negative.masked_fill(between_mask[:, None], 0)
+    )
+    sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
+    dloss_dpositive = positive_minus_negative_chosen + sign_anchor_minus_positive
+    dloss_dpositive *= torch.where(
+        near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    )[:, None]
+    sign_anchor_minus_negative_total = sign_anchor_minus_positive + (
+        -sign_anchor_minus_negative
+    ).masked_fill(between_mask[:, None], 0)
     return loss, P1SwapSumResiduals(
-        anchor_minus_positive,
-        anchor_minus_negative,
-        far,
-        positive_minus_negative,
-        between,
-        near_minus_other,
+        near_minus_other_mask,
+        positive_minus_negative_chosen_total,
+        dloss_dpositive,
+        sign_anchor_minus_negative_total,
     )
 
 
@@ -2050,33 +1832,17 @@ def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor_minus_positive,
-        anchor_minus_negative,
-        far,
-        positive_minus_negative,
-        between,
-        near_minus_other,
+        near_minus_other_mask,
+        positive_minus_negative_chosen_total,
+        dloss_dpositive,
+        sign_anchor_minus_negative_total,
     ) = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    between_mask = between <= far
-    positive_minus_negative_chosen = torch.where(
-        between_mask[:, None], torch.sign(positive_minus_negative), 0
-    )
-    near_minus_other_mask = near_minus_other <= 0
-    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
     near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
-    grad_negative = positive_minus_negative_chosen + sign_anchor_minus_negative.masked_fill(
-        between_mask[:, None], 0
-    )
-    grad_negative *= near_minus_other_mask_chosen[:, None]
-    sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
-    grad_positive = positive_minus_negative_chosen + sign_anchor_minus_positive
-    grad_positive *= (-grad_loss).masked_fill(near_minus_other_mask, 0)[:, None]
-    grad_anchor = sign_anchor_minus_positive + (-sign_anchor_minus_negative).masked_fill(
-        between_mask[:, None], 0
-    )
-    grad_anchor *= near_minus_other_mask_chosen[:, None]
+    grad_negative = near_minus_other_mask_chosen[:, None] * positive_minus_negative_chosen_total
+    grad_positive = grad_loss * dloss_dpositive
+    grad_anchor = near_minus_other_mask_chosen[:, None] * sign_anchor_minus_negative_total
     return P1SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2092,12 +1858,10 @@ class _P1SwapSumFunction(torch.autograd.Function):
         loss, residuals = forward_p_1_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.anchor_minus_negative,
-            residuals.far,
-            residuals.positive_minus_negative,
-            residuals.between,
-            residuals.near_minus_other,
+            residuals.near_minus_other_mask,
+            residuals.positive_minus_negative_chosen_total,
+            residuals.dloss_dpositive,
+            residuals.sign_anchor_minus_negative_total,
         )
 
     @staticmethod
@@ -2105,31 +1869,25 @@ class _P1SwapSumFunction(torch.autograd.Function):
         anchor, positive, negative, margin, eps = inputs
         (
             _,
-            anchor_minus_positive,
-            anchor_minus_negative,
-            far,
-            positive_minus_negative,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            positive_minus_negative_chosen_total,
+            dloss_dpositive,
+            sign_anchor_minus_negative_total,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            anchor_minus_negative,
-            far,
-            positive_minus_negative,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            positive_minus_negative_chosen_total,
+            dloss_dpositive,
+            sign_anchor_minus_negative_total,
         )
         ctx.mark_non_differentiable(
-            anchor_minus_positive,
-            anchor_minus_negative,
-            far,
-            positive_minus_negative,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            positive_minus_negative_chosen_total,
+            dloss_dpositive,
+            sign_anchor_minus_negative_total,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -2143,12 +1901,10 @@ class _P1SwapSumFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            anchor_minus_negative,
-            far,
-            positive_minus_negative,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            positive_minus_negative_chosen_total,
+            dloss_dpositive,
+            sign_anchor_minus_negative_total,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -2156,12 +1912,10 @@ class _P1SwapSumFunction(torch.autograd.Function):
             *_, residuals = forward_p_1_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
         else:
             residuals = P1SwapSumResiduals(
-                anchor_minus_positive,
-                anchor_minus_negative,
-                far,
-                positive_minus_negative,
-                between,
-                near_minus_other,
+                near_minus_other_mask,
+                positive_minus_negative_chosen_total,
+                dloss_dpositive,
+                sign_anchor_minus_negative_total,
             )
         gradients = backward_p_1_swap_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -2170,12 +1924,10 @@ class _P1SwapSumFunction(torch.autograd.Function):
 class P1SwapNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    anchor_minus_negative: Tensor
-    far: Tensor
-    positive_minus_negative: Tensor
-    between: Tensor
-    near_minus_other: Tensor
+    near_minus_other_mask: Tensor
+    positive_minus_negative_chosen_total: Tensor
+    positive_minus_negative_chosen_total_1: Tensor
+    sign_anchor_minus_negative_total: Tensor
 
 
 class P1SwapNoneGradients(NamedTuple):
@@ -2237,16 +1989,30 @@ def forward_p_1_swap_none(
     positive_minus_negative = positive - negative + eps
     off_between = torch.abs(positive_minus_negative)
     between = off_between.sum(1)
-    other = torch.where(between <= far, between, far)
+    between_mask = between <= far
+    other = torch.where(between_mask, between, far)
     near_minus_other = near - other + margin
-    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0)
+    near_minus_other_mask = near_minus_other <= 0
+    loss = near_minus_other.masked_fill(near_minus_other_mask, 0)
+    positive_minus_negative_chosen = torch.where(
+        between_mask[:, None], torch.sign(positive_minus_negative), 0
+    )
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    positive_minus_negative_chosen_total = (
+        positive_minus_negative_chosen
+        + sign_anchor_minus_negative.masked_fill(between_mask[:, None], 0)
+    )
+    sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
+    positive_minus_negative_chosen_total_1 = -positive_minus_negative_chosen
+    positive_minus_negative_chosen_total_1 -= sign_anchor_minus_positive
+    sign_anchor_minus_negative_total = sign_anchor_minus_positive + (
+        -sign_anchor_minus_negative
+    ).masked_fill(between_mask[:, None], 0)
     return loss, P1SwapNoneResiduals(
-        anchor_minus_positive,
-        anchor_minus_negative,
-        far,
-        positive_minus_negative,
-        between,
-        near_minus_other,
+        near_minus_other_mask,
+        positive_minus_negative_chosen_total,
+        positive_minus_negative_chosen_total_1,
+        sign_anchor_minus_negative_total,
     )
 
 
@@ -2263,35 +2029,20 @@ def backward_p_1_swap_none(
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor_minus_positive,
-        anchor_minus_negative,
-        far,
-        positive_minus_negative,
-        between,
-        near_minus_other,
+        near_minus_other_mask,
+        positive_minus_negative_chosen_total,
+        positive_minus_negative_chosen_total_1,
+        sign_anchor_minus_negative_total,
     ) = residuals
-    N = anchor_minus_positive.shape[0]
+    N = positive_minus_negative_chosen_total.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_minus_other <= 0, 0)
-    between_mask = between <= far
-    positive_minus_negative_chosen = torch.where(
-        between_mask[:, None], torch.sign(positive_minus_negative), 0
-    )
-    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
-    grad_negative = positive_minus_negative_chosen + sign_anchor_minus_negative.masked_fill(
-        between_mask[:, None], 0
-    )
-    grad_negative *= grad_near[:, None]
-    sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
-    grad_positive = positive_minus_negative_chosen + sign_anchor_minus_positive
-    grad_positive *= (-grad_near)[:, None]
-    grad_anchor = sign_anchor_minus_positive + (-sign_anchor_minus_negative).masked_fill(
-        between_mask[:, None], 0
-    )
-    grad_anchor *= grad_near[:, None]
+    grad_near = grad_loss.masked_fill(near_minus_other_mask, 0)
+    grad_negative = grad_near[:, None] * positive_minus_negative_chosen_total
+    grad_positive = grad_near[:, None] * positive_minus_negative_chosen_total_1
+    grad_anchor = grad_near[:, None] * sign_anchor_minus_negative_total
     return P1SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2307,12 +2058,10 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         loss, residuals = forward_p_1_swap_none(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.anchor_minus_negative,
-            residuals.far,
-            residuals.positive_minus_negative,
-            residuals.between,
-            residuals.near_minus_other,
+            residuals.near_minus_other_mask,
+            residuals.positive_minus_negative_chosen_total,
+            residuals.positive_minus_negative_chosen_total_1,
+            residuals.sign_anchor_minus_negative_total,
         )
 
     @staticmethod
@@ -2320,31 +2069,25 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         anchor, positive, negative, margin, eps = inputs
         (
             _,
-            anchor_minus_positive,
-            anchor_minus_negative,
-            far,
-            positive_minus_negative,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            positive_minus_negative_chosen_total,
+            positive_minus_negative_chosen_total_1,
+            sign_anchor_minus_negative_total,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            anchor_minus_negative,
-            far,
-            positive_minus_negative,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            positive_minus_negative_chosen_total,
+            positive_minus_negative_chosen_total_1,
+            sign_anchor_minus_negative_total,
         )
         ctx.mark_non_differentiable(
-            anchor_minus_positive,
-            anchor_minus_negative,
-            far,
-            positive_minus_negative,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            positive_minus_negative_chosen_total,
+            positive_minus_negative_chosen_total_1,
+            sign_anchor_minus_negative_total,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -2358,12 +2101,10 @@ class _P1SwapNoneFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            anchor_minus_negative,
-            far,
-            positive_minus_negative,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            positive_minus_negative_chosen_total,
+            positive_minus_negative_chosen_total_1,
+            sign_anchor_minus_negative_total,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -2373,12 +2114,10 @@ class _P1SwapNoneFunction(torch.autograd.Function):
             )
         else:
             residuals = P1SwapNoneResiduals(
-                anchor_minus_positive,
-                anchor_minus_negative,
-                far,
-                positive_minus_negative,
-                between,
-                near_minus_other,
+                near_minus_other_mask,
+                positive_minus_negative_chosen_total,
+                positive_minus_negative_chosen_total_1,
+                sign_anchor_minus_negative_total,
             )
         gradients = backward_p_1_swap_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -2387,14 +2126,8 @@ class _P1SwapNoneFunction(torch.autograd.Function):
 class PResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    off_near: Tensor
-    off_near_sum: Tensor
-    anchor_minus_negative: Tensor
-    off_far: Tensor
-    off_far_sum: Tensor
-    near_minus_far: Tensor
-    p: float
+    anchor_minus_negative_product: Tensor
+    anchor_minus_positive_product: Tensor
 
 
 class PGradients(NamedTuple):
@@ -2463,17 +2196,20 @@ def forward_p(
     off_far_sum = (off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
     near_minus_far = near - far + margin
-    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0).mean()
-    return loss, PResiduals(
-        anchor_minus_positive,
-        off_near,
-        off_near_sum,
-        anchor_minus_negative,
-        off_far,
-        off_far_sum,
-        near_minus_far,
-        p,
-    )
+    near_minus_far_mask = near_minus_far <= 0
+    loss = near_minus_far.masked_fill(near_minus_far_mask, 0).mean()
+    anchor_minus_negative_product = off_far ** (p - 1)
+    anchor_minus_negative_product *= (off_far_sum ** (1 / p - 1)).masked_fill(
+        near_minus_far_mask, 0
+    )[:, None]
+    anchor_minus_negative_product *= torch.sign(anchor_minus_negative)
+    off_near_sum_power = off_near_sum ** (1 / p - 1)
+    anchor_minus_positive_product = off_near ** (p - 1)
+    anchor_minus_positive_product *= (-off_near_sum_power).masked_fill(near_minus_far_mask, 0)[
+        :, None
+    ]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    return loss, PResiduals(anchor_minus_negative_product, anchor_minus_positive_product)
 
 
 def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
@@ -2486,31 +2222,13 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    (
-        anchor_minus_positive,
-        off_near,
-        off_near_sum,
-        anchor_minus_negative,
-        off_far,
-        off_far_sum,
-        near_minus_far,
-        p,
-    ) = residuals
-    N = anchor_minus_positive.shape[0]
+    anchor_minus_negative_product, anchor_minus_positive_product = residuals
+    N = anchor_minus_negative_product.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_minus_far_mask = near_minus_far <= 0
     grad_loss_scaled = grad_loss / N
-    grad_negative = off_far ** (p - 1)
-    grad_negative *= (grad_loss_scaled * off_far_sum ** (1 / p - 1)).masked_fill(
-        near_minus_far_mask, 0
-    )[:, None]
-    grad_negative *= torch.sign(anchor_minus_negative)
-    grad_positive = off_near ** (p - 1)
-    grad_positive *= (-grad_loss_scaled * off_near_sum ** (1 / p - 1)).masked_fill(
-        near_minus_far_mask, 0
-    )[:, None]
-    grad_positive *= torch.sign(anchor_minus_positive)
+    grad_negative = grad_loss_scaled * anchor_minus_negative_product
+    grad_positive = grad_loss_scaled * anchor_minus_positive_product
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return PGradients(grad_anchor, grad_positive, grad_negative)
@@ -2528,49 +2246,18 @@ class _PFunction(torch.autograd.Function):
         loss, residuals = forward_p(anchor, positive, negative, margin=margin, p=p, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.off_near,
-            residuals.off_near_sum,
-            residuals.anchor_minus_negative,
-            residuals.off_far,
-            residuals.off_far_sum,
-            residuals.near_minus_far,
+            residuals.anchor_minus_negative_product,
+            residuals.anchor_minus_positive_product,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        (
-            _,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            near_minus_far,
-        ) = output
+        _, anchor_minus_negative_product, anchor_minus_positive_product = output
         ctx.save_for_backward(
-            anchor,
-            positive,
-            negative,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            near_minus_far,
+            anchor, positive, negative, anchor_minus_negative_product, anchor_minus_positive_product
         )
-        ctx.mark_non_differentiable(
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            near_minus_far,
-        )
+        ctx.mark_non_differentiable(anchor_minus_negative_product, anchor_minus_positive_product)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
 
@@ -2579,33 +2266,15 @@ class _PFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 6
-        (
-            anchor,
-            positive,
-            negative,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            near_minus_far,
-        ) = ctx.saved_tensors
+        anchor, positive, negative, anchor_minus_negative_product, anchor_minus_positive_product = (
+            ctx.saved_tensors
+        )
         margin, p, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_p(anchor, positive, negative, margin=margin, p=p, eps=eps)
         else:
-            residuals = PResiduals(
-                anchor_minus_positive,
-                off_near,
-                off_near_sum,
-                anchor_minus_negative,
-                off_far,
-                off_far_sum,
-                near_minus_far,
-                p,
-            )
+            residuals = PResiduals(anchor_minus_negative_product, anchor_minus_positive_product)
         gradients = backward_p(grad_loss, residuals)
         return (
             gradients.grad_anchor,
@@ -2620,14 +2289,8 @@ class _PFunction(torch.autograd.Function):
 class PSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    off_near: Tensor
-    off_near_sum: Tensor
-    anchor_minus_negative: Tensor
-    off_far: Tensor
-    off_far_sum: Tensor
-    near_minus_far: Tensor
-    p: float
+    dloss_dnegative: Tensor
+    dloss_dpositive: Tensor
 
 
 class PSumGradients(NamedTuple):
@@ -2696,17 +2359,16 @@ def forward_p_sum(
     off_far_sum = (off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
     near_minus_far = near - far + margin
-    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0).sum()
-    return loss, PSumResiduals(
-        anchor_minus_positive,
-        off_near,
-        off_near_sum,
-        anchor_minus_negative,
-        off_far,
-        off_far_sum,
-        near_minus_far,
-        p,
-    )
+    near_minus_far_mask = near_minus_far <= 0
+    loss = near_minus_far.masked_fill(near_minus_far_mask, 0).sum()
+    dloss_dnegative = off_far ** (p - 1)
+    dloss_dnegative *= (off_far_sum ** (1 / p - 1)).masked_fill(near_minus_far_mask, 0)[:, None]
+    dloss_dnegative *= torch.sign(anchor_minus_negative)
+    off_near_sum_power = off_near_sum ** (1 / p - 1)
+    dloss_dpositive = off_near ** (p - 1)
+    dloss_dpositive *= (-off_near_sum_power).masked_fill(near_minus_far_mask, 0)[:, None]
+    dloss_dpositive *= torch.sign(anchor_minus_positive)
+    return loss, PSumResiduals(dloss_dnegative, dloss_dpositive)
 
 
 def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients:
@@ -2719,29 +2381,11 @@ def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    (
-        anchor_minus_positive,
-        off_near,
-        off_near_sum,
-        anchor_minus_negative,
-        off_far,
-        off_far_sum,
-        near_minus_far,
-        p,
-    ) = residuals
+    dloss_dnegative, dloss_dpositive = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_minus_far_mask = near_minus_far <= 0
-    grad_negative = off_far ** (p - 1)
-    grad_negative *= (grad_loss * off_far_sum ** (1 / p - 1)).masked_fill(near_minus_far_mask, 0)[
-        :, None
-    ]
-    grad_negative *= torch.sign(anchor_minus_negative)
-    grad_positive = off_near ** (p - 1)
-    grad_positive *= (-grad_loss * off_near_sum ** (1 / p - 1)).masked_fill(near_minus_far_mask, 0)[
-        :, None
-    ]
-    grad_positive *= torch.sign(anchor_minus_positive)
+    grad_negative = grad_loss * dloss_dnegative
+    grad_positive = grad_loss * dloss_dpositive
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return PSumGradients(grad_anchor, grad_positive, grad_negative)
@@ -2757,51 +2401,14 @@ class _PSumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, p: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_sum(anchor, positive, negative, margin=margin, p=p, eps=eps)
-        return (
-            loss,
-            residuals.anchor_minus_positive,
-            residuals.off_near,
-            residuals.off_near_sum,
-            residuals.anchor_minus_negative,
-            residuals.off_far,
-            residuals.off_far_sum,
-            residuals.near_minus_far,
-        )
+        return loss, residuals.dloss_dnegative, residuals.dloss_dpositive
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        (
-            _,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            near_minus_far,
-        ) = output
-        ctx.save_for_backward(
-            anchor,
-            positive,
-            negative,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            near_minus_far,
-        )
-        ctx.mark_non_differentiable(
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            near_minus_far,
-        )
+        _, dloss_dnegative, dloss_dpositive = output
+        ctx.save_for_backward(anchor, positive, negative, dloss_dnegative, dloss_dpositive)
+        ctx.mark_non_differentiable(dloss_dnegative, dloss_dpositive)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
 
@@ -2810,33 +2417,13 @@ class _PSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 6
-        (
-            anchor,
-            positive,
-            negative,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            near_minus_far,
-        ) = ctx.saved_tensors
+        anchor, positive, negative, dloss_dnegative, dloss_dpositive = ctx.saved_tensors
         margin, p, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_p_sum(anchor, positive, negative, margin=margin, p=p, eps=eps)
         else:
-            residuals = PSumResiduals(
-                anchor_minus_positive,
-                off_near,
-                off_near_sum,
-                anchor_minus_negative,
-                off_far,
-                off_far_sum,
-                near_minus_far,
-                p,
-            )
+            residuals = PSumResiduals(dloss_dnegative, dloss_dpositive)
         gradients = backward_p_sum(grad_loss, residuals)
         return (
             gradients.grad_anchor,
@@ -2851,14 +2438,9 @@ class _PSumFunction(torch.autograd.Function):
 class PNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    off_near: Tensor
-    off_near_sum: Tensor
-    anchor_minus_negative: Tensor
-    off_far: Tensor
-    off_far_sum: Tensor
-    near_minus_far: Tensor
-    p: float
+    near_minus_far_mask: Tensor
+    anchor_minus_negative_product: Tensor
+    anchor_minus_positive_product: Tensor
 
 
 class PNoneGradients(NamedTuple):
@@ -2927,16 +2509,17 @@ def forward_p_none(
     off_far_sum = (off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
     near_minus_far = near - far + margin
-    loss = near_minus_far.masked_fill(near_minus_far <= 0, 0)
+    near_minus_far_mask = near_minus_far <= 0
+    loss = near_minus_far.masked_fill(near_minus_far_mask, 0)
+    anchor_minus_negative_product = off_far ** (p - 1)
+    anchor_minus_negative_product *= (off_far_sum ** (1 / p - 1))[:, None]
+    anchor_minus_negative_product *= torch.sign(anchor_minus_negative)
+    anchor_minus_positive_product = off_near ** (p - 1)
+    anchor_minus_positive_product *= (off_near_sum ** (1 / p - 1))[:, None]
+    anchor_minus_positive_product.neg_()
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
     return loss, PNoneResiduals(
-        anchor_minus_positive,
-        off_near,
-        off_near_sum,
-        anchor_minus_negative,
-        off_far,
-        off_far_sum,
-        near_minus_far,
-        p,
+        near_minus_far_mask, anchor_minus_negative_product, anchor_minus_positive_product
     )
 
 
@@ -2950,29 +2533,15 @@ def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradie
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    (
-        anchor_minus_positive,
-        off_near,
-        off_near_sum,
-        anchor_minus_negative,
-        off_far,
-        off_far_sum,
-        near_minus_far,
-        p,
-    ) = residuals
-    N = anchor_minus_positive.shape[0]
+    near_minus_far_mask, anchor_minus_negative_product, anchor_minus_positive_product = residuals
+    N = anchor_minus_negative_product.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_minus_far <= 0, 0)
-    grad_negative = off_far ** (p - 1)
-    grad_negative *= (off_far_sum ** (1 / p - 1) * grad_near)[:, None]
-    grad_negative *= torch.sign(anchor_minus_negative)
-    grad_positive = off_near ** (p - 1)
-    grad_positive *= (off_near_sum ** (1 / p - 1) * grad_near)[:, None]
-    grad_positive.neg_()
-    grad_positive *= torch.sign(anchor_minus_positive)
+    grad_near = grad_loss.masked_fill(near_minus_far_mask, 0)
+    grad_negative = grad_near[:, None] * anchor_minus_negative_product
+    grad_positive = grad_near[:, None] * anchor_minus_positive_product
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return PNoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -2990,48 +2559,27 @@ class _PNoneFunction(torch.autograd.Function):
         loss, residuals = forward_p_none(anchor, positive, negative, margin=margin, p=p, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.off_near,
-            residuals.off_near_sum,
-            residuals.anchor_minus_negative,
-            residuals.off_far,
-            residuals.off_far_sum,
-            residuals.near_minus_far,
+            residuals.near_minus_far_mask,
+            residuals.anchor_minus_negative_product,
+            residuals.anchor_minus_positive_product,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        (
-            _,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            near_minus_far,
-        ) = output
+        _, near_minus_far_mask, anchor_minus_negative_product, anchor_minus_positive_product = (
+            output
+        )
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            near_minus_far,
+            near_minus_far_mask,
+            anchor_minus_negative_product,
+            anchor_minus_positive_product,
         )
         ctx.mark_non_differentiable(
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            near_minus_far,
+            near_minus_far_mask, anchor_minus_negative_product, anchor_minus_positive_product
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -3045,13 +2593,9 @@ class _PNoneFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            near_minus_far,
+            near_minus_far_mask,
+            anchor_minus_negative_product,
+            anchor_minus_positive_product,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -3059,14 +2603,7 @@ class _PNoneFunction(torch.autograd.Function):
             *_, residuals = forward_p_none(anchor, positive, negative, margin=margin, p=p, eps=eps)
         else:
             residuals = PNoneResiduals(
-                anchor_minus_positive,
-                off_near,
-                off_near_sum,
-                anchor_minus_negative,
-                off_far,
-                off_far_sum,
-                near_minus_far,
-                p,
+                near_minus_far_mask, anchor_minus_negative_product, anchor_minus_positive_product
             )
         gradients = backward_p_none(grad_loss, residuals)
         return (
@@ -3082,19 +2619,10 @@ class _PNoneFunction(torch.autograd.Function):
 class PSwapResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    off_near: Tensor
-    off_near_sum: Tensor
-    anchor_minus_negative: Tensor
-    off_far: Tensor
-    off_far_sum: Tensor
-    far: Tensor
-    positive_minus_negative: Tensor
-    off_between: Tensor
-    off_between_sum: Tensor
-    between: Tensor
-    near_minus_other: Tensor
-    p: float
+    near_minus_other_mask: Tensor
+    off_between_product_total: Tensor
+    anchor_minus_positive_product_product: Tensor
+    anchor_minus_positive_product_total: Tensor
 
 
 class PSwapGradients(NamedTuple):
@@ -3166,23 +2694,40 @@ def forward_p_swap(
     off_between = torch.abs(positive_minus_negative)
     off_between_sum = (off_between**p).sum(1)
     between = off_between_sum ** (1 / p)
-    other = torch.where(between <= far, between, far)
+    between_mask = between <= far
+    other = torch.where(between_mask, between, far)
     near_minus_other = near - other + margin
-    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0).mean()
+    near_minus_other_mask = near_minus_other <= 0
+    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).mean()
+    off_between_product = off_between ** (p - 1)
+    off_between_product *= torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
+    off_between_product *= torch.sign(positive_minus_negative)
+    off_far_sum_power = off_far_sum ** (1 / p - 1)
+    off_far_power = off_far ** (p - 1)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    off_far_power_product = off_far_power * sign_anchor_minus_negative
+    off_between_product_total = torch.addcmul(
+        off_between_product,
+        off_far_sum_power.masked_fill(between_mask, 0)[:, None],
+        off_far_power_product,
+    )
+    anchor_minus_positive_product = off_near ** (p - 1)
+    anchor_minus_positive_product *= (off_near_sum ** (1 / p - 1))[:, None]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    anchor_minus_positive_product_product = anchor_minus_positive_product + off_between_product
+    anchor_minus_positive_product_product *= torch.where(
+        near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    )[:, None]
+    anchor_minus_positive_product_total = torch.addcmul(
+        anchor_minus_positive_product,
+        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],
+        off_far_power_product,
+    )
     return loss, PSwapResiduals(
-        anchor_minus_positive,
-        off_near,
-        off_near_sum,
-        anchor_minus_negative,
-        off_far,
-        off_far_sum,
-        far,
-        positive_minus_negative,
-        off_between,
-        off_between_sum,
-        between,
-        near_minus_other,
-        p,
+        near_minus_other_mask,
+        off_between_product_total,
+        anchor_minus_positive_product_product,
+        anchor_minus_positive_product_total,
     )
 
 
@@ -3197,51 +2742,19 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor_minus_positive,
-        off_near,
-        off_near_sum,
-        anchor_minus_negative,
-        off_far,
-        off_far_sum,
-        far,
-        positive_minus_negative,
-        off_between,
-        off_between_sum,
-        between,
-        near_minus_other,
-        p,
+        near_minus_other_mask,
+        off_between_product_total,
+        anchor_minus_positive_product_product,
+        anchor_minus_positive_product_total,
     ) = residuals
-    N = anchor_minus_positive.shape[0]
+    N = off_between_product_total.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    between_mask = between <= far
-    off_between_product = off_between ** (p - 1)
-    off_between_product *= torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
-    off_between_product *= torch.sign(positive_minus_negative)
-    off_far_sum_power = off_far_sum ** (1 / p - 1)
-    off_far_power = off_far ** (p - 1)
-    near_minus_other_mask = near_minus_other <= 0
     grad_loss_scaled = grad_loss / N
     near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
-    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
-    off_far_power_product = off_far_power * sign_anchor_minus_negative
-    grad_negative = torch.addcmul(
-        off_between_product,
-        off_far_sum_power.masked_fill(between_mask, 0)[:, None],
-        off_far_power_product,
-    )
-    grad_negative *= near_minus_other_chosen[:, None]
-    anchor_minus_positive_product = off_near ** (p - 1)
-    anchor_minus_positive_product *= (off_near_sum ** (1 / p - 1))[:, None]
-    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
-    grad_positive = anchor_minus_positive_product + off_between_product
-    grad_positive *= (-grad_loss_scaled).masked_fill(near_minus_other_mask, 0)[:, None]
-    grad_anchor = torch.addcmul(
-        anchor_minus_positive_product,
-        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],
-        off_far_power_product,
-    )
-    grad_anchor *= near_minus_other_chosen[:, None]
+    grad_negative = near_minus_other_chosen[:, None] * off_between_product_total
+    grad_positive = grad_loss_scaled * anchor_minus_positive_product_product
+    grad_anchor = near_minus_other_chosen[:, None] * anchor_minus_positive_product_total
     return PSwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -3257,18 +2770,10 @@ class _PSwapFunction(torch.autograd.Function):
         loss, residuals = forward_p_swap(anchor, positive, negative, margin=margin, p=p, eps=eps)
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.off_near,
-            residuals.off_near_sum,
-            residuals.anchor_minus_negative,
-            residuals.off_far,
-            residuals.off_far_sum,
-            residuals.far,
-            residuals.positive_minus_negative,
-            residuals.off_between,
-            residuals.off_between_sum,
-            residuals.between,
-            residuals.near_minus_other,
+            residuals.near_minus_other_mask,
+            residuals.off_between_product_total,
+            residuals.anchor_minus_positive_product_product,
+            residuals.anchor_minus_positive_product_total,
         )
 
     @staticmethod
@@ -3276,49 +2781,25 @@ class _PSwapFunction(torch.autograd.Function):
         anchor, positive, negative, margin, p, eps = inputs
         (
             _,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            far,
-            positive_minus_negative,
-            off_between,
-            off_between_sum,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_product,
+            anchor_minus_positive_product_total,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            far,
-            positive_minus_negative,
-            off_between,
-            off_between_sum,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_product,
+            anchor_minus_positive_product_total,
         )
         ctx.mark_non_differentiable(
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            far,
-            positive_minus_negative,
-            off_between,
-            off_between_sum,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_product,
+            anchor_minus_positive_product_total,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -3332,18 +2813,10 @@ class _PSwapFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            far,
-            positive_minus_negative,
-            off_between,
-            off_between_sum,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_product,
+            anchor_minus_positive_product_total,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -3351,19 +2824,10 @@ class _PSwapFunction(torch.autograd.Function):
             *_, residuals = forward_p_swap(anchor, positive, negative, margin=margin, p=p, eps=eps)
         else:
             residuals = PSwapResiduals(
-                anchor_minus_positive,
-                off_near,
-                off_near_sum,
-                anchor_minus_negative,
-                off_far,
-                off_far_sum,
-                far,
-                positive_minus_negative,
-                off_between,
-                off_between_sum,
-                between,
-                near_minus_other,
-                p,
+                near_minus_other_mask,
+                off_between_product_total,
+                anchor_minus_positive_product_product,
+                anchor_minus_positive_product_total,
             )
         gradients = backward_p_swap(grad_loss, residuals)
         return (
@@ -3379,19 +2843,10 @@ class _PSwapFunction(torch.autograd.Function):
 class PSwapSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    off_near: Tensor
-    off_near_sum: Tensor
-    anchor_minus_negative: Tensor
-    off_far: Tensor
-    off_far_sum: Tensor
-    far: Tensor
-    positive_minus_negative: Tensor
-    off_between: Tensor
-    off_between_sum: Tensor
-    between: Tensor
-    near_minus_other: Tensor
-    p: float
+    near_minus_other_mask: Tensor
+    off_between_product_total: Tensor
+    dloss_dpositive: Tensor
+    anchor_minus_positive_product_total: Tensor
 
 
 class PSwapSumGradients(NamedTuple):
@@ -3463,23 +2918,40 @@ def forward_p_swap_sum(
     off_between = torch.abs(positive_minus_negative)
     off_between_sum = (off_between**p).sum(1)
     between = off_between_sum ** (1 / p)
-    other = torch.where(between <= far, between, far)
+    between_mask = between <= far
+    other = torch.where(between_mask, between, far)
     near_minus_other = near - other + margin
-    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0).sum()
+    near_minus_other_mask = near_minus_other <= 0
+    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).sum()
+    off_between_product = off_between ** (p - 1)
+    off_between_product *= torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
+    off_between_product *= torch.sign(positive_minus_negative)
+    off_far_sum_power = off_far_sum ** (1 / p - 1)
+    off_far_power = off_far ** (p - 1)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    off_far_power_product = off_far_power * sign_anchor_minus_negative
+    off_between_product_total = torch.addcmul(
+        off_between_product,
+        off_far_sum_power.masked_fill(between_mask, 0)[:, None],
+        off_far_power_product,
+    )
+    anchor_minus_positive_product = off_near ** (p - 1)
+    anchor_minus_positive_product *= (off_near_sum ** (1 / p - 1))[:, None]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    dloss_dpositive = anchor_minus_positive_product + off_between_product
+    dloss_dpositive *= torch.where(
+        near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    )[:, None]
+    anchor_minus_positive_product_total = torch.addcmul(
+        anchor_minus_positive_product,
+        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],
+        off_far_power_product,
+    )
     return loss, PSwapSumResiduals(
-        anchor_minus_positive,
-        off_near,
-        off_near_sum,
-        anchor_minus_negative,
-        off_far,
-        off_far_sum,
-        far,
-        positive_minus_negative,
-        off_between,
-        off_between_sum,
-        between,
-        near_minus_other,
-        p,
+        near_minus_other_mask,
+        off_between_product_total,
+        dloss_dpositive,
+        anchor_minus_positive_product_total,
     )
 
 
@@ -3494,49 +2966,17 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor_minus_positive,
-        off_near,
-        off_near_sum,
-        anchor_minus_negative,
-        off_far,
-        off_far_sum,
-        far,
-        positive_minus_negative,
-        off_between,
-        off_between_sum,
-        between,
-        near_minus_other,
-        p,
+        near_minus_other_mask,
+        off_between_product_total,
+        dloss_dpositive,
+        anchor_minus_positive_product_total,
     ) = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    between_mask = between <= far
-    off_between_product = off_between ** (p - 1)
-    off_between_product *= torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
-    off_between_product *= torch.sign(positive_minus_negative)
-    off_far_sum_power = off_far_sum ** (1 / p - 1)
-    off_far_power = off_far ** (p - 1)
-    near_minus_other_mask = near_minus_other <= 0
-    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
     near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
-    off_far_power_product = off_far_power * sign_anchor_minus_negative
-    grad_negative = torch.addcmul(
-        off_between_product,
-        off_far_sum_power.masked_fill(between_mask, 0)[:, None],
-        off_far_power_product,
-    )
-    grad_negative *= near_minus_other_mask_chosen[:, None]
-    anchor_minus_positive_product = off_near ** (p - 1)
-    anchor_minus_positive_product *= (off_near_sum ** (1 / p - 1))[:, None]
-    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
-    grad_positive = anchor_minus_positive_product + off_between_product
-    grad_positive *= (-grad_loss).masked_fill(near_minus_other_mask, 0)[:, None]
-    grad_anchor = torch.addcmul(
-        anchor_minus_positive_product,
-        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],
-        off_far_power_product,
-    )
-    grad_anchor *= near_minus_other_mask_chosen[:, None]
+    grad_negative = near_minus_other_mask_chosen[:, None] * off_between_product_total
+    grad_positive = grad_loss * dloss_dpositive
+    grad_anchor = near_minus_other_mask_chosen[:, None] * anchor_minus_positive_product_total
     return PSwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -3554,18 +2994,10 @@ class _PSwapSumFunction(torch.autograd.Function):
         )
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.off_near,
-            residuals.off_near_sum,
-            residuals.anchor_minus_negative,
-            residuals.off_far,
-            residuals.off_far_sum,
-            residuals.far,
-            residuals.positive_minus_negative,
-            residuals.off_between,
-            residuals.off_between_sum,
-            residuals.between,
-            residuals.near_minus_other,
+            residuals.near_minus_other_mask,
+            residuals.off_between_product_total,
+            residuals.dloss_dpositive,
+            residuals.anchor_minus_positive_product_total,
         )
 
     @staticmethod
@@ -3573,49 +3005,25 @@ class _PSwapSumFunction(torch.autograd.Function):
         anchor, positive, negative, margin, p, eps = inputs
         (
             _,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            far,
-            positive_minus_negative,
-            off_between,
-            off_between_sum,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            dloss_dpositive,
+            anchor_minus_positive_product_total,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            far,
-            positive_minus_negative,
-            off_between,
-            off_between_sum,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            dloss_dpositive,
+            anchor_minus_positive_product_total,
         )
         ctx.mark_non_differentiable(
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            far,
-            positive_minus_negative,
-            off_between,
-            off_between_sum,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            dloss_dpositive,
+            anchor_minus_positive_product_total,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -3629,18 +3037,10 @@ class _PSwapSumFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            far,
-            positive_minus_negative,
-            off_between,
-            off_between_sum,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            dloss_dpositive,
+            anchor_minus_positive_product_total,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -3650,19 +3050,10 @@ class _PSwapSumFunction(torch.autograd.Function):
             )
         else:
             residuals = PSwapSumResiduals(
-                anchor_minus_positive,
-                off_near,
-                off_near_sum,
-                anchor_minus_negative,
-                off_far,
-                off_far_sum,
-                far,
-                positive_minus_negative,
-                off_between,
-                off_between_sum,
-                between,
-                near_minus_other,
-                p,
+                near_minus_other_mask,
+                off_between_product_total,
+                dloss_dpositive,
+                anchor_minus_positive_product_total,
             )
         gradients = backward_p_swap_sum(grad_loss, residuals)
         return (
@@ -3678,19 +3069,10 @@ class _PSwapSumFunction(torch.autograd.Function):
 class PSwapNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    anchor_minus_positive: Tensor
-    off_near: Tensor
-    off_near_sum: Tensor
-    anchor_minus_negative: Tensor
-    off_far: Tensor
-    off_far_sum: Tensor
-    far: Tensor
-    positive_minus_negative: Tensor
-    off_between: Tensor
-    off_between_sum: Tensor
-    between: Tensor
-    near_minus_other: Tensor
-    p: float
+    near_minus_other_mask: Tensor
+    off_between_product_total: Tensor
+    anchor_minus_positive_product_total: Tensor
+    anchor_minus_positive_product_total_1: Tensor
 
 
 class PSwapNoneGradients(NamedTuple):
@@ -3762,23 +3144,38 @@ def forward_p_swap_none(
     off_between = torch.abs(positive_minus_negative)
     off_between_sum = (off_between**p).sum(1)
     between = off_between_sum ** (1 / p)
-    other = torch.where(between <= far, between, far)
+    between_mask = between <= far
+    other = torch.where(between_mask, between, far)
     near_minus_other = near - other + margin
-    loss = near_minus_other.masked_fill(near_minus_other <= 0, 0)
+    near_minus_other_mask = near_minus_other <= 0
+    loss = near_minus_other.masked_fill(near_minus_other_mask, 0)
+    off_between_product = off_between ** (p - 1)
+    off_between_product *= torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
+    off_between_product *= torch.sign(positive_minus_negative)
+    off_far_sum_power = off_far_sum ** (1 / p - 1)
+    off_far_power = off_far ** (p - 1)
+    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
+    off_far_power_product = off_far_power * sign_anchor_minus_negative
+    off_between_product_total = torch.addcmul(
+        off_between_product,
+        off_far_sum_power.masked_fill(between_mask, 0)[:, None],
+        off_far_power_product,
+    )
+    anchor_minus_positive_product = off_near ** (p - 1)
+    anchor_minus_positive_product *= (off_near_sum ** (1 / p - 1))[:, None]
+    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
+    anchor_minus_positive_product_total = -anchor_minus_positive_product
+    anchor_minus_positive_product_total -= off_between_product
+    anchor_minus_positive_product_total_1 = torch.addcmul(
+        anchor_minus_positive_product,
+        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],
+        off_far_power_product,
+    )
     return loss, PSwapNoneResiduals(
-        anchor_minus_positive,
-        off_near,
-        off_near_sum,
-        anchor_minus_negative,
-        off_far,
-        off_far_sum,
-        far,
-        positive_minus_negative,
-        off_between,
-        off_between_sum,
-        between,
-        near_minus_other,
-        p,
+        near_minus_other_mask,
+        off_between_product_total,
+        anchor_minus_positive_product_total,
+        anchor_minus_positive_product_total_1,
     )
 
 
@@ -3793,51 +3190,20 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     (
-        anchor_minus_positive,
-        off_near,
-        off_near_sum,
-        anchor_minus_negative,
-        off_far,
-        off_far_sum,
-        far,
-        positive_minus_negative,
-        off_between,
-        off_between_sum,
-        between,
-        near_minus_other,
-        p,
+        near_minus_other_mask,
+        off_between_product_total,
+        anchor_minus_positive_product_total,
+        anchor_minus_positive_product_total_1,
     ) = residuals
-    N = anchor_minus_positive.shape[0]
+    N = off_between_product_total.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_minus_other <= 0, 0)
-    between_mask = between <= far
-    off_between_product = off_between ** (p - 1)
-    off_between_product *= torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
-    off_between_product *= torch.sign(positive_minus_negative)
-    off_far_sum_power = off_far_sum ** (1 / p - 1)
-    off_far_power = off_far ** (p - 1)
-    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
-    off_far_power_product = off_far_power * sign_anchor_minus_negative
-    grad_negative = torch.addcmul(
-        off_between_product,
-        off_far_sum_power.masked_fill(between_mask, 0)[:, None],
-        off_far_power_product,
-    )
-    grad_negative *= grad_near[:, None]
-    anchor_minus_positive_product = off_near ** (p - 1)
-    anchor_minus_positive_product *= (off_near_sum ** (1 / p - 1))[:, None]
-    anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
-    grad_positive = anchor_minus_positive_product + off_between_product
-    grad_positive *= (-grad_near)[:, None]
-    grad_anchor = torch.addcmul(
-        anchor_minus_positive_product,
-        (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],
-        off_far_power_product,
-    )
-    grad_anchor *= grad_near[:, None]
+    grad_near = grad_loss.masked_fill(near_minus_other_mask, 0)
+    grad_negative = grad_near[:, None] * off_between_product_total
+    grad_positive = grad_near[:, None] * anchor_minus_positive_product_total
+    grad_anchor = grad_near[:, None] * anchor_minus_positive_product_total_1
     return PSwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -3855,18 +3221,10 @@ class _PSwapNoneFunction(torch.autograd.Function):
         )
         return (
             loss,
-            residuals.anchor_minus_positive,
-            residuals.off_near,
-            residuals.off_near_sum,
-            residuals.anchor_minus_negative,
-            residuals.off_far,
-            residuals.off_far_sum,
-            residuals.far,
-            residuals.positive_minus_negative,
-            residuals.off_between,
-            residuals.off_between_sum,
-            residuals.between,
-            residuals.near_minus_other,
+            residuals.near_minus_other_mask,
+            residuals.off_between_product_total,
+            residuals.anchor_minus_positive_product_total,
+            residuals.anchor_minus_positive_product_total_1,
         )
 
     @staticmethod
@@ -3874,49 +3232,25 @@ class _PSwapNoneFunction(torch.autograd.Function):
         anchor, positive, negative, margin, p, eps = inputs
         (
             _,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            far,
-            positive_minus_negative,
-            off_between,
-            off_between_sum,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_total,
+            anchor_minus_positive_product_total_1,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            far,
-            positive_minus_negative,
-            off_between,
-            off_between_sum,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_total,
+            anchor_minus_positive_product_total_1,
         )
         ctx.mark_non_differentiable(
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            far,
-            positive_minus_negative,
-            off_between,
-            off_between_sum,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_total,
+            anchor_minus_positive_product_total_1,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -3930,18 +3264,10 @@ class _PSwapNoneFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            anchor_minus_positive,
-            off_near,
-            off_near_sum,
-            anchor_minus_negative,
-            off_far,
-            off_far_sum,
-            far,
-            positive_minus_negative,
-            off_between,
-            off_between_sum,
-            between,
-            near_minus_other,
+            near_minus_other_mask,
+            off_between_product_total,
+            anchor_minus_positive_product_total,
+            anchor_minus_positive_product_total_1,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -3951,19 +3277,10 @@ class _PSwapNoneFunction(torch.autograd.Function):
             )
         else:
             residuals = PSwapNoneResiduals(
-                anchor_minus_positive,
-                off_near,
-                off_near_sum,
-                anchor_minus_negative,
-                off_far,
-                off_far_sum,
-                far,
-                positive_minus_negative,
-                off_between,
-                off_between_sum,
-                between,
-                near_minus_other,
-                p,
+                near_minus_other_mask,
+                off_between_product_total,
+                anchor_minus_positive_product_total,
+                anchor_minus_positive_product_total_1,
             )
         gradients = backward_p_swap_none(grad_loss, residuals)
         return (

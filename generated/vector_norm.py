@@ -281,7 +281,7 @@ class OrdInfResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     y_argmax: Tensor
-    x_y_argmax: Tensor
+    sign_x_y_argmax: Tensor
     K: int
 
 
@@ -313,7 +313,8 @@ def forward_ord_inf(x: Tensor) -> tuple[Tensor, OrdInfResiduals]:
     y_argmax = torch.abs(x).argmax(1)
     x_y_argmax = x.gather(1, y_argmax[:, None]).squeeze(1)
     y = torch.abs(x_y_argmax)
-    return y, OrdInfResiduals(y_argmax, x_y_argmax, K)
+    sign_x_y_argmax = torch.sign(x_y_argmax)
+    return y, OrdInfResiduals(y_argmax, sign_x_y_argmax, K)
 
 
 def backward_ord_inf(grad_y: Tensor, residuals: OrdInfResiduals) -> OrdInfGradients:
@@ -326,12 +327,12 @@ def backward_ord_inf(grad_y: Tensor, residuals: OrdInfResiduals) -> OrdInfGradie
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    y_argmax, x_y_argmax, K = residuals
+    y_argmax, sign_x_y_argmax, K = residuals
     (N,) = y_argmax.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x = grad_y.new_zeros(N, K)
-    grad_x.scatter_add_(1, y_argmax[:, None], (grad_y * torch.sign(x_y_argmax))[:, None])
+    grad_x.scatter_add_(1, y_argmax[:, None], (grad_y * sign_x_y_argmax)[:, None])
     return OrdInfGradients(grad_x)
 
 
@@ -343,14 +344,14 @@ class _OrdInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward_ord_inf(x)
-        return y, residuals.y_argmax, residuals.x_y_argmax
+        return y, residuals.y_argmax, residuals.sign_x_y_argmax
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, y_argmax, x_y_argmax = output
-        ctx.save_for_backward(x, y_argmax, x_y_argmax)
-        ctx.mark_non_differentiable(y_argmax, x_y_argmax)
+        _, y_argmax, sign_x_y_argmax = output
+        ctx.save_for_backward(x, y_argmax, sign_x_y_argmax)
+        ctx.mark_non_differentiable(y_argmax, sign_x_y_argmax)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -358,13 +359,13 @@ class _OrdInfFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 1
-        x, y_argmax, x_y_argmax = ctx.saved_tensors
+        x, y_argmax, sign_x_y_argmax = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_ord_inf(x)
         else:
             K = x.shape[1]
-            residuals = OrdInfResiduals(y_argmax, x_y_argmax, K)
+            residuals = OrdInfResiduals(y_argmax, sign_x_y_argmax, K)
         gradients = backward_ord_inf(grad_y, residuals)
         return (gradients.grad_x,)
 
@@ -373,7 +374,7 @@ class OrdMinusInfResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     y_argmax_1: Tensor
-    x_y_argmax_1: Tensor
+    sign_x_y_argmax_1: Tensor
     K: int
 
 
@@ -406,7 +407,8 @@ def forward_ord_minus_inf(x: Tensor) -> tuple[Tensor, OrdMinusInfResiduals]:
     y_argmax_1 = (-abs_x).argmax(1)
     x_y_argmax_1 = x.gather(1, y_argmax_1[:, None]).squeeze(1)
     y = torch.abs(x_y_argmax_1)
-    return y, OrdMinusInfResiduals(y_argmax_1, x_y_argmax_1, K)
+    sign_x_y_argmax_1 = torch.sign(x_y_argmax_1)
+    return y, OrdMinusInfResiduals(y_argmax_1, sign_x_y_argmax_1, K)
 
 
 def backward_ord_minus_inf(grad_y: Tensor, residuals: OrdMinusInfResiduals) -> OrdMinusInfGradients:
@@ -419,12 +421,12 @@ def backward_ord_minus_inf(grad_y: Tensor, residuals: OrdMinusInfResiduals) -> O
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    y_argmax_1, x_y_argmax_1, K = residuals
+    y_argmax_1, sign_x_y_argmax_1, K = residuals
     (N,) = y_argmax_1.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x = grad_y.new_zeros(N, K)
-    grad_x.scatter_add_(1, y_argmax_1[:, None], (grad_y * torch.sign(x_y_argmax_1))[:, None])
+    grad_x.scatter_add_(1, y_argmax_1[:, None], (grad_y * sign_x_y_argmax_1)[:, None])
     return OrdMinusInfGradients(grad_x)
 
 
@@ -436,14 +438,14 @@ class _OrdMinusInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward_ord_minus_inf(x)
-        return y, residuals.y_argmax_1, residuals.x_y_argmax_1
+        return y, residuals.y_argmax_1, residuals.sign_x_y_argmax_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, y_argmax_1, x_y_argmax_1 = output
-        ctx.save_for_backward(x, y_argmax_1, x_y_argmax_1)
-        ctx.mark_non_differentiable(y_argmax_1, x_y_argmax_1)
+        _, y_argmax_1, sign_x_y_argmax_1 = output
+        ctx.save_for_backward(x, y_argmax_1, sign_x_y_argmax_1)
+        ctx.mark_non_differentiable(y_argmax_1, sign_x_y_argmax_1)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -451,13 +453,13 @@ class _OrdMinusInfFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 1
-        x, y_argmax_1, x_y_argmax_1 = ctx.saved_tensors
+        x, y_argmax_1, sign_x_y_argmax_1 = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_ord_minus_inf(x)
         else:
             K = x.shape[1]
-            residuals = OrdMinusInfResiduals(y_argmax_1, x_y_argmax_1, K)
+            residuals = OrdMinusInfResiduals(y_argmax_1, sign_x_y_argmax_1, K)
         gradients = backward_ord_minus_inf(grad_y, residuals)
         return (gradients.grad_x,)
 
@@ -465,10 +467,7 @@ class _OrdMinusInfFunction(torch.autograd.Function):
 class OrdResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    y_abs: Tensor
-    y_abs_sum: Tensor
-    ord: float
+    dy_dx: Tensor
 
 
 class OrdGradients(NamedTuple):
@@ -498,8 +497,15 @@ def forward_ord(x: Tensor, *, ord: float = 2.0) -> tuple[Tensor, OrdResiduals]:
     _check_ord(x)
     y_abs = torch.abs(x)
     y_abs_sum = (y_abs**ord).sum(1)
-    y = (y_abs_sum ** (1 / ord)).masked_fill(y_abs_sum == 0, 0)
-    return y, OrdResiduals(x, y_abs, y_abs_sum, ord)
+    y_abs_sum_mask = y_abs_sum == 0
+    y = (y_abs_sum ** (1 / ord)).masked_fill(y_abs_sum_mask, 0)
+    dy_dx = (
+        (y_abs ** (ord - 1))
+        .mul_((y_abs_sum.masked_fill(y_abs_sum_mask, 1) ** (1 / ord - 1))[:, None])
+        .masked_fill(y_abs_sum_mask[:, None], 0)
+    )
+    dy_dx *= torch.sign(x)
+    return y, OrdResiduals(dy_dx)
 
 
 def backward_ord(grad_y: Tensor, residuals: OrdResiduals) -> OrdGradients:
@@ -512,18 +518,11 @@ def backward_ord(grad_y: Tensor, residuals: OrdResiduals) -> OrdGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, y_abs, y_abs_sum, ord = residuals
-    N = x.shape[0]
+    dy_dx = residuals.dy_dx
+    N = dy_dx.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    y_abs_sum_mask = y_abs_sum == 0
-    grad_x = (
-        (y_abs ** (ord - 1))
-        .mul_((y_abs_sum.masked_fill(y_abs_sum_mask, 1) ** (1 / ord - 1))[:, None])
-        .masked_fill(y_abs_sum_mask[:, None], 0)
-    )
-    grad_x *= grad_y[:, None]
-    grad_x *= torch.sign(x)
+    grad_x = grad_y[:, None] * dy_dx
     return OrdGradients(grad_x)
 
 
@@ -535,14 +534,14 @@ class _OrdFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, ord: float) -> tuple[Tensor, ...]:
         y, residuals = forward_ord(x, ord=ord)
-        return y, residuals.y_abs, residuals.y_abs_sum
+        return y, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, ord = inputs
-        _, y_abs, y_abs_sum = output
-        ctx.save_for_backward(x, y_abs, y_abs_sum)
-        ctx.mark_non_differentiable(y_abs, y_abs_sum)
+        _, dy_dx = output
+        ctx.save_for_backward(x, dy_dx)
+        ctx.mark_non_differentiable(dy_dx)
         ctx.set_materialize_grads(False)
         ctx.options = (ord,)
 
@@ -551,13 +550,13 @@ class _OrdFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        x, y_abs, y_abs_sum = ctx.saved_tensors
+        x, dy_dx = ctx.saved_tensors
         (ord,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_ord(x, ord=ord)
         else:
-            residuals = OrdResiduals(x, y_abs, y_abs_sum, ord)
+            residuals = OrdResiduals(dy_dx)
         gradients = backward_ord(grad_y, residuals)
         return gradients.grad_x, None
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from codegen.c.explicit import explicit, is_reduction
 from codegen.c.names import Spelling
-from codegen.lowering import kept_for, needed
-from codegen.program import Module, Program
+from codegen.lowering import kept_for
+from codegen.program import Module, Program, needed
 from derive.expressions import Index, fresh_names
 from derive.language import Definition, Let, Tensor
 from derive.trace import names_used

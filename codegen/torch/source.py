@@ -26,7 +26,7 @@ class Part:
 
 def part(derivation: Derivation) -> Part:
     """The source of a derivation, before it is laid out with others and formatted."""
-    names = context(lower(derivation))
+    names = context(lower(derivation, ahead=True))
     names["summary"] = as_docstring(derivation.definition.summary)
     return Part(
         render("torch/variant.py.jinja", **names),

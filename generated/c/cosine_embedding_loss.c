@@ -300,10 +300,9 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              real *restrict grad_input2, int64_t D, int64_t N, real margin, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real rstd_product_1 = rstd[n] * rstd_1[n];
-        const real rstd_product = rstd_product_1;
+        const real rstd_product = rstd[n] * rstd_1[n];
         const real grad_dot = grad_loss[0] * rstd_product * (target[n] == 1 ? -1 : target[n] == -1 ?
-                (dot[n] * rstd_product_1 - margin <= 0 ? 0 : 1) : 0);
+                (dot[n] * rstd_product - margin <= 0 ? 0 : 1) : 0);
         /* grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*rstd_1[n]**2*input2[n,d]) */
         /* grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*rstd[n]**2*input1[n,d]) */
         #pragma omp simd

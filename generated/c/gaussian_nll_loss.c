@@ -139,8 +139,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     /* grad_var[n] = safe_product_1[n]*(1 - x_minus_target[n]**2/safe[n])/(2*N) */
-    /* grad_target[n] = -safe_product[n] */
-    /* grad_x[n] = safe_product[n] */
+    /* grad_x[n] = safe_product_1[n]*x_minus_target[n]/N */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real var_total_ = eps - var[n];
@@ -148,9 +148,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real safe_product_1 = grad_loss[0] / safe;
         const real x_minus_target = x[n] - target[n];
         grad_var[n] = ((real)0.5 / N) * (1 - square(x_minus_target) / safe) * safe_product_1;
-        const real safe_product = (1 / (real)N) * safe_product_1 * x_minus_target;
-        grad_target[n] = -safe_product;
-        grad_x[n] = safe_product;
+        grad_x[n] = (1 / (real)N) * safe_product_1 * x_minus_target;
+        grad_target[n] = -grad_x[n];
     }
     return 0;
 }
@@ -168,8 +167,8 @@ int value_and_grad(const real *restrict x, const real *restrict target,
     /* each[n] = safe_product_1[n]/2 + log(safe[n])/2 */
     /* each_sum = sum_n(each[n]) */
     /* grad_var[n] = (1 - safe_product_1[n])/(2*N*safe[n]) */
-    /* grad_target[n] = -safe_product[n] */
-    /* grad_x[n] = safe_product[n] */
+    /* grad_x[n] = x_minus_target[n]/(N*safe[n]) */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -185,9 +184,8 @@ int value_and_grad(const real *restrict x, const real *restrict target,
             const real each = (real)0.5 * vector_log(safe) + (real)0.5 * safe_product_1;
             each_sum_span += each;
             grad_var[n] = ((real)0.5 / N) * ((1 - safe_product_1)) / safe;
-            const real safe_product = (1 / (real)N) * x_minus_target / safe;
-            grad_target[n] = -safe_product;
-            grad_x[n] = safe_product;
+            grad_x[n] = (1 / (real)N) * x_minus_target / safe;
+            grad_target[n] = -grad_x[n];
         }
         each_sum_total += each_sum_span;
         each_sum_parts[block] = each_sum_total;
@@ -247,8 +245,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     /* grad_var[n] = safe_product_1[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
-    /* grad_target[n] = -safe_product[n] */
-    /* grad_x[n] = safe_product[n] */
+    /* grad_x[n] = safe_product_1[n]*x_minus_target[n] */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real var_total_ = eps - var[n];
@@ -256,9 +254,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real safe_product_1 = grad_loss[0] / safe;
         const real x_minus_target = x[n] - target[n];
         grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) * safe_product_1;
-        const real safe_product = safe_product_1 * x_minus_target;
-        grad_target[n] = -safe_product;
-        grad_x[n] = safe_product;
+        grad_x[n] = safe_product_1 * x_minus_target;
+        grad_target[n] = -grad_x[n];
     }
     return 0;
 }
@@ -287,8 +284,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     /* grad_var[n] = grad_loss_product_1[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
-    /* grad_target[n] = -grad_loss_product[n] */
-    /* grad_x[n] = grad_loss_product[n] */
+    /* grad_x[n] = grad_loss_product_1[n]*x_minus_target[n] */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real var_total_ = eps - var[n];
@@ -296,9 +293,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real grad_loss_product_1 = grad_loss[n] / safe;
         const real x_minus_target = x[n] - target[n];
         grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) * grad_loss_product_1;
-        const real grad_loss_product = grad_loss_product_1 * x_minus_target;
-        grad_target[n] = -grad_loss_product;
-        grad_x[n] = grad_loss_product;
+        grad_x[n] = grad_loss_product_1 * x_minus_target;
+        grad_target[n] = -grad_x[n];
     }
     return 0;
 }
@@ -350,8 +346,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     /* grad_var[n] = safe_product_1[n]*(1 - x_minus_target[n]**2/safe[n])/(2*N) */
-    /* grad_target[n] = -safe_product[n] */
-    /* grad_x[n] = safe_product[n] */
+    /* grad_x[n] = safe_product_1[n]*x_minus_target[n]/N */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real var_total_ = eps - var[n];
@@ -359,9 +355,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real safe_product_1 = grad_loss[0] / safe;
         const real x_minus_target = x[n] - target[n];
         grad_var[n] = ((real)0.5 / N) * (1 - square(x_minus_target) / safe) * safe_product_1;
-        const real safe_product = (1 / (real)N) * safe_product_1 * x_minus_target;
-        grad_target[n] = -safe_product;
-        grad_x[n] = safe_product;
+        grad_x[n] = (1 / (real)N) * safe_product_1 * x_minus_target;
+        grad_target[n] = -grad_x[n];
     }
     return 0;
 }
@@ -412,8 +407,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     /* grad_var[n] = safe_product_1[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
-    /* grad_target[n] = -safe_product[n] */
-    /* grad_x[n] = safe_product[n] */
+    /* grad_x[n] = safe_product_1[n]*x_minus_target[n] */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real var_total_ = eps - var[n];
@@ -421,9 +416,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real safe_product_1 = grad_loss[0] / safe;
         const real x_minus_target = x[n] - target[n];
         grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) * safe_product_1;
-        const real safe_product = safe_product_1 * x_minus_target;
-        grad_target[n] = -safe_product;
-        grad_x[n] = safe_product;
+        grad_x[n] = safe_product_1 * x_minus_target;
+        grad_target[n] = -grad_x[n];
     }
     return 0;
 }
@@ -453,8 +447,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     /* grad_var[n] = grad_loss_product_1[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
-    /* grad_target[n] = -grad_loss_product[n] */
-    /* grad_x[n] = grad_loss_product[n] */
+    /* grad_x[n] = grad_loss_product_1[n]*x_minus_target[n] */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real var_total_ = eps - var[n];
@@ -462,9 +456,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real grad_loss_product_1 = grad_loss[n] / safe;
         const real x_minus_target = x[n] - target[n];
         grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) * grad_loss_product_1;
-        const real grad_loss_product = grad_loss_product_1 * x_minus_target;
-        grad_target[n] = -grad_loss_product;
-        grad_x[n] = grad_loss_product;
+        grad_x[n] = grad_loss_product_1 * x_minus_target;
+        grad_target[n] = -grad_x[n];
     }
     return 0;
 }

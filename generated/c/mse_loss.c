@@ -193,16 +193,15 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t N, int threads) {
     const real grad_loss_product = grad_loss[0] / weight_sum[0];
     /* grad_weight[n] = grad_loss_product*(x_minus_target[n]**2 - target_sum/weight_sum) */
-    /* grad_target[n] = -weight_product[n] */
-    /* grad_x[n] = weight_product[n] */
+    /* grad_x[n] = 2*grad_loss_product*weight[n]*x_minus_target[n] */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real x_minus_target = x[n] - target[n];
         grad_weight[n] = grad_loss_product * (square(x_minus_target) - target_sum[0] /
                 weight_sum[0]);
-        const real weight_product = (2 * grad_loss_product) * weight[n] * x_minus_target;
-        grad_target[n] = -weight_product;
-        grad_x[n] = weight_product;
+        grad_x[n] = (2 * grad_loss_product) * weight[n] * x_minus_target;
+        grad_target[n] = -grad_x[n];
     }
     return 0;
 }
@@ -297,15 +296,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
     /* grad_weight[n] = grad_loss*x_minus_target[n]**2 */
-    /* grad_target[n] = -weight_product[n] */
-    /* grad_x[n] = weight_product[n] */
+    /* grad_x[n] = 2*grad_loss*weight[n]*x_minus_target[n] */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real x_minus_target = x[n] - target[n];
         grad_weight[n] = grad_loss[0] * square(x_minus_target);
-        const real weight_product = (2 * grad_loss[0]) * weight[n] * x_minus_target;
-        grad_target[n] = -weight_product;
-        grad_x[n] = weight_product;
+        grad_x[n] = (2 * grad_loss[0]) * weight[n] * x_minus_target;
+        grad_target[n] = -grad_x[n];
     }
     return 0;
 }
@@ -362,15 +360,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
     /* grad_weight[n] = grad_loss[n]*x_minus_target[n]**2 */
-    /* grad_target[n] = -grad_loss_product[n] */
-    /* grad_x[n] = grad_loss_product[n] */
+    /* grad_x[n] = 2*grad_loss[n]*weight[n]*x_minus_target[n] */
+    /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real x_minus_target = x[n] - target[n];
         grad_weight[n] = square(x_minus_target) * grad_loss[n];
-        const real grad_loss_product = 2 * grad_loss[n] * weight[n] * x_minus_target;
-        grad_target[n] = -grad_loss_product;
-        grad_x[n] = grad_loss_product;
+        grad_x[n] = 2 * grad_loss[n] * weight[n] * x_minus_target;
+        grad_target[n] = -grad_x[n];
     }
     return 0;
 }

@@ -40,7 +40,7 @@ def test_one_sign_serves_two_gradients() -> None:
     _, residuals = module.forward(*torch.randn(2, 5))
     cotangent = torch.ones(5)
     found = launches(lambda: module.backward(cotangent, residuals))
-    assert found.kernels == ("sign", "mul", "neg")
+    assert found.kernels == ("mul", "neg")
 
 
 def test_a_power_that_is_not_chosen_does_not_reach_the_second_derivative() -> None:

@@ -1,0 +1,53 @@
+"""The forward pass works out what a cotangent is multiplied by, where no more is kept for that."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from codegen.pipeline import compile
+from derive import Where, cos, define, exp, library, sin
+from gradsmith.kernels import launches
+
+
+def kept(module: ModuleType, *inputs: Tensor) -> dict[str, Tensor]:
+    return module.forward(*inputs)[-1]._asdict()
+
+
+@pytest.mark.parametrize("name", ["gelu", "mish", "softsign", "tanhshrink"])
+def test_an_activation_keeps_its_derivative_and_its_gradient_is_one_product(name: str) -> None:
+    module = compile(library.load(name))
+    x = torch.randn(5)
+    _, residuals = module.forward(x)
+    assert list(residuals._asdict()) == ["dy_dx"]
+    assert launches(lambda: module.backward(x, residuals)).kernels == ("mul",)
+
+
+def test_two_factors_take_the_place_of_two_residuals() -> None:
+    op = define("gated", "What a wave and an exponential make of each other.")
+    n = op.axes("n")
+    a, b = op.input("a", n), op.input("b", n)
+    module = compile(op.build(op.let("y", [n], exp(exp(a[n])) * sin(exp(b[n])))))
+    y, residuals = module.forward(*torch.randn(2, 5))
+    assert set(residuals._asdict()) == {"dy_da", "dy_db"}
+    assert launches(lambda: module.backward(y, residuals)).kernels == ("mul", "mul")
+
+
+def test_a_derivative_that_is_0_or_1_is_kept_as_a_mask() -> None:
+    op = define("kept_low", "A number whose exponential's cosine is above a bound.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    wave = op.let("wave", [n], cos(exp(x[n])))
+    module = compile(op.build(op.let("y", [n], Where(wave[n] > 0, x[n], 0))))
+    (mask,) = kept(module, torch.randn(5)).values()
+    assert mask.dtype == torch.bool
+
+
+@pytest.mark.parametrize("name", ["relu", "hardswish", "linear", "kl_div"])
+def test_where_the_inputs_do_nothing_else_is_kept(name: str) -> None:
+    definition = library.load(name)
+    inputs = {tensor.name for tensor in definition.inputs}
+    assert inputs.issuperset(compile(definition).Residuals._fields)
