@@ -49,19 +49,9 @@ from derive.language import (
 )
 
 
-def define(
-    name: str, summary: str, signature: str | None = None, *, autocast: str | None = None
-) -> Builder:
-    """Start the definition of an operation; `summary` is one line that says what it computes.
-
-    With a `signature`, such as `"input: x, dim=-1"`, the public function is called that way, on
-    tensors of any rank; see `derive.interface`. `autocast` says what its result is under
-    autocast, where that decides: `"float32"`, or `"lower"` for the lower precision.
-    """
-    if autocast not in AUTOCAST:
-        known = ", ".join(filter(None, AUTOCAST))
-        raise DefinitionError(f"operation {name!r}: autocast={autocast!r}; there are {known}")
-    return Builder(name, summary, signature, autocast)
+def define(name: str, summary: str) -> Builder:
+    """Start the definition of an operation; `summary` is one line that says what it computes."""
+    return Builder(name, summary)
 
 
 def reductions(value: Any, *over: Index) -> dict[Any, tuple[list[Index], Any]]:
@@ -76,13 +66,7 @@ def reductions(value: Any, *over: Index) -> dict[Any, tuple[list[Index], Any]]:
 class Builder:
     """Collects axes, inputs, options and lets, checking each as it comes."""
 
-    def __init__(
-        self,
-        name: str,
-        summary: str,
-        signature: str | None = None,
-        autocast: str | None = None,
-    ) -> None:
+    def __init__(self, name: str, summary: str) -> None:
         check_identifier(name, "operation")
         if not summary.strip():
             raise DefinitionError(
@@ -96,7 +80,7 @@ class Builder:
         self._options: dict[str, Option] = {}
         self._lets: dict[str, Let] = {}
         self._calls: list[Call] = []
-        self._arguments = arguments_of(signature) if signature is not None else None
+        self._arguments: tuple[Argument, ...] | None = None
         self._roles: dict[Axis, str] = {}
         self._absent: dict[str, Expr] = {}
         self._cases: dict[str, Cases] = {}
@@ -104,12 +88,26 @@ class Builder:
         self._pairs: dict[str, str] = {}
         self._updates: list[Update] = []
         self._demands: list[tuple[str, str]] = []
-        self._autocast = autocast
+        self._autocast: str | None = None
 
     @property
     def lets(self) -> tuple[Let, ...]:
         """The lets so far, in order."""
         return tuple(self._lets.values())
+
+    def called(self, signature: str, *, autocast: str | None = None) -> None:
+        """Say how the public function is called, such as `"input: x, dim=-1"`, on tensors of any
+        rank; see `derive.interface`.
+
+        `autocast` says what its result is under autocast, where that decides: `"float32"`, or
+        `"lower"` for the lower precision.
+        """
+        if autocast not in AUTOCAST:
+            known = ", ".join(filter(None, AUTOCAST))
+            raise DefinitionError(
+                f"operation {self.name!r}: autocast={autocast!r}; there are {known}"
+            )
+        self._arguments, self._autocast = arguments_of(signature), autocast
 
     # --- what a definition is made of ---
 

@@ -2,11 +2,10 @@
 
 from derive import Mean, Sum, define, sqrt
 
-op = define(
-    "batch_norm",
-    "Batch normalisation over n.",
+op = define("batch_norm", "Batch normalisation over n.")
+op.called(
     "input: x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, "
-    "eps=1e-5, correction=0",
+    "eps=1e-5, correction=0"
 )
 n, c = op.axes("n c", "rest channel")
 x, weight, bias = (

@@ -3,10 +3,9 @@
 from derive import Sum, define
 
 op = define(
-    "bilinear",
-    "Bilinear layer: input1 times each matrix of the weight times input2, and a bias.",
-    "input1, input2, weight, bias=None",
+    "bilinear", "Bilinear layer: input1 times each matrix of the weight times input2, and a bias."
 )
+op.called("input1, input2, weight, bias=None")
 n, p, q = op.axes("n p q", "rest last last")
 m = op.axes("m")
 input1, input2 = op.input("input1", n, p), op.input("input2", n, q)

@@ -8,9 +8,8 @@ def mean_of(total, count):
     return Where(Eq(count, 0), StopGradient(total / count), total / count)
 
 
-op = define(
-    "cross_entropy",
-    "Cross-entropy of logits with integer targets, mean over the batch.",
+op = define("cross_entropy", "Cross-entropy of logits with integer targets, mean over the batch.")
+op.called(
     "input: logits, target: target | probabilities, weight=None, size_average=None, "
     "ignore_index: kept=-100, reduce=None, reduction='mean', label_smoothing=0.0",
     autocast="float32",

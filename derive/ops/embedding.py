@@ -2,11 +2,10 @@
 
 from derive import OTHERWISE, Eq, StopGradient, Where, define
 
-op = define(
-    "embedding",
-    "Embedding: the row of a table at each of a batch of contexts' integers.",
+op = define("embedding", "Embedding: the row of a table at each of a batch of integers.")
+op.called(
     "input: tokens, weight, padding_idx=None, max_norm=None, norm_type=2.0, "
-    "scale_grad_by_freq=False, sparse=False",
+    "scale_grad_by_freq=False, sparse=False"
 )
 n, t, v, d = op.axes("n t v d", "rest last")
 tokens, weight = op.integers("tokens", n, t), op.input("weight", v, d)

@@ -2,11 +2,10 @@
 
 from derive import Mean, Sum, define, sqrt
 
-op = define(
-    "instance_norm",
-    "Normalisation of each channel of each row by itself.",
+op = define("instance_norm", "Normalisation of each channel of each row by itself.")
+op.called(
     "input: x, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, "
-    "momentum=0.1, eps=1e-5",
+    "momentum=0.1, eps=1e-5"
 )
 n, c, s = op.axes("n c s", "batch channel spatial")
 x = op.input("x", n, c, s)

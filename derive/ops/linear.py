@@ -2,12 +2,8 @@
 
 from derive import Sum, define
 
-op = define(
-    "linear",
-    "Linear layer: the product with a weight's rows, and a bias.",
-    "input: x, weight, bias=None",
-    autocast="lower",
-)
+op = define("linear", "Linear layer: the product with a weight's rows, and a bias.")
+op.called("input: x, weight, bias=None", autocast="lower")
 n, c, m = op.axes("n c m", "rest last")
 x, weight = op.input("x", n, c), op.input("weight", m, c)
 bias = op.input("bias", m, absent=0)

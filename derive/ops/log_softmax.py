@@ -2,11 +2,8 @@
 
 from derive import Sum, define, exp, log
 
-op = define(
-    "log_softmax",
-    "Logarithm of softmax along a dimension.",
-    "input: x, dim=None, _stacklevel=3, dtype=None",
-)
+op = define("log_softmax", "Logarithm of softmax along a dimension.")
+op.called("input: x, dim=None, _stacklevel=3, dtype=None")
 n, k = op.axes("n k", "rest along")
 x = op.input("x", n, k)
 

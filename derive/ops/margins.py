@@ -4,37 +4,23 @@ from derive import OTHERWISE, Abs, Eq, Max, Min, Sum, Where, define, reductions,
 
 LEGACY = "size_average=None, reduce=None, reduction='mean'"
 
-op = define(
-    "hinge_embedding_loss",
-    "A distance for targets 1, and what it lacks to the margin for targets -1.",
-    f"input: x, target, margin=1.0, {LEGACY}",
-    autocast="float32",
-)
+op = define("hinge_embedding_loss", "A distance; for targets -1, what it lacks to the margin.")
+op.called(f"input: x, target, margin=1.0, {LEGACY}", autocast="float32")
 n = op.axes("n", "elements")
 x, target, margin = op.input("x", n), op.input("target", n), op.option("margin", 1.0)
 far, near = Where(Eq(target[n], 1), 0, Max(margin - x[n], 0)), Where(Eq(target[n], -1), 0, x[n])
-loss = op.cases("loss", "reduction", reductions(far + near, n))
-hinge_embedding_loss = op.build(loss, wrt=[x])
+hinge_embedding_loss = op.build(op.cases("loss", "reduction", reductions(far + near, n)), wrt=[x])
 
-op = define(
-    "margin_ranking_loss",
-    "How far two numbers are from being ranked as the target, 1 or -1, says.",
-    f"input1, input2, target, margin=0.0, {LEGACY}",
-    autocast="float32",
-)
+op = define("margin_ranking_loss", "How far two numbers are from being ranked as the target says.")
+op.called(f"input1, input2, target, margin=0.0, {LEGACY}", autocast="float32")
 n = op.axes("n", "elements")
 input1, input2, target = op.input("input1", n), op.input("input2", n), op.input("target", n)
 margin = op.option("margin", 0.0)
 each = Max(margin - target[n] * (input1[n] - input2[n]), 0)
-loss = op.cases("loss", "reduction", reductions(each, n))
-margin_ranking_loss = op.build(loss)
+margin_ranking_loss = op.build(op.cases("loss", "reduction", reductions(each, n)))
 
-op = define(
-    "cosine_embedding_loss",
-    "1 - cosine for targets 1, what of the cosine exceeds the margin for targets -1.",
-    f"input1, input2, target, margin=0.0, {LEGACY}",
-    autocast="float32",
-)
+op = define("cosine_embedding_loss", "1 - cosine; for targets -1, its excess over the margin.")
+op.called(f"input1, input2, target, margin=0.0, {LEGACY}", autocast="float32")
 n, d = op.axes("n d", "rest last")
 input1, input2, target = op.input("input1", n, d), op.input("input2", n, d), op.input("target", n)
 margin = op.option("margin", 0.0)
@@ -49,8 +35,9 @@ loss = op.cases("loss", "reduction", reductions(each, n))
 cosine_embedding_loss = op.build(loss, wrt=[input1, input2])
 
 op = define(
-    "triplet_margin_loss",
-    "How much nearer an anchor is to a positive than to a negative (Balntas et al., 2016).",
+    "triplet_margin_loss", "How much nearer an anchor is to a negative (Balntas et al., 2016)."
+)
+op.called(
     f"anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, {LEGACY}",
     autocast="float32",
 )
@@ -73,5 +60,4 @@ between = apart("between", positive, negative)
 swapped = Min(far[n], between[n])
 other = op.cases("other", "swap", {False: ([n], far[n]), True: ([n], swapped)})
 each = Max(margin + near[n] - other[n], 0)
-loss = op.cases("loss", "reduction", reductions(each, n))
-triplet_margin_loss = op.build(loss)
+triplet_margin_loss = op.build(op.cases("loss", "reduction", reductions(each, n)))

@@ -3,9 +3,8 @@
 from derive import Eq, Sum, Where, define, reductions
 from derive.ops.cross_entropy import mean_of
 
-op = define(
-    "nll_loss",
-    "Negative log likelihood of integer targets, weighted by class.",
+op = define("nll_loss", "Negative log likelihood of integer targets, weighted by class.")
+op.called(
     "input: logprobs, target, weight=None, size_average=None, ignore_index: kept=-100, "
     "reduce=None, reduction='mean'",
     autocast="float32",

@@ -15,12 +15,8 @@ from derive import (
 
 LEGACY = "size_average=None, reduce=None, reduction='mean'"
 
-op = define(
-    "binary_cross_entropy",
-    "Cross-entropy of probabilities with targets in [0, 1]; a logarithm is at least -100.",
-    "input: x, target, weight=None, size_average=None, reduce=None, reduction='mean'",
-    autocast="float32",
-)
+op = define("binary_cross_entropy", "Cross-entropy of probabilities; a logarithm is at least -100.")
+op.called(f"input: x, target, weight=None, {LEGACY}", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n, given="whole")
 weight = op.input("weight", n, absent=1)
@@ -30,13 +26,8 @@ each = -weight[n] * (target[n] * yes[n] + (1 - target[n]) * no[n])
 loss = op.cases("loss", "reduction", reductions(each, n))
 binary_cross_entropy = op.build(loss, wrt=[x, target], without=[weight])
 
-op = define(
-    "binary_cross_entropy_with_logits",
-    "Cross-entropy of a sigmoid with targets in [0, 1].",
-    "input: x, target, weight=None, size_average=None, reduce=None, reduction='mean', "
-    "pos_weight=None",
-    autocast="float32",
-)
+op = define("binary_cross_entropy_with_logits", "Cross-entropy of a sigmoid.")
+op.called(f"input: x, target, weight=None, {LEGACY}, pos_weight=None", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n, given="whole")
 weight, pos_weight = op.input("weight", n, absent=1), op.input("pos_weight", n, absent=1)
@@ -45,12 +36,8 @@ each = -weight[n] * (pos_weight[n] * target[n] * log(s[n]) + (1 - target[n]) * l
 loss = op.cases("loss", "reduction", reductions(each, n))
 binary_cross_entropy_with_logits = op.build(loss, wrt=[x, target], without=[weight, pos_weight])
 
-op = define(
-    "kl_div",
-    "Kullback-Leibler divergence of a target from log-probabilities, element by element.",
-    f"input: x, target, {LEGACY}, log_target=False",
-    autocast="float32",
-)
+op = define("kl_div", "Kullback-Leibler divergence of a target from log-probabilities.")
+op.called(f"input: x, target, {LEGACY}, log_target=False", autocast="float32")
 n, k = op.axes("n k", "rows columns")
 x, target = op.input("x", n, k), op.input("target", n, k, nonnegative=True)
 entropy = Where(Eq(target[n, k], 0), 0, target[n, k] * log(target[n, k]))
@@ -58,12 +45,10 @@ plain = entropy - target[n, k] * x[n, k]
 by_log = exp(target[n, k]) * (target[n, k] - x[n, k])
 each = op.cases("each", "log_target", {False: ([n, k], plain), True: ([n, k], by_log)})
 cases = reductions(each[n, k], n, k) | {"batchmean": ([], Sum(each[n, k], n, k) / n.size)}
-loss = op.cases("loss", "reduction", cases)
-kl_div = op.build(loss)
+kl_div = op.build(op.cases("loss", "reduction", cases))
 
-op = define(
-    "poisson_nll_loss",
-    "Negative log likelihood of Poisson counts; full adds Stirling's term.",
+op = define("poisson_nll_loss", "Negative log likelihood of Poisson counts.")
+op.called(
     "input: x, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, "
     "reduction='mean'",
     autocast="float32",
@@ -77,14 +62,10 @@ short = op.cases("short", "log_input", {True: ([n], by_log), False: ([n], plain)
 stirling = target[n] * log(target[n]) - target[n] + log(2 * pi * target[n]) / 2
 whole = short[n] + Where(target[n] > 1, stirling, 0)
 each = op.cases("each", "full", {False: ([n], short[n]), True: ([n], whole)})
-loss = op.cases("loss", "reduction", reductions(each[n], n))
-poisson_nll_loss = op.build(loss)
+poisson_nll_loss = op.build(op.cases("loss", "reduction", reductions(each[n], n)))
 
-op = define(
-    "gaussian_nll_loss",
-    "Negative log likelihood of a Gaussian (Nix and Weigend, 1994); full adds the constant.",
-    "input: x, target, var, full=False, eps=1e-6, reduction='mean'",
-)
+op = define("gaussian_nll_loss", "Negative log likelihood of a Gaussian (Nix and Weigend, 1994).")
+op.called("input: x, target, var, full=False, eps=1e-6, reduction='mean'")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 var = op.input("var", n, nonnegative=True, given="rowwise")
@@ -94,15 +75,10 @@ eps = op.option("eps", 1e-6, positive=True)
 safe = op.let("safe", [n], var[n] + StopGradient(Max(eps - var[n], 0)))
 short = (log(safe[n]) + (x[n] - target[n]) ** 2 / safe[n]) / 2
 each = op.cases("each", "full", {False: ([n], short), True: ([n], short + log(2 * pi) / 2)})
-loss = op.cases("loss", "reduction", reductions(each[n], n))
-gaussian_nll_loss = op.build(loss)
+gaussian_nll_loss = op.build(op.cases("loss", "reduction", reductions(each[n], n)))
 
-op = define(
-    "soft_margin_loss",
-    "log(1 + exp(-target*x)), target 1 or -1.",
-    f"input: x, target, {LEGACY}",
-    autocast="float32",
-)
+op = define("soft_margin_loss", "log(1 + exp(-target*x)), target 1 or -1.")
+op.called(f"input: x, target, {LEGACY}", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 loss = op.cases("loss", "reduction", reductions(log(1 + exp(-target[n] * x[n])), n))

@@ -11,45 +11,34 @@ def weighted(each, weight, n):
     return reductions(weight[n] * each, n) | {"mean": ([], mean)}
 
 
-op = define(
-    "mse_loss", "Squared error.", f"input: x, target, {LEGACY}, weight=None", autocast="float32"
-)
+op = define("mse_loss", "Squared error.")
+op.called(f"input: x, target, {LEGACY}, weight=None", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 weight = op.input("weight", n, absent=1, given="whole")
 loss = op.cases("loss", "reduction", weighted((x[n] - target[n]) ** 2, weight, n))
 mse_loss = op.build(loss, without=[weight])
 
-op = define(
-    "l1_loss", "Absolute error.", f"input: x, target, {LEGACY}, weight=None", autocast="float32"
-)
+op = define("l1_loss", "Absolute error.")
+op.called(f"input: x, target, {LEGACY}, weight=None", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 weight = op.input("weight", n, absent=1, given="whole")
 loss = op.cases("loss", "reduction", weighted(Abs(x[n] - target[n]), weight, n))
 l1_loss = op.build(loss, without=[weight])
 
-op = define(
-    "smooth_l1_loss",
-    "Squared error below beta, absolute error above (Girshick, 2015, section 2.3).",
-    f"input: x, target, {LEGACY}, beta=1.0",
-    autocast="float32",
-)
+op = define("smooth_l1_loss", "Squared error below beta, absolute above (Girshick, 2015).")
+op.called(f"input: x, target, {LEGACY}, beta=1.0", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 beta = op.option("beta", 1.0, positive=True)
 off = op.let("off", [n], Abs(x[n] - target[n]))
 smooth = Where(off[n] >= beta, off[n] - beta / 2, off[n] ** 2 / (2 * beta))
 each = op.cases("each", "beta", {OTHERWISE: ([n], smooth), 0: ([n], off[n])})
-loss = op.cases("loss", "reduction", reductions(each[n], n))
-smooth_l1_loss = op.build(loss)
+smooth_l1_loss = op.build(op.cases("loss", "reduction", reductions(each[n], n)))
 
-op = define(
-    "huber_loss",
-    "Squared error up to delta, linear beyond it (Huber, 1964).",
-    "input: x, target, reduction='mean', delta=1.0, weight=None",
-    autocast="float32",
-)
+op = define("huber_loss", "Squared error up to delta, linear beyond it (Huber, 1964).")
+op.called("input: x, target, reduction='mean', delta=1.0, weight=None", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 weight = op.input("weight", n, absent=1, given="whole")

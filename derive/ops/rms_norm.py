@@ -2,11 +2,8 @@
 
 from derive import Mean, define, sqrt
 
-op = define(
-    "rms_norm",
-    "Root mean square normalisation over c.",
-    "input: x, normalized_shape, weight=None, eps=None",
-)
+op = define("rms_norm", "Root mean square normalisation over c.")
+op.called("input: x, normalized_shape, weight=None, eps=None")
 n, c = op.axes("n c", "rest features")
 x, weight = op.input("x", n, c), op.input("weight", c, absent=1)
 eps = op.option("eps", 1e-6, positive=True)

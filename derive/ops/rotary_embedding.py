@@ -3,10 +3,9 @@
 from derive import define
 
 op = define(
-    "rotary_embedding",
-    "Pairs of numbers, one of each half, turned by the angle of their position.",
-    "input: (a, b), cos, sin, dim=-1",
+    "rotary_embedding", "Pairs of numbers, one of each half, turned by the angle of their position."
 )
+op.called("input: (a, b), cos, sin, dim=-1")
 n = op.axes("n", "elements")
 a, b, cos, sin = (op.input(name, n) for name in ("a", "b", "cos", "sin"))
 first = op.let("first", [n], a[n] * cos[n] - b[n] * sin[n])

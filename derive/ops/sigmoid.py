@@ -2,7 +2,8 @@
 
 from derive import define, exp
 
-op = define("sigmoid", "Logistic sigmoid of each element.", "input: x")
+op = define("sigmoid", "Logistic sigmoid of each element.")
+op.called("input: x")
 n, c = op.axes("n c", "rest last")
 x = op.input("x", n, c)
 

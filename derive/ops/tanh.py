@@ -3,7 +3,8 @@
 import derive
 from derive import define
 
-op = define("tanh", "Hyperbolic tangent of each element.", "input: x")
+op = define("tanh", "Hyperbolic tangent of each element.")
+op.called("input: x")
 n, c = op.axes("n c", "rest last")
 x = op.input("x", n, c)
 

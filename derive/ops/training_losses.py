@@ -2,12 +2,8 @@
 
 from derive import Mean, Sum, define, exp, log, reductions, tanh
 
-op = define(
-    "capped_cross_entropy",
-    "Cross-entropy of softly capped logits, and z_loss times their log-sum-exp squared.",
-    "input: logits, target, cap=30.0, z_loss=1e-4, reduction='mean'",
-    autocast="float32",
-)
+op = define("capped_cross_entropy", "Cross-entropy of softly capped logits, with z-loss.")
+op.called("input: logits, target, cap=30.0, z_loss=1e-4, reduction='mean'", autocast="float32")
 n, k = op.axes("n k", "rest channel")
 logits, target = op.input("logits", n, k), op.integers("target", n)
 cap, z_loss = op.option("cap", 30.0, positive=True), op.option("z_loss", 1e-4)
@@ -17,12 +13,8 @@ z = op.let("z", [n], log(Sum(exp(capped[n, k]), k)))
 each = z[n] - capped[n, target[n]] + z_loss * z[n] ** 2
 capped_cross_entropy = op.build(op.cases("loss", "reduction", reductions(each, n)))
 
-op = define(
-    "focal_loss",
-    "Cross-entropy that counts what is already right for less (Lin et al., 2017).",
-    "input: logits, target, gamma=2.0, reduction='mean'",
-    autocast="float32",
-)
+op = define("focal_loss", "Cross-entropy, less for what is right already (Lin et al., 2017).")
+op.called("input: logits, target, gamma=2.0, reduction='mean'", autocast="float32")
 n, k = op.axes("n k", "rest channel")
 logits, target = op.input("logits", n, k), op.integers("target", n)
 gamma = op.option("gamma", 2.0, nonnegative=True)
@@ -32,12 +24,8 @@ right = op.let("right", [n], logprobs[n, target[n]])
 each = -((1 - exp(right[n])) ** gamma) * right[n]
 focal_loss = op.build(op.cases("loss", "reduction", reductions(each, n)))
 
-op = define(
-    "distillation_loss",
-    "Kullback-Leibler divergence of a student from its teacher (Hinton, Vinyals and Dean, 2015).",
-    "input: logits, teacher, temperature=2.0",
-    autocast="float32",
-)
+op = define("distillation_loss", "Divergence of a student from its teacher (Hinton et al., 2015).")
+op.called("input: logits, teacher, temperature=2.0", autocast="float32")
 n, k = op.axes("n k", "rest channel")
 logits, teacher = op.input("logits", n, k), op.input("teacher", n, k)
 temperature = op.option("temperature", 2.0, positive=True)

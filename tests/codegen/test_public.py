@@ -23,10 +23,8 @@ OUTSIDE = '''
 
 from derive import define, log, exp, reductions
 
-op = define(
-    "gap", "How far apart the exponentials of two tensors are, softly.",
-    "input: x, target, weight=None, slope=1.0, reduction='mean'",
-)
+op = define("gap", "How far apart the exponentials of two tensors are, softly.")
+op.called("input: x, target, weight=None, slope=1.0, reduction='mean'")
 n = op.axes("n", "elements")
 x, target, weight = op.input("x", n), op.input("target", n), op.input("weight", n, absent=1)
 slope = op.option("slope", 1.0, positive=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -31,6 +33,34 @@ def test_every_operation_has_a_name_of_its_own_and_a_summary() -> None:
         definition = library.load(name)
         assert definition.name == name
         assert definition.summary.endswith(".") and "\n" not in definition.summary
+
+
+def test_a_definition_takes_ten_lines_on_average() -> None:
+    files = [Path(file) for file in {library.load(name).source for name in library.names()}]
+    lines = sum(len(written(file)) for file in files)
+    assert lines <= 10 * len(library.names())
+
+
+def written(file: Path) -> set[int]:
+    """The lines of a file that hold code, besides its imports and what it says of itself."""
+    tree = ast.parse(file.read_text())
+    imports = {
+        line
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for line in range(node.lineno, (node.end_lineno or 0) + 1)
+    }
+    sayings = {node.lineno for node in ast.walk(tree) if _is_docstring(node)}
+    holding = {
+        number
+        for number, line in enumerate(file.read_text().splitlines(), start=1)
+        if line.strip() and not line.strip().startswith("#")
+    }
+    return holding - imports - sayings
+
+
+def _is_docstring(node: ast.AST) -> TypeGuard[ast.Expr]:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def test_the_model_holds_its_callees_but_is_its_files_only_operation() -> None:

@@ -100,7 +100,8 @@ def test_show_wrt_derives_one_gradient_only(gradsmith: Command) -> None:
 VARIANTS = """
 from derive import define
 from derive.builder import reductions
-op = define("off", "Squared error.", "input: x, target, reduction='mean'")
+op = define("off", "Squared error.")
+op.called("input: x, target, reduction='mean'")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 off = op.build(op.cases("loss", "reduction", reductions((x[n] - target[n]) ** 2, n)))
