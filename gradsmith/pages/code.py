@@ -69,15 +69,21 @@ def side_by_side(
 ) -> list[Beside]:
     """The body of an emitted function in order, each let at the statements that compute it.
 
-    `before` are lets of an earlier function that these read.
+    `before` are lets of the forward function that these read. What it works out ahead is read
+    through, and a part that is worked out there belongs to the line that does.
     """
     waiting = {let.name: let for let in lets}
-    groups = list(_grouped(_through_helpers(statements(source, function), set(waiting))))
+    named = {let.name for let in (*before, *lets)}
+    ahead = statements(source, function.replace("backward", "forward")) if before else []
+    whole = list(_through_helpers([*ahead, *statements(source, function)], named))
+    early = [s for s in whole[: len(ahead)] if s.makes not in named]
+    groups = list(_grouped(whole[len(ahead) :]))
     within = _within([*before, *lets], [s for _, own in groups for s in own])
     rows: list[Beside] = []
     for makes, own in groups:
         let = waiting.pop(makes, None)
-        rows.append(Beside(let and with_anchors(let, own, within), tuple(own)))
+        lines = [*(s for s in early if any(s.makes in o.reads for o in own)), *own]
+        rows.append(Beside(let and with_anchors(let, lines, within), tuple(own)))
     inlined = [Beside(let, ()) for let in waiting.values()]
     first = next((place for place, row in enumerate(rows) if row.let), len(rows))
     return [*rows[:first], *inlined, *rows[first:]]

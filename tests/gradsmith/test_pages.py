@@ -17,7 +17,7 @@ from derive.expressions import names_in
 from derive.language import Let
 from derive.marks import Marked, unmarked
 from gradsmith.pages import html, site
-from gradsmith.pages.code import Beside, side_by_side
+from gradsmith.pages.code import Beside, Statement, side_by_side
 from gradsmith.pages.page import draft, page
 
 Command = Callable[..., Result]
@@ -55,10 +55,16 @@ def test_every_let_has_its_lines_and_every_part_the_line_that_reads_it(name: str
     for definition in library.load(name).variants:
         one, derivation = draft(definition), derive(definition)
         check_beside(one.forward, derivation.forward)
-        check_beside(one.backward, derivation.backward.lets, derivation.forward)
+        ahead = [s for row in one.forward for s in row.statements]
+        check_beside(one.backward, derivation.backward.lets, derivation.forward, ahead)
 
 
-def check_beside(rows: Sequence[Beside], lets: Sequence[Let], before: Sequence[Let] = ()) -> None:
+def check_beside(
+    rows: Sequence[Beside],
+    lets: Sequence[Let],
+    before: Sequence[Let] = (),
+    ahead: Sequence[Statement] = (),
+) -> None:
     shown = {row.let.name: row for row in rows if row.let}
     statements = [s for row in rows for s in row.statements]
     named = {s.makes for s in statements}.union(*(s.reads for s in statements))
@@ -67,7 +73,7 @@ def check_beside(rows: Sequence[Beside], lets: Sequence[Let], before: Sequence[L
         row = shown[let.name]
         marked = row.let
         assert marked is not None and unmarked(marked.value) == let.value
-        by_mark = {s.mark: s for s in row.statements}
+        by_mark = {s.mark: s for s in (*ahead, *row.statements)}
         assert all(s.makes == let.name for s in row.statements)
         if len(row.statements) < 2:
             continue
@@ -80,6 +86,16 @@ def check_beside(rows: Sequence[Beside], lets: Sequence[Let], before: Sequence[L
                 names |= {o.name for o in before if o.value == inner.tensor.element}
                 names -= {inner.name}
             assert names & by_mark[part.mark].reads or not names
+
+
+def test_a_factor_that_is_worked_out_ahead_belongs_to_the_line_that_does() -> None:
+    page = draft(library.load("gelu"))
+    (ahead,) = (s for row in page.forward for s in row.statements if s.makes == "dy_dx")
+    gradient = next(row for row in page.backward if row.let)
+    assert gradient.let is not None
+    marks = {part.mark: unmarked(part) for part in gradient.let.value.atoms(Marked)}
+    assert marks.keys() == {ahead.mark, gradient.statements[0].mark}
+    assert str(marks[gradient.statements[0].mark]) == "grad_y[n]"
 
 
 def test_the_terms_of_batch_norm_stand_at_the_lines_that_bring_them_in() -> None:
