@@ -5,7 +5,8 @@
 
 Where each operation is a kernel, the backward pass is as many kernels shorter, and the two passes
 together are no longer than before. It is done where what the forward pass makes for the backward
-pass takes no more memory than before: `dy_dx` in place of `cos(x)`. Inputs are at hand anyway.
+pass takes no more memory than before: `dy_dx` in place of `cos(x)`. Inputs, and what is returned,
+are there anyway.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def worked_out_ahead(
     """The lets of a backward pass: those that the forward pass works out, and those left.
 
     `seeds` are the cotangents, `gradients` the names of the results, `made` the tensors that the
-    forward pass makes, and `taken` its other names, none of which a let that is new may have.
+    forward pass makes besides its outputs, and `taken` all other names that it has: none of them
+    is a new let's.
     """
     tensors = {tensor.name: tensor for tensor in made}
     names = tuple(tensor.name for tensor in seeds)

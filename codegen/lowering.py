@@ -85,12 +85,13 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
 def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...], tuple[Let, ...]]:
     definition = derivation.definition
     taken = {named.name for named in (*definition.inputs, *definition.options)}
+    taken |= set(definition.outputs)
     taken |= {name for axis in definition.axes for name in (axis.name, axis.size.name)}
     early, late = worked_out_ahead(
         lets,
         derivation.seeds,
         gradients=[tensor.name for _, tensor in derivation.backward.gradients],
-        made=[let.tensor for let in derivation.forward],
+        made=[let.tensor for let in derivation.forward if let.name not in definition.outputs],
         taken=taken,
     )
     return early, shared(late)

@@ -24,7 +24,7 @@ class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     inv_exp_b: Tensor
-    dy_db: Tensor
+    y: Tensor
 
 
 class Gradients(NamedTuple):
@@ -61,9 +61,7 @@ def forward(a: Tensor, b: Tensor) -> tuple[Tensor, Residuals]:
     _check(a, b)
     inv_exp_b = torch.sigmoid(b)
     y = a * inv_exp_b
-    dy_db = 1 - inv_exp_b
-    dy_db *= y
-    return y, Residuals(inv_exp_b, dy_db)
+    return y, Residuals(inv_exp_b, y)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -76,13 +74,15 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    inv_exp_b, dy_db = residuals
+    inv_exp_b, y = residuals
     N, K = inv_exp_b.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    grad_b = dy_db * grad_y
+    grad_b = 1 - inv_exp_b
+    grad_b *= grad_y
+    grad_b *= y
     grad_a = grad_y * inv_exp_b
     return Gradients(grad_a, grad_b)
 
@@ -95,14 +95,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward(a, b)
-        return y, residuals.inv_exp_b, residuals.dy_db
+        return y, residuals.inv_exp_b
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         a, b = inputs
-        _, inv_exp_b, dy_db = output
-        ctx.save_for_backward(a, b, inv_exp_b, dy_db)
-        ctx.mark_non_differentiable(inv_exp_b, dy_db)
+        y, inv_exp_b = output
+        ctx.save_for_backward(a, b, inv_exp_b, y)
+        ctx.mark_non_differentiable(inv_exp_b)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -110,12 +110,12 @@ class _Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        a, b, inv_exp_b, dy_db = ctx.saved_tensors
+        a, b, inv_exp_b, y = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(a, b)
         else:
-            residuals = Residuals(inv_exp_b, dy_db)
+            residuals = Residuals(inv_exp_b, y)
         gradients = backward(grad_y, residuals)
         return gradients.grad_a, gradients.grad_b
 

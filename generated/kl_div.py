@@ -547,8 +547,8 @@ class _NoneFunction(torch.autograd.Function):
 class NoneLogTargetResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    dloss_dtarget: Tensor
-    dloss_dx: Tensor
+    exp_target: Tensor
+    loss: Tensor
 
 
 class NoneLogTargetGradients(NamedTuple):
@@ -588,9 +588,7 @@ def forward_none_log_target(x: Tensor, target: Tensor) -> tuple[Tensor, NoneLogT
     exp_target = torch.exp(target)
     loss = target - x
     loss *= exp_target
-    dloss_dtarget = loss + exp_target
-    dloss_dx = -exp_target
-    return loss, NoneLogTargetResiduals(dloss_dtarget, dloss_dx)
+    return loss, NoneLogTargetResiduals(exp_target, loss)
 
 
 def backward_none_log_target(
@@ -605,14 +603,16 @@ def backward_none_log_target(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dtarget, dloss_dx = residuals
-    N, K = dloss_dtarget.shape
+    exp_target, loss = residuals
+    N, K = exp_target.shape
     if grad_loss.shape != (N, K):
         raise RuntimeError(
             f"grad_loss must have shape (N, K) where N = {N}, K = {K}, got {[*grad_loss.shape]}"
         )
-    grad_target = dloss_dtarget * grad_loss
-    grad_x = dloss_dx * grad_loss
+    grad_target = loss + exp_target
+    grad_target *= grad_loss
+    grad_x = -grad_loss
+    grad_x *= exp_target
     return NoneLogTargetGradients(grad_x, grad_target)
 
 
@@ -624,14 +624,14 @@ class _NoneLogTargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none_log_target(x, target)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.exp_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
-        ctx.mark_non_differentiable(dloss_dtarget, dloss_dx)
+        loss, exp_target = output
+        ctx.save_for_backward(x, target, exp_target, loss)
+        ctx.mark_non_differentiable(exp_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -639,12 +639,12 @@ class _NoneLogTargetFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, dloss_dtarget, dloss_dx = ctx.saved_tensors
+        x, target, exp_target, loss = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none_log_target(x, target)
         else:
-            residuals = NoneLogTargetResiduals(dloss_dtarget, dloss_dx)
+            residuals = NoneLogTargetResiduals(exp_target, loss)
         gradients = backward_none_log_target(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target
 

@@ -20,7 +20,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    ds_dx: Tensor
+    s: Tensor
 
 
 class Gradients(NamedTuple):
@@ -48,9 +48,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     s = torch.sigmoid(x)
-    ds_dx = 1 - s
-    ds_dx *= s
-    return s, Residuals(ds_dx)
+    return s, Residuals(s)
 
 
 def backward(grad_s: Tensor, residuals: Residuals) -> Gradients:
@@ -63,13 +61,15 @@ def backward(grad_s: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    ds_dx = residuals.ds_dx
-    N, C = ds_dx.shape
+    s = residuals.s
+    N, C = s.shape
     if grad_s.shape != (N, C):
         raise RuntimeError(
             f"grad_s must have shape (N, C) where N = {N}, C = {C}, got {[*grad_s.shape]}"
         )
-    grad_x = ds_dx * grad_s
+    grad_x = 1 - s
+    grad_x *= grad_s
+    grad_x *= s
     return Gradients(grad_x)
 
 
@@ -80,28 +80,27 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
-        s, residuals = forward(x)
-        return s, residuals.ds_dx
+        s, _ = forward(x)
+        return (s,)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, ds_dx = output
-        ctx.save_for_backward(x, ds_dx)
-        ctx.mark_non_differentiable(ds_dx)
+        (s,) = output
+        ctx.save_for_backward(x, s)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_s, *_ = grad_outputs
+        (grad_s,) = grad_outputs
         if grad_s is None:  # nothing depends on s
             return (None,) * 1
-        x, ds_dx = ctx.saved_tensors
+        x, s = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x)
         else:
-            residuals = Residuals(ds_dx)
+            residuals = Residuals(s)
         gradients = backward(grad_s, residuals)
         return (gradients.grad_x,)
 

@@ -219,7 +219,8 @@ class _SumFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    dloss_dx: Tensor
+    target: Tensor
+    loss: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -253,8 +254,7 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """
     _check_none(x, target)
     loss = torch.logaddexp(-target * x, x.new_tensor(0))
-    dloss_dx = torch.expm1(-loss) * target
-    return loss, NoneResiduals(dloss_dx)
+    return loss, NoneResiduals(target, loss)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -267,13 +267,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dx = residuals.dloss_dx
-    (N,) = dloss_dx.shape
+    target, loss = residuals
+    (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_x = dloss_dx * grad_loss
+    grad_x = torch.expm1(-loss) * grad_loss * target
     return NoneGradients(grad_x)
 
 
@@ -284,28 +284,27 @@ class _NoneFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, residuals = forward_none(x, target)
-        return loss, residuals.dloss_dx
+        loss, _ = forward_none(x, target)
+        return (loss,)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dx)
-        ctx.mark_non_differentiable(dloss_dx)
+        (loss,) = output
+        ctx.save_for_backward(x, target, loss)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, *_ = grad_outputs
+        (grad_loss,) = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 2
-        x, target, dloss_dx = ctx.saved_tensors
+        x, target, loss = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward_none(x, target)
         else:
-            residuals = NoneResiduals(dloss_dx)
+            residuals = NoneResiduals(target, loss)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_x, None
 

@@ -20,7 +20,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    dh_dx: Tensor
+    h: Tensor
 
 
 class Gradients(NamedTuple):
@@ -48,8 +48,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     h = torch.tanh(x)
-    dh_dx = 1 - h**2
-    return h, Residuals(dh_dx)
+    return h, Residuals(h)
 
 
 def backward(grad_h: Tensor, residuals: Residuals) -> Gradients:
@@ -62,13 +61,13 @@ def backward(grad_h: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dh_dx = residuals.dh_dx
-    N, C = dh_dx.shape
+    h = residuals.h
+    N, C = h.shape
     if grad_h.shape != (N, C):
         raise RuntimeError(
             f"grad_h must have shape (N, C) where N = {N}, C = {C}, got {[*grad_h.shape]}"
         )
-    grad_x = dh_dx * grad_h
+    grad_x = torch.addcmul(grad_h, grad_h * h, h, value=-1)
     return Gradients(grad_x)
 
 
@@ -79,28 +78,27 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
-        h, residuals = forward(x)
-        return h, residuals.dh_dx
+        h, _ = forward(x)
+        return (h,)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, dh_dx = output
-        ctx.save_for_backward(x, dh_dx)
-        ctx.mark_non_differentiable(dh_dx)
+        (h,) = output
+        ctx.save_for_backward(x, h)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_h, *_ = grad_outputs
+        (grad_h,) = grad_outputs
         if grad_h is None:  # nothing depends on h
             return (None,) * 1
-        x, dh_dx = ctx.saved_tensors
+        x, h = ctx.saved_tensors
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled():
             *_, residuals = forward(x)
         else:
-            residuals = Residuals(dh_dx)
+            residuals = Residuals(h)
         gradients = backward(grad_h, residuals)
         return (gradients.grad_x,)
 
