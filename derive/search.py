@@ -18,8 +18,6 @@ from derive.substitute import tensors_read
 from derive.task import TERM_LIMIT, Task, TooLarge
 from derive.work import keeping, work
 
-_EVALUATION_LIMIT = 60
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -113,7 +111,7 @@ def best_outcome(
             chosen
         )
         if key not in tried:
-            if clash or len(tried) >= _EVALUATION_LIMIT:
+            if clash or len(tried) >= task.tries:
                 return None
             try:
                 tried[key] = _outcome(task, Coordinates(system, chosen), exprs)

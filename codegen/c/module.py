@@ -12,7 +12,7 @@ from sympy import Basic, Indexed, KroneckerDelta, Symbol
 from codegen.c.functions import ELEMENTARY, NEEDS
 from codegen.c.kernel import Kernel
 from codegen.c.memory import kind_of
-from codegen.c.names import Spelling
+from codegen.c.names import spelling
 from codegen.program import Module, Program
 from derive.expressions import ArgMax, Index
 from derive.language import Tensor
@@ -60,8 +60,8 @@ def function(program: Program) -> Function:
     Its parameters are the tensors that it reads, those that it makes, the sizes of axes, the
     options, and how many threads it may use.
     """
-    spelling = Spelling.of(program)
-    named, spelled = spelling.program(program), spelling.names
+    renaming = spelling(program)
+    named, spelled = renaming.program(program), renaming.names
     read = read_by(program)
     made = [tensor for tensor in made_by(program) if tensor not in read]
     kinds = [

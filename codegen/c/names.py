@@ -7,16 +7,13 @@ the blocks of the loop over `n`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
-
-from sympy import Indexed, IndexedBase, Symbol
+from collections.abc import Collection
+from dataclasses import dataclass
 
 from codegen.c.functions import ELEMENTARY, FUNCTIONS
-from codegen.program import Kept, Program
-from derive.expressions import Axis, Index, Parameter
-from derive.language import Dim, Let, Option, Tensor
+from codegen.program import Program
+from codegen.renaming import Renaming
+from derive.expressions import Axis, Index
 
 _KEYWORDS = frozenset((
     *("auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else"),
@@ -58,82 +55,22 @@ def _is_taken(name: str) -> bool:
     return name in _TAKEN or name.endswith(_ENDINGS)
 
 
-@dataclass(frozen=True)
-class Spelling:
+def spelling(program: Program) -> Renaming:
     """What is called otherwise in C: tensors, options and sizes by name, and letters."""
-
-    names: Mapping[str, str]
-    letters: Mapping[Index, Index]
-
-    @classmethod
-    def of(cls, program: Program) -> Spelling:
-        """What a program's names have to be."""
-        letters = {s for let in program.lets for s in let.value.atoms(Index)}
-        letters |= {i for t in program.tensors.values() for i in t.indices}
-        names = {*program.tensors, *program.option_names}
-        free = _Free({*names, *program.axes, *(i.name for i in letters)})
-        axes = {axis: free.axis(axis, names) for axis in program.axes.values()}
-        spelled = {n: free(n) for n in sorted(names) if _is_taken(n) or n in _LOCAL}
-        hiding = {i.name for i in letters if _is_taken(i.name) or i.name in {*names, *program.axes}}
-        renamed = {axis.name: other.name for axis, other in axes.items()}
-        renamed |= {name: free(name) for name in sorted(hiding - renamed.keys())}
-        sizes = {a.size.name: b.size.name for a, b in axes.items() if a != b}
-        return cls(
-            spelled | sizes,
-            {i: Index(renamed.get(str(i), str(i)), axes[i.axis]) for i in letters},
-        )
-
-    def program(self, program: Program) -> Program:
-        """The same program in these names."""
-        if not self.names and all(i == other for i, other in self.letters.items()):
-            return program
-        return replace(
-            program,
-            params=tuple(map(self._tensor, program.params)),
-            options=tuple(map(self._option, program.options)),
-            kept=self._kept(program.kept),
-            keeps=self._kept(program.keeps),
-            lets=tuple(
-                Let(self._tensor(let.tensor), self._expression(let.value)) for let in program.lets
-            ),
-            results=tuple((name, self._tensor(tensor)) for name, tensor in program.results),
-        )
-
-    def _tensor(self, tensor: Tensor) -> Tensor:
-        name = self.names.get(tensor.name, tensor.name)
-        return replace(tensor, name=name, dims=tuple(map(self._dim, tensor.dims)))
-
-    def _dim(self, dim: Dim) -> Dim:
-        if isinstance(dim, tuple):
-            return tuple(self.letters.get(i, i) for i in dim)
-        return self.letters.get(dim, dim)
-
-    def _option(self, option: Option) -> Option:
-        return replace(option, name=self.names.get(option.name, option.name))
-
-    def _kept(self, kept: Kept) -> Kept:
-        tensors = tuple(map(self._tensor, kept.tensors))
-        return replace(kept, tensors=tensors, options=tuple(map(self._option, kept.options)))
-
-    def _expression(self, expr: Any) -> Any:
-        if isinstance(expr, Index):
-            return self.letters.get(expr, expr)
-        if isinstance(expr, Indexed):
-            base = IndexedBase(self._expression(expr.base.label))
-            return Indexed(base, *map(self._expression, expr.indices))
-        if isinstance(expr, Symbol):
-            return self._symbol(expr)
-        if not expr.args:
-            return expr
-        args = [self._expression(a) for a in expr.args]
-        same = all(a is b for a, b in zip(args, expr.args, strict=True))
-        return expr if same else expr.func(*args)
-
-    def _symbol(self, symbol: Symbol) -> Symbol:
-        if symbol.name not in self.names:
-            return symbol
-        kind = Parameter if isinstance(symbol, Parameter) else Symbol
-        return kind(self.names[symbol.name], **symbol.assumptions0)
+    letters = {s for let in program.lets for s in let.value.atoms(Index)}
+    letters |= {i for t in program.tensors.values() for i in t.indices}
+    names = {*program.tensors, *program.option_names}
+    free = _Free({*names, *program.axes, *(i.name for i in letters)})
+    axes = {axis: free.axis(axis, names) for axis in program.axes.values()}
+    spelled = {n: free(n) for n in sorted(names) if _is_taken(n) or n in _LOCAL}
+    hiding = {i.name for i in letters if _is_taken(i.name) or i.name in {*names, *program.axes}}
+    renamed = {axis.name: other.name for axis, other in axes.items()}
+    renamed |= {name: free(name) for name in sorted(hiding - renamed.keys())}
+    sizes = {a.size.name: b.size.name for a, b in axes.items() if a != b}
+    return Renaming(
+        spelled | sizes,
+        {i: Index(renamed.get(str(i), str(i)), axes[i.axis]) for i in letters},
+    )
 
 
 @dataclass

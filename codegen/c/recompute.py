@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from codegen.c.explicit import explicit, is_reduction
-from codegen.c.names import Spelling
 from codegen.lowering import kept_for
 from codegen.program import Module, Program, needed
+from codegen.renaming import Renaming
 from derive.expressions import Index, fresh_names
 from derive.language import Definition, Let, Tensor
 from derive.trace import names_used
@@ -69,7 +69,7 @@ def _apart(program: Program, again: Mapping[str, Let]) -> Program:
     taken |= {i.name for let in program.lets for i in let.value.atoms(Index)}
     names = dict(zip(sorted(renamed), fresh_names(sorted(renamed), taken), strict=True))
     kept = tuple(let for let in program.lets if let.name not in again or let.name in renamed)
-    return Spelling(names, {}).program(replace(program, lets=kept))
+    return Renaming(names).program(replace(program, lets=kept))
 
 
 def _as_defined(let: Let, program: Program) -> Let:

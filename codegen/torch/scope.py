@@ -18,8 +18,9 @@ class Scope:
 
     `values` says how each tensor is written, at the letters it was declared with; `like` is
     a real tensor that new ones take their dtype and device from; `order` is the order of
-    letters that the value in the making wants. `literal` forbids fused operations, and
-    `differentiable` those that autograd cannot differentiate.
+    letters that the value in the making wants. `literal` forbids fused operations,
+    `differentiable` those that autograd cannot differentiate, and without `in_place` nothing is
+    changed that there is.
     """
 
     tensors: Mapping[str, Tensor]
@@ -28,6 +29,7 @@ class Scope:
     order: tuple[Index, ...] = ()
     literal: bool = False
     differentiable: bool = True
+    in_place: bool = True
 
     def ordered(self, *letters: Index) -> Scope:
         return replace(self, order=tuple(dict.fromkeys(letters)))
@@ -57,7 +59,8 @@ class Scope:
 
     def may_update(self, value: Value) -> bool:
         """Whether a tensor may be changed in place."""
-        return value.fresh and not (value.remembered and self.differentiable)
+        seen = value.remembered and self.differentiable
+        return self.in_place and value.fresh and not seen
 
     def split(self, value: Value) -> Value:
         return split(value, self.size)
