@@ -42,7 +42,7 @@ from derive.second import backward_of
 from derive.trace import Derivation
 
 _WORTH_PROCESSES = 4
-_FEW = 2
+_FEW = 12
 """How many changes of variables are tried for the second derivative: more take long, and save
 little."""
 

@@ -147,27 +147,20 @@ def double_backward(
     x_hat = rstd * x_centred
     first_bias = grad_y.sum(0)
     first_weight = (grad_y * x_hat).sum(0)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(0)
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(0)
     grad_first_x_sum_1 = grad_grad_x.sum(0)
-    x_product = grad_grad_weight * x_centred
+    grad_first_x_scaled = grad_first_x_sum_1 / N
+    rstd_product = weight * rstd
+    x_product = grad_grad_weight * x_hat
     grad_first_x_sum_scaled = grad_first_x_sum / (N - correction)
     grad_grad_y = torch.addcmul(
-        grad_grad_bias,
-        rstd,
-        torch.addcmul(
-            x_product,
-            weight,
-            torch.addcmul(
-                torch.sub(grad_grad_x, grad_first_x_sum_1, alpha=1 / (N or torch.nan)),
-                rstd**2 * grad_first_x_sum_scaled,
-                x_centred,
-                value=-1,
-            ),
-        ),
+        x_product + grad_grad_bias,
+        rstd_product,
+        torch.addcmul(grad_grad_x - grad_first_x_scaled, grad_first_x_sum_scaled, x_hat, value=-1),
     )
     grad_bias = torch.full((C,), 0, dtype=grad_grad_x.dtype, device=grad_grad_x.device)
     first_y_sum = (grad_grad_x * grad_y).sum(0)
-    first_weight_product = first_weight * grad_first_x_sum * rstd
+    first_weight_product = first_weight * grad_first_x_sum
     first_bias_product = first_bias * grad_first_x_sum_1
     grad_weight = (
         torch.sub(
@@ -180,47 +173,38 @@ def double_backward(
     first_weight_scaled = first_weight / (N - correction)
     grad_x = rstd * torch.addcmul(
         torch.addcmul(
-            rstd
-            * torch.addcmul(
-                weight
+            torch.addcmul(
+                rstd_product
                 * torch.addcmul(
                     torch.addcmul(
-                        rstd
-                        * torch.addcmul(
-                            torch.addcmul(
+                        torch.addcmul(
+                            first_weight_scaled * (grad_first_x_scaled - grad_grad_x),
+                            torch.add(
                                 torch.add(
-                                    torch.add(
-                                        first_y_sum / (correction - N),
-                                        first_weight_product,
-                                        alpha=3
-                                        / (N**2 + correction**2 - 2 * correction * N or torch.nan),
-                                    ),
-                                    first_bias_product,
-                                    alpha=1 / ((N - correction) * N or torch.nan),
-                                )
-                                * x_centred,
-                                grad_first_x_sum_scaled,
-                                grad_y,
-                                value=-1,
+                                    first_y_sum / (correction - N),
+                                    first_weight_product,
+                                    alpha=3
+                                    / (N**2 + correction**2 - 2 * correction * N or torch.nan),
+                                ),
+                                first_bias_product,
+                                alpha=1 / ((N - correction) * N or torch.nan),
                             ),
-                            first_bias,
-                            grad_first_x_sum,
-                            value=1 / ((N - correction) * N or torch.nan),
+                            x_hat,
                         ),
-                        first_weight_scaled,
-                        grad_grad_x,
+                        grad_first_x_sum_scaled,
+                        grad_y,
                         value=-1,
                     ),
-                    first_weight,
-                    grad_first_x_sum_1,
+                    first_bias,
+                    grad_first_x_sum,
                     value=1 / ((N - correction) * N or torch.nan),
                 ),
-                first_weight_scaled,
-                x_product,
-                value=-1,
+                grad_grad_weight,
+                grad_y,
             ),
-            grad_grad_weight,
-            grad_y,
+            first_weight_scaled,
+            x_product,
+            value=-1,
         ),
         first_bias,
         grad_grad_weight,
@@ -422,23 +406,20 @@ def double_backward_no_bias(
     x_hat = rstd * x_centred
     first_weight = (grad_y * x_hat).sum(0)
     first_y_mean = grad_y.mean(0)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(0)
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(0)
     grad_first_x_sum_1 = grad_grad_x.sum(0)
-    x_product = grad_grad_weight * x_centred
+    grad_first_x_scaled = grad_first_x_sum_1 / N
+    rstd_product = weight * rstd
+    x_product = grad_grad_weight * x_hat
     grad_first_x_sum_scaled = grad_first_x_sum / (N - correction)
-    grad_grad_y = rstd * torch.addcmul(
+    grad_grad_y = torch.addcmul(
         x_product,
-        weight,
-        torch.addcmul(
-            torch.sub(grad_grad_x, grad_first_x_sum_1, alpha=1 / (N or torch.nan)),
-            rstd**2 * grad_first_x_sum_scaled,
-            x_centred,
-            value=-1,
-        ),
+        rstd_product,
+        torch.addcmul(grad_grad_x - grad_first_x_scaled, grad_first_x_sum_scaled, x_hat, value=-1),
     )
     first_y_sum = (grad_grad_x * grad_y).sum(0)
-    first_weight_product = first_weight * grad_first_x_sum * rstd
     first_y_mean_product = first_y_mean * grad_first_x_sum_1
+    first_weight_product = first_weight * grad_first_x_sum
     grad_weight = (
         torch.sub(
             first_y_sum - first_y_mean_product,
@@ -450,46 +431,36 @@ def double_backward_no_bias(
     first_weight_scaled = first_weight / (N - correction)
     grad_x = rstd * torch.addcmul(
         torch.addcmul(
-            rstd
-            * torch.addcmul(
-                weight
+            torch.addcmul(
+                rstd_product
                 * torch.addcmul(
                     torch.addcmul(
-                        rstd
-                        * torch.addcmul(
-                            torch.addcmul(
-                                torch.add(
-                                    torch.sub(
-                                        first_y_mean_product / (N - correction),
-                                        first_y_sum,
-                                        alpha=1 / (N - correction or torch.nan),
-                                    ),
-                                    first_weight_product,
-                                    alpha=3
-                                    / (N**2 + correction**2 - 2 * correction * N or torch.nan),
-                                )
-                                * x_centred,
-                                grad_first_x_sum_scaled,
-                                grad_y,
-                                value=-1,
+                        torch.addcmul(
+                            first_weight_scaled * (grad_first_x_scaled - grad_grad_x),
+                            torch.add(
+                                torch.sub(
+                                    first_y_mean_product / (N - correction),
+                                    first_y_sum,
+                                    alpha=1 / (N - correction or torch.nan),
+                                ),
+                                first_weight_product,
+                                alpha=3 / (N**2 + correction**2 - 2 * correction * N or torch.nan),
                             ),
-                            first_y_mean,
-                            grad_first_x_sum_scaled,
+                            x_hat,
                         ),
-                        first_weight_scaled,
-                        grad_grad_x,
+                        grad_first_x_sum_scaled,
+                        grad_y,
                         value=-1,
                     ),
-                    first_weight,
-                    grad_first_x_sum_1,
-                    value=1 / ((N - correction) * N or torch.nan),
+                    first_y_mean,
+                    grad_first_x_sum_scaled,
                 ),
-                first_weight_scaled,
-                x_product,
-                value=-1,
+                grad_grad_weight,
+                grad_y,
             ),
-            grad_grad_weight,
-            grad_y,
+            first_weight_scaled,
+            x_product,
+            value=-1,
         ),
         first_y_mean,
         grad_grad_weight,
@@ -671,52 +642,41 @@ def double_backward_no_weight(
     x_hat = rstd * x_centred
     first_bias = grad_y.sum(0)
     first_y_sum = (grad_y * x_hat).sum(0)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(0)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(0)
     grad_first_x_sum_1 = grad_grad_x.sum(0)
+    grad_first_x_scaled = grad_first_x_sum_1 / N
     grad_first_x_sum_scaled = grad_first_x_sum / (N - correction)
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd,
-        torch.addcmul(
-            torch.sub(grad_grad_x, grad_first_x_sum_1, alpha=1 / (N or torch.nan)),
-            grad_first_x_sum_scaled * rstd_squared,
-            x_centred,
-            value=-1,
-        ),
+        torch.addcmul(grad_grad_x - grad_first_x_scaled, grad_first_x_sum_scaled, x_hat, value=-1),
     )
     grad_bias = torch.full((C,), 0, dtype=grad_grad_x.dtype, device=grad_grad_x.device)
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / ((N - correction) * N)
-    grad_x = rstd_squared * torch.addcmul(
+    first_bias_scaled = first_bias / ((N - correction) * N)
+    grad_x = rstd**2 * torch.addcmul(
         torch.addcmul(
-            rstd
-            * torch.addcmul(
+            torch.addcmul(
                 torch.addcmul(
-                    torch.addcmul(
-                        torch.sub(
-                            first_bias * grad_first_x_sum_1_scaled,
-                            (grad_grad_x * grad_y).sum(0),
-                            alpha=1 / (N - correction or torch.nan),
-                        ),
-                        first_y_sum * grad_first_x_sum,
-                        rstd,
-                        value=3 / (N**2 + correction**2 - 2 * correction * N or torch.nan),
-                    )
-                    * x_centred,
-                    grad_first_x_sum_scaled,
-                    grad_y,
-                    value=-1,
-                ),
-                first_bias,
-                grad_first_x_sum,
-                value=1 / ((N - correction) * N or torch.nan),
+                    torch.sub(
+                        first_bias_scaled * grad_first_x_sum_1,
+                        (grad_grad_x * grad_y).sum(0),
+                        alpha=1 / (N - correction or torch.nan),
+                    ),
+                    first_y_sum,
+                    grad_first_x_sum,
+                    value=3 / (N**2 + correction**2 - 2 * correction * N or torch.nan),
+                )
+                * x_hat,
+                grad_first_x_sum_scaled,
+                grad_y,
+                value=-1,
             ),
             first_y_sum,
-            grad_grad_x,
-            value=-1 / (N - correction or torch.nan),
+            grad_first_x_scaled - grad_grad_x,
+            value=1 / (N - correction or torch.nan),
         ),
-        first_y_sum,
-        grad_first_x_sum_1_scaled,
+        first_bias_scaled,
+        grad_first_x_sum,
     )
     return NoWeightSecondGradients(grad_x, grad_bias, grad_grad_y)
 
@@ -878,47 +838,38 @@ def double_backward_no_weight_no_bias(
     x_hat = rstd * x_centred
     first_y_mean = grad_y.mean(0)
     first_y_sum = (grad_y * x_hat).sum(0)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(0)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(0)
     grad_first_x_sum_1 = grad_grad_x.sum(0)
+    grad_first_x_scaled = grad_first_x_sum_1 / N
     grad_first_x_sum_scaled = grad_first_x_sum / (N - correction)
     grad_grad_y = rstd * torch.addcmul(
-        torch.sub(grad_grad_x, grad_first_x_sum_1, alpha=1 / (N or torch.nan)),
-        grad_first_x_sum_scaled * rstd_squared,
-        x_centred,
-        value=-1,
+        grad_grad_x - grad_first_x_scaled, grad_first_x_sum_scaled, x_hat, value=-1
     )
-    grad_x = rstd_squared * torch.addcmul(
+    grad_x = rstd**2 * torch.addcmul(
         torch.addcmul(
-            rstd
-            * torch.addcmul(
+            torch.addcmul(
                 torch.addcmul(
                     torch.addcmul(
-                        torch.addcmul(
-                            (grad_grad_x * grad_y).sum(0) / (correction - N),
-                            first_y_mean,
-                            grad_first_x_sum_1,
-                            value=1 / (N - correction or torch.nan),
-                        ),
-                        first_y_sum * grad_first_x_sum,
-                        rstd,
-                        value=3 / (N**2 + correction**2 - 2 * correction * N or torch.nan),
-                    )
-                    * x_centred,
-                    grad_first_x_sum_scaled,
-                    grad_y,
-                    value=-1,
-                ),
-                first_y_mean,
+                        (grad_grad_x * grad_y).sum(0) / (correction - N),
+                        first_y_mean,
+                        grad_first_x_sum_1,
+                        value=1 / (N - correction or torch.nan),
+                    ),
+                    first_y_sum,
+                    grad_first_x_sum,
+                    value=3 / (N**2 + correction**2 - 2 * correction * N or torch.nan),
+                )
+                * x_hat,
                 grad_first_x_sum_scaled,
+                grad_y,
+                value=-1,
             ),
             first_y_sum,
-            grad_grad_x,
-            value=-1 / (N - correction or torch.nan),
+            grad_first_x_scaled - grad_grad_x,
+            value=1 / (N - correction or torch.nan),
         ),
-        first_y_sum,
-        grad_first_x_sum_1,
-        value=1 / ((N - correction) * N or torch.nan),
+        first_y_mean,
+        grad_first_x_sum_scaled,
     )
     return NoWeightNoBiasSecondGradients(grad_x, grad_grad_y)
 
@@ -1146,27 +1097,20 @@ def double_backward_running_mean(
     x_hat = rstd * x_centred
     first_bias = grad_y.sum(0)
     first_weight = (grad_y * x_hat).sum(0)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(0)
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(0)
     grad_first_x_sum_1 = grad_grad_x.sum(0)
-    x_product = grad_grad_weight * x_centred
+    grad_first_x_scaled = grad_first_x_sum_1 / N
+    rstd_product = weight * rstd
+    x_product = grad_grad_weight * x_hat
     grad_first_x_sum_scaled = grad_first_x_sum / (N - correction)
     grad_grad_y = torch.addcmul(
-        grad_grad_bias,
-        rstd,
-        torch.addcmul(
-            x_product,
-            weight,
-            torch.addcmul(
-                torch.sub(grad_grad_x, grad_first_x_sum_1, alpha=1 / (N or torch.nan)),
-                rstd**2 * grad_first_x_sum_scaled,
-                x_centred,
-                value=-1,
-            ),
-        ),
+        x_product + grad_grad_bias,
+        rstd_product,
+        torch.addcmul(grad_grad_x - grad_first_x_scaled, grad_first_x_sum_scaled, x_hat, value=-1),
     )
     grad_bias = torch.full((C,), 0, dtype=grad_grad_x.dtype, device=grad_grad_x.device)
     first_y_sum = (grad_grad_x * grad_y).sum(0)
-    first_weight_product = first_weight * grad_first_x_sum * rstd
+    first_weight_product = first_weight * grad_first_x_sum
     first_bias_product = first_bias * grad_first_x_sum_1
     grad_weight = (
         torch.sub(
@@ -1179,47 +1123,38 @@ def double_backward_running_mean(
     first_weight_scaled = first_weight / (N - correction)
     grad_x = rstd * torch.addcmul(
         torch.addcmul(
-            rstd
-            * torch.addcmul(
-                weight
+            torch.addcmul(
+                rstd_product
                 * torch.addcmul(
                     torch.addcmul(
-                        rstd
-                        * torch.addcmul(
-                            torch.addcmul(
+                        torch.addcmul(
+                            first_weight_scaled * (grad_first_x_scaled - grad_grad_x),
+                            torch.add(
                                 torch.add(
-                                    torch.add(
-                                        first_y_sum / (correction - N),
-                                        first_weight_product,
-                                        alpha=3
-                                        / (N**2 + correction**2 - 2 * correction * N or torch.nan),
-                                    ),
-                                    first_bias_product,
-                                    alpha=1 / ((N - correction) * N or torch.nan),
-                                )
-                                * x_centred,
-                                grad_first_x_sum_scaled,
-                                grad_y,
-                                value=-1,
+                                    first_y_sum / (correction - N),
+                                    first_weight_product,
+                                    alpha=3
+                                    / (N**2 + correction**2 - 2 * correction * N or torch.nan),
+                                ),
+                                first_bias_product,
+                                alpha=1 / ((N - correction) * N or torch.nan),
                             ),
-                            first_bias,
-                            grad_first_x_sum,
-                            value=1 / ((N - correction) * N or torch.nan),
+                            x_hat,
                         ),
-                        first_weight_scaled,
-                        grad_grad_x,
+                        grad_first_x_sum_scaled,
+                        grad_y,
                         value=-1,
                     ),
-                    first_weight,
-                    grad_first_x_sum_1,
+                    first_bias,
+                    grad_first_x_sum,
                     value=1 / ((N - correction) * N or torch.nan),
                 ),
-                first_weight_scaled,
-                x_product,
-                value=-1,
+                grad_grad_weight,
+                grad_y,
             ),
-            grad_grad_weight,
-            grad_y,
+            first_weight_scaled,
+            x_product,
+            value=-1,
         ),
         first_bias,
         grad_grad_weight,
@@ -1785,23 +1720,20 @@ def double_backward_running_mean_no_bias(
     x_hat = rstd * x_centred
     first_weight = (grad_y * x_hat).sum(0)
     first_y_mean = grad_y.mean(0)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(0)
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(0)
     grad_first_x_sum_1 = grad_grad_x.sum(0)
-    x_product = grad_grad_weight * x_centred
+    grad_first_x_scaled = grad_first_x_sum_1 / N
+    rstd_product = weight * rstd
+    x_product = grad_grad_weight * x_hat
     grad_first_x_sum_scaled = grad_first_x_sum / (N - correction)
-    grad_grad_y = rstd * torch.addcmul(
+    grad_grad_y = torch.addcmul(
         x_product,
-        weight,
-        torch.addcmul(
-            torch.sub(grad_grad_x, grad_first_x_sum_1, alpha=1 / (N or torch.nan)),
-            rstd**2 * grad_first_x_sum_scaled,
-            x_centred,
-            value=-1,
-        ),
+        rstd_product,
+        torch.addcmul(grad_grad_x - grad_first_x_scaled, grad_first_x_sum_scaled, x_hat, value=-1),
     )
     first_y_sum = (grad_grad_x * grad_y).sum(0)
-    first_weight_product = first_weight * grad_first_x_sum * rstd
     first_y_mean_product = first_y_mean * grad_first_x_sum_1
+    first_weight_product = first_weight * grad_first_x_sum
     grad_weight = (
         torch.sub(
             first_y_sum - first_y_mean_product,
@@ -1813,46 +1745,36 @@ def double_backward_running_mean_no_bias(
     first_weight_scaled = first_weight / (N - correction)
     grad_x = rstd * torch.addcmul(
         torch.addcmul(
-            rstd
-            * torch.addcmul(
-                weight
+            torch.addcmul(
+                rstd_product
                 * torch.addcmul(
                     torch.addcmul(
-                        rstd
-                        * torch.addcmul(
-                            torch.addcmul(
-                                torch.add(
-                                    torch.sub(
-                                        first_y_mean_product / (N - correction),
-                                        first_y_sum,
-                                        alpha=1 / (N - correction or torch.nan),
-                                    ),
-                                    first_weight_product,
-                                    alpha=3
-                                    / (N**2 + correction**2 - 2 * correction * N or torch.nan),
-                                )
-                                * x_centred,
-                                grad_first_x_sum_scaled,
-                                grad_y,
-                                value=-1,
+                        torch.addcmul(
+                            first_weight_scaled * (grad_first_x_scaled - grad_grad_x),
+                            torch.add(
+                                torch.sub(
+                                    first_y_mean_product / (N - correction),
+                                    first_y_sum,
+                                    alpha=1 / (N - correction or torch.nan),
+                                ),
+                                first_weight_product,
+                                alpha=3 / (N**2 + correction**2 - 2 * correction * N or torch.nan),
                             ),
-                            first_y_mean,
-                            grad_first_x_sum_scaled,
+                            x_hat,
                         ),
-                        first_weight_scaled,
-                        grad_grad_x,
+                        grad_first_x_sum_scaled,
+                        grad_y,
                         value=-1,
                     ),
-                    first_weight,
-                    grad_first_x_sum_1,
-                    value=1 / ((N - correction) * N or torch.nan),
+                    first_y_mean,
+                    grad_first_x_sum_scaled,
                 ),
-                first_weight_scaled,
-                x_product,
-                value=-1,
+                grad_grad_weight,
+                grad_y,
             ),
-            grad_grad_weight,
-            grad_y,
+            first_weight_scaled,
+            x_product,
+            value=-1,
         ),
         first_y_mean,
         grad_grad_weight,
@@ -2329,52 +2251,41 @@ def double_backward_running_mean_no_weight(
     x_hat = rstd * x_centred
     first_bias = grad_y.sum(0)
     first_y_sum = (grad_y * x_hat).sum(0)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(0)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(0)
     grad_first_x_sum_1 = grad_grad_x.sum(0)
+    grad_first_x_scaled = grad_first_x_sum_1 / N
     grad_first_x_sum_scaled = grad_first_x_sum / (N - correction)
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd,
-        torch.addcmul(
-            torch.sub(grad_grad_x, grad_first_x_sum_1, alpha=1 / (N or torch.nan)),
-            grad_first_x_sum_scaled * rstd_squared,
-            x_centred,
-            value=-1,
-        ),
+        torch.addcmul(grad_grad_x - grad_first_x_scaled, grad_first_x_sum_scaled, x_hat, value=-1),
     )
     grad_bias = torch.full((C,), 0, dtype=grad_grad_x.dtype, device=grad_grad_x.device)
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / ((N - correction) * N)
-    grad_x = rstd_squared * torch.addcmul(
+    first_bias_scaled = first_bias / ((N - correction) * N)
+    grad_x = rstd**2 * torch.addcmul(
         torch.addcmul(
-            rstd
-            * torch.addcmul(
+            torch.addcmul(
                 torch.addcmul(
-                    torch.addcmul(
-                        torch.sub(
-                            first_bias * grad_first_x_sum_1_scaled,
-                            (grad_grad_x * grad_y).sum(0),
-                            alpha=1 / (N - correction or torch.nan),
-                        ),
-                        first_y_sum * grad_first_x_sum,
-                        rstd,
-                        value=3 / (N**2 + correction**2 - 2 * correction * N or torch.nan),
-                    )
-                    * x_centred,
-                    grad_first_x_sum_scaled,
-                    grad_y,
-                    value=-1,
-                ),
-                first_bias,
-                grad_first_x_sum,
-                value=1 / ((N - correction) * N or torch.nan),
+                    torch.sub(
+                        first_bias_scaled * grad_first_x_sum_1,
+                        (grad_grad_x * grad_y).sum(0),
+                        alpha=1 / (N - correction or torch.nan),
+                    ),
+                    first_y_sum,
+                    grad_first_x_sum,
+                    value=3 / (N**2 + correction**2 - 2 * correction * N or torch.nan),
+                )
+                * x_hat,
+                grad_first_x_sum_scaled,
+                grad_y,
+                value=-1,
             ),
             first_y_sum,
-            grad_grad_x,
-            value=-1 / (N - correction or torch.nan),
+            grad_first_x_scaled - grad_grad_x,
+            value=1 / (N - correction or torch.nan),
         ),
-        first_y_sum,
-        grad_first_x_sum_1_scaled,
+        first_bias_scaled,
+        grad_first_x_sum,
     )
     return RunningMeanNoWeightSecondGradients(grad_x, grad_bias, grad_grad_y)
 
@@ -2827,47 +2738,38 @@ def double_backward_running_mean_no_weight_no_bias(
     x_hat = rstd * x_centred
     first_y_mean = grad_y.mean(0)
     first_y_sum = (grad_y * x_hat).sum(0)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(0)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(0)
     grad_first_x_sum_1 = grad_grad_x.sum(0)
+    grad_first_x_scaled = grad_first_x_sum_1 / N
     grad_first_x_sum_scaled = grad_first_x_sum / (N - correction)
     grad_grad_y = rstd * torch.addcmul(
-        torch.sub(grad_grad_x, grad_first_x_sum_1, alpha=1 / (N or torch.nan)),
-        grad_first_x_sum_scaled * rstd_squared,
-        x_centred,
-        value=-1,
+        grad_grad_x - grad_first_x_scaled, grad_first_x_sum_scaled, x_hat, value=-1
     )
-    grad_x = rstd_squared * torch.addcmul(
+    grad_x = rstd**2 * torch.addcmul(
         torch.addcmul(
-            rstd
-            * torch.addcmul(
+            torch.addcmul(
                 torch.addcmul(
                     torch.addcmul(
-                        torch.addcmul(
-                            (grad_grad_x * grad_y).sum(0) / (correction - N),
-                            first_y_mean,
-                            grad_first_x_sum_1,
-                            value=1 / (N - correction or torch.nan),
-                        ),
-                        first_y_sum * grad_first_x_sum,
-                        rstd,
-                        value=3 / (N**2 + correction**2 - 2 * correction * N or torch.nan),
-                    )
-                    * x_centred,
-                    grad_first_x_sum_scaled,
-                    grad_y,
-                    value=-1,
-                ),
-                first_y_mean,
+                        (grad_grad_x * grad_y).sum(0) / (correction - N),
+                        first_y_mean,
+                        grad_first_x_sum_1,
+                        value=1 / (N - correction or torch.nan),
+                    ),
+                    first_y_sum,
+                    grad_first_x_sum,
+                    value=3 / (N**2 + correction**2 - 2 * correction * N or torch.nan),
+                )
+                * x_hat,
                 grad_first_x_sum_scaled,
+                grad_y,
+                value=-1,
             ),
             first_y_sum,
-            grad_grad_x,
-            value=-1 / (N - correction or torch.nan),
+            grad_first_x_scaled - grad_grad_x,
+            value=1 / (N - correction or torch.nan),
         ),
-        first_y_sum,
-        grad_first_x_sum_1,
-        value=1 / ((N - correction) * N or torch.nan),
+        first_y_mean,
+        grad_first_x_sum_scaled,
     )
     return RunningMeanNoWeightNoBiasSecondGradients(grad_x, grad_grad_y)
 

@@ -110,7 +110,6 @@ def double_backward(
     The others are what `backward` and `forward` were given.
     """
     (N,) = grad_grad_x.shape
-    exp_x = torch.exp(-x)
     s = torch.sigmoid(x)
     logaddexp_x_1 = torch.logaddexp(x, grad_grad_x.new_tensor(0))
     log_s = -logaddexp_x_1
@@ -124,11 +123,8 @@ def double_backward(
     ) / N
     first_loss_scaled = grad_loss / N
     grad_target = -first_loss_scaled * grad_grad_x
-    grad_x = (
-        first_loss_scaled
-        * ((grad_grad_x - grad_grad_target / (1 - s)) * s - grad_grad_target)
-        * exp_x
-        * s
+    grad_x = first_loss_scaled * torch.addcmul(
+        grad_grad_x * s - grad_grad_target, s**2, grad_grad_x, value=-1
     )
     return SecondGradients(grad_x, grad_target, grad_grad_loss)
 
@@ -490,7 +486,6 @@ def double_backward_sum(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_x = torch.exp(-x)
     s = torch.sigmoid(x)
     logaddexp_x_1 = torch.logaddexp(x, grad_grad_x.new_tensor(0))
     log_s = -logaddexp_x_1
@@ -503,8 +498,8 @@ def double_backward_sum(
         + (grad_grad_x * s).sum()
     )
     grad_target = -grad_loss * grad_grad_x
-    grad_x = (
-        grad_loss * ((grad_grad_x - grad_grad_target / (1 - s)) * s - grad_grad_target) * exp_x * s
+    grad_x = grad_loss * torch.addcmul(
+        grad_grad_x * s - grad_grad_target, s**2, grad_grad_x, value=-1
     )
     return SumSecondGradients(grad_x, grad_target, grad_grad_loss)
 
@@ -849,7 +844,6 @@ def double_backward_none(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_x = torch.exp(-x)
     s = torch.sigmoid(x)
     logaddexp_x_1 = torch.logaddexp(x, grad_grad_x.new_tensor(0))
     log_s = -logaddexp_x_1
@@ -864,7 +858,7 @@ def double_backward_none(
     )
     grad_target = -grad_grad_x * grad_loss
     grad_x = (
-        ((grad_grad_x - grad_grad_target / (1 - s)) * s - grad_grad_target) * grad_loss * exp_x * s
+        torch.addcmul(grad_grad_x * s - grad_grad_target, s**2, grad_grad_x, value=-1) * grad_loss
     )
     return NoneSecondGradients(grad_x, grad_target, grad_grad_loss)
 
@@ -1224,7 +1218,6 @@ def double_backward_weight(
     The others are what `backward` and `forward` were given.
     """
     (N,) = grad_grad_x.shape
-    exp_x = torch.exp(-x)
     s = torch.sigmoid(x)
     logaddexp_x_1 = torch.logaddexp(x, grad_grad_x.new_tensor(0))
     log_s = -logaddexp_x_1
@@ -1239,10 +1232,8 @@ def double_backward_weight(
     weight_product = grad_loss / N * weight
     grad_target = -grad_grad_x * weight_product
     grad_x = (
-        ((grad_grad_x - grad_grad_target / (1 - s)) * s - grad_grad_target)
+        torch.addcmul(grad_grad_x * s - grad_grad_target, s**2, grad_grad_x, value=-1)
         * weight_product
-        * exp_x
-        * s
     )
     return WeightSecondGradients(grad_x, grad_target, grad_grad_loss)
 
@@ -1625,7 +1616,6 @@ def double_backward_weight_sum(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_x = torch.exp(-x)
     s = torch.sigmoid(x)
     logaddexp_x_1 = torch.logaddexp(x, grad_grad_x.new_tensor(0))
     log_s = -logaddexp_x_1
@@ -1640,10 +1630,8 @@ def double_backward_weight_sum(
     weight_product = grad_loss * weight
     grad_target = -grad_grad_x * weight_product
     grad_x = (
-        ((grad_grad_x - grad_grad_target / (1 - s)) * s - grad_grad_target)
+        torch.addcmul(grad_grad_x * s - grad_grad_target, s**2, grad_grad_x, value=-1)
         * weight_product
-        * exp_x
-        * s
     )
     return WeightSumSecondGradients(grad_x, grad_target, grad_grad_loss)
 
@@ -2019,7 +2007,6 @@ def double_backward_weight_none(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_x = torch.exp(-x)
     s = torch.sigmoid(x)
     logaddexp_x_1 = torch.logaddexp(x, grad_grad_x.new_tensor(0))
     log_s = -logaddexp_x_1
@@ -2038,10 +2025,8 @@ def double_backward_weight_none(
     first_loss_product = grad_loss * weight
     grad_target = -first_loss_product * grad_grad_x
     grad_x = (
-        ((grad_grad_x - grad_grad_target / (1 - s)) * s - grad_grad_target)
+        torch.addcmul(grad_grad_x * s - grad_grad_target, s**2, grad_grad_x, value=-1)
         * first_loss_product
-        * exp_x
-        * s
     )
     return WeightNoneSecondGradients(grad_x, grad_target, grad_grad_loss)
 

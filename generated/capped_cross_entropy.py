@@ -618,80 +618,63 @@ def double_backward_none(
     """
     tanh_logits = torch.tanh(logits / cap)
     capped = cap * tanh_logits
-    exp_capped = torch.exp(capped)
-    capped_sum = exp_capped.sum(1)
     z = torch.logsumexp(capped, 1)
+    p = torch.softmax(capped, 1)
     tanh_logits_1 = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
-    exp_capped_sum = (tanh_logits**2 * grad_grad_logits * exp_capped).sum(1)
-    exp_capped_sum_1 = (grad_grad_logits * exp_capped).sum(1)
-    z_scaled = 2 * z_loss * z
+    grad_first_logits_sum = (tanh_logits**2 * grad_grad_logits * p).sum(1)
+    grad_first_logits_sum_1 = (grad_grad_logits * p).sum(1)
+    z_scaled = z_loss * z
+    z_product = (grad_first_logits_sum_1 - grad_first_logits_sum) * z_scaled
+    z_product_scaled = 2 * z_product
     grad_grad_loss = torch.addcmul(
-        torch.addcmul(
-            exp_capped_sum_1 - exp_capped_sum, exp_capped_sum_1 - exp_capped_sum, z_scaled
-        )
-        / capped_sum
-        - grad_grad_logits.gather(1, target[:, None]).squeeze(1),
-        tanh_logits_1**2,
+        grad_first_logits_sum_1 - grad_first_logits_sum + z_product_scaled,
+        tanh_logits_1**2 - 1,
         grad_grad_logits.gather(1, target[:, None]).squeeze(1),
     )
-    capped_sum_product = z_scaled / capped_sum
-    grad_first_logits_product = z[:, None] * grad_grad_logits
-    exp_capped_sum_1_scaled = (2 * z_loss - 1) * exp_capped_sum_1
-    exp_capped_sum_scaled = (2 * z_loss - 1) * exp_capped_sum
+    grad_first_logits_sum_1_scaled = (2 * z_loss - 1) * grad_first_logits_sum_1
+    grad_first_logits_sum_scaled = (2 * z_loss - 1) * grad_first_logits_sum
     grad_logits = grad_loss[:, None] * (
         torch.addcmul(
-            torch.add(
+            torch.addcmul(
                 grad_grad_logits
-                + (
-                    torch.addcmul(
-                        exp_capped_sum_1_scaled - exp_capped_sum_scaled,
-                        exp_capped_sum - exp_capped_sum_1,
-                        z_scaled,
-                    )
-                    / capped_sum
-                )[:, None],
-                grad_first_logits_product,
-                alpha=2 * z_loss,
-            ),
-            torch.sub(
-                torch.sub(
-                    torch.addcmul(
+                + (grad_first_logits_sum_1_scaled - grad_first_logits_sum_scaled)[:, None],
+                torch.addcmul(
+                    torch.sub(
                         torch.addcmul(
-                            torch.addcmul(
-                                exp_capped_sum_scaled / capped_sum
-                                - exp_capped_sum_1_scaled / capped_sum,
-                                capped_sum_product,
-                                exp_capped_sum_1,
-                            ),
-                            capped_sum_product,
-                            exp_capped_sum,
-                            value=-1,
-                        )[:, None],
-                        torch.sub(
                             (
-                                torch.addcmul(
-                                    tanh_logits, z[:, None], 2 * tanh_logits + 4 / cap, value=z_loss
+                                grad_first_logits_sum_scaled
+                                - grad_first_logits_sum_1_scaled
+                                + z_product_scaled
+                            )[:, None],
+                            torch.sub(
+                                (
+                                    torch.addcmul(
+                                        tanh_logits, z_scaled[:, None], 2 * tanh_logits + 4 / cap
+                                    )
+                                    + 2 / cap
                                 )
-                                + 2 / cap
+                                * tanh_logits,
+                                z_scaled[:, None],
+                                alpha=4,
                             )
-                            * tanh_logits,
-                            z[:, None],
-                            alpha=4 * z_loss,
+                            - 2,
+                            grad_grad_logits,
                         )
-                        - 2,
+                        * tanh_logits,
                         grad_grad_logits,
-                    )
-                    * tanh_logits,
+                        alpha=2 / cap,
+                    ),
+                    z[:, None],
                     grad_grad_logits,
-                    alpha=2 / cap,
+                    value=-4 * z_loss / cap,
                 ),
-                grad_first_logits_product,
-                alpha=4 * z_loss / cap,
+                tanh_logits,
             ),
-            tanh_logits,
+            z[:, None],
+            grad_grad_logits + (grad_first_logits_sum - grad_first_logits_sum_1)[:, None],
+            value=2 * z_loss,
         )
-        / capped_sum[:, None]
-        * exp_capped
+        * p
     ).scatter_add(
         1,
         target[:, None],

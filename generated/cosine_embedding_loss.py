@@ -170,20 +170,26 @@ def double_backward(
     rstd = torch.rsqrt(square1)
     rstd_1 = torch.rsqrt(square2)
     rstd_product_1 = rstd * rstd_1
-    dot_chosen = torch.where(
+    cosine = dot * rstd_product_1
+    cosine_total = cosine - margin
+    cosine_total_chosen = torch.where(
         target == -1,
         torch.where(
-            dot * rstd_product_1 - margin <= 0,
+            cosine_total <= 0,
             torch.tensor(0, dtype=grad_grad_input1.dtype, device=grad_grad_input1.device),
             1,
         ),
         0,
     ).masked_fill(target == 1, -1)
     grad_grad_loss = (
-        ((dot_chosen * rstd * rstd_1)[:, None] * (grad_grad_input1 * input2)).sum()
-        - ((rstd**3 * dot * dot_chosen * rstd_1)[:, None] * (grad_grad_input1 * input1)).sum()
-        - ((rstd_1**3 * dot * dot_chosen * rstd)[:, None] * (grad_grad_input2 * input2)).sum()
-        + ((dot_chosen * rstd * rstd_1)[:, None] * (grad_grad_input2 * input1)).sum()
+        ((cosine_total_chosen * rstd * rstd_1)[:, None] * (grad_grad_input1 * input2)).sum()
+        - (
+            (rstd**3 * cosine_total_chosen * dot * rstd_1)[:, None] * (grad_grad_input1 * input1)
+        ).sum()
+        - (
+            (rstd_1**3 * cosine_total_chosen * dot * rstd)[:, None] * (grad_grad_input2 * input2)
+        ).sum()
+        + ((cosine_total_chosen * rstd * rstd_1)[:, None] * (grad_grad_input2 * input1)).sum()
     ) / N
     grad_first_input2_sum = (grad_grad_input2 * input2).sum(1)
     rstd_1_squared = rstd_1**2
@@ -193,8 +199,8 @@ def double_backward(
     rstd_product = grad_first_input1_sum_1 * rstd_squared
     grad_first_input2_sum_1 = (grad_grad_input2 * input1).sum(1)
     grad_first_input1_sum = (grad_grad_input1 * input2).sum(1)
-    dot_chosen_product = grad_loss * dot_chosen * rstd_product_1 / N
-    grad_input2 = dot_chosen_product[:, None] * torch.addcmul(
+    cosine_total_chosen_product = grad_loss * cosine_total_chosen * rstd_product_1 / N
+    grad_input2 = cosine_total_chosen_product[:, None] * torch.addcmul(
         torch.addcmul(
             grad_grad_input1,
             rstd_1_squared[:, None],
@@ -219,7 +225,7 @@ def double_backward(
         input1,
         value=-1,
     )
-    grad_input1 = dot_chosen_product[:, None] * torch.addcmul(
+    grad_input1 = cosine_total_chosen_product[:, None] * torch.addcmul(
         torch.addcmul(
             grad_grad_input2,
             rstd_squared[:, None],
@@ -772,10 +778,12 @@ def double_backward_none(
     rstd = torch.rsqrt(square1)
     rstd_1 = torch.rsqrt(square2)
     rstd_product_1 = rstd * rstd_1
-    dot_chosen = torch.where(
+    cosine = dot * rstd_product_1
+    cosine_total = cosine - margin
+    cosine_total_chosen = torch.where(
         target == -1,
         torch.where(
-            dot * rstd_product_1 - margin <= 0,
+            cosine_total <= 0,
             torch.tensor(0, dtype=grad_grad_input1.dtype, device=grad_grad_input1.device),
             1,
         ),
@@ -789,7 +797,7 @@ def double_backward_none(
     rstd_product = grad_first_input1_sum_1 * rstd_squared
     grad_first_input2_sum_1 = (grad_grad_input2 * input1).sum(1)
     grad_first_input1_sum = (grad_grad_input1 * input2).sum(1)
-    dot_chosen_product_1 = dot_chosen * rstd_product_1
+    cosine_total_chosen_product_1 = cosine_total_chosen * rstd_product_1
     grad_grad_loss = (
         torch.addcmul(
             grad_first_input1_sum + grad_first_input2_sum_1,
@@ -797,10 +805,10 @@ def double_backward_none(
             dot,
             value=-1,
         )
-        * dot_chosen_product_1
+        * cosine_total_chosen_product_1
     )
-    dot_chosen_product = dot_chosen_product_1 * grad_loss
-    grad_input2 = dot_chosen_product[:, None] * torch.addcmul(
+    cosine_total_chosen_product = cosine_total_chosen_product_1 * grad_loss
+    grad_input2 = cosine_total_chosen_product[:, None] * torch.addcmul(
         torch.addcmul(
             grad_grad_input1,
             rstd_1_squared[:, None],
@@ -825,7 +833,7 @@ def double_backward_none(
         input1,
         value=-1,
     )
-    grad_input1 = dot_chosen_product[:, None] * torch.addcmul(
+    grad_input1 = cosine_total_chosen_product[:, None] * torch.addcmul(
         torch.addcmul(
             grad_grad_input2,
             rstd_squared[:, None],

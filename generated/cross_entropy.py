@@ -100,10 +100,9 @@ def double_backward(
     The others are what `backward` and `forward` were given.
     """
     N = grad_grad_logits.shape[0]
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
+    p_1 = p
     grad_grad_loss = (
         (grad_grad_logits * p).sum() - grad_grad_logits.gather(1, target[:, None]).squeeze(1).sum()
     ) / N
@@ -111,10 +110,7 @@ def double_backward(
         grad_loss
         / N
         * torch.addcmul(
-            grad_grad_logits * p,
-            ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-            exp_logits,
-            value=-1,
+            grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
         )
     )
     return SecondGradients(grad_logits, grad_grad_loss)
@@ -287,10 +283,9 @@ def double_backward_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     N, K = grad_grad_logits.shape
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
+    p_1 = p
     grad_grad_loss = (
         torch.sub(
             torch.add(
@@ -307,10 +302,7 @@ def double_backward_label_smoothing(
         grad_loss
         / N
         * torch.addcmul(
-            grad_grad_logits * p,
-            ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-            exp_logits,
-            value=-1,
+            grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
         )
     )
     return LabelSmoothingSecondGradients(grad_logits, grad_grad_loss)
@@ -461,18 +453,14 @@ def double_backward_sum(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
+    p_1 = p
     grad_grad_loss = (grad_grad_logits * p).sum() - grad_grad_logits.gather(
         1, target[:, None]
     ).squeeze(1).sum()
     grad_logits = grad_loss * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return SumSecondGradients(grad_logits, grad_grad_loss)
 
@@ -631,10 +619,9 @@ def double_backward_sum_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     K = grad_grad_logits.shape[1]
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
+    p_1 = p
     grad_grad_loss = torch.sub(
         torch.add(
             (grad_grad_logits * p).sum(),
@@ -645,10 +632,7 @@ def double_backward_sum_label_smoothing(
         alpha=label_smoothing / (K or torch.nan),
     )
     grad_logits = grad_loss * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return SumLabelSmoothingSecondGradients(grad_logits, grad_grad_loss)
 
@@ -801,14 +785,13 @@ def double_backward_none(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
+    p_1 = p
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     grad_grad_loss = grad_first_logits_sum - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     grad_logits = grad_loss[:, None] * torch.addcmul(
-        grad_grad_logits * p, (grad_first_logits_sum / logits_sum)[:, None], exp_logits, value=-1
+        grad_grad_logits * p, grad_first_logits_sum[:, None], p_1, value=-1
     )
     return NoneSecondGradients(grad_logits, grad_grad_loss)
 
@@ -967,10 +950,9 @@ def double_backward_none_label_smoothing(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
+    p_1 = p
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     grad_grad_loss = torch.sub(
         torch.add(
@@ -982,7 +964,7 @@ def double_backward_none_label_smoothing(
         alpha=label_smoothing,
     )
     grad_logits = grad_loss[:, None] * torch.addcmul(
-        grad_grad_logits * p, (grad_first_logits_sum / logits_sum)[:, None], exp_logits, value=-1
+        grad_grad_logits * p, grad_first_logits_sum[:, None], p_1, value=-1
     )
     return NoneLabelSmoothingSecondGradients(grad_logits, grad_grad_loss)
 
@@ -1150,8 +1132,6 @@ def double_backward_kept(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     kept_sum = kept.sum()
     p = torch.exp(logprobs)
@@ -1163,14 +1143,12 @@ def double_backward_kept(
         )
         / kept_sum
     ).masked_fill(kept_sum == 0, 0)
+    p_1 = p
     grad_grad_loss = (kept_chosen[:, None] * (grad_grad_logits * p)).sum() - (
         kept_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     grad_logits = (grad_loss * kept_chosen)[:, None] * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return KeptSecondGradients(grad_logits, grad_grad_loss)
 
@@ -1353,8 +1331,6 @@ def double_backward_kept_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     N, K = grad_grad_logits.shape
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     kept_sum = kept.sum()
     p = torch.exp(logprobs)
@@ -1373,14 +1349,12 @@ def double_backward_kept_label_smoothing(
         / kept_sum
     ).masked_fill(kept_sum == 0, 0)
     kept_sum_1 = kept_chosen.sum(1)
+    p_1 = p
     grad_grad_loss = (kept_sum_1[:, None] * (grad_grad_logits * p)).sum() - (
         grad_grad_logits * kept_chosen
     ).sum()
     grad_logits = (grad_loss * kept_sum_1)[:, None] * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return KeptLabelSmoothingSecondGradients(grad_logits, grad_grad_loss)
 
@@ -1544,21 +1518,17 @@ def double_backward_kept_sum(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     kept_chosen = torch.where(
         kept == 0, torch.tensor(0, dtype=grad_grad_logits.dtype, device=grad_grad_logits.device), 1
     )
+    p_1 = p
     grad_grad_loss = (kept_chosen[:, None] * (grad_grad_logits * p)).sum() - (
         kept_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     grad_logits = (grad_loss * kept_chosen)[:, None] * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return KeptSumSecondGradients(grad_logits, grad_grad_loss)
 
@@ -1737,8 +1707,6 @@ def double_backward_kept_sum_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     N, K = grad_grad_logits.shape
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     kept_chosen = (
@@ -1755,14 +1723,12 @@ def double_backward_kept_sum_label_smoothing(
         .masked_fill((kept == 0)[:, None], 0)
     )
     kept_sum = kept_chosen.sum(1)
+    p_1 = p
     grad_grad_loss = (kept_sum[:, None] * (grad_grad_logits * p)).sum() - (
         grad_grad_logits * kept_chosen
     ).sum()
     grad_logits = (grad_loss * kept_sum)[:, None] * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return KeptSumLabelSmoothingSecondGradients(grad_logits, grad_grad_loss)
 
@@ -1928,19 +1894,18 @@ def double_backward_kept_none(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     kept_chosen = torch.where(
         kept == 0, torch.tensor(0, dtype=grad_grad_logits.dtype, device=grad_grad_logits.device), 1
     )
+    p_1 = p
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     grad_grad_loss = (
         grad_first_logits_sum - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ) * kept_chosen
     grad_logits = (grad_loss * kept_chosen)[:, None] * torch.addcmul(
-        grad_grad_logits * p, (grad_first_logits_sum / logits_sum)[:, None], exp_logits, value=-1
+        grad_grad_logits * p, grad_first_logits_sum[:, None], p_1, value=-1
     )
     return KeptNoneSecondGradients(grad_logits, grad_grad_loss)
 
@@ -2118,8 +2083,6 @@ def double_backward_kept_none_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     N, K = grad_grad_logits.shape
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     kept_chosen = (
@@ -2136,10 +2099,11 @@ def double_backward_kept_none_label_smoothing(
         .masked_fill((kept == 0)[:, None], 0)
     )
     kept_sum = kept_chosen.sum(1)
+    p_1 = p
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     grad_grad_loss = grad_first_logits_sum * kept_sum - (grad_grad_logits * kept_chosen).sum(1)
     grad_logits = (grad_loss * kept_sum)[:, None] * torch.addcmul(
-        grad_grad_logits * p, (grad_first_logits_sum / logits_sum)[:, None], exp_logits, value=-1
+        grad_grad_logits * p, grad_first_logits_sum[:, None], p_1, value=-1
     )
     return KeptNoneLabelSmoothingSecondGradients(grad_logits, grad_grad_loss)
 
@@ -2314,21 +2278,17 @@ def double_backward_weight(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     target_weight = weight[target]
     target_weight_sum = target_weight.sum()
     p = torch.exp(logprobs)
+    p_1 = p
     target_chosen = (weight[target] / target_weight_sum).masked_fill(target_weight_sum == 0, 0)
     grad_grad_loss = (target_chosen[:, None] * (grad_grad_logits * p)).sum() - (
         target_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     grad_logits = (grad_loss * target_chosen)[:, None] * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return WeightSecondGradients(grad_logits, grad_grad_loss)
 
@@ -2508,8 +2468,6 @@ def double_backward_weight_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     N, K = grad_grad_logits.shape
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     target_sum = weight[target].sum()
     p = torch.exp(logprobs)
@@ -2522,14 +2480,12 @@ def double_backward_weight_label_smoothing(
         .masked_fill(target_sum == 0, 0)
     )
     target_sum_1 = target_chosen.sum(1)
+    p_1 = p
     grad_grad_loss = (target_sum_1[:, None] * (grad_grad_logits * p)).sum() - (
         grad_grad_logits * target_chosen
     ).sum()
     grad_logits = (grad_loss * target_sum_1)[:, None] * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return WeightLabelSmoothingSecondGradients(grad_logits, grad_grad_loss)
 
@@ -2699,18 +2655,14 @@ def double_backward_weight_sum(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
+    p_1 = p
     grad_grad_loss = (weight[target][:, None] * (grad_grad_logits * p)).sum() - (
         weight[target] * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     grad_logits = (grad_loss * weight[target])[:, None] * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return WeightSumSecondGradients(grad_logits, grad_grad_loss)
 
@@ -3078,16 +3030,15 @@ def double_backward_weight_none(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
+    p_1 = p
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     grad_grad_loss = (
         grad_first_logits_sum - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ) * weight[target]
     grad_logits = (grad_loss * weight[target])[:, None] * torch.addcmul(
-        grad_grad_logits * p, (grad_first_logits_sum / logits_sum)[:, None], exp_logits, value=-1
+        grad_grad_logits * p, grad_first_logits_sum[:, None], p_1, value=-1
     )
     return WeightNoneSecondGradients(grad_logits, grad_grad_loss)
 
@@ -3264,24 +3215,34 @@ def double_backward_weight_none_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     K = grad_grad_logits.shape[1]
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
-    target_scaled = (label_smoothing - 1) * weight[target]
-    target_centred = torch.add(-target_scaled, weight.mean(), alpha=label_smoothing)
+    weight_mean = weight.mean()
+    p_1 = p
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
+    weight_mean_scaled = label_smoothing * weight_mean
+    grad_first_logits_sum_product = weight_mean_scaled * grad_first_logits_sum
     grad_grad_loss = torch.addcmul(
         torch.sub(
-            grad_first_logits_sum * target_centred,
-            grad_grad_logits @ weight / K,
-            alpha=label_smoothing,
+            grad_first_logits_sum_product, grad_grad_logits @ weight / K, alpha=label_smoothing
         ),
-        target_scaled,
-        grad_grad_logits.gather(1, target[:, None]).squeeze(1),
+        torch.add(
+            (1 - label_smoothing) * grad_first_logits_sum,
+            grad_grad_logits.gather(1, target[:, None]).squeeze(1),
+            alpha=label_smoothing - 1,
+        ),
+        weight[target],
     )
-    grad_logits = (grad_loss * target_centred)[:, None] * torch.addcmul(
-        grad_grad_logits * p, (grad_first_logits_sum / logits_sum)[:, None], exp_logits, value=-1
+    target_scaled = (label_smoothing - 1) * weight[target]
+    grad_logits = grad_loss[:, None] * torch.addcmul(
+        torch.addcmul(
+            (weight_mean_scaled - target_scaled)[:, None] * grad_grad_logits * p,
+            grad_first_logits_sum_product[:, None],
+            p_1,
+            value=-1,
+        ),
+        (grad_first_logits_sum * target_scaled)[:, None],
+        p_1,
     )
     return WeightNoneLabelSmoothingSecondGradients(grad_logits, grad_grad_loss)
 
@@ -3468,12 +3429,11 @@ def double_backward_weight_kept(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     target_weight = weight[target]
     kept_sum = (kept * target_weight).sum()
     p = torch.exp(logprobs)
+    p_1 = p
     kept_chosen = (weight[target].masked_fill(kept == 0, 0) / kept_sum).masked_fill(
         kept_sum == 0, 0
     )
@@ -3481,10 +3441,7 @@ def double_backward_weight_kept(
         kept_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     grad_logits = (grad_loss * kept_chosen)[:, None] * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return WeightKeptSecondGradients(grad_logits, grad_grad_loss)
 
@@ -3676,8 +3633,6 @@ def double_backward_weight_kept_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     N, K = grad_grad_logits.shape
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     kept_sum = (kept * weight[target]).sum()
     p = torch.exp(logprobs)
@@ -3689,14 +3644,12 @@ def double_backward_weight_kept_label_smoothing(
         / kept_sum
     ).masked_fill(kept_sum == 0, 0)
     kept_sum_1 = kept_chosen.sum(1)
+    p_1 = p
     grad_grad_loss = (kept_sum_1[:, None] * (grad_grad_logits * p)).sum() - (
         grad_grad_logits * kept_chosen
     ).sum()
     grad_logits = (grad_loss * kept_sum_1)[:, None] * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return WeightKeptLabelSmoothingSecondGradients(grad_logits, grad_grad_loss)
 
@@ -3895,20 +3848,16 @@ def double_backward_weight_kept_sum(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
+    p_1 = p
     kept_mask = kept == 0
     kept_mask_chosen = weight[target].masked_fill(kept_mask, 0)
     grad_grad_loss = (kept_mask_chosen[:, None] * (grad_grad_logits * p)).sum() - (
         kept_mask_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     grad_logits = (grad_loss * kept_mask_chosen)[:, None] * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return WeightKeptSumSecondGradients(grad_logits, grad_grad_loss)
 
@@ -4096,8 +4045,6 @@ def double_backward_weight_kept_sum_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     N, K = grad_grad_logits.shape
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     kept_chosen = (
@@ -4107,14 +4054,12 @@ def double_backward_weight_kept_sum_label_smoothing(
         .masked_fill((kept == 0)[:, None], 0)
     )
     kept_sum = kept_chosen.sum(1)
+    p_1 = p
     grad_grad_loss = (kept_sum[:, None] * (grad_grad_logits * p)).sum() - (
         grad_grad_logits * kept_chosen
     ).sum()
     grad_logits = (grad_loss * kept_sum)[:, None] * torch.addcmul(
-        grad_grad_logits * p,
-        ((grad_grad_logits * p).sum(1) / logits_sum)[:, None],
-        exp_logits,
-        value=-1,
+        grad_grad_logits * p, (grad_grad_logits * p).sum(1, keepdim=True), p_1, value=-1
     )
     return WeightKeptSumLabelSmoothingSecondGradients(grad_logits, grad_grad_loss)
 
@@ -4313,10 +4258,9 @@ def double_backward_weight_kept_none(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
+    p_1 = p
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     kept_mask = kept == 0
     kept_mask_chosen = weight[target].masked_fill(kept_mask, 0)
@@ -4324,7 +4268,7 @@ def double_backward_weight_kept_none(
         grad_first_logits_sum - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ) * kept_mask_chosen
     grad_logits = (grad_loss * kept_mask_chosen)[:, None] * torch.addcmul(
-        grad_grad_logits * p, (grad_first_logits_sum / logits_sum)[:, None], exp_logits, value=-1
+        grad_grad_logits * p, grad_first_logits_sum[:, None], p_1, value=-1
     )
     return WeightKeptNoneSecondGradients(grad_logits, grad_grad_loss)
 
@@ -4511,8 +4455,6 @@ def double_backward_weight_kept_none_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     N, K = grad_grad_logits.shape
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     kept_chosen = (
@@ -4522,10 +4464,11 @@ def double_backward_weight_kept_none_label_smoothing(
         .masked_fill((kept == 0)[:, None], 0)
     )
     kept_sum = kept_chosen.sum(1)
+    p_1 = p
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     grad_grad_loss = grad_first_logits_sum * kept_sum - (grad_grad_logits * kept_chosen).sum(1)
     grad_logits = (grad_loss * kept_sum)[:, None] * torch.addcmul(
-        grad_grad_logits * p, (grad_first_logits_sum / logits_sum)[:, None], exp_logits, value=-1
+        grad_grad_logits * p, grad_first_logits_sum[:, None], p_1, value=-1
     )
     return WeightKeptNoneLabelSmoothingSecondGradients(grad_logits, grad_grad_loss)
 
@@ -4713,29 +4656,23 @@ def double_backward_target(
     The others are what `backward` and `forward` were given.
     """
     N = grad_grad_logits.shape[0]
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
-    log_logits_sum = torch.logsumexp(logits, 1)
-    logprobs = logits - log_logits_sum[:, None]
+    logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
+    p_1 = p
     grad_grad_loss = (
-        (log_logits_sum[:, None] * grad_grad_probabilities).sum()
+        (probabilities_sum[:, None] * (grad_grad_logits * p)).sum()
         - (grad_grad_logits * probabilities).sum()
-        - (grad_grad_probabilities * logits).sum()
-        + (probabilities_sum[:, None] * (grad_grad_logits * p)).sum()
+        - (grad_grad_probabilities * logprobs).sum()
     ) / N
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     first_loss_scaled = grad_loss / N
     grad_probabilities = first_loss_scaled * (grad_first_logits_sum[:, None] - grad_grad_logits)
     grad_logits = first_loss_scaled * torch.addcmul(
-        (
-            torch.addcmul(
-                grad_grad_probabilities.sum(1), grad_first_logits_sum, probabilities_sum, value=-1
-            )
-            / logits_sum
+        torch.addcmul(
+            grad_grad_probabilities.sum(1), grad_first_logits_sum, probabilities_sum, value=-1
         )[:, None]
-        * exp_logits
+        * p_1
         - grad_grad_probabilities,
         probabilities_sum[:, None] * grad_grad_logits,
         p,
@@ -4914,27 +4851,21 @@ def double_backward_target_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     N, K = grad_grad_logits.shape
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
-    log_logits_sum = torch.logsumexp(logits, 1)
-    logprobs = logits - log_logits_sum[:, None]
+    logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
+    p_1 = p
     grad_grad_loss = (
         torch.sub(
             torch.add(
                 torch.add(
                     torch.add(
-                        torch.sub(
-                            (1 - label_smoothing)
-                            * (log_logits_sum[:, None] * grad_grad_probabilities).sum(),
-                            (probabilities_sum[:, None] * (grad_grad_logits * p)).sum(),
-                            alpha=label_smoothing - 1,
-                        ),
+                        (1 - label_smoothing)
+                        * (probabilities_sum[:, None] * (grad_grad_logits * p)).sum(),
                         (grad_grad_logits * probabilities).sum(),
                         alpha=label_smoothing - 1,
                     ),
-                    (grad_grad_probabilities * logits).sum(),
+                    (grad_grad_probabilities * logprobs).sum(),
                     alpha=label_smoothing - 1,
                 ),
                 (grad_grad_logits * p).sum(),
@@ -4955,15 +4886,12 @@ def double_backward_target_label_smoothing(
     probabilities_sum_scaled = (label_smoothing - 1) * probabilities_sum
     grad_logits = first_loss_scaled * torch.addcmul(
         torch.add(
-            (
-                torch.sub(
-                    (probabilities_sum_scaled - label_smoothing) * grad_first_logits_sum,
-                    grad_grad_probabilities.sum(1),
-                    alpha=label_smoothing - 1,
-                )
-                / logits_sum
+            torch.sub(
+                (probabilities_sum_scaled - label_smoothing) * grad_first_logits_sum,
+                grad_grad_probabilities.sum(1),
+                alpha=label_smoothing - 1,
             )[:, None]
-            * exp_logits,
+            * p_1,
             grad_grad_probabilities,
             alpha=label_smoothing - 1,
         ),
@@ -5144,28 +5072,22 @@ def double_backward_target_sum(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
-    log_logits_sum = torch.logsumexp(logits, 1)
-    logprobs = logits - log_logits_sum[:, None]
+    logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
+    p_1 = p
     grad_grad_loss = (
-        (log_logits_sum[:, None] * grad_grad_probabilities).sum()
+        (probabilities_sum[:, None] * (grad_grad_logits * p)).sum()
         - (grad_grad_logits * probabilities).sum()
-        - (grad_grad_probabilities * logits).sum()
-        + (probabilities_sum[:, None] * (grad_grad_logits * p)).sum()
+        - (grad_grad_probabilities * logprobs).sum()
     )
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     grad_probabilities = grad_loss * (grad_first_logits_sum[:, None] - grad_grad_logits)
     grad_logits = grad_loss * torch.addcmul(
-        (
-            torch.addcmul(
-                grad_grad_probabilities.sum(1), grad_first_logits_sum, probabilities_sum, value=-1
-            )
-            / logits_sum
+        torch.addcmul(
+            grad_grad_probabilities.sum(1), grad_first_logits_sum, probabilities_sum, value=-1
         )[:, None]
-        * exp_logits
+        * p_1
         - grad_grad_probabilities,
         probabilities_sum[:, None] * grad_grad_logits,
         p,
@@ -5342,26 +5264,20 @@ def double_backward_target_sum_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     K = grad_grad_logits.shape[1]
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
-    log_logits_sum = torch.logsumexp(logits, 1)
-    logprobs = logits - log_logits_sum[:, None]
+    logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
+    p_1 = p
     grad_grad_loss = torch.sub(
         torch.add(
             torch.add(
                 torch.add(
-                    torch.sub(
-                        (1 - label_smoothing)
-                        * (log_logits_sum[:, None] * grad_grad_probabilities).sum(),
-                        (probabilities_sum[:, None] * (grad_grad_logits * p)).sum(),
-                        alpha=label_smoothing - 1,
-                    ),
+                    (1 - label_smoothing)
+                    * (probabilities_sum[:, None] * (grad_grad_logits * p)).sum(),
                     (grad_grad_logits * probabilities).sum(),
                     alpha=label_smoothing - 1,
                 ),
-                (grad_grad_probabilities * logits).sum(),
+                (grad_grad_probabilities * logprobs).sum(),
                 alpha=label_smoothing - 1,
             ),
             (grad_grad_logits * p).sum(),
@@ -5379,15 +5295,12 @@ def double_backward_target_sum_label_smoothing(
     probabilities_sum_scaled = (label_smoothing - 1) * probabilities_sum
     grad_logits = grad_loss * torch.addcmul(
         torch.add(
-            (
-                torch.sub(
-                    (probabilities_sum_scaled - label_smoothing) * grad_first_logits_sum,
-                    grad_grad_probabilities.sum(1),
-                    alpha=label_smoothing - 1,
-                )
-                / logits_sum
+            torch.sub(
+                (probabilities_sum_scaled - label_smoothing) * grad_first_logits_sum,
+                grad_grad_probabilities.sum(1),
+                alpha=label_smoothing - 1,
             )[:, None]
-            * exp_logits,
+            * p_1,
             grad_grad_probabilities,
             alpha=label_smoothing - 1,
         ),
@@ -5574,26 +5487,20 @@ def double_backward_target_none(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
-    log_logits_sum = torch.logsumexp(logits, 1)
-    logprobs = logits - log_logits_sum[:, None]
+    logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
+    p_1 = p
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     probabilities_sum_product = grad_first_logits_sum * probabilities_sum
-    grad_first_probabilities_sum = grad_grad_probabilities.sum(1)
-    grad_grad_loss = torch.addcmul(
+    grad_grad_loss = (
         probabilities_sum_product
         - (grad_grad_logits * probabilities).sum(1)
-        - (grad_grad_probabilities * logits).sum(1),
-        grad_first_probabilities_sum,
-        log_logits_sum,
+        - (grad_grad_probabilities * logprobs).sum(1)
     )
     grad_probabilities = grad_loss[:, None] * (grad_first_logits_sum[:, None] - grad_grad_logits)
     grad_logits = grad_loss[:, None] * torch.addcmul(
-        ((grad_first_probabilities_sum - probabilities_sum_product) / logits_sum)[:, None]
-        * exp_logits
+        (grad_grad_probabilities.sum(1) - probabilities_sum_product)[:, None] * p_1
         - grad_grad_probabilities,
         probabilities_sum[:, None] * grad_grad_logits,
         p,
@@ -5772,34 +5679,25 @@ def double_backward_target_none_label_smoothing(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
-    log_logits_sum = torch.logsumexp(logits, 1)
-    logprobs = logits - log_logits_sum[:, None]
+    logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
     probabilities_sum_total = (1 - label_smoothing) * probabilities_sum + label_smoothing
+    p_1 = p
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     probabilities_sum_total_product = grad_first_logits_sum * probabilities_sum_total
-    grad_first_probabilities_sum = grad_grad_probabilities.sum(1)
-    grad_first_probabilities_sum_scaled = (label_smoothing - 1) * grad_first_probabilities_sum
-    grad_grad_loss = torch.addcmul(
-        torch.sub(
+    grad_grad_loss = torch.sub(
+        torch.add(
             torch.add(
-                torch.add(
-                    probabilities_sum_total_product,
-                    (grad_grad_logits * probabilities).sum(1),
-                    alpha=label_smoothing - 1,
-                ),
-                (grad_grad_probabilities * logits).sum(1),
+                probabilities_sum_total_product,
+                (grad_grad_logits * probabilities).sum(1),
                 alpha=label_smoothing - 1,
             ),
-            grad_grad_logits.mean(1),
-            alpha=label_smoothing,
+            (grad_grad_probabilities * logprobs).sum(1),
+            alpha=label_smoothing - 1,
         ),
-        grad_first_probabilities_sum_scaled,
-        log_logits_sum,
-        value=-1,
+        grad_grad_logits.mean(1),
+        alpha=label_smoothing,
     )
     grad_probabilities = grad_loss[:, None] * torch.sub(
         (label_smoothing - 1) * grad_grad_logits,
@@ -5808,10 +5706,12 @@ def double_backward_target_none_label_smoothing(
     )
     grad_logits = grad_loss[:, None] * torch.addcmul(
         torch.add(
-            ((-grad_first_probabilities_sum_scaled - probabilities_sum_total_product) / logits_sum)[
-                :, None
-            ]
-            * exp_logits,
+            torch.sub(
+                -probabilities_sum_total_product,
+                grad_grad_probabilities.sum(1),
+                alpha=label_smoothing - 1,
+            )[:, None]
+            * p_1,
             grad_grad_probabilities,
             alpha=label_smoothing - 1,
         ),
@@ -6008,17 +5908,14 @@ def double_backward_target_weight(
     The others are what `backward` and `forward` were given.
     """
     N = grad_grad_logits.shape[0]
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
-    log_logits_sum = torch.logsumexp(logits, 1)
-    logprobs = logits - log_logits_sum[:, None]
+    logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities @ weight
+    p_1 = p
     grad_grad_loss = (
-        (weight * log_logits_sum[:, None] * grad_grad_probabilities).sum()
+        (probabilities_sum[:, None] * (grad_grad_logits * p)).sum()
         - (weight * (grad_grad_logits * probabilities)).sum()
-        - (weight * (grad_grad_probabilities * logits)).sum()
-        + (probabilities_sum[:, None] * (grad_grad_logits * p)).sum()
+        - (weight * (grad_grad_probabilities * logprobs)).sum()
     ) / N
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     first_loss_scaled = grad_loss / N
@@ -6027,16 +5924,10 @@ def double_backward_target_weight(
     )
     grad_logits = first_loss_scaled * torch.addcmul(
         torch.addcmul(
-            (
-                torch.addcmul(
-                    grad_grad_probabilities @ weight,
-                    grad_first_logits_sum,
-                    probabilities_sum,
-                    value=-1,
-                )
-                / logits_sum
+            torch.addcmul(
+                grad_grad_probabilities @ weight, grad_first_logits_sum, probabilities_sum, value=-1
             )[:, None]
-            * exp_logits,
+            * p_1,
             weight,
             grad_grad_probabilities,
             value=-1,
@@ -6240,52 +6131,54 @@ def double_backward_target_weight_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     N, K = grad_grad_logits.shape
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum_centred = torch.add(
         (1 - label_smoothing) * (probabilities @ weight), weight.mean(), alpha=label_smoothing
     )
-    p_product = probabilities_sum_centred[:, None] * p
-    weight_scaled = (label_smoothing - 1) * weight
-    p_total = torch.addcmul(
-        torch.sub(p_product, weight, alpha=label_smoothing / (K or torch.nan)),
-        weight_scaled,
-        probabilities,
-    )
+    p_1 = p
     grad_grad_loss = (
-        torch.add(
-            (grad_grad_logits * p_total).sum(),
-            (weight * (grad_grad_probabilities * logprobs)).sum(),
-            alpha=label_smoothing - 1,
+        torch.sub(
+            torch.add(
+                torch.add(
+                    (probabilities_sum_centred[:, None] * (grad_grad_logits * p)).sum(),
+                    (weight * (grad_grad_logits * probabilities)).sum(),
+                    alpha=label_smoothing - 1,
+                ),
+                (weight * (grad_grad_probabilities * logprobs)).sum(),
+                alpha=label_smoothing - 1,
+            ),
+            (weight * grad_grad_logits).sum(),
+            alpha=label_smoothing / (K or torch.nan),
         )
         / N
     )
+    grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     first_loss_scaled = grad_loss / N
     grad_probabilities = (
         first_loss_scaled
         * weight
         * torch.sub(
             (label_smoothing - 1) * grad_grad_logits,
-            (grad_grad_logits * p).sum(1, keepdim=True),
+            grad_first_logits_sum[:, None],
             alpha=label_smoothing - 1,
         )
     )
-    grad_logits = torch.addcmul(
-        first_loss_scaled
-        * torch.addcmul(weight_scaled * grad_grad_probabilities, grad_grad_logits, p_product),
-        (
+    grad_logits = first_loss_scaled * torch.addcmul(
+        torch.addcmul(
             torch.addcmul(
-                (grad_loss * probabilities_sum_centred)[:, None] * grad_grad_logits * p / N,
-                grad_loss * weight,
-                grad_grad_probabilities,
-                value=-(1 - label_smoothing) / (N or torch.nan),
-            ).sum(1)
-            / logits_sum
-        )[:, None],
-        exp_logits,
-        value=-1,
+                (1 - label_smoothing) * (grad_grad_probabilities @ weight),
+                grad_first_logits_sum,
+                probabilities_sum_centred,
+                value=-1,
+            )[:, None]
+            * p_1,
+            weight,
+            grad_grad_probabilities,
+            value=label_smoothing - 1,
+        ),
+        probabilities_sum_centred[:, None] * grad_grad_logits,
+        p,
     )
     return TargetWeightLabelSmoothingSecondGradients(
         grad_logits, grad_probabilities, grad_grad_loss
@@ -6489,32 +6382,23 @@ def double_backward_target_weight_sum(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
-    log_logits_sum = torch.logsumexp(logits, 1)
-    logprobs = logits - log_logits_sum[:, None]
+    logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities @ weight
+    p_1 = p
     grad_grad_loss = (
-        (weight * log_logits_sum[:, None] * grad_grad_probabilities).sum()
+        (probabilities_sum[:, None] * (grad_grad_logits * p)).sum()
         - (weight * (grad_grad_logits * probabilities)).sum()
-        - (weight * (grad_grad_probabilities * logits)).sum()
-        + (probabilities_sum[:, None] * (grad_grad_logits * p)).sum()
+        - (weight * (grad_grad_probabilities * logprobs)).sum()
     )
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     grad_probabilities = grad_loss * weight * (grad_first_logits_sum[:, None] - grad_grad_logits)
     grad_logits = grad_loss * torch.addcmul(
         torch.addcmul(
-            (
-                torch.addcmul(
-                    grad_grad_probabilities @ weight,
-                    grad_first_logits_sum,
-                    probabilities_sum,
-                    value=-1,
-                )
-                / logits_sum
+            torch.addcmul(
+                grad_grad_probabilities @ weight, grad_first_logits_sum, probabilities_sum, value=-1
             )[:, None]
-            * exp_logits,
+            * p_1,
             weight,
             grad_grad_probabilities,
             value=-1,
@@ -6713,48 +6597,50 @@ def double_backward_target_weight_sum_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     K = grad_grad_logits.shape[1]
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum_centred = torch.add(
         (1 - label_smoothing) * (probabilities @ weight), weight.mean(), alpha=label_smoothing
     )
-    p_product = probabilities_sum_centred[:, None] * p
-    weight_scaled = (label_smoothing - 1) * weight
-    p_total = torch.addcmul(
-        torch.sub(p_product, weight, alpha=label_smoothing / (K or torch.nan)),
-        weight_scaled,
-        probabilities,
+    p_1 = p
+    grad_grad_loss = torch.sub(
+        torch.add(
+            torch.add(
+                (probabilities_sum_centred[:, None] * (grad_grad_logits * p)).sum(),
+                (weight * (grad_grad_logits * probabilities)).sum(),
+                alpha=label_smoothing - 1,
+            ),
+            (weight * (grad_grad_probabilities * logprobs)).sum(),
+            alpha=label_smoothing - 1,
+        ),
+        (weight * grad_grad_logits).sum(),
+        alpha=label_smoothing / (K or torch.nan),
     )
-    grad_grad_loss = torch.add(
-        (grad_grad_logits * p_total).sum(),
-        (weight * (grad_grad_probabilities * logprobs)).sum(),
-        alpha=label_smoothing - 1,
-    )
+    grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     grad_probabilities = (
         grad_loss
         * weight
         * torch.sub(
             (label_smoothing - 1) * grad_grad_logits,
-            (grad_grad_logits * p).sum(1, keepdim=True),
+            grad_first_logits_sum[:, None],
             alpha=label_smoothing - 1,
         )
     )
-    grad_logits = torch.addcmul(
-        grad_loss
-        * torch.addcmul(weight_scaled * grad_grad_probabilities, grad_grad_logits, p_product),
-        (
+    grad_logits = grad_loss * torch.addcmul(
+        torch.addcmul(
             torch.addcmul(
-                (grad_loss * probabilities_sum_centred)[:, None] * grad_grad_logits * p,
-                grad_loss * weight,
-                grad_grad_probabilities,
-                value=label_smoothing - 1,
-            ).sum(1)
-            / logits_sum
-        )[:, None],
-        exp_logits,
-        value=-1,
+                (1 - label_smoothing) * (grad_grad_probabilities @ weight),
+                grad_first_logits_sum,
+                probabilities_sum_centred,
+                value=-1,
+            )[:, None]
+            * p_1,
+            weight,
+            grad_grad_probabilities,
+            value=label_smoothing - 1,
+        ),
+        probabilities_sum_centred[:, None] * grad_grad_logits,
+        p,
     )
     return TargetWeightSumLabelSmoothingSecondGradients(
         grad_logits, grad_probabilities, grad_grad_loss
@@ -6962,29 +6848,23 @@ def double_backward_target_weight_none(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
-    log_logits_sum = torch.logsumexp(logits, 1)
-    logprobs = logits - log_logits_sum[:, None]
+    logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities @ weight
+    p_1 = p
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
     probabilities_sum_product = grad_first_logits_sum * probabilities_sum
-    grad_first_probabilities_sum = grad_grad_probabilities @ weight
-    grad_grad_loss = torch.addcmul(
+    grad_grad_loss = (
         probabilities_sum_product
         - grad_grad_logits * probabilities @ weight
-        - grad_grad_probabilities * logits @ weight,
-        grad_first_probabilities_sum,
-        log_logits_sum,
+        - grad_grad_probabilities * logprobs @ weight
     )
     grad_probabilities = (
         grad_loss[:, None] * weight * (grad_first_logits_sum[:, None] - grad_grad_logits)
     )
     grad_logits = grad_loss[:, None] * torch.addcmul(
         torch.addcmul(
-            ((grad_first_probabilities_sum - probabilities_sum_product) / logits_sum)[:, None]
-            * exp_logits,
+            (grad_grad_probabilities @ weight - probabilities_sum_product)[:, None] * p_1,
             weight,
             grad_grad_probabilities,
             value=-1,
@@ -7186,37 +7066,26 @@ def double_backward_target_weight_none_label_smoothing(
     The others are what `backward` and `forward` were given.
     """
     K = grad_grad_logits.shape[1]
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
-    log_logits_sum = torch.logsumexp(logits, 1)
-    logprobs = logits - log_logits_sum[:, None]
+    logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
-    probabilities_sum = probabilities @ weight
-    weight_mean = weight.mean()
-    probabilities_sum_centred_1 = torch.add(
-        (1 - label_smoothing) * probabilities_sum, weight_mean, alpha=label_smoothing
+    probabilities_sum_centred = torch.add(
+        (1 - label_smoothing) * (probabilities @ weight), weight.mean(), alpha=label_smoothing
     )
+    p_1 = p
     grad_first_logits_sum = (grad_grad_logits * p).sum(1)
-    probabilities_sum_centred_1_product = grad_first_logits_sum * probabilities_sum_centred_1
-    grad_first_probabilities_sum = grad_grad_probabilities @ weight
-    grad_first_probabilities_sum_scaled = (label_smoothing - 1) * grad_first_probabilities_sum
-    grad_grad_loss = torch.addcmul(
-        torch.sub(
+    probabilities_sum_product = grad_first_logits_sum * probabilities_sum_centred
+    grad_grad_loss = torch.sub(
+        torch.add(
             torch.add(
-                torch.add(
-                    probabilities_sum_centred_1_product,
-                    grad_grad_logits * probabilities @ weight,
-                    alpha=label_smoothing - 1,
-                ),
-                grad_grad_probabilities * logits @ weight,
+                probabilities_sum_product,
+                grad_grad_logits * probabilities @ weight,
                 alpha=label_smoothing - 1,
             ),
-            grad_grad_logits @ weight / K,
-            alpha=label_smoothing,
+            grad_grad_probabilities * logprobs @ weight,
+            alpha=label_smoothing - 1,
         ),
-        grad_first_probabilities_sum_scaled,
-        log_logits_sum,
-        value=-1,
+        grad_grad_logits @ weight / K,
+        alpha=label_smoothing,
     )
     grad_probabilities = (
         grad_loss[:, None]
@@ -7229,16 +7098,17 @@ def double_backward_target_weight_none_label_smoothing(
     )
     grad_logits = grad_loss[:, None] * torch.addcmul(
         torch.addcmul(
-            (
-                (-grad_first_probabilities_sum_scaled - probabilities_sum_centred_1_product)
-                / logits_sum
+            torch.sub(
+                -probabilities_sum_product,
+                grad_grad_probabilities @ weight,
+                alpha=label_smoothing - 1,
             )[:, None]
-            * exp_logits,
+            * p_1,
             weight,
             grad_grad_probabilities,
             value=label_smoothing - 1,
         ),
-        probabilities_sum_centred_1[:, None] * grad_grad_logits,
+        probabilities_sum_centred[:, None] * grad_grad_logits,
         p,
     )
     return TargetWeightNoneLabelSmoothingSecondGradients(

@@ -106,18 +106,20 @@ def double_backward(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_b = torch.exp(-b)
     inv_exp_b = torch.sigmoid(b)
+    first_a = grad_y * inv_exp_b
     inv_exp_b_total = 1 - inv_exp_b
     grad_first_b_product = grad_grad_b * inv_exp_b_total
     grad_grad_y = torch.addcmul(grad_grad_a, a, grad_first_b_product) * inv_exp_b
     grad_b = (
-        inv_exp_b**2
-        * torch.addcmul(grad_grad_a, (-2 * inv_exp_b + 1) * a, grad_grad_b)
-        * grad_y
-        * exp_b
+        torch.addcmul(
+            torch.addcmul(grad_grad_a, grad_grad_a, inv_exp_b, value=-1),
+            ((2 * inv_exp_b - 3) * inv_exp_b + 1) * a,
+            grad_grad_b,
+        )
+        * first_a
     )
-    grad_a = grad_first_b_product * grad_y * inv_exp_b
+    grad_a = first_a * grad_first_b_product
     return SecondGradients(grad_a, grad_b, grad_grad_y)
 
 

@@ -598,46 +598,41 @@ def double_backward_no_weight(
     x_hat = rstd[:, :, None, None] * x_centred
     first_y_mean = grad_y.mean((2, 3))
     first_y_mean_1 = (grad_y * x_hat).mean((2, 3))
-    grad_first_x_sum = (grad_grad_x * x_centred).sum((2, 3))
-    rstd_squared = rstd**2
     grad_first_x_sum_1 = grad_grad_x.sum((2, 3))
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / (C * S)
+    grad_first_x_scaled = grad_first_x_sum_1 / (C * S)
+    grad_first_x_sum = (grad_grad_x * x_hat).sum((2, 3))
+    x_scaled = x_hat / (C * S)
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, :, None],
         rstd[:, :, None, None],
         torch.addcmul(
-            grad_grad_x - grad_first_x_sum_1_scaled[:, :, None, None],
-            (grad_first_x_sum * rstd_squared)[:, :, None, None],
-            x_centred,
-            value=-1 / (C * S or torch.nan),
+            grad_grad_x - grad_first_x_scaled[:, :, None, None],
+            grad_first_x_sum[:, :, None, None],
+            x_scaled,
+            value=-1,
         ),
     )
     grad_bias = torch.full((G, C), 0, dtype=grad_grad_x.dtype, device=grad_grad_x.device)
-    grad_x = rstd_squared[:, :, None, None] * torch.addcmul(
-        torch.addcmul(
-            (first_y_mean_1 * grad_first_x_sum_1_scaled)[:, :, None, None],
-            first_y_mean_1[:, :, None, None],
-            grad_grad_x,
-            value=-1,
-        ),
-        rstd[:, :, None, None],
+    grad_first_x_sum_scaled = grad_first_x_sum / (C * S)
+    grad_x = (rstd**2)[:, :, None, None] * torch.addcmul(
         torch.addcmul(
             torch.addcmul(
+                first_y_mean_1[:, :, None, None]
+                * (grad_first_x_scaled[:, :, None, None] - grad_grad_x),
                 torch.addcmul(
                     first_y_mean * grad_first_x_sum_1 - (grad_grad_x * grad_y).sum((2, 3)),
-                    first_y_mean_1 * grad_first_x_sum,
-                    rstd,
+                    first_y_mean_1,
+                    grad_first_x_sum,
                     value=3,
-                )[:, :, None, None]
-                * x_centred,
-                grad_first_x_sum[:, :, None, None],
-                grad_y,
-                value=-1,
+                )[:, :, None, None],
+                x_scaled,
             ),
-            first_y_mean[:, :, None, None],
-            grad_first_x_sum[:, :, None, None],
+            grad_first_x_sum_scaled[:, :, None, None],
+            grad_y,
+            value=-1,
         ),
-        value=1 / (C * S or torch.nan),
+        first_y_mean[:, :, None, None],
+        grad_first_x_sum_scaled[:, :, None, None],
     )
     return NoWeightSecondGradients(grad_x, grad_bias, grad_grad_y)
 
@@ -793,41 +788,36 @@ def double_backward_no_weight_no_bias(
     x_hat = rstd[:, :, None, None] * x_centred
     first_y_mean = grad_y.mean((2, 3))
     first_y_mean_1 = (grad_y * x_hat).mean((2, 3))
-    grad_first_x_sum = (grad_grad_x * x_centred).sum((2, 3))
-    rstd_squared = rstd**2
     grad_first_x_sum_1 = grad_grad_x.sum((2, 3))
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / (C * S)
+    grad_first_x_scaled = grad_first_x_sum_1 / (C * S)
+    grad_first_x_sum = (grad_grad_x * x_hat).sum((2, 3))
+    x_scaled = x_hat / (C * S)
     grad_grad_y = rstd[:, :, None, None] * torch.addcmul(
-        grad_grad_x - grad_first_x_sum_1_scaled[:, :, None, None],
-        (grad_first_x_sum * rstd_squared)[:, :, None, None],
-        x_centred,
-        value=-1 / (C * S or torch.nan),
+        grad_grad_x - grad_first_x_scaled[:, :, None, None],
+        grad_first_x_sum[:, :, None, None],
+        x_scaled,
+        value=-1,
     )
-    grad_x = rstd_squared[:, :, None, None] * torch.addcmul(
-        torch.addcmul(
-            (first_y_mean_1 * grad_first_x_sum_1_scaled)[:, :, None, None],
-            first_y_mean_1[:, :, None, None],
-            grad_grad_x,
-            value=-1,
-        ),
-        rstd[:, :, None, None],
+    grad_first_x_sum_scaled = grad_first_x_sum / (C * S)
+    grad_x = (rstd**2)[:, :, None, None] * torch.addcmul(
         torch.addcmul(
             torch.addcmul(
+                first_y_mean_1[:, :, None, None]
+                * (grad_first_x_scaled[:, :, None, None] - grad_grad_x),
                 torch.addcmul(
                     first_y_mean * grad_first_x_sum_1 - (grad_grad_x * grad_y).sum((2, 3)),
-                    first_y_mean_1 * grad_first_x_sum,
-                    rstd,
+                    first_y_mean_1,
+                    grad_first_x_sum,
                     value=3,
-                )[:, :, None, None]
-                * x_centred,
-                grad_first_x_sum[:, :, None, None],
-                grad_y,
-                value=-1,
+                )[:, :, None, None],
+                x_scaled,
             ),
-            first_y_mean[:, :, None, None],
-            grad_first_x_sum[:, :, None, None],
+            grad_first_x_sum_scaled[:, :, None, None],
+            grad_y,
+            value=-1,
         ),
-        value=1 / (C * S or torch.nan),
+        first_y_mean[:, :, None, None],
+        grad_first_x_sum_scaled[:, :, None, None],
     )
     return NoWeightNoBiasSecondGradients(grad_x, grad_grad_y)
 

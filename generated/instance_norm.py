@@ -144,68 +144,59 @@ def double_backward(
     x_hat = rstd[:, :, None] * x_centred
     first_y_mean = grad_y.mean(2)
     first_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(2)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(2)
     grad_first_x_sum_1 = grad_grad_x.sum(2)
-    x_product = grad_grad_weight[:, None] * x_centred
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / S
+    grad_first_x_scaled = grad_first_x_sum_1 / S
+    rstd_product = weight * rstd
+    x_product = grad_grad_weight[:, None] * x_hat
+    x_scaled = x_hat / S
     grad_grad_y = torch.addcmul(
-        grad_grad_bias[:, None],
-        rstd[:, :, None],
+        x_product + grad_grad_bias[:, None],
+        rstd_product[:, :, None],
         torch.addcmul(
-            x_product,
-            weight[:, None],
-            torch.addcmul(
-                grad_grad_x - grad_first_x_sum_1_scaled[:, :, None],
-                (grad_first_x_sum * rstd_squared)[:, :, None],
-                x_centred,
-                value=-1 / (S or torch.nan),
-            ),
+            grad_grad_x - grad_first_x_scaled[:, :, None],
+            grad_first_x_sum[:, :, None],
+            x_scaled,
+            value=-1,
         ),
     )
     grad_bias = torch.full((C,), 0, dtype=grad_grad_x.dtype, device=grad_grad_x.device)
     grad_weight = (
         (rstd[:, :, None] * (grad_grad_x * grad_y)).sum((0, 2))
         - ((first_y_mean * rstd)[:, :, None] * grad_grad_x).sum((0, 2))
-        - ((first_y_mean_1 * rstd_squared)[:, :, None] * (grad_grad_x * x_centred)).sum((0, 2))
+        - ((first_y_mean_1 * rstd)[:, :, None] * (grad_grad_x * x_hat)).sum((0, 2))
     )
+    grad_first_x_sum_scaled = grad_first_x_sum / S
     grad_x = rstd[:, :, None] * torch.addcmul(
         torch.addcmul(
-            rstd[:, :, None]
-            * torch.addcmul(
-                weight[:, None]
+            torch.addcmul(
+                rstd_product[:, :, None]
                 * torch.addcmul(
                     torch.addcmul(
-                        (first_y_mean_1 * grad_first_x_sum_1_scaled)[:, :, None],
-                        first_y_mean_1[:, :, None],
-                        grad_grad_x,
-                        value=-1,
-                    ),
-                    rstd[:, :, None],
-                    torch.addcmul(
                         torch.addcmul(
+                            first_y_mean_1[:, :, None]
+                            * (grad_first_x_scaled[:, :, None] - grad_grad_x),
                             torch.addcmul(
                                 first_y_mean * grad_first_x_sum_1 - (grad_grad_x * grad_y).sum(2),
-                                first_y_mean_1 * grad_first_x_sum,
-                                rstd,
+                                first_y_mean_1,
+                                grad_first_x_sum,
                                 value=3,
-                            )[:, :, None]
-                            * x_centred,
-                            grad_first_x_sum[:, :, None],
-                            grad_y,
-                            value=-1,
+                            )[:, :, None],
+                            x_scaled,
                         ),
-                        first_y_mean[:, :, None],
-                        grad_first_x_sum[:, :, None],
+                        grad_first_x_sum_scaled[:, :, None],
+                        grad_y,
+                        value=-1,
                     ),
-                    value=1 / (S or torch.nan),
+                    first_y_mean[:, :, None],
+                    grad_first_x_sum_scaled[:, :, None],
                 ),
-                first_y_mean_1[:, :, None],
-                x_product,
-                value=-1,
+                grad_grad_weight[:, None],
+                grad_y,
             ),
-            grad_grad_weight[:, None],
-            grad_y,
+            first_y_mean_1[:, :, None],
+            x_product,
+            value=-1,
         ),
         grad_grad_weight[:, None],
         first_y_mean[:, :, None],
@@ -391,63 +382,58 @@ def double_backward_no_bias(
     x_hat = rstd[:, :, None] * x_centred
     first_y_mean = grad_y.mean(2)
     first_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(2)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(2)
     grad_first_x_sum_1 = grad_grad_x.sum(2)
-    x_product = grad_grad_weight[:, None] * x_centred
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / S
-    grad_grad_y = rstd[:, :, None] * torch.addcmul(
+    grad_first_x_scaled = grad_first_x_sum_1 / S
+    rstd_product = weight * rstd
+    x_product = grad_grad_weight[:, None] * x_hat
+    x_scaled = x_hat / S
+    grad_grad_y = torch.addcmul(
         x_product,
-        weight[:, None],
+        rstd_product[:, :, None],
         torch.addcmul(
-            grad_grad_x - grad_first_x_sum_1_scaled[:, :, None],
-            (grad_first_x_sum * rstd_squared)[:, :, None],
-            x_centred,
-            value=-1 / (S or torch.nan),
+            grad_grad_x - grad_first_x_scaled[:, :, None],
+            grad_first_x_sum[:, :, None],
+            x_scaled,
+            value=-1,
         ),
     )
     grad_weight = (
         (rstd[:, :, None] * (grad_grad_x * grad_y)).sum((0, 2))
         - ((first_y_mean * rstd)[:, :, None] * grad_grad_x).sum((0, 2))
-        - ((first_y_mean_1 * rstd_squared)[:, :, None] * (grad_grad_x * x_centred)).sum((0, 2))
+        - ((first_y_mean_1 * rstd)[:, :, None] * (grad_grad_x * x_hat)).sum((0, 2))
     )
+    grad_first_x_sum_scaled = grad_first_x_sum / S
     grad_x = rstd[:, :, None] * torch.addcmul(
         torch.addcmul(
-            rstd[:, :, None]
-            * torch.addcmul(
-                weight[:, None]
+            torch.addcmul(
+                rstd_product[:, :, None]
                 * torch.addcmul(
                     torch.addcmul(
-                        (first_y_mean_1 * grad_first_x_sum_1_scaled)[:, :, None],
-                        first_y_mean_1[:, :, None],
-                        grad_grad_x,
-                        value=-1,
-                    ),
-                    rstd[:, :, None],
-                    torch.addcmul(
                         torch.addcmul(
+                            first_y_mean_1[:, :, None]
+                            * (grad_first_x_scaled[:, :, None] - grad_grad_x),
                             torch.addcmul(
                                 first_y_mean * grad_first_x_sum_1 - (grad_grad_x * grad_y).sum(2),
-                                first_y_mean_1 * grad_first_x_sum,
-                                rstd,
+                                first_y_mean_1,
+                                grad_first_x_sum,
                                 value=3,
-                            )[:, :, None]
-                            * x_centred,
-                            grad_first_x_sum[:, :, None],
-                            grad_y,
-                            value=-1,
+                            )[:, :, None],
+                            x_scaled,
                         ),
-                        first_y_mean[:, :, None],
-                        grad_first_x_sum[:, :, None],
+                        grad_first_x_sum_scaled[:, :, None],
+                        grad_y,
+                        value=-1,
                     ),
-                    value=1 / (S or torch.nan),
+                    first_y_mean[:, :, None],
+                    grad_first_x_sum_scaled[:, :, None],
                 ),
-                first_y_mean_1[:, :, None],
-                x_product,
-                value=-1,
+                grad_grad_weight[:, None],
+                grad_y,
             ),
-            grad_grad_weight[:, None],
-            grad_y,
+            first_y_mean_1[:, :, None],
+            x_product,
+            value=-1,
         ),
         grad_grad_weight[:, None],
         first_y_mean[:, :, None],
@@ -624,46 +610,40 @@ def double_backward_no_weight(
     x_hat = rstd[:, :, None] * x_centred
     first_y_mean = grad_y.mean(2)
     first_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(2)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(2)
     grad_first_x_sum_1 = grad_grad_x.sum(2)
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / S
+    grad_first_x_scaled = grad_first_x_sum_1 / S
+    x_scaled = x_hat / S
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd[:, :, None],
         torch.addcmul(
-            grad_grad_x - grad_first_x_sum_1_scaled[:, :, None],
-            (grad_first_x_sum * rstd_squared)[:, :, None],
-            x_centred,
-            value=-1 / (S or torch.nan),
+            grad_grad_x - grad_first_x_scaled[:, :, None],
+            grad_first_x_sum[:, :, None],
+            x_scaled,
+            value=-1,
         ),
     )
     grad_bias = torch.full((C,), 0, dtype=grad_grad_x.dtype, device=grad_grad_x.device)
-    grad_x = rstd_squared[:, :, None] * torch.addcmul(
-        torch.addcmul(
-            (first_y_mean_1 * grad_first_x_sum_1_scaled)[:, :, None],
-            first_y_mean_1[:, :, None],
-            grad_grad_x,
-            value=-1,
-        ),
-        rstd[:, :, None],
+    grad_first_x_sum_scaled = grad_first_x_sum / S
+    grad_x = (rstd**2)[:, :, None] * torch.addcmul(
         torch.addcmul(
             torch.addcmul(
+                first_y_mean_1[:, :, None] * (grad_first_x_scaled[:, :, None] - grad_grad_x),
                 torch.addcmul(
                     first_y_mean * grad_first_x_sum_1 - (grad_grad_x * grad_y).sum(2),
-                    first_y_mean_1 * grad_first_x_sum,
-                    rstd,
+                    first_y_mean_1,
+                    grad_first_x_sum,
                     value=3,
-                )[:, :, None]
-                * x_centred,
-                grad_first_x_sum[:, :, None],
-                grad_y,
-                value=-1,
+                )[:, :, None],
+                x_scaled,
             ),
-            first_y_mean[:, :, None],
-            grad_first_x_sum[:, :, None],
+            grad_first_x_sum_scaled[:, :, None],
+            grad_y,
+            value=-1,
         ),
-        value=1 / (S or torch.nan),
+        first_y_mean[:, :, None],
+        grad_first_x_sum_scaled[:, :, None],
     )
     return NoWeightSecondGradients(grad_x, grad_bias, grad_grad_y)
 
@@ -819,41 +799,35 @@ def double_backward_no_weight_no_bias(
     x_hat = rstd[:, :, None] * x_centred
     first_y_mean = grad_y.mean(2)
     first_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(2)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(2)
     grad_first_x_sum_1 = grad_grad_x.sum(2)
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / S
+    grad_first_x_scaled = grad_first_x_sum_1 / S
+    x_scaled = x_hat / S
     grad_grad_y = rstd[:, :, None] * torch.addcmul(
-        grad_grad_x - grad_first_x_sum_1_scaled[:, :, None],
-        (grad_first_x_sum * rstd_squared)[:, :, None],
-        x_centred,
-        value=-1 / (S or torch.nan),
+        grad_grad_x - grad_first_x_scaled[:, :, None],
+        grad_first_x_sum[:, :, None],
+        x_scaled,
+        value=-1,
     )
-    grad_x = rstd_squared[:, :, None] * torch.addcmul(
-        torch.addcmul(
-            (first_y_mean_1 * grad_first_x_sum_1_scaled)[:, :, None],
-            first_y_mean_1[:, :, None],
-            grad_grad_x,
-            value=-1,
-        ),
-        rstd[:, :, None],
+    grad_first_x_sum_scaled = grad_first_x_sum / S
+    grad_x = (rstd**2)[:, :, None] * torch.addcmul(
         torch.addcmul(
             torch.addcmul(
+                first_y_mean_1[:, :, None] * (grad_first_x_scaled[:, :, None] - grad_grad_x),
                 torch.addcmul(
                     first_y_mean * grad_first_x_sum_1 - (grad_grad_x * grad_y).sum(2),
-                    first_y_mean_1 * grad_first_x_sum,
-                    rstd,
+                    first_y_mean_1,
+                    grad_first_x_sum,
                     value=3,
-                )[:, :, None]
-                * x_centred,
-                grad_first_x_sum[:, :, None],
-                grad_y,
-                value=-1,
+                )[:, :, None],
+                x_scaled,
             ),
-            first_y_mean[:, :, None],
-            grad_first_x_sum[:, :, None],
+            grad_first_x_sum_scaled[:, :, None],
+            grad_y,
+            value=-1,
         ),
-        value=1 / (S or torch.nan),
+        first_y_mean[:, :, None],
+        grad_first_x_sum_scaled[:, :, None],
     )
     return NoWeightNoBiasSecondGradients(grad_x, grad_grad_y)
 
@@ -1074,68 +1048,59 @@ def double_backward_running_mean(
     x_hat = rstd[:, :, None] * x_centred
     first_y_mean = grad_y.mean(2)
     first_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(2)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(2)
     grad_first_x_sum_1 = grad_grad_x.sum(2)
-    x_product = grad_grad_weight[:, None] * x_centred
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / S
+    grad_first_x_scaled = grad_first_x_sum_1 / S
+    rstd_product = weight * rstd
+    x_product = grad_grad_weight[:, None] * x_hat
+    x_scaled = x_hat / S
     grad_grad_y = torch.addcmul(
-        grad_grad_bias[:, None],
-        rstd[:, :, None],
+        x_product + grad_grad_bias[:, None],
+        rstd_product[:, :, None],
         torch.addcmul(
-            x_product,
-            weight[:, None],
-            torch.addcmul(
-                grad_grad_x - grad_first_x_sum_1_scaled[:, :, None],
-                (grad_first_x_sum * rstd_squared)[:, :, None],
-                x_centred,
-                value=-1 / (S or torch.nan),
-            ),
+            grad_grad_x - grad_first_x_scaled[:, :, None],
+            grad_first_x_sum[:, :, None],
+            x_scaled,
+            value=-1,
         ),
     )
     grad_bias = torch.full((C,), 0, dtype=grad_grad_x.dtype, device=grad_grad_x.device)
     grad_weight = (
         (rstd[:, :, None] * (grad_grad_x * grad_y)).sum((0, 2))
         - ((first_y_mean * rstd)[:, :, None] * grad_grad_x).sum((0, 2))
-        - ((first_y_mean_1 * rstd_squared)[:, :, None] * (grad_grad_x * x_centred)).sum((0, 2))
+        - ((first_y_mean_1 * rstd)[:, :, None] * (grad_grad_x * x_hat)).sum((0, 2))
     )
+    grad_first_x_sum_scaled = grad_first_x_sum / S
     grad_x = rstd[:, :, None] * torch.addcmul(
         torch.addcmul(
-            rstd[:, :, None]
-            * torch.addcmul(
-                weight[:, None]
+            torch.addcmul(
+                rstd_product[:, :, None]
                 * torch.addcmul(
                     torch.addcmul(
-                        (first_y_mean_1 * grad_first_x_sum_1_scaled)[:, :, None],
-                        first_y_mean_1[:, :, None],
-                        grad_grad_x,
-                        value=-1,
-                    ),
-                    rstd[:, :, None],
-                    torch.addcmul(
                         torch.addcmul(
+                            first_y_mean_1[:, :, None]
+                            * (grad_first_x_scaled[:, :, None] - grad_grad_x),
                             torch.addcmul(
                                 first_y_mean * grad_first_x_sum_1 - (grad_grad_x * grad_y).sum(2),
-                                first_y_mean_1 * grad_first_x_sum,
-                                rstd,
+                                first_y_mean_1,
+                                grad_first_x_sum,
                                 value=3,
-                            )[:, :, None]
-                            * x_centred,
-                            grad_first_x_sum[:, :, None],
-                            grad_y,
-                            value=-1,
+                            )[:, :, None],
+                            x_scaled,
                         ),
-                        first_y_mean[:, :, None],
-                        grad_first_x_sum[:, :, None],
+                        grad_first_x_sum_scaled[:, :, None],
+                        grad_y,
+                        value=-1,
                     ),
-                    value=1 / (S or torch.nan),
+                    first_y_mean[:, :, None],
+                    grad_first_x_sum_scaled[:, :, None],
                 ),
-                first_y_mean_1[:, :, None],
-                x_product,
-                value=-1,
+                grad_grad_weight[:, None],
+                grad_y,
             ),
-            grad_grad_weight[:, None],
-            grad_y,
+            first_y_mean_1[:, :, None],
+            x_product,
+            value=-1,
         ),
         grad_grad_weight[:, None],
         first_y_mean[:, :, None],
@@ -1676,63 +1641,58 @@ def double_backward_running_mean_no_bias(
     x_hat = rstd[:, :, None] * x_centred
     first_y_mean = grad_y.mean(2)
     first_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(2)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(2)
     grad_first_x_sum_1 = grad_grad_x.sum(2)
-    x_product = grad_grad_weight[:, None] * x_centred
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / S
-    grad_grad_y = rstd[:, :, None] * torch.addcmul(
+    grad_first_x_scaled = grad_first_x_sum_1 / S
+    rstd_product = weight * rstd
+    x_product = grad_grad_weight[:, None] * x_hat
+    x_scaled = x_hat / S
+    grad_grad_y = torch.addcmul(
         x_product,
-        weight[:, None],
+        rstd_product[:, :, None],
         torch.addcmul(
-            grad_grad_x - grad_first_x_sum_1_scaled[:, :, None],
-            (grad_first_x_sum * rstd_squared)[:, :, None],
-            x_centred,
-            value=-1 / (S or torch.nan),
+            grad_grad_x - grad_first_x_scaled[:, :, None],
+            grad_first_x_sum[:, :, None],
+            x_scaled,
+            value=-1,
         ),
     )
     grad_weight = (
         (rstd[:, :, None] * (grad_grad_x * grad_y)).sum((0, 2))
         - ((first_y_mean * rstd)[:, :, None] * grad_grad_x).sum((0, 2))
-        - ((first_y_mean_1 * rstd_squared)[:, :, None] * (grad_grad_x * x_centred)).sum((0, 2))
+        - ((first_y_mean_1 * rstd)[:, :, None] * (grad_grad_x * x_hat)).sum((0, 2))
     )
+    grad_first_x_sum_scaled = grad_first_x_sum / S
     grad_x = rstd[:, :, None] * torch.addcmul(
         torch.addcmul(
-            rstd[:, :, None]
-            * torch.addcmul(
-                weight[:, None]
+            torch.addcmul(
+                rstd_product[:, :, None]
                 * torch.addcmul(
                     torch.addcmul(
-                        (first_y_mean_1 * grad_first_x_sum_1_scaled)[:, :, None],
-                        first_y_mean_1[:, :, None],
-                        grad_grad_x,
-                        value=-1,
-                    ),
-                    rstd[:, :, None],
-                    torch.addcmul(
                         torch.addcmul(
+                            first_y_mean_1[:, :, None]
+                            * (grad_first_x_scaled[:, :, None] - grad_grad_x),
                             torch.addcmul(
                                 first_y_mean * grad_first_x_sum_1 - (grad_grad_x * grad_y).sum(2),
-                                first_y_mean_1 * grad_first_x_sum,
-                                rstd,
+                                first_y_mean_1,
+                                grad_first_x_sum,
                                 value=3,
-                            )[:, :, None]
-                            * x_centred,
-                            grad_first_x_sum[:, :, None],
-                            grad_y,
-                            value=-1,
+                            )[:, :, None],
+                            x_scaled,
                         ),
-                        first_y_mean[:, :, None],
-                        grad_first_x_sum[:, :, None],
+                        grad_first_x_sum_scaled[:, :, None],
+                        grad_y,
+                        value=-1,
                     ),
-                    value=1 / (S or torch.nan),
+                    first_y_mean[:, :, None],
+                    grad_first_x_sum_scaled[:, :, None],
                 ),
-                first_y_mean_1[:, :, None],
-                x_product,
-                value=-1,
+                grad_grad_weight[:, None],
+                grad_y,
             ),
-            grad_grad_weight[:, None],
-            grad_y,
+            first_y_mean_1[:, :, None],
+            x_product,
+            value=-1,
         ),
         grad_grad_weight[:, None],
         first_y_mean[:, :, None],
@@ -2209,46 +2169,40 @@ def double_backward_running_mean_no_weight(
     x_hat = rstd[:, :, None] * x_centred
     first_y_mean = grad_y.mean(2)
     first_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(2)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(2)
     grad_first_x_sum_1 = grad_grad_x.sum(2)
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / S
+    grad_first_x_scaled = grad_first_x_sum_1 / S
+    x_scaled = x_hat / S
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd[:, :, None],
         torch.addcmul(
-            grad_grad_x - grad_first_x_sum_1_scaled[:, :, None],
-            (grad_first_x_sum * rstd_squared)[:, :, None],
-            x_centred,
-            value=-1 / (S or torch.nan),
+            grad_grad_x - grad_first_x_scaled[:, :, None],
+            grad_first_x_sum[:, :, None],
+            x_scaled,
+            value=-1,
         ),
     )
     grad_bias = torch.full((C,), 0, dtype=grad_grad_x.dtype, device=grad_grad_x.device)
-    grad_x = rstd_squared[:, :, None] * torch.addcmul(
-        torch.addcmul(
-            (first_y_mean_1 * grad_first_x_sum_1_scaled)[:, :, None],
-            first_y_mean_1[:, :, None],
-            grad_grad_x,
-            value=-1,
-        ),
-        rstd[:, :, None],
+    grad_first_x_sum_scaled = grad_first_x_sum / S
+    grad_x = (rstd**2)[:, :, None] * torch.addcmul(
         torch.addcmul(
             torch.addcmul(
+                first_y_mean_1[:, :, None] * (grad_first_x_scaled[:, :, None] - grad_grad_x),
                 torch.addcmul(
                     first_y_mean * grad_first_x_sum_1 - (grad_grad_x * grad_y).sum(2),
-                    first_y_mean_1 * grad_first_x_sum,
-                    rstd,
+                    first_y_mean_1,
+                    grad_first_x_sum,
                     value=3,
-                )[:, :, None]
-                * x_centred,
-                grad_first_x_sum[:, :, None],
-                grad_y,
-                value=-1,
+                )[:, :, None],
+                x_scaled,
             ),
-            first_y_mean[:, :, None],
-            grad_first_x_sum[:, :, None],
+            grad_first_x_sum_scaled[:, :, None],
+            grad_y,
+            value=-1,
         ),
-        value=1 / (S or torch.nan),
+        first_y_mean[:, :, None],
+        grad_first_x_sum_scaled[:, :, None],
     )
     return RunningMeanNoWeightSecondGradients(grad_x, grad_bias, grad_grad_y)
 
@@ -2686,41 +2640,35 @@ def double_backward_running_mean_no_weight_no_bias(
     x_hat = rstd[:, :, None] * x_centred
     first_y_mean = grad_y.mean(2)
     first_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(2)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(2)
     grad_first_x_sum_1 = grad_grad_x.sum(2)
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / S
+    grad_first_x_scaled = grad_first_x_sum_1 / S
+    x_scaled = x_hat / S
     grad_grad_y = rstd[:, :, None] * torch.addcmul(
-        grad_grad_x - grad_first_x_sum_1_scaled[:, :, None],
-        (grad_first_x_sum * rstd_squared)[:, :, None],
-        x_centred,
-        value=-1 / (S or torch.nan),
+        grad_grad_x - grad_first_x_scaled[:, :, None],
+        grad_first_x_sum[:, :, None],
+        x_scaled,
+        value=-1,
     )
-    grad_x = rstd_squared[:, :, None] * torch.addcmul(
-        torch.addcmul(
-            (first_y_mean_1 * grad_first_x_sum_1_scaled)[:, :, None],
-            first_y_mean_1[:, :, None],
-            grad_grad_x,
-            value=-1,
-        ),
-        rstd[:, :, None],
+    grad_first_x_sum_scaled = grad_first_x_sum / S
+    grad_x = (rstd**2)[:, :, None] * torch.addcmul(
         torch.addcmul(
             torch.addcmul(
+                first_y_mean_1[:, :, None] * (grad_first_x_scaled[:, :, None] - grad_grad_x),
                 torch.addcmul(
                     first_y_mean * grad_first_x_sum_1 - (grad_grad_x * grad_y).sum(2),
-                    first_y_mean_1 * grad_first_x_sum,
-                    rstd,
+                    first_y_mean_1,
+                    grad_first_x_sum,
                     value=3,
-                )[:, :, None]
-                * x_centred,
-                grad_first_x_sum[:, :, None],
-                grad_y,
-                value=-1,
+                )[:, :, None],
+                x_scaled,
             ),
-            first_y_mean[:, :, None],
-            grad_first_x_sum[:, :, None],
+            grad_first_x_sum_scaled[:, :, None],
+            grad_y,
+            value=-1,
         ),
-        value=1 / (S or torch.nan),
+        first_y_mean[:, :, None],
+        grad_first_x_sum_scaled[:, :, None],
     )
     return RunningMeanNoWeightNoBiasSecondGradients(grad_x, grad_grad_y)
 

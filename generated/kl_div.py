@@ -288,26 +288,17 @@ def double_backward_log_target(
     """
     N, K = grad_grad_x.shape
     exp_target = torch.exp(target)
-    target_minus_x = target - x
-    each = target_minus_x * exp_target
-    each_total = each + exp_target
-    grad_grad_loss = ((each_total * grad_grad_target).sum() - (grad_grad_x * exp_target).sum()) / (
-        K * N
+    each = (target - x) * exp_target
+    grad_grad_loss = (
+        (each * grad_grad_target).sum()
+        - (grad_grad_x * exp_target).sum()
+        + (grad_grad_target * exp_target).sum()
+    ) / (K * N)
+    first_loss_scaled = grad_loss / (K * N)
+    grad_target = first_loss_scaled * torch.addcmul(
+        torch.add(-grad_grad_x, grad_grad_target, alpha=2) * exp_target, each, grad_grad_target
     )
-    grad_first_target_product_1 = grad_loss * grad_grad_target
-    grad_first_target_product = grad_first_target_product_1 / (K * N)
-    grad_target = (
-        torch.addcmul(
-            torch.add(
-                grad_first_target_product * target_minus_x, grad_first_target_product, alpha=2
-            ),
-            grad_loss,
-            grad_grad_x,
-            value=-1 / (K * N or torch.nan),
-        )
-        * exp_target
-    )
-    grad_x = -grad_first_target_product * exp_target
+    grad_x = -(first_loss_scaled * grad_grad_target * exp_target)
     return LogTargetSecondGradients(grad_x, grad_target, grad_grad_loss)
 
 
@@ -610,23 +601,16 @@ def double_backward_sum_log_target(
     The others are what `backward` and `forward` were given.
     """
     exp_target = torch.exp(target)
-    target_minus_x = target - x
-    each = target_minus_x * exp_target
-    each_total = each + exp_target
-    grad_grad_loss = (each_total * grad_grad_target).sum() - (grad_grad_x * exp_target).sum()
-    grad_first_target_product = grad_loss * grad_grad_target
-    grad_target = (
-        torch.addcmul(
-            torch.add(
-                grad_first_target_product * target_minus_x, grad_first_target_product, alpha=2
-            ),
-            grad_loss,
-            grad_grad_x,
-            value=-1,
-        )
-        * exp_target
+    each = (target - x) * exp_target
+    grad_grad_loss = (
+        (each * grad_grad_target).sum()
+        - (grad_grad_x * exp_target).sum()
+        + (grad_grad_target * exp_target).sum()
     )
-    grad_x = -grad_first_target_product * exp_target
+    grad_target = grad_loss * torch.addcmul(
+        torch.add(-grad_grad_x, grad_grad_target, alpha=2) * exp_target, each, grad_grad_target
+    )
+    grad_x = -(grad_loss * grad_grad_target * exp_target)
     return SumLogTargetSecondGradients(grad_x, grad_target, grad_grad_loss)
 
 
@@ -935,10 +919,14 @@ def double_backward_none_log_target(
     The others are what `backward` and `forward` were given.
     """
     exp_target = torch.exp(target)
-    grad_grad_loss = ((target - x + 1) * grad_grad_target - grad_grad_x) * exp_target
-    exp_target_product = grad_loss * exp_target
-    grad_target = ((target - x + 2) * grad_grad_target - grad_grad_x) * exp_target_product
-    grad_x = -exp_target_product * grad_grad_target
+    each = (target - x) * exp_target
+    each_product = each * grad_grad_target
+    grad_grad_loss = torch.addcmul(each_product, grad_grad_target - grad_grad_x, exp_target)
+    grad_target = (
+        torch.addcmul(each_product, torch.add(-grad_grad_x, grad_grad_target, alpha=2), exp_target)
+        * grad_loss
+    )
+    grad_x = -(grad_grad_target * grad_loss * exp_target)
     return NoneLogTargetSecondGradients(grad_x, grad_target, grad_grad_loss)
 
 
@@ -1256,24 +1244,17 @@ def double_backward_batchmean_log_target(
     """
     N = grad_grad_x.shape[0]
     exp_target = torch.exp(target)
-    target_minus_x = target - x
-    each = target_minus_x * exp_target
-    each_total = each + exp_target
-    grad_grad_loss = ((each_total * grad_grad_target).sum() - (grad_grad_x * exp_target).sum()) / N
-    grad_first_target_product_1 = grad_loss * grad_grad_target
-    grad_first_target_product = grad_first_target_product_1 / N
-    grad_target = (
-        torch.addcmul(
-            torch.add(
-                grad_first_target_product * target_minus_x, grad_first_target_product, alpha=2
-            ),
-            grad_loss,
-            grad_grad_x,
-            value=-1 / (N or torch.nan),
-        )
-        * exp_target
+    each = (target - x) * exp_target
+    grad_grad_loss = (
+        (each * grad_grad_target).sum()
+        - (grad_grad_x * exp_target).sum()
+        + (grad_grad_target * exp_target).sum()
+    ) / N
+    first_loss_scaled = grad_loss / N
+    grad_target = first_loss_scaled * torch.addcmul(
+        torch.add(-grad_grad_x, grad_grad_target, alpha=2) * exp_target, each, grad_grad_target
     )
-    grad_x = -grad_first_target_product * exp_target
+    grad_x = -(first_loss_scaled * grad_grad_target * exp_target)
     return BatchmeanLogTargetSecondGradients(grad_x, grad_target, grad_grad_loss)
 
 

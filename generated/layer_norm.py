@@ -564,46 +564,40 @@ def double_backward_no_weight(
     x_hat = rstd[:, None] * x_centred
     first_y_mean = grad_y.mean(1)
     first_y_mean_1 = (grad_y * x_hat).mean(1)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(1)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(1)
     grad_first_x_sum_1 = grad_grad_x.sum(1)
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / C
+    grad_first_x_scaled = grad_first_x_sum_1 / C
+    x_scaled = x_hat / C
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd[:, None],
         torch.addcmul(
-            grad_grad_x - grad_first_x_sum_1_scaled[:, None],
-            (grad_first_x_sum * rstd_squared)[:, None],
-            x_centred,
-            value=-1 / (C or torch.nan),
+            grad_grad_x - grad_first_x_scaled[:, None],
+            grad_first_x_sum[:, None],
+            x_scaled,
+            value=-1,
         ),
     )
     grad_bias = torch.full((C,), 0, dtype=grad_grad_x.dtype, device=grad_grad_x.device)
-    grad_x = rstd_squared[:, None] * torch.addcmul(
-        torch.addcmul(
-            (first_y_mean_1 * grad_first_x_sum_1_scaled)[:, None],
-            first_y_mean_1[:, None],
-            grad_grad_x,
-            value=-1,
-        ),
-        rstd[:, None],
+    grad_first_x_sum_scaled = grad_first_x_sum / C
+    grad_x = (rstd**2)[:, None] * torch.addcmul(
         torch.addcmul(
             torch.addcmul(
+                first_y_mean_1[:, None] * (grad_first_x_scaled[:, None] - grad_grad_x),
                 torch.addcmul(
                     first_y_mean * grad_first_x_sum_1 - (grad_grad_x * grad_y).sum(1),
-                    first_y_mean_1 * grad_first_x_sum,
-                    rstd,
+                    first_y_mean_1,
+                    grad_first_x_sum,
                     value=3,
-                )[:, None]
-                * x_centred,
-                grad_first_x_sum[:, None],
-                grad_y,
-                value=-1,
+                )[:, None],
+                x_scaled,
             ),
-            first_y_mean[:, None],
-            grad_first_x_sum[:, None],
+            grad_first_x_sum_scaled[:, None],
+            grad_y,
+            value=-1,
         ),
-        value=1 / (C or torch.nan),
+        first_y_mean[:, None],
+        grad_first_x_sum_scaled[:, None],
     )
     return NoWeightSecondGradients(grad_x, grad_bias, grad_grad_y)
 
@@ -758,41 +752,32 @@ def double_backward_no_weight_no_bias(
     x_hat = rstd[:, None] * x_centred
     first_y_mean = grad_y.mean(1)
     first_y_mean_1 = (grad_y * x_hat).mean(1)
-    grad_first_x_sum = (grad_grad_x * x_centred).sum(1)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(1)
     grad_first_x_sum_1 = grad_grad_x.sum(1)
-    grad_first_x_sum_1_scaled = grad_first_x_sum_1 / C
+    grad_first_x_scaled = grad_first_x_sum_1 / C
+    x_scaled = x_hat / C
     grad_grad_y = rstd[:, None] * torch.addcmul(
-        grad_grad_x - grad_first_x_sum_1_scaled[:, None],
-        (grad_first_x_sum * rstd_squared)[:, None],
-        x_centred,
-        value=-1 / (C or torch.nan),
+        grad_grad_x - grad_first_x_scaled[:, None], grad_first_x_sum[:, None], x_scaled, value=-1
     )
-    grad_x = rstd_squared[:, None] * torch.addcmul(
-        torch.addcmul(
-            (first_y_mean_1 * grad_first_x_sum_1_scaled)[:, None],
-            first_y_mean_1[:, None],
-            grad_grad_x,
-            value=-1,
-        ),
-        rstd[:, None],
+    grad_first_x_sum_scaled = grad_first_x_sum / C
+    grad_x = (rstd**2)[:, None] * torch.addcmul(
         torch.addcmul(
             torch.addcmul(
+                first_y_mean_1[:, None] * (grad_first_x_scaled[:, None] - grad_grad_x),
                 torch.addcmul(
                     first_y_mean * grad_first_x_sum_1 - (grad_grad_x * grad_y).sum(1),
-                    first_y_mean_1 * grad_first_x_sum,
-                    rstd,
+                    first_y_mean_1,
+                    grad_first_x_sum,
                     value=3,
-                )[:, None]
-                * x_centred,
-                grad_first_x_sum[:, None],
-                grad_y,
-                value=-1,
+                )[:, None],
+                x_scaled,
             ),
-            first_y_mean[:, None],
-            grad_first_x_sum[:, None],
+            grad_first_x_sum_scaled[:, None],
+            grad_y,
+            value=-1,
         ),
-        value=1 / (C or torch.nan),
+        first_y_mean[:, None],
+        grad_first_x_sum_scaled[:, None],
     )
     return NoWeightNoBiasSecondGradients(grad_x, grad_grad_y)
 

@@ -90,15 +90,14 @@ def double_backward(grad_grad_x: Tensor, grad_logprobs: Tensor, x: Tensor) -> Se
 
     The others are what `backward` and `forward` were given.
     """
-    exp_x = torch.exp(x)
-    x_sum = exp_x.sum(1)
     logprobs = torch.log_softmax(x, 1)
     p = torch.exp(logprobs)
     first_logprobs_sum = grad_logprobs.sum(1)
+    p_1 = p
     grad_first_x_sum = (grad_grad_x * p).sum(1)
     grad_grad_logprobs = grad_grad_x - grad_first_x_sum[:, None]
     grad_x = first_logprobs_sum[:, None] * torch.addcmul(
-        (grad_first_x_sum / x_sum)[:, None] * exp_x, grad_grad_x, p, value=-1
+        grad_first_x_sum[:, None] * p_1, grad_grad_x, p, value=-1
     )
     return SecondGradients(grad_x, grad_grad_logprobs)
 

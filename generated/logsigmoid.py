@@ -87,10 +87,9 @@ def double_backward(grad_grad_x: Tensor, grad_y: Tensor, x: Tensor) -> SecondGra
 
     The others are what `backward` and `forward` were given.
     """
-    exp_x = torch.exp(-x)
     inv_exp_x = torch.sigmoid(x)
     grad_grad_y = (1 - inv_exp_x) * grad_grad_x
-    grad_x = -(inv_exp_x**2 * grad_grad_x * grad_y * exp_x)
+    grad_x = (inv_exp_x - 1) * grad_grad_x * grad_y * inv_exp_x
     return SecondGradients(grad_x, grad_grad_y)
 
 

@@ -87,10 +87,9 @@ def double_backward(grad_grad_x: Tensor, grad_y: Tensor, x: Tensor) -> SecondGra
 
     The others are what `backward` and `forward` were given.
     """
-    exp_x = torch.exp(x)
-    x_sum = exp_x.sum(1)
-    grad_grad_y = (grad_grad_x * exp_x).sum(1) / x_sum
-    grad_x = (grad_y / x_sum)[:, None] * (grad_grad_x - grad_grad_y[:, None]) * exp_x
+    p = torch.softmax(x, 1)
+    grad_grad_y = (grad_grad_x * p).sum(1)
+    grad_x = grad_y[:, None] * (grad_grad_x - grad_grad_y[:, None]) * p
     return SecondGradients(grad_x, grad_grad_y)
 
 

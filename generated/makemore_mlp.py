@@ -271,8 +271,6 @@ def double_backward(
     hpreact = torch.addcmul(bnbias, bngain, bnraw)
     h = torch.tanh(hpreact)
     logits = torch.addmm(b2, h, W2)
-    exp_logits = torch.exp(logits)
-    logits_sum = exp_logits.sum(1)
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     first_logits = (
@@ -289,6 +287,7 @@ def double_backward(
     )
     bngain_product_1 = bngain * bnvar_inv
     first_hprebn = bngain_product_1 * bnraw_total_1
+    p_1 = p
     grad_first_emb = grad_grad_C[Xb]
     grad_first_embcat = grad_first_emb.reshape(N, T * D)
     grad_first_hprebn = torch.addmm(grad_grad_b1, grad_first_embcat, W1) + embcat @ grad_grad_W1
@@ -311,10 +310,7 @@ def double_backward(
         grad_loss
         / N
         * torch.addcmul(
-            grad_first_logits * p,
-            ((grad_first_logits * p).sum(1) / logits_sum)[:, None],
-            exp_logits,
-            value=-1,
+            grad_first_logits * p, (grad_first_logits * p).sum(1, keepdim=True), p_1, value=-1
         )
     )
     grad_h = torch.addcmul(

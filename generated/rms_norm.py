@@ -292,24 +292,24 @@ def double_backward_no_weight(
     rstd = torch.rsqrt(mean_square + eps)
     x_hat = rstd[:, None] * x
     first_y_mean = (grad_y * x_hat).mean(1)
-    grad_first_x_sum = (grad_grad_x * x).sum(1)
-    rstd_squared = rstd**2
+    grad_first_x_sum = (grad_grad_x * x_hat).sum(1)
+    x_scaled = x_hat / C
     grad_grad_y = rstd[:, None] * torch.addcmul(
-        grad_grad_x, (grad_first_x_sum * rstd_squared)[:, None], x, value=-1 / (C or torch.nan)
+        grad_grad_x, grad_first_x_sum[:, None], x_scaled, value=-1
     )
-    grad_x = rstd_squared[:, None] * torch.addcmul(
-        (-first_y_mean)[:, None] * grad_grad_x,
-        rstd[:, None],
+    grad_x = (rstd**2)[:, None] * torch.addcmul(
         torch.addcmul(
-            torch.addcmul(
-                -(grad_grad_x * grad_y).sum(1), first_y_mean * grad_first_x_sum, rstd, value=3
-            )[:, None]
-            * x,
-            grad_first_x_sum[:, None],
-            grad_y,
+            torch.addcmul(-(grad_grad_x * grad_y).sum(1), first_y_mean, grad_first_x_sum, value=3)[
+                :, None
+            ]
+            * x_scaled,
+            first_y_mean[:, None],
+            grad_grad_x,
             value=-1,
         ),
-        value=1 / (C or torch.nan),
+        grad_first_x_sum[:, None],
+        grad_y,
+        value=-1 / (C or torch.nan),
     )
     return NoWeightSecondGradients(grad_x, grad_grad_y)
 

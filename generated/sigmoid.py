@@ -88,10 +88,10 @@ def double_backward(grad_grad_x: Tensor, grad_s: Tensor, x: Tensor) -> SecondGra
 
     The others are what `backward` and `forward` were given.
     """
-    exp_x = torch.exp(-x)
     s = torch.sigmoid(x)
-    grad_grad_s = (1 - s) * grad_grad_x * s
-    grad_x = s**2 * (-2 * s + 1) * grad_grad_x * grad_s * exp_x
+    grad_first_x_product = grad_grad_x * s
+    grad_grad_s = (1 - s) * grad_first_x_product
+    grad_x = ((2 * s - 3) * s + 1) * grad_first_x_product * grad_s
     return SecondGradients(grad_x, grad_grad_s)
 
 

@@ -86,12 +86,12 @@ def double_backward(grad_grad_x: Tensor, grad_y: Tensor, x: Tensor) -> SecondGra
 
     The others are what `backward` and `forward` were given.
     """
-    exp_x = torch.exp(-x)
     inv_exp_x = torch.sigmoid(x)
     grad_first_x_product = grad_grad_x * inv_exp_x
     grad_grad_y = ((1 - inv_exp_x) * x + 1) * grad_first_x_product
+    inv_exp_x_scaled = 2 * inv_exp_x
     grad_x = (
-        ((((-2 * inv_exp_x + 1) * x + 1) * exp_x - 1) * inv_exp_x + 1)
+        (((inv_exp_x_scaled - 3) * inv_exp_x + 1) * x - inv_exp_x_scaled + 2)
         * grad_first_x_product
         * grad_y
     )

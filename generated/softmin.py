@@ -87,28 +87,12 @@ def double_backward(grad_grad_x: Tensor, grad_p: Tensor, x: Tensor) -> SecondGra
 
     The others are what `backward` and `forward` were given.
     """
-    exp_x = torch.exp(-x)
-    x_sum = exp_x.sum(1)
-    first_p_sum = (grad_p * torch.softmax(-x, 1)).sum(1)
-    exp_x_sum = (grad_grad_x * exp_x).sum(1)
-    exp_x_product = exp_x / x_sum[:, None]
-    grad_grad_p = ((exp_x_sum / x_sum)[:, None] - grad_grad_x) * exp_x_product
-    grad_x = (
-        torch.addcmul(
-            torch.addcmul(
-                (
-                    exp_x_sum[:, None] * torch.add(-grad_p, first_p_sum[:, None], alpha=2)
-                    - (grad_grad_x * grad_p * exp_x).sum(1, keepdim=True)
-                )
-                / x_sum[:, None],
-                grad_grad_x,
-                grad_p,
-            ),
-            first_p_sum[:, None],
-            grad_grad_x,
-            value=-1,
-        )
-        * exp_x_product
+    p = torch.softmax(-x, 1)
+    first_x = ((grad_p * p).sum(1, keepdim=True) - grad_p) * p
+    grad_first_x_centred = (grad_grad_x * p).sum(1, keepdim=True) - grad_grad_x
+    grad_grad_p = grad_first_x_centred * p
+    grad_x = torch.addcmul(
+        first_x * grad_first_x_centred, (first_x * grad_grad_x).sum(1, keepdim=True), p
     )
     return SecondGradients(grad_x, grad_grad_p)
 

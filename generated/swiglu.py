@@ -111,21 +111,24 @@ def double_backward(
 
     The others are what `backward` and `forward` were given.
     """
-    exp_a = torch.exp(-a)
     inv_exp_a = torch.sigmoid(a)
     a_total = (1 - inv_exp_a) * a + 1
-    b_product = b * grad_grad_a
     a_product = a * grad_grad_b
+    b_product = b * grad_grad_a
     grad_grad_y = torch.addcmul(a_product, a_total, b_product) * inv_exp_a
     first_y_product = grad_y * inv_exp_a
     grad_b = a_total * first_y_product * grad_grad_a
+    inv_exp_a_scaled = 2 * inv_exp_a
     grad_a = (
         torch.addcmul(
             torch.addcmul(
-                grad_grad_b, (((-2 * inv_exp_a + 1) * a + 1) * exp_a - 1) * inv_exp_a + 1, b_product
+                a_product + grad_grad_b,
+                ((inv_exp_a_scaled - 3) * inv_exp_a + 1) * a - inv_exp_a_scaled + 2,
+                b_product,
             ),
-            a_product * exp_a,
+            a_product,
             inv_exp_a,
+            value=-1,
         )
         * first_y_product
     )

@@ -185,6 +185,17 @@ class Trial:
         output = native({**sample.inputs, **wanted}, sample.options)
         return reference.autograd([output], wanted, self.cotangents([output]))
 
+    def twice(self, function: Callable[[Mapping[str, Tensor]], list[Tensor]]) -> dict[str, Tensor]:
+        """The gradients, by inputs and cotangents, of a function's gradients, by autograd."""
+        inputs = _leaves(self.sample.inputs)
+        outputs = function(inputs)
+        by = {name: inputs[name] for name in self.definition.wrt}
+        seeds = [cotangent.requires_grad_() for cotangent in self.cotangents(outputs)]
+        first = list(reference.autograd(outputs, by, seeds, create_graph=True).values())
+        directions = random_like(first, Generator().manual_seed(self.seed + 2))
+        by |= {f"grad_{n}": s for n, s in zip(self.definition.outputs, seeds, strict=True)}
+        return reference.autograd(first, by, directions)
+
     @cached_property
     def usually(self) -> Trial:
         """The same sizes and other inputs, with options at their defaults where they have one."""
@@ -272,6 +283,27 @@ def value_and_grad_problems(trial: Trial) -> Iterator[Problem]:
             yield name, f"value_and_grad: {gradient} {problem} backward's"
 
 
+def second_order_problems(trial: Trial) -> Iterator[Problem]:
+    """The gradients' own gradients against those of autograd, twice over the plain interpreter."""
+    definition, sample = trial.definition, trial.sample
+    if not sample.inputs.keys() >= set(definition.wrt):
+        return
+
+    def plainly(inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        values = reference.forward(definition, inputs, sample.options, sample.sizes)
+        return [values[name] for name in definition.outputs]
+
+    def emitted(inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        found = trial.functions.operation(**inputs, **sample.options)
+        return [found] if isinstance(found, Tensor) else list(found)
+
+    found, truth = (trial.twice(function) for function in (emitted, plainly))
+    for name, expected in truth.items():
+        if problem := _difference(found[name], expected, FLOAT64):
+            about = name if name in definition.wrt else None
+            yield about, f"the gradients' gradient by {name} {problem} autograd's"
+
+
 Proof = Callable[[Trial], Iterator[Problem]]
 PROOFS: tuple[Proof, ...] = (
     forward_problems,
@@ -279,6 +311,7 @@ PROOFS: tuple[Proof, ...] = (
     backward_problems,
     purity_problems,
     value_and_grad_problems,
+    second_order_problems,
 )
 
 

@@ -99,14 +99,21 @@ def gradients(
 
 
 def autograd(
-    outputs: Sequence[Tensor], wanted: Values, cotangents: Sequence[Tensor]
+    outputs: Sequence[Tensor],
+    wanted: Values,
+    cotangents: Sequence[Tensor],
+    create_graph: bool = False,
 ) -> dict[str, Tensor]:
     """Autograd's gradients by name; zeros where an output does not depend on a tensor."""
     pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
     if not pairs:
         return {name: torch.zeros_like(value) for name, value in wanted.items()}
     found = torch.autograd.grad(
-        [o for o, _ in pairs], list(wanted.values()), [c for _, c in pairs], allow_unused=True
+        [o for o, _ in pairs],
+        list(wanted.values()),
+        [c for _, c in pairs],
+        create_graph=create_graph,
+        allow_unused=True,
     )
     return {
         name: torch.zeros_like(value) if gradient is None else gradient
