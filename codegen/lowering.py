@@ -16,6 +16,7 @@ from codegen.sharing import shared
 from codegen.stable import bare_exponentials, stabilise
 from derive.expressions import Axis, Index, StopGradient, Sum, fresh_names
 from derive.language import Definition, Let, Tensor
+from derive.recognise import is_atomic
 from derive.substitute import substitute, tensors_read
 from derive.trace import Derivation, names_used
 
@@ -86,6 +87,8 @@ def lower(derivation: Derivation, ahead: bool = False, second: Derivation | None
 
 
 def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...], tuple[Let, ...]]:
+    """What the forward pass works out of the gradients, and what is left; whatever has another
+    name there already goes by that."""
     definition = derivation.definition
     taken = {named.name for named in (*definition.inputs, *definition.options)}
     taken |= set(definition.outputs)
@@ -97,7 +100,18 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
         made=[let.tensor for let in derivation.forward if let.name not in definition.outputs],
         taken=taken,
     )
-    return early, shared(late)
+    new = {let.name for let in early}
+    forward = (*derivation.forward, *early)
+    called = {
+        let.name: (let.tensor, let.value)
+        for let in _forward_lets(forward, [*definition.outputs, *new], literal=False)
+        if let.name in new and is_atomic(let.value)
+    }
+    early, late = (
+        [replace(let, value=substitute(let.value, called)) for let in lets]
+        for lets in (early, late)
+    )
+    return tuple(let for let in early if let.name not in called), shared(late)
 
 
 def _outputs_once(derivation: Derivation) -> Derivation:

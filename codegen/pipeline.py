@@ -22,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -40,6 +41,7 @@ from derive.derivation import derive
 from derive.language import Definition
 from derive.second import backward_of
 from derive.trace import Derivation
+from derive.verify import VerificationError
 
 _WORTH_PROCESSES = 4
 _FEW = 12
@@ -168,9 +170,10 @@ def _made(
 
 def _part(target: str, second_order: bool, definition: Definition) -> Any:
     derivation, emits = derive(definition), TARGETS[target].second_order
-    wanted = emits and second_order and not definition.chunked
-    second = derive(backward_of(derivation), _FEW) if wanted else None
-    return TARGETS[target].part(derivation, second)
+    if emits and second_order and not definition.chunked:
+        with suppress(VerificationError, CodegenError):  # the first derivative is right without
+            return TARGETS[target].part(derivation, derive(backward_of(derivation), _FEW))
+    return TARGETS[target].part(derivation, None)
 
 
 def _command(definition: Definition, target: Target) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sympy import Add, Indexed, Integer, KroneckerDelta, Mul, Pow, S, Symbol, polygamma
@@ -70,7 +71,7 @@ def _where(expr: Any, scope: Scope) -> Value:
         )
     if all(b.scalar for b in branches):
         if expr.branches == (S.One, S.Zero):
-            return scope.real(condition)
+            return scope.real(replace(condition, boolean=True))  # a kept mask does not say so
         branches[0] = Value(f"torch.tensor({branches[0].text}, {scope.kind})")
     (mask, yes, no), layout = _lined_up([condition, *branches], scope)
     if yes.scalar and not yes.updates and not condition.scalar:

@@ -40,6 +40,8 @@ def statements(program: Program) -> list[str]:
             value = _filled(value, let.tensor if let.name in returned else None, scope)
         if let.name in returned and len(value.letters) < len(let.tensor.indices):
             value = _expanded(value, let.tensor, scope)
+        if let.name in returned and value.text in returned:  # autograd tells tensors apart
+            value = Value(f"{value.at(ATOM)}.clone()", value.dims, fresh=True)
         if not value.fresh and names_used(let.value) & borrowed:
             if let.name in returned:  # a view of an argument is no result of its own
                 value = Value(f"{value.at(ATOM)}.clone()", value.dims, fresh=True)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from codegen.pipeline import compile
-from derive import Where, cos, define, exp, library, sin
+from derive import StopGradient, Sum, Where, cos, define, exp, library, sin
+from gradsmith.check import check
 from gradsmith.kernels import launches
 
 
@@ -44,6 +45,39 @@ def test_a_derivative_that_is_0_or_1_is_kept_as_a_mask() -> None:
     module = compile(op.build(op.let("y", [n], Where(wave[n] > 0, x[n], 0))))
     (mask,) = kept(module, torch.randn(5)).values()
     assert mask.dtype == torch.bool
+
+
+def test_what_is_returned_is_not_kept_a_second_time() -> None:
+    op = define("share", "One exponential, of the sum of many.")
+    n = op.axes("n")
+    x, b = op.input("x", n), op.input("b")
+    module = compile(op.build(op.let("q", [], exp(b[()]) / Sum(exp(x[n]), n))))
+    assert "q" in module.Residuals._fields
+    leaf = torch.randn((), requires_grad=True)
+    share = module.share(torch.randn(3), leaf)
+    share.backward()  # autograd follows what is returned, not what is only kept
+    assert leaf.grad == share
+
+
+def test_two_outputs_that_are_one_are_two_tensors() -> None:
+    op = define("twins", "A number, and the same to look at only.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    p = op.let("p", [n], exp(x[n]))
+    module = compile(op.build(op.let("r", [n], StopGradient(p[n])), p))
+    leaf = torch.randn(3, requires_grad=True)
+    module.twins(leaf)[0].sum().backward()
+    assert leaf.grad is None or not leaf.grad.any()
+
+
+def test_a_mask_counts_as_a_number_where_one_is_read() -> None:
+    op = define("first_row", "The first row of a wave, where another row's is positive.")
+    n, k = op.axes("n k")
+    a, b = op.input("a", n, k), op.input("b", k)
+    wave = op.let("wave", [k], cos(exp(b[k])))
+    y = op.let("y", [k], Where(wave[k] > 0, a[0, k] + wave[k], sin(a[0, k])))
+    definition = op.build(y)
+    assert all(row.passed for row in check(definition, compile(definition)))
 
 
 @pytest.mark.parametrize("name", ["relu", "hardswish", "linear", "kl_div"])
