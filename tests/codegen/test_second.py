@@ -1,0 +1,79 @@
+"""The second derivative has formulas of its own, and autograd takes it from there."""
+
+from __future__ import annotations
+
+import math
+from importlib import import_module
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from codegen import pipeline
+from derive import StopGradient, define, exp, library, sin
+from derive.derivation import derive
+from derive.second import backward_of
+from gradsmith.check import check
+from gradsmith.kernels import launches
+
+EMITTED = [name for name in library.names() if not library.load(name).chunked]
+
+
+@pytest.mark.parametrize("name", EMITTED)
+def test_every_emitted_module_has_it_for_each_variant(name: str) -> None:
+    module = import_module(f"generated.{name}")
+    for variant in library.load(name).variants:
+        suffix = f"_{variant.variant}" if variant.variant else ""
+        assert callable(getattr(module, f"double_backward{suffix}"))
+
+
+def test_the_backward_pass_is_a_definition_with_the_cotangents_among_its_inputs() -> None:
+    op = define("wave", "The sine of each element.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    backward = backward_of(derive(op.build(op.let("y", [n], sin(x[n])))))
+    assert [t.name for t in backward.inputs] == ["x", "first_y"]
+    assert backward.outputs == ("first_x",)
+    assert backward.wrt == ("x", "first_y")
+
+
+@pytest.mark.parametrize("name", ["softmax", "layer_norm", "gelu", "logsumexp"])
+def test_a_third_derivative_is_pytorchs(name: str) -> None:
+    arguments = {"softmax": (1,), "layer_norm": ((4,),), "gelu": (), "logsumexp": (1,)}[name]
+    mine = getattr(import_module(f"generated.{name}"), name)
+    theirs = getattr(F, name, None) or getattr(torch, name)
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+
+    def third(function: object) -> Tensor:
+        assert callable(function)
+        value = function(x, *arguments)
+        for _ in range(3):
+            weights = torch.linspace(-1, 2, value.numel(), dtype=torch.float64)
+            (value,) = torch.autograd.grad((value.flatten() * weights).sum(), x, create_graph=True)
+        return value
+
+    torch.testing.assert_close(third(mine), third(theirs))
+
+
+def test_it_launches_fewer_kernels_than_autograd_of_the_gradients_formulas() -> None:
+    counts = []
+    for second_order in (True, False):
+        module = pipeline.compile(library.load("layer_norm"), second_order=second_order)
+        x, weight, bias = (torch.randn(*s, requires_grad=True) for s in ((8, 4), (4,), (4,)))
+        y = module._Function.apply(x, weight, bias, 1e-5)[0]
+        (first,) = torch.autograd.grad(y, x, torch.randn_like(y), create_graph=True)
+        aim = torch.randn_like(first)
+        found = launches(lambda first=first, x=x, aim=aim: torch.autograd.grad(first, x, aim))
+        counts.append(len(found))
+    assert counts[0] < counts[1]
+
+
+def test_what_is_stopped_in_the_first_derivative_is_stopped_in_the_second() -> None:
+    op = define("half_seen", "A product of which one factor is only looked at.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    definition = op.build(op.let("y", [n], exp(x[n]) * StopGradient(sin(x[n]) * math.pi)))
+    module = pipeline.compile(definition, second_order=True)
+    assert hasattr(module, "double_backward")
+    assert all(row.passed for row in check(definition, module))
