@@ -4,9 +4,9 @@
                                              grad_x = grad_y * dy_dx       backward
 
 Where each operation is a kernel, the backward pass is as many kernels shorter, and the two passes
-together are no longer than before. It is done where what the forward pass makes for the backward
-pass takes no more memory than before: `dy_dx` in place of `cos(x)`. Inputs, and what is returned,
-are there anyway.
+together are no longer than before; a forward pass alone is. It is done where what the forward pass
+makes for the backward pass takes no more memory than before, by an estimate: `dy_dx` in place of
+`cos(x)`. Inputs, and what is returned, are there anyway.
 """
 
 from __future__ import annotations

@@ -11,10 +11,9 @@ from sympy import Expr, Mul, S, exp, log
 from codegen.ahead import worked_out_ahead
 from codegen.choices import with_choices
 from codegen.program import Kept, Module, Program, needed
-from codegen.renaming import Renaming
 from codegen.sharing import shared
 from codegen.stable import bare_exponentials, stabilise
-from derive.expressions import Axis, Index, StopGradient, Sum, fresh_names
+from derive.expressions import Axis, Index, StopGradient, Sum
 from derive.language import Definition, Let, Tensor
 from derive.recognise import is_atomic
 from derive.substitute import substitute, tensors_read
@@ -26,8 +25,7 @@ _LONGEST_LOOK = 200  # operations of an expression that names are replaced in
 def lower(derivation: Derivation, ahead: bool = False, second: Derivation | None = None) -> Module:
     """The programs of a derivation: forward, backward and, for a scalar output, both in one.
 
-    `ahead` has the forward pass work out what it can of the gradients; `second` is the derivation
-    of the backward pass.
+    `ahead` has the forward pass work out what it can of the gradients.
     """
     if not derivation.definition.chunked:
         derivation = _outputs_once(derivation)
@@ -82,7 +80,6 @@ def lower(derivation: Derivation, ahead: bool = False, second: Derivation | None
         forward=forward,
         backward=backward,
         value_and_grad=_value_and_grad(derivation, outputs, gradients),
-        double_backward=second and _double_backward(second, derivation),
     )
 
 
@@ -102,10 +99,11 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
     )
     new = {let.name for let in early}
     forward = (*derivation.forward, *early)
+    known = taken | {let.name for let in forward}
     called = {
         let.name: (let.tensor, let.value)
         for let in _forward_lets(forward, [*definition.outputs, *new], literal=False)
-        if let.name in new and is_atomic(let.value)
+        if let.name in new and is_atomic(let.value) and names_used(let.value) <= known
     }
     early, late = (
         [replace(let, value=substitute(let.value, called)) for let in lets]
@@ -158,34 +156,6 @@ def _value_and_grad(
         results=((outputs[0].name, outputs[0]), *gradients),
         differentiable=False,
         literal=definition.chunked,
-    )
-
-
-def _double_backward(second: Derivation, first: Derivation) -> Program:
-    """The gradients of a backward pass, from the cotangents of what it returns."""
-    inputs = first.definition.inputs
-    seeds = second.definition.inputs[len(inputs) :]
-    gradients = [tensor.name for _, tensor in first.backward.gradients]
-    called = {s.name: f"grad_{g}" for s, g in zip(second.seeds, gradients, strict=True)}
-    for seed, given in zip(seeds, first.seeds, strict=True):
-        called |= {seed.name: given.name, f"grad_{seed.name}": f"grad_{given.name}"}
-    results = tuple((f"grad_{name}", tensor) for name, tensor in second.backward.gradients)
-    wanted = [tensor.name for _, tensor in results]
-    backward = _stable(needed(second.backward.lets, wanted), _varying(second))
-    read = names_used(*(let.value for let in backward))
-    lets = needed((*_safe(needed(second.forward, read), read), *backward), wanted)
-    own = sorted({let.name for let in lets} & {*called.values()} - called.keys())
-    called |= zip(own, fresh_names(own, {*called.values(), *second.tensors}), strict=True)
-    return Renaming(called).program(
-        Program(
-            name="double_backward",
-            params=(*second.seeds, *seeds, *inputs),
-            options=first.definition.options,
-            kept=Kept(),
-            lets=shared(lets),
-            results=results,
-            in_place=False,
-        )
     )
 
 

@@ -22,7 +22,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -39,14 +38,9 @@ from codegen.templating import digest, source_name
 from codegen.torch import source as torch
 from derive.derivation import derive
 from derive.language import Definition
-from derive.second import backward_of
 from derive.trace import Derivation
-from derive.verify import VerificationError
 
 _WORTH_PROCESSES = 4
-_FEW = 12
-"""How many changes of variables are tried for the second derivative: more take long, and save
-little."""
 
 
 @dataclass(frozen=True)
@@ -54,30 +48,23 @@ class Target:
     """A language to emit.
 
     `part` renders one variant, `texts` the files of an operation, by name, from its parts;
-    `shared` are files that stand beside them. `second_order` says whether a part has formulas
-    for the second derivative, from the derivation of its backward pass.
+    `shared` are files that stand beside them.
     """
 
     name: str
-    part: Callable[[Derivation, Derivation | None], Any]
+    part: Callable[[Derivation], Any]
     texts: Callable[[Definition, Sequence[Any], str], dict[str, str]]
     shared: Callable[[], dict[str, str]] = dict
-    second_order: bool = False
 
 
 TARGETS = {
-    "torch": Target("torch", torch.part, torch.texts, second_order=True),
+    "torch": Target("torch", torch.part, torch.texts),
     "c": Target("c", c.part, c.texts, c.shared),
 }
 
 
-def compile(
-    definition: Definition, target: str = "torch", second_order: bool = False
-) -> ModuleType:
+def compile(definition: Definition, target: str = "torch") -> ModuleType:
     """The emitted module of a definition, in memory: of files, only a compiler leaves any.
-
-    Without `second_order`, which takes longer to derive, autograd differentiates the formulas of
-    the gradients, where they are differentiated.
 
     Raises:
         CodegenError: the target cannot emit the definition.
@@ -86,7 +73,7 @@ def compile(
     name = f"_gradsmith_{definition.name}_{digest(definition, target)[:12]}"
     if target == "c":
         return _imported(definition, name)
-    text = source(definition, second_order)
+    text = source(definition)
     filename = f"<generated {definition.name}>"
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
     module = ModuleType(name, definition.summary)
@@ -103,7 +90,7 @@ def _imported(definition: Definition, name: str) -> ModuleType:
     (folder / "c").mkdir()
     derivations = [derive(variant) for variant in definition.variants]
     for target, place in ((TARGETS["torch"], folder), (TARGETS["c"], folder / "c")):
-        parts = [target.part(derivation, None) for derivation in derivations]
+        parts = [target.part(derivation) for derivation in derivations]
         texts = target.texts(definition, parts, _command(definition, target))
         texts = target.shared() | formatted(texts)
         for file, text in texts.items():
@@ -114,9 +101,9 @@ def _imported(definition: Definition, name: str) -> ModuleType:
     return import_module(f"{name}.c.{definition.name}")
 
 
-def source(definition: Definition, second_order: bool = False) -> str:
+def source(definition: Definition) -> str:
     """The emitted torch source of one definition, formatted."""
-    return sources([definition], second_order=second_order)[f"{definition.name}.py"]
+    return sources([definition])[f"{definition.name}.py"]
 
 
 def sources(
@@ -124,19 +111,17 @@ def sources(
     command: str = "",
     cache: Cache | None = None,
     target: str = "torch",
-    second_order: bool = True,
 ) -> dict[str, str]:
     """The emitted files of definitions, by name, formatted.
 
     `command` is what the header says to run instead of editing; by default the library's. What
-    `cache` holds already is not derived again. With `second_order`, the gradients are
-    differentiated by derived formulas too.
+    `cache` holds already is not derived again.
     """
     definitions, wanted = list(definitions), TARGETS[target]
     keys = {d.name: key(digest(d, target), source_name(d), command, target) for d in definitions}
     kept = {name: text for name, k in keys.items() if cache and (text := cache.find(k))}
     found: dict[str, dict[str, str]] = {name: json.loads(text) for name, text in kept.items()}
-    made = _made([d for d in definitions if d.name not in found], command, wanted, second_order)
+    made = _made([d for d in definitions if d.name not in found], command, wanted)
     for name, texts in made.items():
         if cache:
             cache.keep(keys[name], json.dumps(texts))
@@ -144,14 +129,12 @@ def sources(
     return {file: text for texts in (*every, wanted.shared()) for file, text in texts.items()}
 
 
-def _made(
-    definitions: list[Definition], command: str, target: Target, second_order: bool
-) -> dict[str, dict[str, str]]:
+def _made(definitions: list[Definition], command: str, target: Target) -> dict[str, dict[str, str]]:
     """The same, of definitions that have to be derived; by their names."""
     if not definitions:
         return {}
     work = [variant for definition in definitions for variant in definition.variants]
-    one = partial(_part, target.name, second_order)
+    one = partial(_part, target.name)
     if len(work) < _WORTH_PROCESSES:
         parts = list(map(one, work))
     else:
@@ -168,12 +151,8 @@ def _made(
     return {name: {file: laid_out[file] for file in each} for name, each in texts.items()}
 
 
-def _part(target: str, second_order: bool, definition: Definition) -> Any:
-    derivation, emits = derive(definition), TARGETS[target].second_order
-    if emits and second_order and not definition.chunked:
-        with suppress(VerificationError, CodegenError):  # the first derivative is right without
-            return TARGETS[target].part(derivation, derive(backward_of(derivation), _FEW))
-    return TARGETS[target].part(derivation, None)
+def _part(target: str, definition: Definition) -> Any:
+    return TARGETS[target].part(derive(definition))
 
 
 def _command(definition: Definition, target: Target) -> str:

@@ -56,9 +56,7 @@ class Program:
     `lets` are evaluated in order; `results` pairs the name a result is returned under with
     the tensor that holds it; `keeps` is what it hands on besides. `literal` asks a target to
     keep each let's operations as they are written, one rounding each, rather than to fuse them;
-    `differentiable` says that what it computes may be differentiated once more; `in_place` that a
-    temporary may be overwritten, though not where a `vmap` runs over some of what goes into it and
-    not over the temporary itself.
+    `differentiable` says that what it computes may be differentiated once more.
     """
 
     name: str
@@ -69,7 +67,6 @@ class Program:
     results: tuple[tuple[str, Tensor], ...]
     literal: bool = False
     differentiable: bool = True
-    in_place: bool = True
     keeps: Kept = Kept()
 
     @cached_property
@@ -96,8 +93,7 @@ class Module:
     """Everything that one definition is emitted as.
 
     `updates` names what buffers become; the forward program hands it on with what it keeps.
-    `value_and_grad` is there where the only output is a scalar, and `double_backward` where the
-    gradients are differentiated by formulas of their own.
+    `value_and_grad` is there where the only output is a scalar.
     """
 
     name: str
@@ -113,7 +109,6 @@ class Module:
     forward: Program
     backward: Program
     value_and_grad: Program | None
-    double_backward: Program | None = None
 
 
 def needed(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:

@@ -18,6 +18,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _RESERVED = frozenset(
     (
         *("torch", "forward", "backward", "residuals", "Residuals", "Gradients", "Tensor", "ctx"),
+        "output",  # of `setup_context`
         *("in_torch", "serves", "recorded", "check_gradient"),
     )
 )

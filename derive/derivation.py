@@ -9,16 +9,13 @@ from sympy import Expr
 from derive.differentiate import chain_rule
 from derive.language import Definition, Tensor
 from derive.simplify import simplify
-from derive.task import TRIES
 from derive.trace import Backward, Derivation, Step
 from derive.verify import verify
 
 
 @lru_cache(maxsize=256)
-def derive(definition: Definition, tries: int = TRIES) -> Derivation:
+def derive(definition: Definition) -> Derivation:
     """The gradient of a definition, every step of it verified.
-
-    `tries` bounds how many changes of variables are tried for each part of it.
 
     A definition equal to one seen before in this process is not derived again.
 
@@ -26,7 +23,7 @@ def derive(definition: Definition, tries: int = TRIES) -> Derivation:
         VerificationError: a step changes a value; the message names the rule and the point.
     """
     seeds, chunked = chain_rule(definition)
-    simple = simplify(definition, tries)
+    simple = simplify(definition)
     derivation = Derivation(
         definition=definition,
         forward=simple.forward,

@@ -18,6 +18,8 @@ from derive.substitute import tensors_read
 from derive.task import TERM_LIMIT, Task, TooLarge
 from derive.work import keeping, work
 
+_EVALUATION_LIMIT = 60
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -111,7 +113,7 @@ def best_outcome(
             chosen
         )
         if key not in tried:
-            if clash or len(tried) >= task.tries:
+            if clash or len(tried) >= _EVALUATION_LIMIT:
                 return None
             try:
                 tried[key] = _outcome(task, Coordinates(system, chosen), exprs)

@@ -26,7 +26,7 @@ from derive.primal_parts import in_primal
 from derive.recognise import abstract
 from derive.search import Choice, Outcome, best_outcome
 from derive.substitute import substitute, tensors_read
-from derive.task import TRIES, Task, TooLarge
+from derive.task import Task, TooLarge
 from derive.trace import Step
 from derive.words import mixes_sizes
 
@@ -43,8 +43,8 @@ class Simplified:
 
 
 @lru_cache(maxsize=256)
-def simplify(definition: Definition, tries: int = TRIES) -> Simplified:
-    """Simplify the backward pass of a definition, trying so many changes of variables.
+def simplify(definition: Definition) -> Simplified:
+    """Simplify the backward pass of a definition.
 
     A definition that another one calls is simplified once, and what was chosen is reused there.
     A group that grows too large when written out keeps the names of all its cotangents.
@@ -55,7 +55,7 @@ def simplify(definition: Definition, tries: int = TRIES) -> Simplified:
     extra: frozenset[str] = frozenset()
     while True:
         parts = partition(definition, lets, tensors, extra)
-        task = Task(extended, lets, proposed, divisors, tensors, parts, tries=tries)
+        task = Task(extended, lets, proposed, divisors, tensors, parts)
         try:
             return _assemble(task)
         except TooLarge as large:

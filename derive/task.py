@@ -15,8 +15,6 @@ from derive.normal import normalise
 from derive.partition import Partition
 
 TERM_LIMIT = 150
-TRIES = 60
-"""How many choices of variables are tried for one group's gradients."""
 
 
 class TooLarge(Exception):
@@ -38,7 +36,6 @@ class Task:
     parts: Partition
     users: dict[str, list[Let]] = field(default_factory=dict)
     multiply: bool = True
-    tries: int = TRIES
     memo: dict[str, Expr] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ class Part:
     derivation: tuple[str, ...]
 
 
-def part(derivation: Derivation, _: Derivation | None = None) -> Part:
+def part(derivation: Derivation) -> Part:
     """The functions of a derivation, before they are laid out with others."""
     module = recomputing(lower(derivation), derivation.definition)
     made = functions(module)

@@ -34,45 +34,11 @@ def context(module: Module) -> dict[str, Any]:
         "forward": function(module.forward),
         "backward": function(module.backward, module.seeds),
     }
-    if module.double_backward is not None:
-        programs["twice"] = function(module.double_backward)
     return {
         **interface(module),
         **programs,
-        **(second_order(module) if module.double_backward is not None else {}),
         "multiplies": [name for name in programs if _multiplies(programs[name])],
         "joint": module.value_and_grad and function(module.value_and_grad),
-    }
-
-
-def second_order(module: Module) -> dict[str, Any]:
-    """What the template lays out of the gradients' own gradients."""
-    seeds, names = [t.name for t in module.seeds], [t.name for t in module.inputs]
-    options = [o.name for o in module.options]
-    made = {f"grad_{name}" for name in (*seeds, *module.gradients)}
-    by_name = {t.name: t for t in module.inputs}
-    return {
-        "second_cotangents": [
-            f"grad_grad_{name}: the gradient of grad_{name}, shape {shape_text(by_name[name])}."
-            for name in module.gradients
-        ],
-        "twice_fields": [f"grad_{name}" for name in (*module.gradients, *seeds)],
-        "twice_seeds": [f"grad_grad_{name}" for name in module.gradients],
-        "twice_arguments": ", ".join(
-            [
-                *(f"{seed}: Tensor" for seed in seeds),
-                parameters(module.inputs, module.options, False),
-            ]
-        ),
-        "twice_taken": ", ".join([*seeds, *names, *options]),
-        "twice_gradients": [
-            *(f"gradients.grad_{n}" if f"grad_{n}" in made else "None" for n in (*seeds, *names)),
-            *("None" for _ in options),
-        ],
-        "bare_gradients": [
-            *(f"grad_{n}" if n in set(module.gradients) else "None" for n in names),
-            *("None" for _ in options),
-        ],
     }
 
 
@@ -130,7 +96,6 @@ def interface(module: Module) -> dict[str, Any]:
         ],
         "torch_target": "",
         "unserved": "",
-        "twice": None,
         "computed": "forward",
         "multiplies": [],
     }

@@ -182,7 +182,7 @@ def index_added(added: IndexAdd, scope: Scope, emit: Emit) -> Value:
     texts = [_joined(_spread(v, layout, sizes), joined, scope) for v in (index, source)]
     dims = (*((i,) for i in batch), (added.along,), *((i,) for i in outer))
     base = zeros(dims, scope)
-    return _added(base, "scatter_add", f"({len(batch)}, {', '.join(texts)})", scope)
+    return base.then(Update(f".scatter_add_({len(batch)}, {', '.join(texts)})"))
 
 
 def _joined(value: Value, dims: Dims, scope: Scope) -> str:
@@ -217,11 +217,4 @@ def _index_added(
     sizes = [scope.size(d[0]) for d in layout]
     text = _joined(_spread(source, layout, sizes), joined, scope)
     base = zeros((*before, (added.along,), *after), scope)
-    return _added(base, "index_add", f"({place}, {flat}, {text})", scope)
-
-
-def _added(base: Value, name: str, arguments: str, scope: Scope) -> Value:
-    """Zeros that something is added to."""
-    if scope.in_place:
-        return base.then(Update(f".{name}_{arguments}"))
-    return Value(f"{base.at(ATOM)}.{name}{arguments}", base.dims, fresh=True)
+    return base.then(Update(f".index_add_({place}, {flat}, {text})"))

@@ -18,9 +18,8 @@ class Scope:
 
     `values` says how each tensor is written, at the letters it was declared with; `like` is
     a real tensor that new ones take their dtype and device from; `order` is the order of
-    letters that the value in the making wants. `literal` forbids fused operations,
-    `differentiable` those that autograd cannot differentiate, and without `in_place` nothing is
-    changed that there is.
+    letters that the value in the making wants. `literal` forbids fused operations, and
+    `differentiable` those that autograd cannot differentiate.
     """
 
     tensors: Mapping[str, Tensor]
@@ -29,7 +28,6 @@ class Scope:
     order: tuple[Index, ...] = ()
     literal: bool = False
     differentiable: bool = True
-    in_place: bool = True
 
     def ordered(self, *letters: Index) -> Scope:
         return replace(self, order=tuple(dict.fromkeys(letters)))
@@ -59,8 +57,7 @@ class Scope:
 
     def may_update(self, value: Value) -> bool:
         """Whether a tensor may be changed in place."""
-        seen = value.remembered and self.differentiable
-        return self.in_place and value.fresh and not seen
+        return value.fresh and not (value.remembered and self.differentiable)
 
     def split(self, value: Value) -> Value:
         return split(value, self.size)

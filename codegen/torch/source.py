@@ -24,12 +24,9 @@ class Part:
     derivation: tuple[str, ...]
 
 
-def part(derivation: Derivation, second: Derivation | None = None) -> Part:
-    """The source of a derivation, before it is laid out with others and formatted.
-
-    `second` is the derivation of its backward pass.
-    """
-    names = context(lower(derivation, ahead=True, second=second))
+def part(derivation: Derivation) -> Part:
+    """The source of a derivation, before it is laid out with others and formatted."""
+    names = context(lower(derivation, ahead=True))
     names["summary"] = as_docstring(derivation.definition.summary)
     return Part(
         render("torch/variant.py.jinja", **names),

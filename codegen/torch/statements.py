@@ -28,7 +28,7 @@ def statements(program: Program) -> list[str]:
     values = {t.name: Value(t.name, storage(t), integer=t.integer) for t in given}
     like = next((t.name for t in given if not t.integer), given[0].name)
     literal, differentiable = program.literal, program.differentiable
-    scope = Scope(program.tensors, values, like, (), literal, differentiable, program.in_place)
+    scope = Scope(program.tensors, values, like, (), literal, differentiable)
     lines: list[str] = []
     borrowed = {t.name for t in given}
     returned = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}

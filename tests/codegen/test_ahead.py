@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codegen.pipeline import compile
-from derive import StopGradient, Sum, Where, cos, define, exp, library, sin
+from derive import StopGradient, Sum, Where, cos, define, exp, library, sin, sqrt, tanh
 from gradsmith.check import check
 from gradsmith.kernels import launches
 
@@ -68,6 +68,16 @@ def test_two_outputs_that_are_one_are_two_tensors() -> None:
     leaf = torch.randn(3, requires_grad=True)
     module.twins(leaf)[0].sum().backward()
     assert leaf.grad is None or not leaf.grad.any()
+
+
+def test_a_part_that_two_passes_share_has_a_name_in_both() -> None:
+    op = define("shared_root", "A root of a row, times what stands around it.")
+    n, c = op.axes("n c")
+    a, b, f = op.input("a", n, c), op.input("b", c), op.input("f")
+    root = sqrt(exp(tanh(a[0, c] * a[n, c])) ** 2 + 2)
+    y = op.let("y", [n, c], (a[0, c] + b[c]) * root * (f[()] + a[n, c]))
+    definition = op.build(y)
+    assert all(row.passed for row in check(definition, compile(definition)))
 
 
 def test_a_mask_counts_as_a_number_where_one_is_read() -> None:

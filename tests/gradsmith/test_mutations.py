@@ -29,7 +29,6 @@ from gradsmith.check import (
     forward_problems,
     gradcheck_problems,
     in_float32,
-    second_order_problems,
     value_and_grad_problems,
 )
 from gradsmith.emitted import emitted
@@ -49,8 +48,7 @@ UNSEEN = {
     "cosine - margin",
     "margin - x",
 }
-# In the second derivatives of layer and group norm: the mean of what is centred.
-VANISHING = "rstd ** 3 * first_x_mean_total"
+
 # In C the largest logit has a let of its own; and b1 is added before batch norm, which subtracts
 # whatever was. What blocks of rows come to is told apart where there are several.
 UNSEEN_IN_C = re.compile(
@@ -97,13 +95,11 @@ def replacements(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 
 
 def compared(root: ast.AST) -> set[int]:
-    """What stands in a condition, where a change is seen only right beside the border, or in a
-    term that vanishes."""
+    """What stands in a condition: there a change is seen only right beside the border."""
     calls = [n for n in ast.walk(root) if isinstance(n, ast.Call)]
     asking = ("torch.where", "torch.sign", "masked_fill")
     conditions = [c.args[0] for c in calls if ast.unparse(c.func).endswith(asking)]
     conditions += [n for n in ast.walk(root) if isinstance(n, ast.Compare)]
-    conditions += [c for c in calls if any(VANISHING in ast.unparse(a) for a in c.args[1:2])]
     return {id(node) for condition in conditions for node in ast.walk(condition)}
 
 
@@ -192,18 +188,12 @@ def first_order_problems(trial: Trial) -> Iterator[object]:
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize(
-    ("function", "check"),
-    [("forward", first_order_problems), ("double_backward", second_order_problems)],
-)
-def test_a_mutated_function_beside_backward_is_caught(
-    name: str, function: str, check: Callable[[Trial], Iterator[object]]
-) -> None:
+def test_a_mutated_forward_is_caught(name: str) -> None:
     module = emitted(library.load(name))
     missed = [
         words
-        for words, mutant in mutants(module, function)
-        if not caught(check, trial(name, mutant))
+        for words, mutant in mutants(module, "forward")
+        if not caught(first_order_problems, trial(name, mutant))
     ]
     assert not missed
 
