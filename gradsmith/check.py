@@ -185,16 +185,21 @@ class Trial:
         output = native({**sample.inputs, **wanted}, sample.options)
         return reference.autograd([output], wanted, self.cotangents([output]))
 
-    def twice(self, function: Callable[[Mapping[str, Tensor]], list[Tensor]]) -> dict[str, Tensor]:
-        """The gradients, by inputs and cotangents, of a function's gradients, by autograd."""
+    def twice(
+        self, function: Callable[[Mapping[str, Tensor]], list[Tensor]]
+    ) -> dict[str, dict[str, Tensor]]:
+        """By gradient: its own gradients by inputs and cotangents, by autograd of a function."""
         inputs = _leaves(self.sample.inputs)
         outputs = function(inputs)
         by = {name: inputs[name] for name in self.definition.wrt}
         seeds = [cotangent.requires_grad_() for cotangent in self.cotangents(outputs)]
-        first = list(reference.autograd(outputs, by, seeds, create_graph=True).values())
-        directions = random_like(first, Generator().manual_seed(self.seed + 2))
+        first = reference.autograd(outputs, by, seeds, create_graph=True)
+        directions = random_like(list(first.values()), Generator().manual_seed(self.seed + 2))
         by |= {f"grad_{n}": s for n, s in zip(self.definition.outputs, seeds, strict=True)}
-        return reference.autograd(first, by, directions)
+        return {
+            name: reference.autograd([gradient], by, [direction], create_graph=True)
+            for (name, gradient), direction in zip(first.items(), directions, strict=True)
+        }
 
     @cached_property
     def usually(self) -> Trial:
@@ -298,10 +303,10 @@ def second_order_problems(trial: Trial) -> Iterator[Problem]:
         return [found] if isinstance(found, Tensor) else list(found)
 
     found, truth = (trial.twice(function) for function in (emitted, plainly))
-    for name, expected in truth.items():
-        if problem := _difference(found[name], expected, FLOAT64):
-            about = name if name in definition.wrt else None
-            yield about, f"the gradients' gradient by {name} {problem} autograd's"
+    for name, gradients in truth.items():
+        for by, expected in gradients.items():
+            if problem := _difference(found[name][by], expected, FLOAT64):
+                yield name, f"the gradient of grad_{name} by {by} {problem} autograd's"
 
 
 Proof = Callable[[Trial], Iterator[Problem]]
