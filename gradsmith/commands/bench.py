@@ -111,6 +111,11 @@ def _loops(cases: tuple[str, ...], rounds: int, as_json: bool) -> None:
             results.append(result)
             if not as_json:
                 click.echo(result.line())
+    timed = [r for r in results if isinstance(r, loops.Loops)]
+    if ratios := [r.c / r.native for r in timed if r.native]:
+        average = sum(ratios) / len(ratios)
+        said = f"{average:.2f} of PyTorch's time on average, {max(ratios):.2f} at most"
+        click.echo(said, err=True)
     if as_json:
         click.echo(json.dumps([result.as_json() for result in results], indent=2))
 

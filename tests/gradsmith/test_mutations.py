@@ -89,9 +89,9 @@ def replacements(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
             yield "a term dropped", node.args[0]
         case ast.Call(func=ast.Attribute(value=value, attr=name)) if name in ADDERS:
             yield "a term dropped", value
-        case ast.Return(value=ast.Call(func=made, args=[*rest, last])):
-            double = ast.BinOp(ast.Constant(2), ast.Mult(), last)
-            yield "a gradient doubled", ast.Return(ast.Call(made, [*rest, double], []))
+        case ast.Return(value=ast.Call(func=made, args=[first, *rest])):
+            double = ast.BinOp(ast.Constant(2), ast.Mult(), first)
+            yield "a gradient doubled", ast.Return(ast.Call(made, [double, *rest], []))
 
 
 def compared(root: ast.AST) -> set[int]:
