@@ -94,10 +94,7 @@ def _emitted(program: Program, module: Module, function: Function) -> Emitted:
         *(line for t in program.params if t in module.seeds for line in _guard(t, like)),
         *(f"{name} = {name}.contiguous()" for name in given),
         # The largest last: what is freed together then lies together, and is used again.
-        *(
-            f"{t.name} = {like}.new_empty({shape_text(t)}{_dtype(t)})"
-            for t in sorted(made, key=lambda t: len(t.indices))
-        ),
+        *(f"{t.name} = {_memory(t, like)}" for t in sorted(made, key=lambda t: len(t.indices))),
         f"_{program.name}{suffix}[{like}.dtype]({', '.join(arguments)})",
     ]
     return Emitted(
@@ -115,5 +112,6 @@ def _guard(seed: Tensor, like: str) -> list[str]:
     ]
 
 
-def _dtype(tensor: Tensor) -> str:
-    return ", dtype=torch.int64" if tensor.integer else ""
+def _memory(tensor: Tensor, like: str) -> str:
+    dtype = ", torch.int64" if tensor.integer else ""
+    return f"empty({like}, {shape_text(tensor)}{dtype})"

@@ -10,7 +10,7 @@ from sympy import Expr, Indexed, S, Symbol
 
 from codegen.c.contraction import product_of
 from codegen.c.explicit import Largest
-from codegen.c.expressions import Printer, Text
+from codegen.c.expressions import RELATION, Printer, Text
 from codegen.c.gather import Gather, bounds
 from codegen.c.memory import REAL, WIDE, Array, Memory, Piece, kind_of
 from codegen.c.nests import Contraction, Loop, Node, Statement
@@ -230,7 +230,7 @@ class Kernel:
             pragma = _pragma("for simd", inside)
         elif shared:
             pragma = _pragma("for", inside)
-        afterwards = self._afterwards(inside, scope)
+        afterwards = self._afterwards(inside, scope, (low, high) if short else None)
         if not spanned:
             return [*pragma, *_for(index, low, high, body), *afterwards]
         first = [f"real {g.span} = 0;" for g in spanned]
@@ -293,15 +293,22 @@ class Kernel:
             clauses.append(f"reduction(max : {', '.join(names)})")
         return [" ".join(["#pragma omp simd", *clauses])]
 
-    def _afterwards(self, inside: Sequence[Placed], scope: Scope) -> Lines:
-        """What deltas add to a loop's statements."""
+    def _afterwards(
+        self, inside: Sequence[Placed], scope: Scope, part: tuple[str, str] | None
+    ) -> Lines:
+        """What deltas add to a loop's statements; `part` bounds its turns if they are not all."""
         printer = self._printer(scope)
         lines: Lines = []
         for one in inside:
             if one.statement.how is None and (found := self._spike(one)) is not None:
                 at = tuple(found.place if i == found.index else i for i in one.statement.at)
                 target = self.memory.element(one.statement.tensor.name, at, printer)
-                lines.append(f"{target} += {printer(found.more)};")
+                if part is not None:
+                    low, high = part
+                    place = printer.text(found.place).at(RELATION)
+                    lines.append(f"if ({low} <= {place} && {place} < {high})")
+                added = f"{target} += {printer(found.more)};"
+                lines.append(f"    {added}" if part else added)
         return lines
 
     # --- products of matrices ---

@@ -38,7 +38,7 @@ typedef double real;
 typedef float real;
 #define R(name) name##f
 #endif
-enum { TILE = 1024, NARROW = 128, CACHE = 1 << 23, PARALLEL = 1 };
+enum { TILE = 1024, PARALLEL = 1 };
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 from derive import library
 
@@ -205,3 +207,23 @@ def test_no_file_gives_a_compiler_cause_to_warn(c_compiler: None) -> None:
     with ThreadPoolExecutor(2) as pool:
         every = list(pool.map(partial(warnings_of, compiler=compiler), NAMES))
     assert not {name: lines for name, lines in zip(NAMES, every, strict=True) if lines}
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="no large pages to ask for"
+)
+def test_a_large_result_asks_for_large_pages(c_compiler: None) -> None:
+    softmax = import_module("generated.c.softmax")
+    p, _ = softmax.forward(torch.zeros(4096, 1024))
+    assert "hg" in flags_of(p.data_ptr() + p.nbytes // 2)
+
+
+def flags_of(address: int) -> list[str]:
+    """What the kernel keeps about the memory at an address."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if bounds := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(bounds[1], 16) <= address < int(bounds[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            return line.split()[1:]
+    raise AssertionError(f"{address:#x} is in no mapping")

@@ -194,3 +194,21 @@ def test_a_sum_that_puts_values_in_their_places_runs_over_them_once(c_compiler: 
     y, _ = module.forward(w, label, z)
     expected = torch.zeros(3, 6, 4).scatter_add_(1, label[:, :, None].expand(3, 5, 4), w)
     assert torch.allclose(y, z[:, None] * expected, atol=1e-6)
+
+
+def picked() -> Definition:
+    op = define("picked", "A sum of squares, less what one element is worth.")
+    n = op.axes("n")
+    x, w, t = op.input("x", n), op.input("w"), op.integers("t")
+    return op.build(op.let("s", [], w * Sum(x[n] ** 2 - w * x[n] * delta(n, t), n)), wrt=[x, w])
+
+
+def test_what_a_delta_changes_is_changed_once_in_a_loop_that_is_shared(c_compiler: None) -> None:
+    module = compile(picked(), "c")
+    x, w = torch.randn(3 * 4096 + 5), torch.tensor(1.5)
+    for place in (0, 4096, 9000, len(x) - 1):
+        t = torch.tensor(place)
+        _, gradients = module.value_and_grad(x, w, t)
+        expected = 2 * w * x
+        expected[place] -= w**2
+        torch.testing.assert_close(gradients.grad_x, expected)
