@@ -18,7 +18,7 @@ Not supported, on purpose:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,6 +74,18 @@ class Program:
         """Every tensor by name."""
         bound = (*self.params, *self.kept.tensors, *(let.tensor for let in self.lets))
         return {t.name: t for t in bound}
+
+    def origins(self, before: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+        """By the name of each tensor, the parameters that it is computed from.
+
+        `before` gives those of the tensors that another program kept.
+        """
+        found = {t.name: before.get(t.name, frozenset((t.name,))) for t in self.kept.tensors}
+        found |= {t.name: frozenset((t.name,)) for t in self.params}
+        for let in self.lets:
+            read = [found[name] for name in names_used(let.value) if name in found]
+            found[let.name] = frozenset().union(*read)
+        return found
 
     @cached_property
     def option_names(self) -> frozenset[str]:

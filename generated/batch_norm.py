@@ -104,8 +104,8 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     grad_bias = grad_y.sum(0)
     grad_weight = (grad_y * x_hat).sum(0)
     grad_x = torch.sub(grad_y, grad_bias, alpha=1 / (N or torch.nan))
-    grad_x.addcmul_(grad_weight, x_hat, value=-1 / (N - correction or torch.nan))
-    grad_x *= weight * rstd
+    grad_x = grad_x.addcmul(grad_weight, x_hat, value=-1 / (N - correction or torch.nan))
+    grad_x = grad_x * (weight * rstd)
     return Gradients(grad_x, grad_weight, grad_bias)
 
 
@@ -218,8 +218,8 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
         )
     grad_weight = (grad_y * x_hat).sum(0)
     grad_x = grad_y - grad_y.mean(0)
-    grad_x.addcmul_(grad_weight, x_hat, value=-1 / (N - correction or torch.nan))
-    grad_x *= weight * rstd
+    grad_x = grad_x.addcmul(grad_weight, x_hat, value=-1 / (N - correction or torch.nan))
+    grad_x = grad_x * (weight * rstd)
     return NoBiasGradients(grad_x, grad_weight)
 
 
@@ -329,7 +329,9 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
         )
     grad_bias = grad_y.sum(0)
     grad_x = torch.sub(grad_y, grad_bias, alpha=1 / (N or torch.nan))
-    grad_x.addcmul_((grad_y * x_hat).sum(0), x_hat, value=-1 / (N - correction or torch.nan))
+    grad_x = grad_x.addcmul(
+        (grad_y * x_hat).sum(0), x_hat, value=-1 / (N - correction or torch.nan)
+    )
     grad_x *= rstd
     return NoWeightGradients(grad_x, grad_bias)
 
@@ -433,7 +435,7 @@ def backward_no_weight_no_bias(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
     grad_x = grad_y - grad_y.mean(0)
-    grad_x.addcmul_((grad_y * y).sum(0), y, value=-1 / (N - correction or torch.nan))
+    grad_x = grad_x.addcmul((grad_y * y).sum(0), y, value=-1 / (N - correction or torch.nan))
     grad_x *= rstd
     return NoWeightNoBiasGradients(grad_x)
 
@@ -589,8 +591,8 @@ def backward_running_mean(grad_y: Tensor, residuals: RunningMeanResiduals) -> Ru
     grad_bias = grad_y.sum(0)
     grad_weight = (grad_y * x_hat).sum(0)
     grad_x = torch.sub(grad_y, grad_bias, alpha=1 / (N or torch.nan))
-    grad_x.addcmul_(grad_weight, x_hat, value=-1 / (N - correction or torch.nan))
-    grad_x *= weight * rstd
+    grad_x = grad_x.addcmul(grad_weight, x_hat, value=-1 / (N - correction or torch.nan))
+    grad_x = grad_x * (weight * rstd)
     return RunningMeanGradients(grad_x, grad_weight, grad_bias)
 
 
@@ -768,7 +770,7 @@ def forward_running_mean_no_training(
     _check_running_mean_no_training(x, weight, bias, running_mean, running_var)
     rstd = torch.rsqrt(running_var + eps)
     x_hat = x - running_mean
-    x_hat *= rstd
+    x_hat = x_hat * rstd
     y = torch.addcmul(bias, weight, x_hat)
     dy_dx = weight * rstd
     return y, RunningMeanNoTrainingResiduals(x_hat, dy_dx)
@@ -954,8 +956,8 @@ def backward_running_mean_no_bias(
         )
     grad_weight = (grad_y * x_hat).sum(0)
     grad_x = grad_y - grad_y.mean(0)
-    grad_x.addcmul_(grad_weight, x_hat, value=-1 / (N - correction or torch.nan))
-    grad_x *= weight * rstd
+    grad_x = grad_x.addcmul(grad_weight, x_hat, value=-1 / (N - correction or torch.nan))
+    grad_x = grad_x * (weight * rstd)
     return RunningMeanNoBiasGradients(grad_x, grad_weight)
 
 
@@ -1087,7 +1089,7 @@ def forward_running_mean_no_bias_no_training(
     _check_running_mean_no_bias_no_training(x, weight, running_mean, running_var)
     rstd = torch.rsqrt(running_var + eps)
     x_hat = x - running_mean
-    x_hat *= rstd
+    x_hat = x_hat * rstd
     y = weight * x_hat
     dy_dx = weight * rstd
     return y, RunningMeanNoBiasNoTrainingResiduals(x_hat, dy_dx)
@@ -1266,7 +1268,9 @@ def backward_running_mean_no_weight(
         )
     grad_bias = grad_y.sum(0)
     grad_x = torch.sub(grad_y, grad_bias, alpha=1 / (N or torch.nan))
-    grad_x.addcmul_((grad_y * x_hat).sum(0), x_hat, value=-1 / (N - correction or torch.nan))
+    grad_x = grad_x.addcmul(
+        (grad_y * x_hat).sum(0), x_hat, value=-1 / (N - correction or torch.nan)
+    )
     grad_x *= rstd
     return RunningMeanNoWeightGradients(grad_x, grad_bias)
 
@@ -1398,7 +1402,7 @@ def forward_running_mean_no_weight_no_training(
     _check_running_mean_no_weight_no_training(x, bias, running_mean, running_var)
     rstd = torch.rsqrt(running_var + eps)
     x_hat = x - running_mean
-    x_hat *= rstd
+    x_hat = x_hat * rstd
     y = x_hat + bias
     return y, RunningMeanNoWeightNoTrainingResiduals(rstd)
 
@@ -1562,7 +1566,7 @@ def backward_running_mean_no_weight_no_bias(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
     grad_x = grad_y - grad_y.mean(0)
-    grad_x.addcmul_((grad_y * y).sum(0), y, value=-1 / (N - correction or torch.nan))
+    grad_x = grad_x.addcmul((grad_y * y).sum(0), y, value=-1 / (N - correction or torch.nan))
     grad_x *= rstd
     return RunningMeanNoWeightNoBiasGradients(grad_x)
 
@@ -1675,7 +1679,7 @@ def forward_running_mean_no_weight_no_bias_no_training(
     _check_running_mean_no_weight_no_bias_no_training(x, running_mean, running_var)
     rstd = torch.rsqrt(running_var + eps)
     y = x - running_mean
-    y *= rstd
+    y = y * rstd
     return y, RunningMeanNoWeightNoBiasNoTrainingResiduals(rstd)
 
 

@@ -85,7 +85,7 @@ def forward(
     """
     _check(input1, input2, weight, bias)
     y = (torch.einsum("np,mpq->nmq", input1, weight) @ input2.unsqueeze(2)).squeeze(2)
-    y += bias
+    y = y + bias
     return y, Residuals(input1, input2, weight)
 
 

@@ -131,9 +131,9 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     cosine_total_chosen_product = grad_loss * cosine_total_chosen_product_1
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
-    grad_input2 *= cosine_total_chosen_product[:, None]
+    grad_input2 = grad_input2 * cosine_total_chosen_product[:, None]
     grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
-    grad_input1 *= cosine_total_chosen_product[:, None]
+    grad_input1 = grad_input1 * cosine_total_chosen_product[:, None]
     return Gradients(grad_input1, grad_input2)
 
 
@@ -323,9 +323,9 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         ).masked_fill(target == 1, -1)
     )
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
-    grad_input2 *= grad_dot[:, None]
+    grad_input2 = grad_input2 * grad_dot[:, None]
     grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
-    grad_input1 *= grad_dot[:, None]
+    grad_input1 = grad_input1 * grad_dot[:, None]
     return SumGradients(grad_input1, grad_input2)
 
 
@@ -468,9 +468,9 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         )
     cosine_total_chosen_product = cosine_total_chosen_product_1 * grad_loss
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
-    grad_input2 *= cosine_total_chosen_product[:, None]
+    grad_input2 = grad_input2 * cosine_total_chosen_product[:, None]
     grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
-    grad_input1 *= cosine_total_chosen_product[:, None]
+    grad_input1 = grad_input1 * cosine_total_chosen_product[:, None]
     return NoneGradients(grad_input1, grad_input2)
 
 

@@ -110,14 +110,14 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         (torch.rsqrt(x2_squared_sum)[:, None] * x2).masked_fill((x2_power <= eps)[:, None], 0),
         value=-1,
     )
-    grad_x2 *= grad_y_product[:, None]
+    grad_x2 = grad_x2 * grad_y_product[:, None]
     grad_x1 = torch.addcmul(
         x2,
         (dot / size1)[:, None],
         (torch.rsqrt(x1_squared_sum)[:, None] * x1).masked_fill((x1_power <= eps)[:, None], 0),
         value=-1,
     )
-    grad_x1 *= grad_y_product[:, None]
+    grad_x1 = grad_x1 * grad_y_product[:, None]
     return Gradients(grad_x1, grad_x2)
 
 

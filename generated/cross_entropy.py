@@ -78,7 +78,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= grad_loss / N
+    grad_logits = grad_logits * (grad_loss / N)
     return Gradients(grad_logits)
 
 
@@ -197,10 +197,10 @@ def backward_label_smoothing(
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p - label_smoothing / (K or torch.nan)
-    grad_logits.scatter_add_(
+    grad_logits = grad_logits.scatter_add(
         1, target[:, None], grad_loss.new_tensor(label_smoothing - 1).expand(N, 1)
     )
-    grad_logits *= grad_loss / N
+    grad_logits = grad_logits * (grad_loss / N)
     return LabelSmoothingGradients(grad_logits)
 
 
@@ -298,7 +298,7 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= grad_loss
+    grad_logits = grad_logits * grad_loss
     return SumGradients(grad_logits)
 
 
@@ -404,10 +404,10 @@ def backward_sum_label_smoothing(
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p - label_smoothing / (K or torch.nan)
-    grad_logits.scatter_add_(
+    grad_logits = grad_logits.scatter_add(
         1, target[:, None], grad_loss.new_tensor(label_smoothing - 1).expand(N, 1)
     )
-    grad_logits *= grad_loss
+    grad_logits = grad_logits * grad_loss
     return SumLabelSmoothingGradients(grad_logits)
 
 
@@ -510,7 +510,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= grad_loss[:, None]
+    grad_logits = grad_logits * grad_loss[:, None]
     return NoneGradients(grad_logits)
 
 
@@ -617,10 +617,10 @@ def backward_none_label_smoothing(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logits = p - label_smoothing / (K or torch.nan)
-    grad_logits.scatter_add_(
+    grad_logits = grad_logits.scatter_add(
         1, target[:, None], grad_loss.new_tensor(label_smoothing - 1).expand(N, 1)
     )
-    grad_logits *= grad_loss[:, None]
+    grad_logits = grad_logits * grad_loss[:, None]
     return NoneLabelSmoothingGradients(grad_logits)
 
 
@@ -734,9 +734,12 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= (
-        grad_loss * (kept_sum**-1).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
-    )[:, None]
+    grad_logits = (
+        grad_logits
+        * (grad_loss * (kept_sum**-1).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0))[
+            :, None
+        ]
+    )
     return KeptGradients(grad_logits)
 
 
@@ -835,7 +838,7 @@ def forward_kept_label_smoothing(
     loss = -kept_chosen_1
     p = torch.exp(logprobs)
     kept_chosen = (
-        logits.new_full(
+        kept_product.new_full(
             (
                 N,
                 K,
@@ -978,7 +981,7 @@ def backward_kept_sum(grad_loss: Tensor, residuals: KeptSumResiduals) -> KeptSum
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= grad_loss.masked_fill(kept == 0, 0)[:, None]
+    grad_logits = grad_logits * grad_loss.masked_fill(kept == 0, 0)[:, None]
     return KeptSumGradients(grad_logits)
 
 
@@ -1074,7 +1077,7 @@ def forward_kept_sum_label_smoothing(
     loss = -kept_sum
     p = torch.exp(logprobs)
     kept_chosen = (
-        logits.new_full(
+        kept_sum.new_full(
             (
                 N,
                 K,
@@ -1218,7 +1221,7 @@ def backward_kept_none(grad_loss: Tensor, residuals: KeptNoneResiduals) -> KeptN
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= grad_loss.masked_fill(kept == 0, 0)[:, None]
+    grad_logits = grad_logits * grad_loss.masked_fill(kept == 0, 0)[:, None]
     return KeptNoneGradients(grad_logits)
 
 
@@ -1310,7 +1313,7 @@ def forward_kept_none_label_smoothing(
     loss = -kept_chosen_1
     p = torch.exp(logprobs)
     kept_chosen = (
-        logits.new_full(
+        kept_chosen_1.new_full(
             (
                 N,
                 K,
@@ -1466,7 +1469,7 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= (grad_loss * target_weight_chosen)[:, None]
+    grad_logits = grad_logits * (grad_loss * target_weight_chosen)[:, None]
     return WeightGradients(grad_logits)
 
 
@@ -1710,7 +1713,7 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= (grad_loss * target_weight)[:, None]
+    grad_logits = grad_logits * (grad_loss * target_weight)[:, None]
     return WeightSumGradients(grad_logits)
 
 
@@ -1834,7 +1837,7 @@ def backward_weight_sum_label_smoothing(
     )
     grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
     grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * weight[target])[:, None])
-    grad_logits *= grad_loss
+    grad_logits = grad_logits * grad_loss
     return WeightSumLabelSmoothingGradients(grad_logits)
 
 
@@ -1952,7 +1955,7 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= (grad_loss * target_weight)[:, None]
+    grad_logits = grad_logits * (grad_loss * target_weight)[:, None]
     return WeightNoneGradients(grad_logits)
 
 
@@ -2076,7 +2079,7 @@ def backward_weight_none_label_smoothing(
     )
     grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
     grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * weight[target])[:, None])
-    grad_logits *= grad_loss[:, None]
+    grad_logits = grad_logits * grad_loss[:, None]
     return WeightNoneLabelSmoothingGradients(grad_logits)
 
 
@@ -2204,7 +2207,7 @@ def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> W
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= (grad_loss * kept_chosen)[:, None]
+    grad_logits = grad_logits * (grad_loss * kept_chosen)[:, None]
     return WeightKeptGradients(grad_logits)
 
 
@@ -2470,7 +2473,7 @@ def backward_weight_kept_sum(
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= (grad_loss * kept_chosen)[:, None]
+    grad_logits = grad_logits * (grad_loss * kept_chosen)[:, None]
     return WeightKeptSumGradients(grad_logits)
 
 
@@ -2732,7 +2735,7 @@ def backward_weight_kept_none(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= (grad_loss * kept_chosen)[:, None]
+    grad_logits = grad_logits * (grad_loss * kept_chosen)[:, None]
     return WeightKeptNoneGradients(grad_logits)
 
 
@@ -3068,8 +3071,7 @@ def forward_target_label_smoothing(
     N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
     loss = (
-        -((1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan))
-        .mul_(logprobs)
+        -(((1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)) * logprobs)
         .sum(1)
         .sum()
         / N
@@ -3300,8 +3302,7 @@ def forward_target_sum_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     loss = (
-        -((1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan))
-        .mul_(logprobs)
+        -(((1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)) * logprobs)
         .sum(1)
         .sum()
     )
@@ -3536,10 +3537,8 @@ def forward_target_none_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     logprobs_sum = (
-        ((1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan))
-        .mul_(logprobs)
-        .sum(1)
-    )
+        ((1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)) * logprobs
+    ).sum(1)
     loss = -logprobs_sum
     p = torch.exp(logprobs)
     dloss_dprobabilities = (label_smoothing - 1) * logprobs
@@ -3794,9 +3793,8 @@ def forward_target_weight_label_smoothing(
     logprobs = torch.log_softmax(logits, 1)
     loss = (
         -(
-            ((1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)).mul_(
-                logprobs
-            )
+            ((1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan))
+            * logprobs
             @ weight
         ).sum()
         / N
@@ -4054,7 +4052,8 @@ def forward_target_weight_sum_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     loss = -(
-        ((1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)).mul_(logprobs)
+        ((1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan))
+        * logprobs
         @ weight
     ).sum()
     p = torch.exp(logprobs)
@@ -4314,8 +4313,10 @@ def forward_target_weight_none_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     logprobs_sum = (
-        (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    ).mul_(logprobs) @ weight
+        ((1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan))
+        * logprobs
+        @ weight
+    )
     loss = -logprobs_sum
     p = torch.exp(logprobs)
     weight_scaled = (label_smoothing - 1) * weight

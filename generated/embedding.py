@@ -71,7 +71,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     tokens, V = residuals
     N, T, D = grad_y.shape
     grad_weight = grad_y.new_zeros(V, D)
-    grad_weight.index_add_(0, tokens.flatten(), grad_y.reshape(N * T, D))
+    grad_weight = grad_weight.index_add(0, tokens.flatten(), grad_y.reshape(N * T, D))
     return Gradients(grad_weight)
 
 
@@ -165,7 +165,7 @@ def backward_padding_idx(grad_y: Tensor, residuals: PaddingIdxResiduals) -> Padd
     tokens, padding_idx, V = residuals
     N, T, D = grad_y.shape
     grad_weight = grad_y.new_zeros(V, D)
-    grad_weight.index_add_(
+    grad_weight = grad_weight.index_add(
         0,
         tokens.flatten(),
         grad_y.masked_fill(

@@ -110,7 +110,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
             :, None
         ],
     )
-    grad_logits *= grad_loss / N
+    grad_logits = grad_logits * (grad_loss / N)
     return Gradients(grad_logits)
 
 
@@ -271,7 +271,7 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
             :, None
         ],
     )
-    grad_logits *= grad_loss
+    grad_logits = grad_logits * grad_loss
     return SumGradients(grad_logits)
 
 
@@ -397,7 +397,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
             :, None
         ],
     )
-    grad_logits *= grad_loss[:, None]
+    grad_logits = grad_logits * grad_loss[:, None]
     return NoneGradients(grad_logits)
 
 

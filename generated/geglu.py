@@ -64,7 +64,7 @@ def forward(a: Tensor, b: Tensor) -> tuple[Tensor, Residuals]:
     erf_a = torch.erf(2**0.5 / 2 * a)
     y = erf_a + 1
     y *= a
-    y *= b
+    y = y * b
     y /= 2
     return y, Residuals(a, b, erf_a)
 
@@ -87,13 +87,13 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         )
     grad_b = erf_a + 1
     grad_b *= a
-    grad_b *= grad_y
+    grad_b = grad_b * grad_y
     grad_b /= 2
     grad_a = erf_a / 2
     grad_a.addcmul_(a, torch.exp(-0.5 * a**2), value=2**0.5 / (2 * torch.pi**0.5))
     grad_a += 0.5
-    grad_a *= b
-    grad_a *= grad_y
+    grad_a = grad_a * b
+    grad_a = grad_a * grad_y
     return Gradients(grad_a, grad_b)
 
 

@@ -81,8 +81,8 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
     grad_b = 1 - inv_exp_b
-    grad_b *= grad_y
-    grad_b *= y
+    grad_b = grad_b * grad_y
+    grad_b = grad_b * y
     grad_a = grad_y * inv_exp_b
     return Gradients(grad_a, grad_b)
 

@@ -109,7 +109,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     grad_bias = grad_y.sum((0, 3))
     grad_weight = (grad_y * x_hat).sum((0, 3))
     grad_x = grad_x_hat - grad_x_hat.mean((2, 3), keepdim=True)
-    grad_x.addcmul_((grad_x_hat * x_hat).mean((2, 3), keepdim=True), x_hat, value=-1)
+    grad_x = grad_x.addcmul((grad_x_hat * x_hat).mean((2, 3), keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, :, None, None]
     return Gradients(grad_x, grad_weight, grad_bias)
 
@@ -223,7 +223,7 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
     grad_x_hat = weight[:, :, None] * grad_y
     grad_weight = (grad_y * x_hat).sum((0, 3))
     grad_x = grad_x_hat - grad_x_hat.mean((2, 3), keepdim=True)
-    grad_x.addcmul_((grad_x_hat * x_hat).mean((2, 3), keepdim=True), x_hat, value=-1)
+    grad_x = grad_x.addcmul((grad_x_hat * x_hat).mean((2, 3), keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, :, None, None]
     return NoBiasGradients(grad_x, grad_weight)
 
@@ -335,7 +335,7 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
         )
     grad_bias = grad_y.sum((0, 3))
     grad_x = grad_y - grad_y.mean((2, 3), keepdim=True)
-    grad_x.addcmul_((grad_y * x_hat).mean((2, 3), keepdim=True), x_hat, value=-1)
+    grad_x = grad_x.addcmul((grad_y * x_hat).mean((2, 3), keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, :, None, None]
     return NoWeightGradients(grad_x, grad_bias)
 
@@ -437,7 +437,7 @@ def backward_no_weight_no_bias(
             f"got {[*grad_y.shape]}"
         )
     grad_x = grad_y - grad_y.mean((2, 3), keepdim=True)
-    grad_x.addcmul_((grad_y * y).mean((2, 3), keepdim=True), y, value=-1)
+    grad_x = grad_x.addcmul((grad_y * y).mean((2, 3), keepdim=True), y, value=-1)
     grad_x *= rstd[:, :, None, None]
     return NoWeightNoBiasGradients(grad_x)
 

@@ -102,8 +102,8 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     grad_bias = grad_y.sum((0, 2))
     grad_weight = (grad_y * x_hat).sum((0, 2))
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x.addcmul_((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
-    grad_x *= (weight * rstd)[:, :, None]
+    grad_x = grad_x.addcmul((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x * (weight * rstd)[:, :, None]
     return Gradients(grad_x, grad_weight, grad_bias)
 
 
@@ -212,8 +212,8 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
         )
     grad_weight = (grad_y * x_hat).sum((0, 2))
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x.addcmul_((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
-    grad_x *= (weight * rstd)[:, :, None]
+    grad_x = grad_x.addcmul((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x * (weight * rstd)[:, :, None]
     return NoBiasGradients(grad_x, grad_weight)
 
 
@@ -321,7 +321,7 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
         )
     grad_bias = grad_y.sum((0, 2))
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x.addcmul_((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x.addcmul((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, :, None]
     return NoWeightGradients(grad_x, grad_bias)
 
@@ -423,7 +423,7 @@ def backward_no_weight_no_bias(
             f"got {[*grad_y.shape]}"
         )
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x.addcmul_((grad_y * y).mean(2, keepdim=True), y, value=-1)
+    grad_x = grad_x.addcmul((grad_y * y).mean(2, keepdim=True), y, value=-1)
     grad_x *= rstd[:, :, None]
     return NoWeightNoBiasGradients(grad_x)
 
@@ -575,8 +575,8 @@ def backward_running_mean(grad_y: Tensor, residuals: RunningMeanResiduals) -> Ru
     grad_bias = grad_y.sum((0, 2))
     grad_weight = (grad_y * x_hat).sum((0, 2))
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x.addcmul_((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
-    grad_x *= (weight * rstd)[:, :, None]
+    grad_x = grad_x.addcmul((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x * (weight * rstd)[:, :, None]
     return RunningMeanGradients(grad_x, grad_weight, grad_bias)
 
 
@@ -733,7 +733,7 @@ def forward_running_mean_no_use_input_stats(
     var = running_var
     rstd = torch.rsqrt(var + eps)
     x_hat = x - mean[:, None]
-    x_hat *= rstd[:, None]
+    x_hat = x_hat * rstd[:, None]
     y = torch.addcmul(bias[:, None], weight[:, None], x_hat)
     dy_dx = (weight * rstd).expand(N, C).clone()
     return y, RunningMeanNoUseInputStatsResiduals(x_hat, dy_dx)
@@ -916,8 +916,8 @@ def backward_running_mean_no_bias(
         )
     grad_weight = (grad_y * x_hat).sum((0, 2))
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x.addcmul_((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
-    grad_x *= (weight * rstd)[:, :, None]
+    grad_x = grad_x.addcmul((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x * (weight * rstd)[:, :, None]
     return RunningMeanNoBiasGradients(grad_x, grad_weight)
 
 
@@ -1045,7 +1045,7 @@ def forward_running_mean_no_bias_no_use_input_stats(
     var = running_var
     rstd = torch.rsqrt(var + eps)
     x_hat = x - mean[:, None]
-    x_hat *= rstd[:, None]
+    x_hat = x_hat * rstd[:, None]
     y = weight[:, None] * x_hat
     dy_dx = (weight * rstd).expand(N, C).clone()
     return y, RunningMeanNoBiasNoUseInputStatsResiduals(x_hat, dy_dx)
@@ -1221,7 +1221,7 @@ def backward_running_mean_no_weight(
         )
     grad_bias = grad_y.sum((0, 2))
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x.addcmul_((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x.addcmul((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, :, None]
     return RunningMeanNoWeightGradients(grad_x, grad_bias)
 
@@ -1349,7 +1349,7 @@ def forward_running_mean_no_weight_no_use_input_stats(
     var = running_var
     rstd = torch.rsqrt(var + eps).expand(N, C).clone()
     x_hat = x - mean[:, None]
-    x_hat *= rstd[:, :, None]
+    x_hat = x_hat * rstd[:, :, None]
     y = x_hat + bias[:, None]
     return y, RunningMeanNoWeightNoUseInputStatsResiduals(rstd)
 
@@ -1509,7 +1509,7 @@ def backward_running_mean_no_weight_no_bias(
             f"got {[*grad_y.shape]}"
         )
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x.addcmul_((grad_y * y).mean(2, keepdim=True), y, value=-1)
+    grad_x = grad_x.addcmul((grad_y * y).mean(2, keepdim=True), y, value=-1)
     grad_x *= rstd[:, :, None]
     return RunningMeanNoWeightNoBiasGradients(grad_x)
 
@@ -1620,7 +1620,7 @@ def forward_running_mean_no_weight_no_bias_no_use_input_stats(
     var = running_var
     rstd = torch.rsqrt(var + eps).expand(N, C).clone()
     y = x - mean[:, None]
-    y *= rstd[:, :, None]
+    y = y * rstd[:, :, None]
     return y, RunningMeanNoWeightNoBiasNoUseInputStatsResiduals(rstd)
 
 

@@ -62,7 +62,7 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x, target)
     each = (target * torch.log(target)).masked_fill(target == 0, 0)
-    each.addcmul_(x, target, value=-1)
+    each = each.addcmul(x, target, value=-1)
     loss = each.mean()
     return loss, Residuals(x, target)
 
@@ -83,8 +83,8 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / (K * N)
     grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
-    grad_target -= x
-    grad_target *= grad_loss_scaled
+    grad_target = grad_target - x
+    grad_target = grad_target * grad_loss_scaled
     grad_x = -grad_loss_scaled * target
     return Gradients(grad_x, grad_target)
 
@@ -284,7 +284,7 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     """
     _check_sum(x, target)
     each = (target * torch.log(target)).masked_fill(target == 0, 0)
-    each.addcmul_(x, target, value=-1)
+    each = each.addcmul(x, target, value=-1)
     loss = each.sum()
     return loss, SumResiduals(x, target)
 
@@ -303,8 +303,8 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
-    grad_target -= x
-    grad_target *= grad_loss
+    grad_target = grad_target - x
+    grad_target = grad_target * grad_loss
     grad_x = -grad_loss * target
     return SumGradients(grad_x, grad_target)
 
@@ -485,7 +485,7 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """
     _check_none(x, target)
     loss = (target * torch.log(target)).masked_fill(target == 0, 0)
-    loss.addcmul_(x, target, value=-1)
+    loss = loss.addcmul(x, target, value=-1)
     return loss, NoneResiduals(x, target)
 
 
@@ -506,10 +506,10 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
             f"grad_loss must have shape (N, K) where N = {N}, K = {K}, got {[*grad_loss.shape]}"
         )
     grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
-    grad_target -= x
-    grad_target *= grad_loss
+    grad_target = grad_target - x
+    grad_target = grad_target * grad_loss
     grad_x = -grad_loss
-    grad_x *= target
+    grad_x = grad_x * target
     return NoneGradients(grad_x, grad_target)
 
 
@@ -610,9 +610,9 @@ def backward_none_log_target(
             f"grad_loss must have shape (N, K) where N = {N}, K = {K}, got {[*grad_loss.shape]}"
         )
     grad_target = loss + exp_target
-    grad_target *= grad_loss
+    grad_target = grad_target * grad_loss
     grad_x = -grad_loss
-    grad_x *= exp_target
+    grad_x = grad_x * exp_target
     return NoneLogTargetGradients(grad_x, grad_target)
 
 
@@ -692,7 +692,7 @@ def forward_batchmean(x: Tensor, target: Tensor) -> tuple[Tensor, BatchmeanResid
     _check_batchmean(x, target)
     K = x.shape[1]
     each = (target * torch.log(target)).masked_fill(target == 0, 0)
-    each.addcmul_(x, target, value=-1)
+    each = each.addcmul(x, target, value=-1)
     loss = K * each.mean()
     return loss, BatchmeanResiduals(x, target)
 
@@ -713,8 +713,8 @@ def backward_batchmean(grad_loss: Tensor, residuals: BatchmeanResiduals) -> Batc
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
     grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
-    grad_target -= x
-    grad_target *= grad_loss_scaled
+    grad_target = grad_target - x
+    grad_target = grad_target * grad_loss_scaled
     grad_x = -grad_loss_scaled * target
     return BatchmeanGradients(grad_x, grad_target)
 

@@ -103,7 +103,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     grad_bias = grad_y.sum(0)
     grad_weight = (grad_y * x_hat).sum(0)
     grad_x = grad_x_hat - grad_x_hat.mean(1, keepdim=True)
-    grad_x.addcmul_((grad_x_hat * x_hat).mean(1, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x.addcmul((grad_x_hat * x_hat).mean(1, keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, None]
     return Gradients(grad_x, grad_weight, grad_bias)
 
@@ -213,7 +213,7 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
     grad_x_hat = weight * grad_y
     grad_weight = (grad_y * x_hat).sum(0)
     grad_x = grad_x_hat - grad_x_hat.mean(1, keepdim=True)
-    grad_x.addcmul_((grad_x_hat * x_hat).mean(1, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x.addcmul((grad_x_hat * x_hat).mean(1, keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, None]
     return NoBiasGradients(grad_x, grad_weight)
 
@@ -321,7 +321,7 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
         )
     grad_bias = grad_y.sum(0)
     grad_x = grad_y - grad_y.mean(1, keepdim=True)
-    grad_x.addcmul_((grad_y * x_hat).mean(1, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x.addcmul((grad_y * x_hat).mean(1, keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, None]
     return NoWeightGradients(grad_x, grad_bias)
 
@@ -422,7 +422,7 @@ def backward_no_weight_no_bias(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
     grad_x = grad_y - grad_y.mean(1, keepdim=True)
-    grad_x.addcmul_((grad_y * y).mean(1, keepdim=True), y, value=-1)
+    grad_x = grad_x.addcmul((grad_y * y).mean(1, keepdim=True), y, value=-1)
     grad_x *= rstd[:, None]
     return NoWeightNoBiasGradients(grad_x)
 

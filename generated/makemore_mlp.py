@@ -192,7 +192,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, Yb[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits *= grad_loss / N
+    grad_logits = grad_logits * (grad_loss / N)
     grad_h = grad_logits @ W2.T
     grad_hpreact = torch.addcmul(grad_h, grad_h * h, h, value=-1)
     grad_b2 = grad_logits.sum(0)
@@ -206,7 +206,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     grad_emb = grad_embcat.reshape(N, T, D)
     grad_b1 = grad_hprebn.sum(0)
     grad_W1 = embcat.T @ grad_hprebn
-    grad_C = grad_loss.new_zeros(V, D)
+    grad_C = grad_logits.new_zeros(V, D)
     grad_C.index_add_(0, Xb.flatten(), grad_emb.reshape(N * T, D))
     return Gradients(grad_C, grad_W1, grad_b1, grad_bngain, grad_bnbias, grad_W2, grad_b2)
 

@@ -285,7 +285,9 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, Yb[:, None], (-1 / (N or torch.nan) * grad_loss).expand(N, 1))
+    grad_logprobs = grad_logprobs.scatter_add(
+        1, Yb[:, None], (-1 / (N or torch.nan) * grad_loss).expand(N, 1)
+    )
     grad_probs = grad_logprobs / probs
     grad_counts_sum_inv = (grad_probs * counts).sum(1)
     grad_counts_sum = -(counts_sum**-2 * grad_counts_sum_inv)
@@ -312,7 +314,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     grad_bngain = (bnraw * grad_hpreact).sum(0)
     grad_b1 = grad_hprebn.sum(0)
     grad_W1 = embcat.T @ grad_hprebn
-    grad_C = grad_loss.new_zeros(V, D)
+    grad_C = grad_probs.new_zeros(V, D)
     grad_C.index_add_(0, Xb.flatten(), grad_emb.reshape(N * T, D))
     return Gradients(
         grad_logprobs,

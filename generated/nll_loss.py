@@ -77,7 +77,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss / -N).expand(N, 1))
+    grad_logprobs = grad_logprobs.scatter_add(1, target[:, None], (grad_loss / -N).expand(N, 1))
     return Gradients(grad_logprobs)
 
 
@@ -185,7 +185,7 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (-grad_loss).expand(N, 1))
+    grad_logprobs = grad_logprobs.scatter_add(1, target[:, None], (-grad_loss).expand(N, 1))
     return SumGradients(grad_logprobs)
 
 
@@ -282,7 +282,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (-grad_loss)[:, None])
+    grad_logprobs = grad_logprobs.scatter_add(1, target[:, None], (-grad_loss)[:, None])
     return NoneGradients(grad_logprobs)
 
 
@@ -390,7 +390,7 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(
+    grad_logprobs = grad_logprobs.scatter_add(
         1,
         target[:, None],
         (-grad_loss * (kept_sum**-1).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0))[
@@ -503,7 +503,9 @@ def backward_kept_sum(grad_loss: Tensor, residuals: KeptSumResiduals) -> KeptSum
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (-grad_loss).masked_fill(kept == 0, 0)[:, None])
+    grad_logprobs = grad_logprobs.scatter_add(
+        1, target[:, None], (-grad_loss).masked_fill(kept == 0, 0)[:, None]
+    )
     return KeptSumGradients(grad_logprobs)
 
 
@@ -610,7 +612,9 @@ def backward_kept_none(grad_loss: Tensor, residuals: KeptNoneResiduals) -> KeptN
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (-grad_loss).masked_fill(kept == 0, 0)[:, None])
+    grad_logprobs = grad_logprobs.scatter_add(
+        1, target[:, None], (-grad_loss).masked_fill(kept == 0, 0)[:, None]
+    )
     return KeptNoneGradients(grad_logprobs)
 
 
@@ -725,7 +729,9 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss * target_weight_scaled)[:, None])
+    grad_logprobs = grad_logprobs.scatter_add(
+        1, target[:, None], (grad_loss * target_weight_scaled)[:, None]
+    )
     return WeightGradients(grad_logprobs)
 
 
@@ -835,7 +841,9 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss * target_weight_scaled)[:, None])
+    grad_logprobs = grad_logprobs.scatter_add(
+        1, target[:, None], (grad_loss * target_weight_scaled)[:, None]
+    )
     return WeightSumGradients(grad_logprobs)
 
 
@@ -947,7 +955,9 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss * target_weight_scaled)[:, None])
+    grad_logprobs = grad_logprobs.scatter_add(
+        1, target[:, None], (grad_loss * target_weight_scaled)[:, None]
+    )
     return WeightNoneGradients(grad_logprobs)
 
 
@@ -1070,7 +1080,9 @@ def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> W
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss * kept_scaled)[:, None])
+    grad_logprobs = grad_logprobs.scatter_add(
+        1, target[:, None], (grad_loss * kept_scaled)[:, None]
+    )
     return WeightKeptGradients(grad_logprobs)
 
 
@@ -1197,7 +1209,9 @@ def backward_weight_kept_sum(
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss * kept_scaled)[:, None])
+    grad_logprobs = grad_logprobs.scatter_add(
+        1, target[:, None], (grad_loss * kept_scaled)[:, None]
+    )
     return WeightKeptSumGradients(grad_logprobs)
 
 
@@ -1324,7 +1338,9 @@ def backward_weight_kept_none(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logprobs = grad_loss.new_zeros(N, K)
-    grad_logprobs.scatter_add_(1, target[:, None], (grad_loss * kept_scaled)[:, None])
+    grad_logprobs = grad_logprobs.scatter_add(
+        1, target[:, None], (grad_loss * kept_scaled)[:, None]
+    )
     return WeightKeptNoneGradients(grad_logprobs)
 
 

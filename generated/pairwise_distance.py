@@ -385,7 +385,7 @@ def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x1 = grad_y.new_zeros(N, K)
-    grad_x1.scatter_add_(1, y_argmax[:, None], (grad_y * sign_off_y_argmax)[:, None])
+    grad_x1 = grad_x1.scatter_add(1, y_argmax[:, None], (grad_y * sign_off_y_argmax)[:, None])
     grad_x2 = -grad_x1
     return PInfGradients(grad_x1, grad_x2)
 
@@ -494,7 +494,7 @@ def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinu
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x1 = grad_y.new_zeros(N, K)
-    grad_x1.scatter_add_(1, y_argmax_1[:, None], (grad_y * sign_off_y_argmax_1)[:, None])
+    grad_x1 = grad_x1.scatter_add(1, y_argmax_1[:, None], (grad_y * sign_off_y_argmax_1)[:, None])
     grad_x2 = -grad_x1
     return PMinusInfGradients(grad_x1, grad_x2)
 

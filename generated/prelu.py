@@ -77,9 +77,9 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
     x_mask = x > 0
-    grad_weight = x.masked_fill(x_mask, 0).mul_(grad_y).sum(0)
+    grad_weight = (x.masked_fill(x_mask, 0) * grad_y).sum(0)
     grad_x = weight.masked_fill(x_mask, 1)
-    grad_x *= grad_y
+    grad_x = grad_x * grad_y
     return Gradients(grad_x, grad_weight)
 
 

@@ -68,7 +68,7 @@ def backward(grad_s: Tensor, residuals: Residuals) -> Gradients:
             f"grad_s must have shape (N, C) where N = {N}, C = {C}, got {[*grad_s.shape]}"
         )
     grad_x = 1 - s
-    grad_x *= grad_s
+    grad_x = grad_x * grad_s
     grad_x *= s
     return Gradients(grad_x)
 

@@ -87,8 +87,8 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     grad_a = 1 - inv_exp_a
     grad_a *= a
     grad_a += 1
-    grad_a *= b
-    grad_a *= grad_y_product
+    grad_a = grad_a * b
+    grad_a = grad_a * grad_y_product
     return Gradients(grad_a, grad_b)
 
 

@@ -973,7 +973,7 @@ def forward_swap_none(
     anchor_minus_positive_product = off_near / near[:, None]
     anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
     anchor_minus_positive_product_total = -anchor_minus_positive_product
-    anchor_minus_positive_product_total -= off_between_product
+    anchor_minus_positive_product_total = anchor_minus_positive_product_total - off_between_product
     anchor_minus_positive_product_total_1 = torch.addcmul(
         anchor_minus_positive_product,
         (-1 / far).masked_fill(between_mask, 0)[:, None],
@@ -2199,15 +2199,17 @@ def forward_p(
     near_minus_far_mask = near_minus_far <= 0
     loss = near_minus_far.masked_fill(near_minus_far_mask, 0).mean()
     anchor_minus_negative_product = off_far ** (p - 1)
-    anchor_minus_negative_product *= (off_far_sum ** (1 / p - 1)).masked_fill(
-        near_minus_far_mask, 0
-    )[:, None]
+    anchor_minus_negative_product = (
+        anchor_minus_negative_product
+        * (off_far_sum ** (1 / p - 1)).masked_fill(near_minus_far_mask, 0)[:, None]
+    )
     anchor_minus_negative_product *= torch.sign(anchor_minus_negative)
     off_near_sum_power = off_near_sum ** (1 / p - 1)
     anchor_minus_positive_product = off_near ** (p - 1)
-    anchor_minus_positive_product *= (-off_near_sum_power).masked_fill(near_minus_far_mask, 0)[
-        :, None
-    ]
+    anchor_minus_positive_product = (
+        anchor_minus_positive_product
+        * (-off_near_sum_power).masked_fill(near_minus_far_mask, 0)[:, None]
+    )
     anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
     return loss, PResiduals(anchor_minus_negative_product, anchor_minus_positive_product)
 
@@ -2362,11 +2364,15 @@ def forward_p_sum(
     near_minus_far_mask = near_minus_far <= 0
     loss = near_minus_far.masked_fill(near_minus_far_mask, 0).sum()
     dloss_dnegative = off_far ** (p - 1)
-    dloss_dnegative *= (off_far_sum ** (1 / p - 1)).masked_fill(near_minus_far_mask, 0)[:, None]
+    dloss_dnegative = (
+        dloss_dnegative * (off_far_sum ** (1 / p - 1)).masked_fill(near_minus_far_mask, 0)[:, None]
+    )
     dloss_dnegative *= torch.sign(anchor_minus_negative)
     off_near_sum_power = off_near_sum ** (1 / p - 1)
     dloss_dpositive = off_near ** (p - 1)
-    dloss_dpositive *= (-off_near_sum_power).masked_fill(near_minus_far_mask, 0)[:, None]
+    dloss_dpositive = (
+        dloss_dpositive * (-off_near_sum_power).masked_fill(near_minus_far_mask, 0)[:, None]
+    )
     dloss_dpositive *= torch.sign(anchor_minus_positive)
     return loss, PSumResiduals(dloss_dnegative, dloss_dpositive)
 
@@ -2700,7 +2706,9 @@ def forward_p_swap(
     near_minus_other_mask = near_minus_other <= 0
     loss = near_minus_other.masked_fill(near_minus_other_mask, 0).mean()
     off_between_product = off_between ** (p - 1)
-    off_between_product *= torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
+    off_between_product = (
+        off_between_product * torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
+    )
     off_between_product *= torch.sign(positive_minus_negative)
     off_far_sum_power = off_far_sum ** (1 / p - 1)
     off_far_power = off_far ** (p - 1)
@@ -2924,7 +2932,9 @@ def forward_p_swap_sum(
     near_minus_other_mask = near_minus_other <= 0
     loss = near_minus_other.masked_fill(near_minus_other_mask, 0).sum()
     off_between_product = off_between ** (p - 1)
-    off_between_product *= torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
+    off_between_product = (
+        off_between_product * torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
+    )
     off_between_product *= torch.sign(positive_minus_negative)
     off_far_sum_power = off_far_sum ** (1 / p - 1)
     off_far_power = off_far ** (p - 1)
@@ -3150,7 +3160,9 @@ def forward_p_swap_none(
     near_minus_other_mask = near_minus_other <= 0
     loss = near_minus_other.masked_fill(near_minus_other_mask, 0)
     off_between_product = off_between ** (p - 1)
-    off_between_product *= torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
+    off_between_product = (
+        off_between_product * torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
+    )
     off_between_product *= torch.sign(positive_minus_negative)
     off_far_sum_power = off_far_sum ** (1 / p - 1)
     off_far_power = off_far ** (p - 1)
@@ -3165,7 +3177,7 @@ def forward_p_swap_none(
     anchor_minus_positive_product *= (off_near_sum ** (1 / p - 1))[:, None]
     anchor_minus_positive_product *= torch.sign(anchor_minus_positive)
     anchor_minus_positive_product_total = -anchor_minus_positive_product
-    anchor_minus_positive_product_total -= off_between_product
+    anchor_minus_positive_product_total = anchor_minus_positive_product_total - off_between_product
     anchor_minus_positive_product_total_1 = torch.addcmul(
         anchor_minus_positive_product,
         (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],

@@ -73,7 +73,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     grad_x = (
         torch.rsqrt(x_squared_sum.masked_fill(x_squared_sum_mask, 1))[:, None] * x
     ).masked_fill(x_squared_sum_mask[:, None], 0)
-    grad_x *= grad_y[:, None]
+    grad_x = grad_x * grad_y[:, None]
     return Gradients(grad_x)
 
 
@@ -332,7 +332,7 @@ def backward_ord_inf(grad_y: Tensor, residuals: OrdInfResiduals) -> OrdInfGradie
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x = grad_y.new_zeros(N, K)
-    grad_x.scatter_add_(1, y_argmax[:, None], (grad_y * sign_x_y_argmax)[:, None])
+    grad_x = grad_x.scatter_add(1, y_argmax[:, None], (grad_y * sign_x_y_argmax)[:, None])
     return OrdInfGradients(grad_x)
 
 
@@ -426,7 +426,7 @@ def backward_ord_minus_inf(grad_y: Tensor, residuals: OrdMinusInfResiduals) -> O
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x = grad_y.new_zeros(N, K)
-    grad_x.scatter_add_(1, y_argmax_1[:, None], (grad_y * sign_x_y_argmax_1)[:, None])
+    grad_x = grad_x.scatter_add(1, y_argmax_1[:, None], (grad_y * sign_x_y_argmax_1)[:, None])
     return OrdMinusInfGradients(grad_x)
 
 

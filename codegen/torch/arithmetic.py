@@ -185,13 +185,14 @@ def times(left: Value, right: Value, scope: Scope) -> Value:
         if set(target.letters) == union and _fits(target, scope):
             lined, layout = line_up([target, other], target.letters, scope.size)
             if layout == target.dims:
-                return target.then(Update(f".mul_({lined[1].text})", f"*= {lined[1].text}"))
+                factor, in_place = lined[1], scope.in_place(target, other)
+                return target.then(Update("mul", factor.text, "*", factor, in_place))
     (one, other), layout = line_up([left, right], scope.order, scope.size)
     return Value(f"{one.at(TIMES)} * {other.at(UNARY)}", layout, binds=TIMES, fresh=True)
 
 
 def _fits(target: Value, scope: Scope) -> bool:
-    """Whether a tensor is worth changing in place: one with several axes, which is ours."""
+    """Whether a tensor is worth changing: one with several axes, which is ours."""
     return scope.may_update(target) and len(target.letters) > 1 and not scope.literal
 
 
@@ -206,18 +207,18 @@ def scaled(value: Value, scale: Any, scope: Scope) -> Value:
         return value
     if scale == -1:
         if value.updates:
-            return value.then(Update(".neg_()"))
+            return value.then(Update("neg"))
         return Value(f"-{value.at(UNARY)}", value.dims, binds=UNARY, fresh=True)
     divisor = 1 / scale
     number = scalar(scale)
     if not scope.literal and _is_simpler(divisor, scale):
         below = scalar(divisor)
         if value.updates:
-            return value.then(Update(f".div_({below.text})", f"/= {below.text}"))
+            return value.then(Update("div", below.text, "/", below))
         code = f"{value.at(TIMES)} / {below.at(UNARY)}"
         return Value(code, value.dims, binds=TIMES, fresh=True)
     if value.updates:
-        return value.then(Update(f".mul_({number.text})", f"*= {number.text}"))
+        return value.then(Update("mul", number.text, "*", number))
     return Value(f"{number.at(TIMES)} * {value.at(UNARY)}", value.dims, binds=TIMES, fresh=True)
 
 
@@ -369,8 +370,8 @@ def _combined(
     lined, layout = line_up([accumulator, *values], order, scope.size)
     arguments = ", ".join(v.text for v in lined[1:]) + keywords
     if owned and layout == accumulator.dims:
-        statement = f"{sign}= {lined[1].text}" if sign else ""
-        return accumulator.then(Update(f".{name}_({arguments})", statement))
+        operand, in_place = lined[1] if sign else None, scope.in_place(accumulator, *values)
+        return accumulator.then(Update(name, arguments, sign, operand, in_place))
     if sign:
         tight = TIMES if sign == "-" else PLUS
         code = f"{lined[0].at(PLUS)} {sign} {lined[1].at(tight)}"
@@ -383,6 +384,6 @@ def _plus_number(accumulator: Value, constant: Any) -> Value:
     number = scalar(-constant if negative else constant)
     sign, name = ("-", "sub") if negative else ("+", "add")
     if accumulator.updates:
-        return accumulator.then(Update(f".{name}_({number.text})", f"{sign}= {number.text}"))
+        return accumulator.then(Update(name, number.text, sign, number))
     code = f"{accumulator.at(PLUS)} {sign} {number.at(TIMES)}"
     return Value(code, accumulator.dims, binds=PLUS, fresh=True)

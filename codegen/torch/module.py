@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ def context(module: Module) -> dict[str, Any]:
     """
     programs = {
         "forward": function(module.forward),
-        "backward": function(module.backward, module.seeds),
+        "backward": function(module.backward, module.seeds, module.forward.origins({})),
     }
     return {
         **interface(module),
@@ -158,16 +158,21 @@ def _described(tensor: Tensor) -> str:
     return f"{tensor.name}: shape {shape_text(tensor)}{', int64' if tensor.integer else ''}."
 
 
-def function(program: Program, checked: Sequence[Tensor] = ()) -> Function:
+def function(
+    program: Program,
+    checked: Sequence[Tensor] = (),
+    before: Mapping[str, frozenset[str]] | None = None,
+) -> Function:
     """A program as the parts of a function.
 
-    `checked` are those of its parameters whose shape it compares with what it was kept.
+    `checked` are those of its parameters whose shape it compares with what it was kept, which is
+    computed from the parameters `before`.
 
     Raises:
         CodegenError: it needs the size of an axis that none of its tensors shows.
     """
     program = narrowed(program)
-    body = statements(program)
+    body = statements(program, before or {})
     given = {a.size.name for a in program.kept.sizes}
     axes = {name: axis for name, axis in program.axes.items() if name not in given}
     kept = tuple(program.kept.tensors)

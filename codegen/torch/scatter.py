@@ -7,7 +7,7 @@ delta(i, j)                                ->  an identity matrix
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,16 +71,17 @@ def as_scatter(term: Any, letters: set[Index]) -> Scatter | None:
 def filled(scatter: Scatter, scope: Scope, number: Any = S.Zero) -> Value:
     """A tensor that holds one number everywhere, for a scatter to add into."""
     dims = tuple((i,) for i in in_order(scatter.letters, scope.order))
+    like = scope.like_for(scatter.at, scatter.coefficient)
     if number == 0:
-        return zeros(dims, scope)
+        return zeros(dims, like, scope)
     sizes = ", ".join(extent(d, scope.size) for d in dims)
-    text = f"{scope.like}.new_full(({sizes},), {scalar(number).text})"
+    text = f"{like}.new_full(({sizes},), {scalar(number).text})"
     return Value(text, dims, fresh=True)
 
 
-def zeros(dims: Dims, scope: Scope) -> Value:
+def zeros(dims: Dims, like: str, scope: Scope) -> Value:
     sizes = ", ".join(extent(d, scope.size) for d in dims)
-    return Value(f"{scope.like}.new_zeros({sizes})", dims, fresh=True)
+    return Value(f"{like}.new_zeros({sizes})", dims, fresh=True)
 
 
 def scattered(into: Value, scatter: Scatter, scope: Scope, emit: Emit) -> Value:
@@ -95,19 +96,19 @@ def scattered(into: Value, scatter: Scatter, scope: Scope, emit: Emit) -> Value:
     layout = tuple(() if p == place else dim for p, dim in enumerate(into.dims))
     sizes = [1 if not dim else scope.size(dim[0]) for dim in layout]
     inner = scope.ordered(*(i for dim in layout for i in dim))
-    index = _spread(scope.split(emit(scatter.at, inner)), layout, sizes).text
+    index = _spread(scope.split(emit(scatter.at, inner)), layout, sizes)
+    added = [index]
     if is_scalar(scatter.coefficient) and not scope.differentiable:
         number = scalar(scatter.coefficient).text
-        name, arguments = "scatter", f'({place}, {index}, {number}, reduce="add")'
+        name, arguments = "scatter", f'{place}, {index.text}, {number}, reduce="add"'
     else:
-        source = _source(scatter.coefficient, inner, emit, scope)
-        name, arguments = (
-            "scatter_add",
-            f"({place}, {index}, {_spread(source, layout, sizes).text})",
-        )
+        source = _spread(_source(scatter.coefficient, inner, emit, scope), layout, sizes)
+        name, arguments = "scatter_add", f"{place}, {index.text}, {source.text}"
+        added.append(source)
     if scope.may_update(into):
-        return into.then(Update(f".{name}_{arguments}"))
-    return Value(f"{into.at(ATOM)}.{name}{arguments}", into.dims, fresh=True)
+        in_place = scope.in_place(into, *added)
+        return into.then(Update(name, arguments, in_place=in_place))
+    return Value(f"{into.at(ATOM)}.{name}({arguments})", into.dims, fresh=True)
 
 
 def _aligned(value: Value, letters: list[Index]) -> str:
@@ -179,14 +180,22 @@ def index_added(added: IndexAdd, scope: Scope, emit: Emit) -> Value:
     joined = (*((i,) for i in batch), tuple(running), *((i,) for i in outer))
     sizes = [scope.size(d[0]) for d in layout]
     source = _source(rest, inner, emit, scope)
-    texts = [_joined(_spread(v, layout, sizes), joined, scope) for v in (index, source)]
+    values = [_joined(_spread(v, layout, sizes), joined, scope) for v in (index, source)]
     dims = (*((i,) for i in batch), (added.along,), *((i,) for i in outer))
-    base = zeros(dims, scope)
-    return base.then(Update(f".scatter_add_({len(batch)}, {', '.join(texts)})"))
+    return _into_zeros(dims, added, "scatter_add", str(len(batch)), values, scope)
 
 
-def _joined(value: Value, dims: Dims, scope: Scope) -> str:
-    return reshape(value, dims, scope.size).text
+def _joined(value: Value, dims: Dims, scope: Scope) -> Value:
+    return reshape(value, dims, scope.size)
+
+
+def _into_zeros(
+    dims: Dims, added: IndexAdd, name: str, place: str, values: Sequence[Value], scope: Scope
+) -> Value:
+    """Zeros, to which a method adds values at a place."""
+    base = zeros(dims, scope.like_for(added.at, added.rest), scope)
+    arguments = ", ".join([place, *(v.text for v in values)])
+    return base.then(Update(name, arguments, in_place=scope.in_place(base, *values)))
 
 
 def _source(rest: Any, inner: Scope, emit: Emit, scope: Scope) -> Value:
@@ -209,12 +218,13 @@ def _index_added(
     order = in_order([added.along, *outer], scope.order)
     place = order.index(added.along)
     index = permute(index, [(i,) for i in running])
-    flat = index.text if len(running) == 1 else f"{index.at(ATOM)}.flatten()"
+    if len(running) > 1:
+        index = Value(f"{index.at(ATOM)}.flatten()", (tuple(running),), integer=True)
     before, after = [(i,) for i in order[:place]], [(i,) for i in order[place + 1 :]]
     layout = (*before, *((i,) for i in running), *after)
     joined = (*before, tuple(running), *after)
     source = _source(rest, scope.ordered(*(i for d in layout for i in d)), emit, scope)
     sizes = [scope.size(d[0]) for d in layout]
-    text = _joined(_spread(source, layout, sizes), joined, scope)
-    base = zeros((*before, (added.along,), *after), scope)
-    return base.then(Update(f".index_add_({place}, {flat}, {text})"))
+    values = [index, _joined(_spread(source, layout, sizes), joined, scope)]
+    dims = (*before, (added.along,), *after)
+    return _into_zeros(dims, added, "index_add", str(place), values, scope)

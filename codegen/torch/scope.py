@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,10 @@ from codegen.program import CodegenError
 from codegen.torch.values import Value, split
 from derive.expressions import Index
 from derive.language import Tensor
+from derive.trace import names_used
+
+_NAME = r"(?<![\w.])[A-Za-z_]\w*\b(?!=[^=]|\.(?:new_tensor|dtype|device|shape)\b)"
+"""A name in Python source that is neither an attribute nor a keyword, and read as a tensor."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +24,14 @@ class Scope:
     `values` says how each tensor is written, at the letters it was declared with; `like` is
     a real tensor that new ones take their dtype and device from; `order` is the order of
     letters that the value in the making wants. `literal` forbids fused operations, and
-    `differentiable` those that autograd cannot differentiate.
+    `differentiable` those that autograd cannot differentiate. `origins` says which parameters each
+    tensor is computed from.
     """
 
     tensors: Mapping[str, Tensor]
     values: Mapping[str, Value]
     like: str
+    origins: Mapping[str, frozenset[str]]
     order: tuple[Index, ...] = ()
     literal: bool = False
     differentiable: bool = True
@@ -56,8 +63,28 @@ class Scope:
         return f"dtype={self.like}.dtype, device={self.like}.device"
 
     def may_update(self, value: Value) -> bool:
-        """Whether a tensor may be changed in place."""
+        """Whether a tensor is ours to change."""
         return value.fresh and not (value.remembered and self.differentiable)
+
+    def in_place(self, value: Value, *others: Value) -> bool:
+        """Whether others may be put into a tensor where it lies.
+
+        Under vmap a tensor without a batch cannot take on another's: it has to be computed from
+        all that the others are computed from.
+        """
+        return not self.differentiable or self._origins(*others) <= self._origins(value)
+
+    def _origins(self, *values: Value) -> set[str]:
+        names = {name for value in values for name in re.findall(_NAME, value.text)}
+        return set().union(*(self.origins.get(name, ()) for name in names))
+
+    def like_for(self, *read: Any) -> str:
+        """A real tensor that one is made from which expressions then change in place."""
+        if not self.differentiable:
+            return self.like
+        every = set().union(*(self.origins.get(name, ()) for name in names_used(*read)))
+        reals = (name for name, value in self.values.items() if value.is_real)
+        return next((n for n in (self.like, *reals) if self.origins[n] >= every), self.like)
 
     def split(self, value: Value) -> Value:
         return split(value, self.size)

@@ -22,13 +22,17 @@ def storage(tensor: Tensor) -> Dims:
     return tuple(d if isinstance(d, tuple) else (d,) for d in tensor.dims)
 
 
-def statements(program: Program) -> list[str]:
-    """The body of a function, without what it unpacks first and returns last."""
+def statements(program: Program, before: Mapping[str, frozenset[str]]) -> list[str]:
+    """The body of a function, without what it unpacks first and returns last.
+
+    `before` says which parameters what it unpacks was computed from.
+    """
     given = (*program.params, *program.kept.tensors)
     values = {t.name: Value(t.name, storage(t), integer=t.integer) for t in given}
     like = next((t.name for t in given if not t.integer), given[0].name)
     literal, differentiable = program.literal, program.differentiable
-    scope = Scope(program.tensors, values, like, (), literal, differentiable)
+    origins = program.origins(before)
+    scope = Scope(program.tensors, values, like, origins, (), literal, differentiable)
     lines: list[str] = []
     borrowed = {t.name for t in given}
     returned = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
@@ -76,10 +80,7 @@ def _expanded(value: Value, tensor: Tensor, scope: Scope) -> Value:
 
 def _bound(name: str, value: Value) -> list[str]:
     """`name = ...`, and a line for each update of it."""
-    lines = [f"{name} = {value.code}"]
-    for update in value.updates:
-        lines.append(f"{name} {update.statement}" if update.statement else f"{name}{update.method}")
-    return lines
+    return [f"{name} = {value.code}", *(update.line(name) for update in value.updates)]
 
 
 def sizes(lines: Iterable[str], tensors: Sequence[Tensor], axes: Mapping[str, Axis]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from derive.expressions import Index
 
@@ -21,10 +22,33 @@ ATOM, POWER, UNARY, TIMES, PLUS, MASK_AND, MASK_OR, COMPARE = 9, 8, 7, 6, 5, 4, 
 
 @dataclass(frozen=True)
 class Update:
-    """An in-place operation on a temporary: as a method, and as a statement's right part."""
+    """An operation on a temporary: a method with its arguments, or an operator with an operand.
 
-    method: str
-    statement: str = ""
+    It is `in_place` unless the temporary may lack a batch that an argument has under vmap.
+    """
+
+    name: str
+    arguments: str = ""
+    operator: str = ""
+    operand: Value | None = None
+    in_place: bool = True
+
+    def after(self, code: str, binds: int) -> tuple[str, int]:
+        """The operation on an expression, and how tightly what it makes binds."""
+        if self.operand is not None and not self.in_place:
+            own = PLUS if self.operator in ("+", "-") else TIMES
+            code = f"{Value.within(own, code, binds)} {self.operator} {self.operand.at(own + 1)}"
+            return code, own
+        method = f"{self.name}{'_' if self.in_place else ''}"
+        return f"{Value.within(ATOM, code, binds)}.{method}({self.arguments})", ATOM
+
+    def line(self, target: str) -> str:
+        """The operation as a statement."""
+        if not self.in_place:
+            return f"{target} = {self.after(target, ATOM)[0]}"
+        if self.operand is not None:
+            return f"{target} {self.operator}= {self.operand.text}"
+        return self.after(target, ATOM)[0]
 
 
 @dataclass(frozen=True)
@@ -32,7 +56,7 @@ class Value:
     """Source text of a tensor.
 
     `binds` is the precedence of its outermost operator. `fresh` says that nothing else can
-    see the tensor, so that `updates`, in order, may still be applied to it in place;
+    see the tensor, so that `updates`, in order, may still be applied to it;
     `remembered` that autograd, where it watches, looks at the result once more.
     `keepdim` is the text that leaves summed dimensions at size one, and `kept` its dims.
     `pair` holds the two matrices where the value is their product, `total` says that it is
@@ -58,15 +82,24 @@ class Value:
         return tuple(i for dim in self.dims for i in dim)
 
     @property
+    def is_real(self) -> bool:
+        return not (self.boolean or self.integer or self.scalar)
+
+    @property
     def text(self) -> str:
-        """The whole value as one expression, its updates as method calls."""
-        if not self.updates:
-            return self.code
-        return self.within(ATOM, self.code, self.binds) + "".join(u.method for u in self.updates)
+        """The whole value as one expression, its updates carried out in it."""
+        return self._whole[0]
 
     @property
     def outer(self) -> int:
-        return ATOM if self.updates else self.binds
+        return self._whole[1]
+
+    @cached_property
+    def _whole(self) -> tuple[str, int]:
+        code, binds = self.code, self.binds
+        for update in self.updates:
+            code, binds = update.after(code, binds)
+        return code, binds
 
     @staticmethod
     def within(binds: int, code: str, own: int) -> str:
@@ -77,7 +110,7 @@ class Value:
         return self.within(binds, self.text, self.outer)
 
     def then(self, update: Update) -> Value:
-        """The value after one more in-place update."""
+        """The value after one more update."""
         return replace(self, updates=(*self.updates, update), keepdim="", pair=None, total=False)
 
 
