@@ -28,7 +28,7 @@ def lower(derivation: Derivation, ahead: bool = False, second: Derivation | None
     `ahead` has the forward pass work out what it can of the gradients.
     """
     if not derivation.definition.chunked:
-        derivation = _outputs_once(derivation)
+        derivation = outputs_once(derivation)
     definition = derivation.definition
     literal = definition.chunked
     backward_lets = needed(
@@ -38,7 +38,7 @@ def lower(derivation: Derivation, ahead: bool = False, second: Derivation | None
     forward_lets = derivation.forward
     kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
     if not literal:
-        backward_lets = _stable(backward_lets, _varying(derivation))
+        backward_lets = stable(backward_lets, varying(derivation))
     if ahead and not literal:
         early, backward_lets = _ahead(derivation, backward_lets)
         forward_lets = (*forward_lets, *early)
@@ -112,7 +112,7 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
     return tuple(let for let in early if let.name not in called), shared(late)
 
 
-def _outputs_once(derivation: Derivation) -> Derivation:
+def outputs_once(derivation: Derivation) -> Derivation:
     """An output that only repeats another let takes its place: one tensor is not kept twice."""
     forward, backward = derivation.forward, derivation.backward.lets
     for name in derivation.definition.outputs:
@@ -281,7 +281,7 @@ def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
     return replace(let, value=substitute(let.value, values))
 
 
-def _varying(derivation: Derivation) -> set[str]:
+def varying(derivation: Derivation) -> set[str]:
     """The names of what the gradients are taken of, and of all that is made of it."""
     found = set(derivation.definition.wrt)
     for let in derivation.forward:
@@ -290,5 +290,5 @@ def _varying(derivation: Derivation) -> set[str]:
     return found
 
 
-def _stable(lets: Sequence[Let], varying: set[str]) -> tuple[Let, ...]:
+def stable(lets: Sequence[Let], varying: set[str]) -> tuple[Let, ...]:
     return shared(with_choices([replace(let, value=stabilise(let.value)) for let in lets], varying))

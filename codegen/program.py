@@ -105,7 +105,9 @@ class Module:
     """Everything that one definition is emitted as.
 
     `updates` names what buffers become; the forward program hands it on with what it keeps.
-    `value_and_grad` is there where the only output is a scalar.
+    `value_and_grad` is there where the only output is a scalar. `closed` says that a second
+    derivative needs no more than what is kept: `residuals_backward` takes the cotangents of that
+    back to the inputs, where it depends on them.
     """
 
     name: str
@@ -121,6 +123,8 @@ class Module:
     forward: Program
     backward: Program
     value_and_grad: Program | None
+    residuals_backward: Program | None = None
+    closed: bool = False
 
 
 def needed(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:

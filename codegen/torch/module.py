@@ -30,15 +30,49 @@ def context(module: Module) -> dict[str, Any]:
     Raises:
         CodegenError: something in the module has no torch form.
     """
+    origins = module.forward.origins({})
     programs = {
         "forward": function(module.forward),
-        "backward": function(module.backward, module.seeds, module.forward.origins({})),
+        "backward": function(module.backward, module.seeds, origins),
     }
+    if module.residuals_backward is not None:
+        programs["residuals_backward"] = function(module.residuals_backward, (), origins)
+    frame = interface(module)
     return {
-        **interface(module),
+        **frame,
         **programs,
         "multiplies": [name for name in programs if _multiplies(programs[name])],
         "joint": module.value_and_grad and function(module.value_and_grad),
+        "second": _second(module, frame["kept_sizes"]) if module.closed else None,
+    }
+
+
+def _second(module: Module, kept_sizes: Sequence[str]) -> dict[str, Any]:
+    """What the template lays out for second derivatives that need only what is kept."""
+    known = {t.name for t in (*module.inputs, *module.outputs)}
+    made = [t.name for t in module.kept.tensors if t.name not in known]
+    program = module.residuals_backward
+    seeds = {t.name.removeprefix("grad_"): t.name for t in program.params} if program else {}
+    gradients = [name for name, _ in program.results] if program else []
+    found = [f"grad_{name}" for name in module.gradients]
+    found += [name for name in gradients if name not in found]
+    arguments = [*(t.name for t in module.inputs), *(o.name for o in module.options)]
+    read = {*module.kept.names, *re.findall(r"\w+", " ".join(kept_sizes))}
+    return {
+        "saved": [t.name for t in module.kept.tensors],
+        "numbers": module.kept.names[len(module.kept.tensors) :],
+        "inputs_taken": _targets(arguments, read) if read & {*arguments} else "",
+        "fixed": [name for name in made if name not in seeds],
+        "cotangents": [seeds.get(name, "_") for name in made],
+        "varying": [name for name in made if name in seeds],
+        "seeds": [seeds[name] for name in made if name in seeds],
+        "gradients": gradients,
+        "more": [f"more_{name.removeprefix('grad_')}" for name in gradients],
+        "found": found,
+        "returned": [
+            *(f"grad_{t.name}" if f"grad_{t.name}" in found else "None" for t in module.inputs),
+            *("None" for _ in module.options),
+        ],
     }
 
 
@@ -98,6 +132,7 @@ def interface(module: Module) -> dict[str, Any]:
         "unserved": "",
         "computed": "forward",
         "multiplies": [],
+        "second": None,
     }
 
 
