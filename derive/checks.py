@@ -67,6 +67,11 @@ def check_expression(
                     f"let {name!r}: {used} on axis {declared.axis.name!r} of {tensor!r} "
                     f"is neither an index nor an element of an integer tensor"
                 )
+            if isinstance(used, Integer) and used < 0:
+                raise DefinitionError(
+                    f"let {name!r}: {used} on axis {declared.axis.name!r} of {tensor!r}: "
+                    f"a literal index counts from 0"
+                )
             check_expression(name, used, inputs, lets, options, axes)
         return
     if isinstance(expr, Index):

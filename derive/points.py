@@ -10,7 +10,7 @@ from decimal import Decimal
 from math import prod
 from typing import Any
 
-from sympy import Basic, Eq, Indexed, KroneckerDelta, Ne, Symbol
+from sympy import Basic, Eq, Indexed, Integer, KroneckerDelta, Ne, Symbol
 
 from derive.arithmetic import Undefined, Value, exact_arithmetic
 from derive.evaluate import Array, Sizes, evaluate
@@ -35,14 +35,29 @@ class Point:
         return f"{sizes}; {options}" if options else sizes
 
 
-def two_sizes(axes: Sequence[Axis]) -> tuple[dict[Axis, int], dict[Axis, int]]:
-    """Two assignments of sizes to axes: in each all are different and at least 3.
+def two_sizes(definition: Definition) -> tuple[dict[Axis, int], dict[Axis, int]]:
+    """Two assignments of sizes to its axes: in each all are different and at least 3, or as much
+    as literal indices ask for.
 
     At size 2, N/(N - 1) is N and a normalised row squared is constant, which hides mistakes.
     """
-    rising = {axis: 3 + i for i, axis in enumerate(axes)}
-    falling = {axis: 3 + i for i, axis in enumerate(reversed(axes))}
-    return rising, falling if len(axes) > 1 else dict.fromkeys(axes, 4)
+    axes, least = definition.axes, least_sizes(definition)
+    rising = {axis: max(3 + i, least.get(axis, 0)) for i, axis in enumerate(axes)}
+    falling = {axis: max(3 + i, least.get(axis, 0)) for i, axis in enumerate(reversed(axes))}
+    if len(axes) == 1:
+        falling = {axis: size + 1 for axis, size in rising.items()}
+    return rising, falling
+
+
+def least_sizes(definition: Definition) -> dict[Axis, int]:
+    """What axes have to be as large as, for the literal indices on them: 3 for `x[n, 2]`."""
+    least: dict[Axis, int] = {}
+    for element in (e for let in definition.lets for e in let.value.atoms(Indexed)):
+        axes = definition.tensors[element.base.label.name].axes
+        for axis, index in zip(axes, element.indices, strict=True):
+            if isinstance(index, Integer):
+                least[axis] = max(int(index) + 1, least.get(axis, 0))
+    return least
 
 
 # Where inputs are drawn, in turn, until the definition has a value there: first on both sides of
@@ -90,7 +105,8 @@ def kinked_point(definition: Definition, seed: int) -> Point | None:
     Sizes are 4 and 5, so that means are exact and what should be zero is. None where the
     definition has no value at such a point.
     """
-    sizes = {axis: 4 + place % 2 for place, axis in enumerate(definition.axes)}
+    least = least_sizes(definition)
+    sizes = {a: max(4 + place % 2, least.get(a, 0)) for place, a in enumerate(definition.axes)}
     draw = random.Random(seed)
     bounds = index_bounds(definition, sizes)
     for _ in range(3):

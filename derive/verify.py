@@ -221,7 +221,7 @@ def _check_gradients(
 def surroundings(derivation: Derivation) -> Iterator[Surroundings]:
     """Two random points of different shapes, and a kinked one where there is one."""
     definition = derivation.definition
-    for seed, sizes in enumerate(two_sizes(definition.axes)):
+    for seed, sizes in enumerate(two_sizes(definition)):
         yield _surroundings(derivation, random_point(definition, sizes, seed), seed)
     kinked = kinked_point(definition, seed=2)
     if kinked is not None:

@@ -89,7 +89,7 @@ def check(
         module = module or emitted(definition, target)
         trials = [
             Trial(definition, module, random_point(definition, sizes, seed), seed)
-            for sizes in two_sizes(definition.axes)
+            for sizes in two_sizes(definition)
         ]
         if any(option.default is not None for option in definition.options):
             trials.append(trials[0].usually)

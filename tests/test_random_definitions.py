@@ -307,7 +307,7 @@ def test_a_random_definition_is_derived_and_emitted_right(shard: int) -> None:
     @given(definitions())
     def holds(definition: Definition) -> None:
         module = pipeline.compile(definition)
-        for turn, sizes in enumerate(two_sizes(definition.axes)):
+        for turn, sizes in enumerate(two_sizes(definition)):
             point = random_point(definition, sizes, turn)
             trial = Trial(definition, module, point, turn)
             assert not list(forward_problems(trial))
@@ -327,7 +327,7 @@ def test_so_are_the_loops_of_one_in_c(shard: int, calls_of: CallsOf) -> None:
     def holds(definition: Definition) -> None:
         module = pipeline.compile(definition, "c")
         calls = calls_of(module)
-        for turn, sizes in enumerate(two_sizes(definition.axes)):
+        for turn, sizes in enumerate(two_sizes(definition)):
             trial = Trial(definition, module, random_point(definition, sizes, turn), turn)
             assert not list(forward_problems(trial))
             assert not list(backward_problems(trial))

@@ -289,7 +289,10 @@ class Kernel:
         if spanned:
             clauses.append(f"reduction(+ : {', '.join(g.span for g in spanned)})")
         largest = [g for g in gathers if g.placed.statement.how is Largest]
-        if names := [g.into(printer) for g in largest if index in g.placed.statement.bound]:
+        names = [g.into(printer) for g in largest if index in g.placed.statement.bound]
+        if any("[" in name for name in names):  # an element would mean a section of an array
+            return []
+        if names:
             clauses.append(f"reduction(max : {', '.join(names)})")
         return [" ".join(["#pragma omp simd", *clauses])]
 

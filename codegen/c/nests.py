@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sympy import Expr, Indexed, KroneckerDelta, Mul
+from sympy import Expr, Indexed, KroneckerDelta, Mul, Symbol, Tuple, default_sort_key
 
 from codegen.c.explicit import Largest, is_reduction
 from derive.expressions import ArgMax, Binder, Index, Product, Sum
@@ -25,14 +25,14 @@ class Statement:
     """`tensor[at] = value`; or, with `how`, what the values over the bound letters come to.
 
     `at` are the tensor's own letters, but in a sum that puts values in their places: there an
-    element of an integer tensor says where. `reads` is the value with the lets that are
-    computed where they are read put in.
+    element of an integer tensor says where. `reads` are the elements that the value reads, those
+    among them that the lets read which are computed where they are read.
     """
 
     tensor: Tensor
     at: tuple[Expr, ...]
     value: Expr
-    reads: Expr
+    reads: Tuple
     how: type[Binder] | None = None
     bound: tuple[Index, ...] = ()
 
@@ -125,10 +125,18 @@ def statement(let: Let, inlined: dict[str, Let]) -> Statement:
         at, value = _placed(at, value, bound)
         how = how if bound else None
     within = {name: (other.tensor, other.value) for name, other in inlined.items()}
-    reads = value
-    while (further := substitute(reads, within)) != reads:
+    reads = _leaves(value)
+    while (further := _leaves(*(substitute(leaf, within) for leaf in reads))) != reads:
         reads = further
     return Statement(let.tensor, at, value, reads, how, bound)
+
+
+def _leaves(*values: Expr) -> Tuple:
+    """What values read, each by itself: in a product, one could cancel another."""
+    elements = {e for value in values for e in value.atoms(Indexed)}
+    labels = {e.base.label for e in elements}
+    symbols = {s for value in values for s in value.atoms(Symbol)} - labels
+    return Tuple(*sorted({*elements, *symbols}, key=default_sort_key))
 
 
 def _without_deltas(value: Expr, bound: tuple[Index, ...]) -> tuple[Expr, tuple[Index, ...]]:
@@ -153,6 +161,11 @@ def _placed(
             continue
         for one, other in (factor.args, factor.args[::-1]):
             rest = Mul(*(f for f in Mul.make_args(value) if f is not factor))
-            if one in at and other.has(*bound) and not (rest.has(one) or other.has(one)):
+            if (
+                one in at
+                and isinstance(other, Indexed)
+                and other.has(*bound)
+                and not (rest.has(one) or other.has(one))
+            ):
                 return _placed(tuple(other if i == one else i for i in at), rest, bound)
     return at, value

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sympy import Dummy, Expr, KroneckerDelta, S
+from sympy import Dummy, Expr, Indexed, KroneckerDelta, S
 
 from codegen.c.nests import Statement
-from derive.expressions import Index
+from derive.expressions import Index, Parameter
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def spike_of(one: Statement, index: Index) -> Spike | None:
     if len(deltas) != 1 or index not in one.at:
         return None
     others = [a for a in deltas[0].args if a != index]
-    if len(others) != 1 or others[0].has(index) or isinstance(others[0], Index):
+    if len(others) != 1 or others[0].has(index) or not _is_element(others[0]):
         return None
     (place,) = others
     here = Dummy(real=True)
@@ -39,3 +39,10 @@ def spike_of(one: Statement, index: Index) -> Spike | None:
     if more.has(here) or more.has(index):
         return None
     return Spike(index, place, value.xreplace({here: S.Zero}), more)
+
+
+def _is_element(place: Expr) -> bool:
+    """Whether a place is an element of an integer tensor: those are known to be in range."""
+    return isinstance(place, Indexed) or (
+        place.is_Symbol and not isinstance(place, Index | Parameter)
+    )

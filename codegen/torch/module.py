@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sympy import Indexed, Integer
+
 from codegen.narrow import narrowed
-from codegen.program import Module, Program
+from codegen.program import Kept, Module, Program
 from codegen.torch.interface import camel
 from codegen.torch.statements import sizes, sizes_in, statements, storage
 from derive.language import Option, Tensor
@@ -41,10 +43,23 @@ def context(module: Module) -> dict[str, Any]:
     return {
         **frame,
         **programs,
+        "unpacked": {name: _unpacked(programs[name], module.kept) for name in programs},
         "multiplies": [name for name in programs if _multiplies(programs[name])],
         "joint": module.value_and_grad and function(module.value_and_grad),
         "second": _second(module, frame["kept_sizes"]) if module.closed else None,
     }
+
+
+def _unpacked(function: Function, kept: Kept) -> str:
+    """The line that takes what a function reads out of the residuals."""
+    used = [name for name in kept.names if _reads(function.body, name)]
+    if len(used) == 1:
+        return f"{used[0]} = residuals.{used[0]}"
+    return f"{_targets(kept.names, used)} = residuals" if used else ""
+
+
+def _reads(lines: Sequence[str], name: str) -> bool:
+    return any(re.search(rf"(?<![\w.]){name}\b", line) for line in lines)
 
 
 def _second(module: Module, kept_sizes: Sequence[str]) -> dict[str, Any]:
@@ -122,7 +137,7 @@ def interface(module: Module) -> dict[str, Any]:
             f"{s.name}: the gradient of {o.name}, shape {shape_text(o)}."
             for s, o in zip(module.seeds, module.outputs, strict=True)
         ],
-        "checks": checks(module.inputs),
+        "checks": checks(module),
         "kept_sizes": sizes([a.size.name for a in module.kept.sizes], module.inputs, all_axes),
         "input_gradients": [
             *(f"gradients.grad_{n}" if n in wanted else "None" for n in names),
@@ -229,15 +244,36 @@ def function(
 # --- checks of arguments ---
 
 
-def checks(inputs: Sequence[Tensor]) -> list[str]:
+def checks(module: Module) -> list[str]:
     """Lines that refuse a tensor of another dtype or shape, naming it, what was got and wanted."""
+    inputs = module.inputs
     lines: list[str] = []
     first = next((t.name for t in inputs if not t.integer), "")
     known: set[str] = set()
     for tensor in inputs:
         lines += _dtype_guard(tensor, first)
         lines += _size_guard(tensor, known)
+    lines += _literal_guards(module)
     return [line for place, line in enumerate(lines) if not _is_idle(line, lines[place + 1 :])]
+
+
+def _literal_guards(module: Module) -> list[str]:
+    """Lines that refuse an axis which is too short for a literal index on it."""
+    found: dict[str, int] = {}
+    for let in module.forward.lets:
+        for element in let.value.atoms(Indexed):
+            axes = module.forward.tensors[element.base.label.name].axes
+            for axis, index in zip(axes, element.indices, strict=True):
+                if isinstance(index, Integer):
+                    found[axis.size.name] = max(int(index), found.get(axis.size.name, 0))
+    return [
+        line
+        for size, index in sorted(found.items())
+        for line in (
+            f"if {size} <= {index}:",
+            f'    raise IndexError(f"{size} must be larger than {index}, got {{{size}}}")',
+        )
+    ]
 
 
 def _dtype_guard(tensor: Tensor, first: str) -> list[str]:

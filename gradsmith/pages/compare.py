@@ -22,7 +22,7 @@ def comparisons(definition: Definition, module: ModuleType) -> tuple[Comparison,
     interpreter of the definition; never the forward pass that was emitted. What is approximately
     equal is what `gradsmith check` takes for equal.
     """
-    sizes = two_sizes(definition.axes)[0]
+    sizes = two_sizes(definition)[0]
     trial = Trial(definition, module, random_point(definition, sizes, SEED), SEED)
     sample = trial.usual
     single = sample.to(torch.float32)

@@ -65,7 +65,7 @@ def test_a_gradient_is_computed_from_arithmetic(name: str) -> None:
 
 def _inputs(name: str) -> dict[str, torch.Tensor]:
     definition = library.load(name)
-    sizes, _ = two_sizes(definition.axes)
+    sizes, _ = two_sizes(definition)
     return dict(at_point(definition, random_point(definition, sizes, 0, usual=True)).inputs)
 
 

@@ -59,7 +59,7 @@ STOPPED = [d for d in OPERATIONS if any(let.value.has(StopGradient) for let in d
 )
 def test_what_is_emitted_can_be_differentiated_again(definition: Definition) -> None:
     function = getattr(compile(definition), definition.name)
-    point = random_point(definition, two_sizes(definition.axes)[0], seed=0)
+    point = random_point(definition, two_sizes(definition)[0], seed=0)
     sample = at_point(definition, point).to(torch.float64, requires_grad=True)
     wrt = {name: sample.inputs[name] for name in definition.wrt}
 
@@ -74,7 +74,7 @@ def test_what_is_emitted_can_be_differentiated_again(definition: Definition) -> 
 def test_a_stopped_gradient_stays_stopped_when_differentiated_again(
     definition: Definition,
 ) -> None:
-    point = random_point(definition, two_sizes(definition.axes)[0], seed=0)
+    point = random_point(definition, two_sizes(definition)[0], seed=0)
     sample = at_point(definition, point).to(torch.float64, requires_grad=True)
     leaves = [sample.inputs[name] for name in definition.wrt]
     values = reference.forward(definition, sample.inputs, sample.options, sample.sizes)

@@ -42,7 +42,7 @@ def facts() -> Definition:
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_point_keeps_the_facts_of_the_inputs(seed: int, which: int) -> None:
     definition = facts()
-    point = random_point(definition, two_sizes(definition.axes)[which], seed)
+    point = random_point(definition, two_sizes(definition)[which], seed)
     a, p = point.values["a"], point.values["p"]
     size_n, size_c = p.shape
     assert all(a[i, j] == a[j, i] for i in range(size_n) for j in range(size_n))
@@ -55,17 +55,17 @@ def test_a_point_keeps_the_facts_of_the_inputs(seed: int, which: int) -> None:
 
 def test_the_two_sizes_differ_from_each_other_and_are_at_least_three() -> None:
     for name in library.names():
-        axes = library.load(name).axes
-        rising, falling = two_sizes(axes)
+        definition = library.load(name)
+        rising, falling = two_sizes(definition)
         assert rising != falling
         for sizes in (rising, falling):
-            assert len(set(sizes.values())) == len(axes)
+            assert len(set(sizes.values())) == len(definition.axes)
             assert min(sizes.values()) >= 3
 
 
 def test_the_same_seed_gives_the_same_point() -> None:
     definition = facts()
-    sizes = two_sizes(definition.axes)[0]
+    sizes = two_sizes(definition)[0]
     assert random_point(definition, sizes, 4) == random_point(definition, sizes, 4)
     assert random_point(definition, sizes, 4) != random_point(definition, sizes, 5)
 
@@ -77,7 +77,7 @@ def test_a_point_is_found_inside_the_domain(power: Rational) -> None:
     x = op.input("x", n)
     y = op.let("y", [n], log(x[n]) + (1 - x[n] ** 2) ** power)
     definition = op.build(y)
-    point = random_point(definition, two_sizes(definition.axes)[0], 0)
+    point = random_point(definition, two_sizes(definition)[0], 0)
     assert all(0 < v < 1 for v in point.values["x"].values)
 
 
@@ -87,7 +87,7 @@ def test_a_definition_without_a_value_anywhere_says_which_let_has_none() -> None
     x = op.input("x", n)
     definition = op.build(op.let("y", [n], log(-exp(x[n]))))
     with pytest.raises(Undefined, match=r"'nowhere'.*let 'y'"):
-        random_point(definition, two_sizes(definition.axes)[0], 0)
+        random_point(definition, two_sizes(definition)[0], 0)
 
 
 def test_indices_stay_inside_the_smallest_axis_that_they_are_used_on() -> None:

@@ -37,7 +37,7 @@ def test_a_backward_launches_no_more_kernels_than_autograd(definition: Definitio
 @pytest.mark.parametrize("name", library.names())
 def test_the_forward_in_primitives_is_the_definitions(name: str) -> None:
     definition = library.load(name)
-    sizes = two_sizes(definition.axes)[0]
+    sizes = two_sizes(definition)[0]
     sample = at_point(definition, random_point(definition, sizes, 0)).to(torch.float64, True)
     given = (definition, sample.inputs, sample.options, sample.sizes)
     mine, theirs = primitives.forward(*given), reference.forward(*given)

@@ -138,7 +138,7 @@ def _replace(root: ast.AST, old: ast.AST, new: ast.AST) -> None:
 
 def trial(name: str, module: ModuleType, seed: int = 0, place: int = 1) -> Trial:
     definition = library.load(name)
-    sizes = two_sizes(definition.axes)[place]
+    sizes = two_sizes(definition)[place]
     return Trial(definition, module, random_point(definition, sizes, seed), seed)
 
 

@@ -39,7 +39,7 @@ def _needs_a_compiler(c_compiler: None) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_second_derivative_is_right(name: str) -> None:
     definition, module = library.load(name), in_c(name)
-    sizes, _ = two_sizes(definition.axes)
+    sizes, _ = two_sizes(definition)
     inputs = dict(at_point(definition, random_point(definition, sizes, 0, usual=True)).inputs)
     wanted = [inputs[k].requires_grad_() for k in definition.wrt if k in inputs]
     operation = Functions.of(module, definition).operation
