@@ -88,9 +88,7 @@ def judge(
     """
     derivation = derive(definition)
     fixed = _fixed_options(definition, backward, options or {})
-    scenes = [
-        Scene.at(derivation, sizes, fixed, backward, seed) for sizes in two_sizes(definition)
-    ]
+    scenes = [Scene.at(derivation, sizes, fixed, backward, seed) for sizes in two_sizes(definition)]
     written = [name for name in scenes[0].written if all(name in s.written for s in scenes)]
     verdicts = [_verdict(derivation, name, scenes) for name in definition.wrt]
     return verdicts + [
