@@ -98,8 +98,9 @@ def _product(expr: Mul) -> Expr:
         if isinstance(factor, Where) and _takes_in(factor):
             letters = free_indices(factor)
             inside = [f for f in others if free_indices(f) <= letters]
-            if all(f.is_number for f in inside):
+            if all(f.is_number for f in inside):  # the others have more letters than the choice
                 inside = [f for f in others if not f.has(KroneckerDelta)]
+                inside = [f for f in inside if letters <= free_indices(f)] or inside
             branches = (Mul(b, *inside) for b in factor.branches)
             outside = [f for f in others if f not in inside]
             return Mul(chosen(Where(factor.condition, *branches)), *outside)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sympy import Add, Expr, Indexed, Mul
 
-from derive.expressions import Sum, free_indices
+from derive.expressions import Sum, Where, free_indices
 from derive.normal import is_scalar
 
 
@@ -25,5 +25,11 @@ def is_contraction(expr: Expr) -> bool:
 
 
 def has_contraction(expr: Expr) -> bool:
-    """Whether a contraction stands among the addends of an expression, a coefficient aside."""
-    return any(is_contraction(f) for addend in Add.make_args(expr) for f in Mul.make_args(addend))
+    """Whether a contraction stands among the addends of an expression, a coefficient aside, or is
+    chosen there."""
+    return any(
+        is_contraction(factor)
+        or (isinstance(factor, Where) and any(map(has_contraction, factor.branches)))
+        for addend in Add.make_args(expr)
+        for factor in Mul.make_args(addend)
+    )

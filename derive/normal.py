@@ -110,17 +110,25 @@ def _rebuild_arguments(expr: Expr) -> Expr:
 
 
 def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
-    """`where(c, f a, f b)` is `f where(c, a, b)`, for deltas and a coefficient that branches share.
+    """`where(c, f a, f b)` is `f where(c, a, b)`, for deltas and a coefficient that branches share,
+    and for an element that has not all of the condition's letters: a choice of it is larger.
 
     Other factors stay inside: where a branch is not taken, they may be undefined.
     """
     condition = _inside_condition(expr.condition)
+    letters, placed = free_indices(condition), expr.has(KroneckerDelta)
+
+    def moves(factor: Expr) -> bool:
+        if isinstance(factor, Indexed):
+            return not placed and not letters <= free_indices(factor)
+        return isinstance(factor, KroneckerDelta)
+
     branches = [_terms(b) for b in expr.branches]
     terms = [t for branch in branches for t in branch]
     if not terms:
         return ()
     shared = set.intersection(
-        *({f for f in Mul.make_args(m) if isinstance(f, KroneckerDelta)} for m, _ in terms)
+        *({f for f in Mul.make_args(m) if moves(f)} for m, _ in terms)
     )
     coefficient = terms[0][1] if all(c == terms[0][1] for _, c in terms) else S.One
     outside = Mul(*shared)

@@ -1527,9 +1527,9 @@ class P1SwapResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     near_minus_other_mask: Tensor
-    positive_minus_negative_chosen_total: Tensor
+    anchor_minus_negative_chosen_total: Tensor
     positive_minus_negative_chosen_product: Tensor
-    sign_anchor_minus_negative_total: Tensor
+    sign_anchor_minus_positive_minus_anchor_minus_negative_chosen: Tensor
 
 
 class P1SwapGradients(NamedTuple):
@@ -1599,10 +1599,11 @@ def forward_p_1_swap(
     positive_minus_negative_chosen = torch.where(
         between_mask[:, None], torch.sign(positive_minus_negative), 0
     )
-    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
-    positive_minus_negative_chosen_total = (
-        positive_minus_negative_chosen
-        + sign_anchor_minus_negative.masked_fill(between_mask[:, None], 0)
+    anchor_minus_negative_chosen = torch.sign(anchor_minus_negative).masked_fill(
+        between_mask[:, None], 0
+    )
+    anchor_minus_negative_chosen_total = (
+        anchor_minus_negative_chosen + positive_minus_negative_chosen
     )
     sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
     positive_minus_negative_chosen_product = (
@@ -1611,14 +1612,14 @@ def forward_p_1_swap(
     positive_minus_negative_chosen_product *= torch.where(
         near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None]
-    sign_anchor_minus_negative_total = sign_anchor_minus_positive + (
-        -sign_anchor_minus_negative
-    ).masked_fill(between_mask[:, None], 0)
+    sign_anchor_minus_positive_minus_anchor_minus_negative_chosen = (
+        sign_anchor_minus_positive - anchor_minus_negative_chosen
+    )
     return loss, P1SwapResiduals(
         near_minus_other_mask,
-        positive_minus_negative_chosen_total,
+        anchor_minus_negative_chosen_total,
         positive_minus_negative_chosen_product,
-        sign_anchor_minus_negative_total,
+        sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
     )
 
 
@@ -1634,18 +1635,21 @@ def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGr
     """
     (
         near_minus_other_mask,
-        positive_minus_negative_chosen_total,
+        anchor_minus_negative_chosen_total,
         positive_minus_negative_chosen_product,
-        sign_anchor_minus_negative_total,
+        sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
     ) = residuals
-    N = positive_minus_negative_chosen_total.shape[0]
+    N = anchor_minus_negative_chosen_total.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
     near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
-    grad_negative = near_minus_other_chosen[:, None] * positive_minus_negative_chosen_total
+    grad_negative = near_minus_other_chosen[:, None] * anchor_minus_negative_chosen_total
     grad_positive = grad_loss_scaled * positive_minus_negative_chosen_product
-    grad_anchor = near_minus_other_chosen[:, None] * sign_anchor_minus_negative_total
+    grad_anchor = (
+        near_minus_other_chosen[:, None]
+        * sign_anchor_minus_positive_minus_anchor_minus_negative_chosen
+    )
     return P1SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1662,9 +1666,9 @@ class _P1SwapFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_minus_other_mask,
-            residuals.positive_minus_negative_chosen_total,
+            residuals.anchor_minus_negative_chosen_total,
             residuals.positive_minus_negative_chosen_product,
-            residuals.sign_anchor_minus_negative_total,
+            residuals.sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         )
 
     @staticmethod
@@ -1673,24 +1677,24 @@ class _P1SwapFunction(torch.autograd.Function):
         (
             _,
             near_minus_other_mask,
-            positive_minus_negative_chosen_total,
+            anchor_minus_negative_chosen_total,
             positive_minus_negative_chosen_product,
-            sign_anchor_minus_negative_total,
+            sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
             near_minus_other_mask,
-            positive_minus_negative_chosen_total,
+            anchor_minus_negative_chosen_total,
             positive_minus_negative_chosen_product,
-            sign_anchor_minus_negative_total,
+            sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         )
         ctx.mark_non_differentiable(
             near_minus_other_mask,
-            positive_minus_negative_chosen_total,
+            anchor_minus_negative_chosen_total,
             positive_minus_negative_chosen_product,
-            sign_anchor_minus_negative_total,
+            sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -1705,9 +1709,9 @@ class _P1SwapFunction(torch.autograd.Function):
             positive,
             negative,
             near_minus_other_mask,
-            positive_minus_negative_chosen_total,
+            anchor_minus_negative_chosen_total,
             positive_minus_negative_chosen_product,
-            sign_anchor_minus_negative_total,
+            sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -1716,9 +1720,9 @@ class _P1SwapFunction(torch.autograd.Function):
         else:
             residuals = P1SwapResiduals(
                 near_minus_other_mask,
-                positive_minus_negative_chosen_total,
+                anchor_minus_negative_chosen_total,
                 positive_minus_negative_chosen_product,
-                sign_anchor_minus_negative_total,
+                sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
             )
         gradients = backward_p_1_swap(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1728,9 +1732,9 @@ class P1SwapSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     near_minus_other_mask: Tensor
-    positive_minus_negative_chosen_total: Tensor
+    anchor_minus_negative_chosen_total: Tensor
     dloss_dpositive: Tensor
-    sign_anchor_minus_negative_total: Tensor
+    sign_anchor_minus_positive_minus_anchor_minus_negative_chosen: Tensor
 
 
 class P1SwapSumGradients(NamedTuple):
@@ -1800,24 +1804,25 @@ def forward_p_1_swap_sum(
     positive_minus_negative_chosen = torch.where(
         between_mask[:, None], torch.sign(positive_minus_negative), 0
     )
-    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
-    positive_minus_negative_chosen_total = (
-        positive_minus_negative_chosen
-        + sign_anchor_minus_negative.masked_fill(between_mask[:, None], 0)
+    anchor_minus_negative_chosen = torch.sign(anchor_minus_negative).masked_fill(
+        between_mask[:, None], 0
+    )
+    anchor_minus_negative_chosen_total = (
+        anchor_minus_negative_chosen + positive_minus_negative_chosen
     )
     sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
     dloss_dpositive = positive_minus_negative_chosen + sign_anchor_minus_positive
     dloss_dpositive *= torch.where(
         near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None]
-    sign_anchor_minus_negative_total = sign_anchor_minus_positive + (
-        -sign_anchor_minus_negative
-    ).masked_fill(between_mask[:, None], 0)
+    sign_anchor_minus_positive_minus_anchor_minus_negative_chosen = (
+        sign_anchor_minus_positive - anchor_minus_negative_chosen
+    )
     return loss, P1SwapSumResiduals(
         near_minus_other_mask,
-        positive_minus_negative_chosen_total,
+        anchor_minus_negative_chosen_total,
         dloss_dpositive,
-        sign_anchor_minus_negative_total,
+        sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
     )
 
 
@@ -1833,16 +1838,19 @@ def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P
     """
     (
         near_minus_other_mask,
-        positive_minus_negative_chosen_total,
+        anchor_minus_negative_chosen_total,
         dloss_dpositive,
-        sign_anchor_minus_negative_total,
+        sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
     ) = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
-    grad_negative = near_minus_other_mask_chosen[:, None] * positive_minus_negative_chosen_total
+    grad_negative = near_minus_other_mask_chosen[:, None] * anchor_minus_negative_chosen_total
     grad_positive = grad_loss * dloss_dpositive
-    grad_anchor = near_minus_other_mask_chosen[:, None] * sign_anchor_minus_negative_total
+    grad_anchor = (
+        near_minus_other_mask_chosen[:, None]
+        * sign_anchor_minus_positive_minus_anchor_minus_negative_chosen
+    )
     return P1SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1859,9 +1867,9 @@ class _P1SwapSumFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_minus_other_mask,
-            residuals.positive_minus_negative_chosen_total,
+            residuals.anchor_minus_negative_chosen_total,
             residuals.dloss_dpositive,
-            residuals.sign_anchor_minus_negative_total,
+            residuals.sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         )
 
     @staticmethod
@@ -1870,24 +1878,24 @@ class _P1SwapSumFunction(torch.autograd.Function):
         (
             _,
             near_minus_other_mask,
-            positive_minus_negative_chosen_total,
+            anchor_minus_negative_chosen_total,
             dloss_dpositive,
-            sign_anchor_minus_negative_total,
+            sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
             near_minus_other_mask,
-            positive_minus_negative_chosen_total,
+            anchor_minus_negative_chosen_total,
             dloss_dpositive,
-            sign_anchor_minus_negative_total,
+            sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         )
         ctx.mark_non_differentiable(
             near_minus_other_mask,
-            positive_minus_negative_chosen_total,
+            anchor_minus_negative_chosen_total,
             dloss_dpositive,
-            sign_anchor_minus_negative_total,
+            sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -1902,9 +1910,9 @@ class _P1SwapSumFunction(torch.autograd.Function):
             positive,
             negative,
             near_minus_other_mask,
-            positive_minus_negative_chosen_total,
+            anchor_minus_negative_chosen_total,
             dloss_dpositive,
-            sign_anchor_minus_negative_total,
+            sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -1913,9 +1921,9 @@ class _P1SwapSumFunction(torch.autograd.Function):
         else:
             residuals = P1SwapSumResiduals(
                 near_minus_other_mask,
-                positive_minus_negative_chosen_total,
+                anchor_minus_negative_chosen_total,
                 dloss_dpositive,
-                sign_anchor_minus_negative_total,
+                sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
             )
         gradients = backward_p_1_swap_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1925,9 +1933,9 @@ class P1SwapNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     near_minus_other_mask: Tensor
+    anchor_minus_negative_chosen_total: Tensor
     positive_minus_negative_chosen_total: Tensor
-    positive_minus_negative_chosen_total_1: Tensor
-    sign_anchor_minus_negative_total: Tensor
+    sign_anchor_minus_positive_minus_anchor_minus_negative_chosen: Tensor
 
 
 class P1SwapNoneGradients(NamedTuple):
@@ -1997,22 +2005,23 @@ def forward_p_1_swap_none(
     positive_minus_negative_chosen = torch.where(
         between_mask[:, None], torch.sign(positive_minus_negative), 0
     )
-    sign_anchor_minus_negative = torch.sign(anchor_minus_negative)
-    positive_minus_negative_chosen_total = (
-        positive_minus_negative_chosen
-        + sign_anchor_minus_negative.masked_fill(between_mask[:, None], 0)
+    anchor_minus_negative_chosen = torch.sign(anchor_minus_negative).masked_fill(
+        between_mask[:, None], 0
+    )
+    anchor_minus_negative_chosen_total = (
+        anchor_minus_negative_chosen + positive_minus_negative_chosen
     )
     sign_anchor_minus_positive = torch.sign(anchor_minus_positive)
-    positive_minus_negative_chosen_total_1 = -positive_minus_negative_chosen
-    positive_minus_negative_chosen_total_1 -= sign_anchor_minus_positive
-    sign_anchor_minus_negative_total = sign_anchor_minus_positive + (
-        -sign_anchor_minus_negative
-    ).masked_fill(between_mask[:, None], 0)
+    positive_minus_negative_chosen_total = -positive_minus_negative_chosen
+    positive_minus_negative_chosen_total -= sign_anchor_minus_positive
+    sign_anchor_minus_positive_minus_anchor_minus_negative_chosen = (
+        sign_anchor_minus_positive - anchor_minus_negative_chosen
+    )
     return loss, P1SwapNoneResiduals(
         near_minus_other_mask,
+        anchor_minus_negative_chosen_total,
         positive_minus_negative_chosen_total,
-        positive_minus_negative_chosen_total_1,
-        sign_anchor_minus_negative_total,
+        sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
     )
 
 
@@ -2030,19 +2039,19 @@ def backward_p_1_swap_none(
     """
     (
         near_minus_other_mask,
+        anchor_minus_negative_chosen_total,
         positive_minus_negative_chosen_total,
-        positive_minus_negative_chosen_total_1,
-        sign_anchor_minus_negative_total,
+        sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
     ) = residuals
-    N = positive_minus_negative_chosen_total.shape[0]
+    N = anchor_minus_negative_chosen_total.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near_minus_other_mask, 0)
-    grad_negative = grad_near[:, None] * positive_minus_negative_chosen_total
-    grad_positive = grad_near[:, None] * positive_minus_negative_chosen_total_1
-    grad_anchor = grad_near[:, None] * sign_anchor_minus_negative_total
+    grad_negative = grad_near[:, None] * anchor_minus_negative_chosen_total
+    grad_positive = grad_near[:, None] * positive_minus_negative_chosen_total
+    grad_anchor = grad_near[:, None] * sign_anchor_minus_positive_minus_anchor_minus_negative_chosen
     return P1SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2059,9 +2068,9 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_minus_other_mask,
+            residuals.anchor_minus_negative_chosen_total,
             residuals.positive_minus_negative_chosen_total,
-            residuals.positive_minus_negative_chosen_total_1,
-            residuals.sign_anchor_minus_negative_total,
+            residuals.sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         )
 
     @staticmethod
@@ -2070,24 +2079,24 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         (
             _,
             near_minus_other_mask,
+            anchor_minus_negative_chosen_total,
             positive_minus_negative_chosen_total,
-            positive_minus_negative_chosen_total_1,
-            sign_anchor_minus_negative_total,
+            sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
             near_minus_other_mask,
+            anchor_minus_negative_chosen_total,
             positive_minus_negative_chosen_total,
-            positive_minus_negative_chosen_total_1,
-            sign_anchor_minus_negative_total,
+            sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         )
         ctx.mark_non_differentiable(
             near_minus_other_mask,
+            anchor_minus_negative_chosen_total,
             positive_minus_negative_chosen_total,
-            positive_minus_negative_chosen_total_1,
-            sign_anchor_minus_negative_total,
+            sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -2102,9 +2111,9 @@ class _P1SwapNoneFunction(torch.autograd.Function):
             positive,
             negative,
             near_minus_other_mask,
+            anchor_minus_negative_chosen_total,
             positive_minus_negative_chosen_total,
-            positive_minus_negative_chosen_total_1,
-            sign_anchor_minus_negative_total,
+            sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -2115,9 +2124,9 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         else:
             residuals = P1SwapNoneResiduals(
                 near_minus_other_mask,
+                anchor_minus_negative_chosen_total,
                 positive_minus_negative_chosen_total,
-                positive_minus_negative_chosen_total_1,
-                sign_anchor_minus_negative_total,
+                sign_anchor_minus_positive_minus_anchor_minus_negative_chosen,
             )
         gradients = backward_p_1_swap_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
