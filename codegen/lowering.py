@@ -120,6 +120,8 @@ def outputs_once(derivation: Derivation) -> Derivation:
         first = next((let for let in forward if let.tensor.element == again.value), None)
         if first is None or first.tensor.dims != again.tensor.dims:
             continue
+        if first.name in derivation.definition.outputs:
+            continue
         meant = {first.name: (again.tensor, again.tensor.element)}
         forward = tuple(
             replace(let, value=substitute(let.value, meant))

@@ -20,7 +20,7 @@ from dataclasses import replace
 from sympy import Expr, S
 
 from codegen.lowering import kept_for, outputs_once, stable, varying
-from codegen.program import Module, Program, needed
+from codegen.program import Kept, Module, Program, needed
 from derive.derivation import derive
 from derive.expressions import Sum
 from derive.language import Definition, Let, Tensor
@@ -42,19 +42,19 @@ def with_residuals_backward(module: Module, derivation: Derivation) -> Module:
         return module  # worked out ahead, in a form for computing
     found = derive(_of_residuals(derivation, module, made))
     lets, gradients = _backward(found, module)
-    kept = kept_for(
-        definition,
-        derivation.forward,
-        (*derivation.seeds, *found.seeds),
-        (*module.backward.lets, *lets),
-        (*module.backward.results, *gradients),
-    )
+    named = zip(found.seeds, found.definition.outputs, strict=True)
+    seeds = tuple(seed for seed, name in named if name in {t.name for t in made})
+    more = kept_for(definition, derivation.forward, seeds, lets, gradients)
     at_hand = {t.name for t in module.kept.tensors}
     anew = {let.name for let in found.forward} - {let.name for let in derivation.forward}
     anew &= at_hand | names_used(*(let.value for let in lets))
-    if anew or not {t.name for t in kept.tensors} <= at_hand:
+    if anew or not {t.name for t in more.tensors} <= at_hand:
         return module
-    kept = replace(kept, tensors=module.kept.tensors)
+    kept = Kept(
+        module.kept.tensors,
+        tuple(o for o in definition.options if o in (*module.kept.options, *more.options)),
+        tuple(sorted({*module.kept.sizes, *more.sizes})),
+    )
     module = replace(
         module,
         kept=kept,
@@ -64,8 +64,6 @@ def with_residuals_backward(module: Module, derivation: Derivation) -> Module:
     )
     if not gradients:
         return module
-    named = zip(found.seeds, found.definition.outputs, strict=True)
-    seeds = tuple(seed for seed, name in named if name in {t.name for t in made})
     residuals = Program("residuals_backward", seeds, (), kept, lets, gradients)
     return replace(module, residuals_backward=residuals)
 

@@ -313,6 +313,7 @@ class KeptResiduals(NamedTuple):
     kept: Tensor
     kept_sum: Tensor
     K: int
+    N: int
 
 
 class KeptGradients(NamedTuple):
@@ -354,13 +355,13 @@ def forward_kept(logprobs: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_kept(logprobs, target, kept)
-    K = logprobs.shape[1]
+    N, K = logprobs.shape
     kept_sum = kept.sum()
     kept_product = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept == 0, 0
     ).sum() / kept_sum
     loss = kept_product
-    return loss, KeptResiduals(target, kept, kept_sum, K)
+    return loss, KeptResiduals(target, kept, kept_sum, K, N)
 
 
 def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
@@ -373,8 +374,7 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, kept_sum, K = residuals
-    (N,) = target.shape
+    target, kept, kept_sum, K, N = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
@@ -394,8 +394,7 @@ def residuals_backward_kept(grad_kept_sum: Tensor, residuals: KeptResiduals) -> 
     They are part of second derivatives: there `backward`, which reads the residuals, is
     differentiated itself.
     """
-    target = residuals.target
-    (N,) = target.shape
+    N = residuals.N
     grad_kept = grad_kept_sum.expand(N).clone()
     return (grad_kept,)
 
@@ -414,10 +413,10 @@ class _KeptFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, kept = inputs
         _, kept_sum = output
-        K = logprobs.shape[1]
+        N, K = logprobs.shape
         ctx.save_for_backward(target, kept, kept_sum)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (K,)
+        ctx.numbers = (K, N)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:

@@ -99,7 +99,7 @@ def test_a_reader_finds_an_operation_and_follows_a_term_to_its_line(
     line = next(
         s
         for s in browser.find_elements(By.CSS_SELECTOR, "[data-statement]")
-        if s.text.endswith("grad_x *= weight * rstd")
+        if s.text.endswith("grad_x = grad_x * (weight * rstd)")
     )
     dark = background(line)
     term = one(browser, f".term.{line.get_attribute('id')}")

@@ -106,7 +106,7 @@ def test_the_terms_of_batch_norm_stand_at_the_lines_that_bring_them_in() -> None
     assert row.let is not None
     code = {s.mark: re.sub("<.*?>", "", s.html) for s in row.statements}
     lines = {str(part.part): code[part.mark] for part in row.let.value.atoms(Marked)}
-    assert lines["weight[c]"] == lines["rstd[c]"] == "grad_x *= weight * rstd"
+    assert lines["weight[c]"] == lines["rstd[c]"] == "grad_x = grad_x * (weight * rstd)"
     assert lines["grad_y[n, c]"].startswith("grad_x = torch.sub(grad_y, grad_bias")
     assert lines["grad_bias[c]/N"].startswith("grad_x = torch.sub(grad_y, grad_bias")
     assert lines["grad_weight[c]*x_hat[n, c]/(N - correction)"].startswith("grad_x.addcmul_(")
@@ -124,7 +124,7 @@ def test_a_page_holds_everything_and_names_no_other_place() -> None:
     for said in ("Chain rule", "reduction identity", "verified", "Against autograd", "bytes moved"):
         assert said in content
     words = re.sub(r"<[^>]+>", "", content)
-    assert "grad_x *= weight * rstd" in words
+    assert "grad_x = grad_x * (weight * rstd)" in words
 
 
 def test_the_simplified_form_of_batch_norm_is_drawn_as_the_cheapest() -> None:
