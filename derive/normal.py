@@ -127,9 +127,7 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
     terms = [t for branch in branches for t in branch]
     if not terms:
         return ()
-    shared = set.intersection(
-        *({f for f in Mul.make_args(m) if moves(f)} for m, _ in terms)
-    )
+    shared = set.intersection(*({f for f in Mul.make_args(m) if moves(f)} for m, _ in terms))
     coefficient = terms[0][1] if all(c == terms[0][1] for _, c in terms) else S.One
     outside = Mul(*shared)
     inside = [
