@@ -60,9 +60,9 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x, target)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1).mean()
     log_s_minus_log_s_1 = log_s - log_s_1
@@ -98,9 +98,9 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     _check(x, target)
     (N,) = x.shape
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1).mean()
     grad_target = (log_s - log_s_1) / N
@@ -191,9 +191,9 @@ def forward_pos_weight(
     """
     _check_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1).mean()
     log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
@@ -296,9 +296,9 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     """
     _check_sum(x, target)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1).sum()
     dloss_dtarget = log_s - log_s_1
@@ -407,9 +407,9 @@ def forward_sum_pos_weight(
     """
     _check_sum_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1).sum()
     dloss_dtarget = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
@@ -512,9 +512,9 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """
     _check_none(x, target)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1)
     dloss_dtarget = log_s - log_s_1
@@ -626,9 +626,9 @@ def forward_none_pos_weight(
     """
     _check_none_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     pos_weight_product = pos_weight * target
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, pos_weight_product, value=-1)
@@ -740,9 +740,9 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     _check_weight(x, target, weight)
     (N,) = x.shape
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1, target) * weight).sum() / N
     weight_scaled = weight / N
@@ -865,9 +865,9 @@ def forward_weight_pos_weight(
     _check_weight_pos_weight(x, target, weight, pos_weight)
     (N,) = x.shape
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight).sum() / N
     weight_scaled = weight / N
@@ -986,9 +986,9 @@ def forward_weight_sum(
     """
     _check_weight_sum(x, target, weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1, target) * weight).sum()
     log_s_minus_log_s_1 = log_s - log_s_1
@@ -1106,9 +1106,9 @@ def forward_weight_sum_pos_weight(
     """
     _check_weight_sum_pos_weight(x, target, weight, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight).sum()
     log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
@@ -1222,9 +1222,9 @@ def forward_weight_none(
     """
     _check_weight_none(x, target, weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1, target) * weight)
     log_s_minus_log_s_1 = log_s - log_s_1
@@ -1345,9 +1345,9 @@ def forward_weight_none_pos_weight(
     """
     _check_weight_none_pos_weight(x, target, weight, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_tensor(0))
+    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
     log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     pos_weight_product = pos_weight * target
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1, pos_weight_product) * weight)

@@ -97,13 +97,15 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
     grad_logits += 1
     grad_logits *= p
-    grad_logits = grad_logits.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
+    grad_logits = grad_logits.scatter_add(
+        1, target[:, None], grad_loss.new_full((), -1).expand(N, 1)
+    )
     grad_logits.scatter_add_(
         1,
         target[:, None],
         (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2)[:, None],
     )
-    grad_logits = grad_logits * (grad_loss / N)
+    grad_logits *= grad_loss / N
     return Gradients(grad_logits)
 
 
@@ -244,13 +246,15 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
     grad_logits += 1
     grad_logits *= p
-    grad_logits = grad_logits.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
+    grad_logits = grad_logits.scatter_add(
+        1, target[:, None], grad_loss.new_full((), -1).expand(N, 1)
+    )
     grad_logits.scatter_add_(
         1,
         target[:, None],
         (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2)[:, None],
     )
-    grad_logits = grad_logits * grad_loss
+    grad_logits *= grad_loss
     return SumGradients(grad_logits)
 
 
@@ -364,13 +368,15 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
     grad_logits += 1
     grad_logits *= p
-    grad_logits = grad_logits.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
+    grad_logits = grad_logits.scatter_add(
+        1, target[:, None], grad_loss.new_full((), -1).expand(N, 1)
+    )
     grad_logits.scatter_add_(
         1,
         target[:, None],
         (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2)[:, None],
     )
-    grad_logits = grad_logits * grad_loss[:, None]
+    grad_logits *= grad_loss[:, None]
     return NoneGradients(grad_logits)
 
 

@@ -77,8 +77,8 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss / N)
+    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
+    grad_logits *= grad_loss / N
     return Gradients(grad_logits)
 
 
@@ -208,9 +208,9 @@ def backward_label_smoothing(
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p - label_smoothing / (K or torch.nan)
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], grad_loss.new_tensor(label_smoothing - 1).expand(N, 1)
+        1, target[:, None], grad_loss.new_full((), label_smoothing - 1).expand(N, 1)
     )
-    grad_logits = grad_logits * (grad_loss / N)
+    grad_logits *= grad_loss / N
     return LabelSmoothingGradients(grad_logits)
 
 
@@ -318,8 +318,8 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits = grad_logits * grad_loss
+    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
+    grad_logits *= grad_loss
     return SumGradients(grad_logits)
 
 
@@ -436,9 +436,9 @@ def backward_sum_label_smoothing(
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p - label_smoothing / (K or torch.nan)
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], grad_loss.new_tensor(label_smoothing - 1).expand(N, 1)
+        1, target[:, None], grad_loss.new_full((), label_smoothing - 1).expand(N, 1)
     )
-    grad_logits = grad_logits * grad_loss
+    grad_logits *= grad_loss
     return SumLabelSmoothingGradients(grad_logits)
 
 
@@ -549,8 +549,8 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits = grad_logits * grad_loss[:, None]
+    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
+    grad_logits *= grad_loss[:, None]
     return NoneGradients(grad_logits)
 
 
@@ -668,9 +668,9 @@ def backward_none_label_smoothing(
         )
     grad_logits = p - label_smoothing / (K or torch.nan)
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], grad_loss.new_tensor(label_smoothing - 1).expand(N, 1)
+        1, target[:, None], grad_loss.new_full((), label_smoothing - 1).expand(N, 1)
     )
-    grad_logits = grad_logits * grad_loss[:, None]
+    grad_logits *= grad_loss[:, None]
     return NoneLabelSmoothingGradients(grad_logits)
 
 
@@ -792,7 +792,7 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
+    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
     grad_logits = (
         grad_logits
         * (grad_loss * (kept_sum**-1).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0))[
@@ -923,7 +923,7 @@ def forward_kept_label_smoothing(
             ),
             label_smoothing / (K or torch.nan),
         )
-        .scatter_add_(1, target[:, None], logits.new_tensor(1 - label_smoothing).expand(N, 1))
+        .scatter_add_(1, target[:, None], logits.new_full((), 1 - label_smoothing).expand(N, 1))
         .masked_fill(kept_mask[:, None], 0)
         / kept_sum
     ).masked_fill(kept_sum == 0, 0)
@@ -1058,7 +1058,7 @@ def backward_kept_sum(grad_loss: Tensor, residuals: KeptSumResiduals) -> KeptSum
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
+    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
     grad_logits = grad_logits * grad_loss.masked_fill(kept == 0, 0)[:, None]
     return KeptSumGradients(grad_logits)
 
@@ -1172,7 +1172,7 @@ def forward_kept_sum_label_smoothing(
             ),
             label_smoothing / (K or torch.nan),
         )
-        .scatter_add_(1, target[:, None], logits.new_tensor(1 - label_smoothing).expand(N, 1))
+        .scatter_add_(1, target[:, None], logits.new_full((), 1 - label_smoothing).expand(N, 1))
         .masked_fill(kept_mask[:, None], 0)
     )
     dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
@@ -1308,7 +1308,7 @@ def backward_kept_none(grad_loss: Tensor, residuals: KeptNoneResiduals) -> KeptN
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
+    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
     grad_logits = grad_logits * grad_loss.masked_fill(kept == 0, 0)[:, None]
     return KeptNoneGradients(grad_logits)
 
@@ -1420,7 +1420,7 @@ def forward_kept_none_label_smoothing(
             ),
             label_smoothing / (K or torch.nan),
         )
-        .scatter_add_(1, target[:, None], logits.new_tensor(1 - label_smoothing).expand(N, 1))
+        .scatter_add_(1, target[:, None], logits.new_full((), 1 - label_smoothing).expand(N, 1))
         .masked_fill(kept_mask[:, None], 0)
     )
     dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
@@ -1568,7 +1568,7 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
+    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
     grad_logits = grad_logits * (grad_loss * target_weight_chosen)[:, None]
     return WeightGradients(grad_logits)
 
@@ -1812,7 +1812,7 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
+    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
     grad_logits = grad_logits * (grad_loss * target_weight)[:, None]
     return WeightSumGradients(grad_logits)
 
@@ -2085,7 +2085,7 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
+    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
     grad_logits = grad_logits * (grad_loss * target_weight)[:, None]
     return WeightNoneGradients(grad_logits)
 
@@ -2368,7 +2368,7 @@ def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> W
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
+    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
     grad_logits = grad_logits * (grad_loss * kept_chosen)[:, None]
     return WeightKeptGradients(grad_logits)
 
@@ -2634,7 +2634,7 @@ def backward_weight_kept_sum(
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
+    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
     grad_logits = grad_logits * (grad_loss * kept_chosen)[:, None]
     return WeightKeptSumGradients(grad_logits)
 
@@ -2896,7 +2896,7 @@ def backward_weight_kept_none(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_tensor(-1).expand(N, 1))
+    grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
     grad_logits = grad_logits * (grad_loss * kept_chosen)[:, None]
     return WeightKeptNoneGradients(grad_logits)
 

@@ -48,7 +48,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     inv_exp_x = torch.sigmoid(x)
-    logaddexp_x = torch.logaddexp(-x, x.new_tensor(0))
+    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     y = -logaddexp_x
     dy_dx = 1 - inv_exp_x
     return y, Residuals(dy_dx)

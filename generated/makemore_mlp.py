@@ -191,8 +191,8 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     D = W1.shape[0] // T
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = p.scatter_add(1, Yb[:, None], grad_loss.new_tensor(-1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss / N)
+    grad_logits = p.scatter_add(1, Yb[:, None], grad_loss.new_full((), -1).expand(N, 1))
+    grad_logits *= grad_loss / N
     grad_h = grad_logits @ W2.T
     grad_hpreact = torch.addcmul(grad_h, grad_h * h, h, value=-1)
     grad_b2 = grad_logits.sum(0)

@@ -49,7 +49,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x)
-    log_exp_x = torch.logaddexp(x, x.new_tensor(0))
+    log_exp_x = torch.logaddexp(x, x.new_full((), 0))
     tanh_log_exp_x = torch.tanh(log_exp_x)
     y = x * tanh_log_exp_x
     dy_dx = torch.addcmul(

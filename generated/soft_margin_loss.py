@@ -55,7 +55,7 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x, target)
     (N,) = x.shape
-    log_exp_target = torch.logaddexp(-target * x, x.new_tensor(0))
+    log_exp_target = torch.logaddexp(-target * x, x.new_full((), 0))
     loss = log_exp_target.mean()
     dloss_dx = torch.expm1(-log_exp_target) * target / N
     return loss, Residuals(dloss_dx)
@@ -85,7 +85,7 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     """
     _check(x, target)
     (N,) = x.shape
-    log_exp_target = torch.logaddexp(-target * x, x.new_tensor(0))
+    log_exp_target = torch.logaddexp(-target * x, x.new_full((), 0))
     loss = log_exp_target.mean()
     grad_x = torch.expm1(-log_exp_target) * target / N
     return loss, Gradients(grad_x)
@@ -160,7 +160,7 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_sum(x, target)
-    log_exp_target = torch.logaddexp(-target * x, x.new_tensor(0))
+    log_exp_target = torch.logaddexp(-target * x, x.new_full((), 0))
     loss = log_exp_target.sum()
     dloss_dx = torch.expm1(-log_exp_target) * target
     return loss, SumResiduals(dloss_dx)
@@ -253,7 +253,7 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_none(x, target)
-    loss = torch.logaddexp(-target * x, x.new_tensor(0))
+    loss = torch.logaddexp(-target * x, x.new_full((), 0))
     return loss, NoneResiduals(target, loss)
 
 

@@ -52,7 +52,7 @@ def forward(x: Tensor, *, beta: float = 1.0, threshold: float = 20.0) -> tuple[T
     _check(x)
     x_scaled = beta * x
     x_scaled_mask = x_scaled > threshold
-    y = torch.where(x_scaled_mask, x, torch.logaddexp(x_scaled, x.new_tensor(0)) / beta)
+    y = torch.where(x_scaled_mask, x, torch.logaddexp(x_scaled, x.new_full((), 0)) / beta)
     dy_dx = torch.sigmoid(x_scaled).masked_fill(x_scaled_mask, 1)
     return y, Residuals(dy_dx)
 

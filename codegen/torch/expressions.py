@@ -164,7 +164,7 @@ def _logsumexp(expr: Any, scope: Scope) -> Value:
 
 def _logaddexp(expr: Any, scope: Scope) -> Value:
     values = [emit(a, scope) for a in expr.args]
-    values = [Value(f"{scope.like}.new_tensor({v.text})") if v.scalar else v for v in values]
+    values = [Value(f"{scope.like}.new_full((), {v.text})") if v.scalar else v for v in values]
     (left, right), layout = _lined_up(values, scope)
     return Value(f"torch.logaddexp({left.text}, {right.text})", layout, fresh=True)
 

@@ -200,7 +200,7 @@ def _into_zeros(
 
 def _source(rest: Any, inner: Scope, emit: Emit, scope: Scope) -> Value:
     if is_scalar(rest):
-        return Value(f"{scope.like}.new_tensor({scalar(rest).text})")
+        return Value(f"{scope.like}.new_full((), {scalar(rest).text})")
     return scope.split(scope.real(emit(rest, inner)))
 
 

@@ -13,7 +13,7 @@ from derive.expressions import Index
 from derive.language import Tensor
 from derive.trace import names_used
 
-_NAME = r"(?<![\w.])[A-Za-z_]\w*\b(?!=[^=]|\.(?:new_tensor|dtype|device|shape)\b)"
+_NAME = r"(?<![\w.])[A-Za-z_]\w*\b(?!=[^=]|\.(?:dtype|device|shape)\b)"
 """A name in Python source that is neither an attribute nor a keyword, and read as a tensor."""
 
 

@@ -1,14 +1,20 @@
 """Losses with a margin: right enough is right."""
 
-from derive import OTHERWISE, Abs, Eq, Max, Min, Sum, Where, define, reductions, sqrt
+from derive import OTHERWISE, Abs, Eq, Min, Sum, Where, define, reductions, sqrt
 
 LEGACY = "size_average=None, reduce=None, reduction='mean'"
+
+
+def clamped(value):
+    """The positive part; where it begins it has a slope already, as PyTorch's clamp has."""
+    return Where(value < 0, 0, value)
+
 
 op = define("hinge_embedding_loss", "A distance; for targets -1, what it lacks to the margin.")
 op.called(f"input: x, target, margin=1.0, {LEGACY}", autocast="float32")
 n = op.axes("n", "elements")
 x, target, margin = op.input("x", n), op.input("target", n), op.option("margin", 1.0)
-far, near = Where(Eq(target[n], 1), 0, Max(margin - x[n], 0)), Where(Eq(target[n], -1), 0, x[n])
+far, near = Where(Eq(target[n], 1), 0, clamped(margin - x[n])), Where(Eq(target[n], -1), 0, x[n])
 hinge_embedding_loss = op.build(op.cases("loss", "reduction", reductions(far + near, n)), wrt=[x])
 
 op = define("margin_ranking_loss", "How far two numbers are from being ranked as the target says.")
@@ -16,7 +22,7 @@ op.called(f"input1, input2, target, margin=0.0, {LEGACY}", autocast="float32")
 n = op.axes("n", "elements")
 input1, input2, target = op.input("input1", n), op.input("input2", n), op.input("target", n)
 margin = op.option("margin", 0.0)
-each = Max(margin - target[n] * (input1[n] - input2[n]), 0)
+each = clamped(margin - target[n] * (input1[n] - input2[n]))
 margin_ranking_loss = op.build(op.cases("loss", "reduction", reductions(each, n)))
 
 op = define("cosine_embedding_loss", "1 - cosine; for targets -1, its excess over the margin.")
@@ -29,7 +35,7 @@ dot = op.let("dot", [n], Sum(input1[n, d] * input2[n, d], d))
 square1 = op.let("square1", [n], Sum(input1[n, d] ** 2, d) + 1e-12)
 square2 = op.let("square2", [n], Sum(input2[n, d] ** 2, d) + 1e-12)
 cosine = op.let("cosine", [n], dot[n] / sqrt(square1[n] * square2[n]))
-unlike = Where(Eq(target[n], -1), Max(cosine[n] - margin, 0), 0)
+unlike = Where(Eq(target[n], -1), clamped(cosine[n] - margin), 0)
 each = Where(Eq(target[n], 1), 1 - cosine[n], unlike)
 loss = op.cases("loss", "reduction", reductions(each, n))
 cosine_embedding_loss = op.build(loss, wrt=[input1, input2])
@@ -59,5 +65,5 @@ near, far = apart("near", anchor, positive), apart("far", anchor, negative)
 between = apart("between", positive, negative)
 swapped = Min(far[n], between[n])
 other = op.cases("other", "swap", {False: ([n], far[n]), True: ([n], swapped)})
-each = Max(margin + near[n] - other[n], 0)
+each = clamped(margin + near[n] - other[n])
 triplet_margin_loss = op.build(op.cases("loss", "reduction", reductions(each, n)))

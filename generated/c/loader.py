@@ -25,7 +25,10 @@ from typing import Any
 import platformdirs
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack  # what torch.func is in the middle of
+from torch._C._functorch import (
+    is_legacy_batchedtensor,
+    peek_interpreter_stack,  # what torch.func is in the middle of
+)
 
 FLAGS = (
     *("-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
@@ -83,6 +86,8 @@ def serves(*tensors: Tensor | None) -> bool:
             return False
         if tensor.layout is not torch.strided or tensor.is_neg() or tensor._is_zerotensor():
             return False  # its memory is not its values
+        if is_legacy_batchedtensor(tensor):  # of autograd.grad with is_grads_batched
+            return False
     return compiler() is not None
 
 

@@ -109,7 +109,8 @@ def test_the_terms_of_batch_norm_stand_at_the_lines_that_bring_them_in() -> None
     assert lines["weight[c]"] == lines["rstd[c]"] == "grad_x = grad_x * (weight * rstd)"
     assert lines["grad_y[n, c]"].startswith("grad_x = torch.sub(grad_y, grad_bias")
     assert lines["grad_bias[c]/N"].startswith("grad_x = torch.sub(grad_y, grad_bias")
-    assert lines["grad_weight[c]*x_hat[n, c]/(N - correction)"].startswith("grad_x = grad_x.addcmul(")
+    scaled = lines["grad_weight[c]*x_hat[n, c]/(N - correction)"]
+    assert scaled.startswith("grad_x = grad_x.addcmul(grad_weight, x_hat")
 
 
 def test_a_page_holds_everything_and_names_no_other_place() -> None:
