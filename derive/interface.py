@@ -45,7 +45,7 @@ ROLES = {
 """What an axis may be of a caller's tensor."""
 
 GIVEN = {
-    "rowwise": "without the last dimension too: one number for each row",
+    "rowwise": "without the last dimension too, one number for each row; or as one number",
     "shared": "as a single number too: the same for all",
     "whole": "in the shape of the first tensor: it is not broadcast",
     "paired": "if and only if the tensor declared before it is given",

@@ -843,7 +843,7 @@ def _everywhere(condition: Tensor) -> bool:
 def gaussian_nll_loss(
     input: Tensor,
     target: Tensor,
-    var: Tensor,
+    var: Tensor | float,
     full: bool = False,
     eps: float = 1e-06,
     reduction: str = "mean",
@@ -857,6 +857,8 @@ def gaussian_nll_loss(
         RuntimeError: a tensor has another dtype or shape.
         ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
+    if not isinstance(var, Tensor):
+        var = torch.full_like(input, var)
     if not _everywhere(var >= 0):
         raise ValueError("gaussian_nll_loss wants var >= 0 everywhere")
     if var.shape != input.shape and var.shape == input.shape[:-1]:

@@ -114,12 +114,20 @@ class PublicFunction:
         if "dtype" in named:
             yield "if dtype is not None:"
             yield f"    {first} = {first}.to(dtype)"
+        for name in self._rowwise:
+            yield f"if not isinstance({name}, Tensor):"
+            yield f"    {name} = torch.full_like({first}, {name})"
         yield from demanded(self.definition.name, self._arguments)
         for option in self._arguments.options:
             argument = next((a for a in self.interface.arguments if a.name == option), None)
             if option == "eps" and argument is not None and argument.default == "None":
                 yield f"if {option} is None:"
                 yield f"    {option} = torch.finfo({first}.dtype).eps"
+
+    @property
+    def _rowwise(self) -> list[str]:
+        """The tensors that may be given as one number."""
+        return [name for name, how in self.interface.given if how == "rowwise"]
 
     def _sized(self) -> Iterator[str]:
         """Conditions on the sizes of axes."""
@@ -366,6 +374,8 @@ class PublicFunction:
     def _annotation(self, argument: Argument) -> str:
         if any(name in self._masks for name in argument.tensors):
             return "int | None"
+        if argument.name in self._rowwise:
+            return "Tensor | float"
         if argument.tensors:
             left_out = argument.default == "None" or any(map(self._may_lack, argument.tensors))
             return "Tensor | None" if left_out else "Tensor"

@@ -39,6 +39,7 @@ selu = op.build(op.let("y", [n], scale * Where(x[n] > 0, x[n], alpha * (exp(x[n]
 op, n, x = elementwise("celu", "Continuously differentiable ELU (Barron, 2017).")
 op.called("input: x, alpha=1.0, inplace=False")
 alpha = op.option("alpha", 1.0)
+op.demand("alpha != 0", raises="RuntimeError")
 celu = op.build(op.let("y", [n], Where(x[n] > 0, x[n], alpha * (exp(x[n] / alpha) - 1))))
 
 op, n, x = elementwise("gelu", "Gaussian error linear unit (Hendrycks and Gimpel, 2016).")

@@ -41,12 +41,11 @@ x, eps = op.input("x", n, k), op.option("eps", 1e-12, positive=True)
 size = norm(op, "size", x[n, k], n, k, "p")
 normalize = op.build(op.let("y", [n, k], x[n, k] / Max(size[n], eps)))
 
-op = define(
-    "cosine_similarity", "The cosine of the angle between vectors, their norms at least eps."
-)
+op = define("cosine_similarity", "The cosine between vectors, their norms at least eps.")
 op.called("x1, x2, dim=1, eps=1e-8")
 n, k = op.axes("n k", "rest dim")
 x1, x2, eps = op.input("x1", n, k), op.input("x2", n, k), op.option("eps", 1e-8, positive=True)
+op.demand("eps >= 0", raises="RuntimeError")
 dot = op.let("dot", [n], Sum(x1[n, k] * x2[n, k], k))
 size1 = op.let("size1", [n], Max(sqrt(Sum(x1[n, k] ** 2, k)), eps))
 size2 = op.let("size2", [n], Max(sqrt(Sum(x2[n, k] ** 2, k)), eps))

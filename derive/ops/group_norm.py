@@ -8,6 +8,7 @@ n, g, c, s = op.axes("n g c s", "batch group within spatial")
 x = op.input("x", n, g, c, s)
 weight, bias = op.input("weight", g, c, absent=1), op.input("bias", g, c, absent=0)
 eps = op.option("eps", 1e-5, positive=True)
+op.demand("N * C * S != 1")
 
 mean = op.let("mean", [n, g], Mean(x[n, g, c, s], c, s))
 var = op.let("var", [n, g], Mean((x[n, g, c, s] - mean[n, g]) ** 2, c, s))

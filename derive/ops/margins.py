@@ -22,6 +22,7 @@ op.called(f"input1, input2, target, margin=0.0, {LEGACY}", autocast="float32")
 n = op.axes("n", "elements")
 input1, input2, target = op.input("input1", n), op.input("input2", n), op.input("target", n)
 margin = op.option("margin", 0.0)
+op.demand("input1.dim() == input2.dim() == target.dim()", raises="RuntimeError")
 each = clamped(margin - target[n] * (input1[n] - input2[n]))
 margin_ranking_loss = op.build(op.cases("loss", "reduction", reductions(each, n)))
 
@@ -50,6 +51,7 @@ op.called(
 n, d = op.axes("n d", "rest last")
 anchor, positive, negative = (op.input(name, n, d) for name in ("anchor", "positive", "negative"))
 margin, p, eps = op.option("margin", 1.0), op.option("p", 2.0), op.option("eps", 1e-6)
+op.demand("anchor.dim() == positive.dim() == negative.dim()", raises="RuntimeError")
 op.demand("margin > 0")
 
 

@@ -72,7 +72,7 @@ def _process() -> ctypes.CDLL:
     return ctypes.CDLL(None)
 
 
-def serves(*tensors: Tensor | None) -> bool:
+def serves(*tensors: Tensor | float | None) -> bool:
     """Whether C computes with these tensors: plain ones on the CPU, in a dtype that it has.
 
     Under torch.compile and the transforms of torch.func, and without a compiler, it does not.
@@ -82,7 +82,9 @@ def serves(*tensors: Tensor | None) -> bool:
     for tensor in tensors:
         if tensor is None:
             continue
-        if type(tensor) not in _PLAIN or not tensor.is_cpu or tensor.dtype not in _SERVED:
+        if not isinstance(tensor, Tensor) or type(tensor) not in _PLAIN:
+            return False
+        if not tensor.is_cpu or tensor.dtype not in _SERVED:
             return False
         if tensor.layout is not torch.strided or tensor.is_neg() or tensor._is_zerotensor():
             return False  # its memory is not its values
