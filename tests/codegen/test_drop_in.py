@@ -112,6 +112,61 @@ def test_grad_and_vmap_and_the_compiler_see_through_a_function(name: str) -> Non
     torch.testing.assert_close(found, expected, **close)
 
 
+@pytest.mark.parametrize("name", PUBLIC)
+def test_jacobians_and_jacobians_of_those_are_autograds(name: str) -> None:
+    some = [c for c in calls(name) if not updates(name, c) and c.given[c.first].numel()]
+    call = min(some, key=lambda c: abs(c.given[c.first].numel() - 20)).cast(torch.float64)
+    first, of = call.given[call.first], lambda x: call.at(function(name), x)
+    close = {"atol": 1e-9, "rtol": 1e-7, "equal_nan": True}
+    expected = torch.autograd.functional.jacobian(of, first)
+    torch.testing.assert_close(torch.func.jacrev(of)(first), expected, **close)
+    at_once = torch.autograd.functional.jacobian(of, first, vectorize=True)
+    torch.testing.assert_close(at_once, expected, **close)
+    twice = torch.func.jacrev(torch.func.jacrev(loss(name, call)))(first)
+    hessian = torch.autograd.functional.hessian(loss(name, call), first)
+    torch.testing.assert_close(twice, hessian, **close)
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "kept"),
+    [
+        ("layer_norm", Call((_drawn(64, 32), (32,), _drawn(32), _drawn(32))), 64 * 32 + 64 + 32),
+        ("softmax", Call((_drawn(64, 32), 1)), 64 * 32),
+        ("cross_entropy", Call((_drawn(64, 32), torch.arange(64) % 32)), 64 * 34 + 1),
+        ("sigmoid", Call((_drawn(64, 32),)), 64 * 32),
+        ("relu", Call((_drawn(64, 32),)), 64 * 32),
+    ],
+)
+def test_no_more_is_kept_than_the_backward_pass_reads(name: str, call: Call, kept: int) -> None:
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    call = Call(
+        tuple(
+            v.clone().requires_grad_() if isinstance(v, Tensor) and v.is_floating_point() else v
+            for v in call.given
+        )
+    )
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        function(name)(*call.given)
+    assert sum(saved.values()) == 8 * kept
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "softmax", "tanh", "cross_entropy"])
+def test_what_is_not_kept_may_be_changed(name: str) -> None:
+    x = _drawn(4, 3).requires_grad_()
+    more = {"softmax": (1,), "cross_entropy": (LABELS,)}.get(name, ())
+    between = 1 * x
+    y = function(name)(between, *more)
+    between.add_(1)
+    (found,) = torch.autograd.grad(y.sin().sum(), x)
+    (expected,) = torch.autograd.grad(native(name)(1 * x, *more).sin().sum(), x)
+    torch.testing.assert_close(found, expected)
+
+
 def updates(name: str, call: Call) -> bool:
     """Whether running statistics are given, which a transform refuses to change."""
     has_buffers = any(v.updates for v in library.load(name).variants)
