@@ -181,6 +181,8 @@ class Builder:
         if not isinstance(value, Expr):
             raise DefinitionError(f"let {name!r} must be a real expression, got {value}")
         tensor = self._checked_tensor(Tensor(name, dims), f"let {name!r}")
+        if name in {i.name for i in value.atoms(Index)} | {i.name for i in tensor.indices}:
+            raise DefinitionError(f"let {name!r} has the name of a letter in it; use another")
         value = as_where(value)
         self._check_value(name, tensor, value)
         if isinstance(value, ArgMax):

@@ -19,9 +19,13 @@ _RESERVED = frozenset(
     (
         *("torch", "forward", "backward", "residuals", "Residuals", "Gradients", "Tensor", "ctx"),
         "output",  # of `setup_context`
-        *("in_torch", "serves", "recorded", "check_gradient"),
+        *("in_torch", "serves", "recorded", "check_gradient", "check_trainable", "empty"),
+        *("Function", "residuals_backward", "value_and_grad", "math", "isinstance"),
+        *("IndexError", "NotImplementedError", "RuntimeError", "TypeError", "ValueError"),
     )
 )
+_FILES = frozenset(("c", "loader"))
+"""What stands beside the emitted files of operations."""
 
 
 def check_identifier(name: Any, kind: str) -> None:
@@ -30,7 +34,8 @@ def check_identifier(name: Any, kind: str) -> None:
         raise DefinitionError(
             f"{kind} name {name!r} is not an identifier: letters, digits and _ only"
         )
-    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in _RESERVED:
+    reserved = name in _RESERVED or (kind == "operation" and name in _FILES)
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or reserved:
         raise DefinitionError(f"{kind} name {name!r} is reserved")
     if name.startswith("grad_"):
         raise DefinitionError(

@@ -262,12 +262,39 @@ BEGINNINGS: dict[str, Callable[[str], object]] = {
 
 
 @pytest.mark.parametrize(
-    "name", ["2x", "x-y", "lambda", "match", "grad_x", "torch", "');import-os", "é", "_x", "x.y"]
+    "name",
+    [
+        *("2x", "x-y", "lambda", "match", "grad_x", "');import-os", "é", "_x", "x.y"),
+        *("torch", "empty", "isinstance", "RuntimeError", "value_and_grad"),
+    ],
 )
 @pytest.mark.parametrize("kind", BEGINNINGS)
 def test_a_name_that_is_no_plain_identifier_never_gets_further(kind: str, name: str) -> None:
     with pytest.raises(DefinitionError, match="name"):
         BEGINNINGS[kind](name)
+
+
+@pytest.mark.parametrize("name", ["c", "loader"])
+def test_no_operation_has_the_name_of_a_file_beside_it(name: str) -> None:
+    with pytest.raises(DefinitionError, match=f"operation name '{name}' is reserved"):
+        define(name, "Fine.")
+
+
+def test_a_let_has_not_the_name_of_its_own_letter() -> None:
+    op = define("summed", "Sums of rows.")
+    i, n = op.axes("i n")
+    k = n.another("k")
+    x = op.input("x", i, n)
+    with pytest.raises(DefinitionError, match="let 'k' has the name of a letter in it"):
+        op.let("k", [i], Sum(x[i, k], k))
+
+
+def test_a_literal_index_counts_from_zero() -> None:
+    op = define("last", "The last column.")
+    n, k = op.axes("n k")
+    x = op.input("x", n, k)
+    with pytest.raises(DefinitionError, match="a literal index counts from 0"):
+        op.let("y", [n], x[n, -1])
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x\n", "\tx"])
