@@ -12,11 +12,12 @@ from codegen.ahead import worked_out_ahead
 from codegen.choices import with_choices
 from codegen.program import Kept, Module, Program, needed
 from codegen.sharing import shared
-from codegen.stable import bare_exponentials, stabilise
+from codegen.stable import Softmax, bare_exponentials, stabilise
 from derive.expressions import Axis, Index, StopGradient, Sum
 from derive.language import Definition, Let, Tensor
-from derive.recognise import is_atomic
-from derive.substitute import substitute, tensors_read
+from derive.normal import normalise
+from derive.recognise import abstract, is_atomic
+from derive.substitute import replace_exactly, substitute, tensors_read
 from derive.trace import Derivation, names_used
 
 _LONGEST_LOOK = 200  # operations of an expression that names are replaced in
@@ -38,6 +39,7 @@ def lower(derivation: Derivation, ahead: bool = False, second: Derivation | None
     forward_lets = derivation.forward
     kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
     if not literal:
+        backward_lets = _without_sums_of_exponentials(backward_lets, forward_lets)
         backward_lets = stable(backward_lets, varying(derivation))
     if ahead and not literal:
         early, backward_lets = _ahead(derivation, backward_lets)
@@ -144,6 +146,8 @@ def _value_and_grad(
     backward = tuple(
         replace(let, value=let.value.xreplace(one)) for let in derivation.backward.lets
     )
+    if not definition.chunked:
+        backward = _without_sums_of_exponentials(backward, derivation.forward)
     wanted = [outputs[0].name, *(tensor.name for _, tensor in gradients)]
     lets = _forward_lets((*derivation.forward, *backward), wanted, definition.chunked)
     lets = _with_stops(lets, ())
@@ -203,7 +207,7 @@ def _forward_lets(lets: Sequence[Let], wanted: Iterable[str], literal: bool) -> 
     """The lets that are needed, in numerically safe form unless they are to stay as written."""
     wanted = list(wanted)
     lets = needed(lets, wanted)
-    return lets if literal else shared(needed(_safe(lets, set(wanted)), wanted))
+    return lets if literal else shared(needed(_safe(lets), wanted))
 
 
 def _with_stops(lets: Sequence[Let], kept: Iterable[str]) -> tuple[Let, ...]:
@@ -244,10 +248,11 @@ def count_of(total: Sum) -> Expr:
     return Mul(*(i.size for i in total.indices))
 
 
-def _safe(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:
+def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
     """Lets in safe form; an exponential that has a name of its own is looked through where that
     makes its users safe, and whatever is made of exponentials is under a logarithm."""
     hazards: dict[str, Let] = {}
+    direct: dict[str, Let] = {}
     powered: dict[str, Let] = {}
     safe: list[Let] = []
     for let in lets:
@@ -256,13 +261,58 @@ def _safe(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:
         let = replace(let, value=_logarithms_seen_through(let.value, powered))
         plain = stabilise(let.value)
         through = _substituted(let, hazards)
-        value = stabilise(through.value)
-        if bare_exponentials(value):
-            value = plain
+        forms = (through.value, _substituted(let, direct).value)
+        value = _first_safe(forms, plain)
         if through.value != let.value or bare_exponentials(plain):
             hazards[let.name] = through
+        if bare_exponentials(plain):
+            direct[let.name] = let
         safe.append(replace(let, value=value))
     return tuple(safe)
+
+
+def _first_safe(forms: Iterable[Expr], plain: Expr) -> Expr:
+    """The first of some forms that has no exponential left, or else the plain one."""
+    found = (stabilise(form) for form in forms)
+    return next((value for value in found if not bare_exponentials(value)), plain)
+
+
+def _without_sums_of_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let, ...]:
+    """A backward pass in which none reads a plain sum of exponentials, where something safe can be
+    read in its place: `p[i,j] * rows[i] / columns[j]` is a softmax along the columns."""
+    sums = {
+        let.name: (let.tensor, let.value)
+        for let in made
+        if let.value.has(Sum) and bare_exponentials(stabilise(let.value))
+    }
+    quotients: dict[str, tuple[Tensor, Expr]] = {}
+    softmaxes: dict[str, Let] = {}
+    for let in made:
+        through = substitute(let.value, sums)
+        if through != let.value and isinstance(found := stabilise(through), Softmax):
+            quotients[let.name] = (let.tensor, through)
+            softmaxes[let.name] = replace(let, value=found)
+    result = []
+    for let in lets:
+        if tensors_read(let.value) & set(sums):
+            value = stabilise(normalise(substitute(let.value, sums | quotients)))
+            if not bare_exponentials(value):
+                let = replace(let, value=_by_name(value, softmaxes.values()))
+        result.append(let)
+    return tuple(result)
+
+
+def _by_name(value: Expr, lets: Iterable[Let]) -> Expr:
+    """A value that reads each softmax which has a name by that."""
+    for let in lets:
+        pattern, own = abstract(let.value)
+        for found in value.atoms(Softmax):
+            other, letters = abstract(found)
+            if other == pattern:
+                place = dict(zip(own, letters, strict=True))
+                element = let.tensor[tuple(place[i] for i in let.tensor.indices)]
+                value = replace_exactly(value, found, element)
+    return value
 
 
 def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:

@@ -1,0 +1,49 @@
+"""A symmetric contrastive loss (Radford et al., 2021): two softmaxes of the same scores, safely."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from codegen.pipeline import compile
+from derive import Definition, Mean, Sum, define, exp, log
+from gradsmith.check import check
+
+
+def contrastive() -> Definition:
+    op = define("contrastive", "Each row belongs to the column of its place, and back.")
+    i, d = op.axes("i d")
+    j = i.another("j")
+    a, b, t = op.input("a", i, d), op.input("b", i, d), op.input("t")
+    s = op.let("s", [i, j], exp(t) * Sum(a[i, d] * b[j, d], d))
+    rows = op.let("rows", [], Mean(log(Sum(exp(s[i, j]), j)) - s[i, i], i))
+    columns = op.let("columns", [], Mean(log(Sum(exp(s[j, i]), j)) - s[i, i], i))
+    return op.build(op.let("loss", [], (rows + columns) / 2))
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_scores_of_a_hundred_overflow_nowhere(target: str, c_compiler: None) -> None:
+    module = compile(contrastive(), target)
+    generator = torch.Generator().manual_seed(0)
+    a, b = (F.normalize(torch.randn(8, 16, generator=generator)) for _ in range(2))
+    leaves = [x.requires_grad_() for x in (a, b, torch.tensor(math.log(100)))]
+    scores = leaves[2].exp() * (leaves[0] @ leaves[1].T)
+    labels = torch.arange(8)
+    expected = (F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels)) / 2
+    wanted = torch.autograd.grad(expected, leaves)
+    loss = module.contrastive(*leaves)
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(loss, expected, **close)
+    torch.testing.assert_close(torch.autograd.grad(loss, leaves), wanted, **close)
+    loss, gradients = module.value_and_grad(*(x.detach() for x in leaves))
+    torch.testing.assert_close(loss, expected.detach(), **close)
+    torch.testing.assert_close(tuple(gradients), wanted, **close)
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_it_is_proven_like_any_other(target: str, c_compiler: None) -> None:
+    definition = contrastive()
+    assert all(row.passed for row in check(definition, compile(definition, target)))
