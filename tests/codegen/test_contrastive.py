@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -35,12 +36,12 @@ def test_scores_of_a_hundred_overflow_nowhere(target: str, c_compiler: None) -> 
     expected = (F.cross_entropy(scores, labels) + F.cross_entropy(scores.T, labels)) / 2
     wanted = torch.autograd.grad(expected, leaves)
     loss = module.contrastive(*leaves)
-    close = {"rtol": 1e-4, "atol": 1e-4}
-    torch.testing.assert_close(loss, expected, **close)
-    torch.testing.assert_close(torch.autograd.grad(loss, leaves), wanted, **close)
+    close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+    close(loss, expected)
+    close(torch.autograd.grad(loss, leaves), wanted)
     loss, gradients = module.value_and_grad(*(x.detach() for x in leaves))
-    torch.testing.assert_close(loss, expected.detach(), **close)
-    torch.testing.assert_close(tuple(gradients), wanted, **close)
+    close(loss, expected.detach())
+    close(tuple(gradients), wanted)
 
 
 @pytest.mark.parametrize("target", ["torch", "c"])
