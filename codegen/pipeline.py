@@ -152,7 +152,10 @@ def _made(definitions: list[Definition], command: str, target: Target) -> dict[s
 
 
 def _part(target: str, definition: Definition) -> Any:
-    return TARGETS[target].part(derive(definition))
+    try:
+        return TARGETS[target].part(derive(definition))
+    except CodegenError as error:
+        raise CodegenError(f"{definition.full_name}: {error}") from None
 
 
 def _command(definition: Definition, target: Target) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sympy import Basic, Indexed, Integer, S, Symbol
+from sympy import Basic, Indexed, Integer, KroneckerDelta, S, Symbol
 from sympy.core.function import AppliedUndef
 
 from derive.expressions import ArgMax, Binder, Index, free_indices
@@ -79,6 +79,13 @@ def check_expression(
                 )
             check_expression(name, used, inputs, lets, options, axes)
         return
+    if isinstance(expr, KroneckerDelta):
+        one, other = expr.args
+        if isinstance(one, Index) and isinstance(other, Index) and one.axis != other.axis:
+            raise DefinitionError(
+                f"let {name!r}: {expr} compares letters of axis {one.axis.name!r} and axis "
+                f"{other.axis.name!r}"
+            )
     if isinstance(expr, Index):
         if expr.axis.name not in axes:
             raise DefinitionError(

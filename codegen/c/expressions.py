@@ -100,6 +100,8 @@ class Printer:
         return self.element(expr.base.label.name, tuple(expr.indices))
 
     def _integer(self, expr: Any) -> Text:
+        if abs(expr) > _EXACT:
+            return self._number(expr)
         return Text(str(int(expr)), ATOM if expr >= 0 else UNARY, whole=True)
 
     def _number(self, expr: Any) -> Text:
@@ -110,7 +112,7 @@ class Printer:
     def _rational(self, expr: Any) -> Text:
         if expr < 0:
             return self._negated(expr)
-        if expr.q & (expr.q - 1) == 0:
+        if expr.q & (expr.q - 1) == 0 or max(expr.p, expr.q) > _EXACT:
             return self._number(expr)
         return Text(f"(real){expr.p} / {expr.q}", TIMES)
 
@@ -224,6 +226,9 @@ class Printer:
     def _truth(self, expr: Any) -> Text:
         return Text("1" if expr == sympy.true else "0", whole=True)
 
+
+_EXACT = 2**53
+"""No larger integers are all numbers of double precision."""
 
 _TURNED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "==": "==", "!=": "!="}
 

@@ -37,6 +37,7 @@ _MATH = {
     sympy.ceiling: "math.ceil",
 }
 _HALVES = (2, 4, 8, 16)  # decimals that are exact and short
+_EXACT = 2**53  # no larger integers are all numbers of double precision
 _CONSTANTS = {sympy.pi: "torch.pi", sympy.E: "torch.e", sympy.oo: "torch.inf"}
 
 
@@ -62,6 +63,8 @@ def scalar(expr: Any) -> Value:
 def _scalar(expr: Any) -> tuple[str, int]:
     if expr in _CONSTANTS:
         return _CONSTANTS[expr], ATOM
+    if isinstance(expr, Rational) and max(abs(expr.p), expr.q) > _EXACT:
+        return repr(float(expr)), ATOM if expr >= 0 else UNARY
     if isinstance(expr, Integer):
         return str(int(expr)), ATOM if expr >= 0 else UNARY
     if isinstance(expr, Rational) and expr.q in _HALVES:

@@ -19,6 +19,7 @@ from derive import (
     Sum,
     Where,
     define,
+    delta,
     exp,
 )
 
@@ -287,6 +288,14 @@ def test_a_let_has_not_the_name_of_its_own_letter() -> None:
     x = op.input("x", i, n)
     with pytest.raises(DefinitionError, match="let 'k' has the name of a letter in it"):
         op.let("k", [i], Sum(x[i, k], k))
+
+
+def test_a_delta_compares_letters_of_one_axis() -> None:
+    op = define("skewed", "A diagonal of no square.")
+    n, k = op.axes("n k")
+    x = op.input("x", n, k)
+    with pytest.raises(DefinitionError, match="compares letters of axis 'k' and axis 'n'"):
+        op.let("y", [k], Sum(delta(n, k) * x[n, k], n))
 
 
 def test_a_literal_index_counts_from_zero() -> None:
