@@ -29,6 +29,7 @@ from gradsmith.check import (
     forward_problems,
     gradcheck_problems,
     in_float32,
+    second_order_problems,
     value_and_grad_problems,
 )
 from gradsmith.emitted import emitted
@@ -218,6 +219,18 @@ def test_a_mutated_value_and_grad_is_caught(name: str) -> None:
         words
         for words, mutant in every.items()
         if not caught(value_and_grad_problems, trial(name, mutant))
+    ]
+    assert every
+    assert not missed
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "glu", "layer_norm", "logsumexp", "rms_norm"])
+def test_a_mutated_way_back_from_residuals_is_caught(name: str) -> None:
+    module = emitted(library.load(name))
+    assert not caught(second_order_problems, trial(name, module))
+    every = dict(mutants(module, "residuals_backward"))
+    missed = [
+        w for w, mutant in every.items() if not caught(second_order_problems, trial(name, mutant))
     ]
     assert every
     assert not missed
