@@ -20,7 +20,7 @@ _RESERVED = frozenset(
         *("torch", "forward", "backward", "residuals", "Residuals", "Gradients", "Tensor", "ctx"),
         "output",  # of `setup_context`
         *("in_torch", "serves", "recorded", "check_gradient", "check_trainable", "empty"),
-        *("Function", "residuals_backward", "value_and_grad", "math", "isinstance"),
+        *("Function", "residuals_backward", "value_and_grad", "math", "warnings", "isinstance"),
         *("IndexError", "NotImplementedError", "RuntimeError", "TypeError", "ValueError"),
     )
 )

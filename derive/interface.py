@@ -48,6 +48,7 @@ GIVEN = {
     "rowwise": "without the last dimension too, one number for each row; or as one number",
     "shared": "as a single number too: the same for all",
     "whole": "in the shape of the first tensor: it is not broadcast",
+    "alike": "in another shape than the first tensor with a warning: it is broadcast",
     "paired": "if and only if the tensor declared before it is given",
     "mask": "as an integer: 0 where the integers over the same axes equal it, and 1 elsewhere",
 }

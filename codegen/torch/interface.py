@@ -151,6 +151,13 @@ class PublicFunction:
                 present = f"{name} is not None and " if self._arguments.optional(name) else ""
                 yield f"if {present}{name}.shape != {first}.shape:"
                 yield from refusal("ValueError", name, whole)
+            elif how == "alike":
+                yield f"if {name}.shape != {first}.shape:"
+                yield "    warnings.warn("
+                yield f'        f"{name} has shape {{[*{name}.shape]}} and {first} "'
+                yield f'        f"{{[*{first}.shape]}}: they are broadcast, which is seldom meant",'
+                yield "        stacklevel=2,"
+                yield "    )"
             elif how == "shared":
                 yield f"count = {first}.shape[1] if {first}.dim() > 1 else 1"
                 yield f"if {name}.dim() > 1 or {name}.numel() not in (1, count):"

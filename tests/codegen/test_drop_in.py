@@ -390,3 +390,19 @@ def test_a_rotation_is_that_of_complex_numbers_and_has_its_gradient() -> None:
     cotangent = _drawn(2, 5, 8).flip(0)
     pairs = [torch.autograd.grad(y, x, cotangent)[0] for y in (turned, expected)]
     torch.testing.assert_close(*pairs)
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"])
+def test_a_target_of_another_shape_is_broadcast_with_a_warning(name: str) -> None:
+    of, rows, row = function(name), torch.zeros(3, 1), torch.arange(3.0)
+    with pytest.warns(UserWarning, match=r"target has shape \[3\] and input \[3, 1\]"):
+        found = of(rows, row)
+    with pytest.warns(UserWarning, match="different to the input size"):
+        torch.testing.assert_close(found, native(name)(rows, row))
+
+
+def test_a_variance_may_be_a_number() -> None:
+    of, x = function("gaussian_nll_loss"), torch.arange(3.0)
+    torch.testing.assert_close(of(x, x + 1, 2.0), F.gaussian_nll_loss(x, x + 1, 2.0))
+    with pytest.raises(ValueError, match="wants var >= 0"):
+        of(x, x, -1.0)
