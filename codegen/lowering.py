@@ -280,22 +280,22 @@ def _first_safe(forms: Iterable[Expr], plain: Expr) -> Expr:
 def _without_sums_of_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let, ...]:
     """A backward pass in which none reads a plain sum of exponentials, where something safe can be
     read in its place: `p[i,j] * rows[i] / columns[j]` is a softmax along the columns."""
-    sums = {
-        let.name: (let.tensor, let.value)
-        for let in made
-        if let.value.has(Sum) and bare_exponentials(stabilise(let.value))
-    }
+    powers: dict[str, tuple[Tensor, Expr]] = {}
+    sums: dict[str, tuple[Tensor, Expr]] = {}
     quotients: dict[str, tuple[Tensor, Expr]] = {}
     softmaxes: dict[str, Let] = {}
     for let in made:
-        through = substitute(let.value, sums)
-        if through != let.value and isinstance(found := stabilise(through), Softmax):
+        through = substitute(let.value, powers | sums)
+        found = stabilise(through)
+        if isinstance(found, Softmax):
             quotients[let.name] = (let.tensor, through)
             softmaxes[let.name] = replace(let, value=found)
+        elif bare_exponentials(found):
+            (sums if through.has(Sum) else powers)[let.name] = (let.tensor, through)
     result = []
     for let in lets:
         if tensors_read(let.value) & set(sums):
-            value = stabilise(normalise(substitute(let.value, sums | quotients)))
+            value = stabilise(normalise(substitute(let.value, powers | sums | quotients)))
             if not bare_exponentials(value):
                 let = replace(let, value=_by_name(value, softmaxes.values()))
         result.append(let)

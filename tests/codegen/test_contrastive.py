@@ -48,3 +48,20 @@ def test_scores_of_a_hundred_overflow_nowhere(target: str, c_compiler: None) -> 
 def test_it_is_proven_like_any_other(target: str, c_compiler: None) -> None:
     definition = contrastive()
     assert all(row.passed for row in check(definition, compile(definition, target)))
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_a_weighted_mean_by_exponentials_overflows_nowhere(target: str, c_compiler: None) -> None:
+    op = define("weighted", "A mean of w, weighted by exponentials that have a name.")
+    n, j = op.axes("n j")
+    x, w = op.input("x", n, j), op.input("w", n, j)
+    e = op.let("e", [n, j], exp(x[n, j]))
+    total = Sum(w[n, j] * e[n, j], j) / Sum(e[n, j], j)
+    module = compile(op.build(op.let("y", [n], total)), target)
+    x, w = torch.tensor([[90.0, 89.0, -30.0]]), torch.tensor([[1.0, 2.0, 3.0]])
+    leaves = [t.requires_grad_() for t in (x, w)]
+    expected = (torch.softmax(leaves[0], 1) * leaves[1]).sum(1)
+    found = module.weighted(*leaves)
+    torch.testing.assert_close(found, expected)
+    wanted = torch.autograd.grad(expected.sum(), leaves)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), leaves), wanted)
