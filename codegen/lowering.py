@@ -23,7 +23,7 @@ from derive.trace import Derivation, names_used
 _LONGEST_LOOK = 200  # operations of an expression that names are replaced in
 
 
-def lower(derivation: Derivation, ahead: bool = False, second: Derivation | None = None) -> Module:
+def lower(derivation: Derivation, ahead: bool = False) -> Module:
     """The programs of a derivation: forward, backward and, for a scalar output, both in one.
 
     `ahead` has the forward pass work out what it can of the gradients.

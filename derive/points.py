@@ -41,7 +41,7 @@ def two_sizes(definition: Definition) -> tuple[dict[Axis, int], dict[Axis, int]]
 
     At size 2, N/(N - 1) is N and a normalised row squared is constant, which hides mistakes.
     """
-    axes, least = definition.axes, least_sizes(definition)
+    axes, least = definition.axes, least_sizes(definition.lets, definition.tensors)
     rising = {axis: max(3 + i, least.get(axis, 0)) for i, axis in enumerate(axes)}
     falling = {axis: max(3 + i, least.get(axis, 0)) for i, axis in enumerate(reversed(axes))}
     if len(axes) == 1:
@@ -49,11 +49,11 @@ def two_sizes(definition: Definition) -> tuple[dict[Axis, int], dict[Axis, int]]
     return rising, falling
 
 
-def least_sizes(definition: Definition) -> dict[Axis, int]:
+def least_sizes(lets: Iterable[Let], tensors: Mapping[str, Tensor]) -> dict[Axis, int]:
     """What axes have to be as large as, for the literal indices on them: 3 for `x[n, 2]`."""
     least: dict[Axis, int] = {}
-    for element in (e for let in definition.lets for e in let.value.atoms(Indexed)):
-        axes = definition.tensors[element.base.label.name].axes
+    for element in (e for let in lets for e in let.value.atoms(Indexed)):
+        axes = tensors[element.base.label.name].axes
         for axis, index in zip(axes, element.indices, strict=True):
             if isinstance(index, Integer):
                 least[axis] = max(int(index) + 1, least.get(axis, 0))
@@ -105,7 +105,7 @@ def kinked_point(definition: Definition, seed: int) -> Point | None:
     Sizes are 4 and 5, so that means are exact and what should be zero is. None where the
     definition has no value at such a point.
     """
-    least = least_sizes(definition)
+    least = least_sizes(definition.lets, definition.tensors)
     sizes = {a: max(4 + place % 2, least.get(a, 0)) for place, a in enumerate(definition.axes)}
     draw = random.Random(seed)
     bounds = index_bounds(definition, sizes)

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Indexed, Integer
-
 from codegen.narrow import narrowed
 from codegen.program import Kept, Module, Program
 from codegen.torch.interface import camel
 from codegen.torch.statements import sizes, sizes_in, statements, storage
 from derive.language import Option, Tensor
+from derive.points import least_sizes
 
 
 @dataclass(frozen=True)
@@ -259,19 +258,14 @@ def checks(module: Module) -> list[str]:
 
 def _literal_guards(module: Module) -> list[str]:
     """Lines that refuse an axis which is too short for a literal index on it."""
-    found: dict[str, int] = {}
-    for let in module.forward.lets:
-        for element in let.value.atoms(Indexed):
-            axes = module.forward.tensors[element.base.label.name].axes
-            for axis, index in zip(axes, element.indices, strict=True):
-                if isinstance(index, Integer):
-                    found[axis.size.name] = max(int(index), found.get(axis.size.name, 0))
+    least = least_sizes(module.forward.lets, module.forward.tensors)
     return [
         line
-        for size, index in sorted(found.items())
+        for axis, size in sorted(least.items())
         for line in (
-            f"if {size} <= {index}:",
-            f'    raise IndexError(f"{size} must be larger than {index}, got {{{size}}}")',
+            f"if {axis.size.name} < {size}:",
+            f"    raise IndexError("
+            f'f"{axis.size.name} must be larger than {size - 1}, got {{{axis.size.name}}}")',
         )
     ]
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 from click.testing import CliRunner
+from torch import Tensor
 
-from derive import library
+from codegen import pipeline
+from derive import Sum, define, exp, library, log
 from gradsmith.check import check
 from gradsmith.cli import main
 from gradsmith.emitted import emitted
@@ -93,6 +96,29 @@ def test_an_exception_is_a_failed_row() -> None:
     assert len(rows) == 3 and not any(row.passed for row in rows)
     assert rows[0].maxdiff is None
     assert any("AttributeError" in p and "walrus" in p for p in rows[0].problems)
+
+
+def test_float32_is_held_against_float64_where_plain_formulas_overflow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    op = define("steep", "The logarithm of a sum of exponentials of large numbers.")
+    n, k = op.axes("n k")
+    x = op.input("x", n, k)
+    definition = op.build(op.let("y", [n], log(Sum(exp(80 * x[n, k]), k))))
+    module = pipeline.compile(definition)
+    (row,) = check(definition, module)
+    assert row.passed and row.maxdiff and not row.exact
+    right = module.backward
+
+    def in_single_precision_wrong(grad_y: Tensor, residuals: object) -> object:
+        (grad_x,) = right(grad_y, residuals)
+        off = 1.01 if grad_x.dtype == torch.float32 else 1
+        return module.Gradients(off * grad_x)
+
+    monkeypatch.setattr(module, "backward", in_single_precision_wrong)
+    (row,) = check(definition, module)
+    assert row.gradcheck and not row.approximate
+    assert any("float32" in problem for problem in row.problems)
 
 
 def test_a_nan_never_agrees() -> None:
