@@ -40,7 +40,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
     if not literal:
         backward_lets = _without_sums_of_exponentials(backward_lets, forward_lets)
-        backward_lets = stable(backward_lets, varying(derivation))
+        backward_lets = shared(stable(backward_lets, varying(definition.wrt, forward_lets)))
     if ahead and not literal:
         early, backward_lets = _ahead(derivation, backward_lets)
         forward_lets = (*forward_lets, *early)
@@ -206,8 +206,13 @@ def visible(tensors: Iterable[Tensor]) -> set[Axis]:
 def _forward_lets(lets: Sequence[Let], wanted: Iterable[str], literal: bool) -> tuple[Let, ...]:
     """The lets that are needed, in numerically safe form unless they are to stay as written."""
     wanted = list(wanted)
-    lets = needed(lets, wanted)
-    return lets if literal else shared(needed(_safe(lets), wanted))
+    return needed(lets, wanted) if literal else shared(made_safe(lets, wanted))
+
+
+def made_safe(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
+    """The lets that are needed, in numerically safe form; repeated parts are not named."""
+    wanted = list(wanted)
+    return needed(_safe(needed(lets, wanted)), wanted)
 
 
 def _with_stops(lets: Sequence[Let], kept: Iterable[str]) -> tuple[Let, ...]:
@@ -333,14 +338,15 @@ def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
     return replace(let, value=substitute(let.value, values))
 
 
-def varying(derivation: Derivation) -> set[str]:
+def varying(wrt: Iterable[str], lets: Sequence[Let]) -> set[str]:
     """The names of what the gradients are taken of, and of all that is made of it."""
-    found = set(derivation.definition.wrt)
-    for let in derivation.forward:
+    found = set(wrt)
+    for let in lets:
         if names_used(let.value) & found:
             found.add(let.name)
     return found
 
 
-def stable(lets: Sequence[Let], varying: set[str]) -> tuple[Let, ...]:
-    return shared(with_choices([replace(let, value=stabilise(let.value)) for let in lets], varying))
+def stable(lets: Sequence[Let], varying: set[str]) -> list[Let]:
+    """The lets of a backward pass in numerically safe form; repeated parts are not named."""
+    return with_choices([replace(let, value=stabilise(let.value)) for let in lets], varying)

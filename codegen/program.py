@@ -105,9 +105,10 @@ class Module:
     """Everything that one definition is emitted as.
 
     `updates` names what buffers become; the forward program hands it on with what it keeps.
-    `value_and_grad` is there where the only output is a scalar. `closed` says that a second
-    derivative needs no more than what is kept: `residuals_backward` takes the cotangents of that
-    back to the inputs, where it depends on them.
+    `value_and_grad` is there where the only output is a scalar. For second derivatives,
+    `double_backward` takes cotangents of the gradients to those of what the backward pass was
+    given; `residuals_backward`, where it is needed, goes on to the inputs, and reads `again` what
+    of them is not kept.
     """
 
     name: str
@@ -123,8 +124,9 @@ class Module:
     forward: Program
     backward: Program
     value_and_grad: Program | None
+    double_backward: Program | None = None
     residuals_backward: Program | None = None
-    closed: bool = False
+    again: tuple[Tensor, ...] = ()
 
 
 def needed(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:

@@ -33,7 +33,10 @@ class Renaming:
             lets=tuple(
                 Let(self._tensor(let.tensor), self._expression(let.value)) for let in program.lets
             ),
-            results=tuple((name, self._tensor(tensor)) for name, tensor in program.results),
+            results=tuple(
+                (self.names.get(name, name), self._tensor(tensor))
+                for name, tensor in program.results
+            ),
         )
 
     def _tensor(self, tensor: Tensor) -> Tensor:

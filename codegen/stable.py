@@ -106,6 +106,11 @@ def stabilise(expr: Expr) -> Expr:
     return _walk(expr)
 
 
+def spelled_out(expr: Any) -> Any:
+    """The same value without any of the forms above, as it is differentiated."""
+    return expr.replace(lambda e: type(e) in _MEANINGS, lambda e: _MEANINGS[type(e)](*e.args))
+
+
 def bare_exponentials(expr: Basic) -> int:
     """How many exponentials are left that no safe form protects."""
     return len(expr.atoms(exp))
@@ -281,6 +286,16 @@ def _add(expr: Expr) -> Expr:
                 return Add(expr - term + 1, Expm1(*term.args))
     return expr
 
+
+_MEANINGS: dict[type, Callable[..., Expr]] = {
+    LogSumExp: lambda z, letters: log(Sum(exp(z), *letters)),
+    Softmax: lambda z, k: exp(z) / Sum(exp(z), k),
+    LogSoftmax: lambda z, k: z - log(Sum(exp(z), k)),
+    LogAddExp: lambda a, b: log(exp(a) + exp(b)),
+    Sigmoid: lambda a: 1 / (1 + exp(-a)),
+    Log1p: lambda a: log(1 + a),
+    Expm1: lambda a: exp(a) - 1,
+}
 
 _RULES: dict[type, Callable[[Any], Expr]] = {
     log: _log,

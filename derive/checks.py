@@ -18,9 +18,10 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _RESERVED = frozenset(
     (
         *("torch", "forward", "backward", "residuals", "Residuals", "Gradients", "Tensor", "ctx"),
-        "output",  # of `setup_context`
+        *("output", "saved"),  # of the functions for autograd
         *("in_torch", "serves", "recorded", "check_gradient", "check_trainable", "empty"),
-        *("Function", "residuals_backward", "value_and_grad", "math", "warnings", "isinstance"),
+        *("Function", "double_backward", "residuals_backward", "value_and_grad"),
+        *("math", "warnings", "isinstance", "next", "tuple"),
         *("IndexError", "NotImplementedError", "RuntimeError", "TypeError", "ValueError"),
     )
 )

@@ -75,6 +75,13 @@ class Task:
             return Tensor(f"{cotangent.name}_total", tensor.dims)
         return cotangent
 
+    def is_whole(self, tensor: Tensor) -> bool:
+        """Whether a gradient arrives from one group, so that the group has all of it."""
+        users = self.users.get(tensor.name, ())
+        groups = {self.parts.group[let.name] for let in users}
+        mixed = any(has_contraction(let.value) for let in users)
+        return len(groups) == 1 and not mixed and tensor.name not in self.definition.outputs
+
     def targets(self) -> list[Tensor]:
         """The tensors whose cotangent the backward pass computes, last made first."""
         return [

@@ -9,6 +9,7 @@ from typing import Any
 from codegen.c.module import Function, made_by, read_by
 from codegen.c.training import Model
 from codegen.program import Module, Program
+from codegen.torch.autograd import targets
 from codegen.torch.module import Function as Emitted
 from codegen.torch.module import interface, parameters, shape_guard, shape_text
 from codegen.torch.statements import sizes
@@ -33,9 +34,8 @@ def context(module: Module, functions: Sequence[Function], model: Model | None) 
         for program, function in zip(programs, functions, strict=False)
         if program is not None
     ]
-    frame = interface(module)
     return {
-        **frame,
+        **interface(module),
         "reals": [t.name for t in module.inputs if not t.integer],
         "calls": [_call(f) for f in functions],
         "forward": bodies[0],
@@ -43,8 +43,24 @@ def context(module: Module, functions: Sequence[Function], model: Model | None) 
         "joint": bodies[2] if len(bodies) > 2 else None,
         "training": model and _training(model, module, functions[-1]),
         "torch_target": "in_torch.",
-        "computed": "_computed",
-        "unserved": f" or not serves({', '.join(frame['seeds'])})",
+        **_autograd(module),
+    }
+
+
+def _autograd(module: Module) -> dict[str, Any]:
+    """What the template lays out of the function for autograd."""
+    names, options = [t.name for t in module.inputs], [o.name for o in module.options]
+    outputs = [t.name for t in module.outputs]
+    kept = [t.name for t in module.kept.tensors]
+    taken = [*outputs, *(name for name in kept if name not in (*names, *outputs))]
+    gradients = [f"gradients.grad_{n}" if n in module.gradients else "None" for n in names]
+    axes = {i.axis.size.name: i.axis for t in module.inputs for i in t.indices}
+    return {
+        "saved": [*names, *(name for name in kept if name not in names)],
+        "inputs_taken": targets([*names, *options], [*names, *options]),
+        "outputs_taken": targets(taken, kept) if {*taken} & {*kept} else "",
+        "kept_sizes": sizes([a.size.name for a in module.kept.sizes], module.inputs, axes),
+        "input_gradients": [*gradients, *("None" for _ in options)],
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from codegen.narrow import narrowed
 from codegen.program import Kept, Module, Program
+from codegen.torch.autograd import autograd, targets
 from codegen.torch.interface import camel
 from codegen.torch.statements import sizes, sizes_in, statements, storage
 from derive.language import Option, Tensor
@@ -36,16 +37,19 @@ def context(module: Module) -> dict[str, Any]:
         "forward": function(module.forward),
         "backward": function(module.backward, module.seeds, origins),
     }
-    if module.residuals_backward is not None:
-        programs["residuals_backward"] = function(module.residuals_backward, (), origins)
-    frame = interface(module)
+    for program in (module.double_backward, module.residuals_backward):
+        if program is not None:
+            programs[program.name] = function(program, (), origins)
     return {
-        **frame,
+        **interface(module),
+        "autograd": autograd(module),
+        "double_backward": None,
+        "residuals_backward": None,
         **programs,
         "unpacked": {name: _unpacked(programs[name], module.kept) for name in programs},
         "multiplies": [name for name in programs if _multiplies(programs[name])],
         "joint": module.value_and_grad and function(module.value_and_grad),
-        "second": _second(module, frame["kept_sizes"]) if module.closed else None,
+        "torch_target": "",
     }
 
 
@@ -54,40 +58,11 @@ def _unpacked(function: Function, kept: Kept) -> str:
     used = [name for name in kept.names if _reads(function.body, name)]
     if len(used) == 1:
         return f"{used[0]} = residuals.{used[0]}"
-    return f"{_targets(kept.names, used)} = residuals" if used else ""
+    return f"{targets(kept.names, used)} = residuals" if used else ""
 
 
 def _reads(lines: Sequence[str], name: str) -> bool:
     return any(re.search(rf"(?<![\w.]){name}\b", line) for line in lines)
-
-
-def _second(module: Module, kept_sizes: Sequence[str]) -> dict[str, Any]:
-    """What the template lays out for second derivatives that need only what is kept."""
-    known = {t.name for t in (*module.inputs, *module.outputs)}
-    made = [t.name for t in module.kept.tensors if t.name not in known]
-    program = module.residuals_backward
-    seeds = {t.name.removeprefix("grad_"): t.name for t in program.params} if program else {}
-    gradients = [name for name, _ in program.results] if program else []
-    found = [f"grad_{name}" for name in module.gradients]
-    found += [name for name in gradients if name not in found]
-    arguments = [*(t.name for t in module.inputs), *(o.name for o in module.options)]
-    read = {*module.kept.names, *re.findall(r"\w+", " ".join(kept_sizes))}
-    return {
-        "saved": [t.name for t in module.kept.tensors],
-        "numbers": module.kept.names[len(module.kept.tensors) :],
-        "inputs_taken": _targets(arguments, read) if read & {*arguments} else "",
-        "fixed": [name for name in made if name not in seeds],
-        "cotangents": [seeds.get(name, "_") for name in made],
-        "varying": [name for name in made if name in seeds],
-        "seeds": [seeds[name] for name in made if name in seeds],
-        "gradients": gradients,
-        "more": [f"more_{name.removeprefix('grad_')}" for name in gradients],
-        "found": found,
-        "returned": [
-            *(f"grad_{t.name}" if f"grad_{t.name}" in found else "None" for t in module.inputs),
-            *("None" for _ in module.options),
-        ],
-    }
 
 
 def interface(module: Module) -> dict[str, Any]:
@@ -98,11 +73,7 @@ def interface(module: Module) -> dict[str, Any]:
     kept = [t.name for t in module.kept.tensors]
     made = [name for name in kept if name not in (*names, *outputs)]
     taken = [*outputs, *made]
-    saved = [*names, *(name for name in kept if name not in names)]
-    shown = [name for name in taken if name in kept]
-    wanted = set(module.gradients)
     several = len(outputs) > 1
-    all_axes = {i.axis.size.name: i.axis for t in module.inputs for i in t.indices}
     return {
         "name": module.name,
         "suffix": f"_{module.variant}" if module.variant else "",
@@ -115,11 +86,8 @@ def interface(module: Module) -> dict[str, Any]:
         "kept": module.kept.names,
         "kept_taken": ["_" if name in module.updates else name for name in module.kept.names],
         "made": made,
-        "saved": saved,
         "emitted": [*outputs, *(f"residuals.{name}" for name in made)],
-        "taken": _targets(taken, outputs),
-        "inputs_taken": _targets([*names, *options], [*names, *options]),
-        "outputs_taken": _targets(taken, shown) if shown else "",
+        "taken": targets(taken, outputs),
         "returned": ", ".join(outputs),
         "returned_types": ", ".join("Tensor" for _ in outputs),
         "result": f"tuple[{', '.join(['Tensor'] * len(outputs))}]" if several else "Tensor",
@@ -137,34 +105,12 @@ def interface(module: Module) -> dict[str, Any]:
             for s, o in zip(module.seeds, module.outputs, strict=True)
         ],
         "checks": checks(module),
-        "kept_sizes": sizes([a.size.name for a in module.kept.sizes], module.inputs, all_axes),
-        "input_gradients": [
-            *(f"gradients.grad_{n}" if n in wanted else "None" for n in names),
-            *("None" for _ in options),
-        ],
-        "torch_target": "",
-        "unserved": "",
-        "computed": "forward",
-        "multiplies": [],
-        "second": None,
     }
 
 
 def _multiplies(program: Function) -> bool:
     """Whether a function has matrix products, which autocast would carry out in less precision."""
     return any(word in line for line in program.body for word in (" @ ", "addmm(", "einsum("))
-
-
-def _targets(names: Sequence[str], used: Iterable[str]) -> str:
-    """What a tuple of values is unpacked into, those that nobody uses into nothing."""
-    used = set(used)
-    left = list(names)
-    rest = 0
-    while left and left[-1] not in used:
-        left.pop()
-        rest += 1
-    targets = [name if name in used else "_" for name in left] + (["*_"] if rest else [])
-    return ", ".join(targets) + ("," if len(targets) == 1 else "")
 
 
 def _fields(module: Module) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from codegen.lowering import lower
-from codegen.residuals import with_residuals_backward
+from codegen.second import with_second_order
 from codegen.templating import as_docstring, digest, formulas, render, source_name
 from codegen.torch.interface import PublicFunction
 from codegen.torch.module import context
@@ -27,7 +27,7 @@ class Part:
 
 def part(derivation: Derivation) -> Part:
     """The source of a derivation, before it is laid out with others and formatted."""
-    names = context(with_residuals_backward(lower(derivation, ahead=True), derivation))
+    names = context(with_second_order(lower(derivation, ahead=True), derivation))
     names["summary"] = as_docstring(derivation.definition.summary)
     return Part(
         render("torch/variant.py.jinja", **names),
