@@ -45,12 +45,17 @@ def with_second_order(module: Module, derivation: Derivation) -> Module:
     if double is None:
         return module
     module = replace(module, double_backward=double)
-    known = {t.name for t in (*module.inputs, *module.outputs)}
-    reached = {name for name, _ in double.results}
-    made = [
-        t for t in module.kept.tensors if t.name not in known and cotangent_of(t).name in reached
-    ]
-    return _with_residuals_backward(module, derivation, made) if made else module
+    made = _made(module)
+    reached = {cotangent_of(t).name for t in made} & {name for name, _ in double.results}
+    return _with_residuals_backward(module, derivation, made) if reached else module
+
+
+def _made(module: Module) -> list[Tensor]:
+    """What the forward pass makes and keeps that somebody may differentiate by."""
+    varies = varying(module.gradients, module.forward.lets)
+    varies -= {*module.updates, *_masks(module), *(t.name for t in module.outputs)}
+    made = [t for t in module.kept.tensors if t not in module.inputs and not t.integer]
+    return [t for t in made if t.name in varies]
 
 
 # --- the backward pass, differentiated ---

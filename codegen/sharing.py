@@ -223,4 +223,4 @@ def _stored(letters: Sequence[Index], expr: Expr) -> tuple[Index, ...]:
     """The letters of a new let in the order of the element that has most of them."""
     elements = sorted(expr.atoms(Indexed), key=lambda e: (-len({*e.indices} & {*letters}), str(e)))
     stored = [i for element in elements for i in element.indices if i in letters]
-    return tuple(dict.fromkeys([*stored, *letters]))  # type: ignore[arg-type]
+    return tuple(dict.fromkeys([*stored, *letters]))

@@ -54,11 +54,11 @@ class Along(Expr):
 
     @property
     def body(self) -> Expr:
-        return self.args[0]  # type: ignore[return-value]
+        return self.args[0]
 
     @property
     def index(self) -> Index:
-        return self.args[1]  # type: ignore[return-value]
+        return self.args[1]
 
 
 class Softmax(Along):
@@ -133,7 +133,7 @@ def _log(expr: Expr) -> Expr:
     if isinstance(inside, Sigmoid):
         return -_add_exponents([-inside.args[0], S.Zero])
     if isinstance(inside, exp):
-        return inside.args[0]  # type: ignore[return-value]
+        return inside.args[0]
     if (exponent := _logarithm(inside)) is not None:
         return exponent
     if isinstance(inside, Mul):
@@ -152,7 +152,7 @@ def _logarithm(expr: Expr) -> Expr | None:
         inner = _logarithm(expr.base)
         return None if inner is None else expr.exp * inner
     if isinstance(expr, exp):
-        return expr.args[0]  # type: ignore[return-value]
+        return expr.args[0]
     if isinstance(expr, Sum):
         inner = _pure_exponent(expr.body)
         return None if inner is None else LogSumExp(inner, *expr.indices)
@@ -166,7 +166,7 @@ def _logarithm(expr: Expr) -> Expr | None:
 def _pure_exponent(expr: Expr) -> Expr | None:
     """u where the expression is exp(u), a product of such, or a positive number."""
     if isinstance(expr, exp):
-        return expr.args[0]  # type: ignore[return-value]
+        return expr.args[0]
     if expr.is_number and expr.is_positive:
         return log(expr)
     if isinstance(expr, Softmax):
@@ -193,7 +193,7 @@ def _power(expr: Expr) -> Expr:
         return expr
     if (a := _one_plus_exp(base)) is not None:
         return Pow(Sigmoid(-a), -exponent)
-    inner = _logarithm(base)  # type: ignore[arg-type]
+    inner = _logarithm(base)
     return expr if inner is None else _exp(exp(exponent * inner))
 
 
@@ -205,11 +205,11 @@ def _product(expr: Expr) -> Expr:
     for factor in Mul.make_args(expr):
         base, power = factor.as_base_exp() if isinstance(factor, Pow) else (factor, S.One)
         if isinstance(factor, exp):
-            exponents.append(factor.args[0])  # type: ignore[arg-type]
+            exponents.append(factor.args[0])
         elif isinstance(base, Softmax) and power.is_number:
             exponents.append(power * LogSoftmax(*base.args))
         elif isinstance(base, Sigmoid) and power.is_Integer and power.is_positive:
-            logistic.append((-base.args[0], int(power)))  # type: ignore[operator]
+            logistic.append((-base.args[0], int(power)))
         else:
             others.append(factor)
     if not exponents:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, default_sort_key, log
-from sympy.logic.boolalg import Boolean
 
 from derive.expressions import ArgMax, Binder, Index, Where, fresh_names
 from derive.language import Definition, Let, Tensor
@@ -112,10 +111,10 @@ def _parts(expr: Basic, chosen: bool = False) -> Iterator[Expr]:
     number, rest = expr.as_coeff_Mul() if isinstance(expr, Mul) else (1, None)
     multiple = rest is not None and number != 1 and is_atomic(rest)
     inverse = isinstance(expr, Pow) and expr.exp == -1  # dividing is as cheap as multiplying
-    named = not (isinstance(expr, Boolean) or multiple or inverse)
-    plain = named and not expr.has(KroneckerDelta, ArgMax)
-    if plain and expr.atoms(Indexed) and not (chosen and _is_partial(expr)):
-        yield expr  # type: ignore[misc]
+    plain = not (multiple or inverse or expr.has(KroneckerDelta, ArgMax))
+    partial = chosen and _is_partial(expr)
+    if isinstance(expr, Expr) and plain and expr.atoms(Indexed) and not partial:
+        yield expr
     if isinstance(expr, Where):
         yield from _parts(expr.condition, chosen)
         for branch in expr.branches:

@@ -201,8 +201,10 @@ def double_backward(
 def residuals_backward(
     grad_dot: Tensor,
     grad_x1_squared_sum: Tensor,
+    grad_x1_power: Tensor,
     grad_size1: Tensor,
     grad_x2_squared_sum: Tensor,
+    grad_x2_power: Tensor,
     grad_size2: Tensor,
     residuals: Residuals,
 ) -> tuple[Tensor, ...]:
@@ -210,14 +212,18 @@ def residuals_backward(
     x1, x2, _, _, x1_power, _, _, x2_power, _, eps = residuals
     grad_x2 = (
         torch.add(
-            (grad_size2 / x2_power).masked_fill(x2_power <= eps, 0), grad_x2_squared_sum, alpha=2
+            (grad_x2_power + grad_size2.masked_fill(x2_power <= eps, 0)) / x2_power,
+            grad_x2_squared_sum,
+            alpha=2,
         )[:, None]
         * x2
     )
     grad_x2 = grad_x2.addcmul(grad_dot[:, None], x1)
     grad_x1 = (
         torch.add(
-            (grad_size1 / x1_power).masked_fill(x1_power <= eps, 0), grad_x1_squared_sum, alpha=2
+            (grad_x1_power + grad_size1.masked_fill(x1_power <= eps, 0)) / x1_power,
+            grad_x1_squared_sum,
+            alpha=2,
         )[:, None]
         * x1
     )
@@ -295,15 +301,21 @@ class _Function(torch.autograd.Function):
         ctx.save_for_backward(
             x1, x2, dot, x1_squared_sum, x1_power, size1, x2_squared_sum, x2_power, size2
         )
-        ctx.mark_non_differentiable(x1_power, x2_power)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_dot, grad_x1_squared_sum, _, grad_size1, grad_x2_squared_sum, _, grad_size2 = (
-            grad_outputs
-        )
+        (
+            grad_y,
+            grad_dot,
+            grad_x1_squared_sum,
+            grad_x1_power,
+            grad_size1,
+            grad_x2_squared_sum,
+            grad_x2_power,
+            grad_size2,
+        ) = grad_outputs
         residuals = Residuals._make([*ctx.saved_tensors, *ctx.numbers])
         grad_x1 = grad_x2 = None
         if grad_y is not None:
@@ -315,25 +327,33 @@ class _Function(torch.autograd.Function):
         if (
             grad_dot is not None
             or grad_x1_squared_sum is not None
+            or grad_x1_power is not None
             or grad_size1 is not None
             or grad_x2_squared_sum is not None
+            or grad_x2_power is not None
             or grad_size2 is not None
         ):
             if grad_dot is None:
                 grad_dot = torch.zeros_like(residuals.dot)
             if grad_x1_squared_sum is None:
                 grad_x1_squared_sum = torch.zeros_like(residuals.x1_squared_sum)
+            if grad_x1_power is None:
+                grad_x1_power = torch.zeros_like(residuals.x1_power)
             if grad_size1 is None:
                 grad_size1 = torch.zeros_like(residuals.size1)
             if grad_x2_squared_sum is None:
                 grad_x2_squared_sum = torch.zeros_like(residuals.x2_squared_sum)
+            if grad_x2_power is None:
+                grad_x2_power = torch.zeros_like(residuals.x2_power)
             if grad_size2 is None:
                 grad_size2 = torch.zeros_like(residuals.size2)
             more_x1, more_x2 = residuals_backward(
                 grad_dot,
                 grad_x1_squared_sum,
+                grad_x1_power,
                 grad_size1,
                 grad_x2_squared_sum,
+                grad_x2_power,
                 grad_size2,
                 residuals,
             )

@@ -139,19 +139,17 @@ def double_backward(
 
 
 def residuals_backward(
-    grad_x_squared_sum: Tensor, grad_inv_size: Tensor, residuals: Residuals
+    grad_x_squared_sum: Tensor, grad_size: Tensor, grad_inv_size: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     x, x_squared_sum, size, inv_size, eps = residuals
     x_squared_sum_mask = x_squared_sum == 0
     grad_x = (
         torch.add(
-            (
-                -(inv_size**2 * grad_inv_size)
-                * torch.rsqrt(x_squared_sum.masked_fill(x_squared_sum_mask, 1)).masked_fill(
-                    x_squared_sum_mask, 0
-                )
-            ).masked_fill(size <= eps, 0),
+            (grad_size + (-(inv_size**2 * grad_inv_size)).masked_fill(size <= eps, 0))
+            * torch.rsqrt(x_squared_sum.masked_fill(x_squared_sum_mask, 1)).masked_fill(
+                x_squared_sum_mask, 0
+            ),
             grad_x_squared_sum,
             alpha=2,
         )[:, None]
@@ -200,13 +198,12 @@ class _Function(torch.autograd.Function):
         x, eps = inputs
         _, x_squared_sum, size, inv_size = output
         ctx.save_for_backward(x, x_squared_sum, size, inv_size)
-        ctx.mark_non_differentiable(size)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_x_squared_sum, _, grad_inv_size = grad_outputs
+        grad_y, grad_x_squared_sum, grad_size, grad_inv_size = grad_outputs
         residuals = Residuals._make([*ctx.saved_tensors, *ctx.numbers])
         grad_x = None
         if grad_y is not None:
@@ -215,12 +212,14 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_x_squared_sum is not None or grad_inv_size is not None:
+        if grad_x_squared_sum is not None or grad_size is not None or grad_inv_size is not None:
             if grad_x_squared_sum is None:
                 grad_x_squared_sum = torch.zeros_like(residuals.x_squared_sum)
+            if grad_size is None:
+                grad_size = torch.zeros_like(residuals.size)
             if grad_inv_size is None:
                 grad_inv_size = torch.zeros_like(residuals.inv_size)
-            (more_x,) = residuals_backward(grad_x_squared_sum, grad_inv_size, residuals)
+            (more_x,) = residuals_backward(grad_x_squared_sum, grad_size, grad_inv_size, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -325,10 +324,14 @@ def double_backward_p_1(
     return grad_grad_y, grad_x, grad_inv_size
 
 
-def residuals_backward_p_1(grad_inv_size: Tensor, residuals: P1Residuals) -> tuple[Tensor, ...]:
+def residuals_backward_p_1(
+    grad_size: Tensor, grad_inv_size: Tensor, residuals: P1Residuals
+) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     x, size, inv_size, eps = residuals
-    grad_x = (-(inv_size**2 * grad_inv_size)).masked_fill(size <= eps, 0)[:, None] * torch.sign(x)
+    grad_x = (grad_size + (-(inv_size**2 * grad_inv_size)).masked_fill(size <= eps, 0))[
+        :, None
+    ] * torch.sign(x)
     return (grad_x,)
 
 
@@ -370,13 +373,12 @@ class _P1Function(torch.autograd.Function):
         x, eps = inputs
         _, size, inv_size = output
         ctx.save_for_backward(x, size, inv_size)
-        ctx.mark_non_differentiable(size)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, _, grad_inv_size = grad_outputs
+        grad_y, grad_size, grad_inv_size = grad_outputs
         residuals = P1Residuals._make([*ctx.saved_tensors, *ctx.numbers])
         grad_x = None
         if grad_y is not None:
@@ -385,8 +387,12 @@ class _P1Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward_p_1(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_inv_size is not None:
-            (more_x,) = residuals_backward_p_1(grad_inv_size, residuals)
+        if grad_size is not None or grad_inv_size is not None:
+            if grad_size is None:
+                grad_size = torch.zeros_like(residuals.size)
+            if grad_inv_size is None:
+                grad_inv_size = torch.zeros_like(residuals.inv_size)
+            (more_x,) = residuals_backward_p_1(grad_size, grad_inv_size, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -600,29 +606,35 @@ def double_backward_p_inf(
         grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1),
         value=-1,
     )
-    grad_first_grad_x_chosen = (
-        grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1).masked_fill(size_mask, 0)
+    grad_x = (inv_size_product[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
+    grad_x = (
+        grad_x * (-(inv_size * grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1)))[:, None]
     )
-    grad_x = (-(inv_size**2 * grad_first_grad_x_chosen * sign_size_argmax))[:, None] * grad_y
     grad_grad_y = torch.addcmul(
-        grad_grad_x, (grad_first_grad_x_chosen * inv_size_product)[:, None], x, value=-1
+        grad_grad_x,
+        grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1)[:, None],
+        (inv_size_product[:, None] * x).masked_fill(size_mask[:, None], 0),
+        value=-1,
     )
     grad_grad_y *= inv_size[:, None]
     return grad_grad_y, grad_x, grad_inv_size
 
 
-def residuals_backward_p_inf(grad_inv_size: Tensor, residuals: PInfResiduals) -> tuple[Tensor, ...]:
+def residuals_backward_p_inf(
+    grad_size: Tensor, grad_inv_size: Tensor, residuals: PInfResiduals
+) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     x, size_argmax, size, inv_size, eps = residuals
     N, K = x.shape
     size_argmax_x = x.gather(1, size_argmax[:, None]).squeeze(1)
-    grad_x = grad_inv_size.new_zeros(N, K)
+    grad_x = grad_size.new_zeros(N, K)
     grad_x = grad_x.scatter_add(
         1,
         size_argmax[:, None],
-        (-(inv_size**2 * grad_inv_size) * torch.sign(size_argmax_x)).masked_fill(size <= eps, 0)[
-            :, None
-        ],
+        (
+            (grad_size + (-(inv_size**2 * grad_inv_size)).masked_fill(size <= eps, 0))
+            * torch.sign(size_argmax_x)
+        )[:, None],
     )
     return (grad_x,)
 
@@ -665,13 +677,13 @@ class _PInfFunction(torch.autograd.Function):
         x, eps = inputs
         _, size_argmax, size, inv_size = output
         ctx.save_for_backward(x, size_argmax, size, inv_size)
-        ctx.mark_non_differentiable(size_argmax, size)
+        ctx.mark_non_differentiable(size_argmax)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, _, _, grad_inv_size = grad_outputs
+        grad_y, _, grad_size, grad_inv_size = grad_outputs
         residuals = PInfResiduals._make([*ctx.saved_tensors, *ctx.numbers])
         grad_x = None
         if grad_y is not None:
@@ -680,8 +692,12 @@ class _PInfFunction(torch.autograd.Function):
             else:
                 (grad_x,) = backward_p_inf(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_inv_size is not None:
-            (more_x,) = residuals_backward_p_inf(grad_inv_size, residuals)
+        if grad_size is not None or grad_inv_size is not None:
+            if grad_size is None:
+                grad_size = torch.zeros_like(residuals.size)
+            if grad_inv_size is None:
+                grad_inv_size = torch.zeros_like(residuals.inv_size)
+            (more_x,) = residuals_backward_p_inf(grad_size, grad_inv_size, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -791,19 +807,20 @@ def double_backward_p_minus_inf(
 
 
 def residuals_backward_p_minus_inf(
-    grad_inv_size: Tensor, residuals: PMinusInfResiduals
+    grad_size: Tensor, grad_inv_size: Tensor, residuals: PMinusInfResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     x, size_argmax_1, size, inv_size, eps = residuals
     N, K = x.shape
     size_argmax_1_x = x.gather(1, size_argmax_1[:, None]).squeeze(1)
-    grad_x = grad_inv_size.new_zeros(N, K)
+    grad_x = grad_size.new_zeros(N, K)
     grad_x = grad_x.scatter_add(
         1,
         size_argmax_1[:, None],
-        (-(inv_size**2 * grad_inv_size) * torch.sign(size_argmax_1_x)).masked_fill(size <= eps, 0)[
-            :, None
-        ],
+        (
+            (grad_size + (-(inv_size**2 * grad_inv_size)).masked_fill(size <= eps, 0))
+            * torch.sign(size_argmax_1_x)
+        )[:, None],
     )
     return (grad_x,)
 
@@ -848,13 +865,13 @@ class _PMinusInfFunction(torch.autograd.Function):
         x, eps = inputs
         _, size_argmax_1, size, inv_size = output
         ctx.save_for_backward(x, size_argmax_1, size, inv_size)
-        ctx.mark_non_differentiable(size_argmax_1, size)
+        ctx.mark_non_differentiable(size_argmax_1)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, _, _, grad_inv_size = grad_outputs
+        grad_y, _, grad_size, grad_inv_size = grad_outputs
         residuals = PMinusInfResiduals._make([*ctx.saved_tensors, *ctx.numbers])
         grad_x = None
         if grad_y is not None:
@@ -863,8 +880,12 @@ class _PMinusInfFunction(torch.autograd.Function):
             else:
                 (grad_x,) = backward_p_minus_inf(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_inv_size is not None:
-            (more_x,) = residuals_backward_p_minus_inf(grad_inv_size, residuals)
+        if grad_size is not None or grad_inv_size is not None:
+            if grad_size is None:
+                grad_size = torch.zeros_like(residuals.size)
+            if grad_inv_size is None:
+                grad_inv_size = torch.zeros_like(residuals.inv_size)
+            (more_x,) = residuals_backward_p_minus_inf(grad_size, grad_inv_size, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 

@@ -335,8 +335,8 @@ def _named(definition: Definition, answer: object) -> dict[str, Tensor | None]:
     wrt = definition.wrt
     if isinstance(answer, Tensor):
         answer = (answer,)
-    if hasattr(answer, "_asdict"):
-        answer = answer._asdict()  # type: ignore[union-attr]
+    if isinstance(answer, tuple) and (fields := getattr(answer, "_fields", None)):
+        answer = dict(zip(fields, answer, strict=True))
     if isinstance(answer, Mapping):
         named = {str(key).removeprefix("grad_"): value for key, value in answer.items()}
         unknown = [name for name in named if name not in wrt]

@@ -188,10 +188,11 @@ class Trial:
         output = native({**sample.inputs, **wanted}, sample.options)
         return reference.autograd([output], wanted, self.cotangents([output]))
 
-    def twice(
+    def higher(
         self, function: Callable[[Mapping[str, Tensor]], list[Tensor]]
     ) -> dict[str, dict[str, Tensor]]:
-        """By gradient: its own gradients by inputs and cotangents, by autograd of a function."""
+        """By gradient: its own gradients by inputs and cotangents, by autograd of a function;
+        and those of all these together."""
         inputs = _leaves(self.sample.inputs)
         outputs = function(inputs)
         by = {name: inputs[name] for name in self.definition.wrt}
@@ -199,10 +200,13 @@ class Trial:
         first = reference.autograd(outputs, by, seeds, create_graph=True)
         directions = random_like(list(first.values()), Generator().manual_seed(self.seed + 2))
         by |= {f"grad_{n}": s for n, s in zip(self.definition.outputs, seeds, strict=True)}
-        return {
-            name: reference.autograd([gradient], by, [direction], create_graph=True)
+        second = {
+            f"grad_{name}": reference.autograd([gradient], by, [direction], create_graph=True)
             for (name, gradient), direction in zip(first.items(), directions, strict=True)
         }
+        every = [gradient for gradients in second.values() for gradient in gradients.values()]
+        directions = random_like(every, Generator().manual_seed(self.seed + 3))
+        return {**second, "second derivatives": reference.autograd(every, by, directions)}
 
     @cached_property
     def usually(self) -> Trial:
@@ -291,8 +295,8 @@ def value_and_grad_problems(trial: Trial) -> Iterator[Problem]:
             yield name, f"value_and_grad: {gradient} {problem} backward's"
 
 
-def second_order_problems(trial: Trial) -> Iterator[Problem]:
-    """The gradients' own gradients against those of autograd, twice over the plain interpreter."""
+def higher_order_problems(trial: Trial) -> Iterator[Problem]:
+    """Second and third derivatives against those of autograd of the plain interpreter."""
     definition, sample = trial.definition, trial.sample
     if not sample.inputs.keys() >= set(definition.wrt):
         return
@@ -305,11 +309,13 @@ def second_order_problems(trial: Trial) -> Iterator[Problem]:
         found = trial.functions.operation(**inputs, **sample.options)
         return [found] if isinstance(found, Tensor) else list(found)
 
-    found, truth = (trial.twice(function) for function in (emitted, plainly))
-    for name, gradients in truth.items():
+    found, truth = (trial.higher(function) for function in (emitted, plainly))
+    for what, gradients in truth.items():
+        about = what.removeprefix("grad_")
         for by, expected in gradients.items():
-            if problem := _difference(found[name][by], expected, FLOAT64):
-                yield name, f"the gradient of grad_{name} by {by} {problem} autograd's"
+            if problem := _difference(found[what][by], expected, FLOAT64):
+                name = about if about in definition.wrt else None
+                yield name, f"the gradient of {what} by {by} {problem} autograd's"
 
 
 Proof = Callable[[Trial], Iterator[Problem]]
@@ -319,7 +325,7 @@ PROOFS: tuple[Proof, ...] = (
     backward_problems,
     purity_problems,
     value_and_grad_problems,
-    second_order_problems,
+    higher_order_problems,
 )
 
 

@@ -140,7 +140,7 @@ class _Evaluator:
     def _number(self, expr: Expr) -> float:
         known = {axis.size: size for axis, size in self.sizes.items()}
         known |= {o.symbol: self.options[o.name] for o in self.definition.options}
-        return float(expr.xreplace(known))  # type: ignore[arg-type]
+        return float(expr.xreplace(known))
 
     def _element(self, name: str, indices: Sequence[Basic]) -> _Value:
         """A tensor as it is, or its elements at tensors of integers, the looked up axes first."""
@@ -180,7 +180,7 @@ class _Evaluator:
         total = self.at(first)
         for term in terms:
             if _is_negative(term):
-                total = _apply(operator.sub, total, self.at(-term))  # type: ignore[operator]
+                total = _apply(operator.sub, total, self.at(-term))
             else:
                 total = _apply(operator.add, total, self.at(term))
         return total

@@ -184,8 +184,8 @@ class _Evaluator:
             return torch.full((count,), bool(expr))
         if isinstance(expr, Symbol):
             return self._scalar(expr.name, count)
-        if not expr.free_symbols and not expr.has(Binder):
-            return torch.full((count,), float(expr), dtype=self.dtype)  # type: ignore[arg-type]
+        if isinstance(expr, Expr) and not expr.free_symbols and not expr.has(Binder):
+            return torch.full((count,), float(expr), dtype=self.dtype)
         if isinstance(expr, Binder):
             return self._reduce(expr, points, count)
         if isinstance(expr, Where):

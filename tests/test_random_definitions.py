@@ -51,7 +51,7 @@ from gradsmith.check import (
     backward_problems,
     finite_difference_problems,
     forward_problems,
-    second_order_problems,
+    higher_order_problems,
 )
 
 T = TypeVar("T")
@@ -314,7 +314,7 @@ def test_a_random_definition_is_derived_and_emitted_right(shard: int) -> None:
             assert not list(backward_problems(trial))
             if turn == 0:
                 assert not list(finite_difference_problems(trial))
-                assert not list(second_order_problems(trial))
+                assert not list(higher_order_problems(trial))
 
     holds()
 

@@ -215,7 +215,7 @@ class Gather:
     # --- anything else ---
 
     def _begun_otherwise(self, printer: Printer) -> list[str]:
-        empty = _EMPTY.get(self.placed.statement.how, "0")  # type: ignore[arg-type]
+        empty = _EMPTY.get(self.placed.statement.how, "0")
         home = self.memory.homes[self.name]
         if self.scatters:
             return self._cleared(printer)

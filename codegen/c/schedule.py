@@ -231,4 +231,4 @@ def contraction_of(one: Statement) -> tuple[Indexed, Indexed] | None:
         return None
     if depth_of(one.bound, left.indices, right.indices) is None:
         return None
-    return left, right  # type: ignore[return-value]
+    return left, right

@@ -13,6 +13,7 @@ from codegen.stable import (
     Sigmoid,
     Softmax,
     bare_exponentials,
+    spelled_out,
     stabilise,
 )
 from derive import Sum, define, exp, log, tanh
@@ -54,6 +55,13 @@ FORMS: dict[str, tuple[Any, Any]] = {
 @pytest.mark.parametrize(("written", "wanted"), FORMS.values(), ids=list(FORMS))
 def test_a_form_is_found(written: Any, wanted: Any) -> None:
     assert stabilise(written) == wanted
+
+
+@pytest.mark.parametrize("wanted", [wanted for _, wanted in FORMS.values()], ids=list(FORMS))
+def test_a_form_that_is_spelled_out_is_found_again(wanted: Any) -> None:
+    spelled = spelled_out(wanted)
+    assert not spelled.has(LogSumExp, Softmax, LogSoftmax, LogAddExp, Sigmoid, Log1p, Expm1)
+    assert stabilise(spelled) == wanted
 
 
 def test_an_exponential_that_is_asked_for_stays() -> None:

@@ -179,6 +179,20 @@ def test_a_substitution_never_divides_by_what_may_be_zero() -> None:
         assert "/" not in text(let.value)
 
 
+def test_a_gradient_to_which_two_groups_add_is_not_taken_for_the_share_of_one() -> None:
+    op = define("two_directions", "From one point, the directions of two others.")
+    n, d = op.axes("n d")
+    anchor, near, far = (op.input(name, n, d) for name in ("anchor", "near", "far"))
+    to_near = op.let("to_near", [n, d], near[n, d] - anchor[n, d])
+    to_far = op.let("to_far", [n, d], far[n, d] - anchor[n, d])
+    length = op.let("length", [n], sqrt(Sum(to_near[n, d] ** 2, d)))
+    distance = op.let("distance", [n], sqrt(Sum(to_far[n, d] ** 2, d)))
+    ahead = op.let("ahead", [n, d], to_near[n, d] / length[n])
+    beyond = op.let("beyond", [n, d], to_far[n, d] / distance[n])
+    derivation = derive(op.build(ahead, beyond))  # verified at random points, or it raises
+    assert gradient(derivation, "anchor") == "-grad_far[n,d] - grad_near[n,d]"
+
+
 def test_a_gradient_with_a_diagonal_is_exact() -> None:
     op = define("offdiagonal", "All pairs but the diagonal.")
     n = op.axes("n")

@@ -28,8 +28,8 @@ from gradsmith.check import (
     finite_difference_problems,
     forward_problems,
     gradcheck_problems,
+    higher_order_problems,
     in_float32,
-    second_order_problems,
     value_and_grad_problems,
 )
 from gradsmith.emitted import emitted
@@ -224,13 +224,19 @@ def test_a_mutated_value_and_grad_is_caught(name: str) -> None:
     assert not missed
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "glu", "layer_norm", "logsumexp", "rms_norm"])
-def test_a_mutated_way_back_from_residuals_is_caught(name: str) -> None:
+SECOND = {
+    "double_backward": ("batch_norm", "cross_entropy", "layer_norm", "normalize", "tanh"),
+    "residuals_backward": ("cross_entropy", "gelu", "layer_norm", "logsumexp", "rms_norm"),
+}
+
+
+@pytest.mark.parametrize(("way", "name"), [(way, name) for way in SECOND for name in SECOND[way]])
+def test_a_mutated_second_order_is_caught(way: str, name: str) -> None:
     module = emitted(library.load(name))
-    assert not caught(second_order_problems, trial(name, module))
-    every = dict(mutants(module, "residuals_backward"))
+    assert not caught(higher_order_problems, trial(name, module))
+    every = dict(mutants(module, way))
     missed = [
-        w for w, mutant in every.items() if not caught(second_order_problems, trial(name, mutant))
+        w for w, mutant in every.items() if not caught(higher_order_problems, trial(name, mutant))
     ]
     assert every
     assert not missed

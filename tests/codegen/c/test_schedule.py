@@ -44,7 +44,7 @@ def explicit(definition: Definition) -> Module:
 def nests(definition: Definition) -> tuple[str, str]:
     """The loops of forward and of backward."""
     module = explicit(definition)
-    return tuple(shown(schedule(p).nests) for p in (module.forward, module.backward))  # type: ignore[return-value]
+    return shown(schedule(module.forward).nests), shown(schedule(module.backward).nests)
 
 
 def variant(name: str) -> Definition:
