@@ -39,7 +39,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     forward_lets = derivation.forward
     kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
     if not literal:
-        backward_lets = _without_sums_of_exponentials(backward_lets, forward_lets)
+        backward_lets = without_sums_of_exponentials(backward_lets, forward_lets)
         backward_lets = shared(stable(backward_lets, varying(definition.wrt, forward_lets)))
     if ahead and not literal:
         early, backward_lets = _ahead(derivation, backward_lets)
@@ -147,7 +147,7 @@ def _value_and_grad(
         replace(let, value=let.value.xreplace(one)) for let in derivation.backward.lets
     )
     if not definition.chunked:
-        backward = _without_sums_of_exponentials(backward, derivation.forward)
+        backward = without_sums_of_exponentials(backward, derivation.forward)
     wanted = [outputs[0].name, *(tensor.name for _, tensor in gradients)]
     lets = _forward_lets((*derivation.forward, *backward), wanted, definition.chunked)
     lets = _with_stops(lets, ())
@@ -282,7 +282,7 @@ def _first_safe(forms: Iterable[Expr], plain: Expr) -> Expr:
     return next((value for value in found if not bare_exponentials(value)), plain)
 
 
-def _without_sums_of_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let, ...]:
+def without_sums_of_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let, ...]:
     """A backward pass in which none reads a plain sum of exponentials, where something safe can be
     read in its place: `p[i,j] * rows[i] / columns[j]` is a softmax along the columns."""
     powers: dict[str, tuple[Tensor, Expr]] = {}

@@ -25,14 +25,14 @@ def narrowed(program: Program) -> Program:
     """The same program, each let that it does not hand on over the axes it depends on."""
     whole = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
     narrow: dict[str, Tensor] = {}
-    constants: dict[str, Integer] = {}
+    constants: dict[str, Basic] = {}
     lets: list[Let] = []
     for let in program.lets:
         value = reread(let.value, program.tensors, narrow, constants)
         needed = free_indices(value)
         if let.name in whole or needed >= set(let.tensor.indices):
             lets.append(let if value is let.value else Let(let.tensor, value))
-        elif let.tensor.integer and isinstance(value, Integer):
+        elif value in (S.true, S.false) or (let.tensor.integer and isinstance(value, Integer)):
             constants[let.name] = value
         else:
             narrow[let.name] = replace(let.tensor, dims=_kept(let.tensor.dims, needed))
@@ -54,7 +54,7 @@ def reread(
     expr: Any,
     tensors: Mapping[str, Tensor],
     narrow: Mapping[str, Tensor],
-    constants: Mapping[str, Integer],
+    constants: Mapping[str, Basic],
 ) -> Any:
     """An expression that reads narrowed tensors at the indices they still have."""
     if not narrow and not constants:

@@ -18,9 +18,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sympy import Expr
-from sympy.logic.boolalg import Boolean
 
-from codegen.lowering import kept_for, made_safe, outputs_once, stable, varying
+from codegen.lowering import (
+    kept_for,
+    made_safe,
+    outputs_once,
+    stable,
+    varying,
+    without_sums_of_exponentials,
+)
 from codegen.program import Kept, Module, Program, needed
 from codegen.renaming import Renaming
 from codegen.sharing import shared
@@ -32,9 +38,6 @@ from derive.language import Definition, Let, Tensor
 from derive.simplify import in_order
 from derive.substitute import substitute
 from derive.trace import Derivation, names_used
-
-_FIRST = "first_"
-"""What the name of a tensor of the backward pass begins with where a cotangent goes by its own."""
 
 
 def with_second_order(module: Module, derivation: Derivation) -> Module:
@@ -150,7 +153,7 @@ def _without_masks(lets: Sequence[Let]) -> list[Let]:
     result: list[Let] = []
     for let in lets:
         let = replace(let, value=substitute(let.value, conditions))
-        if isinstance(let.value, Boolean):
+        if not isinstance(let.value, Expr):
             conditions[let.name] = (let.tensor, let.value)
         else:
             result.append(let)
@@ -159,7 +162,7 @@ def _without_masks(lets: Sequence[Let]) -> list[Let]:
 
 def _masks(module: Module) -> set[str]:
     """The names of what the forward pass makes that is true or false."""
-    return {let.name for let in module.forward.lets if isinstance(let.value, Boolean)}
+    return {let.name for let in module.forward.lets if not isinstance(let.value, Expr)}
 
 
 # --- what is kept, differentiated ---
@@ -252,4 +255,5 @@ def _simplest(
         if values.get(tensor.name) != 0
     )
     lets = needed(found.backward.lets, [tensor.name for _, tensor in gradients])
+    lets = without_sums_of_exponentials(lets, found.forward)
     return tuple(stable(lets, varying(found.definition.wrt, found.forward))), gradients

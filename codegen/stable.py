@@ -13,6 +13,7 @@ expression from the laws of exponentials alone:
     log(exp(a) + exp(b))       ->  LogAddExp(a, b)
     log(1 + a)                 ->  Log1p(a)
     exp(a) - 1                 ->  Expm1(a)
+    Where(c, exp(a), 0)        ->  exp(Where(c, a, -oo))
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from sympy import (
     log,
 )
 
-from derive.expressions import Binder, Index, Sum, free_indices
+from derive.expressions import Binder, Index, Sum, Where, free_indices
 
 
 class LogSumExp(Binder):
@@ -102,13 +103,22 @@ class Expm1(Elementary):
 
 
 def stabilise(expr: Expr) -> Expr:
-    """The same value, with the forms above wherever the expression allows them."""
-    return _walk(expr)
+    """The same value, with the forms above wherever the expression allows them.
+
+    An exponential that is chosen or left out is that of a masked exponent, where this makes all
+    of them safe.
+    """
+    plain = _walk(expr)
+    if not bare_exponentials(plain) or not expr.has(Where):
+        return plain
+    masked = _walk(expr.replace(lambda e: isinstance(e, Where), _masked))
+    return plain if bare_exponentials(masked) else masked
 
 
 def spelled_out(expr: Any) -> Any:
     """The same value without any of the forms above, as it is differentiated."""
-    return expr.replace(lambda e: type(e) in _MEANINGS, lambda e: _MEANINGS[type(e)](*e.args))
+    found = expr.replace(lambda e: type(e) in _MEANINGS, lambda e: _MEANINGS[type(e)](*e.args))
+    return found.replace(lambda e: isinstance(e, exp), _unmasked)
 
 
 def bare_exponentials(expr: Basic) -> int:
@@ -124,6 +134,24 @@ def _walk(expr: Any) -> Any:
     rebuilt = expr.func(*args) if changed else expr
     rule = _RULES.get(type(rebuilt))
     return rule(rebuilt) if rule else rebuilt
+
+
+def _masked(choice: Where) -> Expr:
+    """`Where(c, exp(u), 0)` as `exp(Where(c, u, -oo))`, the other way round too."""
+    exponents = [
+        S.NegativeInfinity if branch == 0 else _pure_exponent(branch) for branch in choice.branches
+    ]
+    if None in exponents or exponents == [S.NegativeInfinity] * 2:
+        return choice
+    return exp(Where(choice.condition, *exponents))
+
+
+def _unmasked(power: exp) -> Expr:
+    """The way back: of an exponent that may be minus infinity, the exponential is chosen."""
+    (choice,) = power.args
+    if not isinstance(choice, Where) or S.NegativeInfinity not in choice.branches:
+        return power
+    return Where(choice.condition, *map(exp, choice.branches))
 
 
 def _log(expr: Expr) -> Expr:

@@ -38,7 +38,12 @@ _MATH = {
 }
 _HALVES = (2, 4, 8, 16)  # decimals that are exact and short
 _EXACT = 2**53  # no larger integers are all numbers of double precision
-_CONSTANTS = {sympy.pi: "torch.pi", sympy.E: "torch.e", sympy.oo: "torch.inf"}
+_CONSTANTS = {
+    sympy.pi: ("torch.pi", ATOM),
+    sympy.E: ("torch.e", ATOM),
+    sympy.oo: ("torch.inf", ATOM),
+    -sympy.oo: ("-torch.inf", UNARY),
+}
 
 
 def is_scalar(expr: Any) -> bool:
@@ -62,7 +67,7 @@ def scalar(expr: Any) -> Value:
 
 def _scalar(expr: Any) -> tuple[str, int]:
     if expr in _CONSTANTS:
-        return _CONSTANTS[expr], ATOM
+        return _CONSTANTS[expr]
     if isinstance(expr, Rational) and max(abs(expr.p), expr.q) > _EXACT:
         return repr(float(expr)), ATOM if expr >= 0 else UNARY
     if isinstance(expr, Integer):
