@@ -99,9 +99,14 @@ def broken(
 
 
 def name_latex(name: str) -> str:
-    r"""A tensor's or option's name: `x_hat` is \hat{x}, `eps` \varepsilon, `weight` upright."""
+    r"""A tensor's or option's name: `x_hat` is \hat{x}, `eps` \varepsilon, `weight` upright.
+
+    A cotangent has a bar, and one of the first order that is differentiated itself a (1).
+    """
     if name.startswith("grad_"):
         return rf"\overline{{{name_latex(name.removeprefix('grad_'))}}}"
+    if name.startswith("first_grad_"):
+        return rf"{name_latex(name.removeprefix('first_'))}^{{(1)}}"
     stem, _, accent = name.rpartition("_")
     if accent in _ACCENTS and stem:
         return rf"{_ACCENTS[accent]}{{{name_latex(stem)}}}"

@@ -77,6 +77,8 @@ def name_mathml(name: str) -> str:
     if name.startswith("grad_"):
         inside = name_mathml(name.removeprefix("grad_"))
         return f'<mrow class="bar">{inside}</mrow>'
+    if name.startswith("first_grad_"):
+        return _numbered(name_mathml(name.removeprefix("first_")), "1")
     stem, _, accent = name.rpartition("_")
     if accent in _ACCENTS and stem:
         over = f'<mo stretchy="false">{_ACCENTS[accent]}</mo>'
@@ -85,11 +87,12 @@ def name_mathml(name: str) -> str:
         return f"<mi>{_greek('epsilon' if name == 'eps' else name)}</mi>"
     numbered = re.fullmatch(r"([A-Za-z])_?(\d+)", name)
     if numbered:
-        return (
-            f"<msup><mi>{numbered[1]}</mi>"
-            f"<mrow><mo>(</mo><mn>{numbered[2]}</mn><mo>)</mo></mrow></msup>"
-        )
+        return _numbered(f"<mi>{numbered[1]}</mi>", numbered[2])
     return f"<mi>{escape(name)}</mi>"
+
+
+def _numbered(base: str, number: str) -> str:
+    return f"<msup>{base}<mrow><mo>(</mo><mn>{number}</mn><mo>)</mo></mrow></msup>"
 
 
 def _greek(name: str) -> str:

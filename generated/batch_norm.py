@@ -612,6 +612,7 @@ class NoWeightNoBiasResiduals(NamedTuple):
     rstd: Tensor
     y: Tensor
     correction: float
+    N: int
 
 
 class NoWeightNoBiasGradients(NamedTuple):
@@ -648,7 +649,7 @@ def forward_no_weight_no_bias(
     var = (x_centred**2).sum(0) / (N - correction)
     rstd = torch.rsqrt(var + eps)
     y = rstd * x_centred
-    return y, NoWeightNoBiasResiduals(rstd, y, correction)
+    return y, NoWeightNoBiasResiduals(rstd, y, correction, N)
 
 
 def backward_no_weight_no_bias(
@@ -663,8 +664,8 @@ def backward_no_weight_no_bias(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    rstd, y, correction = residuals
-    N, C = y.shape
+    rstd, y, correction, N = residuals
+    C = y.shape[1]
     if grad_y.shape != (N, C):
         raise RuntimeError(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
@@ -682,8 +683,7 @@ def double_backward_no_weight_no_bias(
 
     Given are those of the gradients that it returned.
     """
-    rstd, y, correction = residuals
-    N = y.shape[0]
+    rstd, y, correction, N = residuals
     first_grad_y_mean = first_grad_y.mean(0)
     first_grad_y_sum = (first_grad_y * y).sum(0)
     grad_grad_x_sum = (grad_grad_x * y).sum(0)
@@ -707,14 +707,11 @@ def double_backward_no_weight_no_bias(
 
 
 def residuals_backward_no_weight_no_bias(
-    grad_rstd: Tensor, x: Tensor, residuals: NoWeightNoBiasResiduals
+    grad_rstd: Tensor, residuals: NoWeightNoBiasResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    rstd, y, correction = residuals
-    N = y.shape[0]
-    mean = x.mean(0)
-    x_centred_1 = x - mean
-    grad_x = rstd**3 * grad_rstd / (correction - N) * x_centred_1
+    rstd, y, correction, N = residuals
+    grad_x = rstd**2 * grad_rstd / (correction - N) * y
     return (grad_x,)
 
 
@@ -729,8 +726,8 @@ class _NoWeightNoBiasBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs[:-2])
+        ctx.numbers = inputs[-2:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
@@ -740,7 +737,7 @@ class _NoWeightNoBiasBackwardFunction(torch.autograd.Function):
         grad_grad_y, grad_rstd, grad_y = double_backward_no_weight_no_bias(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_rstd, grad_y, None
+        return grad_grad_y, grad_rstd, grad_y, None, None
 
 
 class _NoWeightNoBiasFunction(torch.autograd.Function):
@@ -757,15 +754,15 @@ class _NoWeightNoBiasFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, _, correction = inputs
         y, rstd = output
-        ctx.save_for_backward(x, rstd, y)
+        N = x.shape[0]
+        ctx.save_for_backward(rstd, y)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (correction,)
+        ctx.numbers = (correction, N)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_y, grad_rstd = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoWeightNoBiasResiduals._make([*saved, *ctx.numbers])
+        residuals = NoWeightNoBiasResiduals._make([*ctx.saved_tensors, *ctx.numbers])
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -774,7 +771,7 @@ class _NoWeightNoBiasFunction(torch.autograd.Function):
                 (grad_x,) = backward_no_weight_no_bias(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_rstd is not None:
-            (more_x,) = residuals_backward_no_weight_no_bias(grad_rstd, x, residuals)
+            (more_x,) = residuals_backward_no_weight_no_bias(grad_rstd, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None, None
 
@@ -2169,6 +2166,7 @@ class RunningMeanNoWeightNoBiasResiduals(NamedTuple):
     rstd: Tensor
     y: Tensor
     correction: float
+    N: int
 
 
 class RunningMeanNoWeightNoBiasGradients(NamedTuple):
@@ -2238,7 +2236,7 @@ def forward_running_mean_no_weight_no_bias(
     next_running_mean = torch.add((1 - momentum) * running_mean, mean, alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased, alpha=momentum)
     return y, RunningMeanNoWeightNoBiasResiduals(
-        next_running_mean, next_running_var, rstd, y, correction
+        next_running_mean, next_running_var, rstd, y, correction, N
     )
 
 
@@ -2254,8 +2252,8 @@ def backward_running_mean_no_weight_no_bias(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    _, _, rstd, y, correction = residuals
-    N, C = y.shape
+    _, _, rstd, y, correction, N = residuals
+    C = y.shape[1]
     if grad_y.shape != (N, C):
         raise RuntimeError(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
@@ -2273,8 +2271,7 @@ def double_backward_running_mean_no_weight_no_bias(
 
     Given are those of the gradients that it returned.
     """
-    _, _, rstd, y, correction = residuals
-    N = y.shape[0]
+    _, _, rstd, y, correction, N = residuals
     first_grad_y_mean = first_grad_y.mean(0)
     first_grad_y_sum = (first_grad_y * y).sum(0)
     grad_grad_x_sum = (grad_grad_x * y).sum(0)
@@ -2298,14 +2295,11 @@ def double_backward_running_mean_no_weight_no_bias(
 
 
 def residuals_backward_running_mean_no_weight_no_bias(
-    grad_rstd: Tensor, x: Tensor, residuals: RunningMeanNoWeightNoBiasResiduals
+    grad_rstd: Tensor, residuals: RunningMeanNoWeightNoBiasResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, _, rstd, y, correction = residuals
-    N = y.shape[0]
-    mean = x.mean(0)
-    x_centred_1 = x - mean
-    grad_x = rstd**3 * grad_rstd / (correction - N) * x_centred_1
+    _, _, rstd, y, correction, N = residuals
+    grad_x = rstd**2 * grad_rstd / (correction - N) * y
     return (grad_x,)
 
 
@@ -2324,8 +2318,8 @@ class _RunningMeanNoWeightNoBiasBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs[:-2])
+        ctx.numbers = inputs[-2:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
@@ -2335,7 +2329,7 @@ class _RunningMeanNoWeightNoBiasBackwardFunction(torch.autograd.Function):
         grad_grad_y, grad_rstd, grad_y = double_backward_running_mean_no_weight_no_bias(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, None, None, grad_rstd, grad_y, None
+        return grad_grad_y, None, None, grad_rstd, grad_y, None, None
 
 
 class _RunningMeanNoWeightNoBiasFunction(torch.autograd.Function):
@@ -2361,16 +2355,16 @@ class _RunningMeanNoWeightNoBiasFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, _, _, _, _, correction = inputs
         y, next_running_mean, next_running_var, rstd = output
-        ctx.save_for_backward(x, next_running_mean, next_running_var, rstd, y)
+        N = x.shape[0]
+        ctx.save_for_backward(next_running_mean, next_running_var, rstd, y)
         ctx.mark_non_differentiable(next_running_mean, next_running_var)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (correction,)
+        ctx.numbers = (correction, N)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_y, _, _, grad_rstd = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = RunningMeanNoWeightNoBiasResiduals._make([*saved, *ctx.numbers])
+        residuals = RunningMeanNoWeightNoBiasResiduals._make([*ctx.saved_tensors, *ctx.numbers])
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -2379,7 +2373,7 @@ class _RunningMeanNoWeightNoBiasFunction(torch.autograd.Function):
                 (grad_x,) = backward_running_mean_no_weight_no_bias(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_rstd is not None:
-            (more_x,) = residuals_backward_running_mean_no_weight_no_bias(grad_rstd, x, residuals)
+            (more_x,) = residuals_backward_running_mean_no_weight_no_bias(grad_rstd, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None, None, None, None, None
 

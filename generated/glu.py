@@ -109,8 +109,7 @@ def double_backward(
 def residuals_backward(grad_inv_exp_b: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     inv_exp_b = residuals.inv_exp_b
-    grad_b = 1 - inv_exp_b
-    grad_b = grad_b * grad_inv_exp_b
+    grad_b = torch.addcmul(grad_inv_exp_b, grad_inv_exp_b, inv_exp_b, value=-1)
     grad_b *= inv_exp_b
     return (grad_b,)
 

@@ -620,6 +620,8 @@ class NoWeightNoBiasResiduals(NamedTuple):
 
     rstd: Tensor
     y: Tensor
+    C: int
+    S: int
 
 
 class NoWeightNoBiasGradients(NamedTuple):
@@ -649,12 +651,13 @@ def forward_no_weight_no_bias(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_no_weight_no_bias(x)
+    _, _, C, S = x.shape
     mean = x.mean((2, 3))
     x_centred = x - mean[:, :, None, None]
     var = (x_centred**2).mean((2, 3))
     rstd = torch.rsqrt(var + eps)
     y = rstd[:, :, None, None] * x_centred
-    return y, NoWeightNoBiasResiduals(rstd, y)
+    return y, NoWeightNoBiasResiduals(rstd, y, C, S)
 
 
 def backward_no_weight_no_bias(
@@ -669,8 +672,8 @@ def backward_no_weight_no_bias(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    rstd, y = residuals
-    N, G, C, S = y.shape
+    rstd, y, C, S = residuals
+    N, G, _, _ = y.shape
     if grad_y.shape != (N, G, C, S):
         raise RuntimeError(
             f"grad_y must have shape (N, G, C, S) where N = {N}, G = {G}, C = {C}, S = {S}, "
@@ -689,8 +692,7 @@ def double_backward_no_weight_no_bias(
 
     Given are those of the gradients that it returned.
     """
-    rstd, y = residuals
-    _, _, C, S = y.shape
+    rstd, y, C, S = residuals
     first_grad_y_mean = first_grad_y.mean((2, 3))
     first_grad_y_mean_1 = (first_grad_y * y).mean((2, 3))
     grad_grad_x_sum = (grad_grad_x * y).sum((2, 3))
@@ -711,14 +713,11 @@ def double_backward_no_weight_no_bias(
 
 
 def residuals_backward_no_weight_no_bias(
-    grad_rstd: Tensor, x: Tensor, residuals: NoWeightNoBiasResiduals
+    grad_rstd: Tensor, residuals: NoWeightNoBiasResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    rstd, y = residuals
-    _, _, C, S = y.shape
-    mean = x.mean((2, 3))
-    x_centred_1 = x - mean[:, :, None, None]
-    grad_x = (rstd**3 * grad_rstd).div_(-C * S)[:, :, None, None] * x_centred_1
+    rstd, y, C, S = residuals
+    grad_x = (rstd**2 * grad_rstd).div_(-C * S)[:, :, None, None] * y
     return (grad_x,)
 
 
@@ -733,17 +732,18 @@ class _NoWeightNoBiasBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-2])
+        ctx.numbers = inputs[-2:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
-        residuals = NoWeightNoBiasResiduals(*saved)
+        residuals = NoWeightNoBiasResiduals._make([*saved, *ctx.numbers])
         grad_grad_y, grad_rstd, grad_y = double_backward_no_weight_no_bias(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_rstd, grad_y
+        return grad_grad_y, grad_rstd, grad_y, None, None
 
 
 class _NoWeightNoBiasFunction(torch.autograd.Function):
@@ -760,14 +760,15 @@ class _NoWeightNoBiasFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
         y, rstd = output
-        ctx.save_for_backward(x, rstd, y)
+        _, _, C, S = x.shape
+        ctx.save_for_backward(rstd, y)
         ctx.set_materialize_grads(False)
+        ctx.numbers = (C, S)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_y, grad_rstd = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoWeightNoBiasResiduals(*saved)
+        residuals = NoWeightNoBiasResiduals._make([*ctx.saved_tensors, *ctx.numbers])
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -776,7 +777,7 @@ class _NoWeightNoBiasFunction(torch.autograd.Function):
                 (grad_x,) = backward_no_weight_no_bias(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_rstd is not None:
-            (more_x,) = residuals_backward_no_weight_no_bias(grad_rstd, x, residuals)
+            (more_x,) = residuals_backward_no_weight_no_bias(grad_rstd, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 

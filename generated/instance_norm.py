@@ -600,6 +600,7 @@ class NoWeightNoBiasResiduals(NamedTuple):
 
     rstd: Tensor
     y: Tensor
+    S: int
 
 
 class NoWeightNoBiasGradients(NamedTuple):
@@ -629,12 +630,13 @@ def forward_no_weight_no_bias(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_no_weight_no_bias(x)
+    S = x.shape[2]
     mean = x.mean(2)
     x_centred = x - mean[:, :, None]
     var = (x_centred**2).mean(2)
     rstd = torch.rsqrt(var + eps)
     y = rstd[:, :, None] * x_centred
-    return y, NoWeightNoBiasResiduals(rstd, y)
+    return y, NoWeightNoBiasResiduals(rstd, y, S)
 
 
 def backward_no_weight_no_bias(
@@ -649,8 +651,8 @@ def backward_no_weight_no_bias(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    rstd, y = residuals
-    N, C, S = y.shape
+    rstd, y, S = residuals
+    N, C, _ = y.shape
     if grad_y.shape != (N, C, S):
         raise RuntimeError(
             f"grad_y must have shape (N, C, S) where N = {N}, C = {C}, S = {S}, "
@@ -669,8 +671,7 @@ def double_backward_no_weight_no_bias(
 
     Given are those of the gradients that it returned.
     """
-    rstd, y = residuals
-    S = y.shape[2]
+    rstd, y, S = residuals
     first_grad_y_mean = first_grad_y.mean(2)
     first_grad_y_mean_1 = (first_grad_y * y).mean(2)
     grad_grad_x_sum = (grad_grad_x * y).sum(2)
@@ -689,14 +690,11 @@ def double_backward_no_weight_no_bias(
 
 
 def residuals_backward_no_weight_no_bias(
-    grad_rstd: Tensor, x: Tensor, residuals: NoWeightNoBiasResiduals
+    grad_rstd: Tensor, residuals: NoWeightNoBiasResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    rstd, y = residuals
-    S = y.shape[2]
-    mean = x.mean(2)
-    x_centred_1 = x - mean[:, :, None]
-    grad_x = (rstd**3 * grad_rstd).div_(-S)[:, :, None] * x_centred_1
+    rstd, y, S = residuals
+    grad_x = (rstd**2 * grad_rstd).div_(-S)[:, :, None] * y
     return (grad_x,)
 
 
@@ -711,17 +709,18 @@ class _NoWeightNoBiasBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
-        residuals = NoWeightNoBiasResiduals(*saved)
+        residuals = NoWeightNoBiasResiduals._make([*saved, *ctx.numbers])
         grad_grad_y, grad_rstd, grad_y = double_backward_no_weight_no_bias(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_rstd, grad_y
+        return grad_grad_y, grad_rstd, grad_y, None
 
 
 class _NoWeightNoBiasFunction(torch.autograd.Function):
@@ -738,14 +737,15 @@ class _NoWeightNoBiasFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
         y, rstd = output
-        ctx.save_for_backward(x, rstd, y)
+        S = x.shape[2]
+        ctx.save_for_backward(rstd, y)
         ctx.set_materialize_grads(False)
+        ctx.numbers = (S,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_y, grad_rstd = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoWeightNoBiasResiduals(*saved)
+        residuals = NoWeightNoBiasResiduals._make([*ctx.saved_tensors, *ctx.numbers])
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -754,7 +754,7 @@ class _NoWeightNoBiasFunction(torch.autograd.Function):
                 (grad_x,) = backward_no_weight_no_bias(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_rstd is not None:
-            (more_x,) = residuals_backward_no_weight_no_bias(grad_rstd, x, residuals)
+            (more_x,) = residuals_backward_no_weight_no_bias(grad_rstd, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -2156,6 +2156,7 @@ class RunningMeanNoWeightNoBiasResiduals(NamedTuple):
     next_running_var: Tensor
     rstd: Tensor
     y: Tensor
+    S: int
 
 
 class RunningMeanNoWeightNoBiasGradients(NamedTuple):
@@ -2222,7 +2223,7 @@ def forward_running_mean_no_weight_no_bias(
     unbiased = x_squared_sum / (S - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean.mean(0), alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased.mean(0), alpha=momentum)
-    return y, RunningMeanNoWeightNoBiasResiduals(next_running_mean, next_running_var, rstd, y)
+    return y, RunningMeanNoWeightNoBiasResiduals(next_running_mean, next_running_var, rstd, y, S)
 
 
 def backward_running_mean_no_weight_no_bias(
@@ -2237,8 +2238,8 @@ def backward_running_mean_no_weight_no_bias(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    _, _, rstd, y = residuals
-    N, C, S = y.shape
+    _, _, rstd, y, S = residuals
+    N, C, _ = y.shape
     if grad_y.shape != (N, C, S):
         raise RuntimeError(
             f"grad_y must have shape (N, C, S) where N = {N}, C = {C}, S = {S}, "
@@ -2257,8 +2258,7 @@ def double_backward_running_mean_no_weight_no_bias(
 
     Given are those of the gradients that it returned.
     """
-    _, _, rstd, y = residuals
-    S = y.shape[2]
+    _, _, rstd, y, S = residuals
     first_grad_y_mean = first_grad_y.mean(2)
     first_grad_y_mean_1 = (first_grad_y * y).mean(2)
     grad_grad_x_sum = (grad_grad_x * y).sum(2)
@@ -2277,14 +2277,11 @@ def double_backward_running_mean_no_weight_no_bias(
 
 
 def residuals_backward_running_mean_no_weight_no_bias(
-    grad_rstd: Tensor, x: Tensor, residuals: RunningMeanNoWeightNoBiasResiduals
+    grad_rstd: Tensor, residuals: RunningMeanNoWeightNoBiasResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, _, rstd, y = residuals
-    S = y.shape[2]
-    mean = x.mean(2)
-    x_centred_1 = x - mean[:, :, None]
-    grad_x = (rstd**3 * grad_rstd).div_(-S)[:, :, None] * x_centred_1
+    _, _, rstd, y, S = residuals
+    grad_x = (rstd**2 * grad_rstd).div_(-S)[:, :, None] * y
     return (grad_x,)
 
 
@@ -2303,17 +2300,18 @@ class _RunningMeanNoWeightNoBiasBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
-        residuals = RunningMeanNoWeightNoBiasResiduals(*saved)
+        residuals = RunningMeanNoWeightNoBiasResiduals._make([*saved, *ctx.numbers])
         grad_grad_y, grad_rstd, grad_y = double_backward_running_mean_no_weight_no_bias(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, None, None, grad_rstd, grad_y
+        return grad_grad_y, None, None, grad_rstd, grad_y, None
 
 
 class _RunningMeanNoWeightNoBiasFunction(torch.autograd.Function):
@@ -2334,15 +2332,16 @@ class _RunningMeanNoWeightNoBiasFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
         y, next_running_mean, next_running_var, rstd = output
-        ctx.save_for_backward(x, next_running_mean, next_running_var, rstd, y)
+        S = x.shape[2]
+        ctx.save_for_backward(next_running_mean, next_running_var, rstd, y)
         ctx.mark_non_differentiable(next_running_mean, next_running_var)
         ctx.set_materialize_grads(False)
+        ctx.numbers = (S,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_y, _, _, grad_rstd = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = RunningMeanNoWeightNoBiasResiduals(*saved)
+        residuals = RunningMeanNoWeightNoBiasResiduals._make([*ctx.saved_tensors, *ctx.numbers])
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -2351,7 +2350,7 @@ class _RunningMeanNoWeightNoBiasFunction(torch.autograd.Function):
                 (grad_x,) = backward_running_mean_no_weight_no_bias(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_rstd is not None:
-            (more_x,) = residuals_backward_running_mean_no_weight_no_bias(grad_rstd, x, residuals)
+            (more_x,) = residuals_backward_running_mean_no_weight_no_bias(grad_rstd, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None, None, None, None
 

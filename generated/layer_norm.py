@@ -605,6 +605,7 @@ class NoWeightNoBiasResiduals(NamedTuple):
 
     rstd: Tensor
     y: Tensor
+    C: int
 
 
 class NoWeightNoBiasGradients(NamedTuple):
@@ -634,12 +635,13 @@ def forward_no_weight_no_bias(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_no_weight_no_bias(x)
+    C = x.shape[1]
     mean = x.mean(1)
     x_centred = x - mean[:, None]
     var = (x_centred**2).mean(1)
     rstd = torch.rsqrt(var + eps)
     y = rstd[:, None] * x_centred
-    return y, NoWeightNoBiasResiduals(rstd, y)
+    return y, NoWeightNoBiasResiduals(rstd, y, C)
 
 
 def backward_no_weight_no_bias(
@@ -654,8 +656,8 @@ def backward_no_weight_no_bias(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    rstd, y = residuals
-    N, C = y.shape
+    rstd, y, C = residuals
+    N = y.shape[0]
     if grad_y.shape != (N, C):
         raise RuntimeError(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
@@ -673,8 +675,7 @@ def double_backward_no_weight_no_bias(
 
     Given are those of the gradients that it returned.
     """
-    rstd, y = residuals
-    C = y.shape[1]
+    rstd, y, C = residuals
     first_grad_y_mean = first_grad_y.mean(1)
     first_grad_y_mean_1 = (first_grad_y * y).mean(1)
     grad_grad_x_sum = (grad_grad_x * y).sum(1)
@@ -698,14 +699,11 @@ def double_backward_no_weight_no_bias(
 
 
 def residuals_backward_no_weight_no_bias(
-    grad_rstd: Tensor, x: Tensor, residuals: NoWeightNoBiasResiduals
+    grad_rstd: Tensor, residuals: NoWeightNoBiasResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    rstd, y = residuals
-    C = y.shape[1]
-    mean = x.mean(1)
-    x_centred_1 = x - mean[:, None]
-    grad_x = (rstd**3 * grad_rstd / -C)[:, None] * x_centred_1
+    rstd, y, C = residuals
+    grad_x = (rstd**2 * grad_rstd / -C)[:, None] * y
     return (grad_x,)
 
 
@@ -720,17 +718,18 @@ class _NoWeightNoBiasBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
-        residuals = NoWeightNoBiasResiduals(*saved)
+        residuals = NoWeightNoBiasResiduals._make([*saved, *ctx.numbers])
         grad_grad_y, grad_rstd, grad_y = double_backward_no_weight_no_bias(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_rstd, grad_y
+        return grad_grad_y, grad_rstd, grad_y, None
 
 
 class _NoWeightNoBiasFunction(torch.autograd.Function):
@@ -747,14 +746,15 @@ class _NoWeightNoBiasFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
         y, rstd = output
-        ctx.save_for_backward(x, rstd, y)
+        C = x.shape[1]
+        ctx.save_for_backward(rstd, y)
         ctx.set_materialize_grads(False)
+        ctx.numbers = (C,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_y, grad_rstd = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoWeightNoBiasResiduals(*saved)
+        residuals = NoWeightNoBiasResiduals._make([*ctx.saved_tensors, *ctx.numbers])
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -763,7 +763,7 @@ class _NoWeightNoBiasFunction(torch.autograd.Function):
                 (grad_x,) = backward_no_weight_no_bias(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_rstd is not None:
-            (more_x,) = residuals_backward_no_weight_no_bias(grad_rstd, x, residuals)
+            (more_x,) = residuals_backward_no_weight_no_bias(grad_rstd, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 

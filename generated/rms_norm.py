@@ -208,6 +208,7 @@ class NoWeightResiduals(NamedTuple):
 
     rstd: Tensor
     y: Tensor
+    C: int
 
 
 class NoWeightGradients(NamedTuple):
@@ -235,10 +236,11 @@ def forward_no_weight(x: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, NoWeigh
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_no_weight(x)
+    C = x.shape[1]
     mean_square = (x**2).mean(1)
     rstd = torch.rsqrt(mean_square + eps)
     y = rstd[:, None] * x
-    return y, NoWeightResiduals(rstd, y)
+    return y, NoWeightResiduals(rstd, y, C)
 
 
 def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeightGradients:
@@ -251,8 +253,8 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    rstd, y = residuals
-    N, C = y.shape
+    rstd, y, C = residuals
+    N = y.shape[0]
     if grad_y.shape != (N, C):
         raise RuntimeError(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
@@ -269,8 +271,7 @@ def double_backward_no_weight(
 
     Given are those of the gradients that it returned.
     """
-    rstd, y = residuals
-    C = y.shape[1]
+    rstd, y, C = residuals
     first_grad_y_mean = (first_grad_y * y).mean(1)
     grad_grad_x_sum = (grad_grad_x * y).sum(1)
     grad_grad_x_sum_scaled = grad_grad_x_sum / C
@@ -286,12 +287,11 @@ def double_backward_no_weight(
 
 
 def residuals_backward_no_weight(
-    grad_rstd: Tensor, x: Tensor, residuals: NoWeightResiduals
+    grad_rstd: Tensor, residuals: NoWeightResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    rstd, y = residuals
-    C = y.shape[1]
-    grad_x = (rstd**3 * grad_rstd / -C)[:, None] * x
+    rstd, y, C = residuals
+    grad_x = (rstd**2 * grad_rstd / -C)[:, None] * y
     return (grad_x,)
 
 
@@ -306,15 +306,16 @@ class _NoWeightBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
-        residuals = NoWeightResiduals(*saved)
+        residuals = NoWeightResiduals._make([*saved, *ctx.numbers])
         grad_grad_y, grad_rstd, grad_y = double_backward_no_weight(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, grad_rstd, grad_y
+        return grad_grad_y, grad_rstd, grad_y, None
 
 
 class _NoWeightFunction(torch.autograd.Function):
@@ -331,14 +332,15 @@ class _NoWeightFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
         y, rstd = output
-        ctx.save_for_backward(x, rstd, y)
+        C = x.shape[1]
+        ctx.save_for_backward(rstd, y)
         ctx.set_materialize_grads(False)
+        ctx.numbers = (C,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_y, grad_rstd = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoWeightResiduals(*saved)
+        residuals = NoWeightResiduals._make([*ctx.saved_tensors, *ctx.numbers])
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -347,7 +349,7 @@ class _NoWeightFunction(torch.autograd.Function):
                 (grad_x,) = backward_no_weight(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_rstd is not None:
-            (more_x,) = residuals_backward_no_weight(grad_rstd, x, residuals)
+            (more_x,) = residuals_backward_no_weight(grad_rstd, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 

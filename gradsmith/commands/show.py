@@ -18,6 +18,13 @@ FORMATS = ("text", "latex", "html", "pdf", "json", "c")
 @click.argument("op", metavar="[OP]", required=False)
 @click.option("--wrt", metavar="INPUT", multiple=True, help="Only the gradient of this input.")
 @click.option(
+    "--order",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="2: the backward pass as a definition, and its own gradient.",
+)
+@click.option(
     "--steps/--no-steps",
     default=None,
     help="The derivation, with the rule named at each step; the default for html, pdf and json.",
@@ -44,6 +51,7 @@ FORMATS = ("text", "latex", "html", "pdf", "json", "c")
 def command(
     op: str | None,
     wrt: tuple[str, ...],
+    order: int,
     steps: bool | None,
     form: str,
     fragment: bool,
@@ -60,6 +68,7 @@ def command(
     gradsmith show batch_norm --steps
     gradsmith show batch_norm --format html -o batch_norm.html
     gradsmith show 'cross_entropy[sum]'
+    gradsmith show tanh --order 2
     gradsmith show --text 'y[n,k] = exp(x[n,k]) / sum_k(exp(x[n,k]))'
     """
     from codegen.program import CodegenError
@@ -77,6 +86,8 @@ def command(
         definition = _find(op, definitions, text)
         if wrt:
             definition = definition.with_wrt(*wrt)
+        if order == 2:
+            definition = _backward_of(definition)
         content = _page(definition, form, steps, fragment)
     except (DefinitionError, Undefined) as error:
         raise UserError(str(error)) from None
@@ -128,6 +139,14 @@ def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str
     from gradsmith.pages.pdf import pdf
 
     return pdf(document)
+
+
+def _backward_of(definition: Definition) -> Definition:
+    """The backward pass that was derived, as a definition to differentiate."""
+    from derive.backward import backward_of
+    from derive.derivation import derive
+
+    return backward_of(derive(definition))
 
 
 def _find(op: str | None, definitions: Path | None, text: str | None) -> Definition:

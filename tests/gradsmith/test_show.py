@@ -97,6 +97,24 @@ def test_show_wrt_derives_one_gradient_only(gradsmith: Command) -> None:
     assert "grad_weight" not in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ("text", "grad_first_grad_y[n] = grad_first_grad_x[n]*x_chosen[n]"),
+        ("latex", r"\overline{\overline{y}^{(1)}}"),
+        ("html", "grad_first_grad_y"),
+        ("json", '"name": "relu_backward"'),
+        ("c", "grad_first_grad_y[n] = grad_first_grad_x[n] * x_chosen"),
+    ],
+)
+def test_show_order_2_derives_the_gradient_of_the_backward_pass(
+    gradsmith: Command, form: str, line: str
+) -> None:
+    result = gradsmith("show", "relu", "--order", "2", "--format", form)
+    assert result.exit_code == 0
+    assert line in result.stdout
+
+
 VARIANTS = """
 from derive import define
 from derive.builder import reductions
