@@ -163,11 +163,12 @@ def _command(definition: Definition, target: Target) -> str:
     return f"gradsmith generate{chosen} {definition.name}"
 
 
-def render(derivation: Derivation, command: str = "") -> str:
-    """The torch source of a derivation, before it is formatted."""
+def functions(derivation: Derivation) -> str:
+    """A torch module of `forward` and `backward` alone, before it is formatted: of what autograd
+    needs, the second order takes longest to derive."""
     definition = replace(derivation.definition, interface=None)
-    command = command or _command(definition, TARGETS["torch"])
-    (text,) = torch.texts(definition, [torch.part(derivation)], command).values()
+    part = torch.part(derivation, autograd=False)
+    (text,) = torch.texts(definition, [part], _command(definition, TARGETS["torch"])).values()
     return text
 
 

@@ -10,7 +10,7 @@ finite differences of the definition, and the simplified pass against the chunke
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -131,7 +131,7 @@ def verify_step(step: Step, here: Surroundings) -> float | None:
         before,
         after,
         _tolerance(step.before, step.after),
-        f"{what}\n  before: {step.before}\n  after:  {step.after}",
+        lambda: f"{what}\n  before: {step.before}\n  after:  {step.after}",
         here.point,
     )
 
@@ -145,7 +145,10 @@ def _check_equation(step: Step, left: Expr, right: Expr, here: Surroundings) -> 
         if here.kinked:
             return
         raise
-    what = f"rule {step.rule!r} uses what does not hold: {left} = {right}"
+
+    def what() -> str:
+        return f"rule {step.rule!r} uses what does not hold: {left} = {right}"
+
     _compare(sides[0], sides[1], _tolerance(left, right), what, here.point)
 
 
@@ -273,7 +276,7 @@ def _passes_agree(derivation: Derivation, here: Surroundings) -> Iterator[float]
     def same(what: str, expected: Array, name: str) -> float:
         if name not in here.known:
             raise VerificationError(f"{what}: it is undefined\n  at {here.point}")
-        return _compare(expected, here.known[name], tolerance, what, here.point)
+        return _compare(expected, here.known[name], tolerance, lambda: what, here.point)
 
     for let in derivation.definition.lets:
         yield same(f"the forward pass changes {let.name!r}", here.defined[let.name], let.name)
@@ -319,16 +322,19 @@ def _finite_differences_agree(derivation: Derivation, here: Surroundings) -> flo
     )
 
 
-def _compare(one: Array, other: Array, tolerance: Decimal, what: str, point: Point) -> float:
+def _compare(
+    one: Array, other: Array, tolerance: Decimal, what: Callable[[], str], point: Point
+) -> float:
+    """The relative difference of two arrays; `what` is wrong with too large a one."""
     if one.shape != other.shape:
-        raise VerificationError(f"{what}\n  shape {one.shape} became {other.shape}\n  at {point}")
+        raise VerificationError(f"{what()}\n  shape {one.shape} became {other.shape}\n  at {point}")
     with exact_arithmetic():
         differences = [abs(Decimal(a) - b) for a, b in zip(one.values, other.values, strict=True)]
         worst = max(range(len(differences)), key=differences.__getitem__, default=0)
         error = differences[worst] / (1 + one.largest())
     if error > tolerance:
         raise VerificationError(
-            f"{what}\n  {one.values[worst]:.15g} became {other.values[worst]:.15g}\n  at {point}"
+            f"{what()}\n  {one.values[worst]:.15g} became {other.values[worst]:.15g}\n  at {point}"
         )
     return float(error)
 

@@ -55,11 +55,11 @@ class Functions:
     def of(cls, module: ModuleType, definition: Definition) -> Functions:
         """Those of a definition's variant, in the module of its operation."""
         suffix = f"_{definition.variant}" if definition.variant else ""
-        function = getattr(module, function_name(definition))
         names = [*(t.name for t in definition.inputs), *(o.name for o in definition.options)]
 
         def operation(**given: Any) -> Any:
             defaults = {o.name: o.default for o in definition.options}
+            function = getattr(module, function_name(definition))
             outputs = function.apply(*({**defaults, **given}[name] for name in names))
             wanted = outputs[: len(definition.outputs)]
             return wanted[0] if len(wanted) == 1 else wanted

@@ -25,13 +25,16 @@ class Part:
     derivation: tuple[str, ...]
 
 
-def part(derivation: Derivation) -> Part:
-    """The source of a derivation, before it is laid out with others and formatted."""
-    names = context(with_second_order(lower(derivation, ahead=True), derivation))
+def part(derivation: Derivation, autograd: bool = True) -> Part:
+    """The source of a derivation, before it is laid out with others and formatted; without what
+    is for `autograd`, if that is not wanted."""
+    module = lower(derivation, ahead=True)
+    names = context(with_second_order(module, derivation) if autograd else module)
     names["summary"] = as_docstring(derivation.definition.summary)
+    names["autograd"] = names["autograd"] if autograd else None
     return Part(
         render("torch/variant.py.jinja", **names),
-        render("torch/strict.py.jinja", **names),
+        render("torch/strict.py.jinja", **names) if autograd else "",
         tuple(names["seeds"]),
         tuple(formulas(derivation.forward, derivation)),
         tuple(formulas(derivation.backward.lets, derivation)),

@@ -79,7 +79,7 @@ def chunked_module(derivation: Derivation) -> ModuleType:
     definition = replace(derivation.definition, calls=(), chunked=True)
     chunked = replace(derivation, definition=definition)
     module = ModuleType(f"_chunked_{definition.name}")
-    exec(compile(pipeline.render(chunked), "<chunked>", "exec"), module.__dict__)
+    exec(compile(pipeline.functions(chunked), "<chunked>", "exec"), module.__dict__)
     return module
 
 
