@@ -56,7 +56,8 @@ class Program:
     `lets` are evaluated in order; `results` pairs the name a result is returned under with
     the tensor that holds it; `keeps` is what it hands on besides. `literal` asks a target to
     keep each let's operations as they are written, one rounding each, rather than to fuse them;
-    `differentiable` says that what it computes may be differentiated once more.
+    `differentiable` says that what it computes may be differentiated once more; `order` is 2 of
+    what is run for second derivatives.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Program:
     results: tuple[tuple[str, Tensor], ...]
     literal: bool = False
     differentiable: bool = True
+    order: int = 1
     keeps: Kept = Kept()
 
     @cached_property

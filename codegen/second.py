@@ -105,7 +105,7 @@ def _double_backward(module: Module, masks: _Masks) -> Program | None:
     lets = (*made_safe(found.forward, names_used(*(let.value for let in lets))), *lets)
     params = (*found.seeds, *definition.inputs[: len(module.seeds)])
     lets = shared([masks.restored(let) for let in lets])
-    program = Program("double_backward", params, (), module.kept, lets, gradients)
+    program = Program("double_backward", params, (), module.kept, lets, gradients, order=2)
     shorter = {cotangent_of(t).name: f"grad_{name}" for name, t in names.of.items()}
     shorter = {long: name for long, name in shorter.items() if name not in program.tensors}
     return Renaming(shorter).program(program)
@@ -184,13 +184,14 @@ def _with_residuals_backward(
         tuple(sorted({*module.kept.sizes, *more.sizes})),
     )
     params = (*found.seeds, *inputs)
+    program = Program("residuals_backward", params, (), keeps, lets, gradients, order=2)
     return replace(
         module,
         kept=keeps,
         forward=replace(module.forward, keeps=keeps),
         backward=replace(module.backward, kept=keeps),
         double_backward=replace(double, kept=keeps),
-        residuals_backward=Program("residuals_backward", params, (), keeps, lets, gradients),
+        residuals_backward=program,
         again=inputs,
     )
 

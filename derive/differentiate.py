@@ -20,7 +20,7 @@ from derive.expressions import (
     fresh_indices,
     names_in,
 )
-from derive.functions import BY_CLASS
+from derive.functions import BY_CLASS, DERIVED
 from derive.language import Definition, Let, Tensor
 from derive.recognise import Rewriter
 from derive.trace import Backward
@@ -69,7 +69,7 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
         return Where(expr.condition, partial(yes, tensor, at), partial(no, tensor, at))
     if isinstance(expr, StopGradient | ArgMax | KroneckerDelta):
         return S.Zero
-    row = BY_CLASS.get(type(expr))
+    row = BY_CLASS.get(type(expr)) or DERIVED.get(type(expr))
     if row is None:
         raise NotImplementedError(
             f"no derivative for {type(expr).__name__!r}: "
@@ -81,6 +81,7 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
         *(
             row.derivative(expr, place) * partial(argument, tensor, at)
             for place, argument in enumerate(expr.args, start=1)
+            if tensor.name in names_in(argument)
         )
     )
 

@@ -63,6 +63,11 @@ FUNCTIONS = (
 
 BY_CLASS = {row.function: row for row in FUNCTIONS}
 
+DERIVED: dict[type[Basic], Elementwise] = {
+    sympy.polygamma: Elementwise("polygamma", sympy.polygamma)
+}
+"""Functions that nobody writes, but that derivatives lead to and that have one themselves."""
+
 _STRUCTURE = (
     Add,
     Mul,

@@ -8,9 +8,16 @@ from sympy.logic.boolalg import Boolean
 from derive.expressions import Index, Parameter, Sum, Where, free_indices
 from derive.normal import is_scalar
 
+_LONGEST = 40
+
 
 def word(expr: Basic) -> str:
-    """A name: `off_sum`, `x_minus_target`, `log_x`."""
+    """A name: `off_sum`, `x_minus_target`, `log_x`; `part`, where that would tell too much."""
+    name = _word(expr)
+    return name if len(name) <= _LONGEST else "part"
+
+
+def _word(expr: Basic) -> str:
     if isinstance(expr, Boolean):
         return f"{stem(expr)}_mask"
     if isinstance(expr, Sum):

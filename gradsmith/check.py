@@ -192,7 +192,7 @@ class Trial:
         self, function: Callable[[Mapping[str, Tensor]], list[Tensor]]
     ) -> dict[str, dict[str, Tensor]]:
         """By gradient: its own gradients by inputs and cotangents, by autograd of a function;
-        and those of all these together."""
+        and the gradients of these, taken together."""
         inputs = _leaves(self.sample.inputs)
         outputs = function(inputs)
         by = {name: inputs[name] for name in self.definition.wrt}
@@ -204,9 +204,13 @@ class Trial:
             f"grad_{name}": reference.autograd([gradient], by, [direction], create_graph=True)
             for (name, gradient), direction in zip(first.items(), directions, strict=True)
         }
-        every = [gradient for gradients in second.values() for gradient in gradients.values()]
-        directions = random_like(every, Generator().manual_seed(self.seed + 3))
-        return {**second, "second derivatives": reference.autograd(every, by, directions)}
+        third: dict[str, dict[str, Tensor]] = {}
+        for name, gradients in second.items():
+            every = list(gradients.values())
+            directions = random_like(every, Generator().manual_seed(self.seed + 3))
+            found = reference.autograd(every, by, directions, create_graph=True)
+            third[f"the derivatives of {name}"] = found
+        return second | third
 
     @cached_property
     def usually(self) -> Trial:
@@ -311,11 +315,10 @@ def higher_order_problems(trial: Trial) -> Iterator[Problem]:
 
     found, truth = (trial.higher(function) for function in (emitted, plainly))
     for what, gradients in truth.items():
-        about = what.removeprefix("grad_")
+        about = what.rpartition("grad_")[2]
         for by, expected in gradients.items():
             if problem := _difference(found[what][by], expected, FLOAT64):
-                name = about if about in definition.wrt else None
-                yield name, f"the gradient of {what} by {by} {problem} autograd's"
+                yield about, f"the gradient of {what} by {by} {problem} autograd's"
 
 
 Proof = Callable[[Trial], Iterator[Problem]]

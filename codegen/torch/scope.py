@@ -35,6 +35,7 @@ class Scope:
     order: tuple[Index, ...] = ()
     literal: bool = False
     differentiable: bool = True
+    order_of_program: int = 1
 
     def ordered(self, *letters: Index) -> Scope:
         return replace(self, order=tuple(dict.fromkeys(letters)))
@@ -70,8 +71,11 @@ class Scope:
         """Whether others may be put into a tensor where it lies.
 
         Under vmap a tensor without a batch cannot take on another's: it has to be computed from
-        all that the others are computed from.
+        all that the others are computed from. For second derivatives there may be several
+        batches, of transforms in each other, of which PyTorch loses sight.
         """
+        if self.order_of_program > 1:
+            return False
         return not self.differentiable or self._origins(*others) <= self._origins(value)
 
     def _origins(self, *values: Value) -> set[str]:

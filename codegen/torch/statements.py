@@ -32,7 +32,9 @@ def statements(program: Program, before: Mapping[str, frozenset[str]]) -> list[s
     like = next((t.name for t in given if not t.integer), given[0].name)
     literal, differentiable = program.literal, program.differentiable
     origins = program.origins(before)
-    scope = Scope(program.tensors, values, like, origins, (), literal, differentiable)
+    scope = Scope(
+        program.tensors, values, like, origins, (), literal, differentiable, program.order
+    )
     lines: list[str] = []
     borrowed = {t.name for t in given}
     returned = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}

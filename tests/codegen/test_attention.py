@@ -31,7 +31,7 @@ def test_the_gradient_of_the_scores_is_named_and_made_of_probabilities() -> None
 
 def test_the_mask_is_put_on_the_scores_once() -> None:
     text = source(attention())
-    body = text[text.index("def backward(") : text.index("def residuals_backward(")]
+    body = text[text.index("def backward(") : text.index("def double_backward(")]
     assert body.count("torch.where") == 1
     assert body.count(" @ ") == 4
 
