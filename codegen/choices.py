@@ -63,7 +63,7 @@ def _masked(expr: Any) -> Iterator[tuple[Any, Expr]]:
 
 def _arrives(factor: Expr, choice: Where) -> bool:
     """Whether a factor is a cotangent over no more letters than the choice."""
-    is_cotangent = next(iter(tensors_read(factor)), "").startswith("grad_")
+    is_cotangent = any(name.startswith("grad_") for name in tensors_read(factor))
     return is_atomic(factor) and is_cotangent and free_indices(factor) <= free_indices(choice)
 
 

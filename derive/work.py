@@ -22,14 +22,16 @@ _DELTA = 0.5
 
 
 def work(exprs: Iterable[Expr]) -> float:
-    """Nominal operations to evaluate expressions, each read of a distinct tensor included."""
+    """Nominal operations to evaluate expressions, each read of a distinct tensor included: of
+    those at several letters, the largest."""
     seen: set[Basic] = set()
     total = sum(_work(expr, seen) for expr in exprs)
-    read: dict[str, frozenset[Index]] = {}
+    read: dict[str, float] = {}
     for node in seen:
         if isinstance(node, Indexed):
-            read.setdefault(node.base.label.name, frozenset(free_indices(node)))
-    return total + sum(_READ * size(letters) for letters in read.values())
+            name = node.base.label.name
+            read[name] = max(read.get(name, 0.0), size(free_indices(node)))
+    return total + _READ * sum(read.values())
 
 
 def size(letters: Iterable[Index]) -> float:

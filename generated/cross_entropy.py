@@ -3128,24 +3128,17 @@ def double_backward_weight_none_label_smoothing(
     """
     target, weight, p, label_smoothing = residuals
     K = p.shape[1]
-    weight_mean = weight.mean()
-    weight_mean_scaled = label_smoothing * weight_mean
-    grad_p = (torch.sub(weight_mean_scaled, weight[target], alpha=label_smoothing - 1) * grad_loss)[
-        :, None
-    ] * grad_grad_logits
-    grad_grad_logits_sum = (grad_grad_logits * p).sum(1)
+    target_scaled = (label_smoothing - 1) * weight[target]
+    target_centred = torch.add(-target_scaled, weight.mean(), alpha=label_smoothing)
+    grad_p = (grad_loss * target_centred)[:, None] * grad_grad_logits
     grad_grad_loss = torch.addcmul(
         torch.sub(
-            weight_mean_scaled * grad_grad_logits_sum,
+            target_centred * (grad_grad_logits * p).sum(1),
             grad_grad_logits @ weight / K,
             alpha=label_smoothing,
         ),
-        torch.add(
-            (1 - label_smoothing) * grad_grad_logits_sum,
-            grad_grad_logits.gather(1, target[:, None]).squeeze(1),
-            alpha=label_smoothing - 1,
-        ),
-        weight[target],
+        target_scaled,
+        grad_grad_logits.gather(1, target[:, None]).squeeze(1),
     )
     return grad_grad_loss, grad_p
 

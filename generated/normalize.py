@@ -608,15 +608,12 @@ def double_backward_p_inf(
         grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1),
         value=-1,
     )
-    grad_x = (inv_size_product[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
-    grad_x = (
-        grad_x * (-(inv_size * grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1)))[:, None]
+    grad_first_grad_x_chosen = (
+        grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1).masked_fill(size_mask, 0)
     )
+    grad_x = (-(inv_size**2 * grad_first_grad_x_chosen * sign_size_argmax))[:, None] * grad_y
     grad_grad_y = torch.addcmul(
-        grad_grad_x,
-        grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1)[:, None],
-        (inv_size_product[:, None] * x).masked_fill(size_mask[:, None], 0),
-        value=-1,
+        grad_grad_x, (grad_first_grad_x_chosen * inv_size_product)[:, None], x, value=-1
     )
     grad_grad_y = grad_grad_y * inv_size[:, None]
     return grad_grad_y, grad_x, grad_inv_size
