@@ -190,9 +190,9 @@ class Trial:
 
     def higher(
         self, function: Callable[[Mapping[str, Tensor]], list[Tensor]]
-    ) -> dict[str, dict[str, Tensor]]:
-        """By gradient: its own gradients by inputs and cotangents, by autograd of a function;
-        and the gradients of these, taken together."""
+    ) -> dict[tuple[str, str], dict[str, Tensor]]:
+        """For each input, in words what is differentiated once more, and the gradients of that by
+        inputs and cotangents: of its gradient, and of the derivatives of this, taken together."""
         inputs = _leaves(self.sample.inputs)
         outputs = function(inputs)
         by = {name: inputs[name] for name in self.definition.wrt}
@@ -201,16 +201,16 @@ class Trial:
         directions = random_like(list(first.values()), Generator().manual_seed(self.seed + 2))
         by |= {f"grad_{n}": s for n, s in zip(self.definition.outputs, seeds, strict=True)}
         second = {
-            f"grad_{name}": reference.autograd([gradient], by, [direction], create_graph=True)
+            name: reference.autograd([gradient], by, [direction], create_graph=True)
             for (name, gradient), direction in zip(first.items(), directions, strict=True)
         }
-        third: dict[str, dict[str, Tensor]] = {}
+        found = {(name, f"grad_{name}"): gradients for name, gradients in second.items()}
         for name, gradients in second.items():
             every = list(gradients.values())
             directions = random_like(every, Generator().manual_seed(self.seed + 3))
-            found = reference.autograd(every, by, directions, create_graph=True)
-            third[f"the derivatives of {name}"] = found
-        return second | third
+            third = reference.autograd(every, by, directions, create_graph=True)
+            found[name, f"the derivatives of grad_{name}"] = third
+        return found
 
     @cached_property
     def usually(self) -> Trial:
@@ -314,11 +314,10 @@ def higher_order_problems(trial: Trial) -> Iterator[Problem]:
         return [found] if isinstance(found, Tensor) else list(found)
 
     found, truth = (trial.higher(function) for function in (emitted, plainly))
-    for what, gradients in truth.items():
-        about = what.rpartition("grad_")[2]
+    for (name, what), gradients in truth.items():
         for by, expected in gradients.items():
-            if problem := _difference(found[what][by], expected, FLOAT64):
-                yield about, f"the gradient of {what} by {by} {problem} autograd's"
+            if problem := _difference(found[name, what][by], expected, FLOAT64):
+                yield name, f"the gradient of {what} by {by} {problem} autograd's"
 
 
 Proof = Callable[[Trial], Iterator[Problem]]

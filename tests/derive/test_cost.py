@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from derive import library
+from derive import define, exp, library
 from derive.cost import Cost, cost, largest_rank
 from derive.derivation import derive
+from derive.work import NOMINAL_SIZE, work
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,13 @@ def test_a_scatter_is_a_pass_and_no_reduction() -> None:
     assert largest_rank(derivation.definition) == 3
     found = cost(derivation.simplified, derivation)
     assert (found.passes, found.reductions) == (1, 0)
+
+
+def test_a_tensor_that_is_read_at_several_letters_costs_its_largest_read() -> None:
+    op = define("read", "An element of each row, and all of them.")
+    n, k = op.axes("n k")
+    x, t = op.input("x", n, k), op.integers("t", n)
+    gathered, whole = exp(x[n, t[n]]), exp(x[n, k])
+    function_of_rows = 4 * NOMINAL_SIZE
+    expected = work([whole]) + function_of_rows
+    assert work([gathered, whole]) == work([whole, gathered]) == expected

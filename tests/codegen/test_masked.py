@@ -1,0 +1,44 @@
+"""Exponentials that are chosen or left out overflow nowhere, forward or backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from codegen.pipeline import compile
+from derive import Definition, Eq, Sum, Where, define, exp, log
+
+
+def softmax() -> Definition:
+    op = define("masked", "A softmax over what a mask lets through.")
+    n, k = op.axes("n k")
+    x, mask = op.input("x", n, k), op.integers("mask", n, k)
+    e = op.let("e", [n, k], Where(Eq(mask[n, k], 1), exp(x[n, k]), 0))
+    return op.build(op.let("p", [n, k], e[n, k] / Sum(e[n, k], k)))
+
+
+def logsumexp() -> Definition:
+    op = define("masked", "The logarithm of the exponentials that a mask lets through.")
+    n, k = op.axes("n k")
+    x, mask = op.input("x", n, k), op.integers("mask", n, k)
+    chosen = Where(Eq(mask[n, k], 1), exp(x[n, k]), 0)
+    return op.build(op.let("y", [n], log(Sum(chosen, k))))
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize(
+    ("definition", "native"), [(softmax(), torch.softmax), (logsumexp(), torch.logsumexp)]
+)
+def test_a_mask_keeps_the_exponentials_safe(
+    definition: Definition, native: Callable[..., torch.Tensor], target: str, c_compiler: None
+) -> None:
+    x = torch.tensor([[1e4, -1e4, 90.0], [-500.0, 3.0, 9e3]], requires_grad=True)
+    mask = torch.tensor([[1, 1, 0], [1, 1, 0]])
+    found = compile(definition, target).masked(x, mask)
+    expected = native(x.masked_fill(mask != 1, -torch.inf), 1)
+    torch.testing.assert_close(found, expected)
+    seed = torch.arange(1.0, found.numel() + 1).reshape(found.shape)
+    gradients = [torch.autograd.grad(y, x, seed)[0] for y in (found, expected)]
+    torch.testing.assert_close(*gradients)
