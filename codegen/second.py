@@ -14,7 +14,7 @@ the gradients, the inputs that it was made of.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sympy import Expr, S
@@ -132,7 +132,7 @@ def _of_backward(module: Module, masks: _Masks) -> tuple[Definition, Apart]:
     definition = Definition(
         name=module.name,
         summary=module.summary,
-        inputs=tuple(map(names.tensor, given)),
+        inputs=(*map(names.tensor, given), *_unread(module, given)),
         options=program.kept.options,
         lets=lets,
         outputs=tuple(names.tensor(t).name for t in outputs),
@@ -141,6 +141,12 @@ def _of_backward(module: Module, masks: _Masks) -> tuple[Definition, Apart]:
         variant=module.variant,
     )
     return definition, names
+
+
+def _unread(module: Module, given: Iterable[Tensor]) -> list[Tensor]:
+    """The inputs that a backward pass is not given: of their axes it may still read the sizes."""
+    names = {t.name for t in given}
+    return [t for t in module.inputs if t.name not in names]
 
 
 def _without_conditions(lets: Sequence[Let]) -> list[Let]:
@@ -207,14 +213,13 @@ def _of_residuals(
     lets = [let for let in (*derivation.forward, *later) if let.name not in masks.conditions]
     lets = tuple(masks.let(let) for let in needed(lets, module.kept.names))
     read = names_used(*(let.value for let in lets))
-    inputs = [t for t in definition.inputs if t.name in read]
     conditions = [masks.tensor(t) for name, t in masks.conditions.items() if name in read]
     return replace(
         definition,
-        inputs=(*inputs, *conditions),
+        inputs=(*definition.inputs, *conditions),
         lets=lets,
         outputs=tuple(t.name for t in (*module.outputs, *made) if t in module.kept.tensors),
-        wrt=tuple(t.name for t in inputs if not t.integer),
+        wrt=tuple(t.name for t in definition.inputs if not t.integer and t.name in read),
         calls=(),
         variant="",
         interface=None,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from sympy import Add, Expr, Indexed, Mul, Pow, Rational, exp
 
 from derive.contractions import has_contraction, is_contraction
-from derive.differentiate import cotangent_of
+from derive.differentiate import cotangents_of
 from derive.expressions import Axis, Index, Sum, free_indices, fresh_names
 from derive.facts import is_nonzero, is_positive
 from derive.functions import BY_CLASS
@@ -190,7 +190,7 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
     A positive reduction `s = sum_k f` also proposes the normalised `f/s`.
     """
     taken = {*definition.tensors, *(o.name for o in definition.options)}
-    taken |= {cotangent_of(tensor).name for tensor in definition.tensors.values()}
+    taken = taken.union(*map(cotangents_of, definition.tensors.values()))
     taken |= {axis.name for axis in definition.axes} | {axis.size.name for axis in definition.axes}
     atomiser = Atomiser(taken, axes=definition.axes, averaged=_averaged(definition))
     for let in definition.lets:

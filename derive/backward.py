@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
-from derive.differentiate import cotangent_of
+from derive.differentiate import cotangents_of
 from derive.language import Definition, Let, Tensor
 from derive.substitute import substitute
 from derive.trace import Derivation
@@ -33,14 +33,13 @@ class Apart:
     def among(tensors: Iterable[Tensor]) -> Apart:
         """Of the tensors, those that are called as another one's cotangent is."""
         before = {t.name: t for t in tensors}
-        used = {*before, *(cotangent_of(t).name for t in before.values())}
+        cotangents = set().union(*(cotangents_of(t) for t in before.values()))
+        used = {*before, *cotangents}
         of: dict[str, Tensor] = {}
-        for tensor in before.values():
-            taken = before.get(cotangent_of(tensor).name)
-            if taken is not None:
-                apart = next(t for t in _candidates(taken) if not used & _names(t))
-                of[taken.name] = apart
-                used |= _names(apart)
+        for name in before:
+            if name in cotangents:
+                of[name] = next(t for t in _candidates(before[name]) if not used & _names(t))
+                used |= _names(of[name])
         return Apart(of, before)
 
     def tensor(self, tensor: Tensor) -> Tensor:
@@ -58,8 +57,7 @@ def _candidates(tensor: Tensor) -> Iterator[Tensor]:
 
 def _names(tensor: Tensor) -> set[str]:
     """What a tensor brings in: its name, and those of its cotangent."""
-    cotangent = cotangent_of(tensor).name
-    return {tensor.name, cotangent, f"{cotangent}_total"}
+    return {tensor.name, *cotangents_of(tensor)}
 
 
 def backward_of(derivation: Derivation) -> Definition:

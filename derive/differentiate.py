@@ -7,6 +7,8 @@ the local partial, contracted over their axes. Elementary derivatives are SymPy'
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sympy import Add, Expr, Indexed, KroneckerDelta, Mul, Pow, S, Symbol, log
 
 from derive.contract import contract
@@ -18,6 +20,7 @@ from derive.expressions import (
     Sum,
     Where,
     fresh_indices,
+    fresh_names,
     names_in,
 )
 from derive.functions import BY_CLASS, DERIVED
@@ -101,6 +104,19 @@ def cotangent_of(tensor: Tensor) -> Tensor:
     return Tensor(f"grad_{tensor.name}", tensor.dims)
 
 
+def total_of(tensor: Tensor, tensors: Iterable[str]) -> Tensor:
+    """The tensor that holds the cotangent of an output which other lets use as well: what arrives
+    and what they send. Its name is not that of the cotangent of another of the `tensors`."""
+    (name,) = fresh_names([f"{tensor.name}_total"], tensors)
+    return Tensor(f"grad_{name}", tensor.dims)
+
+
+def cotangents_of(tensor: Tensor) -> set[str]:
+    """The names that a tensor's cotangent may have: that of an output which is also used is two."""
+    name = cotangent_of(tensor).name
+    return {name, f"{name}_total"}
+
+
 def contribution(let: Let, to: Tensor, cotangent: Expr | None = None) -> Expr:
     """What one let sends back to a tensor it uses, at the tensor's own letters.
 
@@ -170,7 +186,7 @@ def chain_rule(definition: Definition) -> tuple[tuple[Tensor, ...], Backward]:
                 gradients[tensor.name] = cotangent
                 continue
             value = cotangent.element + value
-            cotangent = Tensor(f"{cotangent.name}_total", tensor.dims)
+            cotangent = total_of(tensor, definition.tensors)
         held[tensor.name] = cotangent.element
         gradients[tensor.name] = cotangent
         lets.append(Let(cotangent, functions.apply(contract(value))))

@@ -14,7 +14,7 @@ from typing import Any
 
 from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, default_sort_key, log
 
-from derive.differentiate import cotangent_of
+from derive.differentiate import cotangents_of
 from derive.expressions import ArgMax, Binder, Index, Where, fresh_names
 from derive.language import Definition, Let, Tensor
 from derive.normal import is_scalar, normalise
@@ -135,7 +135,7 @@ def _named(definition: Definition, passes: Passes, expr: Expr) -> Passes:
     """The passes with a let for a part, before the forward let that computes it first."""
     pattern, letters = _pattern(expr)
     taken = {*definition.tensors, *(o.name for o in definition.options)}
-    taken |= {cotangent_of(tensor).name for tensor in definition.tensors.values()}
+    taken = taken.union(*map(cotangents_of, definition.tensors.values()))
     taken |= {let.name for let in (*passes.forward, *passes.backward)}
     (name,) = fresh_names([word(expr)], taken)
     ordered = sorted(letters, key=lambda i: (definition.axes.index(i.axis), i.name))

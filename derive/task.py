@@ -8,7 +8,7 @@ from sympy import Add, Expr, S
 
 from derive.contract import contract
 from derive.contractions import has_contraction
-from derive.differentiate import contribution, cotangent_of
+from derive.differentiate import contribution, cotangent_of, total_of
 from derive.expressions import names_in
 from derive.language import Definition, Let, Tensor
 from derive.normal import normalise
@@ -70,10 +70,9 @@ class Task:
 
     def held(self, tensor: Tensor) -> Tensor:
         """The tensor that holds a named cotangent."""
-        cotangent = cotangent_of(tensor)
         if tensor.name in self.definition.outputs and tensor.name in self.users:
-            return Tensor(f"{cotangent.name}_total", tensor.dims)
-        return cotangent
+            return total_of(tensor, self.definition.tensors)
+        return cotangent_of(tensor)
 
     def is_whole(self, tensor: Tensor) -> bool:
         """Whether a gradient arrives from one group, so that the group has all of it."""

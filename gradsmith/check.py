@@ -189,10 +189,10 @@ class Trial:
         return reference.autograd([output], wanted, self.cotangents([output]))
 
     def higher(
-        self, function: Callable[[Mapping[str, Tensor]], list[Tensor]]
-    ) -> dict[tuple[str, str], dict[str, Tensor]]:
-        """For each input, in words what is differentiated once more, and the gradients of that by
-        inputs and cotangents: of its gradient, and of the derivatives of this, taken together."""
+        self, function: Callable[[Mapping[str, Tensor]], list[Tensor]], order: int
+    ) -> dict[str, dict[str, Tensor]]:
+        """For each gradient, by autograd of a function: its own gradients by inputs and cotangents,
+        or, at order 3, those of all these together."""
         inputs = _leaves(self.sample.inputs)
         outputs = function(inputs)
         by = {name: inputs[name] for name in self.definition.wrt}
@@ -200,16 +200,16 @@ class Trial:
         first = reference.autograd(outputs, by, seeds, create_graph=True)
         directions = random_like(list(first.values()), Generator().manual_seed(self.seed + 2))
         by |= {f"grad_{n}": s for n, s in zip(self.definition.outputs, seeds, strict=True)}
-        second = {
+        found = {
             name: reference.autograd([gradient], by, [direction], create_graph=True)
             for (name, gradient), direction in zip(first.items(), directions, strict=True)
         }
-        found = {(name, f"grad_{name}"): gradients for name, gradients in second.items()}
-        for name, gradients in second.items():
+        if order == 2:
+            return found
+        for name, gradients in found.items():
             every = list(gradients.values())
             directions = random_like(every, Generator().manual_seed(self.seed + 3))
-            third = reference.autograd(every, by, directions, create_graph=True)
-            found[name, f"the derivatives of grad_{name}"] = third
+            found[name] = reference.autograd(every, by, directions, create_graph=True)
         return found
 
     @cached_property
@@ -299,8 +299,17 @@ def value_and_grad_problems(trial: Trial) -> Iterator[Problem]:
             yield name, f"value_and_grad: {gradient} {problem} backward's"
 
 
-def higher_order_problems(trial: Trial) -> Iterator[Problem]:
-    """Second and third derivatives against those of autograd of the plain interpreter."""
+def second_order_problems(trial: Trial) -> Iterator[Problem]:
+    """The gradients' own gradients against those of autograd, twice over the plain interpreter."""
+    yield from _higher_order_problems(trial, 2, "the gradient")
+
+
+def third_order_problems(trial: Trial) -> Iterator[Problem]:
+    """The same once more, where autograd goes through the emitted second order."""
+    yield from _higher_order_problems(trial, 3, "the third derivative")
+
+
+def _higher_order_problems(trial: Trial, order: int, words: str) -> Iterator[Problem]:
     definition, sample = trial.definition, trial.sample
     if not sample.inputs.keys() >= set(definition.wrt):
         return
@@ -313,11 +322,11 @@ def higher_order_problems(trial: Trial) -> Iterator[Problem]:
         found = trial.functions.operation(**inputs, **sample.options)
         return [found] if isinstance(found, Tensor) else list(found)
 
-    found, truth = (trial.higher(function) for function in (emitted, plainly))
-    for (name, what), gradients in truth.items():
+    found, truth = (trial.higher(function, order) for function in (emitted, plainly))
+    for name, gradients in truth.items():
         for by, expected in gradients.items():
-            if problem := _difference(found[name, what][by], expected, FLOAT64):
-                yield name, f"the gradient of {what} by {by} {problem} autograd's"
+            if problem := _difference(found[name][by], expected, FLOAT64):
+                yield name, f"{words} of grad_{name} by {by} {problem} autograd's"
 
 
 Proof = Callable[[Trial], Iterator[Problem]]
@@ -327,7 +336,8 @@ PROOFS: tuple[Proof, ...] = (
     backward_problems,
     purity_problems,
     value_and_grad_problems,
-    higher_order_problems,
+    second_order_problems,
+    third_order_problems,
 )
 
 

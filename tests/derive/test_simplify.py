@@ -193,6 +193,18 @@ def test_a_gradient_to_which_two_groups_add_is_not_taken_for_the_share_of_one() 
     assert gradient(derivation, "anchor") == "-grad_far[n,d] - grad_near[n,d]"
 
 
+def test_the_total_of_an_output_that_is_used_is_not_taken_for_another_cotangent() -> None:
+    op = define("counted", "A part that is an output, and a total that is made of it.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    part = op.let("part", [n], exp(x[n]) + 1)
+    total = op.let("part_total", [n], part[n] ** 2 + x[n])
+    result = op.let("result", [n], log(total[n]) / total[n])
+    derivation = derive(op.build(part, result))
+    names = [let.name for let in derivation.chunked.lets]
+    assert "grad_part_total" in names and "grad_part_total_1" in names
+
+
 def test_a_gradient_with_a_diagonal_is_exact() -> None:
     op = define("offdiagonal", "All pairs but the diagonal.")
     n = op.axes("n")

@@ -28,8 +28,8 @@ from gradsmith.check import (
     finite_difference_problems,
     forward_problems,
     gradcheck_problems,
-    higher_order_problems,
     in_float32,
+    second_order_problems,
     value_and_grad_problems,
 )
 from gradsmith.emitted import emitted
@@ -233,10 +233,10 @@ SECOND = {
 @pytest.mark.parametrize(("way", "name"), [(way, name) for way in SECOND for name in SECOND[way]])
 def test_a_mutated_second_order_is_caught(way: str, name: str) -> None:
     module = emitted(library.load(name))
-    assert not caught(higher_order_problems, trial(name, module))
+    assert not caught(second_order_problems, trial(name, module))
     every = dict(mutants(module, way))
     missed = [
-        w for w, mutant in every.items() if not caught(higher_order_problems, trial(name, mutant))
+        w for w, mutant in every.items() if not caught(second_order_problems, trial(name, mutant))
     ]
     assert every
     assert not missed
