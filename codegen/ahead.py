@@ -6,7 +6,8 @@
 Where each operation is a kernel, the backward pass is as many kernels shorter, and the two passes
 together are no longer than before; a forward pass alone is. It is done where what the forward pass
 makes for the backward pass takes no more memory than before, by an estimate: `dy_dx` in place of
-`cos(x)`. Inputs, and what is returned, are there anyway.
+`cos(x)`. Inputs, and what is returned, are there anyway; but where one tensor takes the place of
+an output and an input, less is kept in all.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ def worked_out_ahead(
     seeds: Iterable[Tensor],
     gradients: Iterable[str],
     made: Iterable[Tensor],
+    inputs: Iterable[Tensor],
+    outputs: Iterable[Tensor],
     taken: Iterable[str],
 ) -> tuple[tuple[Let, ...], tuple[Let, ...]]:
     """The lets of a backward pass: those that the forward pass works out, and those left.
@@ -44,9 +47,9 @@ def worked_out_ahead(
     forward pass makes besides its outputs, and `taken` all other names that it has: none of them
     is a new let's.
     """
-    tensors = {tensor.name: tensor for tensor in made}
+    forward = _Forward(*({tensor.name: tensor for tensor in t} for t in (made, inputs, outputs)))
     names = tuple(tensor.name for tensor in seeds)
-    plan = _Plan(tuple(lets), names, frozenset(gradients), tensors, frozenset(taken))
+    plan = _Plan(tuple(lets), names, frozenset(gradients), forward, frozenset(taken))
     whole = plan
     for let in plan.bound:
         whole = whole.parted(let)
@@ -68,13 +71,22 @@ def _step_by_step(plan: _Plan) -> _Plan:
 
 
 @dataclass(frozen=True)
+class _Forward:
+    """The tensors of a forward pass, by name."""
+
+    made: Mapping[str, Tensor]
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
 class _Plan:
     """The lets of a backward pass, and the names of those that are moved ahead."""
 
     lets: tuple[Let, ...]
     seeds: tuple[str, ...]
     gradients: frozenset[str]
-    made: Mapping[str, Tensor]
+    forward: _Forward
     taken: frozenset[str]
     ahead: frozenset[str] = frozenset()
 
@@ -106,24 +118,44 @@ class _Plan:
 
     def improves(self, other: _Plan) -> bool:
         """Whether less is left for the backward pass, without more to keep."""
-        return self._memory <= other._memory and self._work < other._work
+        no_more = self._made <= other._made or self._kept < other._kept
+        return no_more and self._work < other._work
 
     @cached_property
     def _work(self) -> int:
         return sum(_operations(let.value) for let in self.late)
 
     @cached_property
-    def _memory(self) -> int:
-        read = names_used(*(let.value for let in self.late)) - {let.name for let in self.late}
-        early = sum(_bytes(let.tensor, let.value) for let in self.early if let.name in read)
-        return early + sum(_bytes(t) for name, t in self.made.items() if name in read)
+    def _read(self) -> frozenset[str]:
+        """The names that the backward pass reads."""
+        return names_used(*(let.value for let in self.late)) - {let.name for let in self.late}
+
+    @cached_property
+    def _made(self) -> int:
+        """How many bytes the forward pass makes for the backward pass."""
+        early = sum(_bytes(let.tensor, let.value) for let in self.early if let.name in self._read)
+        made = self.forward.made.items()
+        return early + sum(_bytes(tensor) for name, tensor in made if name in self._read)
+
+    @cached_property
+    def _kept(self) -> int:
+        """How many elements are kept in all: an input counts half, for it is the caller's too."""
+        early = {let.name: let.tensor for let in self.early}
+        whole = {**early, **self.forward.made, **self.forward.outputs}
+        counted = ((2, whole), (1, self.forward.inputs))
+        return sum(
+            weight * _LENGTH ** len(tensor.indices)
+            for weight, tensors in counted
+            for name, tensor in tensors.items()
+            if name in self._read
+        )
 
     def moved(self, names: Iterable[str]) -> _Plan:
         return replace(self, ahead=self.ahead.union(names))
 
     def parted(self, let: Let) -> _Plan:
         """The plan in which what a let makes of the inputs alone has names of its own."""
-        taken = {*self.taken, *self.made, *self.seeds, *(other.name for other in self.lets)}
+        taken = {*self.taken, *self.forward.made, *self.seeds, *(other.name for other in self.lets)}
         taken |= {i.name for other in self.lets for i in other.value.atoms(Index)}
         parts = _Parts(let, self.varying, self.seeds, taken, [])
         value = parts.value()

@@ -97,6 +97,8 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
         derivation.seeds,
         gradients=[tensor.name for _, tensor in derivation.backward.gradients],
         made=[let.tensor for let in derivation.forward if let.name not in definition.outputs],
+        inputs=definition.inputs,
+        outputs=[definition.tensors[name] for name in definition.outputs],
         taken=taken,
     )
     new = {let.name for let in early}

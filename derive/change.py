@@ -125,6 +125,14 @@ class Coordinates:
         return table
 
     @cached_property
+    def circular(self) -> frozenset[str]:
+        """The eliminated tensors whose equations lead into a circle: replacing one never ends."""
+        left = {name: tensors_read(value) for name, (_, value) in self.replacements.items()}
+        while ends := {name for name, read in left.items() if not read & left.keys()}:
+            left = {name: read for name, read in left.items() if name not in ends}
+        return frozenset(left)
+
+    @cached_property
     def identities(self) -> Rewriter:
         """What the sums of the reductions are, in these coordinates."""
         rewriter = Rewriter()
@@ -163,7 +171,10 @@ class Coordinates:
         current = self.system.functions.apply(normalise(expr))
         # Each round goes one equation deeper, so that more rounds than equations are a circle.
         for _ in range(len(self.replacements) + 2):
-            if not tensors_read(current) & set(self.replacements):
+            read = tensors_read(current)
+            if read & self.circular:
+                raise NoFixpoint
+            if not read & self.replacements.keys():
                 return current
             following = normalise(substitute(current, self.replacements))
             current = self.system.functions.apply(following)

@@ -590,10 +590,9 @@ class _NoneFunction(torch.autograd.Function):
 class WeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    x: Tensor
-    target: Tensor
-    weight: Tensor
+    weight_scaled: Tensor
     no_minus_yes: Tensor
+    target_total: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -634,12 +633,19 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     _check_weight(x, target, weight)
     (N,) = x.shape
     log_x = torch.log(x)
-    yes = log_x.masked_fill(log_x <= -100, -100)
+    x_mask_1 = log_x <= -100
+    yes = log_x.masked_fill(x_mask_1, -100)
     log1p_x = torch.log1p(-x)
-    no = log1p_x.masked_fill(log1p_x <= -100, -100)
+    x_mask = log1p_x <= -100
+    no = log1p_x.masked_fill(x_mask, -100)
     loss = -(torch.addcmul((1 - target) * no, target, yes) * weight).sum() / N
+    weight_scaled = weight / N
     no_minus_yes = no - yes
-    return loss, WeightResiduals(x, target, weight, no_minus_yes)
+    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    target_total = torch.addcmul(
+        x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1
+    )
+    return loss, WeightResiduals(weight_scaled, no_minus_yes, target_total)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -652,19 +658,12 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, weight, no_minus_yes = residuals
-    (N,) = x.shape
+    weight_scaled, no_minus_yes, target_total = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    weight_product = grad_loss / N * weight
+    weight_product = grad_loss * weight_scaled
     grad_target = no_minus_yes * weight_product
-    x_chosen = ((1 - x) ** -1).masked_fill(torch.log1p(-x) <= -100, 0)
-    grad_x = (
-        torch.addcmul(
-            x_chosen, x_chosen + (x**-1).masked_fill(torch.log(x) <= -100, 0), target, value=-1
-        )
-        * weight_product
-    )
+    grad_x = target_total * weight_product
     return WeightGradients(grad_x, grad_target)
 
 
@@ -675,45 +674,41 @@ def double_backward_weight(
 
     Given are those of the gradients that it returned.
     """
-    x, target, weight, no_minus_yes = residuals
-    (N,) = x.shape
-    weight_product = grad_loss / N * weight
-    x_mask = torch.log1p(-x) <= -100
-    x_total_1 = 1 - x
-    x_chosen = (x_total_1**-1).masked_fill(x_mask, 0)
-    x_mask_1 = torch.log(x) <= -100
-    x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
-    target_product = -target * x_total
-    target_product_total = target_product + x_chosen
+    weight_scaled, no_minus_yes, target_total = residuals
+    weight_product = grad_loss * weight_scaled
+    grad_target_total = grad_grad_x * weight_product
     grad_no_minus_yes = grad_grad_target * weight_product
-    grad_first_grad_x_product_1 = grad_grad_x * weight_product
-    grad_target = -grad_first_grad_x_product_1 * x_total
-    grad_first_grad_x_product = grad_first_grad_x_product_1 * target
-    grad_x = torch.addcmul(
-        (grad_first_grad_x_product_1 - grad_first_grad_x_product)
-        * (x_total_1**-2).masked_fill(x_mask, 0),
-        grad_first_grad_x_product,
-        (x**-2).masked_fill(x_mask_1, 0),
-    )
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * no_minus_yes, grad_grad_x, target_product_total) * weight
-    ).mean()
-    return grad_grad_loss, grad_x, grad_target, grad_no_minus_yes
+        torch.addcmul(grad_grad_target * no_minus_yes, grad_grad_x, target_total) * weight_scaled
+    ).sum()
+    return grad_grad_loss, grad_no_minus_yes, grad_target_total
 
 
 def residuals_backward_weight(
-    grad_no_minus_yes: Tensor, residuals: WeightResiduals
+    grad_no_minus_yes: Tensor,
+    grad_target_total: Tensor,
+    x: Tensor,
+    target: Tensor,
+    residuals: WeightResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
-    grad_x = -(
-        (
-            ((1 - x) ** -1).masked_fill(torch.log1p(-x) <= -100, 0)
-            + (x**-1).masked_fill(torch.log(x) <= -100, 0)
-        )
-        * grad_no_minus_yes
+    log_x = torch.log(x)
+    x_mask_1 = log_x <= -100
+    log1p_x = torch.log1p(-x)
+    x_mask = log1p_x <= -100
+    x_total_1 = 1 - x
+    x_chosen = (x_total_1**-1).masked_fill(x_mask, 0)
+    x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
+    grad_target = -grad_target_total * x_total
+    x_chosen_1 = (x_total_1**-2).masked_fill(x_mask, 0)
+    grad_x = torch.addcmul(
+        torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
+        * grad_target_total,
+        grad_no_minus_yes,
+        x_total,
+        value=-1,
     )
-    return (grad_x,)
+    return grad_x, grad_target
 
 
 class _WeightBackwardFunction(torch.autograd.Function):
@@ -734,10 +729,10 @@ class _WeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightResiduals(*saved)
-        grad_grad_loss, grad_x, grad_target, grad_no_minus_yes = double_backward_weight(
+        grad_grad_loss, grad_no_minus_yes, grad_target_total = double_backward_weight(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_target, None, grad_no_minus_yes
+        return grad_grad_loss, None, grad_no_minus_yes, grad_target_total
 
 
 class _WeightFunction(torch.autograd.Function):
@@ -748,19 +743,21 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight)
-        return loss, residuals.no_minus_yes
+        return loss, residuals.weight_scaled, residuals.no_minus_yes, residuals.target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, weight = inputs
-        _, no_minus_yes = output
-        ctx.save_for_backward(x, target, weight, no_minus_yes)
+        x, target, *_ = inputs
+        _, weight_scaled, no_minus_yes, target_total = output
+        ctx.save_for_backward(x, target, weight_scaled, no_minus_yes, target_total)
+        ctx.mark_non_differentiable(weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_no_minus_yes = grad_outputs
-        residuals = WeightResiduals(*ctx.saved_tensors)
+        grad_loss, _, grad_no_minus_yes, grad_target_total = grad_outputs
+        x, target, *saved = ctx.saved_tensors
+        residuals = WeightResiduals(*saved)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -768,9 +765,16 @@ class _WeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_no_minus_yes is not None:
-            (more_x,) = residuals_backward_weight(grad_no_minus_yes, residuals)
+        if grad_no_minus_yes is not None or grad_target_total is not None:
+            if grad_no_minus_yes is None:
+                grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
+            if grad_target_total is None:
+                grad_target_total = torch.zeros_like(residuals.target_total)
+            more_x, more_target = residuals_backward_weight(
+                grad_no_minus_yes, grad_target_total, x, target, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
+            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
 
 

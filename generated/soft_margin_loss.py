@@ -328,8 +328,7 @@ class _SumFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    target: Tensor
-    loss: Tensor
+    dloss_dx: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -363,7 +362,8 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """
     _check_none(x, target)
     loss = torch.logaddexp(-target * x, x.new_full((), 0))
-    return loss, NoneResiduals(target, loss)
+    dloss_dx = torch.expm1(-loss) * target
+    return loss, NoneResiduals(dloss_dx)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -376,29 +376,40 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, loss = residuals
-    (N,) = target.shape
+    dloss_dx = residuals.dloss_dx
+    (N,) = dloss_dx.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_x = torch.expm1(-loss) * grad_loss * target
+    grad_x = dloss_dx * grad_loss
     return NoneGradients(grad_x)
 
 
 def double_backward_none(
-    grad_grad_x: Tensor, first_grad_loss: Tensor, residuals: NoneResiduals
+    grad_grad_x: Tensor, grad_loss: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate `backward`: the gradients of grad_loss and of what it reads.
 
     Given are those of the gradients that it returned.
     """
-    target, loss = residuals
+    dloss_dx = residuals.dloss_dx
+    grad_dloss_dx = grad_grad_x * grad_loss
+    grad_grad_loss = dloss_dx * grad_grad_x
+    return grad_grad_loss, grad_dloss_dx
+
+
+def residuals_backward_none(
+    grad_dloss_dx: Tensor, x: Tensor, target: Tensor, residuals: NoneResiduals
+) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    target_product = target * x
+    loss = torch.logaddexp(-target_product, grad_dloss_dx.new_full((), 0))
     exp_loss = torch.exp(-loss)
-    grad_grad_x_product = grad_grad_x * target
-    grad_loss = -(first_grad_loss * grad_grad_x_product * exp_loss)
-    grad_grad_loss = (exp_loss - 1) * grad_grad_x_product
-    return grad_grad_loss, grad_loss
+    exp_loss_total = 1 - exp_loss
+    grad_target = ((exp_loss_total * target_product + 1) * exp_loss - 1) * grad_dloss_dx
+    grad_x = target**2 * exp_loss_total * grad_dloss_dx * exp_loss
+    return grad_x, grad_target
 
 
 class _NoneBackwardFunction(torch.autograd.Function):
@@ -419,8 +430,8 @@ class _NoneBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_grad_loss, grad_loss = double_backward_none(grad_grad_x, grad_loss, residuals)
-        return grad_grad_loss, None, grad_loss
+        grad_grad_loss, grad_dloss_dx = double_backward_none(grad_grad_x, grad_loss, residuals)
+        return grad_grad_loss, grad_dloss_dx
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -430,27 +441,33 @@ class _NoneFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_none(x, target)
-        return (loss,)
+        loss, residuals = forward_none(x, target)
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target = inputs
-        (loss,) = output
-        ctx.save_for_backward(target, loss)
+        x, target = inputs
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
-        residuals = NoneResiduals(*ctx.saved_tensors)
-        grad_x = None
+        grad_loss, grad_dloss_dx = grad_outputs
+        x, target, *saved = ctx.saved_tensors
+        residuals = NoneResiduals(*saved)
+        grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 (grad_x,) = _NoneBackwardFunction.apply(grad_loss, *residuals)
             else:
                 (grad_x,) = backward_none(grad_loss, residuals)
-        return grad_x, None
+        # A gradient that is differentiated has read the residuals, too.
+        if grad_dloss_dx is not None:
+            more_x, more_target = residuals_backward_none(grad_dloss_dx, x, target, residuals)
+            grad_x = more_x if grad_x is None else grad_x + more_x
+            grad_target = more_target if grad_target is None else grad_target + more_target
+        return grad_x, grad_target
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, event, given, seed, settings
+from hypothesis import HealthCheck, Phase, event, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 from sympy import Expr, Integer, KroneckerDelta
@@ -292,6 +292,7 @@ def quiet(examples: int) -> settings:
         max_examples=examples,
         deadline=None,
         database=None,
+        phases=[Phase.generate],  # to shrink what fails would take an hour
         suppress_health_check=[
             *(HealthCheck.too_slow, HealthCheck.data_too_large),
             HealthCheck.function_scoped_fixture,  # each definition has a module of its own
