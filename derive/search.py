@@ -18,7 +18,10 @@ from derive.substitute import tensors_read
 from derive.task import TERM_LIMIT, Task, TooLarge
 from derive.work import keeping, work
 
-_EVALUATION_LIMIT = 60
+_MOST_ATTEMPTS = 60
+_LEAST_ATTEMPTS = 10
+_TERMS_WRITTEN = 300
+"""How many choices are tried, and about how many terms may be written out in trying them."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ def best_outcome(
         {name: tensors[name] for name in solvable if name in tensors and not tensors[name].integer}
     )
     tried: dict[frozenset[tuple[str, str]], Outcome | None] = {}
+    terms = sum(len(terms_of(expr)) for expr in exprs.values())
+    limit = min(_MOST_ATTEMPTS, max(_LEAST_ATTEMPTS, _TERMS_WRITTEN // max(1, terms)))
 
     def attempt(chosen: Iterable[Solution]) -> Outcome | None:
         chosen = tuple(sorted(chosen, key=lambda s: s.key))
@@ -113,7 +118,7 @@ def best_outcome(
             chosen
         )
         if key not in tried:
-            if clash or len(tried) >= _EVALUATION_LIMIT:
+            if clash or len(tried) >= limit:
                 return None
             try:
                 tried[key] = _outcome(task, Coordinates(system, chosen), exprs)
