@@ -19,7 +19,7 @@ from derive.functions import BY_CLASS
 from derive.language import Definition, Let, Tensor
 from derive.normal import canonical_binder, is_scalar, normalise
 from derive.recognise import abstract, is_atomic
-from derive.substitute import substitute
+from derive.substitute import substitute, tensors_read
 from derive.words import base_stem, mixes_sizes, names, stem
 
 
@@ -193,8 +193,12 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
     taken = taken.union(*map(cotangents_of, definition.tensors.values()))
     taken |= {axis.name for axis in definition.axes} | {axis.size.name for axis in definition.axes}
     atomiser = Atomiser(taken, axes=definition.axes, averaged=_averaged(definition))
+    weights = _weights(definition)
     for let in definition.lets:
-        atomiser.add(let)
+        if let.name in weights:
+            atomiser.lets.append(let)
+        else:
+            atomiser.add(replace(let, value=substitute(let.value, weights)))
     values = {let.name: let for let in atomiser.lets}
     for let in list(atomiser.lets):
         summand = _plain_summand(let, values)
@@ -204,6 +208,31 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
         if not any(_is_ratio(other, ratio, values) for other in atomiser.lets):
             atomiser._name(ratio, "p")
     return tuple(atomiser.lets), frozenset(atomiser.proposed), frozenset(atomiser.divisors)
+
+
+def _weights(definition: Definition) -> dict[str, tuple[Tensor, Expr]]:
+    """The exponentials that are nothing but weights, and the sums that they make: a gradient is to
+    be written in their softmax, which overflows nowhere."""
+    wanted = {*definition.outputs, *definition.wrt}
+    found: dict[str, tuple[Tensor, Expr]] = {}
+    for let in definition.lets:
+        if let.name in wanted or not isinstance(let.value, exp):
+            continue
+        meant: dict[str, tuple[Tensor, Expr]] = {let.name: (let.tensor, let.value)}
+        for other in definition.lets:
+            value = substitute(other.value, meant)
+            if isinstance(value, Sum) and value != other.value and _weighs(value):
+                meant[other.name] = (other.tensor, value)
+        readers = [r for r in definition.lets if r.name not in meant]
+        values = [r.value for r in readers if tensors_read(r.value) & meant.keys()]
+        spelt = [substitute(value, meant) for value in values]
+        if not wanted & meant.keys() and spelt and all(weighted(value) != value for value in spelt):
+            found |= meant
+    return found
+
+
+def _weighs(total: Sum) -> bool:
+    return any(isinstance(factor, exp) for factor in Mul.make_args(total.body))
 
 
 def weighted(expr: Expr) -> Expr:

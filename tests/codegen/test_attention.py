@@ -6,10 +6,13 @@ import math
 
 import pytest
 import torch
+from sympy import Expr, S
 
+from codegen.lowering import lower
 from codegen.pipeline import compile, source
 from derive import Definition, Sum, Where, define, exp, sqrt
 from derive.derivation import derive
+from derive.expressions import Index
 
 
 def attention() -> Definition:
@@ -56,3 +59,32 @@ def test_the_gradients_are_those_of_pytorch_whatever_the_scores(
     found = torch.autograd.grad(o, (scaled, k, v), grad_o.detach())
     wanted = torch.autograd.grad(expected, (scaled, k, v), grad_o.detach())
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("names", ["", "e", "ez", "ezn", "ezp"])
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_weights_are_a_softmax_whatever_of_them_has_a_name(
+    target: str, names: str, c_compiler: None
+) -> None:
+    op = define("weighted", "Values weighted by exponentials, over the sum of these.")
+    i, j, c = op.axes("i j c")
+    s, v = op.input("s", i, j), op.input("v", j, c)
+
+    def named(name: str, letters: list[Index], value: Expr) -> Expr:
+        return op.let(name, letters, value)[tuple(letters)] if name in names else value
+
+    e = named("e", [i, j], exp(s[i, j]))
+    z = named("z", [i], Sum(e, j))
+    if "p" in names:
+        n, z = Sum(named("p", [i, j], e / z) * v[j, c], j), S.One
+    else:
+        n = named("n", [i, c], Sum(e * v[j, c], j))
+    definition = op.build(op.let("y", [i, c], n / z))
+    assert [t.name for t in lower(derive(definition)).kept.tensors] == ["v", "p"]
+    module = compile(definition, target)
+    generator = torch.Generator().manual_seed(0)
+    scores, values = (torch.randn(5, 5, generator=generator).requires_grad_() for _ in range(2))
+    scaled = (300 * scores).detach().requires_grad_()
+    found = torch.autograd.grad(module.weighted(scaled, values).square().sum(), (scaled, values))
+    expected = (torch.softmax(scaled, 1) @ values).square().sum()
+    torch.testing.assert_close(found, torch.autograd.grad(expected, (scaled, values)))
