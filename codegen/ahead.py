@@ -128,7 +128,8 @@ class _Plan:
     @cached_property
     def _read(self) -> frozenset[str]:
         """The names that the backward pass reads."""
-        return names_used(*(let.value for let in self.late)) - {let.name for let in self.late}
+        used = names_used(*(let.value for let in self.late))
+        return frozenset(used - {let.name for let in self.late})
 
     @cached_property
     def _made(self) -> int:

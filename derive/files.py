@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from derive import library
@@ -31,3 +32,28 @@ def load_definitions(path: str | Path) -> dict[str, Definition]:
         return read(text, library.load, str(path))
     except DefinitionError as error:
         raise DefinitionError(f"{path}: {error}") from None
+
+
+def chosen(path: Path | None, names: Iterable[str]) -> list[Definition]:
+    """The definitions of these names, by default all, of a file or else of the library.
+
+    Raises:
+        DefinitionError: there is none of a name, or the file has a mistake.
+    """
+    if path is None:
+        return [library.load(name) for name in names or library.names()]
+    found = load_definitions(path)
+    return [named(name, found, str(path)) for name in names or found]
+
+
+def named(name: str, found: Mapping[str, Definition], where: str) -> Definition:
+    """An operation, or a variant of one, as in `mse_loss[sum]`, among those found somewhere.
+
+    Raises:
+        DefinitionError: there is none.
+    """
+    operation, bracket, variant = name.partition("[")
+    if operation not in found:
+        raise DefinitionError(f"{where} has no operation {operation!r}; it has {', '.join(found)}")
+    definition = found[operation]
+    return library.variant_of(definition, variant.removesuffix("]")) if bracket else definition

@@ -32,6 +32,8 @@ HELPERS = (
     "_flattened",
     "_halves",
     "_indices",
+    "_may_be",
+    "_must_be",
     "_ranked",
     "_reduction",
     "_shaped",
@@ -39,6 +41,16 @@ HELPERS = (
     "_wide",
 )
 """What the template has, where the body calls it."""
+
+_CALLED = {"_flat": {"_wide"}, "_may_be": {"_must_be"}}
+"""What some of them call in turn."""
+
+_CHECKED_BY = {
+    "_must_be(Tensor, {})": "Tensor",
+    "_may_be(Tensor, {})": "Tensor | None",
+    "_may_be(int, {})": "int | None",
+}
+"""What refuses an argument of another kind, by how an argument is annotated."""
 
 OLDER = {
     ("reduce", "size_average"): "reduction = _reduction(size_average, reduce, reduction)",
@@ -67,14 +79,20 @@ class PublicFunction:
     @cached_property
     def body(self) -> list[str]:
         enter = [f"dtype = {self._dtype}", *self._layout.enter(), *self._sized()]
-        return [*self._prologue(), *self._given(), *enter, *self._seen(), *self._end()]
+        before = [*self._kinds(), *self._prologue(), *self._given()]
+        return [*before, *enter, *self._seen(), *self._end()]
 
     @cached_property
     def needs(self) -> set[str]:
         """The small functions that the body calls, and those that they call, by name."""
         text = "\n".join(self.body)
         found = {name for name in HELPERS if f"{name}(" in text}
-        return found | ({"_wide"} if "_flat" in found else set())
+        return found.union(*(needed for name, needed in _CALLED.items() if name in found))
+
+    @cached_property
+    def refuses(self) -> bool:
+        """Whether the body raises a ValueError, itself or where integers have another shape."""
+        return "_shaped" in self.needs or any("ValueError" in line for line in self.body)
 
     @property
     def arguments(self) -> list[str]:
@@ -101,6 +119,14 @@ class PublicFunction:
         return layout(self._arguments)
 
     # --- before ---
+
+    def _kinds(self) -> Iterator[str]:
+        """Lines that refuse what is no tensor where one is wanted."""
+        for line, wanted in _CHECKED_BY.items():
+            arguments = self.interface.arguments
+            names = [a.name for a in arguments if a.tensors and self._annotation(a) == wanted]
+            if names:
+                yield line.format(", ".join(f"{name}={name}" for name in names))
 
     def _prologue(self) -> Iterator[str]:
         named, first = self._arguments.named, self._arguments.primary
@@ -281,12 +307,23 @@ class PublicFunction:
             yield f"        {output} = {self._call(variant)}"
         if any(all(value is OTHERWISE for value in variant.values) for variant in variants):
             return
-        wrong = next((c for c in choices if all(isinstance(v, str) for v in c.values)), choices[0])
-        known = ", ".join(map(str, wrong.values))
+        if [choice.kind for choice in choices] == ["given"] and not pairs:
+            return
         yield "    case _:"
-        yield f"        raise {wrong.unknown}("
-        yield f'            f"{wrong.name} must be one of {known}, got {{{wrong.name}!r}}"'
-        yield "        )"
+        yield from (f"        {line}" for line in self._unknown())
+
+    def _unknown(self) -> Iterator[str]:
+        """Refuse a value that no variant is for; of tensors and flags every combination has one."""
+        choices = self.interface.choices
+        wrong = next((c for c in choices if all(isinstance(v, str) for v in c.values)), None)
+        if wrong is None:
+            names = ", ".join(choice.name for choice in choices)
+            yield f'raise ValueError("{self.definition.name} is not defined for this {names}")'
+            return
+        known = ", ".join(map(str, wrong.values))
+        yield f"raise {wrong.unknown}("
+        yield f'    f"{wrong.name} must be one of {known}, got {{{wrong.name}!r}}"'
+        yield ")"
 
     def _selector(self, choice: Choice) -> str:
         if choice.kind == "given":

@@ -71,6 +71,7 @@ def public(definition: Definition, torch_target: str = "") -> str:
         params=function.params,
         body=function.body,
         needs=function.needs,
+        refuses=function.refuses,
         tensors=function.tensors,
         arguments=function.arguments,
         torch_target=torch_target,

@@ -1935,6 +1935,8 @@ class _RunningMeanNoWeightNoBiasNoTrainingFunction(torch.autograd.Function):
 
 _channels_last = in_torch._channels_last
 _constant = in_torch._constant
+_may_be = in_torch._may_be
+_must_be = in_torch._must_be
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -1952,17 +1954,19 @@ def batch_norm(
 ) -> Tensor:
     """Batch normalisation over n.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, running_mean, running_var, weight, bias):
         return in_torch.batch_norm(
             input, running_mean, running_var, weight, bias, training, momentum, eps, correction
         )
+    _must_be(Tensor, input=input)
+    _may_be(Tensor, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if not (training or running_mean is not None):
         raise RuntimeError("batch_norm wants training or running_mean is not None")
     if not (eps > 0 or not training):
@@ -2075,7 +2079,9 @@ def batch_norm(
                 eps,
             )[:3]
         case _:
-            raise ValueError(f"running_mean must be one of False, True, got {running_mean!r}")
+            raise ValueError(
+                "batch_norm is not defined for this running_mean, weight, bias, training"
+            )
     if running_mean is not None and bool(training) and running_var is not None and input.numel():
         with torch.no_grad():
             running_mean.copy_(found[1])

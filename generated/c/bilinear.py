@@ -290,6 +290,8 @@ class _NoBiasFunction(torch.autograd.Function):
         return gradients.grad_input1, gradients.grad_input2, gradients.grad_weight
 
 
+_may_be = in_torch._may_be
+_must_be = in_torch._must_be
 _ranked = in_torch._ranked
 _wide = in_torch._wide
 
@@ -297,15 +299,16 @@ _wide = in_torch._wide
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Bilinear layer: input1 times each matrix of the weight times input2, and a bias.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input1, input2, weight, bias):
         return in_torch.bilinear(input1, input2, weight, bias)
+    _must_be(Tensor, input1=input1, input2=input2, weight=weight)
+    _may_be(Tensor, bias=bias)
     dtype = input1.dtype
     rest, tail = input1.shape[:-1], input1.shape[-1:]
     input2 = _wide(input2).reshape(math.prod(rest), input2.shape[-1])
@@ -316,6 +319,4 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
             y = _Function.apply(input1, input2, weight, _wide(_ranked("bias", bias, 1)))[0]
         case None:
             y = _NoBiasFunction.apply(input1, input2, weight)[0]
-        case _:
-            raise ValueError(f"bias must be one of True, False, got {bias!r}")
     return y.reshape((*rest, y.shape[-1])).to(dtype)

@@ -672,6 +672,8 @@ _autocast = in_torch._autocast
 _constant = in_torch._constant
 _everywhere = in_torch._everywhere
 _flat = in_torch._flat
+_may_be = in_torch._may_be
+_must_be = in_torch._must_be
 _reduction = in_torch._reduction
 _wide = in_torch._wide
 
@@ -686,15 +688,17 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of probabilities; a logarithm is at least -100.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, target, weight):
         return in_torch.binary_cross_entropy(input, target, weight, size_average, reduce, reduction)
+    _must_be(Tensor, input=input, target=target)
+    _may_be(Tensor, weight=weight)
     reduction = _reduction(size_average, reduce, reduction)
     if not _everywhere((input >= 0) & (input <= 1)):
         raise RuntimeError("binary_cross_entropy wants (input >= 0) & (input <= 1) everywhere")

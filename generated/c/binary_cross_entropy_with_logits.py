@@ -1397,6 +1397,8 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
 _autocast = in_torch._autocast
 _constant = in_torch._constant
 _flat = in_torch._flat
+_may_be = in_torch._may_be
+_must_be = in_torch._must_be
 _reduction = in_torch._reduction
 _wide = in_torch._wide
 
@@ -1412,17 +1414,19 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """Cross-entropy of a sigmoid.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, target, weight, pos_weight):
         return in_torch.binary_cross_entropy_with_logits(
             input, target, weight, size_average, reduce, reduction, pos_weight
         )
+    _must_be(Tensor, input=input, target=target)
+    _may_be(Tensor, weight=weight, pos_weight=pos_weight)
     reduction = _reduction(size_average, reduce, reduction)
     if target.shape != input.shape:
         raise ValueError(

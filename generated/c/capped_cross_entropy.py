@@ -462,6 +462,7 @@ class _NoneFunction(torch.autograd.Function):
 
 _autocast = in_torch._autocast
 _indices = in_torch._indices
+_must_be = in_torch._must_be
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -475,15 +476,16 @@ def capped_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of softly capped logits, with z-loss.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, target):
         return in_torch.capped_cross_entropy(input, target, cap, z_loss, reduction)
+    _must_be(Tensor, input=input, target=target)
     if not (cap > 0):
         raise ValueError(f"capped_cross_entropy wants cap > 0, got cap = {cap}")
     dtype = _autocast(input.dtype, input, False)

@@ -536,6 +536,7 @@ class _NoneFunction(torch.autograd.Function):
 
 _autocast = in_torch._autocast
 _flat = in_torch._flat
+_must_be = in_torch._must_be
 _reduction = in_torch._reduction
 _wide = in_torch._wide
 
@@ -551,17 +552,18 @@ def cosine_embedding_loss(
 ) -> Tensor:
     """1 - cosine; for targets -1, its excess over the margin.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input1, input2, target):
         return in_torch.cosine_embedding_loss(
             input1, input2, target, margin, size_average, reduce, reduction
         )
+    _must_be(Tensor, input1=input1, input2=input2, target=target)
     reduction = _reduction(size_average, reduce, reduction)
     if not (target.dim() < 2 and input1.shape == input2.shape):
         raise RuntimeError(

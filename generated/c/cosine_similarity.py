@@ -222,6 +222,7 @@ class _Function(torch.autograd.Function):
 
 
 _dims = in_torch._dims
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
@@ -230,15 +231,15 @@ def cosine_similarity(
 ) -> Tensor:
     """The cosine between vectors, their norms at least eps.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(x1, x2):
         return in_torch.cosine_similarity(x1, x2, dim, eps)
+    _must_be(Tensor, x1=x1, x2=x2)
     if not (eps >= 0):
         raise RuntimeError(f"cosine_similarity wants eps >= 0, got eps = {eps}")
     dtype = torch.promote_types(x1.dtype, x2.dtype)

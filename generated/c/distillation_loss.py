@@ -255,21 +255,23 @@ class _Function(torch.autograd.Function):
 
 _autocast = in_torch._autocast
 _constant = in_torch._constant
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
 def distillation_loss(input: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
     """Divergence of a student from its teacher (Hinton et al., 2015).
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, teacher):
         return in_torch.distillation_loss(input, teacher, temperature)
+    _must_be(Tensor, input=input, teacher=teacher)
     if not (temperature > 0):
         raise ValueError(
             f"distillation_loss wants temperature > 0, got temperature = {temperature}"

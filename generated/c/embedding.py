@@ -233,6 +233,7 @@ class _PaddingIdxFunction(torch.autograd.Function):
 
 
 _indices = in_torch._indices
+_must_be = in_torch._must_be
 _ranked = in_torch._ranked
 _wide = in_torch._wide
 
@@ -248,17 +249,17 @@ def embedding(
 ) -> Tensor:
     """Embedding: the row of a table at each of a batch of integers.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input, weight):
         return in_torch.embedding(
             input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse
         )
+    _must_be(Tensor, input=input, weight=weight)
     if not (padding_idx is None or padding_idx < weight.shape[0]):
         raise AssertionError(
             "embedding wants padding_idx is None or padding_idx < weight.shape[0], "

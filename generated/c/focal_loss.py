@@ -573,6 +573,7 @@ class _NoneFunction(torch.autograd.Function):
 
 _autocast = in_torch._autocast
 _indices = in_torch._indices
+_must_be = in_torch._must_be
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -582,15 +583,16 @@ def focal_loss(
 ) -> Tensor:
     """Cross-entropy, less for what is right already (Lin et al., 2017).
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, target):
         return in_torch.focal_loss(input, target, gamma, reduction)
+    _must_be(Tensor, input=input, target=target)
     if not (gamma >= 0):
         raise ValueError(f"focal_loss wants gamma >= 0, got gamma = {gamma}")
     dtype = _autocast(input.dtype, input, False)

@@ -793,6 +793,7 @@ class _FullNoneFunction(torch.autograd.Function):
 
 _everywhere = in_torch._everywhere
 _flat = in_torch._flat
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
@@ -806,15 +807,16 @@ def gaussian_nll_loss(
 ) -> Tensor:
     """Negative log likelihood of a Gaussian (Nix and Weigend, 1994).
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, target, var):
         return in_torch.gaussian_nll_loss(input, target, var, full, eps, reduction)
+    _must_be(Tensor, input=input, target=target)
     if not isinstance(var, Tensor):
         var = torch.full_like(input, var)
     if not _everywhere(var >= 0):

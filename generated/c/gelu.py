@@ -185,6 +185,7 @@ class _TanhFunction(torch.autograd.Function):
 
 _channels_last = in_torch._channels_last
 _flattened = in_torch._flattened
+_must_be = in_torch._must_be
 _unflattened = in_torch._unflattened
 _wide = in_torch._wide
 
@@ -192,15 +193,15 @@ _wide = in_torch._wide
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """Gaussian error linear unit (Hendrycks and Gimpel, 2016).
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input):
         return in_torch.gelu(input, approximate)
+    _must_be(Tensor, input=input)
     dtype = input.dtype
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input), last)

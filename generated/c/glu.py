@@ -117,21 +117,22 @@ class _Function(torch.autograd.Function):
 
 _dims = in_torch._dims
 _halves = in_torch._halves
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a times the sigmoid of b (Dauphin et al., 2017).
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input):
         return in_torch.glu(input, dim)
+    _must_be(Tensor, input=input)
     a, b = _halves(input, dim)
     dtype = torch.promote_types(a.dtype, b.dtype)
     dims = _dims(dim, a.dim())

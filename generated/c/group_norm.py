@@ -520,6 +520,8 @@ class _NoWeightNoBiasFunction(torch.autograd.Function):
 
 
 _channels = in_torch._channels
+_may_be = in_torch._may_be
+_must_be = in_torch._must_be
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -533,15 +535,17 @@ def group_norm(
 ) -> Tensor:
     """Normalisation of each row's channels, a group at a time.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, weight, bias):
         return in_torch.group_norm(input, num_groups, weight, bias, eps)
+    _must_be(Tensor, input=input)
+    _may_be(Tensor, weight=weight, bias=bias)
     dtype = input.dtype
     shape = input.shape
     if len(shape) < 2 or shape[1] % num_groups:
@@ -576,5 +580,5 @@ def group_norm(
         case None, None:
             y = _NoWeightNoBiasFunction.apply(x, eps)[0]
         case _:
-            raise ValueError(f"weight must be one of True, False, got {weight!r}")
+            raise ValueError("group_norm is not defined for this weight, bias")
     return y.reshape(shape).to(dtype)

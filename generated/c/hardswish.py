@@ -102,6 +102,7 @@ class _Function(torch.autograd.Function):
 
 _channels_last = in_torch._channels_last
 _flattened = in_torch._flattened
+_must_be = in_torch._must_be
 _unflattened = in_torch._unflattened
 _wide = in_torch._wide
 
@@ -109,15 +110,15 @@ _wide = in_torch._wide
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x times its hard sigmoid (Howard et al., 2019).
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input):
         return in_torch.hardswish(input, inplace)
+    _must_be(Tensor, input=input)
     dtype = input.dtype
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input.clone() if inplace else input), last)

@@ -116,6 +116,7 @@ class _Function(torch.autograd.Function):
 
 _channels_last = in_torch._channels_last
 _flattened = in_torch._flattened
+_must_be = in_torch._must_be
 _unflattened = in_torch._unflattened
 _wide = in_torch._wide
 
@@ -125,15 +126,16 @@ def hardtanh(
 ) -> Tensor:
     """Each element held between two bounds.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input):
         return in_torch.hardtanh(input, min_val, max_val, inplace)
+    _must_be(Tensor, input=input)
     if not (min_val <= max_val):
         raise ValueError(
             f"hardtanh wants min_val <= max_val, got max_val = {max_val}, min_val = {min_val}"

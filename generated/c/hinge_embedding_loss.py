@@ -343,6 +343,7 @@ class _NoneFunction(torch.autograd.Function):
 
 _autocast = in_torch._autocast
 _flat = in_torch._flat
+_must_be = in_torch._must_be
 _reduction = in_torch._reduction
 _wide = in_torch._wide
 
@@ -357,15 +358,16 @@ def hinge_embedding_loss(
 ) -> Tensor:
     """A distance; for targets -1, what it lacks to the margin.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, target):
         return in_torch.hinge_embedding_loss(input, target, margin, size_average, reduce, reduction)
+    _must_be(Tensor, input=input, target=target)
     reduction = _reduction(size_average, reduce, reduction)
     dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
     shape = torch.broadcast_shapes(input.shape, target.shape)

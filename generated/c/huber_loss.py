@@ -728,6 +728,8 @@ class _NoneWeightFunction(torch.autograd.Function):
 
 _autocast = in_torch._autocast
 _flat = in_torch._flat
+_may_be = in_torch._may_be
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
@@ -740,15 +742,17 @@ def huber_loss(
 ) -> Tensor:
     """Squared error up to delta, linear beyond it (Huber, 1964).
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, target, weight):
         return in_torch.huber_loss(input, target, reduction, delta, weight)
+    _must_be(Tensor, input=input, target=target)
+    _may_be(Tensor, weight=weight)
     if not (delta > 0):
         raise RuntimeError(f"huber_loss wants delta > 0, got delta = {delta}")
     if target.shape != input.shape:

@@ -1891,6 +1891,8 @@ class _RunningMeanNoWeightNoBiasNoUseInputStatsFunction(torch.autograd.Function)
 
 _channels = in_torch._channels
 _constant = in_torch._constant
+_may_be = in_torch._may_be
+_must_be = in_torch._must_be
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -1907,17 +1909,19 @@ def instance_norm(
 ) -> Tensor:
     """Normalisation of each channel of each row by itself.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, running_mean, running_var, weight, bias):
         return in_torch.instance_norm(
             input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
         )
+    _must_be(Tensor, input=input)
+    _may_be(Tensor, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if not (use_input_stats or running_mean is not None):
         raise RuntimeError("instance_norm wants use_input_stats or running_mean is not None")
     if (running_var is None) != (running_mean is None):
@@ -2018,7 +2022,9 @@ def instance_norm(
                 eps,
             )[:3]
         case _:
-            raise ValueError(f"running_mean must be one of False, True, got {running_mean!r}")
+            raise ValueError(
+                "instance_norm is not defined for this running_mean, weight, bias, use_input_stats"
+            )
     if (
         running_mean is not None
         and bool(use_input_stats)

@@ -849,6 +849,7 @@ class _BatchmeanLogTargetFunction(torch.autograd.Function):
 
 
 _autocast = in_torch._autocast
+_must_be = in_torch._must_be
 _reduction = in_torch._reduction
 _wide = in_torch._wide
 
@@ -863,15 +864,16 @@ def kl_div(
 ) -> Tensor:
     """Kullback-Leibler divergence of a target from log-probabilities.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, target):
         return in_torch.kl_div(input, target, size_average, reduce, reduction, log_target)
+    _must_be(Tensor, input=input, target=target)
     reduction = _reduction(size_average, reduce, reduction)
     dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
     shape = input.shape

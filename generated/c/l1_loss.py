@@ -716,6 +716,8 @@ class _NoneWeightFunction(torch.autograd.Function):
 
 _autocast = in_torch._autocast
 _flat = in_torch._flat
+_may_be = in_torch._may_be
+_must_be = in_torch._must_be
 _reduction = in_torch._reduction
 _wide = in_torch._wide
 
@@ -730,15 +732,17 @@ def l1_loss(
 ) -> Tensor:
     """Absolute error.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, target, weight):
         return in_torch.l1_loss(input, target, size_average, reduce, reduction, weight)
+    _must_be(Tensor, input=input, target=target)
+    _may_be(Tensor, weight=weight)
     reduction = _reduction(size_average, reduce, reduction)
     if target.shape != input.shape:
         warnings.warn(

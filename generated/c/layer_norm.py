@@ -503,6 +503,8 @@ class _NoWeightNoBiasFunction(torch.autograd.Function):
         return gradients.grad_x, None
 
 
+_may_be = in_torch._may_be
+_must_be = in_torch._must_be
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -516,15 +518,17 @@ def layer_norm(
 ) -> Tensor:
     """Layer normalisation over c.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, weight, bias):
         return in_torch.layer_norm(input, normalized_shape, weight, bias, eps)
+    _must_be(Tensor, input=input)
+    _may_be(Tensor, weight=weight, bias=bias)
     dtype = input.dtype
     split = input.dim() - len(normalized_shape)
     rest, tail = input.shape[:split], input.shape[split:]
@@ -549,5 +553,5 @@ def layer_norm(
         case None, None:
             y = _NoWeightNoBiasFunction.apply(x, eps)[0]
         case _:
-            raise ValueError(f"weight must be one of True, False, got {weight!r}")
+            raise ValueError("layer_norm is not defined for this weight, bias")
     return y.reshape((*rest, *tail)).to(dtype)

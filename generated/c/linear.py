@@ -239,6 +239,8 @@ class _NoBiasFunction(torch.autograd.Function):
 
 
 _autocast = in_torch._autocast
+_may_be = in_torch._may_be
+_must_be = in_torch._must_be
 _ranked = in_torch._ranked
 _wide = in_torch._wide
 
@@ -246,15 +248,16 @@ _wide = in_torch._wide
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Linear layer: the product with a weight's rows, and a bias.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input, weight, bias):
         return in_torch.linear(input, weight, bias)
+    _must_be(Tensor, input=input, weight=weight)
+    _may_be(Tensor, bias=bias)
     dtype = _autocast(input.dtype, input, True)
     rest, tail = input.shape[:-1], input.shape[-1:]
     weight = _wide(_ranked("weight", weight, 2))
@@ -264,6 +267,4 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             y = _Function.apply(x, weight, _wide(_ranked("bias", bias, 1)))[0]
         case None:
             y = _NoBiasFunction.apply(x, weight)[0]
-        case _:
-            raise ValueError(f"bias must be one of True, False, got {bias!r}")
     return y.reshape((*rest, y.shape[-1])).to(dtype)

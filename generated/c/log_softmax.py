@@ -110,6 +110,7 @@ class _Function(torch.autograd.Function):
 
 
 _along = in_torch._along
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
@@ -118,15 +119,15 @@ def log_softmax(
 ) -> Tensor:
     """Logarithm of softmax along a dimension.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input):
         return in_torch.log_softmax(input, dim, _stacklevel, dtype)
+    _must_be(Tensor, input=input)
     if dtype is not None:
         input = input.to(dtype)
     dtype = input.dtype

@@ -128,21 +128,22 @@ class _Function(torch.autograd.Function):
 
 
 _dims = in_torch._dims
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
 def logsumexp(input: Tensor, dim: int | Sequence[int] | None, keepdim: bool = False) -> Tensor:
     """The logarithm of a sum of exponentials.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input):
         return in_torch.logsumexp(input, dim, keepdim)
+    _must_be(Tensor, input=input)
     dtype = input.dtype
     shape = input.shape
     dims = _dims(dim, input.dim())

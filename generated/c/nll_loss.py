@@ -1376,6 +1376,8 @@ class _WeightKeptNoneFunction(torch.autograd.Function):
 _autocast = in_torch._autocast
 _constant = in_torch._constant
 _indices = in_torch._indices
+_may_be = in_torch._may_be
+_must_be = in_torch._must_be
 _reduction = in_torch._reduction
 _shaped = in_torch._shaped
 _wide = in_torch._wide
@@ -1392,17 +1394,20 @@ def nll_loss(
 ) -> Tensor:
     """Negative log likelihood of integer targets, weighted by class.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, target, weight):
         return in_torch.nll_loss(
             input, target, weight, size_average, ignore_index, reduce, reduction
         )
+    _must_be(Tensor, input=input, target=target)
+    _may_be(Tensor, weight=weight)
+    _may_be(int, ignore_index=ignore_index)
     reduction = _reduction(size_average, reduce, reduction)
     _constant(weight=weight)
     dtype = _autocast(input.dtype, input, False)

@@ -718,6 +718,7 @@ class _PFunction(torch.autograd.Function):
 
 
 _dims = in_torch._dims
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
@@ -726,15 +727,15 @@ def normalize(
 ) -> Tensor:
     """Vectors divided by their p-norm, or by eps where that is more.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input):
         return in_torch.normalize(input, p, dim, eps)
+    _must_be(Tensor, input=input)
     dtype = input.dtype
     dims = _dims(dim, input.dim())
     input = input.movedim(dims, tuple(range(-len(dims), 0)))

@@ -682,6 +682,7 @@ class _PFunction(torch.autograd.Function):
         return gradients.grad_x1, gradients.grad_x2, None, None
 
 
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
@@ -690,15 +691,15 @@ def pairwise_distance(
 ) -> Tensor:
     """The p-norm of the difference of rows, eps added to each element.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(x1, x2):
         return in_torch.pairwise_distance(x1, x2, p, eps, keepdim)
+    _must_be(Tensor, x1=x1, x2=x2)
     dtype = torch.promote_types(x1.dtype, x2.dtype)
     x1, x2 = torch.broadcast_tensors(x1, x2)
     rest, tail = x1.shape[:-1], x1.shape[-1:]

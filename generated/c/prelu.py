@@ -120,21 +120,22 @@ class _Function(torch.autograd.Function):
 
 _autocast = in_torch._autocast
 _channels_last = in_torch._channels_last
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """The positive part, and a learnt slope below zero.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input, weight):
         return in_torch.prelu(input, weight)
+    _must_be(Tensor, input=input, weight=weight)
     count = input.shape[1] if input.dim() > 1 else 1
     if weight.dim() > 1 or weight.numel() not in (1, count):
         raise RuntimeError(

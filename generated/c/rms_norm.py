@@ -238,6 +238,8 @@ class _NoWeightFunction(torch.autograd.Function):
         return gradients.grad_x, None
 
 
+_may_be = in_torch._may_be
+_must_be = in_torch._must_be
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -250,15 +252,17 @@ def rms_norm(
 ) -> Tensor:
     """Root mean square normalisation over c.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, weight):
         return in_torch.rms_norm(input, normalized_shape, weight, eps)
+    _must_be(Tensor, input=input)
+    _may_be(Tensor, weight=weight)
     if eps is None:
         eps = torch.finfo(input.dtype).eps
     dtype = input.dtype
@@ -275,6 +279,4 @@ def rms_norm(
             y = _Function.apply(x, _wide(_shaped("weight", weight, tail)).reshape(-1), eps)[0]
         case None:
             y = _NoWeightFunction.apply(x, eps)[0]
-        case _:
-            raise ValueError(f"weight must be one of True, False, got {weight!r}")
     return y.reshape((*rest, *tail)).to(dtype)

@@ -137,21 +137,22 @@ class _Function(torch.autograd.Function):
 _constant = in_torch._constant
 _flat = in_torch._flat
 _halves = in_torch._halves
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
 def rotary_embedding(input: Tensor, cos: Tensor, sin: Tensor, dim: int = -1) -> Tensor:
     """Pairs of numbers, one of each half, turned by the angle of their position.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input, cos, sin):
         return in_torch.rotary_embedding(input, cos, sin, dim)
+    _must_be(Tensor, input=input, cos=cos, sin=sin)
     a, b = _halves(input, dim)
     _constant(cos=cos, sin=sin)
     dtype = torch.promote_types(

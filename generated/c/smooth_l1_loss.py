@@ -657,6 +657,7 @@ class _NoneBeta0Function(torch.autograd.Function):
 
 _autocast = in_torch._autocast
 _flat = in_torch._flat
+_must_be = in_torch._must_be
 _reduction = in_torch._reduction
 _wide = in_torch._wide
 
@@ -671,15 +672,16 @@ def smooth_l1_loss(
 ) -> Tensor:
     """Squared error below beta, absolute above (Girshick, 2015).
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(input, target):
         return in_torch.smooth_l1_loss(input, target, size_average, reduce, reduction, beta)
+    _must_be(Tensor, input=input, target=target)
     reduction = _reduction(size_average, reduce, reduction)
     if not (beta >= 0):
         raise RuntimeError(f"smooth_l1_loss wants beta >= 0, got beta = {beta}")

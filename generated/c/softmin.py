@@ -105,6 +105,7 @@ class _Function(torch.autograd.Function):
 
 
 _along = in_torch._along
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
@@ -113,15 +114,15 @@ def softmin(
 ) -> Tensor:
     """Softmax of the negative, along a dimension.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input):
         return in_torch.softmin(input, dim, _stacklevel, dtype)
+    _must_be(Tensor, input=input)
     if dtype is not None:
         input = input.to(dtype)
     dtype = input.dtype

@@ -116,21 +116,22 @@ class _Function(torch.autograd.Function):
 
 _dims = in_torch._dims
 _halves = in_torch._halves
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
 def swiglu(input: Tensor, dim: int = -1) -> Tensor:
     """a, times its sigmoid, times b (Shazeer, 2020, equation 6).
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input):
         return in_torch.swiglu(input, dim)
+    _must_be(Tensor, input=input)
     a, b = _halves(input, dim)
     dtype = torch.promote_types(a.dtype, b.dtype)
     dims = _dims(dim, a.dim())

@@ -104,21 +104,22 @@ class _Function(torch.autograd.Function):
         return (gradients.grad_x,)
 
 
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
 def tanh(input: Tensor) -> Tensor:
     """Hyperbolic tangent of each element.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input):
         return in_torch.tanh(input)
+    _must_be(Tensor, input=input)
     dtype = input.dtype
     rest, tail = input.shape[:-1], input.shape[-1:]
     x = _wide(input).reshape(math.prod(rest), math.prod(tail))

@@ -3408,6 +3408,7 @@ class _PSwapNoneFunction(torch.autograd.Function):
 
 
 _autocast = in_torch._autocast
+_must_be = in_torch._must_be
 _reduction = in_torch._reduction
 _wide = in_torch._wide
 
@@ -3426,17 +3427,18 @@ def triplet_margin_loss(
 ) -> Tensor:
     """How much nearer an anchor is to a negative (Balntas et al., 2016).
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
+        ValueError: an argument has an unknown value or a size that is refused.
     """
     if not serves(anchor, positive, negative):
         return in_torch.triplet_margin_loss(
             anchor, positive, negative, margin, p, eps, swap, size_average, reduce, reduction
         )
+    _must_be(Tensor, anchor=anchor, positive=positive, negative=negative)
     reduction = _reduction(size_average, reduce, reduction)
     if not (anchor.dim() == positive.dim() == negative.dim()):
         raise RuntimeError(

@@ -121,6 +121,7 @@ class _Function(torch.autograd.Function):
 
 _correction = in_torch._correction
 _dims = in_torch._dims
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
@@ -134,15 +135,15 @@ def var(
 ) -> Tensor:
     """The variance: the mean square distance from the mean.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(input):
         return in_torch.var(input, dim, unbiased, keepdim, correction=correction)
+    _must_be(Tensor, input=input)
     dim, correction = _correction(dim, unbiased, correction)
     dtype = input.dtype
     shape = input.shape

@@ -600,6 +600,7 @@ class _OrdFunction(torch.autograd.Function):
 
 
 _dims = in_torch._dims
+_must_be = in_torch._must_be
 _wide = in_torch._wide
 
 
@@ -613,15 +614,15 @@ def vector_norm(
 ) -> Tensor:
     """The p-norm of the elements along dimensions, as one vector.
 
-    Called as PyTorch's function of this name is, on tensors of any rank. Autograd
-    differentiates it by the backward functions above.
+    Takes tensors of any rank. Autograd differentiates it by the backward functions above.
 
     Raises:
+        TypeError: an argument is no tensor.
         RuntimeError: a tensor has another dtype or shape.
-        ValueError: an argument has an unknown value, or a size that PyTorch refuses so.
     """
     if not serves(x):
         return in_torch.vector_norm(x, ord, dim, keepdim, dtype=dtype)
+    _must_be(Tensor, x=x)
     if dtype is not None:
         x = x.to(dtype)
     dtype = x.dtype

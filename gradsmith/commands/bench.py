@@ -64,10 +64,14 @@ def command(
     definition written in exp, +, *, sum, where and their like, with nothing fused; and both
     passes together, as the emitted forward works out ahead what it can of the gradients.
     """
+    from gradsmith.errors import excludes
+
     if target == "c":
+        excludes("--target c", "count", "compile")
         _loops(cases, rounds, as_json)
         return
     if count:
+        excludes("--kernels", "rounds", "compile")
         _count(cases, as_json)
         return
     import torch

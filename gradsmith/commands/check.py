@@ -90,45 +90,28 @@ def command(
 
     Exit status: 0 where everything agrees, 1 where something does not, 2 for wrong usage.
     """
-    from derive import DefinitionError
+    from derive import files
     from gradsmith.emitted import require_compiler
-    from gradsmith.errors import UserError
+    from gradsmith.errors import UserError, excludes, reported
 
-    try:
-        chosen = _choose(ops, definitions)
-        if target == "c" and against is None:
-            require_compiler()
-        if opinfo:
-            if against is not None or as_json:
-                raise UserError("--opinfo excludes --against and --json")
-            passed = _sampled(chosen, target)
-        elif against is None:
-            if options:
-                raise UserError("--option goes with --against")
-            passed = _prove(chosen, seed, target, as_json)
-        else:
-            if len(ops) != 1 or as_json:
-                raise UserError("--against takes exactly one OP, and no --json")
+    if opinfo:
+        excludes("--opinfo", "against", "as_json", "seed", "options")
+    if against is None and options:
+        raise UserError("--option goes with --against")
+    if against is not None:
+        excludes("--against", "as_json", "target")
+        if len(ops) != 1:
+            raise UserError("--against takes exactly one OP")
+    with reported():
+        chosen = files.chosen(definitions, ops)
+        if against is not None:
             passed = _judge(chosen[0], against, seed, _values(options))
-    except DefinitionError as error:
-        raise UserError(str(error)) from None
+        else:
+            if target == "c":
+                require_compiler()
+            passed = _sampled(chosen, target) if opinfo else _prove(chosen, seed, target, as_json)
     if not passed:
         raise SystemExit(1)
-
-
-def _choose(ops: tuple[str, ...], definitions: Path | None) -> list[Definition]:
-    from derive import DefinitionError, library
-    from derive.files import load_definitions
-
-    if definitions is None:
-        return [library.load(op) for op in ops or library.names()]
-    found = load_definitions(definitions)
-    for op in ops:
-        if op not in found:
-            raise DefinitionError(
-                f"{definitions} has no operation {op!r}; it has {', '.join(found)}"
-            )
-    return [found[op] for op in ops or found]
 
 
 def _prove(definitions: list[Definition], seed: int, target: str, as_json: bool) -> bool:

@@ -30,28 +30,20 @@ def command(out: Path, definitions: Path | None, show: bool) -> None:
     """
     import time
 
-    from codegen.program import CodegenError
-    from derive import DefinitionError, library
-    from derive.files import load_definitions
-    from gradsmith.errors import Failure, UserError
+    from derive import files
+    from gradsmith.errors import UserError, reported
     from gradsmith.pages import site
 
     began = time.monotonic()
-    try:
-        if definitions is None:
-            chosen = [library.load(name) for name in library.names()]
-        else:
-            chosen = list(load_definitions(definitions).values())
-        written = 0
-        for file in site.write(chosen, out):
-            click.echo(file, err=True)
-            written += 1
-    except DefinitionError as error:
-        raise UserError(str(error)) from None
-    except CodegenError as error:
-        raise Failure(str(error)) from None
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror}") from None
+    written = 0
+    with reported():
+        chosen = files.chosen(definitions, ())
+        try:
+            for file in site.write(chosen, out):
+                click.echo(file, err=True)
+                written += 1
+        except OSError as error:
+            raise UserError(f"{out} cannot be written: {error.strerror}") from None
     click.echo(out / site.INDEX)
     said = f"{written - 1} pages of {len(chosen)} operations"
     click.echo(f"{said} in {time.monotonic() - began:.1f} s", err=True)

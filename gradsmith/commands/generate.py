@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from derive import Definition
 
 LIBRARY_FOLDER = Path(__file__).parents[2] / "generated"
 
@@ -60,21 +56,21 @@ def command(
     """
     from codegen.cache import Cache
     from codegen.pipeline import sources
-    from codegen.program import CodegenError
     from codegen.writer import apply, compare
-    from derive import DefinitionError
-    from gradsmith.errors import Failure, UserError
+    from derive import files
+    from gradsmith.errors import UserError, reported
 
+    for op in ops:
+        if "[" in op:
+            whole = op.partition("[")[0]
+            raise UserError(f"{op} is a variant: {whole} is written with all that it has")
     cache = None if fresh else Cache(_kept())
-    try:
-        chosen, folder, run = _chosen(ops, definitions, out)
+    with reported():
+        chosen = files.chosen(definitions, ops)
+        folder, run = _home(definitions, out)
         texts = {folder: sources(chosen, run, cache)}
         if target == "c":
             texts[folder / "c"] = sources(chosen, _in_c(run), cache, "c")
-    except DefinitionError as error:
-        raise UserError(str(error)) from None
-    except CodegenError as error:
-        raise Failure(str(error)) from None
     whole = _whole(ops, definitions)
     changes = {place: compare(place, found, whole) for place, found in texts.items()}
     for change in (c for found in changes.values() for c in found):
@@ -106,29 +102,19 @@ def _in_c(run: str) -> str:
     return run.replace("generate", "generate --target c", 1)
 
 
-def _chosen(
-    ops: tuple[str, ...], path: Path | None, out: Path | None
-) -> tuple[list[Definition], Path, str]:
-    """The definitions to emit, the folder they go to, and the command their headers name."""
-    from derive import DefinitionError, library
-    from derive.files import load_definitions
+def _home(path: Path | None, out: Path | None) -> tuple[Path, str]:
+    """The folder that what a file defines goes to, and the command that its headers name."""
     from gradsmith.errors import UserError
 
     if path is None:
-        definitions = [library.load(name) for name in ops or library.names()]
-        return definitions, out or LIBRARY_FOLDER, ""
-    found = load_definitions(path)
-    unknown = [name for name in ops if name not in found]
-    if unknown:
-        raise DefinitionError(f"{path} has no operation {unknown[0]!r}; it has {', '.join(found)}")
+        return out or LIBRARY_FOLDER, ""
     folder = out or _named_in(path)
     if folder is None:
         in_file = "" if path.suffix == ".grad" else ", or OUT = 'DIR' in the file"
         raise UserError(f"--definitions {path} needs --out DIR{in_file}")
     if folder.resolve() == LIBRARY_FOLDER.resolve():
         raise UserError(f"--out {folder} is the library's own folder; choose another")
-    run = f"gradsmith generate --definitions {path.name}"
-    return [found[name] for name in ops or found], folder, run
+    return folder, f"gradsmith generate --definitions {path.name}"
 
 
 def _named_in(path: Path) -> Path | None:

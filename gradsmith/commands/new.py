@@ -34,13 +34,11 @@ def command(op: str, file: Path | None) -> None:
 
     A file that exists is never overwritten.
     """
-    from derive import DefinitionError, define
-    from gradsmith.errors import UserError
+    from derive import define
+    from gradsmith.errors import UserError, reported
 
-    try:
+    with reported():
         define(op, "checks the name")
-    except DefinitionError as error:
-        raise UserError(str(error)) from None
     file = file or Path(f"{op}.py")
     try:
         with file.open("x", encoding="utf-8") as stream:

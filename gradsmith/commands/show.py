@@ -71,32 +71,20 @@ def command(
     gradsmith show tanh --order 2
     gradsmith show --text 'y[n,k] = exp(x[n,k]) / sum_k(exp(x[n,k]))'
     """
-    from codegen.program import CodegenError
-    from derive import DefinitionError
-    from derive.arithmetic import Undefined
-    from derive.verify import VerificationError
-    from gradsmith.errors import Failure, UserError
+    from gradsmith.errors import UserError, reported
 
     if fragment and form not in ("latex", "html"):
         raise UserError(f"--fragment is for --format latex and html, not {form}")
     if form == "pdf" and output is None:
         raise UserError("--format pdf needs -o FILE")
     steps = form in ("html", "pdf", "json") if steps is None else steps
-    try:
+    with reported():
         definition = _find(op, definitions, text)
         if wrt:
             definition = definition.with_wrt(*wrt)
         if order == 2:
             definition = _backward_of(definition)
         content = _page(definition, form, steps, fragment)
-    except (DefinitionError, Undefined) as error:
-        raise UserError(str(error)) from None
-    except CodegenError as error:
-        raise Failure(str(error)) from None
-    except VerificationError as error:
-        raise Failure(
-            f"a derivation went wrong, which is a mistake in gradsmith: {error}"
-        ) from None
     if output is None:
         click.echo(content, nl=False)
         return
@@ -151,8 +139,8 @@ def _backward_of(definition: Definition) -> Definition:
 
 def _find(op: str | None, definitions: Path | None, text: str | None) -> Definition:
     """The definition that was asked for: by name, from a file, or as text."""
-    from derive import DefinitionError, library
-    from derive.files import load_definitions
+    from derive import library
+    from derive.files import load_definitions, named
     from derive.reading import read
     from gradsmith.errors import UserError
 
@@ -166,7 +154,4 @@ def _find(op: str | None, definitions: Path | None, text: str | None) -> Definit
     found = read(text or "", library.load) if definitions is None else load_definitions(definitions)
     if op is None:
         return list(found.values())[-1]
-    name, bracket, variant = op.partition("[")
-    if name not in found:
-        raise DefinitionError(f"{where} has no operation {name!r}; it has {', '.join(found)}")
-    return library.variant_of(found[name], variant.removesuffix("]")) if bracket else found[name]
+    return named(op, found, where)

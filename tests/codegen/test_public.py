@@ -14,6 +14,7 @@ from derive import library
 from generated.batch_norm import batch_norm
 from generated.cross_entropy import cross_entropy
 from generated.instance_norm import instance_norm
+from generated.linear import linear
 from generated.mse_loss import mse_loss
 from generated.softmax import softmax
 from gradsmith.check import check
@@ -33,6 +34,7 @@ each = weight[n] * log(1 + exp(slope * (x[n] - target[n]))) / slope
 gap = op.build(op.cases("loss", "reduction", reductions(each, n)), without=[weight])
 '''
 
+FOLDER = Path(__file__).parents[2] / "generated"
 SHAPES = ((4, 5), (5,), (4, 5, 3), (2, 5, 3, 2), (0, 5))
 
 
@@ -165,3 +167,36 @@ def test_transforms_and_the_compiler_take_a_public_function() -> None:
         assert torch.allclose(mine, theirs, atol=1e-6)
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     assert torch.allclose(compiled(x[0]), native(x[0]))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "named", "what"),
+    [
+        (linear, F.linear, {"input": 1.0}, "input must be Tensor, not float"),
+        (linear, F.linear, {"weight": None}, "weight must be Tensor, not NoneType"),
+        (linear, F.linear, {"bias": [1.0]}, "bias must be Tensor, not list"),
+        (cross_entropy, F.cross_entropy, {"weight": 1}, "weight must be Tensor, not int"),
+        (
+            cross_entropy,
+            F.cross_entropy,
+            {"ignore_index": 1.5},
+            "ignore_index must be int, not float",
+        ),
+    ],
+)
+def test_what_is_no_tensor_is_refused_by_its_name(
+    ours: Callable[..., Tensor], theirs: Callable[..., Tensor], named: dict[str, object], what: str
+) -> None:
+    second = {"weight": torch.ones(4, 4)} if ours is linear else {"target": torch.zeros(3).long()}
+    given = {"input": torch.ones(3, 4), **second, **named}
+    with pytest.raises(TypeError):
+        theirs(**given)
+    with pytest.raises(TypeError, match=what):
+        ours(**given)
+
+
+def test_no_file_promises_an_error_that_nothing_in_it_raises() -> None:
+    for name in library.names():
+        text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+        assert ("ValueError:" in text) == ("ValueError(" in text or "error = ValueError" in text)
+        assert ("residuals_backward`" in text) == ("def residuals_backward" in text)

@@ -67,6 +67,43 @@ def test_an_unknown_command_is_a_usage_error(gradsmith: Command) -> None:
     assert "No such command 'derive-me'" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["show", "generate", "docs"])
+def test_a_definition_without_a_value_is_the_users_to_put_right(
+    command: str, gradsmith: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "rootless.grad"
+    file.write_text("y[n] = log(-1 - x[n]**2)")
+    out = [] if command == "show" else ["--out", str(tmp_path / "out")]
+    result = gradsmith(command, "--definitions", str(file), *out)
+    assert result.exit_code == 2
+    assert "'operation' has no value at 60 random points" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ("check tanh --opinfo --seed 3", "--opinfo excludes --seed"),
+        ("check tanh --opinfo --option a=1", "--opinfo excludes --option"),
+        ("check tanh --opinfo --json", "--opinfo excludes --json"),
+        ("check tanh --against x.py:f --target c", "--against excludes --target"),
+        ("bench tanh --target c --kernels", "--target c excludes --kernels"),
+        ("bench tanh --kernels --rounds 3", "--kernels excludes --rounds"),
+    ],
+)
+def test_an_option_that_would_be_of_no_use_is_refused(
+    given: str, refused: str, gradsmith: Command
+) -> None:
+    result = gradsmith(*given.split())
+    assert result.exit_code == 2
+    assert refused in result.stderr
+
+
+def test_a_variant_is_not_generated_in_place_of_its_operation(gradsmith: Command) -> None:
+    result = gradsmith("generate", "mse_loss[sum]", "--check")
+    assert result.exit_code == 2
+    assert "mse_loss[sum] is a variant: mse_loss is written with all that it has" in result.stderr
+
+
 def test_a_word_is_completed_without_importing_a_command() -> None:
     context = click.Context(main, info_name="gradsmith")
     assert [item.value for item in main.shell_complete(context, "ex")] == ["exercise"]
