@@ -20,12 +20,18 @@ from typing import Any
 from sympy import Add, And, Basic, Expr, Indexed, KroneckerDelta, Mul, Or, S, Symbol
 from sympy.logic.boolalg import Boolean
 
-from codegen.program import needed
 from codegen.torch.scalars import is_scalar
-from derive.expressions import ArgMax, Index, Parameter, Where, free_indices, fresh_names
-from derive.language import Dim, Let, Tensor
+from derive.expressions import (
+    ArgMax,
+    Index,
+    Parameter,
+    Where,
+    free_indices,
+    fresh_names,
+    names_used,
+)
+from derive.language import Dim, Let, Tensor, needed
 from derive.recognise import is_atomic
-from derive.trace import names_used
 from derive.words import word
 
 _LENGTH = 1000

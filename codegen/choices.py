@@ -18,10 +18,9 @@ from typing import Any
 
 from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul, Pow
 
-from derive.expressions import Where, free_indices
+from derive.expressions import Where, free_indices, names_used
 from derive.language import Let
 from derive.recognise import is_atomic
-from derive.substitute import tensors_read
 
 
 def with_choices(lets: Sequence[Let], varying: Set[str]) -> list[Let]:
@@ -39,7 +38,7 @@ def _guarded(expr: Any, varying: Set[str]) -> Any:
         condition, (zero, other) = choice.condition, choice.branches
         if not (isinstance(condition, Eq) and condition.rhs == 0):
             return choice
-        if not tensors_read(condition) & varying:
+        if not names_used(condition) & varying:
             return choice
         inside = Where(condition, 1, condition.lhs)
         powers = {
@@ -63,7 +62,7 @@ def _masked(expr: Any) -> Iterator[tuple[Any, Expr]]:
 
 def _arrives(factor: Expr, choice: Where) -> bool:
     """Whether a factor is a cotangent over no more letters than the choice."""
-    is_cotangent = any(name.startswith("grad_") for name in tensors_read(factor))
+    is_cotangent = any(name.startswith("grad_") for name in names_used(factor))
     return is_atomic(factor) and is_cotangent and free_indices(factor) <= free_indices(choice)
 
 

@@ -10,15 +10,15 @@ from sympy import Expr, Mul, S, exp, log
 
 from codegen.ahead import worked_out_ahead
 from codegen.choices import with_choices
-from codegen.program import Kept, Module, Program, needed
+from codegen.program import Kept, Module, Program
 from codegen.sharing import shared
 from codegen.stable import Softmax, bare_exponentials, stabilise
-from derive.expressions import Axis, Index, StopGradient, Sum
-from derive.language import Definition, Let, Tensor
+from derive.expressions import Axis, Index, StopGradient, Sum, names_used
+from derive.language import Definition, Let, Tensor, needed
 from derive.normal import normalise
 from derive.recognise import abstract, is_atomic
-from derive.substitute import replace_exactly, substitute, tensors_read
-from derive.trace import Derivation, names_used
+from derive.substitute import replace_exactly, substitute
+from derive.trace import Derivation
 
 _LONGEST_LOOK = 200  # operations of an expression that names are replaced in
 
@@ -263,7 +263,7 @@ def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
     powered: dict[str, Let] = {}
     safe: list[Let] = []
     for let in lets:
-        if let.value.has(exp) or set(powered) & tensors_read(let.value):
+        if let.value.has(exp) or set(powered) & names_used(let.value):
             powered[let.name] = _substituted(let, powered)
         let = replace(let, value=_logarithms_seen_through(let.value, powered))
         plain = stabilise(let.value)
@@ -301,7 +301,7 @@ def without_sums_of_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tu
             (sums if through.has(Sum) else powers)[let.name] = (let.tensor, through)
     result = []
     for let in lets:
-        if tensors_read(let.value) & set(sums):
+        if names_used(let.value) & set(sums):
             value = stabilise(normalise(substitute(let.value, powers | sums | quotients)))
             if not bare_exponentials(value):
                 let = replace(let, value=_by_name(value, softmaxes.values()))
@@ -331,7 +331,7 @@ def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
         safe = stabilise(through)
         return logarithm if safe.has(log) or bare_exponentials(safe) else through
 
-    return value.replace(lambda e: isinstance(e, log) and tensors_read(e) & set(powered), seen)
+    return value.replace(lambda e: isinstance(e, log) and names_used(e) & set(powered), seen)
 
 
 def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:

@@ -18,13 +18,12 @@ Not supported, on purpose:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from derive.expressions import Axis, Index
+from derive.expressions import Axis, Index, names_used
 from derive.language import Let, Option, Tensor
-from derive.trace import names_used
 
 
 class CodegenError(ValueError):
@@ -129,14 +128,3 @@ class Module:
     double_backward: Program | None = None
     residuals_backward: Program | None = None
     again: tuple[Tensor, ...] = ()
-
-
-def needed(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
-    """The lets that some wanted one depends on, in order."""
-    wanted = set(wanted)
-    chosen: list[Let] = []
-    for let in reversed(lets):
-        if let.name in wanted:
-            chosen.append(let)
-            wanted |= names_used(let.value)
-    return tuple(reversed(chosen))

@@ -27,18 +27,18 @@ from codegen.lowering import (
     varying,
     without_sums_of_exponentials,
 )
-from codegen.program import Kept, Module, Program, needed
+from codegen.program import Kept, Module, Program
 from codegen.renaming import Renaming
 from codegen.sharing import shared
 from codegen.stable import spelled_out
 from derive.backward import Apart
 from derive.derivation import derive
 from derive.differentiate import cotangent_of
-from derive.expressions import Sum, fresh_names
-from derive.language import Definition, Let, Tensor
+from derive.expressions import Sum, fresh_names, names_used
+from derive.language import Definition, Let, Tensor, needed
 from derive.simplify import in_order
 from derive.substitute import substitute
-from derive.trace import Derivation, names_used
+from derive.trace import Derivation
 
 
 def with_second_order(module: Module, derivation: Derivation) -> Module:

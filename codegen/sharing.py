@@ -15,11 +15,10 @@ from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, default_s
 from sympy.logic.boolalg import And, Not, Or
 
 from codegen.torch.scalars import is_scalar
-from derive.expressions import Index, Sum, Where, fresh_names
+from derive.expressions import Index, Sum, Where, fresh_names, names_used
 from derive.language import Let, Tensor
 from derive.recognise import abstract, is_atomic
 from derive.substitute import substitute
-from derive.trace import names_used
 from derive.words import word
 
 

@@ -13,13 +13,13 @@ from sympy import Add, Expr, Indexed, Mul, Pow, Rational, exp
 
 from derive.contractions import has_contraction, is_contraction
 from derive.differentiate import cotangents_of
-from derive.expressions import Axis, Index, Sum, free_indices, fresh_names
+from derive.expressions import Axis, Index, Sum, free_indices, fresh_names, names_used
 from derive.facts import is_nonzero, is_positive
 from derive.functions import BY_CLASS
 from derive.language import Definition, Let, Tensor
 from derive.normal import canonical_binder, is_scalar, normalise
 from derive.recognise import abstract, is_atomic
-from derive.substitute import substitute, tensors_read
+from derive.substitute import substitute
 from derive.words import base_stem, mixes_sizes, names, stem
 
 
@@ -224,7 +224,7 @@ def _weights(definition: Definition) -> dict[str, tuple[Tensor, Expr]]:
             if isinstance(value, Sum) and value != other.value and _weighs(value):
                 meant[other.name] = (other.tensor, value)
         readers = [r for r in definition.lets if r.name not in meant]
-        values = [r.value for r in readers if tensors_read(r.value) & meant.keys()]
+        values = [r.value for r in readers if names_used(r.value) & meant.keys()]
         spelt = [substitute(value, meant) for value in values]
         if not wanted & meant.keys() and spelt and all(weighted(value) != value for value in spelt):
             found |= meant

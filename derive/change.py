@@ -17,14 +17,14 @@ from itertools import combinations
 
 from sympy import Add, Expr, Indexed, Mul, Pow, S, Symbol
 
-from derive.expressions import Sum, free_indices
+from derive.expressions import Sum, free_indices, names_used
 from derive.facts import is_nonzero
 from derive.functions import BY_CLASS
 from derive.invert import kernels
 from derive.language import Let, Tensor
 from derive.normal import canonical_binder, is_scalar, normalise, terms_of
 from derive.recognise import Rewriter
-from derive.substitute import substitute, tensors_read
+from derive.substitute import substitute
 
 _FIXPOINT_LIMIT = 40
 
@@ -127,7 +127,7 @@ class Coordinates:
     @cached_property
     def circular(self) -> frozenset[str]:
         """The eliminated tensors whose equations lead into a circle: replacing one never ends."""
-        left = {name: tensors_read(value) for name, (_, value) in self.replacements.items()}
+        left = {name: names_used(value) for name, (_, value) in self.replacements.items()}
         while ends := {name for name, read in left.items() if not read & left.keys()}:
             left = {name: read for name, read in left.items() if name not in ends}
         return frozenset(left)
@@ -161,7 +161,7 @@ class Coordinates:
         if total not in self._origins:
             return []
         let, left, right = self._origins[total]
-        read = sorted(tensors_read(let.value) & set(self.replacements))
+        read = sorted(names_used(let.value) & set(self.replacements))
         elements = [self.replacements[name][0].element for name in read]
         solved = [(element, self.substitute(element)) for element in elements]
         return [(let.tensor.element, let.value), *solved, (left, right)]
@@ -171,7 +171,7 @@ class Coordinates:
         current = self.system.functions.apply(normalise(expr))
         # Each round goes one equation deeper, so that more rounds than equations are a circle.
         for _ in range(len(self.replacements) + 2):
-            read = tensors_read(current)
+            read = names_used(current)
             if read & self.circular:
                 raise NoFixpoint
             if not read & self.replacements.keys():

@@ -112,25 +112,23 @@ def total_of(tensor: Tensor, tensors: Iterable[str]) -> Tensor:
 
 
 def cotangents_of(tensor: Tensor) -> set[str]:
-    """The names that a tensor's cotangent may have: that of an output which is also used is two."""
+    """The names that a tensor's cotangents may have: an output that is used has two."""
     name = cotangent_of(tensor).name
     return {name, f"{name}_total"}
 
 
-def contribution(let: Let, to: Tensor, cotangent: Expr | None = None) -> Expr:
+def contribution(let: Let, to: Tensor, cotangent: Expr) -> Expr:
     """What one let sends back to a tensor it uses, at the tensor's own letters.
 
-    `cotangent` is the let's own cotangent at the let's letters; by default its named tensor.
+    `cotangent` is the let's own cotangent at the let's letters.
     """
     letters = to.indices
     taken = names_in(let.value) | {i.name for i in (*letters, *let.tensor.indices)}
-    if cotangent is not None:
-        taken |= names_in(cotangent)
+    taken |= names_in(cotangent)
     fresh = tuple(fresh_indices(let.tensor.indices, taken))
     here = dict(zip(let.tensor.indices, fresh, strict=True))
-    arriving = cotangent_of(let.tensor)[fresh] if cotangent is None else cotangent.xreplace(here)
-    value = let.value.xreplace(here)
-    local = partial(value, to, letters)
+    arriving = cotangent.xreplace(here)
+    local = partial(let.value.xreplace(here), to, letters)
     return Sum(arriving * local, *fresh) if fresh else arriving * local
 
 
@@ -171,23 +169,20 @@ def chain_rule(definition: Definition) -> tuple[tuple[Tensor, ...], Backward]:
         if type(let.value) in BY_CLASS:
             functions.add(let.value, let.tensor.element)
     gradients: dict[str, Tensor] = {}
-    held: dict[str, Expr] = {}
     for tensor in reversed(tensors):
         users = [
             let
             for let in definition.lets
             if let.name in names and tensor.name in names_in(let.value)
         ]
-        value = Add(*(contribution(let, tensor, held.get(let.name)) for let in users))
+        value = Add(*(contribution(let, tensor, gradients[let.name].element) for let in users))
         cotangent = cotangent_of(tensor)
         if tensor.name in definition.outputs:
             if not users:
-                held[tensor.name] = cotangent.element
                 gradients[tensor.name] = cotangent
                 continue
             value = cotangent.element + value
             cotangent = total_of(tensor, definition.tensors)
-        held[tensor.name] = cotangent.element
         gradients[tensor.name] = cotangent
         lets.append(Let(cotangent, functions.apply(contract(value))))
     return seeds, Backward(tuple(lets), tuple((name, gradients[name]) for name in definition.wrt))

@@ -26,7 +26,6 @@ from sympy import (
     Expr,
     Function,
     Indexed,
-    Integer,
     KroneckerDelta,
     S,
     Symbol,
@@ -280,14 +279,14 @@ def delta(i: Any, j: Any) -> Expr:
     return KroneckerDelta(i, j)
 
 
-def is_element(expr: Basic) -> bool:
-    """Whether an expression is an element of a tensor that has axes."""
-    return isinstance(expr, Indexed)
-
-
 def names_in(expr: Basic) -> set[str]:
     """Every symbol name that occurs in an expression, bound ones included."""
     return {s.name for s in expr.atoms(Symbol)}
+
+
+def names_used(*exprs: Basic) -> set[str]:
+    """The names of the tensors and options that expressions read."""
+    return {s.name for e in exprs for s in e.atoms(Symbol) if not isinstance(s, Index)}
 
 
 def fresh_names(stems: Iterable[str], taken: Iterable[str]) -> Iterator[str]:
@@ -312,6 +311,3 @@ def fresh_indices(indices: Iterable[Index], taken: Iterable[str]) -> list[Index]
 def free_indices(expr: Basic) -> set[Index]:
     """The indices of an expression that no sum, product or argmax binds."""
     return {s for s in expr.free_symbols if isinstance(s, Index)}
-
-
-ZERO, ONE = Integer(0), Integer(1)

@@ -15,14 +15,14 @@ the mathematics. An `Interface` says how the one is seen as the other:
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from sympy import Expr, Indexed, Symbol, prod
+from sympy import Expr, Indexed, prod
 
-from derive.expressions import Axis, Sum
+from derive.expressions import Axis, Sum, names_used
 
 if TYPE_CHECKING:
     from derive.language import Definition, Let
@@ -217,6 +217,8 @@ def variants_of(
     `pairs` names the tensor beside which another one is given.
     """
     known: dict[tuple[object, ...], Definition] = {}
+    from derive.language import needed
+
     for values in product(*(c.values for c in choices)):
         chosen = dict(zip((c.name for c in choices), values, strict=True))
         taken = [
@@ -229,8 +231,8 @@ def variants_of(
         left_out = {name: value for name, value in absent.items() if not chosen[name]}
         lets = [_without(let, left_out) for let in lets]
         changed = [update for update in updates if update.applies(chosen)]
-        lets = _needed(lets, [*definition.outputs, *(update.let for update in changed)])
-        read = {name for let in lets for name in _read(let.value)}
+        lets = needed(lets, [*definition.outputs, *(update.let for update in changed)])
+        read = names_used(*(let.value for let in lets))
         options = {s.name for let in lets for s in let.value.free_symbols}
         inputs = tuple(t for t in definition.inputs if t.name in read)
         variant = replace(
@@ -286,18 +288,3 @@ def _counted(value: Expr) -> Expr:
         if not s.body.free_symbols & set(s.indices)
     }
     return value.xreplace(sums)
-
-
-def _needed(lets: Sequence[Let], outputs: Iterable[str]) -> list[Let]:
-    """The lets that the outputs come from."""
-    wanted, kept = set(outputs), []
-    for let in reversed(lets):
-        if let.name in wanted:
-            kept.append(let)
-            wanted |= set(_read(let.value))
-    return kept[::-1]
-
-
-def _read(value: Expr) -> Iterator[str]:
-    yield from (str(e.base) for e in value.atoms(Indexed))
-    yield from (s.name for s in value.free_symbols if isinstance(s, Symbol))

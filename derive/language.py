@@ -25,6 +25,7 @@ from derive.expressions import (
     Axis,
     Index,
     Parameter,
+    names_used,
 )
 from derive.interface import Interface
 
@@ -295,3 +296,14 @@ def check_once(what: str, names: Sequence[str]) -> None:
     for place, name in enumerate(names):
         if name in names[:place]:
             raise DefinitionError(f"{what}: {name!r} is asked for twice")
+
+
+def needed(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
+    """The lets that some wanted one depends on, in order."""
+    wanted = set(wanted)
+    chosen: list[Let] = []
+    for let in reversed(lets):
+        if let.name in wanted:
+            chosen.append(let)
+            wanted |= names_used(let.value)
+    return tuple(reversed(chosen))

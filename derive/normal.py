@@ -59,16 +59,12 @@ def rebuild(terms: Terms) -> Expr:
     return Add(*(Mul(coefficient, monomial) for monomial, coefficient in terms.items()))
 
 
+@lru_cache(maxsize=200_000)
 def is_scalar(expr: Basic) -> bool:
     """Whether an expression holds numbers, sizes and options alone: it can be a coefficient."""
-    return _is_scalar(expr)
-
-
-@lru_cache(maxsize=200_000)
-def _is_scalar(expr: Basic) -> bool:
     if isinstance(expr, Symbol):
         return isinstance(expr, Parameter)
-    return not isinstance(expr, Indexed) and all(_is_scalar(a) for a in expr.args)
+    return not isinstance(expr, Indexed) and all(is_scalar(a) for a in expr.args)
 
 
 @lru_cache(maxsize=200_000)
@@ -218,14 +214,9 @@ def _apply_deltas(monomial: Expr, coefficient: Expr) -> Iterable[tuple[Expr, Exp
         if replaced != others:
             pairs = []
             for m, c in _product([_terms(f) for f in replaced]):
-                pairs.extend(_apply_deltas_once(d, m, c * coefficient))
+                pairs.extend(_apply_deltas(Mul(d, m), c * coefficient))
             return pairs
     return [(monomial, coefficient)]
-
-
-def _apply_deltas_once(d: Expr, monomial: Expr, coefficient: Expr) -> Iterable[tuple[Expr, Expr]]:
-    combined = Mul(d, monomial)
-    return _apply_deltas(combined, coefficient)
 
 
 def _orient(d: KroneckerDelta) -> tuple[Index | None, Expr]:

@@ -156,9 +156,3 @@ def _cost(derivation: Derivation) -> str:
         + r" & passes & reductions & residuals \\ \hline"
     )
     return "\n".join([head, *rows, r"\end{tabular}"])
-
-
-def gradient_latex(derivation: Derivation) -> str:
-    """The simplified backward pass alone, as one `align*`."""
-    arrangement = arrangement_of(derivation)
-    return align(let_latex(let, arrangement) for let in derivation.backward.lets) or _GIVEN

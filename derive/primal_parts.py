@@ -15,12 +15,11 @@ from typing import Any
 from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, default_sort_key, log
 
 from derive.differentiate import cotangents_of
-from derive.expressions import ArgMax, Binder, Index, Where, fresh_names
+from derive.expressions import ArgMax, Binder, Index, Where, fresh_names, names_used
 from derive.language import Definition, Let, Tensor
 from derive.normal import is_scalar, normalise
 from derive.recognise import abstract, is_atomic
 from derive.substitute import substitute
-from derive.trace import names_used
 from derive.words import word
 from derive.work import size, work
 

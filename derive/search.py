@@ -9,12 +9,11 @@ from sympy import Add, Expr, Indexed, Pow, default_sort_key
 
 from derive.change import Coordinates, NoFixpoint, Solution, System
 from derive.contract import keeping_sums_whole
-from derive.expressions import Sum
+from derive.expressions import Sum, names_used
 from derive.factor import cancelled, factor, join_sums
 from derive.language import Let, Tensor
 from derive.normal import is_scalar, terms_of
 from derive.share import share_reductions, shared_cotangents
-from derive.substitute import tensors_read
 from derive.task import TERM_LIMIT, Task, TooLarge
 from derive.work import keeping, work
 
@@ -70,7 +69,7 @@ class Outcome:
 
     def _equations(self, rule: str, before: Expr) -> Iterator[tuple[Expr, Expr]]:
         if rule == "change of variables":
-            for name in sorted(tensors_read(before) & set(self.coordinates.replacements)):
+            for name in sorted(names_used(before) & set(self.coordinates.replacements)):
                 element = self.coordinates.replacements[name][0].element
                 yield element, self.coordinates.substitute(element)
         if rule == "reduction identity":
@@ -160,14 +159,14 @@ def _closure(task: Task, members: set[str]) -> tuple[Let, ...]:
     names, made = set(members), {let.name for let in task.lets}
     for let in reversed(task.lets):
         if let.name in names:
-            read = tensors_read(let.value) & made
+            read = names_used(let.value) & made
             names |= {n for n in read if n in task.proposed or n not in task.parts.group}
     names |= {
         let.name
         for let in task.lets
         if let.name in task.proposed
         and let.name not in task.parts.group
-        and tensors_read(let.value) & names
+        and names_used(let.value) & names
     }
     return tuple(let for let in task.lets if let.name in names)
 
@@ -254,6 +253,6 @@ def _as_it_stands(
 
 def _cost(task: Task, lets: Iterable[Let]) -> float:
     lets = list(lets)
-    read = set().union(*(tensors_read(let.value) for let in lets))
+    read = set().union(*(names_used(let.value) for let in lets))
     kept = (let for let in task.lets if let.name in read and let.name in task.proposed)
     return work(let.value for let in lets) + sum(map(keeping, kept))

@@ -18,14 +18,14 @@ from sympy import Add, Expr, Indexed, Mul, S, exp
 from derive.atomise import atomise
 from derive.contractions import has_contraction
 from derive.differentiate import cotangent_of, differentiable
-from derive.expressions import names_in
+from derive.expressions import names_in, names_used
 from derive.language import Definition, Let, Tensor
 from derive.normal import normalise, terms_of
 from derive.partition import partition
 from derive.primal_parts import in_primal
 from derive.recognise import abstract
 from derive.search import Choice, Outcome, best_outcome
-from derive.substitute import substitute, tensors_read
+from derive.substitute import substitute
 from derive.task import Task, TooLarge
 from derive.trace import Step
 from derive.words import mixes_sizes
@@ -164,7 +164,7 @@ class Speller:
     unused: dict[str, tuple[Tensor, Expr]]
 
     def __call__(self, expr: Expr) -> Expr:
-        while tensors_read(expr) & set(self.unused):
+        while names_used(expr) & set(self.unused):
             expr = substitute(expr, self.unused)
         return expr
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sympy import Basic, Expr, Indexed, Symbol
+from sympy import Expr, Indexed, Symbol
 
 from derive.expressions import Index
 from derive.language import Tensor
@@ -48,8 +48,3 @@ def replace_exactly(expr: Expr, old: Expr, new: Expr) -> Expr:
         return e if all(a is b for a, b in zip(args, e.args, strict=True)) else e.func(*args)
 
     return walk(expr)
-
-
-def tensors_read(expr: Basic) -> set[str]:
-    """The names of the tensors and options that an expression reads."""
-    return {s.name for s in expr.atoms(Symbol) if not isinstance(s, Index)}

@@ -28,11 +28,6 @@ def text(expr: Basic, arrangement: Arrangement | None = None) -> str:
     return _text(expr, arrangement or Arrangement())[0]
 
 
-def let_text(let: Let, arrangement: Arrangement | None = None) -> str:
-    """One line: `mean[c] = sum_n(x[n,c])/N`."""
-    return f"{text(let.tensor.element)} = {text(let.value, arrangement)}"
-
-
 def lets_text(
     lets: Iterable[Let], arrangement: Arrangement | None = None, width: int | None = None
 ) -> list[str]:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from sympy import Expr
 
+from derive.expressions import names_used
 from derive.language import Definition, Let, Tensor
 
 
@@ -99,12 +100,3 @@ class Derivation:
         from derive import notebook
 
         return notebook.derivation_html(self)
-
-
-def names_used(*exprs: Expr) -> set[str]:
-    """The names of the tensors and options that expressions read."""
-    from sympy import Symbol
-
-    from derive.expressions import Index
-
-    return {s.name for e in exprs for s in e.atoms(Symbol) if not isinstance(s, Index)}

@@ -20,7 +20,7 @@ from sympy import Expr
 
 from derive.arithmetic import Undefined, exact_arithmetic
 from derive.evaluate import Array, evaluate, evaluate_expr
-from derive.expressions import Index, free_indices
+from derive.expressions import Index, free_indices, names_used
 from derive.language import Definition, Let, Tensor
 from derive.points import (
     Point,
@@ -31,7 +31,7 @@ from derive.points import (
     random_tensor,
     two_sizes,
 )
-from derive.trace import Backward, Derivation, Step, names_used
+from derive.trace import Backward, Derivation, Step
 
 
 class VerificationError(AssertionError):

@@ -155,10 +155,10 @@ class Gather:
             return self._begun_otherwise(printer)
         if not self.in_rows:
             return [f"wide {self.total.name} = 0;"]
-        return [*self.memory.room(self.total), *self.over(self.total, "0", printer)]
+        return [*self.memory.room(self.total), *self.over(self.total, "0")]
 
     def block_begun(self, printer: Printer) -> list[str]:
-        return [*self.memory.room(self.rows), *self.over(self.rows, "0", printer)]
+        return [*self.memory.room(self.rows), *self.over(self.rows, "0")]
 
     def few_added(self, printer: Printer) -> list[str]:
         return [f"{self.rows.at(self._own, printer)} += {self.few_name};"]
@@ -190,7 +190,7 @@ class Gather:
             return [f"wide {self.total.name} = 0;"]
         place = f"{self.parts} + block * {self.rows.count}"
         declared = f"real *const restrict {self.rows.name} = {place};"
-        return [declared, *self.over(self.rows, "0", printer)]
+        return [declared, *self.over(self.rows, "0")]
 
     def part_ended(self) -> list[str]:
         return [] if self.in_rows else [f"{self.parts}[block] = {self.total.name};"]
@@ -224,7 +224,7 @@ class Gather:
                 first = self._each([f"{self.target(printer)} = 0;"])
                 return [
                     *self.memory.room(self.best),
-                    *self.over(self.best, empty, printer),
+                    *self.over(self.best, empty),
                     *first,
                 ]
             target = self.target(printer)
@@ -238,7 +238,7 @@ class Gather:
     def _cleared(self, printer: Printer) -> list[str]:
         """Zeros wherever a sum may put values, at the place where the loops around it are."""
         if not self._around:
-            return self.over(self.memory.array(self.name), "0", printer)
+            return self.over(self.memory.array(self.name), "0")
         one = self.placed.statement
         at = list(one.at)
         for place in self.places:
@@ -265,7 +265,7 @@ class Gather:
         declared = "const real " if self.memory.homes[self.name].is_local else ""
         return [f"{declared}{self.target(printer)} = {value};"]
 
-    def over(self, array: Array, value: str, printer: Printer) -> list[str]:
+    def over(self, array: Array, value: str) -> list[str]:
         """Every element of an array set to a value."""
         used = (
             f"{array.tiled}_end - {array.tiled}_tile" if array.extents == ["TILE"] else array.count

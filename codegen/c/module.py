@@ -14,9 +14,8 @@ from codegen.c.kernel import Kernel
 from codegen.c.memory import kind_of
 from codegen.c.names import spelling
 from codegen.program import Module, Program
-from derive.expressions import ArgMax, Index
+from derive.expressions import ArgMax, Index, names_used
 from derive.language import Tensor
-from derive.trace import names_used
 
 _WIDTH = 96
 

@@ -12,11 +12,10 @@ from dataclasses import replace
 
 from codegen.c.explicit import explicit, is_reduction
 from codegen.lowering import kept_for
-from codegen.program import Module, Program, needed
+from codegen.program import Module, Program
 from codegen.renaming import Renaming
-from derive.expressions import Index, fresh_names
-from derive.language import Definition, Let, Tensor
-from derive.trace import names_used
+from derive.expressions import Index, fresh_names, names_used
+from derive.language import Definition, Let, Tensor, needed
 
 _READ = 2
 """As many inputs of full size may be read in place of one residual."""

@@ -23,9 +23,8 @@ from codegen.c.explicit import Finite, is_reduction
 from codegen.c.functions import FUNCTIONS
 from codegen.c.nests import Contraction, Loop, Node, Statement, statement
 from codegen.program import Program
-from derive.expressions import Index, Sum, free_indices, fresh_names
+from derive.expressions import Index, Sum, free_indices, fresh_names, names_used
 from derive.language import Let
-from derive.trace import names_used
 
 _LIGHT = 12
 """As many additions, multiplications and comparisons cost less than going to memory."""

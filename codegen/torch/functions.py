@@ -30,7 +30,6 @@ FUNCTIONS: dict[Any, str] = {
     sympy.sign: "torch.sign",
     sympy.floor: "torch.floor",
     sympy.ceiling: "torch.ceil",
-    sympy.digamma: "torch.digamma",
     Sigmoid: "torch.sigmoid",
     Log1p: "torch.log1p",
     Expm1: "torch.expm1",

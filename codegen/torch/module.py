@@ -96,9 +96,6 @@ def interface(module: Module) -> dict[str, Any]:
         "all_arguments": parameters(module.inputs, module.options, mark=False),
         "plain_arguments": [*names, *options],
         "call": ", ".join([*names, *(f"{o}={o}" for o in options)]),
-        "seeds_annotated": ", ".join(
-            f"{t.name}: Tensor{'' if several else ' | None'}" for t in module.seeds
-        ),
         "arguments": [*map(_described, module.inputs), *(f"{o}: a number." for o in options)],
         "cotangents": [
             f"{s.name}: the gradient of {o.name}, shape {shape_text(o)}."

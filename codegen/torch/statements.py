@@ -12,9 +12,8 @@ from codegen.program import CodegenError, Program
 from codegen.torch.expressions import emit
 from codegen.torch.scope import Scope
 from codegen.torch.values import ATOM, Dims, Value, conform, extent
-from derive.expressions import Axis
+from derive.expressions import Axis, names_used
 from derive.language import Tensor
-from derive.trace import names_used
 
 
 def storage(tensor: Tensor) -> Dims:

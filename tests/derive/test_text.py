@@ -31,7 +31,7 @@ from derive.arrange import Arrangement
 from derive.derivation import derive
 from derive.report import as_text
 from derive.rules import BY_NAME
-from derive.text import declaration, equations, let_text, lets_text, text
+from derive.text import declaration, equations, lets_text, text
 
 n, c, t, d = (Index(name, Axis(name)) for name in "nctd")
 i = n.another("i")
@@ -99,7 +99,7 @@ def test_equals_signs_stand_one_below_the_other() -> None:
     y = Tensor("y", (n, c))
     lets = [Let(mean, Sum(x[n, c], n) / N), Let(y, x[n, c] - mean[c])]
     assert lets_text(lets) == ["mean[c] = sum_n(x[n,c])/N", "y[n,c]  = x[n,c] - mean[c]"]
-    assert let_text(lets[1]) == "y[n,c] = x[n,c] - mean[c]"
+    assert lets_text(lets)[1] == "y[n,c]  = x[n,c] - mean[c]"
 
 
 def test_a_long_sum_goes_on_in_the_next_row_between_its_terms() -> None:
