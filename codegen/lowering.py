@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from sympy import Expr, Mul, S, exp, log
+from sympy import Add, Expr, Mul, Pow, S, exp, log, together
 
 from codegen.ahead import worked_out_ahead
 from codegen.choices import with_choices
 from codegen.program import Kept, Module, Program
 from codegen.sharing import shared
-from codegen.stable import Softmax, bare_exponentials, stabilise
+from codegen.stable import LogSoftmax, Sigmoid, Softmax, bare_exponentials, stabilise
 from derive.expressions import Axis, Index, StopGradient, Sum, names_used
 from derive.language import Definition, Let, Tensor, needed
 from derive.normal import normalise
@@ -39,7 +39,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     forward_lets = derivation.forward
     kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
     if not literal:
-        backward_lets = without_sums_of_exponentials(backward_lets, forward_lets)
+        backward_lets = without_exponentials(backward_lets, forward_lets)
         backward_lets = shared(stable(backward_lets, varying(definition.wrt, forward_lets)))
     if ahead and not literal:
         early, backward_lets = _ahead(derivation, backward_lets)
@@ -149,7 +149,7 @@ def _value_and_grad(
         replace(let, value=let.value.xreplace(one)) for let in derivation.backward.lets
     )
     if not definition.chunked:
-        backward = without_sums_of_exponentials(backward, derivation.forward)
+        backward = without_exponentials(backward, derivation.forward)
     wanted = [outputs[0].name, *(tensor.name for _, tensor in gradients)]
     lets = _forward_lets((*derivation.forward, *backward), wanted, definition.chunked)
     lets = _with_stops(lets, ())
@@ -284,36 +284,49 @@ def _first_safe(forms: Iterable[Expr], plain: Expr) -> Expr:
     return next((value for value in found if not bare_exponentials(value)), plain)
 
 
-def without_sums_of_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let, ...]:
-    """A backward pass in which none reads a plain sum of exponentials, where something safe can be
-    read in its place: `p[i,j] * rows[i] / columns[j]` is a softmax along the columns."""
+def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let, ...]:
+    """A backward pass in which none reads exponentials or sums of them, where something safe can be
+    read in their place: `p[i,j] * rows[i] / columns[j]` is a softmax along the columns."""
     powers: dict[str, tuple[Tensor, Expr]] = {}
     sums: dict[str, tuple[Tensor, Expr]] = {}
     quotients: dict[str, tuple[Tensor, Expr]] = {}
-    softmaxes: dict[str, Let] = {}
+    logarithms: dict[str, tuple[Tensor, Expr]] = {}
+    named: dict[str, Let] = {}
     for let in made:
-        through = substitute(let.value, powers | sums)
+        through = substitute(let.value, powers | sums | logarithms)
         found = stabilise(through)
-        if isinstance(found, Softmax):
+        if isinstance(found, LogSoftmax):
+            logarithms[let.name] = (let.tensor, through)
+        elif isinstance(found, Softmax | Sigmoid):
             quotients[let.name] = (let.tensor, through)
-            softmaxes[let.name] = replace(let, value=found)
+            named[let.name] = replace(let, value=found)
         elif bare_exponentials(found):
             (sums if through.has(Sum) else powers)[let.name] = (let.tensor, through)
     result = []
     for let in lets:
-        if names_used(let.value) & set(sums):
-            value = stabilise(normalise(substitute(let.value, powers | sums | quotients)))
+        if names_used(let.value) & {*sums, *powers}:
+            through = _quotients_joined(substitute(let.value, powers | sums | quotients))
+            value = stabilise(normalise(through))
             if not bare_exponentials(value):
-                let = replace(let, value=_by_name(value, softmaxes.values()))
+                let = replace(let, value=_by_name(value, named.values()))
         result.append(let)
     return tuple(result)
 
 
+def _quotients_joined(value: Expr) -> Expr:
+    """`1/(1 - 1/(1 + e))` as `(1 + e)/e`, which divides by nothing that comes to zero."""
+
+    def is_difference(e: Expr) -> bool:
+        return isinstance(e, Pow) and isinstance(e.base, Add) and e.base.has(exp) and e.exp == -1
+
+    return value.replace(is_difference, lambda e: 1 / together(e.base))
+
+
 def _by_name(value: Expr, lets: Iterable[Let]) -> Expr:
-    """A value that reads each softmax which has a name by that."""
+    """A value that reads each softmax or sigmoid which has a name by that."""
     for let in lets:
         pattern, own = abstract(let.value)
-        for found in value.atoms(Softmax):
+        for found in value.atoms(type(let.value)):
             other, letters = abstract(found)
             if other == pattern:
                 place = dict(zip(own, letters, strict=True))

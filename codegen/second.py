@@ -25,7 +25,7 @@ from codegen.lowering import (
     outputs_once,
     stable,
     varying,
-    without_sums_of_exponentials,
+    without_exponentials,
 )
 from codegen.program import Kept, Module, Program
 from codegen.renaming import Renaming
@@ -267,5 +267,5 @@ def _simplest(
         if values.get(tensor.name) != 0
     )
     lets = needed(found.backward.lets, [tensor.name for _, tensor in gradients])
-    lets = without_sums_of_exponentials(lets, found.forward)
+    lets = without_exponentials(lets, found.forward)
     return tuple(stable(lets, varying(found.definition.wrt, found.forward))), gradients

@@ -262,7 +262,10 @@ def _push(expr: Expr, factor: Expr) -> Expr:
     """Multiply under a sum, so that each exponential meets its denominator."""
     if isinstance(expr, Sum):
         expr = expr.rename({i.name for i in free_indices(factor)})
-        return Sum(_walk(Mul(expr.args[0], factor)), expr.args[1])
+        body, bound = _walk(Mul(expr.body, factor)), set(expr.indices)
+        inside = [f for f in Mul.make_args(body) if free_indices(f) & bound]
+        outside = [f for f in Mul.make_args(body) if f not in inside]
+        return Mul(*outside, Sum(Mul(*inside), *expr.indices))
     return Add(*(_walk(Mul(a, factor)) for a in expr.args))
 
 
@@ -274,14 +277,14 @@ def _one_plus_exp(base: Basic) -> Expr | None:
 
 
 def _exp(expr: Expr) -> Expr:
-    """exp of a log-softmax is a softmax, also beside other terms."""
+    """exp of a log-softmax is a softmax, and of several their product."""
     if not isinstance(expr, exp):
         return expr
     (inside,) = expr.args
-    inside = _sum(Add.make_args(inside))
-    if isinstance(inside, LogSoftmax):
-        return Softmax(*inside.args)
-    return exp(inside)
+    terms = Add.make_args(_sum(Add.make_args(inside)))
+    if all(isinstance(term, LogSoftmax) for term in terms):
+        return Mul(*(Softmax(*term.args) for term in terms))
+    return exp(Add(*terms))
 
 
 def _sum(terms: Iterable[Expr]) -> Expr:
@@ -297,6 +300,9 @@ def _add(expr: Expr) -> Expr:
             continue
         (bound,) = node.indices
         rest = Add(*(t for t in terms if t is not term))
+        if coefficient.is_Integer and abs(coefficient) > 1:  # one of them at a time
+            unit = S.One if coefficient > 0 else S.NegativeOne
+            rest, coefficient = rest + (coefficient - unit) * node, unit
         for letter in sorted(free_indices(rest), key=default_sort_key):
             if letter.axis != bound.axis or letter in free_indices(node):
                 continue
@@ -308,10 +314,10 @@ def _add(expr: Expr) -> Expr:
         for term in terms:
             if isinstance(-term, Sigmoid):
                 return Add(expr - term - 1, Sigmoid(-(-term).args[0]))
-    if S.NegativeOne in terms:
+    for one in {S.One, S.NegativeOne} & {*terms}:
         for term in terms:
-            if isinstance(term, exp):
-                return Add(expr - term + 1, Expm1(*term.args))
+            if isinstance(-term / one, exp):
+                return Add(expr - term - one, -one * Expm1(*(-term / one).args))
     return expr
 
 

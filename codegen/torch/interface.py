@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from derive.language import Definition, Tensor
 HELPERS = (
     "_along",
     "_autocast",
+    "_broadcast",
     "_channels",
     "_channels_last",
     "_constant",
@@ -34,6 +35,7 @@ HELPERS = (
     "_indices",
     "_may_be",
     "_must_be",
+    "_number",
     "_ranked",
     "_reduction",
     "_shaped",
@@ -121,12 +123,15 @@ class PublicFunction:
     # --- before ---
 
     def _kinds(self) -> Iterator[str]:
-        """Lines that refuse what is no tensor where one is wanted."""
+        """Lines that refuse what is no tensor where one is wanted, and a tensor for a number."""
         for line, wanted in _CHECKED_BY.items():
             arguments = self.interface.arguments
             names = [a.name for a in arguments if a.tensors and self._annotation(a) == wanted]
             if names:
-                yield line.format(", ".join(f"{name}={name}" for name in names))
+                yield line.format(_by_name(names))
+        named = self._arguments.named
+        if numbers := [option for option in self._arguments.options if option in named]:
+            yield f"_number({_by_name(numbers)})"
 
     def _prologue(self) -> Iterator[str]:
         named, first = self._arguments.named, self._arguments.primary
@@ -148,7 +153,8 @@ class PublicFunction:
             argument = next((a for a in self.interface.arguments if a.name == option), None)
             if option == "eps" and argument is not None and argument.default == "None":
                 yield f"if {option} is None:"
-                yield f"    {option} = torch.finfo({first}.dtype).eps"
+                wide = f"torch.promote_types({first}.dtype, torch.float32)"
+                yield f"    {option} = torch.finfo({wide}).eps"
 
     @property
     def _rowwise(self) -> list[str]:
@@ -194,8 +200,7 @@ class PublicFunction:
                 yield f'    raise ValueError("{name} and {other} must be given together")'
         fixed = [name for name in self._arguments.tensors if self._is_constant(name)]
         if fixed:
-            parts = [f"{v}={v}" for v in map(self._arguments.variable, fixed)]
-            yield f"_constant({', '.join(parts)})"
+            yield f"_constant({_by_name(map(self._arguments.variable, fixed))})"
 
     def _is_constant(self, name: str) -> bool:
         return name not in self._masks and self._arguments.is_constant(name)
@@ -460,6 +465,10 @@ def camel(words: str) -> str:
 def function_name(definition: Definition) -> str:
     """What the autograd function of a variant is called."""
     return f"_{camel(definition.variant)}Function"
+
+
+def _by_name(names: Iterable[str]) -> str:
+    return ", ".join(f"{name}={name}" for name in names)
 
 
 def _pattern(choice: Choice, value: object) -> str:

@@ -60,11 +60,7 @@ class Elements:
         if len(names) == 1:
             yield f"shape, last = {names[0]}.shape, _channels_last({names[0]})"
             return
-        if any(map(self.arguments.optional, names)):
-            yield f"given = [t for t in ({', '.join(names)}) if t is not None]"
-            yield "shape = torch.broadcast_shapes(*(t.shape for t in given))"
-        else:
-            yield f"shape = torch.broadcast_shapes({', '.join(f'{n}.shape' for n in names)})"
+        yield f"shape = _broadcast({', '.join(f'{name}={name}' for name in names)})"
 
     def seen(self, tensor: Tensor, wide: str) -> str:
         if "elements" not in self.arguments.roles_of(tensor):

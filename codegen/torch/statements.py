@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sympy.logic.boolalg import Boolean
+from sympy import Indexed, Symbol
+from sympy.logic.boolalg import And, Boolean, Not, Or
 
 from codegen.program import CodegenError, Program
 from codegen.torch.expressions import emit
 from codegen.torch.scope import Scope
 from codegen.torch.values import ATOM, Dims, Value, conform, extent
-from derive.expressions import Axis, names_used
+from derive.expressions import Axis, Where, names_used
 from derive.language import Tensor
 
 
@@ -21,13 +22,30 @@ def storage(tensor: Tensor) -> Dims:
     return tuple(d if isinstance(d, tuple) else (d,) for d in tensor.dims)
 
 
+def _masks(program: Program) -> set[str]:
+    """The names of the tensors that a program reads as conditions."""
+    found: set[str] = set()
+    for let in program.lets:
+        conditions = [choice.condition for choice in let.value.atoms(Where)]
+        while conditions:
+            condition = conditions.pop()
+            if isinstance(condition, And | Or | Not):
+                conditions += condition.args
+            elif isinstance(condition, Indexed | Symbol):
+                found |= names_used(condition)
+    return found
+
+
 def statements(program: Program, before: Mapping[str, frozenset[str]]) -> list[str]:
     """The body of a function, without what it unpacks first and returns last.
 
     `before` says which parameters what it unpacks was computed from.
     """
     given = (*program.params, *program.kept.tensors)
-    values = {t.name: Value(t.name, storage(t), integer=t.integer) for t in given}
+    masks = _masks(program)
+    values = {
+        t.name: Value(t.name, storage(t), integer=t.integer, boolean=t.name in masks) for t in given
+    }
     like = next((t.name for t in given if not t.integer), given[0].name)
     literal, differentiable = program.literal, program.differentiable
     origins = program.origins(before)

@@ -1,6 +1,8 @@
 """Losses with a margin: right enough is right."""
 
-from derive import OTHERWISE, Abs, Eq, Min, Sum, Where, define, reductions, sqrt
+from math import inf
+
+from derive import OTHERWISE, Abs, Eq, Maximum, Min, Sum, Where, define, reductions, sqrt
 
 LEGACY = "size_average=None, reduce=None, reduction='mean'"
 
@@ -52,15 +54,15 @@ n, d = op.axes("n d", "rest last")
 anchor, positive, negative = (op.input(name, n, d) for name in ("anchor", "positive", "negative"))
 margin, p, eps = op.option("margin", 1.0), op.option("p", 2.0), op.option("eps", 1e-6)
 op.demand("anchor.dim() == positive.dim() == negative.dim()", raises="RuntimeError")
-op.demand("margin > 0")
+op.demand("margin > 0 and p > 0")
 
 
 def apart(name, a, b):
     """The distance of two rows, eps away from where it has no gradient."""
-    off = op.let(f"off_{name}", [n, d], Abs(a[n, d] - b[n, d] + eps))
-    euclidean, any_norm = sqrt(Sum(off[n, d] ** 2, d)), Sum(off[n, d] ** p, d) ** (1 / p)
-    cases = {2: ([n], euclidean), 1: ([n], Sum(off[n, d], d)), OTHERWISE: ([n], any_norm)}
-    return op.cases(name, "p", cases)
+    off = op.let(f"off_{name}", [n, d], Abs(a[n, d] - b[n, d] + eps))[n, d]
+    some = {2: sqrt(Sum(off**2, d)), 1: Sum(off, d), inf: Maximum(off, d)}
+    cases = some | {OTHERWISE: Sum(off**p, d) ** (1 / p)}
+    return op.cases(name, "p", {value: ([n], distance) for value, distance in cases.items()})
 
 
 near, far = apart("near", anchor, positive), apart("far", anchor, negative)

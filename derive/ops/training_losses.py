@@ -1,6 +1,6 @@
 """Losses that are trained with and that PyTorch does not have."""
 
-from derive import Mean, Sum, define, exp, log, reductions, tanh
+from derive import Eq, Mean, Sum, Where, define, exp, log, reductions, tanh
 
 op = define("capped_cross_entropy", "Cross-entropy of softly capped logits, with z-loss.")
 op.called("input: logits, target, cap=30.0, z_loss=1e-4, reduction='mean'", autocast="float32")
@@ -21,7 +21,8 @@ gamma = op.option("gamma", 2.0, nonnegative=True)
 op.demand("gamma >= 0")
 logprobs = op.let("logprobs", [n, k], logits[n, k] - log(Sum(exp(logits[n, k]), k)))
 right = op.let("right", [n], logprobs[n, target[n]])
-each = -((1 - exp(right[n])) ** gamma) * right[n]
+wrong = op.let("wrong", [n], 1 - exp(right[n]))  # where it is 0, a power may have no derivative
+each = Where(Eq(wrong[n], 0), 0, -(wrong[n] ** gamma) * right[n])
 focal_loss = op.build(op.cases("loss", "reduction", reductions(each, n)))
 
 op = define("distillation_loss", "Divergence of a student from its teacher (Hinton et al., 2015).")

@@ -1937,6 +1937,7 @@ _channels_last = in_torch._channels_last
 _constant = in_torch._constant
 _may_be = in_torch._may_be
 _must_be = in_torch._must_be
+_number = in_torch._number
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -1967,6 +1968,7 @@ def batch_norm(
         )
     _must_be(Tensor, input=input)
     _may_be(Tensor, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _number(eps=eps, correction=correction, momentum=momentum)
     if not (training or running_mean is not None):
         raise RuntimeError("batch_norm wants training or running_mean is not None")
     if not (eps > 0 or not training):

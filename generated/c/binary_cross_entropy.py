@@ -669,6 +669,7 @@ class _WeightNoneFunction(torch.autograd.Function):
 
 
 _autocast = in_torch._autocast
+_broadcast = in_torch._broadcast
 _constant = in_torch._constant
 _everywhere = in_torch._everywhere
 _flat = in_torch._flat
@@ -710,8 +711,7 @@ def binary_cross_entropy(
         )
     _constant(weight=weight)
     dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
-    given = [t for t in (input, target, weight) if t is not None]
-    shape = torch.broadcast_shapes(*(t.shape for t in given))
+    shape = _broadcast(input=input, target=target, weight=weight)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)
     match weight, reduction:

@@ -1395,6 +1395,7 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
 
 
 _autocast = in_torch._autocast
+_broadcast = in_torch._broadcast
 _constant = in_torch._constant
 _flat = in_torch._flat
 _may_be = in_torch._may_be
@@ -1434,8 +1435,7 @@ def binary_cross_entropy_with_logits(
         )
     _constant(pos_weight=pos_weight, weight=weight)
     dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
-    given = [t for t in (input, target, pos_weight, weight) if t is not None]
-    shape = torch.broadcast_shapes(*(t.shape for t in given))
+    shape = _broadcast(input=input, target=target, pos_weight=pos_weight, weight=weight)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)
     match weight, reduction, pos_weight:

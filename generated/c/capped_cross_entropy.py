@@ -463,6 +463,7 @@ class _NoneFunction(torch.autograd.Function):
 _autocast = in_torch._autocast
 _indices = in_torch._indices
 _must_be = in_torch._must_be
+_number = in_torch._number
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -486,6 +487,7 @@ def capped_cross_entropy(
     if not serves(input, target):
         return in_torch.capped_cross_entropy(input, target, cap, z_loss, reduction)
     _must_be(Tensor, input=input, target=target)
+    _number(cap=cap, z_loss=z_loss)
     if not (cap > 0):
         raise ValueError(f"capped_cross_entropy wants cap > 0, got cap = {cap}")
     dtype = _autocast(input.dtype, input, False)

@@ -106,6 +106,7 @@ class _Function(torch.autograd.Function):
 _channels_last = in_torch._channels_last
 _flattened = in_torch._flattened
 _must_be = in_torch._must_be
+_number = in_torch._number
 _unflattened = in_torch._unflattened
 _wide = in_torch._wide
 
@@ -122,6 +123,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     if not serves(input):
         return in_torch.celu(input, alpha, inplace)
     _must_be(Tensor, input=input)
+    _number(alpha=alpha)
     if not (alpha != 0):
         raise RuntimeError(f"celu wants alpha != 0, got alpha = {alpha}")
     dtype = input.dtype

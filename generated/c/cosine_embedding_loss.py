@@ -537,6 +537,7 @@ class _NoneFunction(torch.autograd.Function):
 _autocast = in_torch._autocast
 _flat = in_torch._flat
 _must_be = in_torch._must_be
+_number = in_torch._number
 _reduction = in_torch._reduction
 _wide = in_torch._wide
 
@@ -564,6 +565,7 @@ def cosine_embedding_loss(
             input1, input2, target, margin, size_average, reduce, reduction
         )
     _must_be(Tensor, input1=input1, input2=input2, target=target)
+    _number(margin=margin)
     reduction = _reduction(size_average, reduce, reduction)
     if not (target.dim() < 2 and input1.shape == input2.shape):
         raise RuntimeError(

@@ -223,6 +223,7 @@ class _Function(torch.autograd.Function):
 
 _dims = in_torch._dims
 _must_be = in_torch._must_be
+_number = in_torch._number
 _wide = in_torch._wide
 
 
@@ -240,6 +241,7 @@ def cosine_similarity(
     if not serves(x1, x2):
         return in_torch.cosine_similarity(x1, x2, dim, eps)
     _must_be(Tensor, x1=x1, x2=x2)
+    _number(eps=eps)
     if not (eps >= 0):
         raise RuntimeError(f"cosine_similarity wants eps >= 0, got eps = {eps}")
     dtype = torch.promote_types(x1.dtype, x2.dtype)

@@ -5580,6 +5580,7 @@ _constant = in_torch._constant
 _indices = in_torch._indices
 _may_be = in_torch._may_be
 _must_be = in_torch._must_be
+_number = in_torch._number
 _reduction = in_torch._reduction
 _shaped = in_torch._shaped
 _wide = in_torch._wide
@@ -5611,6 +5612,7 @@ def cross_entropy(
     _must_be(Tensor, input=input, target=target)
     _may_be(Tensor, weight=weight)
     _may_be(int, ignore_index=ignore_index)
+    _number(label_smoothing=label_smoothing)
     reduction = _reduction(size_average, reduce, reduction)
     if not (0 <= label_smoothing <= 1):
         raise RuntimeError(

@@ -256,6 +256,7 @@ class _Function(torch.autograd.Function):
 _autocast = in_torch._autocast
 _constant = in_torch._constant
 _must_be = in_torch._must_be
+_number = in_torch._number
 _wide = in_torch._wide
 
 
@@ -272,6 +273,7 @@ def distillation_loss(input: Tensor, teacher: Tensor, temperature: float = 2.0) 
     if not serves(input, teacher):
         return in_torch.distillation_loss(input, teacher, temperature)
     _must_be(Tensor, input=input, teacher=teacher)
+    _number(temperature=temperature)
     if not (temperature > 0):
         raise ValueError(
             f"distillation_loss wants temperature > 0, got temperature = {temperature}"

@@ -106,6 +106,7 @@ class _Function(torch.autograd.Function):
 _channels_last = in_torch._channels_last
 _flattened = in_torch._flattened
 _must_be = in_torch._must_be
+_number = in_torch._number
 _unflattened = in_torch._unflattened
 _wide = in_torch._wide
 
@@ -122,6 +123,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     if not serves(input):
         return in_torch.elu(input, alpha, inplace)
     _must_be(Tensor, input=input)
+    _number(alpha=alpha)
     dtype = input.dtype
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input.clone() if inplace else input), last)

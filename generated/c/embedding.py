@@ -234,6 +234,7 @@ class _PaddingIdxFunction(torch.autograd.Function):
 
 _indices = in_torch._indices
 _must_be = in_torch._must_be
+_number = in_torch._number
 _ranked = in_torch._ranked
 _wide = in_torch._wide
 
@@ -260,6 +261,7 @@ def embedding(
             input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse
         )
     _must_be(Tensor, input=input, weight=weight)
+    _number(padding_idx=padding_idx)
     if not (padding_idx is None or padding_idx < weight.shape[0]):
         raise AssertionError(
             "embedding wants padding_idx is None or padding_idx < weight.shape[0], "

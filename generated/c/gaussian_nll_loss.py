@@ -791,9 +791,11 @@ class _FullNoneFunction(torch.autograd.Function):
         return gradients.grad_x, gradients.grad_target, gradients.grad_var, None
 
 
+_broadcast = in_torch._broadcast
 _everywhere = in_torch._everywhere
 _flat = in_torch._flat
 _must_be = in_torch._must_be
+_number = in_torch._number
 _wide = in_torch._wide
 
 
@@ -817,6 +819,7 @@ def gaussian_nll_loss(
     if not serves(input, target, var):
         return in_torch.gaussian_nll_loss(input, target, var, full, eps, reduction)
     _must_be(Tensor, input=input, target=target)
+    _number(eps=eps)
     if not isinstance(var, Tensor):
         var = torch.full_like(input, var)
     if not _everywhere(var >= 0):
@@ -828,7 +831,7 @@ def gaussian_nll_loss(
             f"var must have the shape of input or one number a row, got shape {[*var.shape]}"
         )
     dtype = torch.promote_types(torch.promote_types(input.dtype, target.dtype), var.dtype)
-    shape = torch.broadcast_shapes(input.shape, target.shape, var.shape)
+    shape = _broadcast(input=input, target=target, var=var)
     target = _flat(target, shape, dtype)
     var = _flat(var, shape, dtype)
     x = _flat(input, shape, dtype)

@@ -522,6 +522,7 @@ class _NoWeightNoBiasFunction(torch.autograd.Function):
 _channels = in_torch._channels
 _may_be = in_torch._may_be
 _must_be = in_torch._must_be
+_number = in_torch._number
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -546,6 +547,7 @@ def group_norm(
         return in_torch.group_norm(input, num_groups, weight, bias, eps)
     _must_be(Tensor, input=input)
     _may_be(Tensor, weight=weight, bias=bias)
+    _number(eps=eps)
     dtype = input.dtype
     shape = input.shape
     if len(shape) < 2 or shape[1] % num_groups:

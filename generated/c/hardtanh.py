@@ -117,6 +117,7 @@ class _Function(torch.autograd.Function):
 _channels_last = in_torch._channels_last
 _flattened = in_torch._flattened
 _must_be = in_torch._must_be
+_number = in_torch._number
 _unflattened = in_torch._unflattened
 _wide = in_torch._wide
 
@@ -136,6 +137,7 @@ def hardtanh(
     if not serves(input):
         return in_torch.hardtanh(input, min_val, max_val, inplace)
     _must_be(Tensor, input=input)
+    _number(min_val=min_val, max_val=max_val)
     if not (min_val <= max_val):
         raise ValueError(
             f"hardtanh wants min_val <= max_val, got max_val = {max_val}, min_val = {min_val}"

@@ -342,8 +342,10 @@ class _NoneFunction(torch.autograd.Function):
 
 
 _autocast = in_torch._autocast
+_broadcast = in_torch._broadcast
 _flat = in_torch._flat
 _must_be = in_torch._must_be
+_number = in_torch._number
 _reduction = in_torch._reduction
 _wide = in_torch._wide
 
@@ -368,9 +370,10 @@ def hinge_embedding_loss(
     if not serves(input, target):
         return in_torch.hinge_embedding_loss(input, target, margin, size_average, reduce, reduction)
     _must_be(Tensor, input=input, target=target)
+    _number(margin=margin)
     reduction = _reduction(size_average, reduce, reduction)
     dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
-    shape = torch.broadcast_shapes(input.shape, target.shape)
+    shape = _broadcast(input=input, target=target)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)
     match reduction:

@@ -1893,6 +1893,7 @@ _channels = in_torch._channels
 _constant = in_torch._constant
 _may_be = in_torch._may_be
 _must_be = in_torch._must_be
+_number = in_torch._number
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -1922,6 +1923,7 @@ def instance_norm(
         )
     _must_be(Tensor, input=input)
     _may_be(Tensor, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _number(eps=eps, momentum=momentum)
     if not (use_input_stats or running_mean is not None):
         raise RuntimeError("instance_norm wants use_input_stats or running_mean is not None")
     if (running_var is None) != (running_mean is None):

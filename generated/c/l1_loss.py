@@ -715,6 +715,7 @@ class _NoneWeightFunction(torch.autograd.Function):
 
 
 _autocast = in_torch._autocast
+_broadcast = in_torch._broadcast
 _flat = in_torch._flat
 _may_be = in_torch._may_be
 _must_be = in_torch._must_be
@@ -755,8 +756,7 @@ def l1_loss(
             f"weight must have the shape of input, {[*input.shape]}, got shape {[*weight.shape]}"
         )
     dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
-    given = [t for t in (input, target, weight) if t is not None]
-    shape = torch.broadcast_shapes(*(t.shape for t in given))
+    shape = _broadcast(input=input, target=target, weight=weight)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)
     match reduction, weight:

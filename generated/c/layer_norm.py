@@ -505,6 +505,7 @@ class _NoWeightNoBiasFunction(torch.autograd.Function):
 
 _may_be = in_torch._may_be
 _must_be = in_torch._must_be
+_number = in_torch._number
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -529,6 +530,7 @@ def layer_norm(
         return in_torch.layer_norm(input, normalized_shape, weight, bias, eps)
     _must_be(Tensor, input=input)
     _may_be(Tensor, weight=weight, bias=bias)
+    _number(eps=eps)
     dtype = input.dtype
     split = input.dim() - len(normalized_shape)
     rest, tail = input.shape[:split], input.shape[split:]

@@ -113,6 +113,7 @@ class _Function(torch.autograd.Function):
 _channels_last = in_torch._channels_last
 _flattened = in_torch._flattened
 _must_be = in_torch._must_be
+_number = in_torch._number
 _unflattened = in_torch._unflattened
 _wide = in_torch._wide
 
@@ -129,6 +130,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     if not serves(input):
         return in_torch.leaky_relu(input, negative_slope, inplace)
     _must_be(Tensor, input=input)
+    _number(negative_slope=negative_slope)
     dtype = input.dtype
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input.clone() if inplace else input), last)

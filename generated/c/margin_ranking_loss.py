@@ -478,8 +478,10 @@ class _NoneFunction(torch.autograd.Function):
 
 
 _autocast = in_torch._autocast
+_broadcast = in_torch._broadcast
 _flat = in_torch._flat
 _must_be = in_torch._must_be
+_number = in_torch._number
 _reduction = in_torch._reduction
 _wide = in_torch._wide
 
@@ -507,6 +509,7 @@ def margin_ranking_loss(
             input1, input2, target, margin, size_average, reduce, reduction
         )
     _must_be(Tensor, input1=input1, input2=input2, target=target)
+    _number(margin=margin)
     reduction = _reduction(size_average, reduce, reduction)
     if not (input1.dim() == input2.dim() == target.dim()):
         raise RuntimeError("margin_ranking_loss wants input1.dim() == input2.dim() == target.dim()")
@@ -515,7 +518,7 @@ def margin_ranking_loss(
         input1,
         False,
     )
-    shape = torch.broadcast_shapes(input1.shape, input2.shape, target.shape)
+    shape = _broadcast(input1=input1, input2=input2, target=target)
     input2 = _flat(input2, shape, dtype)
     target = _flat(target, shape, dtype)
     input1 = _flat(input1, shape, dtype)

@@ -131,14 +131,16 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
              int64_t N, int threads) {
     /* log_exp_x[n] = LogAddExp(x[n], 0) */
     /* tanh_log_exp_x[n] = tanh(log_exp_x[n]) */
-    /* grad_x[n] = grad_y[n]*(tanh_log_exp_x[n] + x[n]*(1 +
-            tanh_log_exp_x[n]**2*Expm1(-log_exp_x[n]) - exp(-log_exp_x[n]))) */
+    /* expm1_log_exp_x[n] = Expm1(-log_exp_x[n]) */
+    /* grad_x[n] = grad_y[n]*(tanh_log_exp_x[n] + x[n]*(expm1_log_exp_x[n]*tanh_log_exp_x[n]**2 -
+            expm1_log_exp_x[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_exp_x = log_add_exp(x[n], 0);
         const real tanh_log_exp_x = vector_tanh(log_exp_x);
-        grad_x[n] = ((square(tanh_log_exp_x) * R(expm1)(-log_exp_x) + 1 - vector_exp(-log_exp_x)) *
-                x[n] + tanh_log_exp_x) * grad_y[n];
+        const real expm1_log_exp_x = R(expm1)(-log_exp_x);
+        grad_x[n] = ((square(tanh_log_exp_x) * expm1_log_exp_x - expm1_log_exp_x) * x[n] +
+                tanh_log_exp_x) * grad_y[n];
     }
     return 0;
 }

@@ -719,6 +719,7 @@ class _PFunction(torch.autograd.Function):
 
 _dims = in_torch._dims
 _must_be = in_torch._must_be
+_number = in_torch._number
 _wide = in_torch._wide
 
 
@@ -736,6 +737,7 @@ def normalize(
     if not serves(input):
         return in_torch.normalize(input, p, dim, eps)
     _must_be(Tensor, input=input)
+    _number(eps=eps, p=p)
     dtype = input.dtype
     dims = _dims(dim, input.dim())
     input = input.movedim(dims, tuple(range(-len(dims), 0)))

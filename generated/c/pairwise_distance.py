@@ -683,6 +683,7 @@ class _PFunction(torch.autograd.Function):
 
 
 _must_be = in_torch._must_be
+_number = in_torch._number
 _wide = in_torch._wide
 
 
@@ -700,6 +701,7 @@ def pairwise_distance(
     if not serves(x1, x2):
         return in_torch.pairwise_distance(x1, x2, p, eps, keepdim)
     _must_be(Tensor, x1=x1, x2=x2)
+    _number(eps=eps, p=p)
     dtype = torch.promote_types(x1.dtype, x2.dtype)
     x1, x2 = torch.broadcast_tensors(x1, x2)
     rest, tail = x1.shape[:-1], x1.shape[-1:]

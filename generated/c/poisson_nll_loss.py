@@ -1272,8 +1272,10 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
 
 
 _autocast = in_torch._autocast
+_broadcast = in_torch._broadcast
 _flat = in_torch._flat
 _must_be = in_torch._must_be
+_number = in_torch._number
 _reduction = in_torch._reduction
 _wide = in_torch._wide
 
@@ -1302,9 +1304,10 @@ def poisson_nll_loss(
             input, target, log_input, full, size_average, eps, reduce, reduction
         )
     _must_be(Tensor, input=input, target=target)
+    _number(eps=eps)
     reduction = _reduction(size_average, reduce, reduction)
     dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
-    shape = torch.broadcast_shapes(input.shape, target.shape)
+    shape = _broadcast(input=input, target=target)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)
     match bool(log_input), bool(full), reduction:

@@ -240,6 +240,7 @@ class _NoWeightFunction(torch.autograd.Function):
 
 _may_be = in_torch._may_be
 _must_be = in_torch._must_be
+_number = in_torch._number
 _shaped = in_torch._shaped
 _wide = in_torch._wide
 
@@ -263,8 +264,9 @@ def rms_norm(
         return in_torch.rms_norm(input, normalized_shape, weight, eps)
     _must_be(Tensor, input=input)
     _may_be(Tensor, weight=weight)
+    _number(eps=eps)
     if eps is None:
-        eps = torch.finfo(input.dtype).eps
+        eps = torch.finfo(torch.promote_types(input.dtype, torch.float32)).eps
     dtype = input.dtype
     split = input.dim() - len(normalized_shape)
     rest, tail = input.shape[:split], input.shape[split:]

@@ -134,6 +134,7 @@ class _Function(torch.autograd.Function):
         return gradients.grad_a, gradients.grad_b, None, None
 
 
+_broadcast = in_torch._broadcast
 _constant = in_torch._constant
 _flat = in_torch._flat
 _halves = in_torch._halves
@@ -158,7 +159,7 @@ def rotary_embedding(input: Tensor, cos: Tensor, sin: Tensor, dim: int = -1) -> 
     dtype = torch.promote_types(
         torch.promote_types(torch.promote_types(a.dtype, b.dtype), cos.dtype), sin.dtype
     )
-    shape = torch.broadcast_shapes(a.shape, b.shape, cos.shape, sin.shape)
+    shape = _broadcast(a=a, b=b, cos=cos, sin=sin)
     b = _flat(b, shape, dtype)
     cos = _flat(cos, shape, dtype)
     sin = _flat(sin, shape, dtype)

@@ -324,6 +324,7 @@ class _NoneFunction(torch.autograd.Function):
 
 
 _autocast = in_torch._autocast
+_broadcast = in_torch._broadcast
 _constant = in_torch._constant
 _flat = in_torch._flat
 _must_be = in_torch._must_be
@@ -353,7 +354,7 @@ def soft_margin_loss(
     reduction = _reduction(size_average, reduce, reduction)
     _constant(target=target)
     dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
-    shape = torch.broadcast_shapes(input.shape, target.shape)
+    shape = _broadcast(input=input, target=target)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)
     match reduction:

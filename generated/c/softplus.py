@@ -115,6 +115,7 @@ class _Function(torch.autograd.Function):
 _channels_last = in_torch._channels_last
 _flattened = in_torch._flattened
 _must_be = in_torch._must_be
+_number = in_torch._number
 _unflattened = in_torch._unflattened
 _wide = in_torch._wide
 
@@ -131,6 +132,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     if not serves(input):
         return in_torch.softplus(input, beta, threshold)
     _must_be(Tensor, input=input)
+    _number(beta=beta, threshold=threshold)
     dtype = input.dtype
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input), last)

@@ -106,6 +106,7 @@ class _Function(torch.autograd.Function):
 _channels_last = in_torch._channels_last
 _flattened = in_torch._flattened
 _must_be = in_torch._must_be
+_number = in_torch._number
 _unflattened = in_torch._unflattened
 _wide = in_torch._wide
 
@@ -122,6 +123,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     if not serves(input):
         return in_torch.softshrink(input, lambd)
     _must_be(Tensor, input=input)
+    _number(lambd=lambd)
     if not (lambd >= 0):
         raise RuntimeError(f"softshrink wants lambd >= 0, got lambd = {lambd}")
     dtype = input.dtype

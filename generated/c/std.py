@@ -133,6 +133,7 @@ class _Function(torch.autograd.Function):
 _correction = in_torch._correction
 _dims = in_torch._dims
 _must_be = in_torch._must_be
+_number = in_torch._number
 _wide = in_torch._wide
 
 
@@ -155,6 +156,7 @@ def std(
     if not serves(input):
         return in_torch.std(input, dim, unbiased, keepdim, correction=correction)
     _must_be(Tensor, input=input)
+    _number(correction=correction)
     dim, correction = _correction(dim, unbiased, correction)
     dtype = input.dtype
     shape = input.shape

@@ -601,6 +601,7 @@ class _OrdFunction(torch.autograd.Function):
 
 _dims = in_torch._dims
 _must_be = in_torch._must_be
+_number = in_torch._number
 _wide = in_torch._wide
 
 
@@ -623,6 +624,7 @@ def vector_norm(
     if not serves(x):
         return in_torch.vector_norm(x, ord, dim, keepdim, dtype=dtype)
     _must_be(Tensor, x=x)
+    _number(ord=ord)
     if dtype is not None:
         x = x.to(dtype)
     dtype = x.dtype

@@ -16,6 +16,7 @@ from generated.cross_entropy import cross_entropy
 from generated.instance_norm import instance_norm
 from generated.linear import linear
 from generated.mse_loss import mse_loss
+from generated.smooth_l1_loss import smooth_l1_loss
 from generated.softmax import softmax
 from gradsmith.check import check
 
@@ -200,3 +201,19 @@ def test_no_file_promises_an_error_that_nothing_in_it_raises() -> None:
         text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
         assert ("ValueError:" in text) == ("ValueError(" in text or "error = ValueError" in text)
         assert ("residuals_backward`" in text) == ("def residuals_backward" in text)
+
+
+def test_a_tensor_that_requires_a_gradient_is_no_number() -> None:
+    theirs: Callable[..., Tensor] = F.smooth_l1_loss
+    ours: Callable[..., Tensor] = smooth_l1_loss
+    beta = torch.tensor(2.0, requires_grad=True)
+    with pytest.raises(TypeError):
+        theirs(torch.ones(3), torch.zeros(3), beta=beta)
+    with pytest.raises(TypeError, match="beta must be a number, not a Tensor that requires"):
+        ours(torch.ones(3), torch.zeros(3), beta=beta)
+
+
+def test_shapes_that_do_not_broadcast_are_named() -> None:
+    what = r"shapes that broadcast are wanted, got input \[3, 4\], target \[3, 5\]"
+    with pytest.raises(RuntimeError, match=what), pytest.warns(UserWarning):
+        mse_loss(torch.ones(3, 4), torch.ones(3, 5))

@@ -1,0 +1,123 @@
+"""Gradients and their gradients where exponentials overflow, powers vanish and branches meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from itertools import product
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Function = Callable[[Tensor], Tensor]
+
+NUMBERS = (0, 1, -1, 5, 17, -17, 40, -40, 89, -89, 100, -100, 710, -710, 1e4, -1e4)
+FIRST = torch.zeros(2 * len(NUMBERS), dtype=torch.int64)
+
+
+def function(name: str) -> Callable[..., Tensor]:
+    return getattr(import_module(f"generated.{name}"), name)
+
+
+def derivatives(of: Function, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of a function's sum, and the gradient of what that weighs."""
+    leaf = x.clone().requires_grad_()
+    (first,) = torch.autograd.grad(of(leaf).sum(), leaf, create_graph=True)
+    weights = torch.linspace(0.5, 1.5, first.numel(), dtype=x.dtype).reshape(x.shape)
+    (second,) = torch.autograd.grad((first * weights).sum(), leaf)
+    return first.detach(), second
+
+
+def scores() -> Tensor:
+    return torch.tensor([[number, 0.0, other] for number in NUMBERS for other in (0.0, -1e4)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["softplus", "silu", "gelu", "logsigmoid", "sigmoid", "tanh"])
+def test_an_activation_has_both_derivatives_at_any_number(name: str, dtype: torch.dtype) -> None:
+    theirs: Function = getattr(F, name)
+    found = derivatives(function(name), torch.tensor(NUMBERS, dtype=dtype))
+    expected = derivatives(theirs, torch.tensor(NUMBERS, dtype=torch.float64))
+    for mine, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("target", "pos_weight"), [*product((0.0, 0.3, 1.0), (None, 2.0))])
+def test_a_cross_entropy_of_a_logit_does(
+    target: float, pos_weight: float | None, reduction: str, dtype: torch.dtype
+) -> None:
+    def loss(of: Callable[..., Tensor], x: Tensor) -> Tensor:
+        weight = None if pos_weight is None else torch.full_like(x, pos_weight)
+        return of(x, torch.full_like(x, target), pos_weight=weight, reduction=reduction)
+
+    name = "binary_cross_entropy_with_logits"
+    x = torch.tensor(NUMBERS, dtype=torch.float64)
+    found = derivatives(partial(loss, function(name)), x.to(dtype))
+    expected = derivatives(partial(loss, getattr(F, name)), x)
+    for mine, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("smoothing", "weighted"), [*product((0.0, 0.1), (False, True))])
+def test_a_cross_entropy_of_many_logits_does(
+    smoothing: float, weighted: bool, reduction: str, dtype: torch.dtype
+) -> None:
+    def loss(of: Callable[..., Tensor], x: Tensor) -> Tensor:
+        weight = torch.tensor([0.2, 1.0, 3.0], dtype=x.dtype) if weighted else None
+        named = {"weight": weight, "label_smoothing": smoothing, "reduction": reduction}
+        return of(x, FIRST, **named)
+
+    found = derivatives(partial(loss, function("cross_entropy")), scores().to(dtype))
+    expected = derivatives(partial(loss, F.cross_entropy), scores().double())
+    for mine, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 1.5, 2.0])
+def test_a_focal_loss_of_what_is_wholly_right_is_flat(gamma: float) -> None:
+    loss = partial(function("focal_loss"), target=FIRST, gamma=gamma)
+    first, second = derivatives(loss, scores())
+    assert first.isfinite().all() and second.isfinite().all()
+    if gamma == 0:
+        expected, _ = derivatives(partial(F.cross_entropy, target=FIRST), scores())
+        torch.testing.assert_close(first, expected)
+
+
+@pytest.mark.parametrize("name", ["smooth_l1_loss", "huber_loss"])
+def test_a_loss_that_is_square_at_its_target_is_curved_there(name: str) -> None:
+    target = torch.tensor([0.0, 0.2])
+    _, second = derivatives(partial(function(name), target=target), torch.tensor([0.0, 0.5]))
+    _, expected = derivatives(partial(getattr(F, name), target=target), torch.tensor([0.0, 0.5]))
+    torch.testing.assert_close(second, expected)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_distance_may_be_the_largest_difference(swap: bool, reduction: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randn(6, 4, generator=generator).requires_grad_() for _ in range(3)]
+    theirs: Callable[..., Tensor] = F.triplet_margin_loss
+    named = {"p": float("inf"), "swap": swap, "reduction": reduction}
+    found = function("triplet_margin_loss")(*rows, **named)
+    expected = theirs(*rows, **named)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(found.sum(), rows), torch.autograd.grad(expected.sum(), rows)
+    )
+    with pytest.raises(ValueError, match="p > 0"):
+        function("triplet_margin_loss")(*rows, p=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_normalised_with_the_epsilon_of_what_it_is_computed_in(
+    dtype: torch.dtype,
+) -> None:
+    x = (torch.randn(3, 8, generator=torch.Generator().manual_seed(0)) * 0.01).to(dtype)
+    torch.testing.assert_close(function("rms_norm")(x, (8,)), F.rms_norm(x, (8,)))
