@@ -28,8 +28,10 @@ from derive.interface import (
     AUTOCAST,
     GIVEN,
     ROLES,
+    SHAPING,
     Argument,
     Cases,
+    Choice,
     Interface,
     Update,
     arguments_of,
@@ -107,7 +109,12 @@ class Builder:
             raise DefinitionError(
                 f"operation {self.name!r}: autocast={autocast!r}; there are {known}"
             )
-        self._arguments, self._autocast = arguments_of(signature), autocast
+        try:
+            self._arguments, self._autocast = arguments_of(signature), autocast
+        except SyntaxError:
+            raise DefinitionError(
+                f"operation {self.name!r}: {signature!r} is no signature, such as 'x, dim=-1'"
+            ) from None
 
     # --- what a definition is made of ---
 
@@ -126,6 +133,8 @@ class Builder:
             self._check_new(name, "axis")
             self._axes[name] = Index(name, Axis(name))
             letters.append(self._axes[name])
+        if len(roles.split()) > len(letters):
+            raise DefinitionError(f"axes {names!r}: there are more roles, {roles!r}, than axes")
         for letter, role in zip(letters, roles.split(), strict=False):
             if role not in ROLES:
                 known = ", ".join(ROLES)
@@ -144,12 +153,16 @@ class Builder:
         `given` says how he may give it: `rowwise`, `shared` or `whole`.
         """
         if given:
-            if given == "paired":
-                self._pairs[name] = list(self._absent)[-1]
             if given not in GIVEN:
                 raise DefinitionError(
                     f"input {name!r}: no way to give it is {given!r}; there are {', '.join(GIVEN)}"
                 )
+            if given == "paired":
+                if not self._absent:
+                    raise DefinitionError(
+                        f"input {name!r}: it is paired with an input before it that may be absent"
+                    )
+                self._pairs[name] = list(self._absent)[-1]
             self._given[name] = given
         if absent is not None:
             self._absent[name] = sympify(absent)
@@ -384,6 +397,7 @@ class Builder:
             for argument in arguments
             for choice in choices_of(argument, cases, self._absent, without, self._given)
         ]
+        self._check_interface(whole, arguments, choices)
         found = variants_of(whole, self._cases, self._absent, choices, self._pairs, self._updates)
         variants = tuple(found)
         interface = Interface(
@@ -409,6 +423,29 @@ class Builder:
         return replace(argument, tensors=names)
 
     # --- checks ---
+
+    def _check_interface(
+        self, whole: Definition, arguments: Iterable[Argument], choices: Iterable[Choice]
+    ) -> None:
+        where = f"operation {self.name!r}"
+        if not SHAPING & {*self._roles.values()}:
+            raise DefinitionError(
+                f"{where}: its axes have no roles that say which dimensions of a caller's tensors "
+                "they are, such as op.axes('n c', 'rest last')"
+            )
+        if len(whole.outputs) > 1 and not any(argument.halved for argument in arguments):
+            raise DefinitionError(
+                f"{where}: a function that is called on tensors of any rank returns one of them, "
+                f"got the outputs {', '.join(whole.outputs)}; without op.called it returns them all"
+            )
+        known = {choice.name for choice in choices}
+        for update in self._updates:
+            for name, _ in update.chosen:
+                if name not in known:
+                    raise DefinitionError(
+                        f"update of {update.buffer!r} in {self.name!r}: nothing is chosen by "
+                        f"{name!r}; there are {', '.join(sorted(known)) or 'none'}"
+                    )
 
     def _add_input(self, tensor: Tensor) -> Tensor:
         self._check_name(tensor.name, f"input {tensor.name!r}")

@@ -44,6 +44,9 @@ ROLES = {
 }
 """What an axis may be of a caller's tensor."""
 
+SHAPING = ROLES.keys() - {"rest", "batch", "within", "columns"}
+"""Those that say by themselves how tensors of any rank are seen; the others stand beside them."""
+
 GIVEN = {
     "rowwise": "without the last dimension too, one number for each row; or as one number",
     "shared": "as a single number too: the same for all",

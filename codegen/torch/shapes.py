@@ -7,11 +7,12 @@ that name the sizes, an expression for each input, and one for the result.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+from codegen.program import CodegenError
 from codegen.torch.arguments import Arguments
 from derive.language import Tensor
 
@@ -97,7 +98,7 @@ class Rows:
         return {"rows": "rows", "columns": "columns"}[role]
 
     def restored(self, output: str, roles: Roles) -> str:
-        return f"{output}.reshape(shape)"
+        return f"{output}.reshape({_one_of({('rows', 'columns'): 'shape'}, output, roles)})"
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,10 @@ class Channels:
         return _CHANNELS[role]
 
     def restored(self, output: str, roles: Roles) -> str:
-        return f"{output}.reshape({'shape' if 'channel' in roles else 'outer'}).contiguous()"
+        shapes: dict[Roles, str] = {("batch", "channel", "spatial"): "shape"}
+        if any(self.arguments.roles_of(t) == ("batch", "spatial") for t in self._batched):
+            shapes["batch", "spatial"] = "outer"
+        return f"{output}.reshape({_one_of(shapes, output, roles)}).contiguous()"
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,8 @@ class Groups:
         return _CHANNELS[role]
 
     def restored(self, output: str, roles: Roles) -> str:
-        return f"{output}.reshape(shape)"
+        whole = ("batch", "group", "within", "spatial")
+        return f"{output}.reshape({_one_of({whole: 'shape'}, output, roles)})"
 
 
 @dataclass(frozen=True)
@@ -301,6 +306,21 @@ _LAYOUTS: tuple[tuple[str, type[Layout]], ...] = (
     ("rows", Rows),
     *((role, Tail) for role in TAILS),
 )
+
+
+def _one_of(shapes: Mapping[Roles, str], output: str, roles: Roles) -> str:
+    """The shape that a result over axes of these roles has.
+
+    Raises:
+        CodegenError: a caller's tensors have no such shape.
+    """
+    if roles not in shapes:
+        known = " or ".join(f"({', '.join(map(str, known))})" for known in shapes)
+        raise CodegenError(
+            f"{output!r} must be over axes of the roles {known}, or over none, where it is "
+            f"returned in a caller's shape; got ({', '.join(map(str, roles))})"
+        )
+    return shapes[roles]
 
 
 def _shaped(name: str, wide: str, shape: str) -> str:

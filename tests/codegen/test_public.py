@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from codegen.pipeline import compile
-from derive import library
+from codegen.program import CodegenError
+from derive import Mean, define, library
 from generated.batch_norm import batch_norm
 from generated.cross_entropy import cross_entropy
 from generated.instance_norm import instance_norm
@@ -217,3 +218,16 @@ def test_shapes_that_do_not_broadcast_are_named() -> None:
     what = r"shapes that broadcast are wanted, got input \[3, 4\], target \[3, 5\]"
     with pytest.raises(RuntimeError, match=what), pytest.warns(UserWarning):
         mse_loss(torch.ones(3, 4), torch.ones(3, 5))
+
+
+@pytest.mark.parametrize("letters", ["nc", "s"])
+def test_a_result_that_has_no_shape_of_the_callers_is_refused(letters: str) -> None:
+    op = define("pooled", "Means that a caller's tensor has no dimensions for.")
+    op.called("x")
+    axes = dict(zip("ncs", op.axes("n c s", "batch channel spatial"), strict=True))
+    x = op.input("x", *axes.values())
+    over = [axes[letter] for letter in "ncs" if letter not in letters]
+    kept = [axes[letter] for letter in letters]
+    definition = op.build(op.let("y", kept, Mean(x[tuple(axes.values())], *over)))
+    with pytest.raises(CodegenError, match="'y' must be over axes of the roles .batch, channel"):
+        compile(definition)

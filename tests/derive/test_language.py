@@ -212,7 +212,52 @@ def argmax_of_a_constant() -> object:
     return op.let("y", [n], ArgMax(n, c))
 
 
+def no_signature() -> object:
+    return define("scaled", "Scales columns.").called("x y z")
+
+
+def more_roles_than_axes() -> object:
+    return define("scaled", "Scales columns.").axes("n c", "rest channel last")
+
+
+def paired_with_nothing() -> object:
+    op = define("scaled", "Scales columns.")
+    return op.input("x", op.axes("n"), given="paired")
+
+
+def axes_without_roles() -> object:
+    op = define("scaled", "Scales columns.")
+    op.called("x")
+    n = op.axes("n")
+    return op.build(op.let("y", [n], op.input("x", n)[n]))
+
+
+def two_results() -> object:
+    op = define("moments", "Both of them.")
+    op.called("x")
+    n, c = op.axes("n c", "rest last")
+    x = op.input("x", n, c)
+    mean = op.let("mean", [n], Mean(x[n, c], c))
+    return op.build(mean, op.let("square", [n], Mean(x[n, c] ** 2, c)))
+
+
+def an_update_by_no_choice() -> object:
+    op = define("scaled", "Scales columns.")
+    op.called("x, buffer")
+    n, c = op.axes("n c", "rest last")
+    x, buffer = op.input("x", n, c), op.input("buffer", c)
+    y = op.let("y", [n, c], x[n, c])
+    op.update(buffer, Mean(x[n, c], n), training=True)
+    return op.build(y, wrt=[x])
+
+
 MISTAKES: dict[Mistake, tuple[str, ...]] = {
+    no_signature: ("'scaled'", "'x y z'", "signature"),
+    more_roles_than_axes: ("'n c'", "'rest channel last'"),
+    paired_with_nothing: ("'x'", "before it that may be absent"),
+    axes_without_roles: ("'scaled'", "roles", "op.axes('n c', 'rest last')"),
+    two_results: ("'moments'", "mean, square"),
+    an_update_by_no_choice: ("'buffer'", "'training'"),
     wrong_axis: ("'y'", "'n'", "axis 'c'", "weight[c]"),
     indices_exchanged: ("'y'", "axis 'n'", "x[n, c]", "x[c, n]"),
     unknown_name: ("'y'", "unknown name 'z'", "x"),
