@@ -85,6 +85,8 @@ def command(
         if order == 2:
             definition = _backward_of(definition)
         content = _page(definition, form, steps, fragment)
+        if form == "text" and order == 1:
+            content = f"{content}{_kept(definition)}"
     if output is None:
         click.echo(content, nl=False)
         return
@@ -127,6 +129,21 @@ def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str
     from gradsmith.pages.pdf import pdf
 
     return pdf(document)
+
+
+def _kept(definition: Definition) -> str:
+    """What the emitted forward pass keeps, where it works ahead of what the formulas read."""
+    from codegen.lowering import lower
+    from derive.derivation import derive
+
+    derivation = derive(definition)
+    kept = [tensor.name for tensor in lower(derivation, ahead=True).kept.tensors]
+    if {*kept} == {tensor.name for tensor in derivation.residuals()}:
+        return ""
+    return (
+        "\nKept by the emitted forward pass, which works ahead\n"
+        f"  {', '.join(kept) or 'none'}; and the inputs that second derivatives read\n"
+    )
 
 
 def _backward_of(definition: Definition) -> Definition:

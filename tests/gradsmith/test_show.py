@@ -247,3 +247,9 @@ def test_a_page_is_the_same_under_any_hash_seed(form: str) -> None:
         for seed in ("0", "1", "2")
     }
     assert len(pages) == 1
+
+
+def test_what_the_emitted_code_keeps_instead_is_said(gradsmith: Command) -> None:
+    kept = "works ahead\n  dy_dx; and the inputs that second derivatives read\n"
+    assert gradsmith("show", "gelu").stdout.endswith(kept)
+    assert "works ahead" not in gradsmith("show", "tanh").stdout
