@@ -8,6 +8,7 @@ from typing import Any
 import sympy
 from sympy import Add, Expr, Float, Integer, Mul, Pow, Rational, S, default_sort_key
 from sympy.core.relational import Ge, Le
+from sympy.logic.boolalg import And, Not, Or
 
 from codegen.program import CodegenError
 from codegen.torch.functions import RELATIONS
@@ -90,6 +91,9 @@ def _scalar(expr: Any) -> tuple[str, int]:
         return repr(float(expr)), ATOM if expr >= 0 else UNARY
     if isinstance(expr, Where):
         return _choice(expr), ATOM
+    if isinstance(expr, sympy.sign):
+        code = _within(expr.args[0], PLUS)
+        return f"(({code} > 0) - ({code} < 0))", ATOM
     if type(expr) in _MATH:
         return f"{_MATH[type(expr)]}({', '.join(_scalar(a)[0] for a in expr.args)})", ATOM
     raise CodegenError(f"{expr}: there is no number {type(expr).__name__} in Python's math")
@@ -101,8 +105,18 @@ def _choice(expr: Where) -> str:
     condition = expr.condition
     if condition.args == expr.branches and isinstance(condition, Ge | Le):
         return f"{'max' if isinstance(condition, Ge) else 'min'}({no}, {yes})"
+    return f"({yes} if {_condition(condition)} else {no})"
+
+
+def _condition(condition: Any) -> str:
+    if isinstance(condition, And | Or):
+        joined = " and " if isinstance(condition, And) else " or "
+        parts = sorted(condition.args, key=default_sort_key)
+        return f"({joined.join(map(_condition, parts))})"
+    if isinstance(condition, Not):
+        return f"not {_condition(condition.args[0])}"
     left, right = (_within(a, PLUS) for a in condition.args)
-    return f"({yes} if {left} {RELATIONS[type(condition)]} {right} else {no})"
+    return f"{left} {RELATIONS[type(condition)]} {right}"
 
 
 def _within(expr: Any, binds: int) -> str:

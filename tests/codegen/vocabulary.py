@@ -532,6 +532,14 @@ elementwise("two_exponentials", lambda x: log(exp(2 * x) + exp(-x)))
 
 
 @operation
+def decided_by_two_options(op: Builder):
+    n = op.axes("n")
+    x, a, b = op.input("x", n), op.option("a", 1.5), op.option("b", -0.5)
+    scale = Where(And(a > 0, b > 0), 2, 3) * sign(b) + Where(Or(a < 0, b < 0), 5, 7)
+    return op.let("y", [n], scale * x[n] ** 2 + sign(a - 2 * b) * x[n])
+
+
+@operation
 def power_by_an_option(op: Builder):
     n = op.axes("n")
     x = op.input("x", n, positive=True)
