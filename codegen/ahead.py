@@ -20,7 +20,7 @@ from typing import Any
 from sympy import Add, And, Basic, Expr, Indexed, KroneckerDelta, Mul, Or, S, Symbol
 from sympy.logic.boolalg import Boolean
 
-from codegen.torch.scalars import is_scalar
+from codegen.program import is_scalar
 from derive.expressions import (
     ArgMax,
     Index,

@@ -326,6 +326,8 @@ def _by_name(value: Expr, lets: Iterable[Let]) -> Expr:
     """A value that reads each softmax or sigmoid which has a name by that."""
     for let in lets:
         pattern, own = abstract(let.value)
+        if set(own) != set(let.tensor.indices):
+            continue  # it is repeated along an axis: nothing says where it is to be read
         for found in value.atoms(type(let.value)):
             other, letters = abstract(found)
             if other == pattern:

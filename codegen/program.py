@@ -21,8 +21,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from derive.expressions import Axis, Index, names_used
+from sympy import Expr
+
+from derive.expressions import Axis, Binder, Index, Parameter, names_used
 from derive.language import Let, Option, Tensor
 
 
@@ -128,3 +131,12 @@ class Module:
     double_backward: Program | None = None
     residuals_backward: Program | None = None
     again: tuple[Tensor, ...] = ()
+
+
+def is_scalar(expr: Any) -> bool:
+    """Whether an expression is a number, of literals, options and sizes, and no tensor."""
+    if not isinstance(expr, Expr):
+        return False
+    if expr.atoms(Binder, Index):
+        return False
+    return all(isinstance(s, Parameter) for s in expr.free_symbols)

@@ -14,7 +14,7 @@ from typing import Any
 from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, default_sort_key
 from sympy.logic.boolalg import And, Not, Or
 
-from codegen.torch.scalars import is_scalar
+from codegen.program import is_scalar
 from derive.expressions import Index, Sum, Where, fresh_names, names_used
 from derive.language import Let, Tensor
 from derive.recognise import abstract, is_atomic
@@ -36,15 +36,24 @@ def shared(lets: Sequence[Let]) -> tuple[Let, ...]:
 def _without_repeats(lets: list[Let], new: set[str]) -> list[Let]:
     """The lets, each new one that another only repeats being called as that one is."""
     for again in lets:
-        first = next((let for let in lets if let.tensor.element == again.value), None)
-        if first is None or first.name not in new or first.tensor.dims != again.tensor.dims:
+        first = next((let for let in lets if let.name in new and _repeats(again, let)), None)
+        if first is None:
             continue
-        called = {first.name: (first.tensor, again.tensor.element)}
+        called = {first.name: (first.tensor, again.tensor[first.tensor.indices])}
         rest = [replace(o, value=substitute(o.value, called)) for o in lets if o is not again]
         place = lets.index(first)
-        named = Let(again.tensor, first.value)
+        named = Let(again.tensor, first.at(*again.tensor.indices))
         return _without_repeats([*rest[:place], named, *rest[place + 1 :]], new)
     return lets
+
+
+def _repeats(let: Let, other: Let) -> bool:
+    """Whether a let is another one over again, be its letters called otherwise."""
+    stored, others = (
+        [tuple(i.axis for i in (d if isinstance(d, tuple) else (d,))) for d in tensor.dims]
+        for tensor in (let.tensor, other.tensor)
+    )
+    return stored == others and let.value == other.tensor[let.tensor.indices]
 
 
 def _common_product(lets: Sequence[Let]) -> frozenset[Expr] | None:

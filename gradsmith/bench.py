@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from derive.language import Definition
 from gradsmith import notebook
 from gradsmith.emitted import emitted
 from gradsmith.gradients import emitted_arguments
+from gradsmith.launches import launches
 from gradsmith.namesakes import namesake
 from gradsmith.samples import Sample, random_like, random_sample
 
@@ -200,27 +200,8 @@ def measure(case: Case, rounds: int, compile: bool, say: Callable[[str], None]) 
         except Exception as error:  # whatever a compiler on this machine may raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             say(f"{case.name} {case.size}: torch.compile failed and is left out: {reason}")
-    counted = {name: kernels(call) for name, call in case.contestants.items()}
+    counted = {name: len(launches(call)) for name, call in case.contestants.items()}
     return Result(case.name, case.size, medians(contestants, rounds), counted)
-
-
-def kernels(contestant: Contestant) -> int:
-    """How many ATen operations a call runs, those that only make a view aside."""
-    with _Kernels() as counter:
-        contestant()
-    return counter.count
-
-
-class _Kernels(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> object:
-        self.count += not (func.is_view or func.overloadpacket.__name__ == "_unsafe_view")
-        return func(*args, **(kwargs or {}))
 
 
 def medians(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, float]:

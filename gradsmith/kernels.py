@@ -8,37 +8,19 @@ since what the one works out ahead the other is spared.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from derive.language import Definition
 from gradsmith import primitives, reference
 from gradsmith.emitted import Functions, emitted
+from gradsmith.launches import Launches, launches
 from gradsmith.samples import random_like, random_sample
 
 ELEMENTS = 16
 """The binary logarithm of how many elements the largest tensor has, about."""
-
-_VIEWS = {"_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
-"""Operations that are not marked as views and launch nothing either."""
-
-
-@dataclass(frozen=True)
-class Launches:
-    """What a call launches: the names of its kernels in order, and how many bytes they move."""
-
-    kernels: tuple[str, ...]
-    bytes: int
-
-    def __len__(self) -> int:
-        return len(self.kernels)
 
 
 @dataclass(frozen=True)
@@ -111,35 +93,3 @@ def compare(definition: Definition) -> Comparison:
         launches(generated),
         launches(lambda: reference.gradients(definition, by_primitives(), cotangents)),
     )
-
-
-def launches(call: Callable[[], object]) -> Launches:
-    """What a call launches, operations that only make a view or only allocate aside."""
-    with _Recorder() as recorder:
-        call()
-    return Launches(tuple(recorder.kernels), recorder.bytes)
-
-
-class _Recorder(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernels: list[str] = []
-        self.bytes = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> object:
-        result = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
-        if not (func.is_view or name in _VIEWS):
-            self.kernels.append(name)
-            self.bytes += sum(map(_bytes, tree_leaves((args, kwargs, result))))
-        return result
-
-
-def _bytes(value: object) -> int:
-    """The memory that a tensor's elements take; what is broadcast counts once."""
-    if not isinstance(value, Tensor):
-        return 0
-    sizes = zip(value.shape, value.stride(), strict=True)
-    return value.element_size() * prod(size for size, stride in sizes if stride)

@@ -22,7 +22,6 @@ from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, exp, log
 from codegen.narrow import narrowed
 from codegen.program import Program
 from codegen.stable import Along, Elementary, LogSoftmax, LogSumExp, Softmax
-from derive.atomise import stem
 from derive.expressions import (
     ArgMax,
     Binder,
@@ -35,6 +34,7 @@ from derive.expressions import (
 )
 from derive.language import Let, Tensor
 from derive.recognise import abstract
+from derive.words import stem
 
 
 class Largest(Binder):

@@ -15,7 +15,8 @@ from typing import Any
 
 from sympy import Add, Indexed, KroneckerDelta, Mul, Pow, S
 
-from codegen.torch.scalars import is_scalar, scalar
+from codegen.program import is_scalar
+from codegen.torch.scalars import scalar
 from codegen.torch.scatter import Scatter, as_scatter, filled, scattered
 from codegen.torch.scope import Scope
 from codegen.torch.values import (

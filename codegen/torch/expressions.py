@@ -10,13 +10,13 @@ from sympy import Add, Indexed, Integer, KroneckerDelta, Mul, Pow, S, Symbol, po
 from sympy.core.relational import Eq, Gt, Relational
 from sympy.logic.boolalg import And, Not, Or
 
-from codegen.program import CodegenError
+from codegen.program import CodegenError, is_scalar
 from codegen.stable import LogAddExp, LogSoftmax, LogSumExp, Softmax
 from codegen.torch.arithmetic import add, multiply
 from codegen.torch.elements import element
 from codegen.torch.functions import FUNCTIONS, POWERS, RELATIONS
 from codegen.torch.reductions import argmax, product, reduced, summed
-from codegen.torch.scalars import is_scalar, scalar
+from codegen.torch.scalars import scalar
 from codegen.torch.scope import Scope
 from codegen.torch.values import ATOM, COMPARE, MASK_AND, MASK_OR, POWER, UNARY, Value, line_up
 from derive.expressions import ArgMax, Index, Product, StopGradient, Sum, Where

@@ -10,9 +10,8 @@ from typing import Any
 
 from sympy import Add, Indexed, KroneckerDelta, Mul, Pow
 
-from codegen.program import CodegenError
+from codegen.program import CodegenError, is_scalar
 from codegen.torch.arithmetic import finished, gathered, times
-from codegen.torch.scalars import is_scalar
 from codegen.torch.scatter import as_index_add, index_added
 from codegen.torch.scope import Scope, name_of
 from codegen.torch.values import (

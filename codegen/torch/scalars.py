@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import sympy
-from sympy import Add, Expr, Float, Integer, Mul, Pow, Rational, S, default_sort_key
+from sympy import Add, Float, Integer, Mul, Pow, Rational, S, default_sort_key
 from sympy.core.relational import Ge, Le
 from sympy.logic.boolalg import And, Not, Or
 
 from codegen.program import CodegenError
 from codegen.torch.functions import RELATIONS
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
-from derive.expressions import Binder, Index, Parameter, Where
+from derive.expressions import Parameter, Where
 
 _MATH = {
     sympy.exp: "math.exp",
@@ -45,15 +45,6 @@ _CONSTANTS = {
     sympy.oo: ("torch.inf", ATOM),
     -sympy.oo: ("-torch.inf", UNARY),
 }
-
-
-def is_scalar(expr: Any) -> bool:
-    """Whether an expression is a Python number in the emitted source."""
-    if not isinstance(expr, Expr):
-        return False
-    if expr.atoms(Binder, Index):
-        return False
-    return all(isinstance(s, Parameter) for s in expr.free_symbols)
 
 
 def scalar(expr: Any) -> Value:

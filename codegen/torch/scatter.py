@@ -13,7 +13,8 @@ from typing import Any
 
 from sympy import Indexed, KroneckerDelta, Mul, S, Symbol
 
-from codegen.torch.scalars import is_scalar, scalar
+from codegen.program import is_scalar
+from codegen.torch.scalars import scalar
 from codegen.torch.scope import Scope
 from codegen.torch.values import (
     ATOM,

@@ -59,9 +59,9 @@ op.demand("margin > 0 and p > 0")
 
 def apart(name, a, b):
     """The distance of two rows, eps away from where it has no gradient."""
-    off = op.let(f"off_{name}", [n, d], Abs(a[n, d] - b[n, d] + eps))[n, d]
-    some = {2: sqrt(Sum(off**2, d)), 1: Sum(off, d), inf: Maximum(off, d)}
-    cases = some | {OTHERWISE: Sum(off**p, d) ** (1 / p)}
+    off = op.let(f"off_{name}", [n, d], a[n, d] - b[n, d] + eps)[n, d]
+    some = {2: sqrt(Sum(off**2, d)), 1: Sum(Abs(off), d), inf: Maximum(Abs(off), d)}
+    cases = some | {OTHERWISE: Sum(Abs(off) ** p, d) ** (1 / p)}
     return op.cases(name, "p", {value: ([n], distance) for value, distance in cases.items()})
 
 

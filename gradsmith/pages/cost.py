@@ -6,16 +6,13 @@ the same gradients at one shape; a view is no kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from codegen import pipeline
@@ -24,6 +21,7 @@ from derive.language import Definition
 from derive.trace import Derivation
 from gradsmith.bench import without_residuals
 from gradsmith.emitted import Functions
+from gradsmith.launches import bytes_of, launches
 from gradsmith.samples import Sample, random_like, random_sample
 
 ELEMENTS = 1 << 15
@@ -87,8 +85,8 @@ def _emitted(form: str, functions: Functions, sample: Sample) -> Running:
     with torch.no_grad():
         *outputs, residuals = functions.forward(**sample.inputs, **sample.options)
         cotangents = random_like(outputs, Generator().manual_seed(1))
-        kernels, moved = counted(lambda: functions.backward(*cotangents, residuals))
-    return Running(form, kernels, moved, _size(tree_leaves(residuals)))
+        found = launches(lambda: functions.backward(*cotangents, residuals))
+    return Running(form, len(found), found.bytes, _size(tree_leaves(residuals)))
 
 
 def _by_autograd(definition: Definition, functions: Functions, sample: Sample) -> Running:
@@ -106,47 +104,11 @@ def _by_autograd(definition: Definition, functions: Functions, sample: Sample) -
     cotangents = random_like(outputs, Generator().manual_seed(1))
     wanted = [leaves[name] for name in definition.wrt]
     of = partial(torch.autograd.grad, outputs, wanted, cotangents, allow_unused=True)
-    kernels, moved = counted(of)
-    return Running("autograd", kernels, moved, _size(kept))
-
-
-def counted(run: Callable[[], object]) -> tuple[int, int]:
-    """How many kernels a call runs, and how many bytes they read and write."""
-    with _Counter() as counter:
-        run()
-    return counter.kernels, counter.moved
-
-
-class _Counter(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernels = 0
-        self.moved = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: nothing is compiled here, and to skip the compiler PyTorch would import it first."""
-        return False
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> object:
-        result = func(*args, **(kwargs or {}))
-        if not (func.is_view or func.overloadpacket.__name__ in ("_unsafe_view", "detach")):
-            self.kernels += 1
-            self.moved += sum(_bytes(t) for t in tree_leaves((args, kwargs, result)))
-        return result
+    found = launches(of)
+    return Running("autograd", len(found), found.bytes, _size(kept))
 
 
 def _size(tensors: Iterable[object]) -> int:
     """The bytes of different tensors, those that share their memory counted once."""
-    found = {t.untyped_storage().data_ptr(): _bytes(t) for t in tensors if isinstance(t, Tensor)}
+    found = {t.untyped_storage().data_ptr(): bytes_of(t) for t in tensors if isinstance(t, Tensor)}
     return sum(found.values())
-
-
-def _bytes(value: object) -> int:
-    """The bytes that a tensor's elements take; what is broadcast is read once."""
-    if not isinstance(value, Tensor):
-        return 0
-    shape = [n for n, stride in zip(value.shape, value.stride(), strict=True) if stride or n == 1]
-    return prod(shape) * value.element_size()

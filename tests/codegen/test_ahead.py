@@ -11,7 +11,7 @@ from torch import Tensor
 from codegen.pipeline import compile
 from derive import StopGradient, Sum, Where, cos, define, exp, library, sin, sqrt, tanh
 from gradsmith.check import check
-from gradsmith.kernels import launches
+from gradsmith.launches import launches
 
 
 def kept(module: ModuleType, *inputs: Tensor) -> dict[str, Tensor]:

@@ -8,8 +8,9 @@ from types import ModuleType
 import torch
 
 from codegen.pipeline import compile
-from derive import Eq, Max, Sum, Where, define, sin, sqrt
-from gradsmith.kernels import launches
+from derive import Eq, Max, Maximum, Sum, Where, define, exp, sin, sqrt
+from gradsmith.check import check
+from gradsmith.launches import launches
 
 
 def backward(module: ModuleType) -> str:
@@ -53,3 +54,23 @@ def test_a_power_that_is_not_chosen_does_not_reach_the_second_derivative() -> No
     (first,) = torch.autograd.grad(module.norm(leaf).sum(), leaf, create_graph=True)
     (second,) = torch.autograd.grad(first.sum(), leaf)
     assert second.isfinite().all()
+
+
+def test_a_condition_that_is_kept_under_another_letter_is_a_condition_still() -> None:
+    op = define("floored", "A probability, or the largest one, by rows of two tensors.")
+    n, k, c = op.axes("n k c")
+    x, a = op.input("x", n, k, c), op.input("a", n, k, c)
+    cp = c.another("cp")
+    p = op.let("p", [n, k, c], exp(a[n, k, c]) / Sum(exp(a[n, k, cp]), cp))
+    low, high = p[2, 1, c] - n.size * x[2, 0, c], Maximum(p[2, 1, cp], cp)
+    definition = op.build(op.let("q", [c], Where(x[2, 0, c] > a[1, 2, c], low, high)))
+    assert all(row.passed for row in check(definition, compile(definition)))
+
+
+def test_a_softmax_that_is_repeated_along_an_axis_has_second_derivatives() -> None:
+    op = define("repeated", "A softmax of sixth powers, for every k the same.")
+    n, k = op.axes("n k")
+    x = op.input("x", n, k)
+    p = op.let("p", [n], x[n, 2] ** 6)
+    definition = op.build(op.let("s", [n, k], exp(p[n]) / Sum(exp(p[n]), n)))
+    assert all(row.passed for row in check(definition, compile(definition)))

@@ -13,7 +13,8 @@ from derive.language import Definition
 from derive.points import random_point, two_sizes
 from gradsmith import primitives, reference
 from gradsmith.cli import main
-from gradsmith.kernels import compare, launches
+from gradsmith.kernels import compare
+from gradsmith.launches import launches
 from gradsmith.samples import at_point, random_like
 
 VARIANTS = [v for name in library.names() for v in library.load(name).variants]
