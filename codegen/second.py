@@ -19,16 +19,10 @@ from dataclasses import dataclass, replace
 
 from sympy import Expr, S
 
-from codegen.lowering import (
-    kept_for,
-    made_safe,
-    outputs_once,
-    stable,
-    varying,
-    without_exponentials,
-)
+from codegen.lowering import kept_for, outputs_once, varying
 from codegen.program import Kept, Module, Program
 from codegen.renaming import Renaming
+from codegen.safe import made_safe, stable, without_exponentials
 from codegen.sharing import shared
 from codegen.stable import spelled_out
 from derive.backward import Apart
