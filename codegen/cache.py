@@ -7,14 +7,14 @@ it: derive, codegen with its templates, SymPy and ruff. The key is a hash of all
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 import derive
+from codegen.writer import write_whole
 
 _ROOMS = (Path(derive.__file__).parent, Path(__file__).parent)
 _SUFFIXES = (".py", ".jinja", ".lark")
@@ -35,14 +35,9 @@ class Cache:
 
     def keep(self, key: str, text: str) -> None:
         """Keep a text, whole or not at all: a folder that cannot be written to keeps nothing."""
-        try:
+        with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, unfinished = tempfile.mkstemp(dir=self.folder)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(unfinished, self.folder / key)
-        except OSError:
-            return
+            write_whole(self.folder / key, text.encode())
 
 
 def key(*parts: str) -> str:

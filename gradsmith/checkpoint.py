@@ -7,9 +7,7 @@ two are kept, so that a damaged one costs the steps since the one before.
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,12 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Generator, Tensor
 
+from codegen.writer import UNFINISHED, write_whole
 from gradsmith.model import Calibration
 from gradsmith.notebook import Parameters
 
 KEPT = 2
 PATTERN = "checkpoint-*.safetensors"
-_UNFINISHED = ".unfinished-"
 _FORMAT = "gradsmith 1"
 
 
@@ -81,7 +79,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     }
     metadata = {"format": _FORMAT, "run": json.dumps(record)}
     file = folder / f"checkpoint-{checkpoint.step:09d}.safetensors"
-    write_whole(file, serialise(tensors, metadata))
+    write_whole(file, serialise(tensors, metadata), durable=True)
     for old in _files(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return file
@@ -132,23 +130,8 @@ def holds_run(folder: Path) -> bool:
 
 def clear(folder: Path) -> None:
     """Drop a run's checkpoints, and what a killed run left unfinished; nothing else."""
-    for file in (*_files(folder), *folder.glob(f"{_UNFINISHED}*")):
+    for file in (*_files(folder), *folder.glob(f"{UNFINISHED}*")):
         file.unlink(missing_ok=True)
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file so that at any moment, a power cut included, the old or the new one is there."""
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=_UNFINISHED)
-    try:
-        with os.fdopen(descriptor, "wb") as unfinished:
-            unfinished.write(content)
-            unfinished.flush()
-            os.fsync(unfinished.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _files(folder: Path) -> list[Path]:

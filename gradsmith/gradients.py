@@ -97,18 +97,7 @@ def _from_emitted(operation: str, target: str = "torch") -> LossAndGradients:
     def loss_and_gradients(
         parameters: Parameters, X: Tensor, Y: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        C, W1, b1, W2, b2, bngain, bnbias = parameters
-        loss, gradients = value_and_grad(
-            C=C,
-            W1=W1,
-            b1=b1,
-            W2=W2,
-            b2=b2,
-            bngain=bngain.view(-1),
-            bnbias=bnbias.view(-1),
-            Xb=X,
-            Yb=Y,
-        )
+        loss, gradients = value_and_grad(**emitted_arguments(parameters, X, Y))
         *rest, grad_bngain, grad_bnbias = _parameter_gradients(gradients)
         return loss, (*rest, grad_bngain.view(1, -1), grad_bnbias.view(1, -1))
 

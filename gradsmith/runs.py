@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from codegen.writer import write_whole
 from gradsmith import checkpoint, names
 from gradsmith.checkpoint import Checkpoint, Options
 from gradsmith.errors import UserError
@@ -142,9 +143,9 @@ def finish(training: Training, data: Dataset, folder: Path) -> Results:
         seed=final.options.seed,
         samples=tuple(model.sample(final.vocabulary, g) for _ in range(SAMPLES)),
     )
-    checkpoint.write_whole(folder / CURVE, draw(final.losses))
+    write_whole(folder / CURVE, draw(final.losses), durable=True)
     metrics = json.dumps(vars(results), indent=2, ensure_ascii=False) + "\n"
-    checkpoint.write_whole(folder / METRICS, metrics.encode())
+    write_whole(folder / METRICS, metrics.encode(), durable=True)
     return results
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
+from codegen.writer import write_whole
 
 _FONT = "ziamath/fonts/STIXTwoMath-Regular.ttf"
 _RANGES = (
@@ -72,10 +74,6 @@ def _made(whole: bytes, letters: str) -> bytes:
 
 def _keep(file: Path, content: bytes) -> None:
     """Put the font where it is found next time; where that cannot be, it is made again."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
+    with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(content)
-        os.replace(unfinished, file)
-    except OSError:
-        return
+        write_whole(file, content)

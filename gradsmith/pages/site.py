@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+from codegen.writer import write_whole
 from derive.derivation import derive
 from derive.language import Definition
 from gradsmith.pages import html
@@ -30,9 +31,11 @@ def write(definitions: Sequence[Definition], folder: Path) -> Iterator[Path]:
     for name, content, card in _pages(definitions):
         if card:
             cards[card.name] = card
-        yield _written(folder / name, content)
+        write_whole(folder / name, content.encode())
+        yield folder / name
     in_order = [cards[definition.name] for definition in definitions]
-    yield _written(folder / INDEX, html.index(in_order))
+    write_whole(folder / INDEX, html.index(in_order).encode())
+    yield folder / INDEX
 
 
 Made = tuple[str, str, html.Card | None]
@@ -60,14 +63,3 @@ def _page(definition: Definition, own: Listed, siblings: Sequence[Listed]) -> Ma
     content = html.operation(page(definition), index=INDEX, siblings=siblings)
     card = None if definition.variant else html.card(derive(definition), siblings)
     return own.address, content, card
-
-
-def _written(file: Path, content: str) -> Path:
-    """A file is there whole, or as it was before."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(content, encoding="utf-8")
-        os.replace(unfinished, file)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return file

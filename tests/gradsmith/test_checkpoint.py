@@ -78,18 +78,3 @@ def test_clearing_leaves_what_is_not_a_runs(tmp_path: Path, at_start: Checkpoint
     checkpoint.save(tmp_path, at_start)
     checkpoint.clear(tmp_path)
     assert list(tmp_path.iterdir()) == [mine]
-
-
-def test_a_write_that_fails_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "metrics.json"
-    checkpoint.write_whole(file, b"old")
-
-    def refuse(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("gradsmith.checkpoint.os.replace", refuse)
-    with pytest.raises(OSError, match="disk full"):
-        checkpoint.write_whole(file, b"new")
-    assert [f.read_bytes() for f in tmp_path.iterdir()] == [b"old"]
