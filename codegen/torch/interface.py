@@ -80,7 +80,7 @@ class PublicFunction:
 
     @cached_property
     def body(self) -> list[str]:
-        enter = [f"dtype = {self._dtype}", *self._layout.enter(), *self._sized()]
+        enter = [f"dtype = {self._dtype}", *self._promoted(), *self._layout.enter(), *self._sized()]
         before = [*self._kinds(), *self._prologue(), *self._given()]
         return [*before, *enter, *self._seen(), *self._end()]
 
@@ -160,6 +160,18 @@ class PublicFunction:
     def _rowwise(self) -> list[str]:
         """The tensors that may be given as one number."""
         return [name for name, how in self.interface.given if how == "rowwise"]
+
+    @property
+    def _either(self) -> list[str]:
+        """The variables that hold real numbers or integers, as the caller likes."""
+        names = filter(self._arguments.one_of_two, self._arguments.tensors)
+        return list(dict.fromkeys(map(self._arguments.variable, names)))
+
+    def _promoted(self) -> Iterator[str]:
+        """Numbers in place of integers have a part in the dtype of the result."""
+        for name in self._either:
+            yield f"if {name}.is_floating_point():"
+            yield f"    dtype = torch.promote_types(dtype, {name}.dtype)"
 
     def _sized(self) -> Iterator[str]:
         """Conditions on the sizes of axes."""
@@ -250,8 +262,8 @@ class PublicFunction:
         given = name
         if "inplace" in self._arguments.named and name == self._arguments.primary:
             given = f"{name}.clone() if inplace else {name}"
-        elif self._arguments.one_of_two(tensor.name) or (
-            len(self._arguments.alike) > 1 and name in self._arguments.alike
+        elif name in self._either or (
+            (len(self._arguments.alike) > 1 or self._either) and name in self._arguments.alike
         ):
             given = f"{name}.to(dtype)"
         return self._layout.seen(tensor, f"_wide({given})")

@@ -5621,6 +5621,8 @@ def cross_entropy(
         )
     _constant(weight=weight)
     dtype = _autocast(input.dtype, input, False)
+    if target.is_floating_point():
+        dtype = torch.promote_types(dtype, target.dtype)
     shape = input.shape
     dims = (1,) if input.dim() > 1 else tuple(range(input.dim()))
     input = input.movedim(dims, tuple(range(-len(dims), 0)))
@@ -5634,7 +5636,7 @@ def cross_entropy(
             torch.promote_types(input.dtype, torch.float32)
         )
         target = target.masked_fill(target == ignore_index, 0)
-    logits = _wide(input).reshape(math.prod(rest), math.prod(tail))
+    logits = _wide(input.to(dtype)).reshape(math.prod(rest), math.prod(tail))
     match not target.is_floating_point(), weight, ignore_index, reduction, label_smoothing:
         case True, None, None, "mean", 0:
             loss = _Function.apply(

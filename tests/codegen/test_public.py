@@ -231,3 +231,17 @@ def test_a_result_that_has_no_shape_of_the_callers_is_refused(letters: str) -> N
     definition = op.build(op.let("y", kept, Mean(x[tuple(axes.values())], *over)))
     with pytest.raises(CodegenError, match=r"'y' must be over axes of the roles \(batch, channel"):
         compile(definition)
+
+
+@pytest.mark.parametrize("logits", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("target", [torch.bfloat16, torch.float32, torch.float64])
+def test_probabilities_have_a_part_in_the_dtype(logits: torch.dtype, target: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4, 3, generator=generator).to(logits).requires_grad_()
+    p = torch.softmax(torch.randn(4, 3, generator=generator), 1).to(target)
+    found, expected = cross_entropy(x, p), F.cross_entropy(x, p)
+    gradients = [torch.autograd.grad(loss, x)[0] for loss in (found, expected)]
+    half = torch.bfloat16 in (logits, target)  # PyTorch's intermediates are in half precision
+    rtol, atol = (2e-2, 1e-3) if half else (1e-5, 1e-6)
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
+    torch.testing.assert_close(*gradients, rtol=rtol, atol=atol)
