@@ -38,7 +38,7 @@ from sympy import (
     tanh,
 )
 
-from derive.builder import Builder, define, reductions
+from derive.builder import REDUCTION, Builder, define, reductions
 from derive.expressions import (
     ArgMax,
     Axis,
@@ -57,6 +57,7 @@ from derive.language import Definition, DefinitionError, Let, Option, Tensor
 
 __all__ = [
     "OTHERWISE",
+    "REDUCTION",
     "Abs",
     "And",
     "ArgMax",

@@ -56,6 +56,10 @@ def define(name: str, summary: str) -> Builder:
     return Builder(name, summary)
 
 
+REDUCTION = "size_average=None, reduce=None, reduction='mean'"
+"""The arguments that choose one of `reductions`, the two of PyTorch's older callers with them."""
+
+
 def reductions(value: Any, *over: Index) -> dict[Any, tuple[list[Index], Any]]:
     """The usual cases of `reduction`: the mean of a loss, its sum, or each element of it."""
     return {

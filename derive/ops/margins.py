@@ -2,9 +2,7 @@
 
 from math import inf
 
-from derive import OTHERWISE, Abs, Eq, Maximum, Min, Sum, Where, define, reductions, sqrt
-
-LEGACY = "size_average=None, reduce=None, reduction='mean'"
+from derive import OTHERWISE, REDUCTION, Abs, Eq, Maximum, Min, Sum, Where, define, reductions, sqrt
 
 
 def clamped(value):
@@ -13,14 +11,14 @@ def clamped(value):
 
 
 op = define("hinge_embedding_loss", "A distance; for targets -1, what it lacks to the margin.")
-op.called(f"input: x, target, margin=1.0, {LEGACY}", autocast="float32")
+op.called(f"input: x, target, margin=1.0, {REDUCTION}", autocast="float32")
 n = op.axes("n", "elements")
 x, target, margin = op.input("x", n), op.input("target", n), op.option("margin", 1.0)
 far, near = Where(Eq(target[n], 1), 0, clamped(margin - x[n])), Where(Eq(target[n], -1), 0, x[n])
 hinge_embedding_loss = op.build(op.cases("loss", "reduction", reductions(far + near, n)), wrt=[x])
 
 op = define("margin_ranking_loss", "How far two numbers are from being ranked as the target says.")
-op.called(f"input1, input2, target, margin=0.0, {LEGACY}", autocast="float32")
+op.called(f"input1, input2, target, margin=0.0, {REDUCTION}", autocast="float32")
 n = op.axes("n", "elements")
 input1, input2, target = op.input("input1", n), op.input("input2", n), op.input("target", n)
 margin = op.option("margin", 0.0)
@@ -29,7 +27,7 @@ each = clamped(margin - target[n] * (input1[n] - input2[n]))
 margin_ranking_loss = op.build(op.cases("loss", "reduction", reductions(each, n)))
 
 op = define("cosine_embedding_loss", "1 - cosine; for targets -1, its excess over the margin.")
-op.called(f"input1, input2, target, margin=0.0, {LEGACY}", autocast="float32")
+op.called(f"input1, input2, target, margin=0.0, {REDUCTION}", autocast="float32")
 n, d = op.axes("n d", "rest last")
 input1, input2, target = op.input("input1", n, d), op.input("input2", n, d), op.input("target", n)
 margin = op.option("margin", 0.0)
@@ -47,7 +45,7 @@ op = define(
     "triplet_margin_loss", "How much nearer an anchor is to a negative (Balntas et al., 2016)."
 )
 op.called(
-    f"anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, {LEGACY}",
+    f"anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, {REDUCTION}",
     autocast="float32",
 )
 n, d = op.axes("n d", "rest last")

@@ -1,34 +1,22 @@
 """Losses between probabilities, or between logits and probabilities."""
 
-from derive import (
-    Eq,
-    Max,
-    StopGradient,
-    Sum,
-    Where,
-    define,
-    exp,
-    log,
-    pi,
-    reductions,
-)
-
-LEGACY = "size_average=None, reduce=None, reduction='mean'"
+from derive import REDUCTION, Eq, Max, StopGradient, Sum, Where, define, exp, log, pi, reductions
 
 op = define("binary_cross_entropy", "Cross-entropy of probabilities; a logarithm is at least -100.")
-op.called(f"input: x, target, weight=None, {LEGACY}", autocast="float32")
+op.called(f"input: x, target, weight=None, {REDUCTION}", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n, given="whole")
 weight = op.input("weight", n, absent=1)
 op.demand("(x >= 0) & (x <= 1)", raises="RuntimeError")
 op.demand("(target >= 0) & (target <= 1)", raises="RuntimeError")
-yes, no = op.let("yes", [n], Max(log(x[n]), -100)), op.let("no", [n], Max(log(1 - x[n]), -100))
+low = Where(x[n] < 1.2e-38, StopGradient(Max(log(x[n]), -100)), log(x[n]))  # 1/x overflows
+yes, no = op.let("yes", [n], low), op.let("no", [n], Max(log(1 - x[n]), -100))
 each = -weight[n] * (target[n] * yes[n] + (1 - target[n]) * no[n])
 loss = op.cases("loss", "reduction", reductions(each, n))
 binary_cross_entropy = op.build(loss, wrt=[x, target], without=[weight])
 
 op = define("binary_cross_entropy_with_logits", "Cross-entropy of a sigmoid.")
-op.called(f"input: x, target, weight=None, {LEGACY}, pos_weight=None", autocast="float32")
+op.called(f"input: x, target, weight=None, {REDUCTION}, pos_weight=None", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n, given="whole")
 weight, pos_weight = op.input("weight", n, absent=1), op.input("pos_weight", n, absent=1)
@@ -38,7 +26,7 @@ loss = op.cases("loss", "reduction", reductions(each, n))
 binary_cross_entropy_with_logits = op.build(loss, wrt=[x, target], without=[weight, pos_weight])
 
 op = define("kl_div", "Kullback-Leibler divergence of a target from log-probabilities.")
-op.called(f"input: x, target, {LEGACY}, log_target=False", autocast="float32")
+op.called(f"input: x, target, {REDUCTION}, log_target=False", autocast="float32")
 n, k = op.axes("n k", "rows columns")
 x, target = op.input("x", n, k), op.input("target", n, k, nonnegative=True)
 entropy = Where(Eq(target[n, k], 0), 0, target[n, k] * log(target[n, k]))
@@ -79,7 +67,7 @@ each = op.cases("each", "full", {False: ([n], short), True: ([n], short + log(2 
 gaussian_nll_loss = op.build(op.cases("loss", "reduction", reductions(each[n], n)))
 
 op = define("soft_margin_loss", "log(1 + exp(-target*x)), target 1 or -1.")
-op.called(f"input: x, target, {LEGACY}", autocast="float32")
+op.called(f"input: x, target, {REDUCTION}", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 loss = op.cases("loss", "reduction", reductions(log(1 + exp(-target[n] * x[n])), n))

@@ -1,8 +1,6 @@
 """Losses between numbers: how far an input is from its target."""
 
-from derive import OTHERWISE, Abs, Sum, Where, define, reductions
-
-LEGACY = "size_average=None, reduce=None, reduction='mean'"
+from derive import OTHERWISE, REDUCTION, Abs, Sum, Where, define, reductions
 
 
 def weighted(each, weight, n):
@@ -12,7 +10,7 @@ def weighted(each, weight, n):
 
 
 op = define("mse_loss", "Squared error.")
-op.called(f"input: x, target, {LEGACY}, weight=None", autocast="float32")
+op.called(f"input: x, target, {REDUCTION}, weight=None", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n, given="alike")
 weight = op.input("weight", n, absent=1, given="whole")
@@ -20,7 +18,7 @@ loss = op.cases("loss", "reduction", weighted((x[n] - target[n]) ** 2, weight, n
 mse_loss = op.build(loss, without=[weight])
 
 op = define("l1_loss", "Absolute error.")
-op.called(f"input: x, target, {LEGACY}, weight=None", autocast="float32")
+op.called(f"input: x, target, {REDUCTION}, weight=None", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n, given="alike")
 weight = op.input("weight", n, absent=1, given="whole")
@@ -28,7 +26,7 @@ loss = op.cases("loss", "reduction", weighted(Abs(x[n] - target[n]), weight, n))
 l1_loss = op.build(loss, without=[weight])
 
 op = define("smooth_l1_loss", "Squared error below beta, absolute above (Girshick, 2015).")
-op.called(f"input: x, target, {LEGACY}, beta=1.0", autocast="float32")
+op.called(f"input: x, target, {REDUCTION}, beta=1.0", autocast="float32")
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n, given="alike")
 beta = op.option("beta", 1.0, positive=True)

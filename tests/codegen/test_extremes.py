@@ -121,3 +121,12 @@ def test_half_precision_is_normalised_with_the_epsilon_of_what_it_is_computed_in
 ) -> None:
     x = (torch.randn(3, 8, generator=torch.Generator().manual_seed(0)) * 0.01).to(dtype)
     torch.testing.assert_close(function("rms_norm")(x, (8,)), F.rms_norm(x, (8,)))
+
+
+@pytest.mark.parametrize("target", [0.0, 0.5, 1.0])
+def test_a_cross_entropy_of_a_vanishing_probability_has_a_gradient(target: float) -> None:
+    x = torch.tensor([0.0, 1e-45, 1e-40, 1e-38, 1e-37, 1e-20], requires_grad=True)
+    loss = function("binary_cross_entropy")(x, torch.full_like(x, target), reduction="none")
+    expected = F.binary_cross_entropy(x, torch.full_like(x, target), reduction="none")
+    torch.testing.assert_close(loss, expected)
+    assert torch.autograd.grad(loss.sum(), x)[0].isfinite().all()
