@@ -50,8 +50,8 @@ def worked_out_ahead(
     """The lets of a backward pass: those that the forward pass works out, and those left.
 
     `seeds` are the cotangents, `gradients` the names of the results, `made` the tensors that the
-    forward pass makes besides its outputs, and `taken` all other names that it has: none of them
-    is a new let's.
+    forward pass makes between its `inputs` and its `outputs`, and `taken` all other names that it
+    has: none of them is a new let's.
     """
     forward = _Forward(*({tensor.name: tensor for tensor in t} for t in (made, inputs, outputs)))
     names = tuple(tensor.name for tensor in seeds)

@@ -169,7 +169,7 @@ class Coordinates:
     def substitute(self, expr: Expr) -> Expr:
         """The normal form with every eliminated tensor replaced, and functions recognised."""
         current = self.system.functions.apply(normalise(expr))
-        # Each round goes one equation deeper, so that more rounds than equations are a circle.
+        # Each round goes one equation deeper; only what is recognised may lead back to one.
         for _ in range(len(self.replacements) + 2):
             read = names_used(current)
             if read & self.circular:

@@ -219,9 +219,9 @@ def variants_of(
     `cases` are alternatives by the let's name, `absent` what stands for a tensor left out, and
     `pairs` names the tensor beside which another one is given.
     """
-    known: dict[tuple[object, ...], Definition] = {}
-    from derive.language import needed
+    from derive.language import needed  # not above: a definition holds an interface
 
+    known: dict[tuple[object, ...], Definition] = {}
     for values in product(*(c.values for c in choices)):
         chosen = dict(zip((c.name for c in choices), values, strict=True))
         taken = [
