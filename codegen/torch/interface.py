@@ -332,15 +332,16 @@ class PublicFunction:
     def _unknown(self) -> Iterator[str]:
         """Refuse a value that no variant is for; of tensors and flags every combination has one."""
         choices = self.interface.choices
-        wrong = next((c for c in choices if all(isinstance(v, str) for v in c.values)), None)
-        if wrong is None:
+        closed = [choice for choice in choices if _is_closed(choice)]
+        if not closed:
             names = ", ".join(choice.name for choice in choices)
             yield f'raise ValueError("{self.definition.name} is not defined for this {names}")'
             return
-        known = ", ".join(map(str, wrong.values))
-        yield f"raise {wrong.unknown}("
-        yield f'    f"{wrong.name} must be one of {known}, got {{{wrong.name}!r}}"'
-        yield ")"
+        *others, last = closed
+        for choice in others:
+            yield f"if {choice.name} not in {choice.values!r}:"
+            yield from (f"    {line}" for line in _refusing(choice))
+        yield from _refusing(last)
 
     def _selector(self, choice: Choice) -> str:
         if choice.kind == "given":
@@ -477,6 +478,19 @@ def camel(words: str) -> str:
 def function_name(definition: Definition) -> str:
     """What the autograd function of a variant is called."""
     return f"_{camel(definition.variant)}Function"
+
+
+def _is_closed(choice: Choice) -> bool:
+    """Whether an argument has no values but those of the variants."""
+    flag = set(choice.values) <= {True, False}
+    return choice.kind == "value" and not flag and OTHERWISE not in choice.values
+
+
+def _refusing(choice: Choice) -> Iterator[str]:
+    known = ", ".join(map(str, choice.values))
+    yield f"raise {choice.unknown}("
+    yield f'    f"{choice.name} must be one of {known}, got {{{choice.name}!r}}"'
+    yield ")"
 
 
 def _by_name(names: Iterable[str]) -> str:

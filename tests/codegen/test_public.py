@@ -245,3 +245,18 @@ def test_probabilities_have_a_part_in_the_dtype(logits: torch.dtype, target: tor
     rtol, atol = (2e-2, 1e-3) if half else (1e-5, 1e-6)
     torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
     torch.testing.assert_close(*gradients, rtol=rtol, atol=atol)
+
+
+def test_a_value_without_a_case_is_named_with_those_that_have_one() -> None:
+    op = define("chosen", "A power and a sign, each out of two.")
+    op.called("x, power=2, side='left'")
+    n = op.axes("n", "elements")
+    x = op.input("x", n)
+    y = op.cases("y", "power", {2: ([n], x[n] ** 2), 3: ([n], x[n] ** 3)})
+    sides = {"left": ([n], -y[n]), "right": ([n], y[n])}
+    chosen = compile(op.build(op.cases("z", "side", sides))).chosen
+    torch.testing.assert_close(chosen(torch.tensor([2.0]), 3, "right"), torch.tensor([8.0]))
+    with pytest.raises(ValueError, match="power must be one of 2, 3, got 4"):
+        chosen(torch.tensor([2.0]), 4)
+    with pytest.raises(ValueError, match="side must be one of left, right, got 'up'"):
+        chosen(torch.tensor([2.0]), 3, "up")
