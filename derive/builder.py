@@ -105,8 +105,8 @@ class Builder:
         """Say how the public function is called, such as `"input: x, dim=-1"`, on tensors of any
         rank; see `derive.interface`.
 
-        `autocast` says what its result is under autocast, where that decides: `"float32"`, or
-        `"lower"` for the lower precision.
+        `autocast` says what its result is under autocast, where that decides: `"float32"`, the
+        same `"float32 on gpu"` alone, or `"lower"` for the lower precision.
         """
         if autocast not in AUTOCAST:
             known = ", ".join(filter(None, AUTOCAST))
@@ -156,18 +156,13 @@ class Builder:
         A tensor that the caller may leave out is, where it is `absent`, that number everywhere;
         `given` says how he may give it: `rowwise`, `shared` or `whole`.
         """
-        if given:
-            if given not in GIVEN:
+        self._note_given(name, "input", given)
+        if given == "paired":
+            if not self._absent:
                 raise DefinitionError(
-                    f"input {name!r}: no way to give it is {given!r}; there are {', '.join(GIVEN)}"
+                    f"input {name!r}: it is paired with an input before it that may be absent"
                 )
-            if given == "paired":
-                if not self._absent:
-                    raise DefinitionError(
-                        f"input {name!r}: it is paired with an input before it that may be absent"
-                    )
-                self._pairs[name] = list(self._absent)[-1]
-            self._given[name] = given
+            self._pairs[name] = list(self._absent)[-1]
         if absent is not None:
             self._absent[name] = sympify(absent)
         return self._add_input(Tensor(name, dims, **facts))
@@ -176,10 +171,16 @@ class Builder:
         """A tensor of indices, such as class targets."""
         return self._add_input(Tensor(name, dims, integer=True))
 
-    def option(self, name: str, default: int | float | None = None, **facts: bool) -> Parameter:
-        """A scalar parameter; facts: integer, positive, nonnegative. Returns its symbol."""
+    def option(
+        self, name: str, default: int | float | None = None, *, given: str = "", **facts: bool
+    ) -> Parameter:
+        """A scalar parameter; facts: integer, positive, nonnegative. Returns its symbol.
+
+        With `given="epsilon"` the caller may leave it out, and then it is the machine epsilon.
+        """
         check_identifier(name, "option")
         self._check_new(name, "option")
+        self._note_given(name, "option", given)
         self._options[name] = Option(name, default, **facts)
         return self._options[name].symbol
 
@@ -427,6 +428,15 @@ class Builder:
         return replace(argument, tensors=names)
 
     # --- checks ---
+
+    def _note_given(self, name: str, what: str, given: str) -> None:
+        known = [how for how in GIVEN if (how == "epsilon") == (what == "option")]
+        if given and given not in known:
+            raise DefinitionError(
+                f"{what} {name!r}: no way to give it is {given!r}; there are {', '.join(known)}"
+            )
+        if given:
+            self._given[name] = given
 
     def _check_interface(
         self, whole: Definition, arguments: Iterable[Argument], choices: Iterable[Choice]

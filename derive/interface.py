@@ -54,11 +54,14 @@ GIVEN = {
     "alike": "in another shape than the first tensor with a warning: it is broadcast",
     "paired": "if and only if the tensor declared before it is given",
     "mask": "as an integer: 0 where the integers over the same axes equal it, and 1 elsewhere",
+    "epsilon": "not at all: then it is the machine epsilon of the first tensor, at least float32's",
 }
-"""How a tensor may be given, where that is not by broadcasting it."""
+"""How a tensor may be given, where that is not by broadcasting it; `epsilon` is for an option."""
 
-AUTOCAST = (None, "float32", "lower")
-"""What a result is under autocast: as everywhere, in float32, or in the lower precision."""
+AUTOCAST = (None, "float32", "float32 on gpu", "lower")
+"""What a result is under autocast: as everywhere, in float32, or in the lower precision; PyTorch
+has one list of operations for the CPU and a longer one for other devices.
+"""
 
 OTHERWISE = ...
 """As a value of a choice: any value that has no definition of its own."""

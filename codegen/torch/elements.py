@@ -73,10 +73,12 @@ def _gather(value: Value, at: list[Any], scope: Scope, emit: Emit) -> Value:
     if len(places) == 1 and distinct:
         ((place, index),) = places.items()
         if not set(inner) & set(outer):
-            before = ":, " * place
             dims = (
                 tuple((i,) for i in at[:place]) + index.dims + tuple((i,) for i in at[place + 1 :])
             )
+            if (place, len(at)) == (0, 2):  # subscripts would count -1 from the end
+                return _copied(value, f"torch.embedding({value.code}, {index.text})", dims)
+            before = ":, " * place
             return _copied(value, f"{value.code}[{before}{index.text}]", dims)
         if set(inner) == set(outer):
             layout = tuple((at[p],) if p != place else () for p in range(len(at)))

@@ -149,9 +149,8 @@ class PublicFunction:
             yield f"if not isinstance({name}, Tensor):"
             yield f"    {name} = torch.full_like({first}, {name})"
         yield from demanded(self.definition.name, self._arguments)
-        for option in self._arguments.options:
-            argument = next((a for a in self.interface.arguments if a.name == option), None)
-            if option == "eps" and argument is not None and argument.default == "None":
+        for option, how in self.interface.given:
+            if how == "epsilon":
                 yield f"if {option} is None:"
                 wide = f"torch.promote_types({first}.dtype, torch.float32)"
                 yield f"    {option} = torch.finfo({wide}).eps"
@@ -429,9 +428,11 @@ class PublicFunction:
         dtype = f"{first}.dtype"
         for other in others:
             dtype = f"torch.promote_types({dtype}, {other}.dtype)"
-        if self.interface.autocast is None:
-            return dtype
-        return f"_autocast({dtype}, {first}, {self.interface.autocast == 'lower'})"
+        if self.interface.autocast is not None:
+            dtype = f'_autocast({dtype}, {first}, "{self.interface.autocast}")'
+        if "dtype" in self._arguments.named:
+            dtype = f"dtype or {dtype}"
+        return dtype
 
     def _annotation(self, argument: Argument) -> str:
         if any(name in self._masks for name in argument.tensors):

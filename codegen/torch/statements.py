@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sympy import Indexed, Symbol
 from sympy.logic.boolalg import And, Boolean, Not, Or
@@ -54,7 +54,9 @@ def statements(program: Program, before: Mapping[str, frozenset[str]]) -> list[s
     )
     lines: list[str] = []
     borrowed = {t.name for t in given}
-    returned = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
+    results = {tensor.name for _, tensor in program.results}
+    returned = {*program.keeps.names, *results}
+    forward = program.differentiable and not program.kept.names
     for let in program.lets:
         value = emit(let.value, scope.ordered(*let.tensor.indices))
         value = value if let.tensor.integer or isinstance(let.value, Boolean) else scope.real(value)
@@ -70,10 +72,20 @@ def statements(program: Program, before: Mapping[str, frozenset[str]]) -> list[s
                 value = Value(f"{value.at(ATOM)}.clone()", value.dims, fresh=True)
             else:
                 borrowed.add(let.name)
+        if forward and let.name in results:
+            value = _anew(value)
         lines += _bound(let.name, value)
         bound = Value(let.name, value.dims, integer=let.tensor.integer, boolean=value.boolean)
         scope = scope.binding(let.name, bound)
     return lines
+
+
+def _anew(value: Value) -> Value:
+    """The value without a change in place: before 2.13 `torch.compile` takes an output for constant
+    that an `autograd.Function` has changed.
+    """
+    updates = tuple(replace(update, in_place=False) for update in value.updates)
+    return replace(value, updates=updates)
 
 
 def _filled(number: Value, tensor: Tensor | None, scope: Scope) -> Value:

@@ -58,7 +58,7 @@ op.called(IN_PLACE)
 mish = op.build(op.let("y", [n], x[n] * tanh(log(1 + exp(x[n])))))
 
 op, n, x = elementwise("softplus", "A smooth positive part, the identity above a threshold.")
-op.called("input: x, beta=1.0, threshold=20.0")
+op.called("input: x, beta=1.0, threshold=20.0", autocast="float32 on gpu")
 beta, threshold = op.option("beta", 1.0), op.option("threshold", 20.0)
 smooth = log(1 + exp(beta * x[n])) / beta
 softplus = op.build(op.let("y", [n], Where(beta * x[n] > threshold, x[n], smooth)))

@@ -29,20 +29,20 @@ def norm(op, name, x, n, k, argument):
 
 
 op = define("vector_norm", "The p-norm of the elements along dimensions, as one vector.")
-op.called("x, ord=2, dim=None, keepdim=False, *, dtype=None")
+op.called("x, ord=2, dim=None, keepdim=False, *, dtype=None", autocast="float32 on gpu")
 n, k = op.axes("n k", "rest dim")
 x = op.input("x", n, k)
 vector_norm = op.build(norm(op, "y", x[n, k], n, k, "ord"))
 
 op = define("normalize", "Vectors divided by their p-norm, or by eps where that is more.")
-op.called("input: x, p=2.0, dim=1, eps=1e-12")
+op.called("input: x, p=2.0, dim=1, eps=1e-12", autocast="float32 on gpu")
 n, k = op.axes("n k", "rest dim")
 x, eps = op.input("x", n, k), op.option("eps", 1e-12, positive=True)
 size = norm(op, "size", x[n, k], n, k, "p")
 normalize = op.build(op.let("y", [n, k], x[n, k] / Max(size[n], eps)))
 
 op = define("cosine_similarity", "The cosine between vectors, their norms at least eps.")
-op.called("x1, x2, dim=1, eps=1e-8")
+op.called("x1, x2, dim=1, eps=1e-8", autocast="float32 on gpu")
 n, k = op.axes("n k", "rest dim")
 x1, x2, eps = op.input("x1", n, k), op.input("x2", n, k), op.option("eps", 1e-8, positive=True)
 op.demand("eps >= 0", raises="RuntimeError")
@@ -52,7 +52,7 @@ size2 = op.let("size2", [n], Max(sqrt(Sum(x2[n, k] ** 2, k)), eps))
 cosine_similarity = op.build(op.let("y", [n], dot[n] / (size1[n] * size2[n])))
 
 op = define("pairwise_distance", "The p-norm of the difference of rows, eps added to each element.")
-op.called("x1, x2, p=2.0, eps=1e-6, keepdim=False")
+op.called("x1, x2, p=2.0, eps=1e-6, keepdim=False", autocast="float32 on gpu")
 n, k = op.axes("n k", "rest last")
 x1, x2, eps = op.input("x1", n, k), op.input("x2", n, k), op.option("eps", 1e-6)
 off = op.let("off", [n, k], x1[n, k] - x2[n, k] + eps)

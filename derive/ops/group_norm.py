@@ -3,7 +3,7 @@
 from derive import Mean, define, sqrt
 
 op = define("group_norm", "Normalisation of each row's channels, a group at a time.")
-op.called("input: x, num_groups, weight=None, bias=None, eps=1e-5")
+op.called("input: x, num_groups, weight=None, bias=None, eps=1e-5", autocast="float32 on gpu")
 n, g, c, s = op.axes("n g c s", "batch group within spatial")
 x = op.input("x", n, g, c, s)
 weight, bias = op.input("weight", g, c, absent=1), op.input("bias", g, c, absent=0)

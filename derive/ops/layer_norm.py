@@ -3,7 +3,7 @@
 from derive import Mean, define, sqrt
 
 op = define("layer_norm", "Layer normalisation over c.")
-op.called("input: x, normalized_shape, weight=None, bias=None, eps=1e-5")
+op.called("input: x, normalized_shape, weight=None, bias=None, eps=1e-5", autocast="float32 on gpu")
 n, c = op.axes("n c", "rest features")
 x = op.input("x", n, c)
 weight, bias = op.input("weight", c, absent=1), op.input("bias", c, absent=0)

@@ -3,7 +3,7 @@
 from derive import Sum, define, exp, log
 
 op = define("log_softmax", "Logarithm of softmax along a dimension.")
-op.called("input: x, dim=None, _stacklevel=3, dtype=None")
+op.called("input: x, dim=None, _stacklevel=3, dtype=None", autocast="float32 on gpu")
 n, k = op.axes("n k", "rest along")
 x = op.input("x", n, k)
 

@@ -54,7 +54,9 @@ each = op.cases("each", "full", {False: ([n], short[n]), True: ([n], whole)})
 poisson_nll_loss = op.build(op.cases("loss", "reduction", reductions(each[n], n)))
 
 op = define("gaussian_nll_loss", "Negative log likelihood of a Gaussian (Nix and Weigend, 1994).")
-op.called("input: x, target, var, full=False, eps=1e-6, reduction='mean'")
+op.called(
+    "input: x, target, var, full=False, eps=1e-6, reduction='mean'", autocast="float32 on gpu"
+)
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 var = op.input("var", n, nonnegative=True, given="rowwise")

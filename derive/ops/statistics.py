@@ -3,7 +3,7 @@
 from derive import Eq, Max, Mean, Sum, Where, define, exp, log, sqrt
 
 op = define("logsumexp", "The logarithm of a sum of exponentials.")
-op.called("input: x, dim, keepdim=False")
+op.called("input: x, dim, keepdim=False", autocast="float32 on gpu")
 n, k = op.axes("n k", "rest dim")
 x = op.input("x", n, k)
 logsumexp = op.build(op.let("y", [n], log(Sum(exp(x[n, k]), k))))

@@ -710,7 +710,7 @@ def binary_cross_entropy(
             f"target must have the shape of input, {[*input.shape]}, got shape {[*target.shape]}"
         )
     _constant(weight=weight)
-    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
+    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, "float32")
     shape = _broadcast(input=input, target=target, weight=weight)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)

@@ -1434,7 +1434,7 @@ def binary_cross_entropy_with_logits(
             f"target must have the shape of input, {[*input.shape]}, got shape {[*target.shape]}"
         )
     _constant(pos_weight=pos_weight, weight=weight)
-    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
+    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, "float32")
     shape = _broadcast(input=input, target=target, pos_weight=pos_weight, weight=weight)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)

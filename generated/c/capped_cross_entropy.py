@@ -490,7 +490,7 @@ def capped_cross_entropy(
     _number(cap=cap, z_loss=z_loss)
     if not (cap > 0):
         raise ValueError(f"capped_cross_entropy wants cap > 0, got cap = {cap}")
-    dtype = _autocast(input.dtype, input, False)
+    dtype = _autocast(input.dtype, input, "float32")
     dims = (1,) if input.dim() > 1 else tuple(range(input.dim()))
     input = input.movedim(dims, tuple(range(-len(dims), 0)))
     split = input.dim() - len(dims)

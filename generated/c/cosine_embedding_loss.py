@@ -571,7 +571,7 @@ def cosine_embedding_loss(
         raise RuntimeError(
             "cosine_embedding_loss wants target.dim() < 2 and input1.shape == input2.shape"
         )
-    dtype = _autocast(torch.promote_types(input1.dtype, input2.dtype), input1, False)
+    dtype = _autocast(torch.promote_types(input1.dtype, input2.dtype), input1, "float32")
     input1, input2 = torch.broadcast_tensors(input1, input2)
     rest, tail = input1.shape[:-1], input1.shape[-1:]
     input2 = _wide(input2.to(dtype)).reshape(math.prod(rest), math.prod(tail))

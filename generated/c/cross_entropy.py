@@ -5620,7 +5620,7 @@ def cross_entropy(
             f"got label_smoothing = {label_smoothing}"
         )
     _constant(weight=weight)
-    dtype = _autocast(input.dtype, input, False)
+    dtype = _autocast(input.dtype, input, "float32")
     if target.is_floating_point():
         dtype = torch.promote_types(dtype, target.dtype)
     shape = input.shape

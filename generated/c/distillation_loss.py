@@ -279,7 +279,7 @@ def distillation_loss(input: Tensor, teacher: Tensor, temperature: float = 2.0) 
             f"distillation_loss wants temperature > 0, got temperature = {temperature}"
         )
     _constant(teacher=teacher)
-    dtype = _autocast(torch.promote_types(input.dtype, teacher.dtype), input, False)
+    dtype = _autocast(torch.promote_types(input.dtype, teacher.dtype), input, "float32")
     input, teacher = torch.broadcast_tensors(input, teacher)
     dims = (1,) if input.dim() > 1 else tuple(range(input.dim()))
     input = input.movedim(dims, tuple(range(-len(dims), 0)))

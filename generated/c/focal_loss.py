@@ -517,7 +517,7 @@ def focal_loss(
     _number(gamma=gamma)
     if not (gamma >= 0):
         raise ValueError(f"focal_loss wants gamma >= 0, got gamma = {gamma}")
-    dtype = _autocast(input.dtype, input, False)
+    dtype = _autocast(input.dtype, input, "float32")
     dims = (1,) if input.dim() > 1 else tuple(range(input.dim()))
     input = input.movedim(dims, tuple(range(-len(dims), 0)))
     split = input.dim() - len(dims)

@@ -372,7 +372,7 @@ def hinge_embedding_loss(
     _must_be(Tensor, input=input, target=target)
     _number(margin=margin)
     reduction = _reduction(size_average, reduce, reduction)
-    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
+    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, "float32")
     shape = _broadcast(input=input, target=target)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)

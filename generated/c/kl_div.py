@@ -875,7 +875,7 @@ def kl_div(
         return in_torch.kl_div(input, target, size_average, reduce, reduction, log_target)
     _must_be(Tensor, input=input, target=target)
     reduction = _reduction(size_average, reduce, reduction)
-    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
+    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, "float32")
     shape = input.shape
     rows, columns = math.prod(shape[:1]), math.prod(shape[1:])
     target = _wide(target.to(dtype)).expand(shape).reshape(rows, columns)

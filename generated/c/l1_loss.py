@@ -755,7 +755,7 @@ def l1_loss(
         raise ValueError(
             f"weight must have the shape of input, {[*input.shape]}, got shape {[*weight.shape]}"
         )
-    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
+    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, "float32")
     shape = _broadcast(input=input, target=target, weight=weight)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)

@@ -258,7 +258,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return in_torch.linear(input, weight, bias)
     _must_be(Tensor, input=input, weight=weight)
     _may_be(Tensor, bias=bias)
-    dtype = _autocast(input.dtype, input, True)
+    dtype = _autocast(input.dtype, input, "lower")
     rest, tail = input.shape[:-1], input.shape[-1:]
     weight = _wide(_ranked("weight", weight, 2))
     x = _wide(input).reshape(math.prod(rest), math.prod(tail))

@@ -516,7 +516,7 @@ def margin_ranking_loss(
     dtype = _autocast(
         torch.promote_types(torch.promote_types(input1.dtype, input2.dtype), target.dtype),
         input1,
-        False,
+        "float32",
     )
     shape = _broadcast(input1=input1, input2=input2, target=target)
     input2 = _flat(input2, shape, dtype)

@@ -1410,7 +1410,7 @@ def nll_loss(
     _may_be(int, ignore_index=ignore_index)
     reduction = _reduction(size_average, reduce, reduction)
     _constant(weight=weight)
-    dtype = _autocast(input.dtype, input, False)
+    dtype = _autocast(input.dtype, input, "float32")
     dims = (1,) if input.dim() > 1 else tuple(range(input.dim()))
     input = input.movedim(dims, tuple(range(-len(dims), 0)))
     split = input.dim() - len(dims)

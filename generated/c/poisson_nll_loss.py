@@ -1306,7 +1306,7 @@ def poisson_nll_loss(
     _must_be(Tensor, input=input, target=target)
     _number(eps=eps)
     reduction = _reduction(size_average, reduce, reduction)
-    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
+    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, "float32")
     shape = _broadcast(input=input, target=target)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)

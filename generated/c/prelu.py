@@ -141,7 +141,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
         raise RuntimeError(
             f"weight must have one element, or one a channel, {count}, got shape {[*weight.shape]}"
         )
-    dtype = _autocast(input.dtype, input, True)
+    dtype = _autocast(input.dtype, input, "lower")
     last = _channels_last(input)
     dims = (1,) if input.dim() > 1 else tuple(range(input.dim()))
     input = input.movedim(dims, tuple(range(-len(dims), 0)))

@@ -694,7 +694,7 @@ def smooth_l1_loss(
             f"{[*input.shape]}: they are broadcast, which is seldom meant",
             stacklevel=2,
         )
-    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
+    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, "float32")
     shape = _broadcast(input=input, target=target)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)

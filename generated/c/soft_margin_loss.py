@@ -353,7 +353,7 @@ def soft_margin_loss(
     _must_be(Tensor, input=input, target=target)
     reduction = _reduction(size_average, reduce, reduction)
     _constant(target=target)
-    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, False)
+    dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, "float32")
     shape = _broadcast(input=input, target=target)
     target = _flat(target, shape, dtype)
     x = _flat(input, shape, dtype)

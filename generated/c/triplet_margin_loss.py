@@ -4961,7 +4961,7 @@ def triplet_margin_loss(
     dtype = _autocast(
         torch.promote_types(torch.promote_types(anchor.dtype, positive.dtype), negative.dtype),
         anchor,
-        False,
+        "float32",
     )
     anchor, positive, negative = torch.broadcast_tensors(anchor, positive, negative)
     rest, tail = anchor.shape[:-1], anchor.shape[-1:]

@@ -54,6 +54,11 @@ _SHOWN = 5
     is_flag=True,
     help="Hold the public functions against the sample inputs that PyTorch tests its own with.",
 )
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    help="With --opinfo: where the samples lie, by PyTorch's name.  [default: cpu]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a gradient.")
 def command(
     ops: tuple[str, ...],
@@ -63,6 +68,7 @@ def command(
     seed: int,
     target: str,
     opinfo: bool,
+    device: str | None,
     as_json: bool,
 ) -> None:
     """Prove the emitted code of each OP, by default of all of them.
@@ -98,6 +104,10 @@ def command(
         excludes("--opinfo", "against", "as_json", "seed", "options")
     if against is None and options:
         raise UserError("--option goes with --against")
+    if device is not None and not opinfo:
+        raise UserError("--device goes with --opinfo")
+    if device is not None and target == "c":
+        raise UserError("--target c computes on the CPU alone: --device goes with --target torch")
     if against is not None:
         excludes("--against", "as_json", "target")
         if len(ops) != 1:
@@ -109,7 +119,11 @@ def command(
         else:
             if target == "c":
                 require_compiler()
-            passed = _sampled(chosen, target) if opinfo else _prove(chosen, seed, target, as_json)
+            passed = (
+                _sampled(chosen, target, device or "cpu")
+                if opinfo
+                else _prove(chosen, seed, target, as_json)
+            )
     if not passed:
         raise SystemExit(1)
 
@@ -133,15 +147,17 @@ def _prove(definitions: list[Definition], seed: int, target: str, as_json: bool)
     return wrong == 0
 
 
-def _sampled(definitions: list[Definition], target: str) -> bool:
+def _sampled(definitions: list[Definition], target: str, device: str) -> bool:
     from gradsmith.emitted import emitted
-    from gradsmith.opinfo import count, entries
+    from gradsmith.opinfo import count, entries, require_device
 
+    require_device(device)
     samples = agreed = 0
     for definition in definitions:
         if definition.interface is None or not entries(definition.name):
             continue
-        result = count(definition.name, getattr(emitted(definition, target), definition.name))
+        public = getattr(emitted(definition, target), definition.name)
+        result = count(definition.name, public, device)
         click.echo(result.line())
         for problem in result.problems[:_SHOWN]:
             click.echo(f"  {problem}", err=True)

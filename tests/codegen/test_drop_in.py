@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -13,84 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from derive import library
-from gradsmith.opinfo import ORDERS, entries
-
-PUBLIC = [name for name in library.names() if library.load(name).interface is not None]
-SAMPLED = [name for name in PUBLIC if entries(name)]
-
-
-@dataclass(frozen=True)
-class Call:
-    """The arguments of a public function."""
-
-    given: tuple[Any, ...]
-    named: dict[str, Any] = field(default_factory=dict)
-
-    def cast(self, dtype: torch.dtype) -> Call:
-        def one(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                real = value.is_floating_point()
-                return value.detach().to(dtype) if real else value.detach().clone()
-            return dtype if isinstance(value, torch.dtype) else value
-
-        return Call(tuple(map(one, self.given)), {k: one(v) for k, v in self.named.items()})
-
-    def at(self, function: Callable[..., Tensor], first: Tensor) -> Tensor:
-        """Call a function with another value of the first real tensor."""
-        place = self.first
-        return function(*self.given[:place], first, *self.given[place + 1 :], **self.named)
-
-    @property
-    def first(self) -> int:
-        reals = (isinstance(v, Tensor) and v.is_floating_point() for v in self.given)
-        return list(reals).index(True)
-
-
-def _drawn(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-
-LABELS = torch.tensor([0, 2, 1, 2])
-OURS = {
-    "capped_cross_entropy": Call((_drawn(4, 3), LABELS)),
-    "distillation_loss": Call((_drawn(4, 3), _drawn(4, 3).flip(0))),
-    "focal_loss": Call((_drawn(4, 3), LABELS)),
-    "geglu": Call((_drawn(3, 4),)),
-    "rotary_embedding": Call((_drawn(2, 3, 4), _drawn(3, 2).cos(), _drawn(3, 2).sin())),
-    "swiglu": Call((_drawn(3, 4),)),
-    "normalize": Call((_drawn(4, 3),)),
-    "softmin": Call((_drawn(4, 3), 1)),
-}
-"""Calls of operations for which PyTorch has no samples."""
-
-
-def function(name: str) -> Callable[..., Tensor]:
-    found = getattr(import_module(f"generated.{name}"), name)
-    order = ORDERS.get(name)
-    if order is None:
-        return found
-    return lambda *given, **named: found(*(given[place] for place in order), **named)
-
-
-def calls(name: str) -> list[Call]:
-    """PyTorch's samples of a function in float64, those of any size first."""
-    if name in OURS:
-        return [OURS[name]]
-    drawn = (e.sample_inputs("cpu", torch.float64, requires_grad=True) for e in entries(name))
-    samples = [sample for each in drawn for sample in each]
-    found = [Call((s.input, *s.args), s.kwargs) for s in samples]
-    return sorted(found, key=lambda c: c.given[0].numel() == 0 or c.given[0].dim() < 2)
-
-
-def native(name: str) -> Callable[..., Tensor]:
-    return entries(name)[0].op
-
-
-def loss(name: str, call: Call) -> Callable[[Tensor], Tensor]:
-    of = function(name)
-    return lambda first: call.at(of, first).sin().sum()
-
+from tests.codegen.drop_in import (
+    LABELS,
+    PUBLIC,
+    SAMPLED,
+    Call,
+    calls,
+    drawn,
+    function,
+    loss,
+    native,
+    updates,
+)
 
 # --- transforms ---
 
@@ -130,11 +62,11 @@ def test_jacobians_and_jacobians_of_those_are_autograds(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "call", "kept"),
     [
-        ("layer_norm", Call((_drawn(64, 32), (32,), _drawn(32), _drawn(32))), 64 * 32 + 64 + 32),
-        ("softmax", Call((_drawn(64, 32), 1)), 64 * 32),
-        ("cross_entropy", Call((_drawn(64, 32), torch.arange(64) % 32)), 64 * 34 + 1),
-        ("sigmoid", Call((_drawn(64, 32),)), 64 * 32),
-        ("relu", Call((_drawn(64, 32),)), 64 * 32),
+        ("layer_norm", Call((drawn(64, 32), (32,), drawn(32), drawn(32))), 64 * 32 + 64 + 32),
+        ("softmax", Call((drawn(64, 32), 1)), 64 * 32),
+        ("cross_entropy", Call((drawn(64, 32), torch.arange(64) % 32)), 64 * 34 + 1),
+        ("sigmoid", Call((drawn(64, 32),)), 64 * 32),
+        ("relu", Call((drawn(64, 32),)), 64 * 32),
     ],
 )
 def test_no_more_is_kept_than_the_backward_pass_reads(name: str, call: Call, kept: int) -> None:
@@ -157,7 +89,7 @@ def test_no_more_is_kept_than_the_backward_pass_reads(name: str, call: Call, kep
 
 @pytest.mark.parametrize("name", ["sigmoid", "softmax", "tanh", "cross_entropy"])
 def test_what_is_not_kept_may_be_changed(name: str) -> None:
-    x = _drawn(4, 3).requires_grad_()
+    x = drawn(4, 3).requires_grad_()
     more = {"softmax": (1,), "cross_entropy": (LABELS,)}.get(name, ())
     between = 1 * x
     y = function(name)(between, *more)
@@ -165,13 +97,6 @@ def test_what_is_not_kept_may_be_changed(name: str) -> None:
     (found,) = torch.autograd.grad(y.sin().sum(), x)
     (expected,) = torch.autograd.grad(native(name)(1 * x, *more).sin().sum(), x)
     torch.testing.assert_close(found, expected)
-
-
-def updates(name: str, call: Call) -> bool:
-    """Whether running statistics are given, which a transform refuses to change."""
-    has_buffers = any(v.updates for v in library.load(name).variants)
-    statistics = (*call.given[1:3], call.named.get("running_mean"))
-    return has_buffers and any(isinstance(v, Tensor) for v in statistics)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -221,7 +146,7 @@ def test_autocast_gives_the_dtype_that_it_gives_pytorchs(name: str, dtype: torch
 
 
 def test_matrix_products_stay_exact_under_autocast_in_both_passes() -> None:
-    x, weight = (_drawn(64, 64).float().requires_grad_() for _ in range(2))
+    x, weight = (drawn(64, 64).float().requires_grad_() for _ in range(2))
     linear = function("linear")
     with torch.autocast("cpu", torch.bfloat16):
         y = linear(x, weight)
@@ -235,7 +160,7 @@ def test_matrix_products_stay_exact_under_autocast_in_both_passes() -> None:
 
 @pytest.mark.parametrize("name", ["batch_norm", "relu", "gelu", "prelu"])
 def test_channels_last_are_kept(name: str) -> None:
-    x = _drawn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    x = drawn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
     more: dict[str, tuple[Any, ...]] = {
         "batch_norm": (None, None, None, None, True),
         "prelu": (torch.full((3,), 0.2, dtype=x.dtype),),
@@ -288,7 +213,7 @@ def test_smoothed_probabilities_meet_an_infinite_logit_as_in_pytorch() -> None:
 
 
 def test_the_second_derivative_below_the_bound_of_a_variance_is_pytorchs() -> None:
-    x, target = _drawn(2, 3), _drawn(2, 3).flip(0)
+    x, target = drawn(2, 3), drawn(2, 3).flip(0)
     var = torch.tensor([[1e-3, 0.5, 1.0], [2.0, 1e-4, 0.3]], dtype=torch.float64)
     twice = []
     for of in (function("gaussian_nll_loss"), F.gaussian_nll_loss):
@@ -362,7 +287,7 @@ def test_a_padding_is_looked_up_and_not_learnt(padding: int | None) -> None:
     tokens = torch.tensor([[0, 1, 4], [4, 1, 2]])
     pairs = []
     for of in (import_module("generated.embedding").embedding, F.embedding):
-        weight = _drawn(5, 3).requires_grad_()
+        weight = drawn(5, 3).requires_grad_()
         y = of(tokens, weight, padding_idx=padding)
         pairs.append((y.detach(), torch.autograd.grad((y * y).sum(), weight)[0]))
     for mine, theirs in zip(*pairs, strict=True):
@@ -380,14 +305,14 @@ def test_what_an_embedding_does_not_do_is_refused() -> None:
 
 
 def test_a_rotation_is_that_of_complex_numbers_and_has_its_gradient() -> None:
-    x = _drawn(2, 5, 8).requires_grad_()
+    x = drawn(2, 5, 8).requires_grad_()
     angle = torch.outer(torch.arange(5.0), torch.tensor([1.0, 0.3, 0.1, 0.03])).double()
     turned = function("rotary_embedding")(x, angle.cos(), angle.sin())
     a, b = x.chunk(2, -1)
     product = torch.complex(a, b) * torch.polar(torch.ones_like(angle), angle)
     expected = torch.cat((product.real, product.imag), -1)
     torch.testing.assert_close(turned, expected)
-    cotangent = _drawn(2, 5, 8).flip(0)
+    cotangent = drawn(2, 5, 8).flip(0)
     pairs = [torch.autograd.grad(y, x, cotangent)[0] for y in (turned, expected)]
     torch.testing.assert_close(*pairs)
 

@@ -1,8 +1,11 @@
 """Public functions are called as PyTorch's are: any rank, older arguments, the same errors."""
 
 import itertools
+import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -260,3 +263,25 @@ def test_a_value_without_a_case_is_named_with_those_that_have_one() -> None:
         chosen(torch.tensor([2.0]), 4)
     with pytest.raises(ValueError, match="side must be one of left, right, got 'up'"):
         chosen(torch.tensor([2.0]), 3, "up")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "expected"),
+    [
+        ("softmax", "cpu", torch.float16),
+        ("softmax", "cuda", torch.float32),
+        ("mse_loss", "cpu", torch.float32),
+        ("mse_loss", "cuda", torch.float32),
+        ("linear", "cuda", torch.bfloat16),
+    ],
+)
+def test_what_autocast_does_depends_on_the_device(
+    name: str, device: str, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module(f"generated.{name}")
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: True)
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda device: torch.bfloat16)
+    there = SimpleNamespace(device=SimpleNamespace(type=device))
+    (to,) = set(re.findall(r'_autocast\(.*, "(.*)"\)', Path(str(module.__file__)).read_text()))
+    assert module._autocast(torch.float16, there, to) == expected
+    assert module._autocast(torch.float64, there, to) == torch.float64
