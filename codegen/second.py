@@ -98,11 +98,22 @@ def _double_backward(module: Module, masks: _Masks) -> Program | None:
         return None
     lets = (*made_safe(found.forward, names_used(*(let.value for let in lets))), *lets)
     params = (*found.seeds, *definition.inputs[: len(module.seeds)])
-    lets = shared([masks.restored(let) for let in lets])
+    lets = tuple(masks.restored(let) for let in lets)
     program = Program("double_backward", params, (), module.kept, lets, gradients, order=2)
-    shorter = {cotangent_of(t).name: f"grad_{name}" for name, t in names.of.items()}
-    shorter = {long: name for long, name in shorter.items() if name not in program.tensors}
-    return Renaming(shorter).program(program)
+    program = Renaming(_shorter(program, names)).program(program)
+    return replace(program, lets=shared(program.lets))
+
+
+def _shorter(program: Program, names: Apart) -> dict[str, str]:
+    """What is named after the derived backward pass, named after the emitted one."""
+    wanted = {cotangent_of(t).name: f"grad_{name}" for name, t in names.of.items()}
+    made = (let.name for let in program.lets if "first_grad_" in let.name)
+    wanted |= {name: name.replace("first_grad_", "grad_") for name in made}
+    shorter: dict[str, str] = {}
+    for long, name in wanted.items():
+        if name not in program.tensors and name not in shorter.values():
+            shorter[long] = name
+    return shorter
 
 
 def _of_backward(module: Module, masks: _Masks) -> tuple[Definition, Apart]:

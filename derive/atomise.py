@@ -138,13 +138,21 @@ class Atomiser:
             or not isinstance(value, Pow)
         ):
             return value
-        if exponent == Rational(-1, 2):
+        if exponent == -1 and self._is_logistic(base):
+            name = f"sigmoid_{stem(base).removeprefix('exp_')}"
+        elif exponent == Rational(-1, 2):
             name = "rstd"
         elif exponent == Rational(1, 2):
             name = f"root_{stem(base)}"
         else:
             name = f"inv_{stem(base)}" if exponent.is_negative else f"{stem(base)}_power"
         return self._name(value, name)
+
+    def _is_logistic(self, below: Expr) -> bool:
+        """Whether an expression is `1 + exp(-x)`, whose inverse has a name of its own."""
+        named = {let.name: let.value for let in self.lets}
+        terms = [named.get(a.base.label.name) if isinstance(a, Indexed) else a for a in below.args]
+        return len(terms) == 2 and 1 in terms and any(isinstance(a, exp) for a in terms)
 
     def _divide_by(self, base: Expr) -> None:
         name = getattr(getattr(base, "base", base), "name", None)

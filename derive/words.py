@@ -9,12 +9,22 @@ from derive.expressions import Index, Parameter, Sum, Where, free_indices
 from derive.normal import is_scalar
 
 _LONGEST = 40
+_SHORT = {
+    Boolean: "mask",
+    Where: "chosen",
+    Sum: "sum",
+    Add: "total",
+    Mul: "product",
+    Pow: "power",
+}
 
 
 def word(expr: Basic) -> str:
-    """A name: `off_sum`, `x_minus_target`, `log_x`; `part`, where that would tell too much."""
+    """A name: `off_sum`, `x_minus_target`, `log_x`; only its last word, where it would be long."""
     name = _word(expr)
-    return name if len(name) <= _LONGEST else "part"
+    if len(name) <= _LONGEST:
+        return name
+    return next((short for kind, short in _SHORT.items() if isinstance(expr, kind)), "part")
 
 
 def _word(expr: Basic) -> str:
@@ -28,6 +38,10 @@ def _word(expr: Basic) -> str:
         return _of_terms(expr)
     if isinstance(expr, Mul):
         tensors = [f for f in expr.args if not is_scalar(f)]
+        if len(tensors) == len(expr.args) == 2 and all(isinstance(f, Indexed) for f in tensors):
+            parts = sorted(map(base_stem, tensors))
+            if not any("_times_" in part for part in parts):
+                return "_times_".join(parts)
         return f"{stem(expr)}_{'product' if len(tensors) > 1 else 'scaled'}"
     if isinstance(expr, Where):
         return f"{stem(expr)}_chosen"
@@ -42,8 +56,17 @@ def _of_terms(expr: Add) -> str:
     terms = [a for a in expr.args if not is_scalar(a)]
     plain = [a for a in terms if isinstance(a, Indexed)]
     taken = [-a for a in terms if isinstance(-a, Indexed)]
-    if len(plain) == len(taken) == 1 and len(terms) == 2:
-        return f"{base_stem(plain[0])}_minus_{base_stem(taken[0])}"
+    if len(terms) == len(expr.args) == 2:
+        if len(plain) == len(taken) == 1:
+            return f"{base_stem(plain[0])}_minus_{base_stem(taken[0])}"
+        if len(plain) == 2:
+            return "_plus_".join(sorted(map(base_stem, plain)))
+    if len(terms) == 1 and 1 in expr.args:
+        (term,) = terms
+        if term in plain:
+            return f"{base_stem(term)}_plus_one"
+        if isinstance(-term, Indexed) or (isinstance(-term, Pow) and (-term).exp == 2):
+            return f"one_minus_{stem(-term)}"
     return f"{stem(expr)}_total"
 
 

@@ -125,12 +125,12 @@ def double_backward(
     grad_bias = grad_y.sum(0)
     first_grad_weight = (grad_y * x_hat).sum(0)
     grad_bias_scaled = grad_bias / -N
-    rstd_product_1 = weight * rstd
-    rstd_product = rstd_product_1 / (N - correction)
-    grad_first_grad_weight_total = torch.addcmul(
+    rstd_times_weight = weight * rstd
+    rstd_product = rstd_times_weight / (N - correction)
+    grad_grad_weight_total = torch.addcmul(
         grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0), value=-1
     )
-    grad_x_hat = grad_first_grad_weight_total * grad_y
+    grad_x_hat = grad_grad_weight_total * grad_y
     grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y + grad_bias_scaled).addcmul(
@@ -140,8 +140,10 @@ def double_backward(
     ).sum(0)
     grad_rstd = grad_grad_x_sum * weight
     grad_weight = grad_grad_x_sum * rstd
-    grad_grad_y = torch.addcmul(grad_grad_bias, rstd_product_1, grad_grad_x - grad_grad_x.mean(0))
-    grad_grad_y = grad_grad_y.addcmul(grad_first_grad_weight_total, x_hat)
+    grad_grad_y = torch.addcmul(
+        grad_grad_bias, rstd_times_weight, grad_grad_x - grad_grad_x.mean(0)
+    )
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_total, x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -315,12 +317,12 @@ def double_backward_no_bias(
     N = x_hat.shape[0]
     first_grad_weight = (grad_y * x_hat).sum(0)
     grad_y_mean = grad_y.mean(0)
-    rstd_product_1 = weight * rstd
-    rstd_product = rstd_product_1 / (N - correction)
-    grad_first_grad_weight_total = torch.addcmul(
+    rstd_times_weight = weight * rstd
+    rstd_product = rstd_times_weight / (N - correction)
+    grad_grad_weight_total = torch.addcmul(
         grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0), value=-1
     )
-    grad_x_hat = grad_first_grad_weight_total * grad_y
+    grad_x_hat = grad_grad_weight_total * grad_y
     grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y - grad_y_mean).addcmul(
@@ -331,8 +333,8 @@ def double_backward_no_bias(
     grad_rstd = grad_grad_x_sum * weight
     grad_weight = grad_grad_x_sum * rstd
     grad_grad_y = grad_grad_x - grad_grad_x.mean(0)
-    grad_grad_y = grad_grad_y * rstd_product_1
-    grad_grad_y = grad_grad_y.addcmul(grad_first_grad_weight_total, x_hat)
+    grad_grad_y = grad_grad_y * rstd_times_weight
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_total, x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -684,20 +686,20 @@ def double_backward_no_weight_no_bias(
     Given are those of the gradients that it returned.
     """
     rstd, y, correction, N = residuals
-    first_grad_y_mean = first_grad_y.mean(0)
-    first_grad_y_sum = (first_grad_y * y).sum(0)
+    grad_y_mean = first_grad_y.mean(0)
+    grad_y_sum = (first_grad_y * y).sum(0)
     grad_grad_x_sum = (grad_grad_x * y).sum(0)
-    grad_y = first_grad_y_sum * grad_grad_x
-    grad_y = grad_y.addcmul(grad_grad_x_sum, first_grad_y)
+    grad_y = grad_grad_x_sum * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_sum, grad_grad_x)
     grad_y = grad_y * (rstd / (correction - N))
     grad_grad_x_sum_1 = grad_grad_x.sum(0)
     grad_grad_x_sum_scaled = grad_grad_x_sum / (N - correction)
     grad_rstd = torch.addcmul(
         torch.addcmul(
-            (first_grad_y * grad_grad_x).sum(0), first_grad_y_mean, grad_grad_x_sum_1, value=-1
+            (first_grad_y * grad_grad_x).sum(0), grad_grad_x_sum_1, grad_y_mean, value=-1
         ),
-        first_grad_y_sum,
         grad_grad_x_sum_scaled,
+        grad_y_sum,
         value=-1,
     )
     grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1, alpha=1 / (N or torch.nan))
@@ -913,12 +915,12 @@ def double_backward_running_mean(
     grad_bias = grad_y.sum(0)
     first_grad_weight = (grad_y * x_hat).sum(0)
     grad_bias_scaled = grad_bias / -N
-    rstd_product_1 = weight * rstd
-    rstd_product = rstd_product_1 / (N - correction)
-    grad_first_grad_weight_total = torch.addcmul(
+    rstd_times_weight = weight * rstd
+    rstd_product = rstd_times_weight / (N - correction)
+    grad_grad_weight_total = torch.addcmul(
         grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0), value=-1
     )
-    grad_x_hat = grad_first_grad_weight_total * grad_y
+    grad_x_hat = grad_grad_weight_total * grad_y
     grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y + grad_bias_scaled).addcmul(
@@ -928,8 +930,10 @@ def double_backward_running_mean(
     ).sum(0)
     grad_rstd = grad_grad_x_sum * weight
     grad_weight = grad_grad_x_sum * rstd
-    grad_grad_y = torch.addcmul(grad_grad_bias, rstd_product_1, grad_grad_x - grad_grad_x.mean(0))
-    grad_grad_y = grad_grad_y.addcmul(grad_first_grad_weight_total, x_hat)
+    grad_grad_y = torch.addcmul(
+        grad_grad_bias, rstd_times_weight, grad_grad_x - grad_grad_x.mean(0)
+    )
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_total, x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -1407,12 +1411,12 @@ def double_backward_running_mean_no_bias(
     N = x_hat.shape[0]
     first_grad_weight = (grad_y * x_hat).sum(0)
     grad_y_mean = grad_y.mean(0)
-    rstd_product_1 = weight * rstd
-    rstd_product = rstd_product_1 / (N - correction)
-    grad_first_grad_weight_total = torch.addcmul(
+    rstd_times_weight = weight * rstd
+    rstd_product = rstd_times_weight / (N - correction)
+    grad_grad_weight_total = torch.addcmul(
         grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0), value=-1
     )
-    grad_x_hat = grad_first_grad_weight_total * grad_y
+    grad_x_hat = grad_grad_weight_total * grad_y
     grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y - grad_y_mean).addcmul(
@@ -1423,8 +1427,8 @@ def double_backward_running_mean_no_bias(
     grad_rstd = grad_grad_x_sum * weight
     grad_weight = grad_grad_x_sum * rstd
     grad_grad_y = grad_grad_x - grad_grad_x.mean(0)
-    grad_grad_y = grad_grad_y * rstd_product_1
-    grad_grad_y = grad_grad_y.addcmul(grad_first_grad_weight_total, x_hat)
+    grad_grad_y = grad_grad_y * rstd_times_weight
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_total, x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -2272,20 +2276,20 @@ def double_backward_running_mean_no_weight_no_bias(
     Given are those of the gradients that it returned.
     """
     _, _, rstd, y, correction, N = residuals
-    first_grad_y_mean = first_grad_y.mean(0)
-    first_grad_y_sum = (first_grad_y * y).sum(0)
+    grad_y_mean = first_grad_y.mean(0)
+    grad_y_sum = (first_grad_y * y).sum(0)
     grad_grad_x_sum = (grad_grad_x * y).sum(0)
-    grad_y = first_grad_y_sum * grad_grad_x
-    grad_y = grad_y.addcmul(grad_grad_x_sum, first_grad_y)
+    grad_y = grad_grad_x_sum * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_sum, grad_grad_x)
     grad_y = grad_y * (rstd / (correction - N))
     grad_grad_x_sum_1 = grad_grad_x.sum(0)
     grad_grad_x_sum_scaled = grad_grad_x_sum / (N - correction)
     grad_rstd = torch.addcmul(
         torch.addcmul(
-            (first_grad_y * grad_grad_x).sum(0), first_grad_y_mean, grad_grad_x_sum_1, value=-1
+            (first_grad_y * grad_grad_x).sum(0), grad_grad_x_sum_1, grad_y_mean, value=-1
         ),
-        first_grad_y_sum,
         grad_grad_x_sum_scaled,
+        grad_y_sum,
         value=-1,
     )
     grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1, alpha=1 / (N or torch.nan))

@@ -125,11 +125,11 @@ def residuals_backward(
     x_mask_1 = x < 1.2e-38
     log1p_x = torch.log1p(-x)
     x_mask = log1p_x <= -100
-    x_total_1 = 1 - x
-    x_chosen = (x_total_1**-1).masked_fill(x_mask, 0)
+    one_minus_x = 1 - x
+    x_chosen = (one_minus_x**-1).masked_fill(x_mask, 0)
     x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
     grad_target = -grad_target_total * x_total
-    x_chosen_1 = (x_total_1**-2).masked_fill(x_mask, 0)
+    x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
         torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
         * grad_target_total,
@@ -324,11 +324,11 @@ def residuals_backward_sum(
     x_mask_1 = x < 1.2e-38
     log1p_x = torch.log1p(-x)
     x_mask = log1p_x <= -100
-    x_total_1 = 1 - x
-    x_chosen = (x_total_1**-1).masked_fill(x_mask, 0)
+    one_minus_x = 1 - x
+    x_chosen = (one_minus_x**-1).masked_fill(x_mask, 0)
     x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
     grad_target = -grad_dloss_dx * x_total
-    x_chosen_1 = (x_total_1**-2).masked_fill(x_mask, 0)
+    x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
         torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
         * grad_dloss_dx,
@@ -504,11 +504,11 @@ def residuals_backward_none(
     x_mask_1 = x < 1.2e-38
     log1p_x = torch.log1p(-x)
     x_mask = log1p_x <= -100
-    x_total_1 = 1 - x
-    x_chosen = (x_total_1**-1).masked_fill(x_mask, 0)
+    one_minus_x = 1 - x
+    x_chosen = (one_minus_x**-1).masked_fill(x_mask, 0)
     x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
     grad_target = -grad_dloss_dx * x_total
-    x_chosen_1 = (x_total_1**-2).masked_fill(x_mask, 0)
+    x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
         torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
         * grad_dloss_dx,
@@ -693,11 +693,11 @@ def residuals_backward_weight(
     x_mask_1 = x < 1.2e-38
     log1p_x = torch.log1p(-x)
     x_mask = log1p_x <= -100
-    x_total_1 = 1 - x
-    x_chosen = (x_total_1**-1).masked_fill(x_mask, 0)
+    one_minus_x = 1 - x
+    x_chosen = (one_minus_x**-1).masked_fill(x_mask, 0)
     x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
     grad_target = -grad_target_total * x_total
-    x_chosen_1 = (x_total_1**-2).masked_fill(x_mask, 0)
+    x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
         torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
         * grad_target_total,
@@ -883,11 +883,11 @@ def residuals_backward_weight_sum(
     x_mask_1 = x < 1.2e-38
     log1p_x = torch.log1p(-x)
     x_mask = log1p_x <= -100
-    x_total_1 = 1 - x
-    x_chosen = (x_total_1**-1).masked_fill(x_mask, 0)
+    one_minus_x = 1 - x
+    x_chosen = (one_minus_x**-1).masked_fill(x_mask, 0)
     x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
     grad_target = -grad_target_total * x_total
-    x_chosen_1 = (x_total_1**-2).masked_fill(x_mask, 0)
+    x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
         torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
         * grad_target_total,
@@ -1041,9 +1041,9 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_loss_product = grad_loss * weight
-    grad_target = grad_loss_product * no_minus_yes
-    grad_x = grad_loss_product * target_total
+    grad_loss_times_weight = grad_loss * weight
+    grad_target = grad_loss_times_weight * no_minus_yes
+    grad_x = grad_loss_times_weight * target_total
     return WeightNoneGradients(grad_x, grad_target)
 
 
@@ -1055,9 +1055,9 @@ def double_backward_weight_none(
     Given are those of the gradients that it returned.
     """
     weight, no_minus_yes, target_total = residuals
-    grad_loss_product = grad_loss * weight
-    grad_target_total = grad_grad_x * grad_loss_product
-    grad_no_minus_yes = grad_grad_target * grad_loss_product
+    grad_loss_times_weight = grad_loss * weight
+    grad_target_total = grad_grad_x * grad_loss_times_weight
+    grad_no_minus_yes = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * no_minus_yes, grad_grad_x, target_total) * weight
     )
@@ -1075,11 +1075,11 @@ def residuals_backward_weight_none(
     x_mask_1 = x < 1.2e-38
     log1p_x = torch.log1p(-x)
     x_mask = log1p_x <= -100
-    x_total_1 = 1 - x
-    x_chosen = (x_total_1**-1).masked_fill(x_mask, 0)
+    one_minus_x = 1 - x
+    x_chosen = (one_minus_x**-1).masked_fill(x_mask, 0)
     x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
     grad_target = -grad_target_total * x_total
-    x_chosen_1 = (x_total_1**-2).masked_fill(x_mask, 0)
+    x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
         torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
         * grad_target_total,

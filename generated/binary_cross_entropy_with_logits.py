@@ -261,9 +261,9 @@ def forward_pos_weight(
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1).mean()
     log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_product = target * s
+    s_times_target = target * s
     pos_weight_total = torch.addcmul(
-        torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
+        torch.addcmul(s - s_times_target, pos_weight, s_times_target), pos_weight, target, value=-1
     )
     return loss, PosWeightResiduals(log_s_total, pos_weight_total)
 
@@ -323,8 +323,8 @@ def residuals_backward_pos_weight(
     )
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_total
     sigmoid_x = torch.sigmoid(-x)
-    s_product = sigmoid_x * s
-    grad_pos_weight_total_product_1 = grad_pos_weight_total * s_product
+    s_times_sigmoid_x = sigmoid_x * s
+    grad_pos_weight_total_product_1 = grad_pos_weight_total * s_times_sigmoid_x
     grad_pos_weight_total_product = grad_pos_weight_total_product_1 * target
     grad_x = torch.addcmul(
         torch.addcmul(
@@ -339,7 +339,7 @@ def residuals_backward_pos_weight(
                 value=-1,
             ),
             grad_log_s_total,
-            s_product,
+            s_times_sigmoid_x,
             value=-1,
         ),
         grad_log_s_total * pos_weight,
@@ -631,9 +631,9 @@ def forward_sum_pos_weight(
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1).sum()
     dloss_dtarget = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_product = target * s
+    s_times_target = target * s
     dloss_dx = torch.addcmul(
-        torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
+        torch.addcmul(s - s_times_target, pos_weight, s_times_target), pos_weight, target, value=-1
     )
     return loss, SumPosWeightResiduals(dloss_dtarget, dloss_dx)
 
@@ -692,8 +692,8 @@ def residuals_backward_sum_pos_weight(
     )
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_dloss_dx
     sigmoid_x = torch.sigmoid(-x)
-    s_product = sigmoid_x * s
-    grad_dloss_dx_product_1 = grad_dloss_dx * s_product
+    s_times_sigmoid_x = sigmoid_x * s
+    grad_dloss_dx_product_1 = grad_dloss_dx * s_times_sigmoid_x
     grad_dloss_dx_product = grad_dloss_dx_product_1 * target
     grad_x = torch.addcmul(
         torch.addcmul(
@@ -708,7 +708,7 @@ def residuals_backward_sum_pos_weight(
                 value=-1,
             ),
             grad_dloss_dtarget,
-            s_product,
+            s_times_sigmoid_x,
             value=-1,
         ),
         grad_dloss_dtarget * pos_weight,
@@ -1001,11 +1001,13 @@ def forward_none_pos_weight(
     log_s = -logaddexp_x_1
     logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
-    pos_weight_product = pos_weight * target
-    loss = torch.addcmul(-((1 - target) * log_s), log_s_1, pos_weight_product, value=-1)
+    pos_weight_times_target = pos_weight * target
+    loss = torch.addcmul(-((1 - target) * log_s), log_s_1, pos_weight_times_target, value=-1)
     dloss_dtarget = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_product = target * s
-    dloss_dx = torch.addcmul(s - pos_weight_product - s_product, pos_weight, s_product)
+    s_times_target = target * s
+    dloss_dx = torch.addcmul(
+        s - pos_weight_times_target - s_times_target, pos_weight, s_times_target
+    )
     return loss, NonePosWeightResiduals(dloss_dtarget, dloss_dx)
 
 
@@ -1066,8 +1068,8 @@ def residuals_backward_none_pos_weight(
     )
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_dloss_dx
     sigmoid_x = torch.sigmoid(-x)
-    s_product = sigmoid_x * s
-    grad_dloss_dx_product_1 = grad_dloss_dx * s_product
+    s_times_sigmoid_x = sigmoid_x * s
+    grad_dloss_dx_product_1 = grad_dloss_dx * s_times_sigmoid_x
     grad_dloss_dx_product = grad_dloss_dx_product_1 * target
     grad_x = torch.addcmul(
         torch.addcmul(
@@ -1082,7 +1084,7 @@ def residuals_backward_none_pos_weight(
                 value=-1,
             ),
             grad_dloss_dtarget,
-            s_product,
+            s_times_sigmoid_x,
             value=-1,
         ),
         grad_dloss_dtarget * pos_weight,
@@ -1407,9 +1409,9 @@ def forward_weight_pos_weight(
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight).sum() / N
     weight_scaled = weight / N
     log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_product = target * s
+    s_times_target = target * s
     pos_weight_total = torch.addcmul(
-        torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
+        torch.addcmul(s - s_times_target, pos_weight, s_times_target), pos_weight, target, value=-1
     )
     return loss, WeightPosWeightResiduals(weight_scaled, log_s_total, pos_weight_total)
 
@@ -1472,8 +1474,8 @@ def residuals_backward_weight_pos_weight(
     )
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_total
     sigmoid_x = torch.sigmoid(-x)
-    s_product = sigmoid_x * s
-    grad_pos_weight_total_product_1 = grad_pos_weight_total * s_product
+    s_times_sigmoid_x = sigmoid_x * s
+    grad_pos_weight_total_product_1 = grad_pos_weight_total * s_times_sigmoid_x
     grad_pos_weight_total_product = grad_pos_weight_total_product_1 * target
     grad_x = torch.addcmul(
         torch.addcmul(
@@ -1488,7 +1490,7 @@ def residuals_backward_weight_pos_weight(
                 value=-1,
             ),
             grad_log_s_total,
-            s_product,
+            s_times_sigmoid_x,
             value=-1,
         ),
         grad_log_s_total * pos_weight,
@@ -1809,9 +1811,9 @@ def forward_weight_sum_pos_weight(
     log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight).sum()
     log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_product = target * s
+    s_times_target = target * s
     pos_weight_total = torch.addcmul(
-        torch.addcmul(s - s_product, pos_weight, s_product), pos_weight, target, value=-1
+        torch.addcmul(s - s_times_target, pos_weight, s_times_target), pos_weight, target, value=-1
     )
     return loss, WeightSumPosWeightResiduals(weight, log_s_total, pos_weight_total)
 
@@ -1874,8 +1876,8 @@ def residuals_backward_weight_sum_pos_weight(
     )
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_total
     sigmoid_x = torch.sigmoid(-x)
-    s_product = sigmoid_x * s
-    grad_pos_weight_total_product_1 = grad_pos_weight_total * s_product
+    s_times_sigmoid_x = sigmoid_x * s
+    grad_pos_weight_total_product_1 = grad_pos_weight_total * s_times_sigmoid_x
     grad_pos_weight_total_product = grad_pos_weight_total_product_1 * target
     grad_x = torch.addcmul(
         torch.addcmul(
@@ -1890,7 +1892,7 @@ def residuals_backward_weight_sum_pos_weight(
                 value=-1,
             ),
             grad_log_s_total,
-            s_product,
+            s_times_sigmoid_x,
             value=-1,
         ),
         grad_log_s_total * pos_weight,
@@ -2050,9 +2052,9 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_loss_product = grad_loss * weight
-    grad_target = grad_loss_product * log_s_minus_log_s_1
-    grad_x = grad_loss_product * s_minus_target
+    grad_loss_times_weight = grad_loss * weight
+    grad_target = grad_loss_times_weight * log_s_minus_log_s_1
+    grad_x = grad_loss_times_weight * s_minus_target
     return WeightNoneGradients(grad_x, grad_target)
 
 
@@ -2064,9 +2066,9 @@ def double_backward_weight_none(
     Given are those of the gradients that it returned.
     """
     weight, log_s_minus_log_s_1, s_minus_target = residuals
-    grad_loss_product = grad_loss * weight
-    grad_s_minus_target = grad_grad_x * grad_loss_product
-    grad_log_s_minus_log_s_1 = grad_grad_target * grad_loss_product
+    grad_loss_times_weight = grad_loss * weight
+    grad_s_minus_target = grad_grad_x * grad_loss_times_weight
+    grad_log_s_minus_log_s_1 = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * log_s_minus_log_s_1, grad_grad_x, s_minus_target) * weight
     )
@@ -2217,11 +2219,13 @@ def forward_weight_none_pos_weight(
     log_s = -logaddexp_x_1
     logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
-    pos_weight_product = pos_weight * target
-    loss = -(torch.addcmul((1 - target) * log_s, log_s_1, pos_weight_product) * weight)
+    pos_weight_times_target = pos_weight * target
+    loss = -(torch.addcmul((1 - target) * log_s, log_s_1, pos_weight_times_target) * weight)
     log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_product = target * s
-    pos_weight_total = torch.addcmul(s - pos_weight_product - s_product, pos_weight, s_product)
+    s_times_target = target * s
+    pos_weight_total = torch.addcmul(
+        s - pos_weight_times_target - s_times_target, pos_weight, s_times_target
+    )
     return loss, WeightNonePosWeightResiduals(weight, log_s_total, pos_weight_total)
 
 
@@ -2243,9 +2247,9 @@ def backward_weight_none_pos_weight(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_loss_product = grad_loss * weight
-    grad_target = grad_loss_product * log_s_total
-    grad_x = grad_loss_product * pos_weight_total
+    grad_loss_times_weight = grad_loss * weight
+    grad_target = grad_loss_times_weight * log_s_total
+    grad_x = grad_loss_times_weight * pos_weight_total
     return WeightNonePosWeightGradients(grad_x, grad_target)
 
 
@@ -2260,9 +2264,9 @@ def double_backward_weight_none_pos_weight(
     Given are those of the gradients that it returned.
     """
     weight, log_s_total, pos_weight_total = residuals
-    grad_loss_product = grad_loss * weight
-    grad_pos_weight_total = grad_grad_x * grad_loss_product
-    grad_log_s_total = grad_grad_target * grad_loss_product
+    grad_loss_times_weight = grad_loss * weight
+    grad_pos_weight_total = grad_grad_x * grad_loss_times_weight
+    grad_log_s_total = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * log_s_total, grad_grad_x, pos_weight_total) * weight
     )
@@ -2286,8 +2290,8 @@ def residuals_backward_weight_none_pos_weight(
     )
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_total
     sigmoid_x = torch.sigmoid(-x)
-    s_product = sigmoid_x * s
-    grad_pos_weight_total_product_1 = grad_pos_weight_total * s_product
+    s_times_sigmoid_x = sigmoid_x * s
+    grad_pos_weight_total_product_1 = grad_pos_weight_total * s_times_sigmoid_x
     grad_pos_weight_total_product = grad_pos_weight_total_product_1 * target
     grad_x = torch.addcmul(
         torch.addcmul(
@@ -2302,7 +2306,7 @@ def residuals_backward_weight_none_pos_weight(
                 value=-1,
             ),
             grad_log_s_total,
-            s_product,
+            s_times_sigmoid_x,
             value=-1,
         ),
         grad_log_s_total * pos_weight,

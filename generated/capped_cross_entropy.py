@@ -119,22 +119,22 @@ def double_backward(
     logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
     N, K = logits.shape
     tanh_logits = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
-    grad_first_grad_logits_product = grad_loss / N * grad_grad_logits
+    grad_grad_logits_product = grad_loss / N * grad_grad_logits
     z_scaled = 2 * z_loss * z
-    grad_tanh_logits_squared = (z_scaled + 1)[:, None] * grad_first_grad_logits_product
+    grad_tanh_logits_squared = (z_scaled + 1)[:, None] * grad_grad_logits_product
     grad_tanh_logits_squared = grad_tanh_logits_squared * p
     grad_tanh_logits_squared.neg_()
-    tanh_logits_squared_total_1 = 1 - tanh_logits_squared
-    tanh_logits_squared_total = z_scaled[:, None] * tanh_logits_squared_total_1
+    one_minus_tanh_logits_squared = 1 - tanh_logits_squared
+    tanh_logits_squared_total = z_scaled[:, None] * one_minus_tanh_logits_squared
     tanh_logits_squared_total = tanh_logits_squared_total - tanh_logits_squared
     tanh_logits_squared_total += 1
-    grad_p = grad_first_grad_logits_product * tanh_logits_squared_total
+    grad_p = grad_grad_logits_product * tanh_logits_squared_total
     grad_z = (
         2
         * z_loss
         / (N or torch.nan)
         * grad_loss
-        * (grad_grad_logits * tanh_logits_squared_total_1 * p).sum(1)
+        * (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
     )
     tanh_logits_squared_1 = tanh_logits**2
     grad_logits = grad_grad_logits.new_zeros(N, K)
@@ -371,17 +371,17 @@ def double_backward_sum(
     logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
     N, K = logits.shape
     tanh_logits = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
-    grad_first_grad_logits_product = grad_loss * grad_grad_logits
+    grad_grad_logits_product = grad_loss * grad_grad_logits
     z_scaled = 2 * z_loss * z
-    grad_tanh_logits_squared = (z_scaled + 1)[:, None] * grad_first_grad_logits_product
+    grad_tanh_logits_squared = (z_scaled + 1)[:, None] * grad_grad_logits_product
     grad_tanh_logits_squared = grad_tanh_logits_squared * p
     grad_tanh_logits_squared.neg_()
-    tanh_logits_squared_total_1 = 1 - tanh_logits_squared
-    tanh_logits_squared_total = z_scaled[:, None] * tanh_logits_squared_total_1
+    one_minus_tanh_logits_squared = 1 - tanh_logits_squared
+    tanh_logits_squared_total = z_scaled[:, None] * one_minus_tanh_logits_squared
     tanh_logits_squared_total = tanh_logits_squared_total - tanh_logits_squared
     tanh_logits_squared_total += 1
-    grad_p = grad_first_grad_logits_product * tanh_logits_squared_total
-    grad_z = 2 * z_loss * grad_loss * (grad_grad_logits * tanh_logits_squared_total_1 * p).sum(1)
+    grad_p = grad_grad_logits_product * tanh_logits_squared_total
+    grad_z = 2 * z_loss * grad_loss * (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
     tanh_logits_squared_1 = tanh_logits**2
     grad_logits = grad_grad_logits.new_zeros(N, K)
     grad_logits = grad_logits.scatter_add(
@@ -592,20 +592,20 @@ def double_backward_none(
     logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
     N, K = logits.shape
     tanh_logits = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
-    grad_first_grad_logits_product = grad_loss[:, None] * grad_grad_logits
+    grad_grad_logits_times_grad_loss = grad_loss[:, None] * grad_grad_logits
     z_scaled = 2 * z_loss * z
-    grad_tanh_logits_squared = (z_scaled + 1)[:, None] * grad_first_grad_logits_product
+    grad_tanh_logits_squared = (z_scaled + 1)[:, None] * grad_grad_logits_times_grad_loss
     grad_tanh_logits_squared = grad_tanh_logits_squared * p
     grad_tanh_logits_squared.neg_()
     grad_p = 1 - tanh_logits_squared
     grad_p = grad_p * z_scaled[:, None]
     grad_p = grad_p - tanh_logits_squared
     grad_p += 1
-    grad_p = grad_p * grad_first_grad_logits_product
-    grad_first_grad_logits_sum = (grad_grad_logits * tanh_logits_squared * p).sum(1)
-    grad_first_grad_logits_sum_1 = (grad_grad_logits * p).sum(1)
-    grad_first_grad_logits_total = grad_first_grad_logits_sum_1 - grad_first_grad_logits_sum
-    grad_z = 2 * z_loss * grad_first_grad_logits_total * grad_loss
+    grad_p = grad_p * grad_grad_logits_times_grad_loss
+    grad_grad_logits_sum = (grad_grad_logits * tanh_logits_squared * p).sum(1)
+    grad_grad_logits_sum_1 = (grad_grad_logits * p).sum(1)
+    grad_grad_logits_total = grad_grad_logits_sum_1 - grad_grad_logits_sum
+    grad_z = 2 * z_loss * grad_grad_logits_total * grad_loss
     tanh_logits_squared_1 = tanh_logits**2
     grad_logits = grad_grad_logits.new_zeros(N, K)
     grad_logits = grad_logits.scatter_add(
@@ -620,11 +620,11 @@ def double_backward_none(
     )
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
-            grad_first_grad_logits_sum_1 - grad_first_grad_logits_sum,
+            grad_grad_logits_sum_1 - grad_grad_logits_sum,
             tanh_logits_squared_1 - 1,
             grad_grad_logits.gather(1, target[:, None]).squeeze(1),
         ),
-        grad_first_grad_logits_total,
+        grad_grad_logits_total,
         z_scaled,
     )
     return grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared

@@ -95,8 +95,8 @@ def forward(
     square2 = (input2**2).sum(1) + 1e-12
     rstd = torch.rsqrt(square1)
     rstd_1 = torch.rsqrt(square2)
-    rstd_product = rstd * rstd_1
-    cosine = dot * rstd_product
+    rstd_times_rstd_1 = rstd * rstd_1
+    cosine = dot * rstd_times_rstd_1
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_mask = cosine_total < 0
@@ -113,7 +113,7 @@ def forward(
         ),
         0,
     ).masked_fill(target_mask_1, -1)
-    cosine_total_chosen_product_1 = cosine_total_chosen / N * rstd_product
+    cosine_total_chosen_product_1 = cosine_total_chosen / N * rstd_times_rstd_1
     return loss, Residuals(input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1, margin)
 
 
@@ -195,8 +195,8 @@ def residuals_backward(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     input1, input2, dot, rstd, rstd_1, _, margin = residuals
     N = input1.shape[0]
-    rstd_product = rstd * rstd_1
-    cosine = dot * rstd_product
+    rstd_times_rstd_1 = rstd * rstd_1
+    cosine = dot * rstd_times_rstd_1
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_mask = cosine_total < 0
@@ -238,8 +238,8 @@ def value_and_grad(
     square2 = (input2**2).sum(1) + 1e-12
     rstd = torch.rsqrt(square1)
     rstd_1 = torch.rsqrt(square2)
-    rstd_product = rstd * rstd_1
-    cosine = dot * rstd_product
+    rstd_times_rstd_1 = rstd * rstd_1
+    cosine = dot * rstd_times_rstd_1
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_mask = cosine_total < 0
@@ -256,7 +256,7 @@ def value_and_grad(
         ),
         0,
     ).masked_fill(target_mask_1, -1)
-    cosine_total_chosen_product = cosine_total_chosen / N * rstd_product
+    cosine_total_chosen_product = cosine_total_chosen / N * rstd_times_rstd_1
     grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
     grad_input2 *= cosine_total_chosen_product[:, None]
     grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
@@ -461,14 +461,14 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     input1, input2, target, dot, rstd, rstd_1, margin = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    rstd_product = rstd * rstd_1
+    rstd_times_rstd_1 = rstd * rstd_1
     grad_dot = (
         grad_loss
-        * rstd_product
+        * rstd_times_rstd_1
         * torch.where(
             target == -1,
             torch.where(
-                dot * rstd_product - margin < 0,
+                dot * rstd_times_rstd_1 - margin < 0,
                 torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                 1,
             ),
@@ -490,18 +490,18 @@ def double_backward_sum(
     Given are those of the gradients that it returned.
     """
     input1, input2, target, dot, rstd, rstd_1, margin = residuals
-    rstd_product = rstd * rstd_1
+    rstd_times_rstd_1 = rstd * rstd_1
     dot_chosen = torch.where(
         target == -1,
         torch.where(
-            dot * rstd_product - margin < 0,
+            dot * rstd_times_rstd_1 - margin < 0,
             torch.tensor(0, dtype=grad_grad_input1.dtype, device=grad_grad_input1.device),
             1,
         ),
         0,
     ).masked_fill(target == 1, -1)
     dot_chosen_product_1 = grad_loss * dot_chosen
-    first_grad_dot = dot_chosen_product_1 * rstd_product
+    first_grad_dot = dot_chosen_product_1 * rstd_times_rstd_1
     rstd_1_squared = rstd_1**2
     input2_hat = rstd_1_squared[:, None] * input2
     rstd_squared = rstd**2
@@ -535,7 +535,7 @@ def double_backward_sum(
         grad_grad_input2, (dot * rstd_squared)[:, None], grad_grad_input1, value=-1
     )
     grad_input1 = grad_input1 * first_grad_dot[:, None]
-    grad_grad_loss = (dot_chosen * dot_total * rstd_product).sum()
+    grad_grad_loss = (dot_chosen * dot_total * rstd_times_rstd_1).sum()
     return grad_grad_loss, grad_input1, grad_input2, grad_dot, grad_rstd, grad_rstd_1
 
 
@@ -694,8 +694,8 @@ def forward_none(
     square2 = (input2**2).sum(1) + 1e-12
     rstd = torch.rsqrt(square1)
     rstd_1 = torch.rsqrt(square2)
-    rstd_product = rstd * rstd_1
-    cosine = dot * rstd_product
+    rstd_times_rstd_1 = rstd * rstd_1
+    cosine = dot * rstd_times_rstd_1
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_mask = cosine_total < 0
@@ -712,7 +712,7 @@ def forward_none(
         ),
         0,
     ).masked_fill(target_mask_1, -1)
-    cosine_total_chosen_product_1 = cosine_total_chosen * rstd_product
+    cosine_total_chosen_product_1 = cosine_total_chosen * rstd_times_rstd_1
     return loss, NoneResiduals(
         input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1, margin
     )
@@ -750,12 +750,12 @@ def double_backward_none(
     Given are those of the gradients that it returned.
     """
     input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1, *_ = residuals
-    grad_first_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
-    grad_first_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
+    grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
+    grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
     rstd_1_squared = rstd_1**2
     rstd_squared = rstd**2
     rstd_total = torch.addcmul(
-        grad_first_grad_input1_sum * rstd_squared, grad_first_grad_input2_sum, rstd_1_squared
+        grad_grad_input1_sum * rstd_squared, grad_grad_input2_sum, rstd_1_squared
     )
     dot_total = torch.addcmul(
         (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1),
@@ -764,19 +764,19 @@ def double_backward_none(
         value=-1,
     )
     grad_cosine_total_chosen_product_1 = dot_total * grad_loss
-    cosine_total_chosen_product_1_product_1 = cosine_total_chosen_product_1 * grad_loss
-    cosine_total_chosen_product_1_product = 2 * cosine_total_chosen_product_1_product_1 * dot
-    grad_rstd_1 = -(cosine_total_chosen_product_1_product * grad_first_grad_input2_sum * rstd_1)
-    grad_rstd = -(cosine_total_chosen_product_1_product * grad_first_grad_input1_sum * rstd)
-    grad_dot = -cosine_total_chosen_product_1_product_1 * rstd_total
+    product = cosine_total_chosen_product_1 * grad_loss
+    cosine_total_chosen_product_1_product = 2 * dot * product
+    grad_rstd_1 = -(cosine_total_chosen_product_1_product * grad_grad_input2_sum * rstd_1)
+    grad_rstd = -(cosine_total_chosen_product_1_product * grad_grad_input1_sum * rstd)
+    grad_dot = -product * rstd_total
     grad_input2 = torch.addcmul(
         grad_grad_input1, (dot * rstd_1_squared)[:, None], grad_grad_input2, value=-1
     )
-    grad_input2 = grad_input2 * cosine_total_chosen_product_1_product_1[:, None]
+    grad_input2 = grad_input2 * product[:, None]
     grad_input1 = torch.addcmul(
         grad_grad_input2, (dot * rstd_squared)[:, None], grad_grad_input1, value=-1
     )
-    grad_input1 = grad_input1 * cosine_total_chosen_product_1_product_1[:, None]
+    grad_input1 = grad_input1 * product[:, None]
     grad_grad_loss = cosine_total_chosen_product_1 * dot_total
     return (
         grad_grad_loss,
@@ -799,8 +799,8 @@ def residuals_backward_none(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     input1, input2, dot, rstd, rstd_1, _, margin = residuals
-    rstd_product = rstd * rstd_1
-    cosine = dot * rstd_product
+    rstd_times_rstd_1 = rstd * rstd_1
+    cosine = dot * rstd_times_rstd_1
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_mask = cosine_total < 0
@@ -812,14 +812,18 @@ def residuals_backward_none(
         ),
         0,
     ).masked_fill(target_mask_1, -1)
-    grad_rstd_product = cosine_total_chosen * grad_cosine_total_chosen_product_1
+    grad_rstd_times_rstd_1 = cosine_total_chosen * grad_cosine_total_chosen_product_1
     grad_input2 = grad_dot[:, None] * input1
     grad_input2 = grad_input2.addcmul(
-        (rstd_1**3 * torch.addcmul(grad_rstd_1, grad_rstd_product, rstd))[:, None], input2, value=-1
+        (rstd_1**3 * torch.addcmul(grad_rstd_1, grad_rstd_times_rstd_1, rstd))[:, None],
+        input2,
+        value=-1,
     )
     grad_input1 = grad_dot[:, None] * input2
     grad_input1 = grad_input1.addcmul(
-        (rstd**3 * torch.addcmul(grad_rstd, grad_rstd_product, rstd_1))[:, None], input1, value=-1
+        (rstd**3 * torch.addcmul(grad_rstd, grad_rstd_times_rstd_1, rstd_1))[:, None],
+        input1,
+        value=-1,
     )
     return grad_input1, grad_input2
 

@@ -1284,9 +1284,11 @@ def residuals_backward_kept_label_smoothing(
         * (grad_dloss_dlogits_sum_1[:, None] - grad_dloss_dlogits)
     ).sum()
     grad_kept = (-grad_dloss_dlogits_sum).expand(N).clone()
-    p_product = kept_chosen_sum[:, None] * p
-    grad_logits = grad_dloss_dlogits * p_product
-    grad_logits = grad_logits.addcmul(grad_dloss_dlogits_sum_1[:, None], p_product, value=-1)
+    kept_chosen_sum_times_p = kept_chosen_sum[:, None] * p
+    grad_logits = grad_dloss_dlogits * kept_chosen_sum_times_p
+    grad_logits = grad_logits.addcmul(
+        grad_dloss_dlogits_sum_1[:, None], kept_chosen_sum_times_p, value=-1
+    )
     return grad_logits, grad_kept
 
 
@@ -2431,9 +2433,11 @@ def residuals_backward_weight_label_smoothing(
             0, target, grad_dloss_dlogits.new_full((), 1).expand(N)
         ),
     )
-    p_product = target_chosen_sum[:, None] * p
-    grad_logits = grad_dloss_dlogits * p_product
-    grad_logits = grad_logits.addcmul(grad_dloss_dlogits_sum[:, None], p_product, value=-1)
+    p_times_target_chosen_sum = target_chosen_sum[:, None] * p
+    grad_logits = grad_dloss_dlogits * p_times_target_chosen_sum
+    grad_logits = grad_logits.addcmul(
+        grad_dloss_dlogits_sum[:, None], p_times_target_chosen_sum, value=-1
+    )
     return grad_logits, grad_weight
 
 
@@ -3562,9 +3566,11 @@ def residuals_backward_weight_kept_label_smoothing(
         dloss_dlogits.new_zeros(K).index_add(0, target, kept),
         value=-1,
     )
-    p_product = kept_chosen_sum[:, None] * p
-    grad_logits = grad_dloss_dlogits * p_product
-    grad_logits = grad_logits.addcmul(grad_dloss_dlogits_sum_1[:, None], p_product, value=-1)
+    kept_chosen_sum_times_p = kept_chosen_sum[:, None] * p
+    grad_logits = grad_dloss_dlogits * kept_chosen_sum_times_p
+    grad_logits = grad_logits.addcmul(
+        grad_dloss_dlogits_sum_1[:, None], kept_chosen_sum_times_p, value=-1
+    )
     return grad_logits, grad_weight, grad_kept
 
 
@@ -3973,9 +3979,11 @@ def residuals_backward_weight_kept_sum_label_smoothing(
         .masked_fill(kept_mask, 0)
         * (grad_dloss_dlogits_sum - grad_dloss_dlogits.T)
     ).sum((1, 2))
-    p_product = kept_chosen_sum[:, None] * p
-    grad_logits = grad_dloss_dlogits * p_product
-    grad_logits = grad_logits.addcmul(grad_dloss_dlogits_sum[:, None], p_product, value=-1)
+    kept_chosen_sum_times_p = kept_chosen_sum[:, None] * p
+    grad_logits = grad_dloss_dlogits * kept_chosen_sum_times_p
+    grad_logits = grad_logits.addcmul(
+        grad_dloss_dlogits_sum[:, None], kept_chosen_sum_times_p, value=-1
+    )
     return grad_logits, grad_weight
 
 
@@ -4382,9 +4390,11 @@ def residuals_backward_weight_kept_none_label_smoothing(
         .masked_fill(kept_mask, 0)
         * (grad_dloss_dlogits_sum - grad_dloss_dlogits.T)
     ).sum((1, 2))
-    p_product = kept_chosen_sum[:, None] * p
-    grad_logits = grad_dloss_dlogits * p_product
-    grad_logits = grad_logits.addcmul(grad_dloss_dlogits_sum[:, None], p_product, value=-1)
+    kept_chosen_sum_times_p = kept_chosen_sum[:, None] * p
+    grad_logits = grad_dloss_dlogits * kept_chosen_sum_times_p
+    grad_logits = grad_logits.addcmul(
+        grad_dloss_dlogits_sum[:, None], kept_chosen_sum_times_p, value=-1
+    )
     return grad_logits, grad_weight
 
 

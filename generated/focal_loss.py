@@ -171,7 +171,7 @@ def residuals_backward(
     grad_exp_right_chosen_1_product = (
         gamma * right_chosen_power * grad_exp_right_chosen_1.masked_fill(right_mask, 0)
     )
-    expm1_right_total = expm1_right + 1
+    expm1_right_plus_one = expm1_right + 1
     grad_logits = (
         torch.addcmul(
             torch.addcmul(
@@ -181,7 +181,7 @@ def residuals_backward(
                     expm1_right,
                 ).masked_fill(right_mask, 0)
                 - (grad_p * p).sum(1),
-                expm1_right_total,
+                expm1_right_plus_one,
                 grad_exp_right,
                 value=-1,
             ),
@@ -202,7 +202,7 @@ def residuals_backward(
         ).masked_fill(right_mask, 0)[:, None],
     )
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (expm1_right_total * grad_exp_right)[:, None]
+        1, target[:, None], (expm1_right_plus_one * grad_exp_right)[:, None]
     )
     grad_logits = grad_logits.scatter_add(
         1, target[:, None], (grad_exp_right_chosen_chosen * right_chosen_power)[:, None]
@@ -225,12 +225,12 @@ def value_and_grad(
     expm1_right = torch.expm1(right)
     loss = (-((-expm1_right) ** gamma * right)).masked_fill(-expm1_right == 0, 0).mean()
     p = torch.exp(logprobs)
-    exp_right_total = 1 - exp_right
-    exp_right_mask = exp_right_total == 0
+    one_minus_exp_right = 1 - exp_right
+    exp_right_mask = one_minus_exp_right == 0
     exp_right_chosen = (
-        exp_right_total ** (gamma - 1) * logprobs.gather(1, target[:, None]).squeeze(1)
+        one_minus_exp_right ** (gamma - 1) * logprobs.gather(1, target[:, None]).squeeze(1)
     ).masked_fill(exp_right_mask, 0)
-    exp_right_chosen_1 = (exp_right_total**gamma).masked_fill(exp_right_mask, 0)
+    exp_right_chosen_1 = (one_minus_exp_right**gamma).masked_fill(exp_right_mask, 0)
     grad_logits = (
         torch.addcmul(exp_right_chosen_1, exp_right_chosen, exp_right, value=-gamma)[:, None] * p
     )
@@ -474,7 +474,7 @@ def residuals_backward_sum(
     grad_exp_right_chosen_1_product = (
         gamma * right_chosen_power * grad_exp_right_chosen_1.masked_fill(right_mask, 0)
     )
-    expm1_right_total = expm1_right + 1
+    expm1_right_plus_one = expm1_right + 1
     grad_logits = (
         torch.addcmul(
             torch.addcmul(
@@ -484,7 +484,7 @@ def residuals_backward_sum(
                     expm1_right,
                 ).masked_fill(right_mask, 0)
                 - (grad_p * p).sum(1),
-                expm1_right_total,
+                expm1_right_plus_one,
                 grad_exp_right,
                 value=-1,
             ),
@@ -505,7 +505,7 @@ def residuals_backward_sum(
         ).masked_fill(right_mask, 0)[:, None],
     )
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (expm1_right_total * grad_exp_right)[:, None]
+        1, target[:, None], (expm1_right_plus_one * grad_exp_right)[:, None]
     )
     grad_logits = grad_logits.scatter_add(
         1, target[:, None], (grad_exp_right_chosen_chosen * right_chosen_power)[:, None]
@@ -748,7 +748,7 @@ def residuals_backward_none(
     grad_exp_right_chosen_1_product = (
         gamma * right_chosen_power * grad_exp_right_chosen_1.masked_fill(right_mask, 0)
     )
-    expm1_right_total = expm1_right + 1
+    expm1_right_plus_one = expm1_right + 1
     grad_logits = (
         torch.addcmul(
             torch.addcmul(
@@ -758,7 +758,7 @@ def residuals_backward_none(
                     expm1_right,
                 ).masked_fill(right_mask, 0)
                 - (grad_p * p).sum(1),
-                expm1_right_total,
+                expm1_right_plus_one,
                 grad_exp_right,
                 value=-1,
             ),
@@ -779,7 +779,7 @@ def residuals_backward_none(
         ).masked_fill(right_mask, 0)[:, None],
     )
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (expm1_right_total * grad_exp_right)[:, None]
+        1, target[:, None], (expm1_right_plus_one * grad_exp_right)[:, None]
     )
     grad_logits = grad_logits.scatter_add(
         1, target[:, None], (grad_exp_right_chosen_chosen * right_chosen_power)[:, None]

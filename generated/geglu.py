@@ -109,22 +109,22 @@ def double_backward(
     exp_a = torch.exp(-0.5 * a_squared)
     b_product = b * grad_grad_a
     b_product = b_product * grad_y
-    grad_first_grad_b_scaled = grad_grad_b / 2
-    grad_first_grad_b_product = grad_first_grad_b_scaled * grad_y
-    grad_erf_a = a * grad_first_grad_b_product
+    grad_grad_b_scaled = grad_grad_b / 2
+    grad_grad_b_product = grad_grad_b_scaled * grad_y
+    grad_erf_a = a * grad_grad_b_product
     grad_erf_a = grad_erf_a.add(b_product, alpha=0.5)
     a_total = torch.addcmul(erf_a, a, exp_a, value=2**0.5 / torch.pi**0.5) + 1
     a_total_product = a_total / 2
     a_total_product = a_total_product * grad_grad_a
     grad_b = a_total_product * grad_y
-    erf_a_total = erf_a + 1
-    grad_a = erf_a_total * grad_first_grad_b_product
+    erf_a_plus_one = erf_a + 1
+    grad_a = erf_a_plus_one * grad_grad_b_product
     grad_a = grad_a.addcmul(
         (-(2**0.5) / (2 * torch.pi**0.5) * a_squared + 2**0.5 / (2 * torch.pi**0.5)) * b_product,
         exp_a,
     )
     grad_grad_y = a_total_product * b
-    grad_grad_y = grad_grad_y.addcmul(a * erf_a_total, grad_first_grad_b_scaled)
+    grad_grad_y = grad_grad_y.addcmul(a * erf_a_plus_one, grad_grad_b_scaled)
     return grad_grad_y, grad_a, grad_b, grad_erf_a
 
 

@@ -237,9 +237,11 @@ def residuals_backward_tanh(
     tanh_x = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
     x_squared = x**2
     x_total = 0.134145 * 2**0.5 / torch.pi**0.5 * x_squared + 2**0.5 / torch.pi**0.5
-    grad_dy_dx_product = grad_dy_dx * x_total
+    grad_dy_dx_times_x_total = grad_dy_dx * x_total
     grad_dy_dx_scaled = (
-        2**0.5 / torch.pi**0.5 * torch.addcmul(grad_dy_dx, grad_dy_dx_product * tanh_x, x, value=-2)
+        2**0.5
+        / torch.pi**0.5
+        * torch.addcmul(grad_dy_dx, grad_dy_dx_times_x_total * tanh_x, x, value=-2)
     )
     grad_x = (1 - tanh_x**2) * torch.add(
         torch.add(
@@ -247,10 +249,10 @@ def residuals_backward_tanh(
                 0.0670725 * grad_dy_dx_scaled, grad_dy_dx, alpha=0.134145 * 2**0.5 / torch.pi**0.5
             )
             * x_squared,
-            grad_dy_dx_product,
+            grad_dy_dx_scaled,
             alpha=0.5,
         ),
-        grad_dy_dx_scaled,
+        grad_dy_dx_times_x_total,
         alpha=0.5,
     )
     return (grad_x,)

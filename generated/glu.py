@@ -3,13 +3,13 @@
 # definition sha256:8478c020044d74e94d77eb630c00e97b396a78d52a22e67483db9350f4568358
 """a times the sigmoid of b (Dauphin et al., 2017).
 
-    inv_exp_b[n,k] = 1/(1 + exp(-b[n,k]))
-    y[n,k]         = a[n,k]*inv_exp_b[n,k]
+    sigmoid_b[n,k] = 1/(1 + exp(-b[n,k]))
+    y[n,k]         = a[n,k]*sigmoid_b[n,k]
 
 The gradients, given grad_y:
 
-    grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - inv_exp_b[n,k])
-    grad_a[n,k] = grad_y[n,k]*inv_exp_b[n,k]
+    grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - sigmoid_b[n,k])
+    grad_a[n,k] = grad_y[n,k]*sigmoid_b[n,k]
 """
 
 import math
@@ -23,7 +23,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    inv_exp_b: Tensor
+    sigmoid_b: Tensor
     y: Tensor
 
 
@@ -59,9 +59,9 @@ def forward(a: Tensor, b: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(a, b)
-    inv_exp_b = torch.sigmoid(b)
-    y = a * inv_exp_b
-    return y, Residuals(inv_exp_b, y)
+    sigmoid_b = torch.sigmoid(b)
+    y = a * sigmoid_b
+    return y, Residuals(sigmoid_b, y)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -74,16 +74,16 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    inv_exp_b, y = residuals
-    N, K = inv_exp_b.shape
+    sigmoid_b, y = residuals
+    N, K = sigmoid_b.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    grad_b = 1 - inv_exp_b
+    grad_b = 1 - sigmoid_b
     grad_b = grad_b * grad_y
     grad_b = grad_b * y
-    grad_a = grad_y * inv_exp_b
+    grad_a = grad_y * sigmoid_b
     return Gradients(grad_a, grad_b)
 
 
@@ -94,23 +94,23 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    inv_exp_b, y = residuals
-    inv_exp_b_total = 1 - inv_exp_b
+    sigmoid_b, y = residuals
+    one_minus_sigmoid_b = 1 - sigmoid_b
     grad_y = first_grad_y * grad_grad_b
-    grad_y = grad_y * inv_exp_b_total
-    grad_grad_b_product = grad_grad_b * y
-    grad_inv_exp_b = first_grad_y * grad_grad_a
-    grad_inv_exp_b = grad_inv_exp_b.addcmul(first_grad_y, grad_grad_b_product, value=-1)
-    grad_grad_y = grad_grad_a * inv_exp_b
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_b_product, inv_exp_b_total)
-    return grad_grad_y, grad_inv_exp_b, grad_y
+    grad_y = grad_y * one_minus_sigmoid_b
+    grad_grad_b_times_y = grad_grad_b * y
+    grad_sigmoid_b = first_grad_y * grad_grad_a
+    grad_sigmoid_b = grad_sigmoid_b.addcmul(first_grad_y, grad_grad_b_times_y, value=-1)
+    grad_grad_y = grad_grad_a * sigmoid_b
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_b_times_y, one_minus_sigmoid_b)
+    return grad_grad_y, grad_sigmoid_b, grad_y
 
 
-def residuals_backward(grad_inv_exp_b: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+def residuals_backward(grad_sigmoid_b: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    inv_exp_b = residuals.inv_exp_b
-    grad_b = torch.addcmul(grad_inv_exp_b, grad_inv_exp_b, inv_exp_b, value=-1)
-    grad_b = grad_b * inv_exp_b
+    sigmoid_b = residuals.sigmoid_b
+    grad_b = torch.addcmul(grad_sigmoid_b, grad_sigmoid_b, sigmoid_b, value=-1)
+    grad_b = grad_b * sigmoid_b
     return (grad_b,)
 
 
@@ -132,10 +132,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_a, grad_grad_b = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_y, grad_inv_exp_b, grad_y = double_backward(
+        grad_grad_y, grad_sigmoid_b, grad_y = double_backward(
             grad_grad_a, grad_grad_b, grad_y, residuals
         )
-        return grad_grad_y, grad_inv_exp_b, grad_y
+        return grad_grad_y, grad_sigmoid_b, grad_y
 
 
 class _Function(torch.autograd.Function):
@@ -146,17 +146,17 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward(a, b)
-        return y, residuals.inv_exp_b
+        return y, residuals.sigmoid_b
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        y, inv_exp_b = output
-        ctx.save_for_backward(inv_exp_b, y)
+        y, sigmoid_b = output
+        ctx.save_for_backward(sigmoid_b, y)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_inv_exp_b = grad_outputs
+        grad_y, grad_sigmoid_b = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_a = grad_b = None
         if grad_y is not None:
@@ -165,8 +165,8 @@ class _Function(torch.autograd.Function):
             else:
                 grad_a, grad_b = backward(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_inv_exp_b is not None:
-            (more_b,) = residuals_backward(grad_inv_exp_b, residuals)
+        if grad_sigmoid_b is not None:
+            (more_b,) = residuals_backward(grad_sigmoid_b, residuals)
             grad_b = more_b if grad_b is None else grad_b + more_b
         return grad_a, grad_b
 

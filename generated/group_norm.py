@@ -128,20 +128,20 @@ def double_backward(
     weight, rstd, x_hat = residuals
     _, _, C, S = x_hat.shape
     first_grad_x_hat = weight[:, :, None] * grad_y
-    first_grad_x_mean = first_grad_x_hat.mean((2, 3))
-    first_grad_x_mean_1 = (first_grad_x_hat * x_hat).mean((2, 3))
+    grad_x_mean = first_grad_x_hat.mean((2, 3))
+    grad_x_mean_1 = (first_grad_x_hat * x_hat).mean((2, 3))
     grad_grad_x_sum = (grad_grad_x * x_hat).sum((2, 3))
     grad_x_hat = grad_grad_weight[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, :, None, None],
-        (first_grad_x_mean_1[:, :, None, None] * grad_grad_x).addcmul(
+        (grad_x_mean_1[:, :, None, None] * grad_grad_x).addcmul(
             grad_grad_x_sum[:, :, None, None], first_grad_x_hat, value=1 / (C * S or torch.nan)
         ),
         value=-1,
     )
     grad_rstd = (
-        (first_grad_x_hat - first_grad_x_mean[:, :, None, None]).addcmul(
-            first_grad_x_mean_1[:, :, None, None], x_hat, value=-1
+        (first_grad_x_hat - grad_x_mean[:, :, None, None]).addcmul(
+            grad_x_mean_1[:, :, None, None], x_hat, value=-1
         )
         * grad_grad_x
     ).sum((2, 3))
@@ -326,20 +326,20 @@ def double_backward_no_bias(
     weight, rstd, x_hat = residuals
     _, _, C, S = x_hat.shape
     first_grad_x_hat = weight[:, :, None] * grad_y
-    first_grad_x_mean = first_grad_x_hat.mean((2, 3))
-    first_grad_x_mean_1 = (first_grad_x_hat * x_hat).mean((2, 3))
+    grad_x_mean = first_grad_x_hat.mean((2, 3))
+    grad_x_mean_1 = (first_grad_x_hat * x_hat).mean((2, 3))
     grad_grad_x_sum = (grad_grad_x * x_hat).sum((2, 3))
     grad_x_hat = grad_grad_weight[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, :, None, None],
-        (first_grad_x_mean_1[:, :, None, None] * grad_grad_x).addcmul(
+        (grad_x_mean_1[:, :, None, None] * grad_grad_x).addcmul(
             grad_grad_x_sum[:, :, None, None], first_grad_x_hat, value=1 / (C * S or torch.nan)
         ),
         value=-1,
     )
     grad_rstd = (
-        (first_grad_x_hat - first_grad_x_mean[:, :, None, None]).addcmul(
-            first_grad_x_mean_1[:, :, None, None], x_hat, value=-1
+        (first_grad_x_hat - grad_x_mean[:, :, None, None]).addcmul(
+            grad_x_mean_1[:, :, None, None], x_hat, value=-1
         )
         * grad_grad_x
     ).sum((2, 3))
@@ -697,17 +697,17 @@ def double_backward_no_weight_no_bias(
     Given are those of the gradients that it returned.
     """
     rstd, y, C, S = residuals
-    first_grad_y_mean = first_grad_y.mean((2, 3))
-    first_grad_y_mean_1 = (first_grad_y * y).mean((2, 3))
+    grad_y_mean = first_grad_y.mean((2, 3))
+    grad_y_mean_1 = (first_grad_y * y).mean((2, 3))
     grad_grad_x_sum = (grad_grad_x * y).sum((2, 3))
     grad_grad_x_sum_scaled = grad_grad_x_sum / (C * S)
-    grad_y = first_grad_y_mean_1[:, :, None, None] * grad_grad_x
-    grad_y = grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None, None], first_grad_y)
+    grad_y = grad_grad_x_sum_scaled[:, :, None, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_mean_1[:, :, None, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, :, None, None]
     grad_grad_x_sum_1 = grad_grad_x.sum((2, 3))
     grad_rstd = (first_grad_y * grad_grad_x).sum((2, 3))
-    grad_rstd = grad_rstd.addcmul(first_grad_y_mean, grad_grad_x_sum_1, value=-1)
-    grad_rstd = grad_rstd.addcmul(first_grad_y_mean_1, grad_grad_x_sum, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
     grad_grad_y = torch.sub(
         grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
     )

@@ -967,10 +967,10 @@ def double_backward_none_weight(
     abs_off_mask = abs_off > delta
     abs_off_chosen = torch.where(abs_off_mask, off_scaled, off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    part = grad_grad_x_minus_grad_grad_target * weight
+    product = grad_grad_x_minus_grad_grad_target * weight
     grad_off = (
         torch.addcmul(
-            part.masked_fill(abs_off_mask, 0),
+            product.masked_fill(abs_off_mask, 0),
             off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, off_scaled, 0),
             grad_grad_weight,
         )
@@ -978,7 +978,7 @@ def double_backward_none_weight(
     )
     grad_weight = abs_off_chosen * grad_grad_x_minus_grad_grad_target * grad_loss
     grad_grad_loss = torch.addcmul(
-        abs_off_chosen * part,
+        abs_off_chosen * product,
         grad_grad_weight,
         torch.where(abs_off_mask, 2 * delta * abs_off - delta**2, off**2),
         value=0.5,

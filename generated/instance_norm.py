@@ -123,11 +123,11 @@ def double_backward(
     grad_y_mean = grad_y.mean(2)
     grad_y_mean_1 = (grad_y * x_hat).mean(2)
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(2)
-    rstd_product = weight * rstd
+    rstd_times_weight = weight * rstd
     grad_grad_x_sum_scaled = grad_grad_x_sum / S
     grad_x_hat = grad_grad_weight[:, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
-        rstd_product[:, :, None],
+        rstd_times_weight[:, :, None],
         (grad_grad_x_sum_scaled[:, :, None] * grad_y).addcmul(
             grad_y_mean_1[:, :, None], grad_grad_x
         ),
@@ -140,7 +140,7 @@ def double_backward(
     grad_weight = (grad_grad_x * grad_y_total * rstd[:, :, None]).sum((0, 2))
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
-        rstd_product[:, :, None],
+        rstd_times_weight[:, :, None],
         (grad_grad_x - grad_grad_x.mean(2, keepdim=True)).addcmul(
             grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1
         ),
@@ -314,11 +314,11 @@ def double_backward_no_bias(
     grad_y_mean = grad_y.mean(2)
     grad_y_mean_1 = (grad_y * x_hat).mean(2)
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(2)
-    rstd_product = weight * rstd
+    rstd_times_weight = weight * rstd
     grad_grad_x_sum_scaled = grad_grad_x_sum / S
     grad_x_hat = grad_grad_weight[:, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
-        rstd_product[:, :, None],
+        rstd_times_weight[:, :, None],
         (grad_grad_x_sum_scaled[:, :, None] * grad_y).addcmul(
             grad_y_mean_1[:, :, None], grad_grad_x
         ),
@@ -331,7 +331,7 @@ def double_backward_no_bias(
     grad_weight = (grad_grad_x * grad_y_total * rstd[:, :, None]).sum((0, 2))
     grad_grad_y = grad_grad_x - grad_grad_x.mean(2, keepdim=True)
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1)
-    grad_grad_y = grad_grad_y * rstd_product[:, :, None]
+    grad_grad_y = grad_grad_y * rstd_times_weight[:, :, None]
     grad_grad_y = grad_grad_y.addcmul(grad_grad_weight[:, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
@@ -672,17 +672,17 @@ def double_backward_no_weight_no_bias(
     Given are those of the gradients that it returned.
     """
     rstd, y, S = residuals
-    first_grad_y_mean = first_grad_y.mean(2)
-    first_grad_y_mean_1 = (first_grad_y * y).mean(2)
+    grad_y_mean = first_grad_y.mean(2)
+    grad_y_mean_1 = (first_grad_y * y).mean(2)
     grad_grad_x_sum = (grad_grad_x * y).sum(2)
     grad_grad_x_sum_scaled = grad_grad_x_sum / S
-    grad_y = first_grad_y_mean_1[:, :, None] * grad_grad_x
-    grad_y = grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], first_grad_y)
+    grad_y = grad_grad_x_sum_scaled[:, :, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_mean_1[:, :, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, :, None]
     grad_grad_x_sum_1 = grad_grad_x.sum(2)
     grad_rstd = (first_grad_y * grad_grad_x).sum(2)
-    grad_rstd = grad_rstd.addcmul(first_grad_y_mean, grad_grad_x_sum_1, value=-1)
-    grad_rstd = grad_rstd.addcmul(first_grad_y_mean_1, grad_grad_x_sum, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
     grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan))
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None]
@@ -892,11 +892,11 @@ def double_backward_running_mean(
     grad_y_mean = grad_y.mean(2)
     grad_y_mean_1 = (grad_y * x_hat).mean(2)
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(2)
-    rstd_product = weight * rstd
+    rstd_times_weight = weight * rstd
     grad_grad_x_sum_scaled = grad_grad_x_sum / S
     grad_x_hat = grad_grad_weight[:, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
-        rstd_product[:, :, None],
+        rstd_times_weight[:, :, None],
         (grad_grad_x_sum_scaled[:, :, None] * grad_y).addcmul(
             grad_y_mean_1[:, :, None], grad_grad_x
         ),
@@ -909,7 +909,7 @@ def double_backward_running_mean(
     grad_weight = (grad_grad_x * grad_y_total * rstd[:, :, None]).sum((0, 2))
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
-        rstd_product[:, :, None],
+        rstd_times_weight[:, :, None],
         (grad_grad_x - grad_grad_x.mean(2, keepdim=True)).addcmul(
             grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1
         ),
@@ -1392,11 +1392,11 @@ def double_backward_running_mean_no_bias(
     grad_y_mean = grad_y.mean(2)
     grad_y_mean_1 = (grad_y * x_hat).mean(2)
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(2)
-    rstd_product = weight * rstd
+    rstd_times_weight = weight * rstd
     grad_grad_x_sum_scaled = grad_grad_x_sum / S
     grad_x_hat = grad_grad_weight[:, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
-        rstd_product[:, :, None],
+        rstd_times_weight[:, :, None],
         (grad_grad_x_sum_scaled[:, :, None] * grad_y).addcmul(
             grad_y_mean_1[:, :, None], grad_grad_x
         ),
@@ -1409,7 +1409,7 @@ def double_backward_running_mean_no_bias(
     grad_weight = (grad_grad_x * grad_y_total * rstd[:, :, None]).sum((0, 2))
     grad_grad_y = grad_grad_x - grad_grad_x.mean(2, keepdim=True)
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1)
-    grad_grad_y = grad_grad_y * rstd_product[:, :, None]
+    grad_grad_y = grad_grad_y * rstd_times_weight[:, :, None]
     grad_grad_y = grad_grad_y.addcmul(grad_grad_weight[:, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
@@ -2259,17 +2259,17 @@ def double_backward_running_mean_no_weight_no_bias(
     Given are those of the gradients that it returned.
     """
     _, _, rstd, y, S = residuals
-    first_grad_y_mean = first_grad_y.mean(2)
-    first_grad_y_mean_1 = (first_grad_y * y).mean(2)
+    grad_y_mean = first_grad_y.mean(2)
+    grad_y_mean_1 = (first_grad_y * y).mean(2)
     grad_grad_x_sum = (grad_grad_x * y).sum(2)
     grad_grad_x_sum_scaled = grad_grad_x_sum / S
-    grad_y = first_grad_y_mean_1[:, :, None] * grad_grad_x
-    grad_y = grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], first_grad_y)
+    grad_y = grad_grad_x_sum_scaled[:, :, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_mean_1[:, :, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, :, None]
     grad_grad_x_sum_1 = grad_grad_x.sum(2)
     grad_rstd = (first_grad_y * grad_grad_x).sum(2)
-    grad_rstd = grad_rstd.addcmul(first_grad_y_mean, grad_grad_x_sum_1, value=-1)
-    grad_rstd = grad_rstd.addcmul(first_grad_y_mean_1, grad_grad_x_sum, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
     grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan))
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None]

@@ -188,7 +188,7 @@ class _Function(torch.autograd.Function):
 class LogTargetResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    each_total: Tensor
+    each_plus_exp_target: Tensor
     exp_target_scaled: Tensor
 
 
@@ -230,9 +230,9 @@ def forward_log_target(x: Tensor, target: Tensor) -> tuple[Tensor, LogTargetResi
     each = target - x
     each *= exp_target
     loss = each.mean()
-    each_total = each + exp_target
+    each_plus_exp_target = each + exp_target
     exp_target_scaled = -exp_target
-    return loss, LogTargetResiduals(each_total, exp_target_scaled)
+    return loss, LogTargetResiduals(each_plus_exp_target, exp_target_scaled)
 
 
 def backward_log_target(grad_loss: Tensor, residuals: LogTargetResiduals) -> LogTargetGradients:
@@ -245,12 +245,12 @@ def backward_log_target(grad_loss: Tensor, residuals: LogTargetResiduals) -> Log
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    each_total, exp_target_scaled = residuals
-    N, K = each_total.shape
+    each_plus_exp_target, exp_target_scaled = residuals
+    N, K = each_plus_exp_target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / (K * N)
-    grad_target = grad_loss_scaled * each_total
+    grad_target = grad_loss_scaled * each_plus_exp_target
     grad_x = grad_loss_scaled * exp_target_scaled
     return LogTargetGradients(grad_x, grad_target)
 
@@ -262,30 +262,30 @@ def double_backward_log_target(
 
     Given are those of the gradients that it returned.
     """
-    each_total, exp_target_scaled = residuals
-    N, K = each_total.shape
+    each_plus_exp_target, exp_target_scaled = residuals
+    N, K = each_plus_exp_target.shape
     grad_loss_scaled = grad_loss / (K * N)
     grad_exp_target_scaled = grad_loss_scaled * grad_grad_x
-    grad_each_total = grad_loss_scaled * grad_grad_target
+    grad_each_plus_exp_target = grad_loss_scaled * grad_grad_target
     grad_grad_loss = (
-        (each_total * grad_grad_target).sum() + (exp_target_scaled * grad_grad_x).sum()
+        (each_plus_exp_target * grad_grad_target).sum() + (exp_target_scaled * grad_grad_x).sum()
     ) / (K * N)
-    return grad_grad_loss, grad_each_total, grad_exp_target_scaled
+    return grad_grad_loss, grad_each_plus_exp_target, grad_exp_target_scaled
 
 
 def residuals_backward_log_target(
-    grad_each_total: Tensor,
+    grad_each_plus_exp_target: Tensor,
     grad_exp_target_scaled: Tensor,
     target: Tensor,
     residuals: LogTargetResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    each_total = residuals.each_total
+    each_plus_exp_target = residuals.each_plus_exp_target
     exp_target = torch.exp(target)
-    grad_target = grad_each_total - grad_exp_target_scaled
+    grad_target = grad_each_plus_exp_target - grad_exp_target_scaled
     grad_target = grad_target * exp_target
-    grad_target = grad_target.addcmul(each_total, grad_each_total)
-    grad_x = -grad_each_total
+    grad_target = grad_target.addcmul(each_plus_exp_target, grad_each_plus_exp_target)
+    grad_x = -grad_each_plus_exp_target
     grad_x = grad_x * exp_target
     return grad_x, grad_target
 
@@ -308,10 +308,10 @@ class _LogTargetBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = LogTargetResiduals(*saved)
-        grad_grad_loss, grad_each_total, grad_exp_target_scaled = double_backward_log_target(
-            grad_grad_x, grad_grad_target, grad_loss, residuals
+        grad_grad_loss, grad_each_plus_exp_target, grad_exp_target_scaled = (
+            double_backward_log_target(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_each_total, grad_exp_target_scaled
+        return grad_grad_loss, grad_each_plus_exp_target, grad_exp_target_scaled
 
 
 class _LogTargetFunction(torch.autograd.Function):
@@ -322,18 +322,18 @@ class _LogTargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_log_target(x, target)
-        return loss, residuals.each_total, residuals.exp_target_scaled
+        return loss, residuals.each_plus_exp_target, residuals.exp_target_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target = inputs
-        _, each_total, exp_target_scaled = output
-        ctx.save_for_backward(target, each_total, exp_target_scaled)
+        _, each_plus_exp_target, exp_target_scaled = output
+        ctx.save_for_backward(target, each_plus_exp_target, exp_target_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_each_total, grad_exp_target_scaled = grad_outputs
+        grad_loss, grad_each_plus_exp_target, grad_exp_target_scaled = grad_outputs
         target, *saved = ctx.saved_tensors
         residuals = LogTargetResiduals(*saved)
         grad_x = grad_target = None
@@ -343,13 +343,13 @@ class _LogTargetFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_log_target(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_each_total is not None or grad_exp_target_scaled is not None:
-            if grad_each_total is None:
-                grad_each_total = torch.zeros_like(residuals.each_total)
+        if grad_each_plus_exp_target is not None or grad_exp_target_scaled is not None:
+            if grad_each_plus_exp_target is None:
+                grad_each_plus_exp_target = torch.zeros_like(residuals.each_plus_exp_target)
             if grad_exp_target_scaled is None:
                 grad_exp_target_scaled = torch.zeros_like(residuals.exp_target_scaled)
             more_x, more_target = residuals_backward_log_target(
-                grad_each_total, grad_exp_target_scaled, target, residuals
+                grad_each_plus_exp_target, grad_exp_target_scaled, target, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -434,11 +434,11 @@ def double_backward_sum(
     target_mask = target == 0
     target_total = (torch.log(target) + 1).masked_fill(target_mask, 0)
     target_total = target_total - x
-    grad_first_grad_target_product = grad_loss * grad_grad_target
+    grad_grad_target_product = grad_loss * grad_grad_target
     grad_target = (target.masked_fill(target_mask, 1) ** -1).masked_fill(target_mask, 0)
-    grad_target = grad_target * grad_first_grad_target_product
+    grad_target = grad_target * grad_grad_target_product
     grad_target = grad_target.addcmul(grad_loss, grad_grad_x, value=-1)
-    grad_x = -grad_first_grad_target_product
+    grad_x = -grad_grad_target_product
     grad_grad_loss = (grad_grad_target * target_total).sum() - (grad_grad_x * target).sum()
     return grad_grad_loss, grad_x, grad_target
 
@@ -747,11 +747,11 @@ def double_backward_none(
     target_mask = target == 0
     target_total = (torch.log(target) + 1).masked_fill(target_mask, 0)
     target_total = target_total - x
-    grad_first_grad_target_product = grad_grad_target * grad_loss
+    grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
     grad_target = (target.masked_fill(target_mask, 1) ** -1).masked_fill(target_mask, 0)
-    grad_target = grad_target * grad_first_grad_target_product
+    grad_target = grad_target * grad_grad_target_times_grad_loss
     grad_target = grad_target.addcmul(grad_grad_x, grad_loss, value=-1)
-    grad_x = -grad_first_grad_target_product
+    grad_x = -grad_grad_target_times_grad_loss
     grad_grad_loss = grad_grad_target * target_total
     grad_grad_loss = grad_grad_loss.addcmul(grad_grad_x, target, value=-1)
     return grad_grad_loss, grad_x, grad_target
@@ -893,10 +893,10 @@ def double_backward_none_log_target(
     Given are those of the gradients that it returned.
     """
     exp_target, loss = residuals
-    exp_target_total = loss + exp_target
+    exp_target_plus_loss = loss + exp_target
     grad_loss = first_grad_loss * grad_grad_target
     grad_exp_target = torch.addcmul(grad_loss, first_grad_loss, grad_grad_x, value=-1)
-    grad_grad_loss = exp_target_total * grad_grad_target
+    grad_grad_loss = exp_target_plus_loss * grad_grad_target
     grad_grad_loss = grad_grad_loss.addcmul(grad_grad_x, exp_target, value=-1)
     return grad_grad_loss, grad_exp_target, grad_loss
 
@@ -1115,7 +1115,7 @@ class _BatchmeanFunction(torch.autograd.Function):
 class BatchmeanLogTargetResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    each_total: Tensor
+    each_plus_exp_target: Tensor
     exp_target_scaled: Tensor
 
 
@@ -1160,9 +1160,9 @@ def forward_batchmean_log_target(
     each = target - x
     each *= exp_target
     loss = K * each.mean()
-    each_total = each + exp_target
+    each_plus_exp_target = each + exp_target
     exp_target_scaled = -exp_target
-    return loss, BatchmeanLogTargetResiduals(each_total, exp_target_scaled)
+    return loss, BatchmeanLogTargetResiduals(each_plus_exp_target, exp_target_scaled)
 
 
 def backward_batchmean_log_target(
@@ -1177,12 +1177,12 @@ def backward_batchmean_log_target(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    each_total, exp_target_scaled = residuals
-    N = each_total.shape[0]
+    each_plus_exp_target, exp_target_scaled = residuals
+    N = each_plus_exp_target.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * each_total
+    grad_target = grad_loss_scaled * each_plus_exp_target
     grad_x = grad_loss_scaled * exp_target_scaled
     return BatchmeanLogTargetGradients(grad_x, grad_target)
 
@@ -1197,30 +1197,30 @@ def double_backward_batchmean_log_target(
 
     Given are those of the gradients that it returned.
     """
-    each_total, exp_target_scaled = residuals
-    N = each_total.shape[0]
+    each_plus_exp_target, exp_target_scaled = residuals
+    N = each_plus_exp_target.shape[0]
     grad_loss_scaled = grad_loss / N
     grad_exp_target_scaled = grad_loss_scaled * grad_grad_x
-    grad_each_total = grad_loss_scaled * grad_grad_target
+    grad_each_plus_exp_target = grad_loss_scaled * grad_grad_target
     grad_grad_loss = (
-        (each_total * grad_grad_target).sum() + (exp_target_scaled * grad_grad_x).sum()
+        (each_plus_exp_target * grad_grad_target).sum() + (exp_target_scaled * grad_grad_x).sum()
     ) / N
-    return grad_grad_loss, grad_each_total, grad_exp_target_scaled
+    return grad_grad_loss, grad_each_plus_exp_target, grad_exp_target_scaled
 
 
 def residuals_backward_batchmean_log_target(
-    grad_each_total: Tensor,
+    grad_each_plus_exp_target: Tensor,
     grad_exp_target_scaled: Tensor,
     target: Tensor,
     residuals: BatchmeanLogTargetResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    each_total = residuals.each_total
+    each_plus_exp_target = residuals.each_plus_exp_target
     exp_target = torch.exp(target)
-    grad_target = grad_each_total - grad_exp_target_scaled
+    grad_target = grad_each_plus_exp_target - grad_exp_target_scaled
     grad_target = grad_target * exp_target
-    grad_target = grad_target.addcmul(each_total, grad_each_total)
-    grad_x = -grad_each_total
+    grad_target = grad_target.addcmul(each_plus_exp_target, grad_each_plus_exp_target)
+    grad_x = -grad_each_plus_exp_target
     grad_x = grad_x * exp_target
     return grad_x, grad_target
 
@@ -1245,12 +1245,12 @@ class _BatchmeanLogTargetBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = BatchmeanLogTargetResiduals(*saved)
-        grad_grad_loss, grad_each_total, grad_exp_target_scaled = (
+        grad_grad_loss, grad_each_plus_exp_target, grad_exp_target_scaled = (
             double_backward_batchmean_log_target(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_each_total, grad_exp_target_scaled
+        return grad_grad_loss, grad_each_plus_exp_target, grad_exp_target_scaled
 
 
 class _BatchmeanLogTargetFunction(torch.autograd.Function):
@@ -1261,18 +1261,18 @@ class _BatchmeanLogTargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_batchmean_log_target(x, target)
-        return loss, residuals.each_total, residuals.exp_target_scaled
+        return loss, residuals.each_plus_exp_target, residuals.exp_target_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target = inputs
-        _, each_total, exp_target_scaled = output
-        ctx.save_for_backward(target, each_total, exp_target_scaled)
+        _, each_plus_exp_target, exp_target_scaled = output
+        ctx.save_for_backward(target, each_plus_exp_target, exp_target_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_each_total, grad_exp_target_scaled = grad_outputs
+        grad_loss, grad_each_plus_exp_target, grad_exp_target_scaled = grad_outputs
         target, *saved = ctx.saved_tensors
         residuals = BatchmeanLogTargetResiduals(*saved)
         grad_x = grad_target = None
@@ -1284,13 +1284,13 @@ class _BatchmeanLogTargetFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_batchmean_log_target(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_each_total is not None or grad_exp_target_scaled is not None:
-            if grad_each_total is None:
-                grad_each_total = torch.zeros_like(residuals.each_total)
+        if grad_each_plus_exp_target is not None or grad_exp_target_scaled is not None:
+            if grad_each_plus_exp_target is None:
+                grad_each_plus_exp_target = torch.zeros_like(residuals.each_plus_exp_target)
             if grad_exp_target_scaled is None:
                 grad_exp_target_scaled = torch.zeros_like(residuals.exp_target_scaled)
             more_x, more_target = residuals_backward_batchmean_log_target(
-                grad_each_total, grad_exp_target_scaled, target, residuals
+                grad_each_plus_exp_target, grad_exp_target_scaled, target, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target

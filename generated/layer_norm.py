@@ -122,21 +122,19 @@ def double_backward(
     weight, rstd, x_hat = residuals
     C = x_hat.shape[1]
     first_grad_x_hat = weight * grad_y
-    first_grad_x_mean = first_grad_x_hat.mean(1)
-    first_grad_x_mean_1 = (first_grad_x_hat * x_hat).mean(1)
+    grad_x_mean = first_grad_x_hat.mean(1)
+    grad_x_mean_1 = (first_grad_x_hat * x_hat).mean(1)
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
     grad_x_hat = grad_grad_weight * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, None],
-        (first_grad_x_mean_1[:, None] * grad_grad_x).addcmul(
+        (grad_x_mean_1[:, None] * grad_grad_x).addcmul(
             grad_grad_x_sum[:, None], first_grad_x_hat, value=1 / (C or torch.nan)
         ),
         value=-1,
     )
     grad_rstd = (
-        (first_grad_x_hat - first_grad_x_mean[:, None]).addcmul(
-            first_grad_x_mean_1[:, None], x_hat, value=-1
-        )
+        (first_grad_x_hat - grad_x_mean[:, None]).addcmul(grad_x_mean_1[:, None], x_hat, value=-1)
         * grad_grad_x
     ).sum(1)
     rstd_scaled = rstd / C
@@ -316,21 +314,19 @@ def double_backward_no_bias(
     weight, rstd, x_hat = residuals
     C = x_hat.shape[1]
     first_grad_x_hat = weight * grad_y
-    first_grad_x_mean = first_grad_x_hat.mean(1)
-    first_grad_x_mean_1 = (first_grad_x_hat * x_hat).mean(1)
+    grad_x_mean = first_grad_x_hat.mean(1)
+    grad_x_mean_1 = (first_grad_x_hat * x_hat).mean(1)
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
     grad_x_hat = grad_grad_weight * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, None],
-        (first_grad_x_mean_1[:, None] * grad_grad_x).addcmul(
+        (grad_x_mean_1[:, None] * grad_grad_x).addcmul(
             grad_grad_x_sum[:, None], first_grad_x_hat, value=1 / (C or torch.nan)
         ),
         value=-1,
     )
     grad_rstd = (
-        (first_grad_x_hat - first_grad_x_mean[:, None]).addcmul(
-            first_grad_x_mean_1[:, None], x_hat, value=-1
-        )
+        (first_grad_x_hat - grad_x_mean[:, None]).addcmul(grad_x_mean_1[:, None], x_hat, value=-1)
         * grad_grad_x
     ).sum(1)
     rstd_scaled = rstd / C
@@ -684,20 +680,20 @@ def double_backward_no_weight_no_bias(
     Given are those of the gradients that it returned.
     """
     rstd, y, C = residuals
-    first_grad_y_mean = first_grad_y.mean(1)
-    first_grad_y_mean_1 = (first_grad_y * y).mean(1)
+    grad_y_mean = first_grad_y.mean(1)
+    grad_y_mean_1 = (first_grad_y * y).mean(1)
     grad_grad_x_sum = (grad_grad_x * y).sum(1)
     grad_grad_x_sum_scaled = grad_grad_x_sum / C
-    grad_y = first_grad_y_mean_1[:, None] * grad_grad_x
-    grad_y = grad_y.addcmul(grad_grad_x_sum_scaled[:, None], first_grad_y)
+    grad_y = grad_grad_x_sum_scaled[:, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_mean_1[:, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, None]
     grad_grad_x_sum_1 = grad_grad_x.sum(1)
     grad_rstd = torch.addcmul(
         torch.addcmul(
-            (first_grad_y * grad_grad_x).sum(1), first_grad_y_mean, grad_grad_x_sum_1, value=-1
+            (first_grad_y * grad_grad_x).sum(1), grad_grad_x_sum, grad_y_mean_1, value=-1
         ),
-        first_grad_y_mean_1,
-        grad_grad_x_sum,
+        grad_grad_x_sum_1,
+        grad_y_mean,
         value=-1,
     )
     grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan))

@@ -3,12 +3,12 @@
 # definition sha256:2235c10dae5e67a9265aa7ac7cd740d85c28993488baa3a8efb2c904d3c6bdf4
 """The logarithm of a sigmoid.
 
-    inv_exp_x[n] = 1/(1 + exp(-x[n]))
-    y[n]         = log(inv_exp_x[n])
+    sigmoid_x[n] = 1/(1 + exp(-x[n]))
+    y[n]         = log(sigmoid_x[n])
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*(1 - inv_exp_x[n])
+    grad_x[n] = grad_y[n]*(1 - sigmoid_x[n])
 """
 
 from typing import Any, NamedTuple
@@ -47,10 +47,10 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x)
-    inv_exp_x = torch.sigmoid(x)
+    sigmoid_x = torch.sigmoid(x)
     logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     y = -logaddexp_x
-    dy_dx = 1 - inv_exp_x
+    dy_dx = 1 - sigmoid_x
     return y, Residuals(dy_dx)
 
 
@@ -87,8 +87,8 @@ def double_backward(
 
 def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    inv_exp_x = torch.sigmoid(x)
-    grad_x = (inv_exp_x - 1) * grad_dy_dx * inv_exp_x
+    sigmoid_x = torch.sigmoid(x)
+    grad_x = (sigmoid_x - 1) * grad_dy_dx * sigmoid_x
     return (grad_x,)
 
 

@@ -232,30 +232,30 @@ def double_backward(
     grad_logits = p.scatter_add(1, Yb[:, None], grad_grad_C.new_full((), -1).expand(N, 1))
     grad_logits = grad_logits * (grad_loss / N)
     first_grad_h = grad_logits @ W2.T
-    h_total = 1 - h**2
-    grad_hpreact = first_grad_h * h_total
+    one_minus_h_squared = 1 - h**2
+    grad_hpreact = first_grad_h * one_minus_h_squared
     grad_bnbias = grad_hpreact.sum(0)
     first_grad_bngain = (bnraw * grad_hpreact).sum(0)
     grad_bnbias_scaled = grad_bnbias / -N
     first_grad_bngain_scaled = first_grad_bngain / (N - 1)
     bnraw_total_1 = grad_hpreact + grad_bnbias_scaled
     bnraw_total_1 = bnraw_total_1.addcmul(first_grad_bngain_scaled, bnraw, value=-1)
-    bngain_product = bngain * bnvar_inv
-    grad_hprebn = bngain_product * bnraw_total_1
+    bngain_times_bnvar_inv = bngain * bnvar_inv
+    grad_hprebn = bngain_times_bnvar_inv * bnraw_total_1
     grad_grad_emb = torch.embedding(grad_grad_C, Xb)
     grad_grad_embcat = grad_grad_emb.reshape(N, T * D)
     grad_grad_hprebn = torch.addmm(grad_grad_b1, grad_grad_embcat, W1)
     grad_grad_hprebn = grad_grad_hprebn + embcat @ grad_grad_W1
     bnraw_sum_1 = (bnraw * grad_grad_hprebn).sum(0)
     bngain_total = torch.addcmul(
-        grad_grad_bngain, bngain_product, bnraw_sum_1, value=-1 / (N - 1 or torch.nan)
+        grad_grad_bngain, bngain_times_bnvar_inv, bnraw_sum_1, value=-1 / (N - 1 or torch.nan)
     )
-    grad_grad_hprebn_product = bngain_product * grad_grad_hprebn
+    grad_grad_hprebn_product = bngain_times_bnvar_inv * grad_grad_hprebn
     bnraw_total = grad_grad_hprebn_product + torch.addcmul(
-        grad_grad_bnbias, bngain_product, grad_grad_hprebn.mean(0), value=-1
+        grad_grad_bnbias, bngain_times_bnvar_inv, grad_grad_hprebn.mean(0), value=-1
     )
     bnraw_total = bnraw_total.addcmul(bngain_total, bnraw)
-    grad_grad_h = bnraw_total * h_total
+    grad_grad_h = bnraw_total * one_minus_h_squared
     grad_grad_logits = torch.addmm(grad_grad_b2, grad_grad_h, W2)
     grad_grad_logits = grad_grad_logits + h @ grad_grad_W2
     grad_p = grad_loss / N * grad_grad_logits

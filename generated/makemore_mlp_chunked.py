@@ -418,8 +418,8 @@ def double_backward(
         1, logit_maxes_argmax[:, None], grad_logit_maxes[:, None]
     )
     first_grad_h = grad_logits @ W2.T
-    h_total = 1 - h**2
-    grad_hpreact = first_grad_h * h_total
+    one_minus_h_squared = 1 - h**2
+    grad_hpreact = first_grad_h * one_minus_h_squared
     first_grad_bnraw = bngain * grad_hpreact
     first_grad_bnvar_inv = (bndiff * first_grad_bnraw).sum(0)
     bnvar_total = bnvar + eps
@@ -434,36 +434,32 @@ def double_backward(
     grad_hprebn = torch.add(first_grad_bndiff, grad_bnmeani, alpha=1 / (N or torch.nan))
     grad_grad_emb_total = torch.embedding(grad_grad_C, Xb)
     grad_grad_emb_total = grad_grad_emb_total + grad_grad_emb
-    grad_first_grad_embcat_total = (
-        grad_grad_emb_total + grad_grad_embcat.reshape(N, T, D)
-    ).reshape(N, T * D)
-    grad_grad_hprebn_total = torch.addmm(grad_grad_b1, grad_first_grad_embcat_total, W1)
+    grad_grad_embcat_total = (grad_grad_emb_total + grad_grad_embcat.reshape(N, T, D)).reshape(
+        N, T * D
+    )
+    grad_grad_hprebn_total = torch.addmm(grad_grad_b1, grad_grad_embcat_total, W1)
     grad_grad_hprebn_total = grad_grad_hprebn_total + grad_grad_hprebn
     grad_grad_hprebn_total = grad_grad_hprebn_total + embcat @ grad_grad_W1
     grad_grad_bnmeani_total = grad_grad_hprebn_total.mean(0) + grad_grad_bnmeani
-    grad_first_grad_bndiff_total = grad_grad_bndiff - grad_grad_bnmeani_total
-    grad_first_grad_bndiff_total = grad_first_grad_bndiff_total + grad_grad_hprebn_total
-    grad_first_grad_bndiff_total_scaled = 2 * grad_first_grad_bndiff_total
+    grad_grad_bndiff_total = grad_grad_bndiff - grad_grad_bnmeani_total
+    grad_grad_bndiff_total = grad_grad_bndiff_total + grad_grad_hprebn_total
+    grad_grad_bndiff_total_scaled = 2 * grad_grad_bndiff_total
     grad_grad_bndiff2_total = torch.addcmul(
-        grad_grad_bndiff2, bndiff, grad_first_grad_bndiff_total_scaled
+        grad_grad_bndiff2, bndiff, grad_grad_bndiff_total_scaled
     )
-    grad_first_grad_bnvar_total = torch.add(
+    grad_grad_bnvar_total = torch.add(
         grad_grad_bnvar, grad_grad_bndiff2_total.sum(0), alpha=1 / (N - 1 or torch.nan)
     )
-    grad_first_grad_bnvar_inv_total = torch.addcmul(
-        grad_grad_bnvar_inv, grad_first_grad_bnvar_total, inv_bnvar_scaled, value=-1
+    grad_grad_bnvar_inv_total = torch.addcmul(
+        grad_grad_bnvar_inv, grad_grad_bnvar_total, inv_bnvar_scaled, value=-1
     )
-    grad_first_grad_bnraw_total = torch.addcmul(
-        grad_grad_bnraw, grad_first_grad_bnvar_inv_total, bndiff
-    )
-    grad_first_grad_bnraw_total = grad_first_grad_bnraw_total.addcmul(
-        bnvar_inv, grad_first_grad_bndiff_total
-    )
+    grad_grad_bnraw_total = torch.addcmul(grad_grad_bnraw, grad_grad_bnvar_inv_total, bndiff)
+    grad_grad_bnraw_total = grad_grad_bnraw_total.addcmul(bnvar_inv, grad_grad_bndiff_total)
     grad_grad_hpreact_total = grad_grad_hpreact + grad_grad_bnbias
-    grad_grad_hpreact_total = grad_grad_hpreact_total.addcmul(bngain, grad_first_grad_bnraw_total)
+    grad_grad_hpreact_total = grad_grad_hpreact_total.addcmul(bngain, grad_grad_bnraw_total)
     grad_grad_hpreact_total = grad_grad_hpreact_total.addcmul(grad_grad_bngain, bnraw)
-    grad_first_grad_h_total = torch.addcmul(grad_grad_h, grad_grad_hpreact_total, h_total)
-    grad_grad_logits_total = torch.addmm(grad_grad_b2, grad_first_grad_h_total, W2)
+    grad_grad_h_total = torch.addcmul(grad_grad_h, grad_grad_hpreact_total, one_minus_h_squared)
+    grad_grad_logits_total = torch.addmm(grad_grad_b2, grad_grad_h_total, W2)
     grad_grad_logits_total = grad_grad_logits_total + grad_grad_logits
     grad_grad_logits_total = grad_grad_logits_total + h @ grad_grad_W2
     grad_grad_logit_maxes_total = grad_grad_logit_maxes + grad_grad_logits_total.gather(
@@ -471,42 +467,38 @@ def double_backward(
     ).squeeze(1)
     grad_grad_norm_logits_total = grad_grad_logits_total - grad_grad_logit_maxes_total[:, None]
     grad_grad_norm_logits_total = grad_grad_norm_logits_total + grad_grad_norm_logits
-    grad_first_grad_counts_total = torch.addcmul(
-        grad_grad_counts, grad_grad_norm_logits_total, counts
+    grad_grad_counts_total = torch.addcmul(grad_grad_counts, grad_grad_norm_logits_total, counts)
+    grad_grad_counts_sum_total = grad_grad_counts_sum + grad_grad_counts_total.sum(1)
+    grad_grad_counts_sum_inv_total = torch.addcmul(
+        grad_grad_counts_sum_inv, counts_sum_power, grad_grad_counts_sum_total, value=-1
     )
-    grad_first_grad_counts_sum_total = grad_grad_counts_sum + grad_first_grad_counts_total.sum(1)
-    grad_first_grad_counts_sum_inv_total = torch.addcmul(
-        grad_grad_counts_sum_inv, counts_sum_power, grad_first_grad_counts_sum_total, value=-1
+    grad_grad_probs_total = torch.addcmul(
+        grad_grad_probs, grad_grad_counts_sum_inv_total[:, None], counts
     )
-    grad_first_grad_probs_total = torch.addcmul(
-        grad_grad_probs, grad_first_grad_counts_sum_inv_total[:, None], counts
+    grad_grad_probs_total = grad_grad_probs_total.addcmul(
+        counts_sum_inv[:, None], grad_grad_counts_total
     )
-    grad_first_grad_probs_total = grad_first_grad_probs_total.addcmul(
-        counts_sum_inv[:, None], grad_first_grad_counts_total
-    )
-    grad_grad_logprobs_total = grad_first_grad_probs_total / probs
+    grad_grad_logprobs_total = grad_grad_probs_total / probs
     grad_grad_logprobs_total = grad_grad_logprobs_total + grad_grad_logprobs
     grad_probs = probs**-2
-    grad_probs = grad_probs * grad_first_grad_probs_total
+    grad_probs = grad_probs * grad_grad_probs_total
     grad_probs = grad_probs * grad_logprobs
     grad_probs.neg_()
-    grad_counts_sum_inv = (first_grad_probs * grad_first_grad_counts_total).sum(1)
-    grad_counts_sum = 2 * (
-        counts_sum**-3 * first_grad_counts_sum_inv * grad_first_grad_counts_sum_total
-    )
-    grad_counts = grad_first_grad_counts_sum_inv_total[:, None] * first_grad_probs
+    grad_counts_sum_inv = (first_grad_probs * grad_grad_counts_total).sum(1)
+    grad_counts_sum = 2 * (counts_sum**-3 * first_grad_counts_sum_inv * grad_grad_counts_sum_total)
+    grad_counts = grad_grad_counts_sum_inv_total[:, None] * first_grad_probs
     grad_counts = grad_counts.addcmul(first_grad_counts, grad_grad_norm_logits_total)
     grad_h = grad_logits @ grad_grad_W2.T
     grad_h = grad_h.addcmul(first_grad_h * grad_grad_hpreact_total, h, value=-2)
     grad_bnraw = grad_grad_bngain * grad_hpreact
-    grad_bnvar_inv = (first_grad_bnraw * grad_first_grad_bndiff_total).sum(0)
-    grad_bnvar = 0.75 * (bnvar_total**-2.5 * first_grad_bnvar_inv * grad_first_grad_bnvar_total)
-    grad_bndiff = grad_bndiff2 * grad_first_grad_bndiff_total_scaled
-    grad_bndiff = grad_bndiff.addcmul(grad_first_grad_bnvar_inv_total, first_grad_bnraw)
+    grad_bnvar_inv = (first_grad_bnraw * grad_grad_bndiff_total).sum(0)
+    grad_bnvar = 0.75 * (bnvar_total**-2.5 * first_grad_bnvar_inv * grad_grad_bnvar_total)
+    grad_bndiff = grad_bndiff2 * grad_grad_bndiff_total_scaled
+    grad_bndiff = grad_bndiff.addcmul(grad_grad_bnvar_inv_total, first_grad_bnraw)
     grad_embcat = grad_hprebn @ grad_grad_W1.T
-    grad_W2 = grad_first_grad_h_total.T @ grad_logits
-    grad_bngain = (grad_first_grad_bnraw_total * grad_hpreact).sum(0)
-    grad_W1 = grad_first_grad_embcat_total.T @ grad_hprebn
+    grad_W2 = grad_grad_h_total.T @ grad_logits
+    grad_bngain = (grad_grad_bnraw_total * grad_hpreact).sum(0)
+    grad_W1 = grad_grad_embcat_total.T @ grad_hprebn
     grad_grad_loss = -grad_grad_logprobs_total.gather(1, Yb[:, None]).squeeze(1).mean()
     return (
         grad_grad_loss,

@@ -264,27 +264,24 @@ def double_backward_weight(
     weight, weight_sum, x_minus_target, target_sum = residuals
     grad_loss_product = grad_loss / weight_sum
     x_minus_target_centred = x_minus_target**2 - target_sum / weight_sum
-    grad_first_grad_weight_sum = grad_grad_weight.sum()
-    grad_first_grad_weight_sum_product = grad_first_grad_weight_sum * grad_loss_product
-    grad_target_sum = -(grad_first_grad_weight_sum_product / weight_sum)
+    grad_grad_weight_sum = grad_grad_weight.sum()
+    grad_grad_weight_sum_product = grad_grad_weight_sum * grad_loss_product
+    grad_target_sum = -(grad_grad_weight_sum_product / weight_sum)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_loss_product_scaled = 2 * grad_loss_product
     grad_x_minus_target = grad_loss_product_scaled * torch.addcmul(
         grad_grad_weight * x_minus_target, grad_grad_x_minus_grad_grad_target, weight
     )
-    grad_first_grad_weight_total = torch.add(
+    grad_grad_target_total = torch.add(
         (grad_grad_weight * x_minus_target_centred).sum(),
         (grad_grad_x_minus_grad_grad_target * weight * x_minus_target).sum(),
         alpha=2,
     )
     grad_weight_sum = weight_sum**-2 * torch.addcmul(
-        grad_first_grad_weight_sum_product * target_sum,
-        grad_first_grad_weight_total,
-        grad_loss,
-        value=-1,
+        grad_grad_weight_sum_product * target_sum, grad_grad_target_total, grad_loss, value=-1
     )
     grad_weight = grad_loss_product_scaled * grad_grad_x_minus_grad_grad_target * x_minus_target
-    grad_grad_loss = grad_first_grad_weight_total / weight_sum
+    grad_grad_loss = grad_grad_target_total / weight_sum
     return grad_grad_loss, grad_weight, grad_weight_sum, grad_x_minus_target, grad_target_sum
 
 
@@ -917,10 +914,10 @@ def double_backward_none_weight(
     weight, x_minus_target = residuals
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_loss_product = 2 * grad_loss * x_minus_target
-    part = 2 * grad_grad_x_minus_grad_grad_target * weight
-    grad_x_minus_target = torch.addcmul(grad_grad_weight * grad_loss_product, grad_loss, part)
+    product = 2 * grad_grad_x_minus_grad_grad_target * weight
+    grad_x_minus_target = torch.addcmul(grad_grad_weight * grad_loss_product, grad_loss, product)
     grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss_product
-    grad_grad_loss = torch.addcmul(x_minus_target**2 * grad_grad_weight, part, x_minus_target)
+    grad_grad_loss = torch.addcmul(x_minus_target**2 * grad_grad_weight, product, x_minus_target)
     return grad_grad_loss, grad_weight, grad_x_minus_target
 
 

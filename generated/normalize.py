@@ -105,14 +105,14 @@ def double_backward(
     x_squared_sum_mask = x_squared_sum == 0
     x_squared_sum_chosen = x_squared_sum.masked_fill(x_squared_sum_mask, 1)
     x_squared_sum_power = torch.rsqrt(x_squared_sum_chosen)
-    grad_first_grad_x_chosen = grad_grad_x.masked_fill(x_squared_sum_mask[:, None], 0)
-    grad_first_grad_x_sum = x_squared_sum_power * (grad_first_grad_x_chosen * x).sum(1)
+    grad_grad_x_chosen = grad_grad_x.masked_fill(x_squared_sum_mask[:, None], 0)
+    grad_grad_x_sum = x_squared_sum_power * (grad_grad_x_chosen * x).sum(1)
     size_mask = size <= eps
     grad_y_sum_chosen = (grad_y_sum * inv_size).masked_fill(size_mask, 0)
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1),
         torch.addcmul(grad_y_sum_chosen, inv_size, grad_y_sum.masked_fill(size_mask, 0)),
-        grad_first_grad_x_sum,
+        grad_grad_x_sum,
         value=-1,
     )
     grad_x_squared_sum = (
@@ -121,18 +121,16 @@ def double_backward(
         / 2
         * (
             (x_squared_sum_chosen**-1.5).masked_fill(x_squared_sum_mask, 0)
-            * (grad_first_grad_x_chosen * x).sum(1)
+            * (grad_grad_x_chosen * x).sum(1)
         )
     )
     grad_x = (inv_size[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
-    grad_x = grad_x * grad_first_grad_x_sum[:, None]
-    grad_x = grad_x.addcmul(
-        (grad_y_sum_chosen * x_squared_sum_power)[:, None], grad_first_grad_x_chosen
-    )
+    grad_x = grad_x * grad_grad_x_sum[:, None]
+    grad_x = grad_x.addcmul((grad_y_sum_chosen * x_squared_sum_power)[:, None], grad_grad_x_chosen)
     grad_x = grad_x * (-inv_size)[:, None]
     grad_grad_y = torch.addcmul(
         grad_grad_x,
-        grad_first_grad_x_sum[:, None],
+        grad_grad_x_sum[:, None],
         (inv_size[:, None] * x).masked_fill(size_mask[:, None], 0),
         value=-1,
     )
@@ -302,7 +300,7 @@ def double_backward_p_1(
     x, size, inv_size, eps = residuals
     sign_x = torch.sign(x)
     grad_y_sum = (grad_y * x).sum(1)
-    grad_first_grad_x_sum = (grad_grad_x * sign_x).sum(1)
+    grad_grad_x_sum = (grad_grad_x * sign_x).sum(1)
     size_mask = size <= eps
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1),
@@ -311,14 +309,14 @@ def double_backward_p_1(
             inv_size,
             grad_y_sum.masked_fill(size_mask, 0),
         ),
-        grad_first_grad_x_sum,
+        grad_grad_x_sum,
         value=-1,
     )
     grad_x = (inv_size[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
-    grad_x = grad_x * (-(grad_first_grad_x_sum * inv_size))[:, None]
+    grad_x = grad_x * (-(grad_grad_x_sum * inv_size))[:, None]
     grad_grad_y = torch.addcmul(
         grad_grad_x,
-        grad_first_grad_x_sum[:, None],
+        grad_grad_x_sum[:, None],
         (inv_size[:, None] * x).masked_fill(size_mask[:, None], 0),
         value=-1,
     )
@@ -597,23 +595,23 @@ def double_backward_p_inf(
     grad_y_sum = (grad_y * x).sum(1)
     size_mask = size <= eps
     sign_size_argmax = torch.sign(x.gather(1, size_argmax[:, None]).squeeze(1))
-    inv_size_product = inv_size * sign_size_argmax
+    inv_size_times_sign_size_argmax = inv_size * sign_size_argmax
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1),
         torch.addcmul(
-            (grad_y_sum * inv_size_product).masked_fill(size_mask, 0),
+            (grad_y_sum * inv_size_times_sign_size_argmax).masked_fill(size_mask, 0),
             inv_size,
             (grad_y_sum * sign_size_argmax).masked_fill(size_mask, 0),
         ),
         grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1),
         value=-1,
     )
-    grad_first_grad_x_chosen = (
+    grad_grad_x_chosen = (
         grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1).masked_fill(size_mask, 0)
     )
-    grad_x = (-(inv_size**2 * grad_first_grad_x_chosen * sign_size_argmax))[:, None] * grad_y
+    grad_x = (-(inv_size**2 * grad_grad_x_chosen * sign_size_argmax))[:, None] * grad_y
     grad_grad_y = torch.addcmul(
-        grad_grad_x, (grad_first_grad_x_chosen * inv_size_product)[:, None], x, value=-1
+        grad_grad_x, (grad_grad_x_chosen * inv_size_times_sign_size_argmax)[:, None], x, value=-1
     )
     grad_grad_y = grad_grad_y * inv_size[:, None]
     return grad_grad_y, grad_x, grad_inv_size
@@ -783,23 +781,23 @@ def double_backward_p_minus_inf(
     grad_y_sum = (grad_y * x).sum(1)
     size_mask = size <= eps
     sign_size_argmax_1 = torch.sign(x.gather(1, size_argmax_1[:, None]).squeeze(1))
-    inv_size_product = inv_size * sign_size_argmax_1
+    inv_size_times_sign_size_argmax_1 = inv_size * sign_size_argmax_1
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1),
         torch.addcmul(
-            (grad_y_sum * inv_size_product).masked_fill(size_mask, 0),
+            (grad_y_sum * inv_size_times_sign_size_argmax_1).masked_fill(size_mask, 0),
             inv_size,
             (grad_y_sum * sign_size_argmax_1).masked_fill(size_mask, 0),
         ),
         grad_grad_x.gather(1, size_argmax_1[:, None]).squeeze(1),
         value=-1,
     )
-    grad_first_grad_x_chosen = (
+    grad_grad_x_chosen = (
         grad_grad_x.gather(1, size_argmax_1[:, None]).squeeze(1).masked_fill(size_mask, 0)
     )
-    grad_x = (-(inv_size**2 * grad_first_grad_x_chosen * sign_size_argmax_1))[:, None] * grad_y
+    grad_x = (-(inv_size**2 * grad_grad_x_chosen * sign_size_argmax_1))[:, None] * grad_y
     grad_grad_y = torch.addcmul(
-        grad_grad_x, (grad_first_grad_x_chosen * inv_size_product)[:, None], x, value=-1
+        grad_grad_x, (grad_grad_x_chosen * inv_size_times_sign_size_argmax_1)[:, None], x, value=-1
     )
     grad_grad_y = grad_grad_y * inv_size[:, None]
     return grad_grad_y, grad_x, grad_inv_size
@@ -980,18 +978,18 @@ def double_backward_p(
     grad_y_sum = (grad_y * x).sum(1)
     inv_size_scaled_product = grad_y_sum * inv_size_scaled
     inv_size_scaled_product_chosen = inv_size_scaled_product.masked_fill(size_mask, 0)
-    grad_first_grad_x_sum = (grad_grad_x * size_abs_product).sum(1)
-    grad_first_grad_x_sum_product = grad_first_grad_x_sum * inv_size
-    grad_inv_size_scaled = grad_first_grad_x_sum_product * grad_y_sum.masked_fill(size_mask, 0)
+    grad_grad_x_sum = (grad_grad_x * size_abs_product).sum(1)
+    grad_grad_x_sum_times_inv_size = grad_grad_x_sum * inv_size
+    grad_inv_size_scaled = grad_grad_x_sum_times_inv_size * grad_y_sum.masked_fill(size_mask, 0)
     grad_size_abs_product = (inv_size * inv_size_scaled_product_chosen)[:, None] * grad_grad_x
     grad_inv_size = torch.addcmul(
-        (grad_grad_x * grad_y).sum(1), grad_first_grad_x_sum, inv_size_scaled_product_chosen
+        (grad_grad_x * grad_y).sum(1), grad_grad_x_sum, inv_size_scaled_product_chosen
     )
     grad_x = (inv_size_scaled[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
-    grad_x = grad_x * grad_first_grad_x_sum_product[:, None]
+    grad_x = grad_x * grad_grad_x_sum_times_inv_size[:, None]
     grad_grad_y = torch.addcmul(
         grad_grad_x,
-        grad_first_grad_x_sum[:, None],
+        grad_grad_x_sum[:, None],
         (inv_size_scaled[:, None] * x).masked_fill(size_mask[:, None], 0),
     )
     grad_grad_y = grad_grad_y * inv_size[:, None]

@@ -563,11 +563,11 @@ def double_backward_full(
     target_mask = target > 1
     target_total = torch.where(target_mask, 0.5 / target + torch.log(target), 0) - x
     grad_rate_minus_target = grad_loss_scaled * grad_grad_x
-    grad_first_grad_target_product = grad_loss_scaled * grad_grad_target
+    grad_grad_target_product = grad_loss_scaled * grad_grad_target
     grad_target = (
-        grad_first_grad_target_product / 2 * torch.where(target_mask, 2 / target - target**-2, 0)
+        grad_grad_target_product / 2 * torch.where(target_mask, 2 / target - target**-2, 0)
     )
-    grad_x = -grad_first_grad_target_product
+    grad_x = -grad_grad_target_product
     grad_grad_loss = (
         (grad_grad_target * target_total).sum() + (grad_grad_x * rate_minus_target).sum()
     ) / N
@@ -724,11 +724,11 @@ def double_backward_full_sum(
     target_mask = target > 1
     target_total = torch.where(target_mask, 0.5 / target + torch.log(target), 0) - x
     grad_dloss_dx = grad_loss * grad_grad_x
-    grad_first_grad_target_product = grad_loss * grad_grad_target
+    grad_grad_target_product = grad_loss * grad_grad_target
     grad_target = (
-        grad_first_grad_target_product / 2 * torch.where(target_mask, 2 / target - target**-2, 0)
+        grad_grad_target_product / 2 * torch.where(target_mask, 2 / target - target**-2, 0)
     )
-    grad_x = -grad_first_grad_target_product
+    grad_x = -grad_grad_target_product
     grad_grad_loss = (dloss_dx * grad_grad_x).sum() + (grad_grad_target * target_total).sum()
     return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
 
@@ -885,11 +885,11 @@ def double_backward_full_none(
     target_mask = target > 1
     target_total = torch.where(target_mask, 0.5 / target + torch.log(target), 0) - x
     grad_dloss_dx = grad_grad_x * grad_loss
-    grad_first_grad_target_product = grad_grad_target * grad_loss
-    grad_target = grad_first_grad_target_product * torch.where(
+    grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
+    grad_target = grad_grad_target_times_grad_loss * torch.where(
         target_mask, torch.sub(target**-1, target**-2, alpha=0.5), 0
     )
-    grad_x = -grad_first_grad_target_product
+    grad_x = -grad_grad_target_times_grad_loss
     grad_grad_loss = torch.addcmul(dloss_dx * grad_grad_x, grad_grad_target, target_total)
     return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
 

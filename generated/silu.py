@@ -3,12 +3,12 @@
 # definition sha256:da2df2f3647f19c1165e4e203f07b4ec2ae957aec10bb27f0e22034b3f9ef716
 """Sigmoid linear unit (Hendrycks and Gimpel, 2016).
 
-    inv_exp_x[n] = 1/(1 + exp(-x[n]))
-    y[n]         = x[n]*inv_exp_x[n]
+    sigmoid_x[n] = 1/(1 + exp(-x[n]))
+    y[n]         = x[n]*sigmoid_x[n]
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*inv_exp_x[n]*(1 + x[n]*(1 - inv_exp_x[n]))
+    grad_x[n] = grad_y[n]*sigmoid_x[n]*(1 + x[n]*(1 - sigmoid_x[n]))
 """
 
 from typing import Any, NamedTuple
@@ -47,9 +47,9 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x)
-    inv_exp_x = torch.sigmoid(x)
-    y = x * inv_exp_x
-    dy_dx = ((1 - inv_exp_x) * x + 1) * inv_exp_x
+    sigmoid_x = torch.sigmoid(x)
+    y = x * sigmoid_x
+    dy_dx = ((1 - sigmoid_x) * x + 1) * sigmoid_x
     return y, Residuals(dy_dx)
 
 
@@ -86,12 +86,12 @@ def double_backward(
 
 def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    inv_exp_x = torch.sigmoid(x)
-    inv_exp_x_scaled = 2 * inv_exp_x
+    sigmoid_x = torch.sigmoid(x)
+    sigmoid_x_scaled = 2 * sigmoid_x
     grad_x = (
-        (((inv_exp_x_scaled - 3) * inv_exp_x + 1) * x - inv_exp_x_scaled + 2)
+        (((sigmoid_x_scaled - 3) * sigmoid_x + 1) * x - sigmoid_x_scaled + 2)
         * grad_dy_dx
-        * inv_exp_x
+        * sigmoid_x
     )
     return (grad_x,)
 

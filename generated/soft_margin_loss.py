@@ -97,15 +97,15 @@ def residuals_backward(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     dloss_dx = residuals.dloss_dx
     (N,) = dloss_dx.shape
-    target_product = target * x
-    log_exp_target = torch.logaddexp(-target_product, grad_dloss_dx.new_full((), 0))
+    target_times_x = target * x
+    log_exp_target = torch.logaddexp(-target_times_x, grad_dloss_dx.new_full((), 0))
     exp_log_exp_target = torch.exp(-log_exp_target)
-    exp_log_exp_target_total = 1 - exp_log_exp_target
+    one_minus_exp_log_exp_target = 1 - exp_log_exp_target
     grad_dloss_dx_scaled = grad_dloss_dx / N
     grad_target = (
-        (exp_log_exp_target_total * target_product + 1) * exp_log_exp_target - 1
+        (one_minus_exp_log_exp_target * target_times_x + 1) * exp_log_exp_target - 1
     ) * grad_dloss_dx_scaled
-    grad_x = target**2 * exp_log_exp_target_total * grad_dloss_dx_scaled * exp_log_exp_target
+    grad_x = target**2 * grad_dloss_dx_scaled * one_minus_exp_log_exp_target * exp_log_exp_target
     return grad_x, grad_target
 
 
@@ -256,14 +256,14 @@ def residuals_backward_sum(
     grad_dloss_dx: Tensor, x: Tensor, target: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target_product = target * x
-    log_exp_target = torch.logaddexp(-target_product, grad_dloss_dx.new_full((), 0))
+    target_times_x = target * x
+    log_exp_target = torch.logaddexp(-target_times_x, grad_dloss_dx.new_full((), 0))
     exp_log_exp_target = torch.exp(-log_exp_target)
-    exp_log_exp_target_total = 1 - exp_log_exp_target
+    one_minus_exp_log_exp_target = 1 - exp_log_exp_target
     grad_target = (
-        (exp_log_exp_target_total * target_product + 1) * exp_log_exp_target - 1
+        (one_minus_exp_log_exp_target * target_times_x + 1) * exp_log_exp_target - 1
     ) * grad_dloss_dx
-    grad_x = target**2 * exp_log_exp_target_total * grad_dloss_dx * exp_log_exp_target
+    grad_x = target**2 * grad_dloss_dx * one_minus_exp_log_exp_target * exp_log_exp_target
     return grad_x, grad_target
 
 
@@ -403,12 +403,12 @@ def residuals_backward_none(
     grad_dloss_dx: Tensor, x: Tensor, target: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target_product = target * x
-    loss = torch.logaddexp(-target_product, grad_dloss_dx.new_full((), 0))
+    target_times_x = target * x
+    loss = torch.logaddexp(-target_times_x, grad_dloss_dx.new_full((), 0))
     exp_loss = torch.exp(-loss)
-    exp_loss_total = 1 - exp_loss
-    grad_target = ((exp_loss_total * target_product + 1) * exp_loss - 1) * grad_dloss_dx
-    grad_x = target**2 * exp_loss_total * grad_dloss_dx * exp_loss
+    one_minus_exp_loss = 1 - exp_loss
+    grad_target = ((one_minus_exp_loss * target_times_x + 1) * exp_loss - 1) * grad_dloss_dx
+    grad_x = target**2 * grad_dloss_dx * one_minus_exp_loss * exp_loss
     return grad_x, grad_target
 
 

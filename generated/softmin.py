@@ -80,12 +80,12 @@ def double_backward(
     Given are those of the gradients that it returned.
     """
     p = residuals.p
-    first_grad_p_sum = (first_grad_p * p).sum(1)
-    first_grad_p_centred_1 = first_grad_p_sum[:, None] - first_grad_p
+    grad_p_sum = (first_grad_p * p).sum(1)
+    grad_p_centred_1 = grad_p_sum[:, None] - first_grad_p
     grad_grad_x_sum = (grad_grad_x * p).sum(1)
     grad_p = grad_grad_x - grad_grad_x_sum[:, None]
-    grad_p = grad_p * first_grad_p_centred_1
-    grad_p = grad_p.addcmul(first_grad_p_sum[:, None], grad_grad_x_sum[:, None])
+    grad_p = grad_p * grad_p_centred_1
+    grad_p = grad_p.addcmul(grad_grad_x_sum[:, None], grad_p_sum[:, None])
     grad_grad_p = grad_grad_x_sum[:, None] - grad_grad_x
     grad_grad_p = grad_grad_p * p
     return grad_grad_p, grad_p

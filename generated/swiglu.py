@@ -3,13 +3,13 @@
 # definition sha256:72b4969074e3c4681b104527c64a2aedcb76707a2e84227d05d3219f2b64289f
 """a, times its sigmoid, times b (Shazeer, 2020, equation 6).
 
-    inv_exp_a[n,k] = 1/(1 + exp(-a[n,k]))
-    y[n,k]         = a[n,k]*b[n,k]*inv_exp_a[n,k]
+    sigmoid_a[n,k] = 1/(1 + exp(-a[n,k]))
+    y[n,k]         = a[n,k]*b[n,k]*sigmoid_a[n,k]
 
 The gradients, given grad_y:
 
-    grad_b[n,k] = grad_y[n,k]*a[n,k]*inv_exp_a[n,k]
-    grad_a[n,k] = grad_y[n,k]*b[n,k]*inv_exp_a[n,k]*(1 + a[n,k]*(1 - inv_exp_a[n,k]))
+    grad_b[n,k] = grad_y[n,k]*a[n,k]*sigmoid_a[n,k]
+    grad_a[n,k] = grad_y[n,k]*b[n,k]*sigmoid_a[n,k]*(1 + a[n,k]*(1 - sigmoid_a[n,k]))
 """
 
 import math
@@ -25,7 +25,7 @@ class Residuals(NamedTuple):
 
     a: Tensor
     b: Tensor
-    inv_exp_a: Tensor
+    sigmoid_a: Tensor
 
 
 class Gradients(NamedTuple):
@@ -60,10 +60,10 @@ def forward(a: Tensor, b: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(a, b)
-    inv_exp_a = torch.sigmoid(a)
+    sigmoid_a = torch.sigmoid(a)
     y = a * b
-    y = y * inv_exp_a
-    return y, Residuals(a, b, inv_exp_a)
+    y = y * sigmoid_a
+    return y, Residuals(a, b, sigmoid_a)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -76,19 +76,19 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    a, b, inv_exp_a = residuals
+    a, b, sigmoid_a = residuals
     N, K = a.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    grad_y_product = grad_y * inv_exp_a
-    grad_b = a * grad_y_product
-    grad_a = 1 - inv_exp_a
+    grad_y_times_sigmoid_a = grad_y * sigmoid_a
+    grad_b = a * grad_y_times_sigmoid_a
+    grad_a = 1 - sigmoid_a
     grad_a *= a
     grad_a += 1
     grad_a = grad_a * b
-    grad_a = grad_a * grad_y_product
+    grad_a = grad_a * grad_y_times_sigmoid_a
     return Gradients(grad_a, grad_b)
 
 
@@ -99,29 +99,29 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    a, b, inv_exp_a = residuals
-    grad_y_product = grad_y * inv_exp_a
-    inv_exp_a_total = 1 - inv_exp_a
-    a_total_1 = a * inv_exp_a_total + 1
-    b_product = b * grad_grad_a
+    a, b, sigmoid_a = residuals
+    grad_y_times_sigmoid_a = grad_y * sigmoid_a
+    one_minus_sigmoid_a = 1 - sigmoid_a
+    a_total_1 = a * one_minus_sigmoid_a + 1
+    b_times_grad_grad_a = b * grad_grad_a
     a_total = a * grad_grad_b
-    a_total = a_total.addcmul(a_total_1, b_product)
-    grad_first_grad_a_product = grad_grad_a * grad_y_product
-    grad_inv_exp_a = a_total * grad_y
-    grad_inv_exp_a = grad_inv_exp_a.addcmul(a * b, grad_first_grad_a_product, value=-1)
-    grad_b = a_total_1 * grad_first_grad_a_product
-    grad_a = torch.addcmul(grad_grad_b, b_product, inv_exp_a_total)
-    grad_a = grad_a * grad_y_product
-    grad_grad_y = a_total * inv_exp_a
-    return grad_grad_y, grad_a, grad_b, grad_inv_exp_a
+    a_total = a_total.addcmul(a_total_1, b_times_grad_grad_a)
+    grad_grad_a_product = grad_grad_a * grad_y_times_sigmoid_a
+    grad_sigmoid_a = a_total * grad_y
+    grad_sigmoid_a = grad_sigmoid_a.addcmul(a * b, grad_grad_a_product, value=-1)
+    grad_b = a_total_1 * grad_grad_a_product
+    grad_a = torch.addcmul(grad_grad_b, b_times_grad_grad_a, one_minus_sigmoid_a)
+    grad_a = grad_a * grad_y_times_sigmoid_a
+    grad_grad_y = a_total * sigmoid_a
+    return grad_grad_y, grad_a, grad_b, grad_sigmoid_a
 
 
-def residuals_backward(grad_inv_exp_a: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+def residuals_backward(grad_sigmoid_a: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    inv_exp_a = residuals.inv_exp_a
-    grad_a = 1 - inv_exp_a
-    grad_a = grad_a * grad_inv_exp_a
-    grad_a = grad_a * inv_exp_a
+    sigmoid_a = residuals.sigmoid_a
+    grad_a = 1 - sigmoid_a
+    grad_a = grad_a * grad_sigmoid_a
+    grad_a = grad_a * sigmoid_a
     return (grad_a,)
 
 
@@ -143,10 +143,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_a, grad_grad_b = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_y, grad_a, grad_b, grad_inv_exp_a = double_backward(
+        grad_grad_y, grad_a, grad_b, grad_sigmoid_a = double_backward(
             grad_grad_a, grad_grad_b, grad_y, residuals
         )
-        return grad_grad_y, grad_a, grad_b, grad_inv_exp_a
+        return grad_grad_y, grad_a, grad_b, grad_sigmoid_a
 
 
 class _Function(torch.autograd.Function):
@@ -157,18 +157,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward(a, b)
-        return y, residuals.inv_exp_a
+        return y, residuals.sigmoid_a
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         a, b = inputs
-        _, inv_exp_a = output
-        ctx.save_for_backward(a, b, inv_exp_a)
+        _, sigmoid_a = output
+        ctx.save_for_backward(a, b, sigmoid_a)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_inv_exp_a = grad_outputs
+        grad_y, grad_sigmoid_a = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_a = grad_b = None
         if grad_y is not None:
@@ -177,8 +177,8 @@ class _Function(torch.autograd.Function):
             else:
                 grad_a, grad_b = backward(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_inv_exp_a is not None:
-            (more_a,) = residuals_backward(grad_inv_exp_a, residuals)
+        if grad_sigmoid_a is not None:
+            (more_a,) = residuals_backward(grad_sigmoid_a, residuals)
             grad_a = more_a if grad_a is None else grad_a + more_a
         return grad_a, grad_b
 

@@ -89,9 +89,9 @@ def forward(
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
-    near_minus_far = near - far + margin
-    far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(far_mask, 0).mean()
+    far_total = near - far + margin
+    far_mask = far_total < 0
+    loss = far_total.masked_fill(far_mask, 0).mean()
     off_far_product = (far**-1).masked_fill(far_mask, 0)[:, None] * off_far
     off_near_product = (-1 / near).masked_fill(far_mask, 0)[:, None] * off_near
     return loss, Residuals(off_far_product, off_near_product, margin, eps)
@@ -133,11 +133,11 @@ def double_backward(
     off_far_product, off_near_product, *_ = residuals
     N = off_far_product.shape[0]
     grad_loss_scaled = grad_loss / N
-    part = grad_grad_positive - grad_grad_anchor
-    grad_off_near_product = grad_loss_scaled * part
-    part_1 = grad_grad_negative - grad_grad_anchor
-    grad_off_far_product = grad_loss_scaled * part_1
-    grad_grad_loss = ((off_far_product * part_1).sum() + (off_near_product * part).sum()) / N
+    total = grad_grad_positive - grad_grad_anchor
+    grad_off_near_product = grad_loss_scaled * total
+    total_1 = grad_grad_negative - grad_grad_anchor
+    grad_off_far_product = grad_loss_scaled * total_1
+    grad_grad_loss = ((off_far_product * total_1).sum() + (off_near_product * total).sum()) / N
     return grad_grad_loss, grad_off_far_product, grad_off_near_product
 
 
@@ -155,8 +155,8 @@ def residuals_backward(
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
-    near_minus_far = near - far + margin
-    far_mask = near_minus_far < 0
+    far_total = near - far + margin
+    far_mask = far_total < 0
     grad_negative = (
         (grad_off_far_product * off_far).sum(1) * (far**-2).masked_fill(far_mask, 0) / far
     )[:, None] * off_far
@@ -189,9 +189,9 @@ def value_and_grad(
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
-    near_minus_far = near - far + margin
-    far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(far_mask, 0).mean()
+    far_total = near - far + margin
+    far_mask = far_total < 0
+    loss = far_total.masked_fill(far_mask, 0).mean()
     far_mask_chosen = torch.where(
         far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
     )
@@ -343,9 +343,9 @@ def forward_sum(
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
-    near_minus_far = near - far + margin
-    far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(far_mask, 0).sum()
+    far_total = near - far + margin
+    far_mask = far_total < 0
+    loss = far_total.masked_fill(far_mask, 0).sum()
     dloss_dnegative = (far**-1).masked_fill(far_mask, 0)[:, None] * off_far
     dloss_dpositive = (-1 / near).masked_fill(far_mask, 0)[:, None] * off_near
     return loss, SumResiduals(dloss_dnegative, dloss_dpositive, margin, eps)
@@ -383,11 +383,11 @@ def double_backward_sum(
     Given are those of the gradients that it returned.
     """
     dloss_dnegative, dloss_dpositive, *_ = residuals
-    part = grad_grad_positive - grad_grad_anchor
-    grad_dloss_dpositive = grad_loss * part
-    part_1 = grad_grad_negative - grad_grad_anchor
-    grad_dloss_dnegative = grad_loss * part_1
-    grad_grad_loss = (dloss_dnegative * part_1).sum() + (dloss_dpositive * part).sum()
+    total = grad_grad_positive - grad_grad_anchor
+    grad_dloss_dpositive = grad_loss * total
+    total_1 = grad_grad_negative - grad_grad_anchor
+    grad_dloss_dnegative = grad_loss * total_1
+    grad_grad_loss = (dloss_dnegative * total_1).sum() + (dloss_dpositive * total).sum()
     return grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive
 
 
@@ -405,8 +405,8 @@ def residuals_backward_sum(
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
-    near_minus_far = near - far + margin
-    far_mask = near_minus_far < 0
+    far_total = near - far + margin
+    far_mask = far_total < 0
     grad_negative = (
         (grad_dloss_dnegative * off_far).sum(1) * (far**-2).masked_fill(far_mask, 0) / far
     )[:, None] * off_far
@@ -566,9 +566,9 @@ def forward_none(
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
-    near_minus_far = near - far + margin
-    far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(far_mask, 0)
+    far_total = near - far + margin
+    far_mask = far_total < 0
+    loss = far_total.masked_fill(far_mask, 0)
     off_far_product = off_far / far[:, None]
     off_near_product = -(off_near / near[:, None])
     return loss, NoneResiduals(far_mask, off_far_product, off_near_product, eps)
@@ -611,12 +611,12 @@ def double_backward_none(
     """
     far_mask, off_far_product, off_near_product, *_ = residuals
     grad_near = grad_loss.masked_fill(far_mask, 0)
-    part = grad_grad_positive - grad_grad_anchor
-    grad_off_near_product = grad_near[:, None] * part
-    part_1 = grad_grad_negative - grad_grad_anchor
-    grad_off_far_product = grad_near[:, None] * part_1
+    total = grad_grad_positive - grad_grad_anchor
+    grad_off_near_product = grad_near[:, None] * total
+    total_1 = grad_grad_negative - grad_grad_anchor
+    grad_off_far_product = grad_near[:, None] * total_1
     grad_grad_loss = (
-        (off_far_product * part_1).sum(1) + (off_near_product * part).sum(1)
+        (off_far_product * total_1).sum(1) + (off_near_product * total).sum(1)
     ).masked_fill(far_mask, 0)
     return grad_grad_loss, grad_off_far_product, grad_off_near_product
 
@@ -736,7 +736,7 @@ class _NoneFunction(torch.autograd.Function):
 class SwapResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    near_minus_other_mask: Tensor
+    near_total_mask: Tensor
     off_between_product_total: Tensor
     off_between_product_product: Tensor
     off_far_total: Tensor
@@ -801,9 +801,9 @@ def forward_swap(
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_minus_other = near - other + margin
-    near_minus_other_mask = near_minus_other < 0
-    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).mean()
+    near_total = near - other + margin
+    near_total_mask = near_total < 0
+    loss = near_total.masked_fill(near_total_mask, 0).mean()
     off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
     off_between_product_total = torch.addcmul(
         off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far
@@ -811,17 +811,13 @@ def forward_swap(
     off_near_product = off_near / near[:, None]
     off_between_product_product = off_between_product + off_near_product
     off_between_product_product *= torch.where(
-        near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+        near_total_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None]
     off_far_total = torch.addcmul(
         off_near_product, (-1 / far).masked_fill(between_mask, 0)[:, None], off_far
     )
     return loss, SwapResiduals(
-        near_minus_other_mask,
-        off_between_product_total,
-        off_between_product_product,
-        off_far_total,
-        eps,
+        near_total_mask, off_between_product_total, off_between_product_product, off_far_total, eps
     )
 
 
@@ -835,21 +831,17 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    (
-        near_minus_other_mask,
-        off_between_product_total,
-        off_between_product_product,
-        off_far_total,
-        *_,
-    ) = residuals
+    near_total_mask, off_between_product_total, off_between_product_product, off_far_total, *_ = (
+        residuals
+    )
     N = off_between_product_total.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
-    grad_negative = near_minus_other_chosen[:, None] * off_between_product_total
+    near_total_chosen = grad_loss_scaled.masked_fill(near_total_mask, 0)
+    grad_negative = near_total_chosen[:, None] * off_between_product_total
     grad_positive = grad_loss_scaled * off_between_product_product
-    grad_anchor = near_minus_other_chosen[:, None] * off_far_total
+    grad_anchor = near_total_chosen[:, None] * off_far_total
     return SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -864,26 +856,22 @@ def double_backward_swap(
 
     Given are those of the gradients that it returned.
     """
-    (
-        near_minus_other_mask,
-        off_between_product_total,
-        off_between_product_product,
-        off_far_total,
-        *_,
-    ) = residuals
+    near_total_mask, off_between_product_total, off_between_product_product, off_far_total, *_ = (
+        residuals
+    )
     N = off_between_product_total.shape[0]
     grad_loss_scaled = grad_loss / N
-    near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
-    grad_off_far_total = near_minus_other_chosen[:, None] * grad_grad_anchor
+    near_total_chosen = grad_loss_scaled.masked_fill(near_total_mask, 0)
+    grad_off_far_total = near_total_chosen[:, None] * grad_grad_anchor
     grad_off_between_product_product = grad_loss_scaled * grad_grad_positive
-    grad_off_between_product_total = near_minus_other_chosen[:, None] * grad_grad_negative
+    grad_off_between_product_total = near_total_chosen[:, None] * grad_grad_negative
     grad_grad_loss = (
         (grad_grad_positive * off_between_product_product).sum()
         + (
             (grad_grad_anchor * off_far_total).sum(1)
             + (grad_grad_negative * off_between_product_total).sum(1)
         )
-        .masked_fill(near_minus_other_mask, 0)
+        .masked_fill(near_total_mask, 0)
         .sum()
     ) / N
     return (
@@ -904,7 +892,7 @@ def residuals_backward_swap(
     residuals: SwapResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    near_minus_other_mask, _, _, _, eps = residuals
+    near_total_mask, _, _, _, eps = residuals
     off_near = anchor - positive + eps
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
@@ -923,7 +911,7 @@ def residuals_backward_swap(
         / far
     )[:, None] * off_far
     grad_off_between_product_product_chosen = grad_off_between_product_product.masked_fill(
-        near_minus_other_mask[:, None], 0
+        near_total_mask[:, None], 0
     )
     grad_off_between_product_product_total = (
         grad_off_between_product_total - grad_off_between_product_product_chosen
@@ -1016,7 +1004,7 @@ class _SwapFunction(torch.autograd.Function):
         loss, residuals = forward_swap(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.near_minus_other_mask,
+            residuals.near_total_mask,
             residuals.off_between_product_total,
             residuals.off_between_product_product,
             residuals.off_far_total,
@@ -1027,7 +1015,7 @@ class _SwapFunction(torch.autograd.Function):
         anchor, positive, negative, _, eps = inputs
         (
             _,
-            near_minus_other_mask,
+            near_total_mask,
             off_between_product_total,
             off_between_product_product,
             off_far_total,
@@ -1036,12 +1024,12 @@ class _SwapFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            near_minus_other_mask,
+            near_total_mask,
             off_between_product_total,
             off_between_product_product,
             off_far_total,
         )
-        ctx.mark_non_differentiable(near_minus_other_mask)
+        ctx.mark_non_differentiable(near_total_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
@@ -1102,7 +1090,7 @@ class _SwapFunction(torch.autograd.Function):
 class SwapSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    near_minus_other_mask: Tensor
+    near_total_mask: Tensor
     off_between_product_total: Tensor
     dloss_dpositive: Tensor
     off_far_total: Tensor
@@ -1167,9 +1155,9 @@ def forward_swap_sum(
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_minus_other = near - other + margin
-    near_minus_other_mask = near_minus_other < 0
-    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).sum()
+    near_total = near - other + margin
+    near_total_mask = near_total < 0
+    loss = near_total.masked_fill(near_total_mask, 0).sum()
     off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
     off_between_product_total = torch.addcmul(
         off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far
@@ -1177,13 +1165,13 @@ def forward_swap_sum(
     off_near_product = off_near / near[:, None]
     dloss_dpositive = off_between_product + off_near_product
     dloss_dpositive *= torch.where(
-        near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+        near_total_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None]
     off_far_total = torch.addcmul(
         off_near_product, (-1 / far).masked_fill(between_mask, 0)[:, None], off_far
     )
     return loss, SwapSumResiduals(
-        near_minus_other_mask, off_between_product_total, dloss_dpositive, off_far_total, eps
+        near_total_mask, off_between_product_total, dloss_dpositive, off_far_total, eps
     )
 
 
@@ -1197,13 +1185,13 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    near_minus_other_mask, off_between_product_total, dloss_dpositive, off_far_total, *_ = residuals
+    near_total_mask, off_between_product_total, dloss_dpositive, off_far_total, *_ = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
-    grad_negative = near_minus_other_mask_chosen[:, None] * off_between_product_total
+    near_total_mask_chosen = grad_loss.masked_fill(near_total_mask, 0)
+    grad_negative = near_total_mask_chosen[:, None] * off_between_product_total
     grad_positive = grad_loss * dloss_dpositive
-    grad_anchor = near_minus_other_mask_chosen[:, None] * off_far_total
+    grad_anchor = near_total_mask_chosen[:, None] * off_far_total
     return SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1218,15 +1206,15 @@ def double_backward_swap_sum(
 
     Given are those of the gradients that it returned.
     """
-    near_minus_other_mask, off_between_product_total, dloss_dpositive, off_far_total, *_ = residuals
-    near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
-    grad_off_far_total = near_minus_other_mask_chosen[:, None] * grad_grad_anchor
+    near_total_mask, off_between_product_total, dloss_dpositive, off_far_total, *_ = residuals
+    near_total_mask_chosen = grad_loss.masked_fill(near_total_mask, 0)
+    grad_off_far_total = near_total_mask_chosen[:, None] * grad_grad_anchor
     grad_dloss_dpositive = grad_loss * grad_grad_positive
-    grad_off_between_product_total = near_minus_other_mask_chosen[:, None] * grad_grad_negative
+    grad_off_between_product_total = near_total_mask_chosen[:, None] * grad_grad_negative
     grad_grad_loss = (dloss_dpositive * grad_grad_positive).sum() + (
         (grad_grad_anchor * off_far_total).sum(1)
         + (grad_grad_negative * off_between_product_total).sum(1)
-    ).masked_fill(near_minus_other_mask, 0).sum()
+    ).masked_fill(near_total_mask, 0).sum()
     return grad_grad_loss, grad_off_between_product_total, grad_dloss_dpositive, grad_off_far_total
 
 
@@ -1240,7 +1228,7 @@ def residuals_backward_swap_sum(
     residuals: SwapSumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    near_minus_other_mask, _, _, _, eps = residuals
+    near_total_mask, _, _, _, eps = residuals
     off_near = anchor - positive + eps
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
@@ -1258,9 +1246,7 @@ def residuals_backward_swap_sum(
         )
         / far
     )[:, None] * off_far
-    grad_dloss_dpositive_chosen = grad_dloss_dpositive.masked_fill(
-        near_minus_other_mask[:, None], 0
-    )
+    grad_dloss_dpositive_chosen = grad_dloss_dpositive.masked_fill(near_total_mask[:, None], 0)
     grad_dloss_dpositive_total = grad_off_between_product_total - grad_dloss_dpositive_chosen
     grad_dloss_dpositive_product = (
         (grad_dloss_dpositive_total * off_between).sum(1)
@@ -1340,7 +1326,7 @@ class _SwapSumFunction(torch.autograd.Function):
         loss, residuals = forward_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.near_minus_other_mask,
+            residuals.near_total_mask,
             residuals.off_between_product_total,
             residuals.dloss_dpositive,
             residuals.off_far_total,
@@ -1349,17 +1335,17 @@ class _SwapSumFunction(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, _, eps = inputs
-        _, near_minus_other_mask, off_between_product_total, dloss_dpositive, off_far_total = output
+        _, near_total_mask, off_between_product_total, dloss_dpositive, off_far_total = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            near_minus_other_mask,
+            near_total_mask,
             off_between_product_total,
             dloss_dpositive,
             off_far_total,
         )
-        ctx.mark_non_differentiable(near_minus_other_mask)
+        ctx.mark_non_differentiable(near_total_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
@@ -1414,7 +1400,7 @@ class _SwapSumFunction(torch.autograd.Function):
 class SwapNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    near_minus_other_mask: Tensor
+    near_total_mask: Tensor
     off_between_product_total: Tensor
     off_between_product_total_1: Tensor
     off_far_total: Tensor
@@ -1479,9 +1465,9 @@ def forward_swap_none(
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_minus_other = near - other + margin
-    near_minus_other_mask = near_minus_other < 0
-    loss = near_minus_other.masked_fill(near_minus_other_mask, 0)
+    near_total = near - other + margin
+    near_total_mask = near_total < 0
+    loss = near_total.masked_fill(near_total_mask, 0)
     off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
     off_between_product_total = torch.addcmul(
         off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far
@@ -1493,11 +1479,7 @@ def forward_swap_none(
         off_near_product, (-1 / far).masked_fill(between_mask, 0)[:, None], off_far
     )
     return loss, SwapNoneResiduals(
-        near_minus_other_mask,
-        off_between_product_total,
-        off_between_product_total_1,
-        off_far_total,
-        eps,
+        near_total_mask, off_between_product_total, off_between_product_total_1, off_far_total, eps
     )
 
 
@@ -1511,19 +1493,15 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    (
-        near_minus_other_mask,
-        off_between_product_total,
-        off_between_product_total_1,
-        off_far_total,
-        *_,
-    ) = residuals
+    near_total_mask, off_between_product_total, off_between_product_total_1, off_far_total, *_ = (
+        residuals
+    )
     N = off_between_product_total.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_minus_other_mask, 0)
+    grad_near = grad_loss.masked_fill(near_total_mask, 0)
     grad_negative = grad_near[:, None] * off_between_product_total
     grad_positive = grad_near[:, None] * off_between_product_total_1
     grad_anchor = grad_near[:, None] * off_far_total
@@ -1541,14 +1519,10 @@ def double_backward_swap_none(
 
     Given are those of the gradients that it returned.
     """
-    (
-        near_minus_other_mask,
-        off_between_product_total,
-        off_between_product_total_1,
-        off_far_total,
-        *_,
-    ) = residuals
-    grad_near = grad_loss.masked_fill(near_minus_other_mask, 0)
+    near_total_mask, off_between_product_total, off_between_product_total_1, off_far_total, *_ = (
+        residuals
+    )
+    grad_near = grad_loss.masked_fill(near_total_mask, 0)
     grad_off_far_total = grad_near[:, None] * grad_grad_anchor
     grad_off_between_product_total_1 = grad_near[:, None] * grad_grad_positive
     grad_off_between_product_total = grad_near[:, None] * grad_grad_negative
@@ -1556,7 +1530,7 @@ def double_backward_swap_none(
         (grad_grad_anchor * off_far_total).sum(1)
         + (grad_grad_negative * off_between_product_total).sum(1)
         + (grad_grad_positive * off_between_product_total_1).sum(1)
-    ).masked_fill(near_minus_other_mask, 0)
+    ).masked_fill(near_total_mask, 0)
     return (
         grad_grad_loss,
         grad_off_between_product_total,
@@ -1593,12 +1567,12 @@ def residuals_backward_swap_none(
         )
         / far
     )[:, None] * off_far
-    part = grad_off_between_product_total - grad_off_between_product_total_1
+    total = grad_off_between_product_total - grad_off_between_product_total_1
     grad_off_between_product_total_product = (
-        (off_between * part).sum(1) * torch.where(between_mask, between**-2, 0) / between
+        (off_between * total).sum(1) * torch.where(between_mask, between**-2, 0) / between
     )[:, None] * off_between
     grad_off_between_product_total_product_1 = (
-        torch.where(between_mask, between**-1, 0)[:, None] * part
+        torch.where(between_mask, between**-1, 0)[:, None] * total
     )
     between_mask_chosen_1 = (far**-1).masked_fill(between_mask, 0)
     grad_negative = (
@@ -1679,7 +1653,7 @@ class _SwapNoneFunction(torch.autograd.Function):
         loss, residuals = forward_swap_none(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.near_minus_other_mask,
+            residuals.near_total_mask,
             residuals.off_between_product_total,
             residuals.off_between_product_total_1,
             residuals.off_far_total,
@@ -1690,7 +1664,7 @@ class _SwapNoneFunction(torch.autograd.Function):
         anchor, positive, negative, _, eps = inputs
         (
             _,
-            near_minus_other_mask,
+            near_total_mask,
             off_between_product_total,
             off_between_product_total_1,
             off_far_total,
@@ -1699,12 +1673,12 @@ class _SwapNoneFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            near_minus_other_mask,
+            near_total_mask,
             off_between_product_total,
             off_between_product_total_1,
             off_far_total,
         )
-        ctx.mark_non_differentiable(near_minus_other_mask)
+        ctx.mark_non_differentiable(near_total_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
@@ -1823,14 +1797,14 @@ def forward_p_1(
     near = torch.abs(off_near).sum(1)
     off_far = anchor - negative + eps
     far = torch.abs(off_far).sum(1)
-    near_minus_far = near - far + margin
-    near_minus_far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(near_minus_far_mask, 0).mean()
+    far_total = near - far + margin
+    far_total_mask = far_total < 0
+    loss = far_total.masked_fill(far_total_mask, 0).mean()
     off_far_product = torch.where(
-        near_minus_far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
+        far_total_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
     )[:, None] * torch.sign(off_far)
     off_near_product = torch.where(
-        near_minus_far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+        far_total_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None] * torch.sign(off_near)
     return loss, P1Residuals(off_far_product, off_near_product)
 
@@ -1871,11 +1845,11 @@ def double_backward_p_1(
     off_far_product, off_near_product = residuals
     N = off_far_product.shape[0]
     grad_loss_scaled = grad_loss / N
-    part = grad_grad_positive - grad_grad_anchor
-    grad_off_near_product = grad_loss_scaled * part
-    part_1 = grad_grad_negative - grad_grad_anchor
-    grad_off_far_product = grad_loss_scaled * part_1
-    grad_grad_loss = ((off_far_product * part_1).sum() + (off_near_product * part).sum()) / N
+    total = grad_grad_positive - grad_grad_anchor
+    grad_off_near_product = grad_loss_scaled * total
+    total_1 = grad_grad_negative - grad_grad_anchor
+    grad_off_far_product = grad_loss_scaled * total_1
+    grad_grad_loss = ((off_far_product * total_1).sum() + (off_near_product * total).sum()) / N
     return grad_grad_loss, grad_off_far_product, grad_off_near_product
 
 
@@ -1998,14 +1972,14 @@ def forward_p_1_sum(
     near = torch.abs(off_near).sum(1)
     off_far = anchor - negative + eps
     far = torch.abs(off_far).sum(1)
-    near_minus_far = near - far + margin
-    near_minus_far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(near_minus_far_mask, 0).sum()
+    far_total = near - far + margin
+    far_total_mask = far_total < 0
+    loss = far_total.masked_fill(far_total_mask, 0).sum()
     dloss_dnegative = torch.where(
-        near_minus_far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
+        far_total_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
     )[:, None] * torch.sign(off_far)
     dloss_dpositive = torch.where(
-        near_minus_far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+        far_total_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None] * torch.sign(off_near)
     return loss, P1SumResiduals(dloss_dnegative, dloss_dpositive)
 
@@ -2042,11 +2016,11 @@ def double_backward_p_1_sum(
     Given are those of the gradients that it returned.
     """
     dloss_dnegative, dloss_dpositive = residuals
-    part = grad_grad_positive - grad_grad_anchor
-    grad_dloss_dpositive = grad_loss * part
-    part_1 = grad_grad_negative - grad_grad_anchor
-    grad_dloss_dnegative = grad_loss * part_1
-    grad_grad_loss = (dloss_dnegative * part_1).sum() + (dloss_dpositive * part).sum()
+    total = grad_grad_positive - grad_grad_anchor
+    grad_dloss_dpositive = grad_loss * total
+    total_1 = grad_grad_negative - grad_grad_anchor
+    grad_dloss_dnegative = grad_loss * total_1
+    grad_grad_loss = (dloss_dnegative * total_1).sum() + (dloss_dpositive * total).sum()
     return grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive
 
 
@@ -2111,7 +2085,7 @@ class _P1SumFunction(torch.autograd.Function):
 class P1NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    near_minus_far_mask: Tensor
+    far_total_mask: Tensor
     sign_off_far: Tensor
     off_near_scaled: Tensor
 
@@ -2170,13 +2144,13 @@ def forward_p_1_none(
     near = torch.abs(off_near).sum(1)
     off_far = anchor - negative + eps
     far = torch.abs(off_far).sum(1)
-    near_minus_far = near - far + margin
-    near_minus_far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(near_minus_far_mask, 0)
+    far_total = near - far + margin
+    far_total_mask = far_total < 0
+    loss = far_total.masked_fill(far_total_mask, 0)
     sign_off_far = torch.sign(off_far)
     sign_off_near = torch.sign(off_near)
     off_near_scaled = -sign_off_near
-    return loss, P1NoneResiduals(near_minus_far_mask, sign_off_far, off_near_scaled)
+    return loss, P1NoneResiduals(far_total_mask, sign_off_far, off_near_scaled)
 
 
 def backward_p_1_none(grad_loss: Tensor, residuals: P1NoneResiduals) -> P1NoneGradients:
@@ -2189,13 +2163,13 @@ def backward_p_1_none(grad_loss: Tensor, residuals: P1NoneResiduals) -> P1NoneGr
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    near_minus_far_mask, sign_off_far, off_near_scaled = residuals
+    far_total_mask, sign_off_far, off_near_scaled = residuals
     N = sign_off_far.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_minus_far_mask, 0)
+    grad_near = grad_loss.masked_fill(far_total_mask, 0)
     grad_negative = grad_near[:, None] * sign_off_far
     grad_positive = grad_near[:, None] * off_near_scaled
     grad_anchor = -grad_negative
@@ -2214,15 +2188,15 @@ def double_backward_p_1_none(
 
     Given are those of the gradients that it returned.
     """
-    near_minus_far_mask, sign_off_far, off_near_scaled = residuals
-    grad_near = grad_loss.masked_fill(near_minus_far_mask, 0)
-    part = grad_grad_positive - grad_grad_anchor
-    grad_off_near_scaled = grad_near[:, None] * part
-    part_1 = grad_grad_negative - grad_grad_anchor
-    grad_sign_off_far = grad_near[:, None] * part_1
-    grad_grad_loss = ((off_near_scaled * part).sum(1) + (part_1 * sign_off_far).sum(1)).masked_fill(
-        near_minus_far_mask, 0
-    )
+    far_total_mask, sign_off_far, off_near_scaled = residuals
+    grad_near = grad_loss.masked_fill(far_total_mask, 0)
+    total = grad_grad_positive - grad_grad_anchor
+    grad_off_near_scaled = grad_near[:, None] * total
+    total_1 = grad_grad_negative - grad_grad_anchor
+    grad_sign_off_far = grad_near[:, None] * total_1
+    grad_grad_loss = (
+        (off_near_scaled * total).sum(1) + (sign_off_far * total_1).sum(1)
+    ).masked_fill(far_total_mask, 0)
     return grad_grad_loss, grad_sign_off_far, grad_off_near_scaled
 
 
@@ -2260,18 +2234,13 @@ class _P1NoneFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_1_none(anchor, positive, negative, margin=margin, eps=eps)
-        return (
-            loss,
-            residuals.near_minus_far_mask,
-            residuals.sign_off_far,
-            residuals.off_near_scaled,
-        )
+        return loss, residuals.far_total_mask, residuals.sign_off_far, residuals.off_near_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, near_minus_far_mask, sign_off_far, off_near_scaled = output
-        ctx.save_for_backward(near_minus_far_mask, sign_off_far, off_near_scaled)
-        ctx.mark_non_differentiable(near_minus_far_mask, sign_off_far, off_near_scaled)
+        _, far_total_mask, sign_off_far, off_near_scaled = output
+        ctx.save_for_backward(far_total_mask, sign_off_far, off_near_scaled)
+        ctx.mark_non_differentiable(far_total_mask, sign_off_far, off_near_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2292,8 +2261,8 @@ class _P1NoneFunction(torch.autograd.Function):
 class P1SwapResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    near_minus_other_mask: Tensor
-    off_between_chosen_total: Tensor
+    near_total_mask: Tensor
+    off_between_chosen_plus_off_far_chosen: Tensor
     off_between_chosen_product: Tensor
     sign_off_near_minus_off_far_chosen: Tensor
 
@@ -2356,21 +2325,21 @@ def forward_p_1_swap(
     between = torch.abs(off_between).sum(1)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_minus_other = near - other + margin
-    near_minus_other_mask = near_minus_other < 0
-    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).mean()
+    near_total = near - other + margin
+    near_total_mask = near_total < 0
+    loss = near_total.masked_fill(near_total_mask, 0).mean()
     off_between_chosen = torch.where(between_mask[:, None], torch.sign(off_between), 0)
     off_far_chosen = torch.sign(off_far).masked_fill(between_mask[:, None], 0)
-    off_between_chosen_total = off_between_chosen + off_far_chosen
+    off_between_chosen_plus_off_far_chosen = off_between_chosen + off_far_chosen
     sign_off_near = torch.sign(off_near)
     off_between_chosen_product = off_between_chosen + sign_off_near
     off_between_chosen_product *= torch.where(
-        near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+        near_total_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None]
     sign_off_near_minus_off_far_chosen = sign_off_near - off_far_chosen
     return loss, P1SwapResiduals(
-        near_minus_other_mask,
-        off_between_chosen_total,
+        near_total_mask,
+        off_between_chosen_plus_off_far_chosen,
         off_between_chosen_product,
         sign_off_near_minus_off_far_chosen,
     )
@@ -2387,19 +2356,19 @@ def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGr
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     (
-        near_minus_other_mask,
-        off_between_chosen_total,
+        near_total_mask,
+        off_between_chosen_plus_off_far_chosen,
         off_between_chosen_product,
         sign_off_near_minus_off_far_chosen,
     ) = residuals
-    N = off_between_chosen_total.shape[0]
+    N = off_between_chosen_plus_off_far_chosen.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
-    grad_negative = near_minus_other_chosen[:, None] * off_between_chosen_total
+    near_total_chosen = grad_loss_scaled.masked_fill(near_total_mask, 0)
+    grad_negative = near_total_chosen[:, None] * off_between_chosen_plus_off_far_chosen
     grad_positive = grad_loss_scaled * off_between_chosen_product
-    grad_anchor = near_minus_other_chosen[:, None] * sign_off_near_minus_off_far_chosen
+    grad_anchor = near_total_chosen[:, None] * sign_off_near_minus_off_far_chosen
     return P1SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2415,29 +2384,29 @@ def double_backward_p_1_swap(
     Given are those of the gradients that it returned.
     """
     (
-        near_minus_other_mask,
-        off_between_chosen_total,
+        near_total_mask,
+        off_between_chosen_plus_off_far_chosen,
         off_between_chosen_product,
         sign_off_near_minus_off_far_chosen,
     ) = residuals
-    N = off_between_chosen_total.shape[0]
+    N = off_between_chosen_plus_off_far_chosen.shape[0]
     grad_loss_scaled = grad_loss / N
-    near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
-    grad_sign_off_near_minus_off_far_chosen = near_minus_other_chosen[:, None] * grad_grad_anchor
+    near_total_chosen = grad_loss_scaled.masked_fill(near_total_mask, 0)
+    grad_sign_off_near_minus_off_far_chosen = near_total_chosen[:, None] * grad_grad_anchor
     grad_off_between_chosen_product = grad_loss_scaled * grad_grad_positive
-    grad_off_between_chosen_total = near_minus_other_chosen[:, None] * grad_grad_negative
+    grad_off_between_chosen_plus_off_far_chosen = near_total_chosen[:, None] * grad_grad_negative
     grad_grad_loss = (
         (grad_grad_positive * off_between_chosen_product).sum()
         + (
             (grad_grad_anchor * sign_off_near_minus_off_far_chosen).sum(1)
-            + (grad_grad_negative * off_between_chosen_total).sum(1)
+            + (grad_grad_negative * off_between_chosen_plus_off_far_chosen).sum(1)
         )
-        .masked_fill(near_minus_other_mask, 0)
+        .masked_fill(near_total_mask, 0)
         .sum()
     ) / N
     return (
         grad_grad_loss,
-        grad_off_between_chosen_total,
+        grad_off_between_chosen_plus_off_far_chosen,
         grad_off_between_chosen_product,
         grad_sign_off_near_minus_off_far_chosen,
     )
@@ -2463,7 +2432,7 @@ class _P1SwapBackwardFunction(torch.autograd.Function):
         residuals = P1SwapResiduals(*saved)
         (
             grad_grad_loss,
-            grad_off_between_chosen_total,
+            grad_off_between_chosen_plus_off_far_chosen,
             grad_off_between_chosen_product,
             grad_sign_off_near_minus_off_far_chosen,
         ) = double_backward_p_1_swap(
@@ -2472,7 +2441,7 @@ class _P1SwapBackwardFunction(torch.autograd.Function):
         return (
             grad_grad_loss,
             None,
-            grad_off_between_chosen_total,
+            grad_off_between_chosen_plus_off_far_chosen,
             grad_off_between_chosen_product,
             grad_sign_off_near_minus_off_far_chosen,
         )
@@ -2490,8 +2459,8 @@ class _P1SwapFunction(torch.autograd.Function):
         loss, residuals = forward_p_1_swap(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.near_minus_other_mask,
-            residuals.off_between_chosen_total,
+            residuals.near_total_mask,
+            residuals.off_between_chosen_plus_off_far_chosen,
             residuals.off_between_chosen_product,
             residuals.sign_off_near_minus_off_far_chosen,
         )
@@ -2500,20 +2469,20 @@ class _P1SwapFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (
             _,
-            near_minus_other_mask,
-            off_between_chosen_total,
+            near_total_mask,
+            off_between_chosen_plus_off_far_chosen,
             off_between_chosen_product,
             sign_off_near_minus_off_far_chosen,
         ) = output
         ctx.save_for_backward(
-            near_minus_other_mask,
-            off_between_chosen_total,
+            near_total_mask,
+            off_between_chosen_plus_off_far_chosen,
             off_between_chosen_product,
             sign_off_near_minus_off_far_chosen,
         )
         ctx.mark_non_differentiable(
-            near_minus_other_mask,
-            off_between_chosen_total,
+            near_total_mask,
+            off_between_chosen_plus_off_far_chosen,
             off_between_chosen_product,
             sign_off_near_minus_off_far_chosen,
         )
@@ -2537,8 +2506,8 @@ class _P1SwapFunction(torch.autograd.Function):
 class P1SwapSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    near_minus_other_mask: Tensor
-    off_between_chosen_total: Tensor
+    near_total_mask: Tensor
+    off_between_chosen_plus_off_far_chosen: Tensor
     dloss_dpositive: Tensor
     sign_off_near_minus_off_far_chosen: Tensor
 
@@ -2601,21 +2570,21 @@ def forward_p_1_swap_sum(
     between = torch.abs(off_between).sum(1)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_minus_other = near - other + margin
-    near_minus_other_mask = near_minus_other < 0
-    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).sum()
+    near_total = near - other + margin
+    near_total_mask = near_total < 0
+    loss = near_total.masked_fill(near_total_mask, 0).sum()
     off_between_chosen = torch.where(between_mask[:, None], torch.sign(off_between), 0)
     off_far_chosen = torch.sign(off_far).masked_fill(between_mask[:, None], 0)
-    off_between_chosen_total = off_between_chosen + off_far_chosen
+    off_between_chosen_plus_off_far_chosen = off_between_chosen + off_far_chosen
     sign_off_near = torch.sign(off_near)
     dloss_dpositive = off_between_chosen + sign_off_near
     dloss_dpositive *= torch.where(
-        near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+        near_total_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None]
     sign_off_near_minus_off_far_chosen = sign_off_near - off_far_chosen
     return loss, P1SwapSumResiduals(
-        near_minus_other_mask,
-        off_between_chosen_total,
+        near_total_mask,
+        off_between_chosen_plus_off_far_chosen,
         dloss_dpositive,
         sign_off_near_minus_off_far_chosen,
     )
@@ -2632,17 +2601,17 @@ def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     (
-        near_minus_other_mask,
-        off_between_chosen_total,
+        near_total_mask,
+        off_between_chosen_plus_off_far_chosen,
         dloss_dpositive,
         sign_off_near_minus_off_far_chosen,
     ) = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
-    grad_negative = near_minus_other_mask_chosen[:, None] * off_between_chosen_total
+    near_total_mask_chosen = grad_loss.masked_fill(near_total_mask, 0)
+    grad_negative = near_total_mask_chosen[:, None] * off_between_chosen_plus_off_far_chosen
     grad_positive = grad_loss * dloss_dpositive
-    grad_anchor = near_minus_other_mask_chosen[:, None] * sign_off_near_minus_off_far_chosen
+    grad_anchor = near_total_mask_chosen[:, None] * sign_off_near_minus_off_far_chosen
     return P1SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2658,24 +2627,24 @@ def double_backward_p_1_swap_sum(
     Given are those of the gradients that it returned.
     """
     (
-        near_minus_other_mask,
-        off_between_chosen_total,
+        near_total_mask,
+        off_between_chosen_plus_off_far_chosen,
         dloss_dpositive,
         sign_off_near_minus_off_far_chosen,
     ) = residuals
-    near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
-    grad_sign_off_near_minus_off_far_chosen = (
-        near_minus_other_mask_chosen[:, None] * grad_grad_anchor
-    )
+    near_total_mask_chosen = grad_loss.masked_fill(near_total_mask, 0)
+    grad_sign_off_near_minus_off_far_chosen = near_total_mask_chosen[:, None] * grad_grad_anchor
     grad_dloss_dpositive = grad_loss * grad_grad_positive
-    grad_off_between_chosen_total = near_minus_other_mask_chosen[:, None] * grad_grad_negative
+    grad_off_between_chosen_plus_off_far_chosen = (
+        near_total_mask_chosen[:, None] * grad_grad_negative
+    )
     grad_grad_loss = (dloss_dpositive * grad_grad_positive).sum() + (
         (grad_grad_anchor * sign_off_near_minus_off_far_chosen).sum(1)
-        + (grad_grad_negative * off_between_chosen_total).sum(1)
-    ).masked_fill(near_minus_other_mask, 0).sum()
+        + (grad_grad_negative * off_between_chosen_plus_off_far_chosen).sum(1)
+    ).masked_fill(near_total_mask, 0).sum()
     return (
         grad_grad_loss,
-        grad_off_between_chosen_total,
+        grad_off_between_chosen_plus_off_far_chosen,
         grad_dloss_dpositive,
         grad_sign_off_near_minus_off_far_chosen,
     )
@@ -2701,7 +2670,7 @@ class _P1SwapSumBackwardFunction(torch.autograd.Function):
         residuals = P1SwapSumResiduals(*saved)
         (
             grad_grad_loss,
-            grad_off_between_chosen_total,
+            grad_off_between_chosen_plus_off_far_chosen,
             grad_dloss_dpositive,
             grad_sign_off_near_minus_off_far_chosen,
         ) = double_backward_p_1_swap_sum(
@@ -2710,7 +2679,7 @@ class _P1SwapSumBackwardFunction(torch.autograd.Function):
         return (
             grad_grad_loss,
             None,
-            grad_off_between_chosen_total,
+            grad_off_between_chosen_plus_off_far_chosen,
             grad_dloss_dpositive,
             grad_sign_off_near_minus_off_far_chosen,
         )
@@ -2728,8 +2697,8 @@ class _P1SwapSumFunction(torch.autograd.Function):
         loss, residuals = forward_p_1_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.near_minus_other_mask,
-            residuals.off_between_chosen_total,
+            residuals.near_total_mask,
+            residuals.off_between_chosen_plus_off_far_chosen,
             residuals.dloss_dpositive,
             residuals.sign_off_near_minus_off_far_chosen,
         )
@@ -2738,20 +2707,20 @@ class _P1SwapSumFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (
             _,
-            near_minus_other_mask,
-            off_between_chosen_total,
+            near_total_mask,
+            off_between_chosen_plus_off_far_chosen,
             dloss_dpositive,
             sign_off_near_minus_off_far_chosen,
         ) = output
         ctx.save_for_backward(
-            near_minus_other_mask,
-            off_between_chosen_total,
+            near_total_mask,
+            off_between_chosen_plus_off_far_chosen,
             dloss_dpositive,
             sign_off_near_minus_off_far_chosen,
         )
         ctx.mark_non_differentiable(
-            near_minus_other_mask,
-            off_between_chosen_total,
+            near_total_mask,
+            off_between_chosen_plus_off_far_chosen,
             dloss_dpositive,
             sign_off_near_minus_off_far_chosen,
         )
@@ -2777,9 +2746,9 @@ class _P1SwapSumFunction(torch.autograd.Function):
 class P1SwapNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    near_minus_other_mask: Tensor
+    near_total_mask: Tensor
+    off_between_chosen_plus_off_far_chosen: Tensor
     off_between_chosen_total: Tensor
-    off_between_chosen_total_1: Tensor
     sign_off_near_minus_off_far_chosen: Tensor
 
 
@@ -2841,20 +2810,20 @@ def forward_p_1_swap_none(
     between = torch.abs(off_between).sum(1)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_minus_other = near - other + margin
-    near_minus_other_mask = near_minus_other < 0
-    loss = near_minus_other.masked_fill(near_minus_other_mask, 0)
+    near_total = near - other + margin
+    near_total_mask = near_total < 0
+    loss = near_total.masked_fill(near_total_mask, 0)
     off_between_chosen = torch.where(between_mask[:, None], torch.sign(off_between), 0)
     off_far_chosen = torch.sign(off_far).masked_fill(between_mask[:, None], 0)
-    off_between_chosen_total = off_between_chosen + off_far_chosen
+    off_between_chosen_plus_off_far_chosen = off_between_chosen + off_far_chosen
     sign_off_near = torch.sign(off_near)
-    off_between_chosen_total_1 = -off_between_chosen
-    off_between_chosen_total_1 -= sign_off_near
+    off_between_chosen_total = -off_between_chosen
+    off_between_chosen_total -= sign_off_near
     sign_off_near_minus_off_far_chosen = sign_off_near - off_far_chosen
     return loss, P1SwapNoneResiduals(
-        near_minus_other_mask,
+        near_total_mask,
+        off_between_chosen_plus_off_far_chosen,
         off_between_chosen_total,
-        off_between_chosen_total_1,
         sign_off_near_minus_off_far_chosen,
     )
 
@@ -2872,19 +2841,19 @@ def backward_p_1_swap_none(
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     (
-        near_minus_other_mask,
+        near_total_mask,
+        off_between_chosen_plus_off_far_chosen,
         off_between_chosen_total,
-        off_between_chosen_total_1,
         sign_off_near_minus_off_far_chosen,
     ) = residuals
-    N = off_between_chosen_total.shape[0]
+    N = off_between_chosen_plus_off_far_chosen.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_minus_other_mask, 0)
-    grad_negative = grad_near[:, None] * off_between_chosen_total
-    grad_positive = grad_near[:, None] * off_between_chosen_total_1
+    grad_near = grad_loss.masked_fill(near_total_mask, 0)
+    grad_negative = grad_near[:, None] * off_between_chosen_plus_off_far_chosen
+    grad_positive = grad_near[:, None] * off_between_chosen_total
     grad_anchor = grad_near[:, None] * sign_off_near_minus_off_far_chosen
     return P1SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
@@ -2901,24 +2870,24 @@ def double_backward_p_1_swap_none(
     Given are those of the gradients that it returned.
     """
     (
-        near_minus_other_mask,
+        near_total_mask,
+        off_between_chosen_plus_off_far_chosen,
         off_between_chosen_total,
-        off_between_chosen_total_1,
         sign_off_near_minus_off_far_chosen,
     ) = residuals
-    grad_near = grad_loss.masked_fill(near_minus_other_mask, 0)
+    grad_near = grad_loss.masked_fill(near_total_mask, 0)
     grad_sign_off_near_minus_off_far_chosen = grad_near[:, None] * grad_grad_anchor
-    grad_off_between_chosen_total_1 = grad_near[:, None] * grad_grad_positive
-    grad_off_between_chosen_total = grad_near[:, None] * grad_grad_negative
+    grad_off_between_chosen_total = grad_near[:, None] * grad_grad_positive
+    grad_off_between_chosen_plus_off_far_chosen = grad_near[:, None] * grad_grad_negative
     grad_grad_loss = (
         (grad_grad_anchor * sign_off_near_minus_off_far_chosen).sum(1)
-        + (grad_grad_negative * off_between_chosen_total).sum(1)
-        + (grad_grad_positive * off_between_chosen_total_1).sum(1)
-    ).masked_fill(near_minus_other_mask, 0)
+        + (grad_grad_negative * off_between_chosen_plus_off_far_chosen).sum(1)
+        + (grad_grad_positive * off_between_chosen_total).sum(1)
+    ).masked_fill(near_total_mask, 0)
     return (
         grad_grad_loss,
+        grad_off_between_chosen_plus_off_far_chosen,
         grad_off_between_chosen_total,
-        grad_off_between_chosen_total_1,
         grad_sign_off_near_minus_off_far_chosen,
     )
 
@@ -2943,8 +2912,8 @@ class _P1SwapNoneBackwardFunction(torch.autograd.Function):
         residuals = P1SwapNoneResiduals(*saved)
         (
             grad_grad_loss,
+            grad_off_between_chosen_plus_off_far_chosen,
             grad_off_between_chosen_total,
-            grad_off_between_chosen_total_1,
             grad_sign_off_near_minus_off_far_chosen,
         ) = double_backward_p_1_swap_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
@@ -2952,8 +2921,8 @@ class _P1SwapNoneBackwardFunction(torch.autograd.Function):
         return (
             grad_grad_loss,
             None,
+            grad_off_between_chosen_plus_off_far_chosen,
             grad_off_between_chosen_total,
-            grad_off_between_chosen_total_1,
             grad_sign_off_near_minus_off_far_chosen,
         )
 
@@ -2970,9 +2939,9 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         loss, residuals = forward_p_1_swap_none(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.near_minus_other_mask,
+            residuals.near_total_mask,
+            residuals.off_between_chosen_plus_off_far_chosen,
             residuals.off_between_chosen_total,
-            residuals.off_between_chosen_total_1,
             residuals.sign_off_near_minus_off_far_chosen,
         )
 
@@ -2980,21 +2949,21 @@ class _P1SwapNoneFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (
             _,
-            near_minus_other_mask,
+            near_total_mask,
+            off_between_chosen_plus_off_far_chosen,
             off_between_chosen_total,
-            off_between_chosen_total_1,
             sign_off_near_minus_off_far_chosen,
         ) = output
         ctx.save_for_backward(
-            near_minus_other_mask,
+            near_total_mask,
+            off_between_chosen_plus_off_far_chosen,
             off_between_chosen_total,
-            off_between_chosen_total_1,
             sign_off_near_minus_off_far_chosen,
         )
         ctx.mark_non_differentiable(
-            near_minus_other_mask,
+            near_total_mask,
+            off_between_chosen_plus_off_far_chosen,
             off_between_chosen_total,
-            off_between_chosen_total_1,
             sign_off_near_minus_off_far_chosen,
         )
         ctx.set_materialize_grads(False)
@@ -3021,7 +2990,7 @@ class PInfResiduals(NamedTuple):
 
     near_argmax: Tensor
     far_argmax: Tensor
-    near_minus_far_mask: Tensor
+    far_total_mask: Tensor
     sign_far_argmax_off_far: Tensor
     near_argmax_off_near_scaled: Tensor
     D: int
@@ -3086,16 +3055,16 @@ def forward_p_inf(
     far_argmax = torch.abs(off_far).argmax(1)
     far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
     far = torch.abs(far_argmax_off_far)
-    near_minus_far = near - far + margin
-    near_minus_far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(near_minus_far_mask, 0).mean()
+    far_total = near - far + margin
+    far_total_mask = far_total < 0
+    loss = far_total.masked_fill(far_total_mask, 0).mean()
     sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
     sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
     near_argmax_off_near_scaled = -sign_near_argmax_off_near
     return loss, PInfResiduals(
         near_argmax,
         far_argmax,
-        near_minus_far_mask,
+        far_total_mask,
         sign_far_argmax_off_far,
         near_argmax_off_near_scaled,
         D,
@@ -3115,7 +3084,7 @@ def backward_p_inf(grad_loss: Tensor, residuals: PInfResiduals) -> PInfGradients
     (
         near_argmax,
         far_argmax,
-        near_minus_far_mask,
+        far_total_mask,
         sign_far_argmax_off_far,
         near_argmax_off_near_scaled,
         D,
@@ -3128,15 +3097,13 @@ def backward_p_inf(grad_loss: Tensor, residuals: PInfResiduals) -> PInfGradients
     grad_negative = grad_negative.scatter_add(
         1,
         far_argmax[:, None],
-        (grad_loss_scaled * sign_far_argmax_off_far).masked_fill(near_minus_far_mask, 0)[:, None],
+        (grad_loss_scaled * sign_far_argmax_off_far).masked_fill(far_total_mask, 0)[:, None],
     )
     grad_positive = grad_negative.new_zeros(N, D)
     grad_positive.scatter_add_(
         1,
         near_argmax[:, None],
-        (grad_loss_scaled * near_argmax_off_near_scaled).masked_fill(near_minus_far_mask, 0)[
-            :, None
-        ],
+        (grad_loss_scaled * near_argmax_off_near_scaled).masked_fill(far_total_mask, 0)[:, None],
     )
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
@@ -3157,25 +3124,25 @@ def double_backward_p_inf(
     (
         near_argmax,
         far_argmax,
-        near_minus_far_mask,
+        far_total_mask,
         sign_far_argmax_off_far,
         near_argmax_off_near_scaled,
         *_,
     ) = residuals
     N = grad_grad_anchor.shape[0]
     grad_loss_scaled = grad_loss / N
-    part = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
+    total = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
         1, near_argmax[:, None]
     ).squeeze(1)
-    near_minus_far_mask_chosen = grad_loss_scaled.masked_fill(near_minus_far_mask, 0)
-    grad_near_argmax_off_near_scaled = near_minus_far_mask_chosen * part
-    part_1 = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
-        1, far_argmax[:, None]
-    ).squeeze(1)
-    grad_sign_far_argmax_off_far = near_minus_far_mask_chosen * part_1
+    far_total_mask_chosen = grad_loss_scaled.masked_fill(far_total_mask, 0)
+    grad_near_argmax_off_near_scaled = far_total_mask_chosen * total
+    total_1 = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(
+        1
+    ) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_far_argmax_off_far = far_total_mask_chosen * total_1
     grad_grad_loss = (
-        (part * near_argmax_off_near_scaled.masked_fill(near_minus_far_mask, 0)).sum()
-        + (part_1 * sign_far_argmax_off_far.masked_fill(near_minus_far_mask, 0)).sum()
+        (total * near_argmax_off_near_scaled.masked_fill(far_total_mask, 0)).sum()
+        + (total_1 * sign_far_argmax_off_far.masked_fill(far_total_mask, 0)).sum()
     ) / N
     return grad_grad_loss, grad_sign_far_argmax_off_far, grad_near_argmax_off_near_scaled
 
@@ -3229,7 +3196,7 @@ class _PInfFunction(torch.autograd.Function):
             loss,
             residuals.near_argmax,
             residuals.far_argmax,
-            residuals.near_minus_far_mask,
+            residuals.far_total_mask,
             residuals.sign_far_argmax_off_far,
             residuals.near_argmax_off_near_scaled,
         )
@@ -3241,7 +3208,7 @@ class _PInfFunction(torch.autograd.Function):
             _,
             near_argmax,
             far_argmax,
-            near_minus_far_mask,
+            far_total_mask,
             sign_far_argmax_off_far,
             near_argmax_off_near_scaled,
         ) = output
@@ -3249,14 +3216,14 @@ class _PInfFunction(torch.autograd.Function):
         ctx.save_for_backward(
             near_argmax,
             far_argmax,
-            near_minus_far_mask,
+            far_total_mask,
             sign_far_argmax_off_far,
             near_argmax_off_near_scaled,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
-            near_minus_far_mask,
+            far_total_mask,
             sign_far_argmax_off_far,
             near_argmax_off_near_scaled,
         )
@@ -3283,7 +3250,7 @@ class PInfSumResiduals(NamedTuple):
 
     near_argmax: Tensor
     far_argmax: Tensor
-    near_minus_far_mask: Tensor
+    far_total_mask: Tensor
     sign_far_argmax_off_far: Tensor
     near_argmax_off_near_scaled: Tensor
     D: int
@@ -3348,16 +3315,16 @@ def forward_p_inf_sum(
     far_argmax = torch.abs(off_far).argmax(1)
     far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
     far = torch.abs(far_argmax_off_far)
-    near_minus_far = near - far + margin
-    near_minus_far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(near_minus_far_mask, 0).sum()
+    far_total = near - far + margin
+    far_total_mask = far_total < 0
+    loss = far_total.masked_fill(far_total_mask, 0).sum()
     sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
     sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
     near_argmax_off_near_scaled = -sign_near_argmax_off_near
     return loss, PInfSumResiduals(
         near_argmax,
         far_argmax,
-        near_minus_far_mask,
+        far_total_mask,
         sign_far_argmax_off_far,
         near_argmax_off_near_scaled,
         D,
@@ -3377,7 +3344,7 @@ def backward_p_inf_sum(grad_loss: Tensor, residuals: PInfSumResiduals) -> PInfSu
     (
         near_argmax,
         far_argmax,
-        near_minus_far_mask,
+        far_total_mask,
         sign_far_argmax_off_far,
         near_argmax_off_near_scaled,
         D,
@@ -3389,13 +3356,13 @@ def backward_p_inf_sum(grad_loss: Tensor, residuals: PInfSumResiduals) -> PInfSu
     grad_negative = grad_negative.scatter_add(
         1,
         far_argmax[:, None],
-        (grad_loss * sign_far_argmax_off_far).masked_fill(near_minus_far_mask, 0)[:, None],
+        (grad_loss * sign_far_argmax_off_far).masked_fill(far_total_mask, 0)[:, None],
     )
     grad_positive = grad_negative.new_zeros(N, D)
     grad_positive.scatter_add_(
         1,
         near_argmax[:, None],
-        (grad_loss * near_argmax_off_near_scaled).masked_fill(near_minus_far_mask, 0)[:, None],
+        (grad_loss * near_argmax_off_near_scaled).masked_fill(far_total_mask, 0)[:, None],
     )
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
@@ -3416,23 +3383,23 @@ def double_backward_p_inf_sum(
     (
         near_argmax,
         far_argmax,
-        near_minus_far_mask,
+        far_total_mask,
         sign_far_argmax_off_far,
         near_argmax_off_near_scaled,
         *_,
     ) = residuals
-    part = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
+    total = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
         1, near_argmax[:, None]
     ).squeeze(1)
-    near_minus_far_mask_chosen = grad_loss.masked_fill(near_minus_far_mask, 0)
-    grad_near_argmax_off_near_scaled = near_minus_far_mask_chosen * part
-    part_1 = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
-        1, far_argmax[:, None]
-    ).squeeze(1)
-    grad_sign_far_argmax_off_far = near_minus_far_mask_chosen * part_1
-    grad_grad_loss = (
-        part * near_argmax_off_near_scaled.masked_fill(near_minus_far_mask, 0)
-    ).sum() + (part_1 * sign_far_argmax_off_far.masked_fill(near_minus_far_mask, 0)).sum()
+    far_total_mask_chosen = grad_loss.masked_fill(far_total_mask, 0)
+    grad_near_argmax_off_near_scaled = far_total_mask_chosen * total
+    total_1 = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(
+        1
+    ) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_far_argmax_off_far = far_total_mask_chosen * total_1
+    grad_grad_loss = (total * near_argmax_off_near_scaled.masked_fill(far_total_mask, 0)).sum() + (
+        total_1 * sign_far_argmax_off_far.masked_fill(far_total_mask, 0)
+    ).sum()
     return grad_grad_loss, grad_sign_far_argmax_off_far, grad_near_argmax_off_near_scaled
 
 
@@ -3485,7 +3452,7 @@ class _PInfSumFunction(torch.autograd.Function):
             loss,
             residuals.near_argmax,
             residuals.far_argmax,
-            residuals.near_minus_far_mask,
+            residuals.far_total_mask,
             residuals.sign_far_argmax_off_far,
             residuals.near_argmax_off_near_scaled,
         )
@@ -3497,7 +3464,7 @@ class _PInfSumFunction(torch.autograd.Function):
             _,
             near_argmax,
             far_argmax,
-            near_minus_far_mask,
+            far_total_mask,
             sign_far_argmax_off_far,
             near_argmax_off_near_scaled,
         ) = output
@@ -3505,14 +3472,14 @@ class _PInfSumFunction(torch.autograd.Function):
         ctx.save_for_backward(
             near_argmax,
             far_argmax,
-            near_minus_far_mask,
+            far_total_mask,
             sign_far_argmax_off_far,
             near_argmax_off_near_scaled,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
-            near_minus_far_mask,
+            far_total_mask,
             sign_far_argmax_off_far,
             near_argmax_off_near_scaled,
         )
@@ -3539,7 +3506,7 @@ class PInfNoneResiduals(NamedTuple):
 
     near_argmax: Tensor
     far_argmax: Tensor
-    near_minus_far_mask: Tensor
+    far_total_mask: Tensor
     sign_far_argmax_off_far: Tensor
     near_argmax_off_near_scaled: Tensor
     D: int
@@ -3604,16 +3571,16 @@ def forward_p_inf_none(
     far_argmax = torch.abs(off_far).argmax(1)
     far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
     far = torch.abs(far_argmax_off_far)
-    near_minus_far = near - far + margin
-    near_minus_far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(near_minus_far_mask, 0)
+    far_total = near - far + margin
+    far_total_mask = far_total < 0
+    loss = far_total.masked_fill(far_total_mask, 0)
     sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
     sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
     near_argmax_off_near_scaled = -sign_near_argmax_off_near
     return loss, PInfNoneResiduals(
         near_argmax,
         far_argmax,
-        near_minus_far_mask,
+        far_total_mask,
         sign_far_argmax_off_far,
         near_argmax_off_near_scaled,
         D,
@@ -3633,7 +3600,7 @@ def backward_p_inf_none(grad_loss: Tensor, residuals: PInfNoneResiduals) -> PInf
     (
         near_argmax,
         far_argmax,
-        near_minus_far_mask,
+        far_total_mask,
         sign_far_argmax_off_far,
         near_argmax_off_near_scaled,
         D,
@@ -3643,7 +3610,7 @@ def backward_p_inf_none(grad_loss: Tensor, residuals: PInfNoneResiduals) -> PInf
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_minus_far_mask, 0)
+    grad_near = grad_loss.masked_fill(far_total_mask, 0)
     grad_negative = grad_near.new_zeros(N, D)
     grad_negative.scatter_add_(
         1, far_argmax[:, None], (grad_near * sign_far_argmax_off_far)[:, None]
@@ -3671,23 +3638,23 @@ def double_backward_p_inf_none(
     (
         near_argmax,
         far_argmax,
-        near_minus_far_mask,
+        far_total_mask,
         sign_far_argmax_off_far,
         near_argmax_off_near_scaled,
         *_,
     ) = residuals
-    grad_near = grad_loss.masked_fill(near_minus_far_mask, 0)
-    part = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
+    grad_near = grad_loss.masked_fill(far_total_mask, 0)
+    total = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
         1, near_argmax[:, None]
     ).squeeze(1)
-    grad_near_argmax_off_near_scaled = grad_near * part
-    part_1 = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
-        1, far_argmax[:, None]
-    ).squeeze(1)
-    grad_sign_far_argmax_off_far = grad_near * part_1
+    grad_near_argmax_off_near_scaled = grad_near * total
+    total_1 = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(
+        1
+    ) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_far_argmax_off_far = grad_near * total_1
     grad_grad_loss = torch.addcmul(
-        near_argmax_off_near_scaled * part, part_1, sign_far_argmax_off_far
-    ).masked_fill(near_minus_far_mask, 0)
+        near_argmax_off_near_scaled * total, sign_far_argmax_off_far, total_1
+    ).masked_fill(far_total_mask, 0)
     return grad_grad_loss, grad_sign_far_argmax_off_far, grad_near_argmax_off_near_scaled
 
 
@@ -3740,7 +3707,7 @@ class _PInfNoneFunction(torch.autograd.Function):
             loss,
             residuals.near_argmax,
             residuals.far_argmax,
-            residuals.near_minus_far_mask,
+            residuals.far_total_mask,
             residuals.sign_far_argmax_off_far,
             residuals.near_argmax_off_near_scaled,
         )
@@ -3752,7 +3719,7 @@ class _PInfNoneFunction(torch.autograd.Function):
             _,
             near_argmax,
             far_argmax,
-            near_minus_far_mask,
+            far_total_mask,
             sign_far_argmax_off_far,
             near_argmax_off_near_scaled,
         ) = output
@@ -3760,14 +3727,14 @@ class _PInfNoneFunction(torch.autograd.Function):
         ctx.save_for_backward(
             near_argmax,
             far_argmax,
-            near_minus_far_mask,
+            far_total_mask,
             sign_far_argmax_off_far,
             near_argmax_off_near_scaled,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
-            near_minus_far_mask,
+            far_total_mask,
             sign_far_argmax_off_far,
             near_argmax_off_near_scaled,
         )
@@ -3797,7 +3764,7 @@ class PInfSwapResiduals(NamedTuple):
     near_argmax: Tensor
     far_argmax: Tensor
     between_argmax: Tensor
-    near_minus_other_mask: Tensor
+    near_total_mask: Tensor
     between_mask: Tensor
     between_chosen: Tensor
     sign_far_argmax_off_far: Tensor
@@ -3870,9 +3837,9 @@ def forward_p_inf_swap(
     between = torch.abs(between_argmax_off_between)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_minus_other = near - other + margin
-    near_minus_other_mask = near_minus_other < 0
-    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).mean()
+    near_total = near - other + margin
+    near_total_mask = near_total < 0
+    loss = near_total.masked_fill(near_total_mask, 0).mean()
     between_chosen = torch.where(between_mask, torch.sign(between_argmax_off_between), 0)
     sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
     sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
@@ -3880,7 +3847,7 @@ def forward_p_inf_swap(
         near_argmax,
         far_argmax,
         between_argmax,
-        near_minus_other_mask,
+        near_total_mask,
         between_mask,
         between_chosen,
         sign_far_argmax_off_far,
@@ -3903,7 +3870,7 @@ def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInf
         near_argmax,
         far_argmax,
         between_argmax,
-        near_minus_other_mask,
+        near_total_mask,
         between_mask,
         between_chosen,
         sign_far_argmax_off_far,
@@ -3914,25 +3881,23 @@ def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInf
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
+    near_total_chosen = grad_loss_scaled.masked_fill(near_total_mask, 0)
     grad_negative = between_chosen.new_zeros(N, D)
     grad_negative.scatter_add_(1, between_argmax[:, None], between_chosen[:, None])
     grad_negative.scatter_add_(
         1, far_argmax[:, None], sign_far_argmax_off_far.masked_fill(between_mask, 0)[:, None]
     )
-    grad_negative = grad_negative * near_minus_other_chosen[:, None]
+    grad_negative = grad_negative * near_total_chosen[:, None]
     grad_positive = between_chosen.new_zeros(N, D)
     grad_positive.scatter_add_(1, between_argmax[:, None], between_chosen[:, None])
     grad_positive.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
-    grad_positive = (
-        grad_positive * (-grad_loss_scaled).masked_fill(near_minus_other_mask, 0)[:, None]
-    )
+    grad_positive = grad_positive * (-grad_loss_scaled).masked_fill(near_total_mask, 0)[:, None]
     grad_anchor = between_chosen.new_zeros(N, D)
     grad_anchor.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
     grad_anchor.scatter_add_(
         1, far_argmax[:, None], (-sign_far_argmax_off_far).masked_fill(between_mask, 0)[:, None]
     )
-    grad_anchor = grad_anchor * near_minus_other_chosen[:, None]
+    grad_anchor = grad_anchor * near_total_chosen[:, None]
     return PInfSwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -3951,7 +3916,7 @@ def double_backward_p_inf_swap(
         near_argmax,
         far_argmax,
         between_argmax,
-        near_minus_other_mask,
+        near_total_mask,
         between_mask,
         between_chosen,
         sign_far_argmax_off_far,
@@ -3960,23 +3925,23 @@ def double_backward_p_inf_swap(
     ) = residuals
     N = grad_grad_anchor.shape[0]
     grad_loss_scaled = grad_loss / N
-    near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
+    near_total_chosen = grad_loss_scaled.masked_fill(near_total_mask, 0)
     between_mask_chosen = sign_far_argmax_off_far.masked_fill(between_mask, 0)
     grad_sign_near_argmax_off_near = (
         grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
         - grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
-    ) * near_minus_other_chosen
+    ) * near_total_chosen
     grad_sign_far_argmax_off_far = (
         (
             grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
             - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
         )
-        * near_minus_other_chosen
+        * near_total_chosen
     ).masked_fill(between_mask, 0)
     grad_between_chosen = (
         grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(1)
         - grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1)
-    ) * near_minus_other_chosen
+    ) * near_total_chosen
     grad_grad_loss = (
         torch.addcmul(
             torch.addcmul(
@@ -3993,16 +3958,16 @@ def double_backward_p_inf_swap(
             grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1),
             value=-1,
         )
-        .masked_fill(near_minus_other_mask, 0)
+        .masked_fill(near_total_mask, 0)
         .sum()
         - (between_chosen * grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1))
-        .masked_fill(near_minus_other_mask, 0)
+        .masked_fill(near_total_mask, 0)
         .sum()
         - (
             sign_near_argmax_off_near
             * grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
         )
-        .masked_fill(near_minus_other_mask, 0)
+        .masked_fill(near_total_mask, 0)
         .sum()
     ) / N
     return (
@@ -4069,7 +4034,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             residuals.near_argmax,
             residuals.far_argmax,
             residuals.between_argmax,
-            residuals.near_minus_other_mask,
+            residuals.near_total_mask,
             residuals.between_mask,
             residuals.between_chosen,
             residuals.sign_far_argmax_off_far,
@@ -4084,7 +4049,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             between_argmax,
-            near_minus_other_mask,
+            near_total_mask,
             between_mask,
             between_chosen,
             sign_far_argmax_off_far,
@@ -4095,7 +4060,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             between_argmax,
-            near_minus_other_mask,
+            near_total_mask,
             between_mask,
             between_chosen,
             sign_far_argmax_off_far,
@@ -4105,7 +4070,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             between_argmax,
-            near_minus_other_mask,
+            near_total_mask,
             between_mask,
             between_chosen,
             sign_far_argmax_off_far,
@@ -4139,7 +4104,7 @@ class PInfSwapSumResiduals(NamedTuple):
     between_argmax: Tensor
     between_mask: Tensor
     between_chosen: Tensor
-    near_minus_other_mask: Tensor
+    near_total_mask: Tensor
     sign_far_argmax_off_far: Tensor
     sign_near_argmax_off_near: Tensor
     D: int
@@ -4210,9 +4175,9 @@ def forward_p_inf_swap_sum(
     between = torch.abs(between_argmax_off_between)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_minus_other = near - other + margin
-    near_minus_other_mask = near_minus_other < 0
-    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).sum()
+    near_total = near - other + margin
+    near_total_mask = near_total < 0
+    loss = near_total.masked_fill(near_total_mask, 0).sum()
     between_chosen = torch.where(between_mask, torch.sign(between_argmax_off_between), 0)
     sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
     sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
@@ -4222,7 +4187,7 @@ def forward_p_inf_swap_sum(
         between_argmax,
         between_mask,
         between_chosen,
-        near_minus_other_mask,
+        near_total_mask,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
         D,
@@ -4247,7 +4212,7 @@ def backward_p_inf_swap_sum(
         between_argmax,
         between_mask,
         between_chosen,
-        near_minus_other_mask,
+        near_total_mask,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
         D,
@@ -4255,23 +4220,23 @@ def backward_p_inf_swap_sum(
     (N,) = near_argmax.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
+    near_total_mask_chosen = grad_loss.masked_fill(near_total_mask, 0)
     grad_negative = between_chosen.new_zeros(N, D)
     grad_negative.scatter_add_(1, between_argmax[:, None], between_chosen[:, None])
     grad_negative.scatter_add_(
         1, far_argmax[:, None], sign_far_argmax_off_far.masked_fill(between_mask, 0)[:, None]
     )
-    grad_negative = grad_negative * near_minus_other_mask_chosen[:, None]
+    grad_negative = grad_negative * near_total_mask_chosen[:, None]
     grad_positive = between_chosen.new_zeros(N, D)
     grad_positive.scatter_add_(1, between_argmax[:, None], between_chosen[:, None])
     grad_positive.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
-    grad_positive = grad_positive * (-grad_loss).masked_fill(near_minus_other_mask, 0)[:, None]
+    grad_positive = grad_positive * (-grad_loss).masked_fill(near_total_mask, 0)[:, None]
     grad_anchor = between_chosen.new_zeros(N, D)
     grad_anchor.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
     grad_anchor.scatter_add_(
         1, far_argmax[:, None], (-sign_far_argmax_off_far).masked_fill(between_mask, 0)[:, None]
     )
-    grad_anchor = grad_anchor * near_minus_other_mask_chosen[:, None]
+    grad_anchor = grad_anchor * near_total_mask_chosen[:, None]
     return PInfSwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -4292,16 +4257,16 @@ def double_backward_p_inf_swap_sum(
         between_argmax,
         between_mask,
         between_chosen,
-        near_minus_other_mask,
+        near_total_mask,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
         *_,
     ) = residuals
-    near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
+    near_total_mask_chosen = grad_loss.masked_fill(near_total_mask, 0)
     between_mask_chosen = sign_far_argmax_off_far.masked_fill(between_mask, 0)
     grad_sign_near_argmax_off_near = torch.addcmul(
-        near_minus_other_mask_chosen * grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1),
-        near_minus_other_mask_chosen,
+        near_total_mask_chosen * grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1),
+        near_total_mask_chosen,
         grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1),
         value=-1,
     )
@@ -4310,12 +4275,11 @@ def double_backward_p_inf_swap_sum(
             grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
             - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
         )
-        * near_minus_other_mask_chosen
+        * near_total_mask_chosen
     ).masked_fill(between_mask, 0)
     grad_between_chosen = torch.addcmul(
-        near_minus_other_mask_chosen
-        * grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(1),
-        near_minus_other_mask_chosen,
+        near_total_mask_chosen * grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(1),
+        near_total_mask_chosen,
         grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1),
         value=-1,
     )
@@ -4335,16 +4299,16 @@ def double_backward_p_inf_swap_sum(
             grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1),
             value=-1,
         )
-        .masked_fill(near_minus_other_mask, 0)
+        .masked_fill(near_total_mask, 0)
         .sum()
         - (between_chosen * grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1))
-        .masked_fill(near_minus_other_mask, 0)
+        .masked_fill(near_total_mask, 0)
         .sum()
         - (
             sign_near_argmax_off_near
             * grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
         )
-        .masked_fill(near_minus_other_mask, 0)
+        .masked_fill(near_total_mask, 0)
         .sum()
     )
     return (
@@ -4413,7 +4377,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             residuals.between_argmax,
             residuals.between_mask,
             residuals.between_chosen,
-            residuals.near_minus_other_mask,
+            residuals.near_total_mask,
             residuals.sign_far_argmax_off_far,
             residuals.sign_near_argmax_off_near,
         )
@@ -4428,7 +4392,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             between_argmax,
             between_mask,
             between_chosen,
-            near_minus_other_mask,
+            near_total_mask,
             sign_far_argmax_off_far,
             sign_near_argmax_off_near,
         ) = output
@@ -4439,7 +4403,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             between_argmax,
             between_mask,
             between_chosen,
-            near_minus_other_mask,
+            near_total_mask,
             sign_far_argmax_off_far,
             sign_near_argmax_off_near,
         )
@@ -4449,7 +4413,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             between_argmax,
             between_mask,
             between_chosen,
-            near_minus_other_mask,
+            near_total_mask,
             sign_far_argmax_off_far,
             sign_near_argmax_off_near,
         )
@@ -4479,7 +4443,7 @@ class PInfSwapNoneResiduals(NamedTuple):
     near_argmax: Tensor
     far_argmax: Tensor
     between_argmax: Tensor
-    near_minus_other_mask: Tensor
+    near_total_mask: Tensor
     between_mask: Tensor
     between_chosen: Tensor
     sign_far_argmax_off_far: Tensor
@@ -4552,9 +4516,9 @@ def forward_p_inf_swap_none(
     between = torch.abs(between_argmax_off_between)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_minus_other = near - other + margin
-    near_minus_other_mask = near_minus_other < 0
-    loss = near_minus_other.masked_fill(near_minus_other_mask, 0)
+    near_total = near - other + margin
+    near_total_mask = near_total < 0
+    loss = near_total.masked_fill(near_total_mask, 0)
     between_chosen = torch.where(between_mask, torch.sign(between_argmax_off_between), 0)
     sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
     sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
@@ -4562,7 +4526,7 @@ def forward_p_inf_swap_none(
         near_argmax,
         far_argmax,
         between_argmax,
-        near_minus_other_mask,
+        near_total_mask,
         between_mask,
         between_chosen,
         sign_far_argmax_off_far,
@@ -4587,7 +4551,7 @@ def backward_p_inf_swap_none(
         near_argmax,
         far_argmax,
         between_argmax,
-        near_minus_other_mask,
+        near_total_mask,
         between_mask,
         between_chosen,
         sign_far_argmax_off_far,
@@ -4599,7 +4563,7 @@ def backward_p_inf_swap_none(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_minus_other_mask, 0)
+    grad_near = grad_loss.masked_fill(near_total_mask, 0)
     grad_negative = between_chosen.new_zeros(N, D)
     grad_negative.scatter_add_(1, between_argmax[:, None], between_chosen[:, None])
     grad_negative.scatter_add_(
@@ -4634,19 +4598,19 @@ def double_backward_p_inf_swap_none(
         near_argmax,
         far_argmax,
         between_argmax,
-        near_minus_other_mask,
+        near_total_mask,
         between_mask,
         between_chosen,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
         *_,
     ) = residuals
-    grad_near = grad_loss.masked_fill(near_minus_other_mask, 0)
+    grad_near = grad_loss.masked_fill(near_total_mask, 0)
     between_mask_chosen = sign_far_argmax_off_far.masked_fill(between_mask, 0)
-    part_1 = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(
+    total_1 = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(
         1
     ) - grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_sign_near_argmax_off_near = grad_near * part_1
+    grad_sign_near_argmax_off_near = grad_near * total_1
     grad_sign_far_argmax_off_far = (
         (
             grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
@@ -4654,24 +4618,24 @@ def double_backward_p_inf_swap_none(
         )
         * grad_near
     ).masked_fill(between_mask, 0)
-    part = grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(
+    total = grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(
         1
     ) - grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1)
-    grad_between_chosen = grad_near * part
+    grad_between_chosen = grad_near * total
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
             torch.addcmul(
-                between_chosen * part,
+                between_chosen * total,
                 between_mask_chosen,
                 grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1),
             ),
-            part_1,
             sign_near_argmax_off_near,
+            total_1,
         ),
         between_mask_chosen,
         grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1),
         value=-1,
-    ).masked_fill(near_minus_other_mask, 0)
+    ).masked_fill(near_total_mask, 0)
     return (
         grad_grad_loss,
         grad_between_chosen,
@@ -4738,7 +4702,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             residuals.near_argmax,
             residuals.far_argmax,
             residuals.between_argmax,
-            residuals.near_minus_other_mask,
+            residuals.near_total_mask,
             residuals.between_mask,
             residuals.between_chosen,
             residuals.sign_far_argmax_off_far,
@@ -4753,7 +4717,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             between_argmax,
-            near_minus_other_mask,
+            near_total_mask,
             between_mask,
             between_chosen,
             sign_far_argmax_off_far,
@@ -4764,7 +4728,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             between_argmax,
-            near_minus_other_mask,
+            near_total_mask,
             between_mask,
             between_chosen,
             sign_far_argmax_off_far,
@@ -4774,7 +4738,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             between_argmax,
-            near_minus_other_mask,
+            near_total_mask,
             between_mask,
             between_chosen,
             sign_far_argmax_off_far,
@@ -4875,19 +4839,18 @@ def forward_p(
     abs_off_far = torch.abs(off_far)
     off_far_sum = (abs_off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
-    near_minus_far = near - far + margin
-    near_minus_far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(near_minus_far_mask, 0).mean()
+    far_total = near - far + margin
+    far_total_mask = far_total < 0
+    loss = far_total.masked_fill(far_total_mask, 0).mean()
     abs_off_far_product = abs_off_far ** (p - 1)
     abs_off_far_product = (
-        abs_off_far_product
-        * (off_far_sum ** (1 / p - 1)).masked_fill(near_minus_far_mask, 0)[:, None]
+        abs_off_far_product * (off_far_sum ** (1 / p - 1)).masked_fill(far_total_mask, 0)[:, None]
     )
     abs_off_far_product *= torch.sign(off_far)
     off_near_sum_power = off_near_sum ** (1 / p - 1)
     abs_off_near_product = abs_off_near ** (p - 1)
     abs_off_near_product = (
-        abs_off_near_product * (-off_near_sum_power).masked_fill(near_minus_far_mask, 0)[:, None]
+        abs_off_near_product * (-off_near_sum_power).masked_fill(far_total_mask, 0)[:, None]
     )
     abs_off_near_product *= torch.sign(off_near)
     return loss, PResiduals(abs_off_far_product, abs_off_near_product, margin, p, eps)
@@ -4929,12 +4892,12 @@ def double_backward_p(
     abs_off_far_product, abs_off_near_product, *_ = residuals
     N = abs_off_far_product.shape[0]
     grad_loss_scaled = grad_loss / N
-    part = grad_grad_positive - grad_grad_anchor
-    grad_abs_off_near_product = grad_loss_scaled * part
-    part_1 = grad_grad_negative - grad_grad_anchor
-    grad_abs_off_far_product = grad_loss_scaled * part_1
+    total = grad_grad_positive - grad_grad_anchor
+    grad_abs_off_near_product = grad_loss_scaled * total
+    total_1 = grad_grad_negative - grad_grad_anchor
+    grad_abs_off_far_product = grad_loss_scaled * total_1
     grad_grad_loss = (
-        (abs_off_far_product * part_1).sum() + (abs_off_near_product * part).sum()
+        (abs_off_far_product * total_1).sum() + (abs_off_near_product * total).sum()
     ) / N
     return grad_grad_loss, grad_abs_off_far_product, grad_abs_off_near_product
 
@@ -4957,8 +4920,8 @@ def residuals_backward_p(
     abs_off_far = torch.abs(off_far)
     off_far_sum = (abs_off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
-    near_minus_far = near - far + margin
-    near_minus_far_mask = near_minus_far < 0
+    far_total = near - far + margin
+    far_total_mask = far_total < 0
     off_near_sum_power = off_near_sum ** (1 / p - 1)
     abs_off_far_power_1 = abs_off_far ** (p - 1)
     sign_off_far = torch.sign(off_far)
@@ -4966,8 +4929,7 @@ def residuals_backward_p(
     sign_off_near = torch.sign(off_near)
     abs_off_far_product = abs_off_far ** (p - 2)
     abs_off_far_product = (
-        abs_off_far_product
-        * (off_far_sum ** (1 / p - 1)).masked_fill(near_minus_far_mask, 0)[:, None]
+        abs_off_far_product * (off_far_sum ** (1 / p - 1)).masked_fill(far_total_mask, 0)[:, None]
     )
     abs_off_far_product = abs_off_far_product * grad_abs_off_far_product
     abs_off_far_product = abs_off_far_product * sign_off_far
@@ -4975,7 +4937,7 @@ def residuals_backward_p(
     abs_off_far_product = abs_off_far_product.addcmul(
         (
             (abs_off_far_power_1 * grad_abs_off_far_product * sign_off_far).sum(1)
-            * (off_far_sum ** (1 / p - 2)).masked_fill(near_minus_far_mask, 0)
+            * (off_far_sum ** (1 / p - 2)).masked_fill(far_total_mask, 0)
         )[:, None],
         abs_off_far_power_1,
         value=(1 / p - 1) * p,
@@ -4987,10 +4949,10 @@ def residuals_backward_p(
         * p
         * off_near_sum ** (1 / p - 2)
         * (abs_off_near_power_1 * grad_abs_off_near_product * sign_off_near).sum(1)
-    ).masked_fill(near_minus_far_mask, 0)[:, None] * abs_off_near_power_1
+    ).masked_fill(far_total_mask, 0)[:, None] * abs_off_near_power_1
     abs_off_near_product = abs_off_near_product.addcmul(
         abs_off_near ** (p - 2)
-        * off_near_sum_power.masked_fill(near_minus_far_mask, 0)[:, None]
+        * off_near_sum_power.masked_fill(far_total_mask, 0)[:, None]
         * grad_abs_off_near_product,
         sign_off_near,
         value=1 - p,
@@ -5158,18 +5120,18 @@ def forward_p_sum(
     abs_off_far = torch.abs(off_far)
     off_far_sum = (abs_off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
-    near_minus_far = near - far + margin
-    near_minus_far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(near_minus_far_mask, 0).sum()
+    far_total = near - far + margin
+    far_total_mask = far_total < 0
+    loss = far_total.masked_fill(far_total_mask, 0).sum()
     dloss_dnegative = abs_off_far ** (p - 1)
     dloss_dnegative = (
-        dloss_dnegative * (off_far_sum ** (1 / p - 1)).masked_fill(near_minus_far_mask, 0)[:, None]
+        dloss_dnegative * (off_far_sum ** (1 / p - 1)).masked_fill(far_total_mask, 0)[:, None]
     )
     dloss_dnegative *= torch.sign(off_far)
     off_near_sum_power = off_near_sum ** (1 / p - 1)
     dloss_dpositive = abs_off_near ** (p - 1)
     dloss_dpositive = (
-        dloss_dpositive * (-off_near_sum_power).masked_fill(near_minus_far_mask, 0)[:, None]
+        dloss_dpositive * (-off_near_sum_power).masked_fill(far_total_mask, 0)[:, None]
     )
     dloss_dpositive *= torch.sign(off_near)
     return loss, PSumResiduals(dloss_dnegative, dloss_dpositive, margin, p, eps)
@@ -5207,11 +5169,11 @@ def double_backward_p_sum(
     Given are those of the gradients that it returned.
     """
     dloss_dnegative, dloss_dpositive, *_ = residuals
-    part = grad_grad_positive - grad_grad_anchor
-    grad_dloss_dpositive = grad_loss * part
-    part_1 = grad_grad_negative - grad_grad_anchor
-    grad_dloss_dnegative = grad_loss * part_1
-    grad_grad_loss = (dloss_dnegative * part_1).sum() + (dloss_dpositive * part).sum()
+    total = grad_grad_positive - grad_grad_anchor
+    grad_dloss_dpositive = grad_loss * total
+    total_1 = grad_grad_negative - grad_grad_anchor
+    grad_dloss_dnegative = grad_loss * total_1
+    grad_grad_loss = (dloss_dnegative * total_1).sum() + (dloss_dpositive * total).sum()
     return grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive
 
 
@@ -5233,8 +5195,8 @@ def residuals_backward_p_sum(
     abs_off_far = torch.abs(off_far)
     off_far_sum = (abs_off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
-    near_minus_far = near - far + margin
-    near_minus_far_mask = near_minus_far < 0
+    far_total = near - far + margin
+    far_total_mask = far_total < 0
     off_near_sum_power = off_near_sum ** (1 / p - 1)
     abs_off_far_power_1 = abs_off_far ** (p - 1)
     sign_off_far = torch.sign(off_far)
@@ -5242,8 +5204,7 @@ def residuals_backward_p_sum(
     sign_off_near = torch.sign(off_near)
     abs_off_far_product = abs_off_far ** (p - 2)
     abs_off_far_product = (
-        abs_off_far_product
-        * (off_far_sum ** (1 / p - 1)).masked_fill(near_minus_far_mask, 0)[:, None]
+        abs_off_far_product * (off_far_sum ** (1 / p - 1)).masked_fill(far_total_mask, 0)[:, None]
     )
     abs_off_far_product = abs_off_far_product * grad_dloss_dnegative
     abs_off_far_product = abs_off_far_product * sign_off_far
@@ -5251,7 +5212,7 @@ def residuals_backward_p_sum(
     abs_off_far_product = abs_off_far_product.addcmul(
         (
             (abs_off_far_power_1 * grad_dloss_dnegative * sign_off_far).sum(1)
-            * (off_far_sum ** (1 / p - 2)).masked_fill(near_minus_far_mask, 0)
+            * (off_far_sum ** (1 / p - 2)).masked_fill(far_total_mask, 0)
         )[:, None],
         abs_off_far_power_1,
         value=(1 / p - 1) * p,
@@ -5263,10 +5224,10 @@ def residuals_backward_p_sum(
         * p
         * off_near_sum ** (1 / p - 2)
         * (abs_off_near_power_1 * grad_dloss_dpositive * sign_off_near).sum(1)
-    ).masked_fill(near_minus_far_mask, 0)[:, None] * abs_off_near_power_1
+    ).masked_fill(far_total_mask, 0)[:, None] * abs_off_near_power_1
     abs_off_near_product = abs_off_near_product.addcmul(
         abs_off_near ** (p - 2)
-        * off_near_sum_power.masked_fill(near_minus_far_mask, 0)[:, None]
+        * off_near_sum_power.masked_fill(far_total_mask, 0)[:, None]
         * grad_dloss_dpositive,
         sign_off_near,
         value=1 - p,
@@ -5357,7 +5318,7 @@ class _PSumFunction(torch.autograd.Function):
 class PNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    near_minus_far_mask: Tensor
+    far_total_mask: Tensor
     abs_off_far_product: Tensor
     abs_off_near_product: Tensor
     p: float
@@ -5429,9 +5390,9 @@ def forward_p_none(
     abs_off_far = torch.abs(off_far)
     off_far_sum = (abs_off_far**p).sum(1)
     far = off_far_sum ** (1 / p)
-    near_minus_far = near - far + margin
-    near_minus_far_mask = near_minus_far < 0
-    loss = near_minus_far.masked_fill(near_minus_far_mask, 0)
+    far_total = near - far + margin
+    far_total_mask = far_total < 0
+    loss = far_total.masked_fill(far_total_mask, 0)
     abs_off_far_product = abs_off_far ** (p - 1)
     abs_off_far_product *= (off_far_sum ** (1 / p - 1))[:, None]
     abs_off_far_product *= torch.sign(off_far)
@@ -5439,9 +5400,7 @@ def forward_p_none(
     abs_off_near_product *= (off_near_sum ** (1 / p - 1))[:, None]
     abs_off_near_product.neg_()
     abs_off_near_product *= torch.sign(off_near)
-    return loss, PNoneResiduals(
-        near_minus_far_mask, abs_off_far_product, abs_off_near_product, p, eps
-    )
+    return loss, PNoneResiduals(far_total_mask, abs_off_far_product, abs_off_near_product, p, eps)
 
 
 def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradients:
@@ -5454,13 +5413,13 @@ def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradie
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    near_minus_far_mask, abs_off_far_product, abs_off_near_product, *_ = residuals
+    far_total_mask, abs_off_far_product, abs_off_near_product, *_ = residuals
     N = abs_off_far_product.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_minus_far_mask, 0)
+    grad_near = grad_loss.masked_fill(far_total_mask, 0)
     grad_negative = grad_near[:, None] * abs_off_far_product
     grad_positive = grad_near[:, None] * abs_off_near_product
     grad_anchor = -grad_negative
@@ -5479,15 +5438,15 @@ def double_backward_p_none(
 
     Given are those of the gradients that it returned.
     """
-    near_minus_far_mask, abs_off_far_product, abs_off_near_product, *_ = residuals
-    grad_near = grad_loss.masked_fill(near_minus_far_mask, 0)
-    part = grad_grad_positive - grad_grad_anchor
-    grad_abs_off_near_product = grad_near[:, None] * part
-    part_1 = grad_grad_negative - grad_grad_anchor
-    grad_abs_off_far_product = grad_near[:, None] * part_1
+    far_total_mask, abs_off_far_product, abs_off_near_product, *_ = residuals
+    grad_near = grad_loss.masked_fill(far_total_mask, 0)
+    total = grad_grad_positive - grad_grad_anchor
+    grad_abs_off_near_product = grad_near[:, None] * total
+    total_1 = grad_grad_negative - grad_grad_anchor
+    grad_abs_off_far_product = grad_near[:, None] * total_1
     grad_grad_loss = (
-        (abs_off_far_product * part_1).sum(1) + (abs_off_near_product * part).sum(1)
-    ).masked_fill(near_minus_far_mask, 0)
+        (abs_off_far_product * total_1).sum(1) + (abs_off_near_product * total).sum(1)
+    ).masked_fill(far_total_mask, 0)
     return grad_grad_loss, grad_abs_off_far_product, grad_abs_off_near_product
 
 
@@ -5586,7 +5545,7 @@ class _PNoneFunction(torch.autograd.Function):
         loss, residuals = forward_p_none(anchor, positive, negative, margin=margin, p=p, eps=eps)
         return (
             loss,
-            residuals.near_minus_far_mask,
+            residuals.far_total_mask,
             residuals.abs_off_far_product,
             residuals.abs_off_near_product,
         )
@@ -5594,16 +5553,11 @@ class _PNoneFunction(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, _, p, eps = inputs
-        _, near_minus_far_mask, abs_off_far_product, abs_off_near_product = output
+        _, far_total_mask, abs_off_far_product, abs_off_near_product = output
         ctx.save_for_backward(
-            anchor,
-            positive,
-            negative,
-            near_minus_far_mask,
-            abs_off_far_product,
-            abs_off_near_product,
+            anchor, positive, negative, far_total_mask, abs_off_far_product, abs_off_near_product
         )
-        ctx.mark_non_differentiable(near_minus_far_mask)
+        ctx.mark_non_differentiable(far_total_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p, eps)
 
@@ -5647,10 +5601,10 @@ class _PNoneFunction(torch.autograd.Function):
 class PSwapResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    near_minus_other_mask: Tensor
+    near_total_mask: Tensor
     abs_off_between_product_total: Tensor
     abs_off_between_product_product: Tensor
-    abs_off_far_power_product_total: Tensor
+    total: Tensor
     p: float
     eps: float
 
@@ -5726,9 +5680,9 @@ def forward_p_swap(
     between = off_between_sum ** (1 / p)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_minus_other = near - other + margin
-    near_minus_other_mask = near_minus_other < 0
-    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).mean()
+    near_total = near - other + margin
+    near_total_mask = near_total < 0
+    loss = near_total.masked_fill(near_total_mask, 0).mean()
     abs_off_between_product = abs_off_between ** (p - 1)
     abs_off_between_product = (
         abs_off_between_product
@@ -5738,29 +5692,29 @@ def forward_p_swap(
     off_far_sum_power = off_far_sum ** (1 / p - 1)
     abs_off_far_power = abs_off_far ** (p - 1)
     sign_off_far = torch.sign(off_far)
-    abs_off_far_power_product = abs_off_far_power * sign_off_far
+    abs_off_far_power_times_sign_off_far = abs_off_far_power * sign_off_far
     abs_off_between_product_total = torch.addcmul(
         abs_off_between_product,
         off_far_sum_power.masked_fill(between_mask, 0)[:, None],
-        abs_off_far_power_product,
+        abs_off_far_power_times_sign_off_far,
     )
     abs_off_near_product = abs_off_near ** (p - 1)
     abs_off_near_product *= (off_near_sum ** (1 / p - 1))[:, None]
     abs_off_near_product *= torch.sign(off_near)
     abs_off_between_product_product = abs_off_between_product + abs_off_near_product
     abs_off_between_product_product *= torch.where(
-        near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+        near_total_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None]
-    abs_off_far_power_product_total = torch.addcmul(
+    total = torch.addcmul(
         abs_off_near_product,
         (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],
-        abs_off_far_power_product,
+        abs_off_far_power_times_sign_off_far,
     )
     return loss, PSwapResiduals(
-        near_minus_other_mask,
+        near_total_mask,
         abs_off_between_product_total,
         abs_off_between_product_product,
-        abs_off_far_power_product_total,
+        total,
         p,
         eps,
     )
@@ -5776,21 +5730,17 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    (
-        near_minus_other_mask,
-        abs_off_between_product_total,
-        abs_off_between_product_product,
-        abs_off_far_power_product_total,
-        *_,
-    ) = residuals
+    near_total_mask, abs_off_between_product_total, abs_off_between_product_product, total, *_ = (
+        residuals
+    )
     N = abs_off_between_product_total.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
-    grad_negative = near_minus_other_chosen[:, None] * abs_off_between_product_total
+    near_total_chosen = grad_loss_scaled.masked_fill(near_total_mask, 0)
+    grad_negative = near_total_chosen[:, None] * abs_off_between_product_total
     grad_positive = grad_loss_scaled * abs_off_between_product_product
-    grad_anchor = near_minus_other_chosen[:, None] * abs_off_far_power_product_total
+    grad_anchor = near_total_chosen[:, None] * total
     return PSwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -5805,47 +5755,43 @@ def double_backward_p_swap(
 
     Given are those of the gradients that it returned.
     """
-    (
-        near_minus_other_mask,
-        abs_off_between_product_total,
-        abs_off_between_product_product,
-        abs_off_far_power_product_total,
-        *_,
-    ) = residuals
+    near_total_mask, abs_off_between_product_total, abs_off_between_product_product, total, *_ = (
+        residuals
+    )
     N = abs_off_between_product_total.shape[0]
     grad_loss_scaled = grad_loss / N
-    near_minus_other_chosen = grad_loss_scaled.masked_fill(near_minus_other_mask, 0)
-    grad_abs_off_far_power_product_total = near_minus_other_chosen[:, None] * grad_grad_anchor
+    near_total_chosen = grad_loss_scaled.masked_fill(near_total_mask, 0)
+    grad_total = near_total_chosen[:, None] * grad_grad_anchor
     grad_abs_off_between_product_product = grad_loss_scaled * grad_grad_positive
-    grad_abs_off_between_product_total = near_minus_other_chosen[:, None] * grad_grad_negative
+    grad_abs_off_between_product_total = near_total_chosen[:, None] * grad_grad_negative
     grad_grad_loss = (
         (abs_off_between_product_product * grad_grad_positive).sum()
         + (
             (abs_off_between_product_total * grad_grad_negative).sum(1)
-            + (abs_off_far_power_product_total * grad_grad_anchor).sum(1)
+            + (grad_grad_anchor * total).sum(1)
         )
-        .masked_fill(near_minus_other_mask, 0)
+        .masked_fill(near_total_mask, 0)
         .sum()
     ) / N
     return (
         grad_grad_loss,
         grad_abs_off_between_product_total,
         grad_abs_off_between_product_product,
-        grad_abs_off_far_power_product_total,
+        grad_total,
     )
 
 
 def residuals_backward_p_swap(
     grad_abs_off_between_product_total: Tensor,
     grad_abs_off_between_product_product: Tensor,
-    grad_abs_off_far_power_product_total: Tensor,
+    grad_total: Tensor,
     anchor: Tensor,
     positive: Tensor,
     negative: Tensor,
     residuals: PSwapResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    near_minus_other_mask, _, _, _, p, eps = residuals
+    near_total_mask, _, _, total, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_sum = (abs_off_near**p).sum(1)
@@ -5861,38 +5807,38 @@ def residuals_backward_p_swap(
     off_far_sum_power = off_far_sum ** (1 / p - 1)
     abs_off_far_power = abs_off_far ** (p - 1)
     sign_off_far = torch.sign(off_far)
-    abs_off_far_power_product = abs_off_far_power * sign_off_far
+    abs_off_far_power_times_sign_off_far = abs_off_far_power * sign_off_far
     abs_off_between_power_1 = abs_off_between ** (p - 1)
     sign_off_between = torch.sign(off_between)
     between_mask_chosen = off_far_sum_power.masked_fill(between_mask, 0)
     off_near_sum_power = off_near_sum ** (1 / p - 1)
     abs_off_near_power_1 = abs_off_near ** (p - 1)
     sign_off_near = torch.sign(off_near)
-    part_2 = grad_abs_off_between_product_product.masked_fill(near_minus_other_mask[:, None], 0)
-    part_1 = grad_abs_off_between_product_total - part_2
+    chosen = grad_abs_off_between_product_product.masked_fill(near_total_mask[:, None], 0)
+    total_1 = grad_abs_off_between_product_total - chosen
     abs_off_between_product = abs_off_between ** (p - 2)
     abs_off_between_product = (
         abs_off_between_product
         * torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
     )
-    abs_off_between_product = abs_off_between_product * part_1
     abs_off_between_product = abs_off_between_product * sign_off_between
+    abs_off_between_product = abs_off_between_product * total_1
     abs_off_between_product *= p - 1
     abs_off_between_product = abs_off_between_product.addcmul(
         (
-            (abs_off_between_power_1 * part_1 * sign_off_between).sum(1)
+            (abs_off_between_power_1 * sign_off_between * total_1).sum(1)
             * torch.where(between_mask, off_between_sum ** (1 / p - 2), 0)
         )[:, None],
         abs_off_between_power_1,
         value=(1 / p - 1) * p,
     )
     abs_off_between_product = abs_off_between_product * sign_off_between
-    abs_off_far_power_product_sum = (
-        abs_off_far_power_product * grad_abs_off_far_power_product_total
+    abs_off_far_power_times_sign_off_far_sum = (
+        abs_off_far_power_times_sign_off_far * grad_total
     ).sum(1)
     abs_off_far_product = between_mask_chosen[:, None] * grad_abs_off_between_product_total
     abs_off_far_product = abs_off_far_product.addcmul(
-        between_mask_chosen[:, None], grad_abs_off_far_power_product_total, value=-1
+        between_mask_chosen[:, None], grad_total, value=-1
     )
     abs_off_far_product = abs_off_far_product * abs_off_far ** (p - 2)
     abs_off_far_product = abs_off_far_product * sign_off_far
@@ -5901,8 +5847,8 @@ def residuals_backward_p_swap(
         (
             off_far_sum ** (1 / p - 2)
             * (
-                (-abs_off_far_power_product_sum).masked_fill(between_mask, 0)
-                + (abs_off_far_power_product * grad_abs_off_between_product_total)
+                (-abs_off_far_power_times_sign_off_far_sum).masked_fill(between_mask, 0)
+                + (abs_off_far_power_times_sign_off_far * grad_abs_off_between_product_total)
                 .sum(1)
                 .masked_fill(between_mask, 0)
             )
@@ -5913,14 +5859,14 @@ def residuals_backward_p_swap(
     abs_off_far_product = abs_off_far_product * sign_off_far
     grad_negative = -abs_off_between_product
     grad_negative = grad_negative - abs_off_far_product
-    part = grad_abs_off_far_power_product_total - part_2
+    total = grad_total - chosen
     abs_off_near_product = (
         (1 / p - 1)
         * p
-        * (off_near_sum ** (1 / p - 2) * (abs_off_near_power_1 * part * sign_off_near).sum(1))
+        * (off_near_sum ** (1 / p - 2) * (abs_off_near_power_1 * sign_off_near * total).sum(1))
     )[:, None] * abs_off_near_power_1
     abs_off_near_product = abs_off_near_product.addcmul(
-        abs_off_near ** (p - 2) * off_near_sum_power[:, None] * part, sign_off_near, value=p - 1
+        abs_off_near ** (p - 2) * off_near_sum_power[:, None] * sign_off_near, total, value=p - 1
     )
     abs_off_near_product = abs_off_near_product * sign_off_near
     grad_positive = abs_off_between_product - abs_off_near_product
@@ -5951,7 +5897,7 @@ class _PSwapBackwardFunction(torch.autograd.Function):
             grad_grad_loss,
             grad_abs_off_between_product_total,
             grad_abs_off_between_product_product,
-            grad_abs_off_far_power_product_total,
+            grad_total,
         ) = double_backward_p_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -5960,7 +5906,7 @@ class _PSwapBackwardFunction(torch.autograd.Function):
             None,
             grad_abs_off_between_product_total,
             grad_abs_off_between_product_product,
-            grad_abs_off_far_power_product_total,
+            grad_total,
             None,
             None,
         )
@@ -5978,10 +5924,10 @@ class _PSwapFunction(torch.autograd.Function):
         loss, residuals = forward_p_swap(anchor, positive, negative, margin=margin, p=p, eps=eps)
         return (
             loss,
-            residuals.near_minus_other_mask,
+            residuals.near_total_mask,
             residuals.abs_off_between_product_total,
             residuals.abs_off_between_product_product,
-            residuals.abs_off_far_power_product_total,
+            residuals.total,
         )
 
     @staticmethod
@@ -5989,21 +5935,21 @@ class _PSwapFunction(torch.autograd.Function):
         anchor, positive, negative, _, p, eps = inputs
         (
             _,
-            near_minus_other_mask,
+            near_total_mask,
             abs_off_between_product_total,
             abs_off_between_product_product,
-            abs_off_far_power_product_total,
+            total,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            near_minus_other_mask,
+            near_total_mask,
             abs_off_between_product_total,
             abs_off_between_product_product,
-            abs_off_far_power_product_total,
+            total,
         )
-        ctx.mark_non_differentiable(near_minus_other_mask)
+        ctx.mark_non_differentiable(near_total_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p, eps)
 
@@ -6014,7 +5960,7 @@ class _PSwapFunction(torch.autograd.Function):
             _,
             grad_abs_off_between_product_total,
             grad_abs_off_between_product_product,
-            grad_abs_off_far_power_product_total,
+            grad_total,
         ) = grad_outputs
         anchor, positive, negative, *saved = ctx.saved_tensors
         residuals = PSwapResiduals(*saved, *ctx.numbers)
@@ -6030,7 +5976,7 @@ class _PSwapFunction(torch.autograd.Function):
         if (
             grad_abs_off_between_product_total is not None
             or grad_abs_off_between_product_product is not None
-            or grad_abs_off_far_power_product_total is not None
+            or grad_total is not None
         ):
             if grad_abs_off_between_product_total is None:
                 grad_abs_off_between_product_total = torch.zeros_like(
@@ -6040,14 +5986,12 @@ class _PSwapFunction(torch.autograd.Function):
                 grad_abs_off_between_product_product = torch.zeros_like(
                     residuals.abs_off_between_product_product
                 )
-            if grad_abs_off_far_power_product_total is None:
-                grad_abs_off_far_power_product_total = torch.zeros_like(
-                    residuals.abs_off_far_power_product_total
-                )
+            if grad_total is None:
+                grad_total = torch.zeros_like(residuals.total)
             more_anchor, more_positive, more_negative = residuals_backward_p_swap(
                 grad_abs_off_between_product_total,
                 grad_abs_off_between_product_product,
-                grad_abs_off_far_power_product_total,
+                grad_total,
                 anchor,
                 positive,
                 negative,
@@ -6066,10 +6010,10 @@ class _PSwapFunction(torch.autograd.Function):
 class PSwapSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    near_minus_other_mask: Tensor
+    near_total_mask: Tensor
     abs_off_between_product_total: Tensor
     dloss_dpositive: Tensor
-    abs_off_far_power_product_total: Tensor
+    total: Tensor
     p: float
     eps: float
 
@@ -6145,9 +6089,9 @@ def forward_p_swap_sum(
     between = off_between_sum ** (1 / p)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_minus_other = near - other + margin
-    near_minus_other_mask = near_minus_other < 0
-    loss = near_minus_other.masked_fill(near_minus_other_mask, 0).sum()
+    near_total = near - other + margin
+    near_total_mask = near_total < 0
+    loss = near_total.masked_fill(near_total_mask, 0).sum()
     abs_off_between_product = abs_off_between ** (p - 1)
     abs_off_between_product = (
         abs_off_between_product
@@ -6157,31 +6101,26 @@ def forward_p_swap_sum(
     off_far_sum_power = off_far_sum ** (1 / p - 1)
     abs_off_far_power = abs_off_far ** (p - 1)
     sign_off_far = torch.sign(off_far)
-    abs_off_far_power_product = abs_off_far_power * sign_off_far
+    abs_off_far_power_times_sign_off_far = abs_off_far_power * sign_off_far
     abs_off_between_product_total = torch.addcmul(
         abs_off_between_product,
         off_far_sum_power.masked_fill(between_mask, 0)[:, None],
-        abs_off_far_power_product,
+        abs_off_far_power_times_sign_off_far,
     )
     abs_off_near_product = abs_off_near ** (p - 1)
     abs_off_near_product *= (off_near_sum ** (1 / p - 1))[:, None]
     abs_off_near_product *= torch.sign(off_near)
     dloss_dpositive = abs_off_between_product + abs_off_near_product
     dloss_dpositive *= torch.where(
-        near_minus_other_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+        near_total_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None]
-    abs_off_far_power_product_total = torch.addcmul(
+    total = torch.addcmul(
         abs_off_near_product,
         (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],
-        abs_off_far_power_product,
+        abs_off_far_power_times_sign_off_far,
     )
     return loss, PSwapSumResiduals(
-        near_minus_other_mask,
-        abs_off_between_product_total,
-        dloss_dpositive,
-        abs_off_far_power_product_total,
-        p,
-        eps,
+        near_total_mask, abs_off_between_product_total, dloss_dpositive, total, p, eps
     )
 
 
@@ -6195,19 +6134,13 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    (
-        near_minus_other_mask,
-        abs_off_between_product_total,
-        dloss_dpositive,
-        abs_off_far_power_product_total,
-        *_,
-    ) = residuals
+    near_total_mask, abs_off_between_product_total, dloss_dpositive, total, *_ = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
-    grad_negative = near_minus_other_mask_chosen[:, None] * abs_off_between_product_total
+    near_total_mask_chosen = grad_loss.masked_fill(near_total_mask, 0)
+    grad_negative = near_total_mask_chosen[:, None] * abs_off_between_product_total
     grad_positive = grad_loss * dloss_dpositive
-    grad_anchor = near_minus_other_mask_chosen[:, None] * abs_off_far_power_product_total
+    grad_anchor = near_total_mask_chosen[:, None] * total
     return PSwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -6222,40 +6155,29 @@ def double_backward_p_swap_sum(
 
     Given are those of the gradients that it returned.
     """
-    (
-        near_minus_other_mask,
-        abs_off_between_product_total,
-        dloss_dpositive,
-        abs_off_far_power_product_total,
-        *_,
-    ) = residuals
-    near_minus_other_mask_chosen = grad_loss.masked_fill(near_minus_other_mask, 0)
-    grad_abs_off_far_power_product_total = near_minus_other_mask_chosen[:, None] * grad_grad_anchor
+    near_total_mask, abs_off_between_product_total, dloss_dpositive, total, *_ = residuals
+    near_total_mask_chosen = grad_loss.masked_fill(near_total_mask, 0)
+    grad_total = near_total_mask_chosen[:, None] * grad_grad_anchor
     grad_dloss_dpositive = grad_loss * grad_grad_positive
-    grad_abs_off_between_product_total = near_minus_other_mask_chosen[:, None] * grad_grad_negative
+    grad_abs_off_between_product_total = near_total_mask_chosen[:, None] * grad_grad_negative
     grad_grad_loss = (dloss_dpositive * grad_grad_positive).sum() + (
         (abs_off_between_product_total * grad_grad_negative).sum(1)
-        + (abs_off_far_power_product_total * grad_grad_anchor).sum(1)
-    ).masked_fill(near_minus_other_mask, 0).sum()
-    return (
-        grad_grad_loss,
-        grad_abs_off_between_product_total,
-        grad_dloss_dpositive,
-        grad_abs_off_far_power_product_total,
-    )
+        + (grad_grad_anchor * total).sum(1)
+    ).masked_fill(near_total_mask, 0).sum()
+    return grad_grad_loss, grad_abs_off_between_product_total, grad_dloss_dpositive, grad_total
 
 
 def residuals_backward_p_swap_sum(
     grad_abs_off_between_product_total: Tensor,
     grad_dloss_dpositive: Tensor,
-    grad_abs_off_far_power_product_total: Tensor,
+    grad_total: Tensor,
     anchor: Tensor,
     positive: Tensor,
     negative: Tensor,
     residuals: PSwapSumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    near_minus_other_mask, _, _, _, p, eps = residuals
+    near_total_mask, _, _, _, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_sum = (abs_off_near**p).sum(1)
@@ -6271,16 +6193,14 @@ def residuals_backward_p_swap_sum(
     off_far_sum_power = off_far_sum ** (1 / p - 1)
     abs_off_far_power = abs_off_far ** (p - 1)
     sign_off_far = torch.sign(off_far)
-    abs_off_far_power_product = abs_off_far_power * sign_off_far
+    abs_off_far_power_times_sign_off_far = abs_off_far_power * sign_off_far
     abs_off_between_power_1 = abs_off_between ** (p - 1)
     sign_off_between = torch.sign(off_between)
     between_mask_chosen = off_far_sum_power.masked_fill(between_mask, 0)
     off_near_sum_power = off_near_sum ** (1 / p - 1)
     abs_off_near_power_1 = abs_off_near ** (p - 1)
     sign_off_near = torch.sign(off_near)
-    grad_dloss_dpositive_chosen = grad_dloss_dpositive.masked_fill(
-        near_minus_other_mask[:, None], 0
-    )
+    grad_dloss_dpositive_chosen = grad_dloss_dpositive.masked_fill(near_total_mask[:, None], 0)
     grad_abs_off_between_product_total_total = (
         grad_abs_off_between_product_total - grad_dloss_dpositive_chosen
     )
@@ -6305,12 +6225,12 @@ def residuals_backward_p_swap_sum(
         value=(1 / p - 1) * p,
     )
     abs_off_between_product = abs_off_between_product * sign_off_between
-    abs_off_far_power_product_sum = (
-        abs_off_far_power_product * grad_abs_off_far_power_product_total
+    abs_off_far_power_times_sign_off_far_sum = (
+        abs_off_far_power_times_sign_off_far * grad_total
     ).sum(1)
     abs_off_far_product = between_mask_chosen[:, None] * grad_abs_off_between_product_total
     abs_off_far_product = abs_off_far_product.addcmul(
-        between_mask_chosen[:, None], grad_abs_off_far_power_product_total, value=-1
+        between_mask_chosen[:, None], grad_total, value=-1
     )
     abs_off_far_product = abs_off_far_product * abs_off_far ** (p - 2)
     abs_off_far_product = abs_off_far_product * sign_off_far
@@ -6319,8 +6239,8 @@ def residuals_backward_p_swap_sum(
         (
             off_far_sum ** (1 / p - 2)
             * (
-                (-abs_off_far_power_product_sum).masked_fill(between_mask, 0)
-                + (abs_off_far_power_product * grad_abs_off_between_product_total)
+                (-abs_off_far_power_times_sign_off_far_sum).masked_fill(between_mask, 0)
+                + (abs_off_far_power_times_sign_off_far * grad_abs_off_between_product_total)
                 .sum(1)
                 .masked_fill(between_mask, 0)
             )
@@ -6331,14 +6251,19 @@ def residuals_backward_p_swap_sum(
     abs_off_far_product = abs_off_far_product * sign_off_far
     grad_negative = -abs_off_between_product
     grad_negative = grad_negative - abs_off_far_product
-    part = grad_abs_off_far_power_product_total - grad_dloss_dpositive_chosen
+    grad_dloss_dpositive_total = grad_total - grad_dloss_dpositive_chosen
     abs_off_near_product = (
         (1 / p - 1)
         * p
-        * (off_near_sum ** (1 / p - 2) * (abs_off_near_power_1 * part * sign_off_near).sum(1))
+        * (
+            off_near_sum ** (1 / p - 2)
+            * (abs_off_near_power_1 * grad_dloss_dpositive_total * sign_off_near).sum(1)
+        )
     )[:, None] * abs_off_near_power_1
     abs_off_near_product = abs_off_near_product.addcmul(
-        abs_off_near ** (p - 2) * off_near_sum_power[:, None] * part, sign_off_near, value=p - 1
+        abs_off_near ** (p - 2) * off_near_sum_power[:, None] * grad_dloss_dpositive_total,
+        sign_off_near,
+        value=p - 1,
     )
     abs_off_near_product = abs_off_near_product * sign_off_near
     grad_positive = abs_off_between_product - abs_off_near_product
@@ -6365,20 +6290,17 @@ class _PSwapSumBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PSwapSumResiduals(*saved, *ctx.numbers)
-        (
-            grad_grad_loss,
-            grad_abs_off_between_product_total,
-            grad_dloss_dpositive,
-            grad_abs_off_far_power_product_total,
-        ) = double_backward_p_swap_sum(
-            grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
+        grad_grad_loss, grad_abs_off_between_product_total, grad_dloss_dpositive, grad_total = (
+            double_backward_p_swap_sum(
+                grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
+            )
         )
         return (
             grad_grad_loss,
             None,
             grad_abs_off_between_product_total,
             grad_dloss_dpositive,
-            grad_abs_off_far_power_product_total,
+            grad_total,
             None,
             None,
         )
@@ -6398,44 +6320,34 @@ class _PSwapSumFunction(torch.autograd.Function):
         )
         return (
             loss,
-            residuals.near_minus_other_mask,
+            residuals.near_total_mask,
             residuals.abs_off_between_product_total,
             residuals.dloss_dpositive,
-            residuals.abs_off_far_power_product_total,
+            residuals.total,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, _, p, eps = inputs
-        (
-            _,
-            near_minus_other_mask,
-            abs_off_between_product_total,
-            dloss_dpositive,
-            abs_off_far_power_product_total,
-        ) = output
+        _, near_total_mask, abs_off_between_product_total, dloss_dpositive, total = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            near_minus_other_mask,
+            near_total_mask,
             abs_off_between_product_total,
             dloss_dpositive,
-            abs_off_far_power_product_total,
+            total,
         )
-        ctx.mark_non_differentiable(near_minus_other_mask)
+        ctx.mark_non_differentiable(near_total_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p, eps)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (
-            grad_loss,
-            _,
-            grad_abs_off_between_product_total,
-            grad_dloss_dpositive,
-            grad_abs_off_far_power_product_total,
-        ) = grad_outputs
+        grad_loss, _, grad_abs_off_between_product_total, grad_dloss_dpositive, grad_total = (
+            grad_outputs
+        )
         anchor, positive, negative, *saved = ctx.saved_tensors
         residuals = PSwapSumResiduals(*saved, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
@@ -6452,7 +6364,7 @@ class _PSwapSumFunction(torch.autograd.Function):
         if (
             grad_abs_off_between_product_total is not None
             or grad_dloss_dpositive is not None
-            or grad_abs_off_far_power_product_total is not None
+            or grad_total is not None
         ):
             if grad_abs_off_between_product_total is None:
                 grad_abs_off_between_product_total = torch.zeros_like(
@@ -6460,14 +6372,12 @@ class _PSwapSumFunction(torch.autograd.Function):
                 )
             if grad_dloss_dpositive is None:
                 grad_dloss_dpositive = torch.zeros_like(residuals.dloss_dpositive)
-            if grad_abs_off_far_power_product_total is None:
-                grad_abs_off_far_power_product_total = torch.zeros_like(
-                    residuals.abs_off_far_power_product_total
-                )
+            if grad_total is None:
+                grad_total = torch.zeros_like(residuals.total)
             more_anchor, more_positive, more_negative = residuals_backward_p_swap_sum(
                 grad_abs_off_between_product_total,
                 grad_dloss_dpositive,
-                grad_abs_off_far_power_product_total,
+                grad_total,
                 anchor,
                 positive,
                 negative,
@@ -6486,10 +6396,10 @@ class _PSwapSumFunction(torch.autograd.Function):
 class PSwapNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    near_minus_other_mask: Tensor
+    near_total_mask: Tensor
     abs_off_between_product_total: Tensor
     abs_off_between_product_total_1: Tensor
-    abs_off_far_power_product_total: Tensor
+    total: Tensor
     p: float
     eps: float
 
@@ -6565,9 +6475,9 @@ def forward_p_swap_none(
     between = off_between_sum ** (1 / p)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_minus_other = near - other + margin
-    near_minus_other_mask = near_minus_other < 0
-    loss = near_minus_other.masked_fill(near_minus_other_mask, 0)
+    near_total = near - other + margin
+    near_total_mask = near_total < 0
+    loss = near_total.masked_fill(near_total_mask, 0)
     abs_off_between_product = abs_off_between ** (p - 1)
     abs_off_between_product = (
         abs_off_between_product
@@ -6577,27 +6487,27 @@ def forward_p_swap_none(
     off_far_sum_power = off_far_sum ** (1 / p - 1)
     abs_off_far_power = abs_off_far ** (p - 1)
     sign_off_far = torch.sign(off_far)
-    abs_off_far_power_product = abs_off_far_power * sign_off_far
+    abs_off_far_power_times_sign_off_far = abs_off_far_power * sign_off_far
     abs_off_between_product_total = torch.addcmul(
         abs_off_between_product,
         off_far_sum_power.masked_fill(between_mask, 0)[:, None],
-        abs_off_far_power_product,
+        abs_off_far_power_times_sign_off_far,
     )
     abs_off_near_product = abs_off_near ** (p - 1)
     abs_off_near_product *= (off_near_sum ** (1 / p - 1))[:, None]
     abs_off_near_product *= torch.sign(off_near)
     abs_off_between_product_total_1 = -abs_off_between_product
     abs_off_between_product_total_1 -= abs_off_near_product
-    abs_off_far_power_product_total = torch.addcmul(
+    total = torch.addcmul(
         abs_off_near_product,
         (-off_far_sum_power).masked_fill(between_mask, 0)[:, None],
-        abs_off_far_power_product,
+        abs_off_far_power_times_sign_off_far,
     )
     return loss, PSwapNoneResiduals(
-        near_minus_other_mask,
+        near_total_mask,
         abs_off_between_product_total,
         abs_off_between_product_total_1,
-        abs_off_far_power_product_total,
+        total,
         p,
         eps,
     )
@@ -6613,22 +6523,18 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    (
-        near_minus_other_mask,
-        abs_off_between_product_total,
-        abs_off_between_product_total_1,
-        abs_off_far_power_product_total,
-        *_,
-    ) = residuals
+    near_total_mask, abs_off_between_product_total, abs_off_between_product_total_1, total, *_ = (
+        residuals
+    )
     N = abs_off_between_product_total.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_minus_other_mask, 0)
+    grad_near = grad_loss.masked_fill(near_total_mask, 0)
     grad_negative = grad_near[:, None] * abs_off_between_product_total
     grad_positive = grad_near[:, None] * abs_off_between_product_total_1
-    grad_anchor = grad_near[:, None] * abs_off_far_power_product_total
+    grad_anchor = grad_near[:, None] * total
     return PSwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -6643,41 +6549,37 @@ def double_backward_p_swap_none(
 
     Given are those of the gradients that it returned.
     """
-    (
-        near_minus_other_mask,
-        abs_off_between_product_total,
-        abs_off_between_product_total_1,
-        abs_off_far_power_product_total,
-        *_,
-    ) = residuals
-    grad_near = grad_loss.masked_fill(near_minus_other_mask, 0)
-    grad_abs_off_far_power_product_total = grad_near[:, None] * grad_grad_anchor
+    near_total_mask, abs_off_between_product_total, abs_off_between_product_total_1, total, *_ = (
+        residuals
+    )
+    grad_near = grad_loss.masked_fill(near_total_mask, 0)
+    grad_total = grad_near[:, None] * grad_grad_anchor
     grad_abs_off_between_product_total_1 = grad_near[:, None] * grad_grad_positive
     grad_abs_off_between_product_total = grad_near[:, None] * grad_grad_negative
     grad_grad_loss = (
         (abs_off_between_product_total * grad_grad_negative).sum(1)
         + (abs_off_between_product_total_1 * grad_grad_positive).sum(1)
-        + (abs_off_far_power_product_total * grad_grad_anchor).sum(1)
-    ).masked_fill(near_minus_other_mask, 0)
+        + (grad_grad_anchor * total).sum(1)
+    ).masked_fill(near_total_mask, 0)
     return (
         grad_grad_loss,
         grad_abs_off_between_product_total,
         grad_abs_off_between_product_total_1,
-        grad_abs_off_far_power_product_total,
+        grad_total,
     )
 
 
 def residuals_backward_p_swap_none(
     grad_abs_off_between_product_total: Tensor,
     grad_abs_off_between_product_total_1: Tensor,
-    grad_abs_off_far_power_product_total: Tensor,
+    grad_total: Tensor,
     anchor: Tensor,
     positive: Tensor,
     negative: Tensor,
     residuals: PSwapNoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, _, _, _, p, eps = residuals
+    _, _, _, total, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_sum = (abs_off_near**p).sum(1)
@@ -6693,37 +6595,37 @@ def residuals_backward_p_swap_none(
     off_far_sum_power = off_far_sum ** (1 / p - 1)
     abs_off_far_power = abs_off_far ** (p - 1)
     sign_off_far = torch.sign(off_far)
-    abs_off_far_power_product = abs_off_far_power * sign_off_far
+    abs_off_far_power_times_sign_off_far = abs_off_far_power * sign_off_far
     abs_off_between_power_1 = abs_off_between ** (p - 1)
     sign_off_between = torch.sign(off_between)
     between_mask_chosen = off_far_sum_power.masked_fill(between_mask, 0)
     off_near_sum_power = off_near_sum ** (1 / p - 1)
     abs_off_near_power_1 = abs_off_near ** (p - 1)
     sign_off_near = torch.sign(off_near)
-    part_1 = grad_abs_off_between_product_total - grad_abs_off_between_product_total_1
+    total_1 = grad_abs_off_between_product_total - grad_abs_off_between_product_total_1
     abs_off_between_product = abs_off_between ** (p - 2)
     abs_off_between_product = (
         abs_off_between_product
         * torch.where(between_mask, off_between_sum ** (1 / p - 1), 0)[:, None]
     )
-    abs_off_between_product = abs_off_between_product * part_1
     abs_off_between_product = abs_off_between_product * sign_off_between
+    abs_off_between_product = abs_off_between_product * total_1
     abs_off_between_product *= p - 1
     abs_off_between_product = abs_off_between_product.addcmul(
         (
-            (abs_off_between_power_1 * part_1 * sign_off_between).sum(1)
+            (abs_off_between_power_1 * sign_off_between * total_1).sum(1)
             * torch.where(between_mask, off_between_sum ** (1 / p - 2), 0)
         )[:, None],
         abs_off_between_power_1,
         value=(1 / p - 1) * p,
     )
     abs_off_between_product = abs_off_between_product * sign_off_between
-    abs_off_far_power_product_sum = (
-        abs_off_far_power_product * grad_abs_off_far_power_product_total
+    abs_off_far_power_times_sign_off_far_sum = (
+        abs_off_far_power_times_sign_off_far * grad_total
     ).sum(1)
     abs_off_far_product = between_mask_chosen[:, None] * grad_abs_off_between_product_total
     abs_off_far_product = abs_off_far_product.addcmul(
-        between_mask_chosen[:, None], grad_abs_off_far_power_product_total, value=-1
+        between_mask_chosen[:, None], grad_total, value=-1
     )
     abs_off_far_product = abs_off_far_product * abs_off_far ** (p - 2)
     abs_off_far_product = abs_off_far_product * sign_off_far
@@ -6732,8 +6634,8 @@ def residuals_backward_p_swap_none(
         (
             off_far_sum ** (1 / p - 2)
             * (
-                (-abs_off_far_power_product_sum).masked_fill(between_mask, 0)
-                + (abs_off_far_power_product * grad_abs_off_between_product_total)
+                (-abs_off_far_power_times_sign_off_far_sum).masked_fill(between_mask, 0)
+                + (abs_off_far_power_times_sign_off_far * grad_abs_off_between_product_total)
                 .sum(1)
                 .masked_fill(between_mask, 0)
             )
@@ -6744,14 +6646,14 @@ def residuals_backward_p_swap_none(
     abs_off_far_product = abs_off_far_product * sign_off_far
     grad_negative = -abs_off_between_product
     grad_negative = grad_negative - abs_off_far_product
-    part = grad_abs_off_far_power_product_total - grad_abs_off_between_product_total_1
+    total = grad_total - grad_abs_off_between_product_total_1
     abs_off_near_product = (
         (1 / p - 1)
         * p
-        * (off_near_sum ** (1 / p - 2) * (abs_off_near_power_1 * part * sign_off_near).sum(1))
+        * (off_near_sum ** (1 / p - 2) * (abs_off_near_power_1 * sign_off_near * total).sum(1))
     )[:, None] * abs_off_near_power_1
     abs_off_near_product = abs_off_near_product.addcmul(
-        abs_off_near ** (p - 2) * off_near_sum_power[:, None] * part, sign_off_near, value=p - 1
+        abs_off_near ** (p - 2) * off_near_sum_power[:, None] * sign_off_near, total, value=p - 1
     )
     abs_off_near_product = abs_off_near_product * sign_off_near
     grad_positive = abs_off_between_product - abs_off_near_product
@@ -6782,7 +6684,7 @@ class _PSwapNoneBackwardFunction(torch.autograd.Function):
             grad_grad_loss,
             grad_abs_off_between_product_total,
             grad_abs_off_between_product_total_1,
-            grad_abs_off_far_power_product_total,
+            grad_total,
         ) = double_backward_p_swap_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -6791,7 +6693,7 @@ class _PSwapNoneBackwardFunction(torch.autograd.Function):
             None,
             grad_abs_off_between_product_total,
             grad_abs_off_between_product_total_1,
-            grad_abs_off_far_power_product_total,
+            grad_total,
             None,
             None,
         )
@@ -6811,10 +6713,10 @@ class _PSwapNoneFunction(torch.autograd.Function):
         )
         return (
             loss,
-            residuals.near_minus_other_mask,
+            residuals.near_total_mask,
             residuals.abs_off_between_product_total,
             residuals.abs_off_between_product_total_1,
-            residuals.abs_off_far_power_product_total,
+            residuals.total,
         )
 
     @staticmethod
@@ -6822,21 +6724,21 @@ class _PSwapNoneFunction(torch.autograd.Function):
         anchor, positive, negative, _, p, eps = inputs
         (
             _,
-            near_minus_other_mask,
+            near_total_mask,
             abs_off_between_product_total,
             abs_off_between_product_total_1,
-            abs_off_far_power_product_total,
+            total,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            near_minus_other_mask,
+            near_total_mask,
             abs_off_between_product_total,
             abs_off_between_product_total_1,
-            abs_off_far_power_product_total,
+            total,
         )
-        ctx.mark_non_differentiable(near_minus_other_mask)
+        ctx.mark_non_differentiable(near_total_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p, eps)
 
@@ -6847,7 +6749,7 @@ class _PSwapNoneFunction(torch.autograd.Function):
             _,
             grad_abs_off_between_product_total,
             grad_abs_off_between_product_total_1,
-            grad_abs_off_far_power_product_total,
+            grad_total,
         ) = grad_outputs
         anchor, positive, negative, *saved = ctx.saved_tensors
         residuals = PSwapNoneResiduals(*saved, *ctx.numbers)
@@ -6865,7 +6767,7 @@ class _PSwapNoneFunction(torch.autograd.Function):
         if (
             grad_abs_off_between_product_total is not None
             or grad_abs_off_between_product_total_1 is not None
-            or grad_abs_off_far_power_product_total is not None
+            or grad_total is not None
         ):
             if grad_abs_off_between_product_total is None:
                 grad_abs_off_between_product_total = torch.zeros_like(
@@ -6875,14 +6777,12 @@ class _PSwapNoneFunction(torch.autograd.Function):
                 grad_abs_off_between_product_total_1 = torch.zeros_like(
                     residuals.abs_off_between_product_total_1
                 )
-            if grad_abs_off_far_power_product_total is None:
-                grad_abs_off_far_power_product_total = torch.zeros_like(
-                    residuals.abs_off_far_power_product_total
-                )
+            if grad_total is None:
+                grad_total = torch.zeros_like(residuals.total)
             more_anchor, more_positive, more_negative = residuals_backward_p_swap_none(
                 grad_abs_off_between_product_total,
                 grad_abs_off_between_product_total_1,
-                grad_abs_off_far_power_product_total,
+                grad_total,
                 anchor,
                 positive,
                 negative,

@@ -87,18 +87,18 @@ def double_backward(
     x, x_squared_sum = residuals
     x_squared_sum_mask = x_squared_sum == 0
     x_squared_sum_chosen = x_squared_sum.masked_fill(x_squared_sum_mask, 1)
-    grad_first_grad_x_chosen = grad_grad_x.masked_fill(x_squared_sum_mask[:, None], 0)
+    grad_grad_x_chosen = grad_grad_x.masked_fill(x_squared_sum_mask[:, None], 0)
     grad_x_squared_sum = (
         -0.5
         * grad_y
         * (
             (x_squared_sum_chosen**-1.5).masked_fill(x_squared_sum_mask, 0)
-            * (grad_first_grad_x_chosen * x).sum(1)
+            * (grad_grad_x_chosen * x).sum(1)
         )
     )
     x_squared_sum_power = torch.rsqrt(x_squared_sum_chosen)
-    grad_x = (grad_y * x_squared_sum_power)[:, None] * grad_first_grad_x_chosen
-    grad_grad_y = x_squared_sum_power * (grad_first_grad_x_chosen * x).sum(1)
+    grad_x = (grad_y * x_squared_sum_power)[:, None] * grad_grad_x_chosen
+    grad_grad_y = x_squared_sum_power * (grad_grad_x_chosen * x).sum(1)
     return grad_grad_y, grad_x, grad_x_squared_sum
 
 

@@ -480,21 +480,21 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, int64_t N, int threads) {
     /* log_x[n] = log(x[n]) */
     /* log1p_x[n] = Log1p(-x[n]) */
-    /* grad_target[n] = grad_loss_product[n]*(no[n] - yes[n]) */
+    /* grad_target[n] = grad_loss_times_weight[n]*(no[n] - yes[n]) */
     /* x_chosen[n] = where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) */
-    /* grad_x[n] = grad_loss_product[n]*(x_chosen[n] - target[n]*(x_chosen[n] + where(x[n] <
+    /* grad_x[n] = grad_loss_times_weight[n]*(x_chosen[n] - target[n]*(x_chosen[n] + where(x[n] <
             1.2e-38, 0, 1/x[n]))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_x = vector_log(x[n]);
         const real log1p_x = R(log1p)(-x[n]);
-        const real grad_loss_product = grad_loss[n] * weight[n];
+        const real grad_loss_times_weight = grad_loss[n] * weight[n];
         const real no = log1p_x <= -100 ? -100 : log1p_x;
         const real yes = x[n] < (real)1.2e-38 ? (log_x <= -100 ? -100 : log_x) : log_x;
-        grad_target[n] = (no - yes) * grad_loss_product;
+        grad_target[n] = (no - yes) * grad_loss_times_weight;
         const real x_chosen = R(log1p)(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
         grad_x[n] = (x_chosen - (x_chosen + (x[n] < (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) *
-                grad_loss_product;
+                grad_loss_times_weight;
     }
     return 0;
 }

@@ -277,16 +277,16 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     }
     const real grad_loss_scaled = grad_loss[0] / N;
     /* grad_target[n] = grad_loss_scaled*(log_s[n] - log_s_1[n]*pos_weight[n]) */
-    /* grad_x[n] = grad_loss_scaled*(s[n] + pos_weight[n]*s_product[n] - s_product[n] -
+    /* grad_x[n] = grad_loss_scaled*(s[n] + pos_weight[n]*s_times_target[n] - s_times_target[n] -
             pos_weight[n]*target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_s = -logaddexp_x_1[n];
         const real log_s_1 = -logaddexp_x[n];
         grad_target[n] = grad_loss_scaled * (log_s - log_s_1 * pos_weight[n]);
-        const real s_product = target[n] * s[n];
-        grad_x[n] = grad_loss_scaled * (pos_weight[n] * s_product + s[n] - pos_weight[n] * target[n]
-                - s_product);
+        const real s_times_target = target[n] * s[n];
+        grad_x[n] = grad_loss_scaled * (pos_weight[n] * s_times_target + s[n] - pos_weight[n] *
+                target[n] - s_times_target);
     }
     free(workspace);
     return 0;
@@ -402,7 +402,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
     /* grad_target[n] = grad_loss*(log_s[n] - log_s_1[n]*pos_weight[n]) */
-    /* grad_x[n] = grad_loss*(s[n] + pos_weight[n]*s_product[n] - s_product[n] -
+    /* grad_x[n] = grad_loss*(s[n] + pos_weight[n]*s_times_target[n] - s_times_target[n] -
             pos_weight[n]*target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -412,9 +412,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real log_s = -logaddexp_x_1;
         const real log_s_1 = -logaddexp_x;
         grad_target[n] = grad_loss[0] * (log_s - log_s_1 * pos_weight[n]);
-        const real s_product = target[n] * s;
-        grad_x[n] = grad_loss[0] * (pos_weight[n] * s_product + s - pos_weight[n] * target[n] -
-                s_product);
+        const real s_times_target = target[n] * s;
+        grad_x[n] = grad_loss[0] * (pos_weight[n] * s_times_target + s - pos_weight[n] * target[n] -
+                s_times_target);
     }
     return 0;
 }
@@ -491,7 +491,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
     /* grad_target[n] = grad_loss[n]*(log_s[n] - log_s_1[n]*pos_weight[n]) */
-    /* grad_x[n] = grad_loss[n]*(s[n] + pos_weight[n]*s_product[n] - s_product[n] -
+    /* grad_x[n] = grad_loss[n]*(s[n] + pos_weight[n]*s_times_target[n] - s_times_target[n] -
             pos_weight[n]*target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -501,9 +501,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real log_s = -logaddexp_x_1;
         const real log_s_1 = -logaddexp_x;
         grad_target[n] = (log_s - log_s_1 * pos_weight[n]) * grad_loss[n];
-        const real s_product = target[n] * s;
-        grad_x[n] = (pos_weight[n] * s_product + s - pos_weight[n] * target[n] - s_product) *
-                grad_loss[n];
+        const real s_times_target = target[n] * s;
+        grad_x[n] = (pos_weight[n] * s_times_target + s - pos_weight[n] * target[n] -
+                s_times_target) * grad_loss[n];
     }
     return 0;
 }
@@ -624,7 +624,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
     /* grad_target[n] = weight_product[n]*(log_s[n] - log_s_1[n]*pos_weight[n]) */
-    /* grad_x[n] = weight_product[n]*(s[n] + pos_weight[n]*s_product[n] - s_product[n] -
+    /* grad_x[n] = weight_product[n]*(s[n] + pos_weight[n]*s_times_target[n] - s_times_target[n] -
             pos_weight[n]*target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -635,9 +635,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real log_s_1 = -logaddexp_x;
         const real weight_product = (grad_loss[0] / N) * weight[n];
         grad_target[n] = (log_s - log_s_1 * pos_weight[n]) * weight_product;
-        const real s_product = target[n] * s;
-        grad_x[n] = (pos_weight[n] * s_product + s - pos_weight[n] * target[n] - s_product) *
-                weight_product;
+        const real s_times_target = target[n] * s;
+        grad_x[n] = (pos_weight[n] * s_times_target + s - pos_weight[n] * target[n] -
+                s_times_target) * weight_product;
     }
     return 0;
 }
@@ -755,7 +755,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
     /* grad_target[n] = weight_product[n]*(log_s[n] - log_s_1[n]*pos_weight[n]) */
-    /* grad_x[n] = weight_product[n]*(s[n] + pos_weight[n]*s_product[n] - s_product[n] -
+    /* grad_x[n] = weight_product[n]*(s[n] + pos_weight[n]*s_times_target[n] - s_times_target[n] -
             pos_weight[n]*target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -766,9 +766,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real log_s_1 = -logaddexp_x;
         const real weight_product = grad_loss[0] * weight[n];
         grad_target[n] = (log_s - log_s_1 * pos_weight[n]) * weight_product;
-        const real s_product = target[n] * s;
-        grad_x[n] = (pos_weight[n] * s_product + s - pos_weight[n] * target[n] - s_product) *
-                weight_product;
+        const real s_times_target = target[n] * s;
+        grad_x[n] = (pos_weight[n] * s_times_target + s - pos_weight[n] * target[n] -
+                s_times_target) * weight_product;
     }
     return 0;
 }
@@ -801,18 +801,18 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* s[n] = Sigmoid(x[n]) */
     /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* grad_target[n] = grad_loss_product[n]*(log_s[n] - log_s_1[n]) */
-    /* grad_x[n] = grad_loss_product[n]*(s[n] - target[n]) */
+    /* grad_target[n] = grad_loss_times_weight[n]*(log_s[n] - log_s_1[n]) */
+    /* grad_x[n] = grad_loss_times_weight[n]*(s[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
         const real logaddexp_x_1 = log_add_exp(x[n], 0);
         const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real grad_loss_product = grad_loss[n] * weight[n];
+        const real grad_loss_times_weight = grad_loss[n] * weight[n];
         const real log_s = -logaddexp_x_1;
         const real log_s_1 = -logaddexp_x;
-        grad_target[n] = (log_s - log_s_1) * grad_loss_product;
-        grad_x[n] = (s - target[n]) * grad_loss_product;
+        grad_target[n] = (log_s - log_s_1) * grad_loss_times_weight;
+        grad_x[n] = (s - target[n]) * grad_loss_times_weight;
     }
     return 0;
 }
@@ -846,21 +846,21 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* s[n] = Sigmoid(x[n]) */
     /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* grad_target[n] = grad_loss_product[n]*(log_s[n] - log_s_1[n]*pos_weight[n]) */
-    /* grad_x[n] = grad_loss_product[n]*(s[n] + pos_weight[n]*s_product[n] - s_product[n] -
-            pos_weight[n]*target[n]) */
+    /* grad_target[n] = grad_loss_times_weight[n]*(log_s[n] - log_s_1[n]*pos_weight[n]) */
+    /* grad_x[n] = grad_loss_times_weight[n]*(s[n] + pos_weight[n]*s_times_target[n] -
+            s_times_target[n] - pos_weight[n]*target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
         const real logaddexp_x_1 = log_add_exp(x[n], 0);
         const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real grad_loss_product = grad_loss[n] * weight[n];
+        const real grad_loss_times_weight = grad_loss[n] * weight[n];
         const real log_s = -logaddexp_x_1;
         const real log_s_1 = -logaddexp_x;
-        grad_target[n] = (log_s - log_s_1 * pos_weight[n]) * grad_loss_product;
-        const real s_product = target[n] * s;
-        grad_x[n] = (pos_weight[n] * s_product + s - pos_weight[n] * target[n] - s_product) *
-                grad_loss_product;
+        grad_target[n] = (log_s - log_s_1 * pos_weight[n]) * grad_loss_times_weight;
+        const real s_times_target = target[n] * s;
+        grad_x[n] = (pos_weight[n] * s_times_target + s - pos_weight[n] * target[n] -
+                s_times_target) * grad_loss_times_weight;
     }
     return 0;
 }

@@ -195,8 +195,8 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
             const real rstd = 1 / R(sqrt)(square1);
             const real square2 = input2_squared_sum + (real)1e-12;
             const real rstd_1 = 1 / R(sqrt)(square2);
-            const real rstd_product = rstd * rstd_1;
-            const real cosine = dot * rstd_product;
+            const real rstd_times_rstd_1 = rstd * rstd_1;
+            const real cosine = dot * rstd_times_rstd_1;
             const real cosine_total_ = cosine - margin;
             const real cosine_total_mask = cosine_total_ < 0;
             const real target_mask = target[n] == -1;
@@ -206,7 +206,7 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
             const real cosine_total_chosen = target_mask_1 ? -1 : target_mask ? (cosine_total_mask ?
                     0 : 1) : 0;
             const real cosine_total_chosen_product = (1 / (real)N) * cosine_total_chosen *
-                    rstd_product;
+                    rstd_times_rstd_1;
             /* grad_input2[n,d] = cosine_total_chosen_product[n]*(input1[n,d] -
                     dot[n]*rstd_1[n]**2*input2[n,d]) */
             /* grad_input1[n,d] = cosine_total_chosen_product[n]*(input2[n,d] -
@@ -300,9 +300,9 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              real *restrict grad_input2, int64_t D, int64_t N, real margin, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real rstd_product = rstd[n] * rstd_1[n];
-        const real grad_dot = grad_loss[0] * rstd_product * (target[n] == 1 ? -1 : target[n] == -1 ?
-                (dot[n] * rstd_product - margin < 0 ? 0 : 1) : 0);
+        const real rstd_times_rstd_1 = rstd[n] * rstd_1[n];
+        const real grad_dot = grad_loss[0] * rstd_times_rstd_1 * (target[n] == 1 ? -1 : target[n] ==
+                -1 ? (dot[n] * rstd_times_rstd_1 - margin < 0 ? 0 : 1) : 0);
         /* grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*rstd_1[n]**2*input2[n,d]) */
         /* grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*rstd[n]**2*input1[n,d]) */
         #pragma omp simd

@@ -196,9 +196,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             grad_logits[n * K + k] = vector_exp(logprobs);
         }
-        const real exp_right_total_ = 1 - exp_right[n];
-        const real exp_right_mask = exp_right_total_ == 0;
-        const real exp_right_chosen_2 = exp_right_mask ? 1 : exp_right_total_;
+        const real one_minus_exp_right = 1 - exp_right[n];
+        const real exp_right_mask = one_minus_exp_right == 0;
+        const real exp_right_chosen_2 = exp_right_mask ? 1 : one_minus_exp_right;
         const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(exp_right_chosen_2, gamma - 1) *
                 (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
         const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(exp_right_chosen_2, gamma);
@@ -266,11 +266,11 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
                 const real logprobs = logits_shifted - logits_log_sum_exp;
                 grad_logits[n * K + k] = vector_exp(logprobs);
             }
-            const real exp_right_total_ = 1 - exp_right;
-            const real exp_right_mask = exp_right_total_ == 0;
-            const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(exp_right_total_, gamma - 1) *
-                    (logits[n * K + target[n]] - logits_max - logits_log_sum_exp);
-            const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(exp_right_total_, gamma);
+            const real one_minus_exp_right = 1 - exp_right;
+            const real exp_right_mask = one_minus_exp_right == 0;
+            const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma -
+                    1) * (logits[n * K + target[n]] - logits_max - logits_log_sum_exp);
+            const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
             /* grad_logits[n,k] = (p[n,k]*(exp_right_chosen_1[n] -
                     gamma*exp_right[n]*exp_right_chosen[n]) +
                     gamma*exp_right[n]*exp_right_chosen[n]*delta(k, target[n]) -
@@ -369,9 +369,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             grad_logits[n * K + k] = vector_exp(logprobs);
         }
-        const real exp_right_total_ = 1 - exp_right[n];
-        const real exp_right_mask = exp_right_total_ == 0;
-        const real exp_right_chosen_2 = exp_right_mask ? 1 : exp_right_total_;
+        const real one_minus_exp_right = 1 - exp_right[n];
+        const real exp_right_mask = one_minus_exp_right == 0;
+        const real exp_right_chosen_2 = exp_right_mask ? 1 : one_minus_exp_right;
         const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(exp_right_chosen_2, gamma - 1) *
                 (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
         const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(exp_right_chosen_2, gamma);
@@ -449,9 +449,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             grad_logits[n * K + k] = vector_exp(logprobs);
         }
-        const real exp_right_total_ = 1 - exp_right[n];
-        const real exp_right_mask = exp_right_total_ == 0;
-        const real exp_right_chosen_2 = exp_right_mask ? 1 : exp_right_total_;
+        const real one_minus_exp_right = 1 - exp_right[n];
+        const real exp_right_mask = one_minus_exp_right == 0;
+        const real exp_right_chosen_2 = exp_right_mask ? 1 : one_minus_exp_right;
         const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(exp_right_chosen_2, gamma - 1) *
                 (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
         const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(exp_right_chosen_2, gamma);

@@ -4,13 +4,13 @@
  *
  * a times the sigmoid of b (Dauphin et al., 2017).
  *
- *     inv_exp_b[n,k] = 1/(1 + exp(-b[n,k]))
- *     y[n,k]         = a[n,k]*inv_exp_b[n,k]
+ *     sigmoid_b[n,k] = 1/(1 + exp(-b[n,k]))
+ *     y[n,k]         = a[n,k]*sigmoid_b[n,k]
  *
  * The gradients, given grad_y:
  *
- *     grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - inv_exp_b[n,k])
- *     grad_a[n,k] = grad_y[n,k]*inv_exp_b[n,k]
+ *     grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - sigmoid_b[n,k])
+ *     grad_a[n,k] = grad_y[n,k]*sigmoid_b[n,k]
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -94,12 +94,12 @@ int forward(const real *restrict a, const real *restrict b, real *restrict y, in
             int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* inv_exp_b[n,k] = Sigmoid(b[n,k]) */
-        /* y[n,k] = a[n,k]*inv_exp_b[n,k] */
+        /* sigmoid_b[n,k] = Sigmoid(b[n,k]) */
+        /* y[n,k] = a[n,k]*sigmoid_b[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            const real inv_exp_b = sigmoid(b[n * K + k]);
-            y[n * K + k] = a[n * K + k] * inv_exp_b;
+            const real sigmoid_b = sigmoid(b[n * K + k]);
+            y[n * K + k] = a[n * K + k] * sigmoid_b;
         }
     }
     return 0;
@@ -110,14 +110,14 @@ int backward(const real *restrict grad_y, const real *restrict b, const real *re
              real *restrict grad_a, real *restrict grad_b, int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* inv_exp_b[n,k] = Sigmoid(b[n,k]) */
-        /* grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - inv_exp_b[n,k]) */
-        /* grad_a[n,k] = grad_y[n,k]*inv_exp_b[n,k] */
+        /* sigmoid_b[n,k] = Sigmoid(b[n,k]) */
+        /* grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - sigmoid_b[n,k]) */
+        /* grad_a[n,k] = grad_y[n,k]*sigmoid_b[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            const real inv_exp_b = sigmoid(b[n * K + k]);
-            grad_b[n * K + k] = (1 - inv_exp_b) * grad_y[n * K + k] * y[n * K + k];
-            grad_a[n * K + k] = grad_y[n * K + k] * inv_exp_b;
+            const real sigmoid_b = sigmoid(b[n * K + k]);
+            grad_b[n * K + k] = (1 - sigmoid_b) * grad_y[n * K + k] * y[n * K + k];
+            grad_a[n * K + k] = grad_y[n * K + k] * sigmoid_b;
         }
     }
     return 0;

@@ -4,12 +4,12 @@
  *
  * The logarithm of a sigmoid.
  *
- *     inv_exp_x[n] = 1/(1 + exp(-x[n]))
- *     y[n]         = log(inv_exp_x[n])
+ *     sigmoid_x[n] = 1/(1 + exp(-x[n]))
+ *     y[n]         = log(sigmoid_x[n])
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n] = grad_y[n]*(1 - inv_exp_x[n])
+ *     grad_x[n] = grad_y[n]*(1 - sigmoid_x[n])
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -109,12 +109,12 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
-    /* inv_exp_x[n] = Sigmoid(x[n]) */
-    /* grad_x[n] = grad_y[n]*(1 - inv_exp_x[n]) */
+    /* sigmoid_x[n] = Sigmoid(x[n]) */
+    /* grad_x[n] = grad_y[n]*(1 - sigmoid_x[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real inv_exp_x = sigmoid(x[n]);
-        grad_x[n] = (1 - inv_exp_x) * grad_y[n];
+        const real sigmoid_x = sigmoid(x[n]);
+        grad_x[n] = (1 - sigmoid_x) * grad_y[n];
     }
     return 0;
 }

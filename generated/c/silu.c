@@ -4,12 +4,12 @@
  *
  * Sigmoid linear unit (Hendrycks and Gimpel, 2016).
  *
- *     inv_exp_x[n] = 1/(1 + exp(-x[n]))
- *     y[n]         = x[n]*inv_exp_x[n]
+ *     sigmoid_x[n] = 1/(1 + exp(-x[n]))
+ *     y[n]         = x[n]*sigmoid_x[n]
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n] = grad_y[n]*inv_exp_x[n]*(1 + x[n]*(1 - inv_exp_x[n]))
+ *     grad_x[n] = grad_y[n]*sigmoid_x[n]*(1 + x[n]*(1 - sigmoid_x[n]))
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -90,12 +90,12 @@ static inline real sigmoid(real x) { return 1 / (1 + vector_exp(-x)); }
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
-    /* inv_exp_x[n] = Sigmoid(x[n]) */
-    /* y[n] = inv_exp_x[n]*x[n] */
+    /* sigmoid_x[n] = Sigmoid(x[n]) */
+    /* y[n] = sigmoid_x[n]*x[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real inv_exp_x = sigmoid(x[n]);
-        y[n] = x[n] * inv_exp_x;
+        const real sigmoid_x = sigmoid(x[n]);
+        y[n] = x[n] * sigmoid_x;
     }
     return 0;
 }
@@ -103,12 +103,12 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
-    /* inv_exp_x[n] = Sigmoid(x[n]) */
-    /* grad_x[n] = grad_y[n]*inv_exp_x[n]*(1 + x[n]*(1 - inv_exp_x[n])) */
+    /* sigmoid_x[n] = Sigmoid(x[n]) */
+    /* grad_x[n] = grad_y[n]*sigmoid_x[n]*(1 + x[n]*(1 - sigmoid_x[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real inv_exp_x = sigmoid(x[n]);
-        grad_x[n] = ((1 - inv_exp_x) * x[n] + 1) * grad_y[n] * inv_exp_x;
+        const real sigmoid_x = sigmoid(x[n]);
+        grad_x[n] = ((1 - sigmoid_x) * x[n] + 1) * grad_y[n] * sigmoid_x;
     }
     return 0;
 }

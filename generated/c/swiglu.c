@@ -4,13 +4,13 @@
  *
  * a, times its sigmoid, times b (Shazeer, 2020, equation 6).
  *
- *     inv_exp_a[n,k] = 1/(1 + exp(-a[n,k]))
- *     y[n,k]         = a[n,k]*b[n,k]*inv_exp_a[n,k]
+ *     sigmoid_a[n,k] = 1/(1 + exp(-a[n,k]))
+ *     y[n,k]         = a[n,k]*b[n,k]*sigmoid_a[n,k]
  *
  * The gradients, given grad_y:
  *
- *     grad_b[n,k] = grad_y[n,k]*a[n,k]*inv_exp_a[n,k]
- *     grad_a[n,k] = grad_y[n,k]*b[n,k]*inv_exp_a[n,k]*(1 + a[n,k]*(1 - inv_exp_a[n,k]))
+ *     grad_b[n,k] = grad_y[n,k]*a[n,k]*sigmoid_a[n,k]
+ *     grad_a[n,k] = grad_y[n,k]*b[n,k]*sigmoid_a[n,k]*(1 + a[n,k]*(1 - sigmoid_a[n,k]))
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -94,12 +94,12 @@ int forward(const real *restrict a, const real *restrict b, real *restrict y, in
             int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* inv_exp_a[n,k] = Sigmoid(a[n,k]) */
-        /* y[n,k] = a[n,k]*b[n,k]*inv_exp_a[n,k] */
+        /* sigmoid_a[n,k] = Sigmoid(a[n,k]) */
+        /* y[n,k] = a[n,k]*b[n,k]*sigmoid_a[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            const real inv_exp_a = sigmoid(a[n * K + k]);
-            y[n * K + k] = a[n * K + k] * b[n * K + k] * inv_exp_a;
+            const real sigmoid_a = sigmoid(a[n * K + k]);
+            y[n * K + k] = a[n * K + k] * b[n * K + k] * sigmoid_a;
         }
     }
     return 0;
@@ -110,16 +110,16 @@ int backward(const real *restrict grad_y, const real *restrict a, const real *re
              real *restrict grad_a, real *restrict grad_b, int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* inv_exp_a[n,k] = Sigmoid(a[n,k]) */
-        /* grad_b[n,k] = grad_y_product[n,k]*a[n,k] */
-        /* grad_a[n,k] = grad_y_product[n,k]*b[n,k]*(1 + a[n,k]*(1 - inv_exp_a[n,k])) */
+        /* sigmoid_a[n,k] = Sigmoid(a[n,k]) */
+        /* grad_b[n,k] = grad_y_times_sigmoid_a[n,k]*a[n,k] */
+        /* grad_a[n,k] = grad_y_times_sigmoid_a[n,k]*b[n,k]*(1 + a[n,k]*(1 - sigmoid_a[n,k])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            const real inv_exp_a = sigmoid(a[n * K + k]);
-            const real grad_y_product = grad_y[n * K + k] * inv_exp_a;
-            grad_b[n * K + k] = a[n * K + k] * grad_y_product;
-            grad_a[n * K + k] = ((1 - inv_exp_a) * a[n * K + k] + 1) * b[n * K + k] *
-                    grad_y_product;
+            const real sigmoid_a = sigmoid(a[n * K + k]);
+            const real grad_y_times_sigmoid_a = grad_y[n * K + k] * sigmoid_a;
+            grad_b[n * K + k] = a[n * K + k] * grad_y_times_sigmoid_a;
+            grad_a[n * K + k] = ((1 - sigmoid_a) * a[n * K + k] + 1) * b[n * K + k] *
+                    grad_y_times_sigmoid_a;
         }
     }
     return 0;

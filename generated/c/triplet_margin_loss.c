@@ -73,12 +73,12 @@ int forward(const real *restrict anchor, const real *restrict positive,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_minus_far_sum_parts = (wide *)workspace;
+    wide *const restrict far_total_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide near_minus_far_sum_total = 0;
+        wide far_total_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
             /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
@@ -102,16 +102,16 @@ int forward(const real *restrict anchor, const real *restrict positive,
             const real off_far_squared_sum = off_far_squared_sum_total;
             near[n] = R(sqrt)(off_near_squared_sum);
             far[n] = R(sqrt)(off_far_squared_sum);
-            const real near_minus_far = margin + near[n] - far[n];
-            near_minus_far_sum_total += near_minus_far < 0 ? 0 : near_minus_far;
+            const real far_total_ = margin + near[n] - far[n];
+            far_total_sum_total += far_total_ < 0 ? 0 : far_total_;
         }
-        near_minus_far_sum_parts[block] = near_minus_far_sum_total;
+        far_total_sum_parts[block] = far_total_sum_total;
     }
-    wide near_minus_far_sum_total = 0;
+    wide far_total_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        near_minus_far_sum_total += near_minus_far_sum_parts[block];
-    const real near_minus_far_sum = near_minus_far_sum_total;
-    loss[0] = near_minus_far_sum / N;
+        far_total_sum_total += far_total_sum_parts[block];
+    const real far_total_sum = far_total_sum_total;
+    loss[0] = far_total_sum / N;
     free(workspace);
     return 0;
 }
@@ -189,9 +189,9 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
             const real off_far_squared_sum = off_far_squared_sum_total;
             const real near = R(sqrt)(off_near_squared_sum);
             const real far = R(sqrt)(off_far_squared_sum);
-            const real near_minus_far = margin + near - far;
-            const real far_mask = near_minus_far < 0;
-            far_mask_sum_total += far_mask ? 0 : near_minus_far;
+            const real far_total_ = margin + near - far;
+            const real far_mask = far_total_ < 0;
+            far_mask_sum_total += far_mask ? 0 : far_total_;
             const real far_mask_chosen = far_mask ? 0 : 1;
             const real far_mask_chosen_scaled = (1 / (real)N) * far_mask_chosen;
             /* grad_negative[n,d] = far_mask_chosen_scaled[n]*off_far[n,d]/far[n] */
@@ -258,8 +258,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             const real off_far_squared_sum = off_far_squared_sum_total;
             near[n] = R(sqrt)(off_near_squared_sum);
             far[n] = R(sqrt)(off_far_squared_sum);
-            const real near_minus_far = margin + near[n] - far[n];
-            loss_total += near_minus_far < 0 ? 0 : near_minus_far;
+            const real far_total_ = margin + near[n] - far[n];
+            loss_total += far_total_ < 0 ? 0 : far_total_;
         }
         loss_parts[block] = loss_total;
     }
@@ -327,8 +327,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
         const real off_far_squared_sum = off_far_squared_sum_total;
         near[n] = R(sqrt)(off_near_squared_sum);
         far[n] = R(sqrt)(off_far_squared_sum);
-        const real near_minus_far = margin + near[n] - far[n];
-        loss[n] = near_minus_far < 0 ? 0 : near_minus_far;
+        const real far_total_ = margin + near[n] - far[n];
+        loss[n] = far_total_ < 0 ? 0 : far_total_;
     }
     return 0;
 }
@@ -361,21 +361,21 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 3 /* swap */
 
-/* loss, near, far, between, near_minus_other from anchor, positive, negative. */
+/* loss, near, far, between, near_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
-            real *restrict far, real *restrict between, real *restrict near_minus_other,
-            int64_t D, int64_t N, real margin, real eps, int threads) {
+            real *restrict far, real *restrict between, real *restrict near_total_, int64_t D,
+            int64_t N, real margin, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_minus_other_sum_parts = (wide *)workspace;
+    wide *const restrict near_total_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide near_minus_other_sum_total = 0;
+        wide near_total_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
             /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
@@ -408,63 +408,63 @@ int forward(const real *restrict anchor, const real *restrict positive,
             far[n] = R(sqrt)(off_far_squared_sum);
             between[n] = R(sqrt)(off_between_squared_sum);
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_minus_other[n] = margin + near[n] - other;
-            near_minus_other_sum_total += near_minus_other[n] < 0 ? 0 : near_minus_other[n];
+            near_total_[n] = margin + near[n] - other;
+            near_total_sum_total += near_total_[n] < 0 ? 0 : near_total_[n];
         }
-        near_minus_other_sum_parts[block] = near_minus_other_sum_total;
+        near_total_sum_parts[block] = near_total_sum_total;
     }
-    wide near_minus_other_sum_total = 0;
+    wide near_total_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        near_minus_other_sum_total += near_minus_other_sum_parts[block];
-    const real near_minus_other_sum = near_minus_other_sum_total;
-    loss[0] = near_minus_other_sum / N;
+        near_total_sum_total += near_total_sum_parts[block];
+    const real near_total_sum = near_total_sum_total;
+    loss[0] = near_total_sum / N;
     free(workspace);
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, near, far,
- * between, near_minus_other. */
+ * between, near_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict near, const real *restrict far, const real *restrict between,
-             const real *restrict near_minus_other, real *restrict grad_anchor,
+             const real *restrict near_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     char *const workspace = aligned_alloc(64, ROOM(N, real) + ROOM(N, real));
     if (workspace == NULL)
         return 1;
     real *const restrict between_mask = (real *)workspace;
-    real *const restrict near_minus_other_mask = (real *)((char *)between_mask + ROOM(N, real));
+    real *const restrict near_total_mask = (real *)((char *)between_mask + ROOM(N, real));
     /* between_mask[n] = between[n] <= far[n] */
-    /* near_minus_other_mask[n] = near_minus_other[n] < 0 */
+    /* near_total_mask[n] = near_total_[n] < 0 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         between_mask[n] = between[n] <= far[n];
-        near_minus_other_mask[n] = near_minus_other[n] < 0;
+        near_total_mask[n] = near_total_[n] < 0;
     }
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real near_minus_other_chosen = near_minus_other_mask[n] ? 0 : grad_loss_scaled;
-        /* grad_negative[n,d] = near_minus_other_chosen[n]*(off_between_product[n,d] +
+        const real near_total_chosen = near_total_mask[n] ? 0 : grad_loss_scaled;
+        /* grad_negative[n,d] = near_total_chosen[n]*(off_between_product[n,d] +
                 off_far[n,d]*where(between_mask[n], 0, 1/far[n])) */
-        /* grad_positive[n,d] = where(near_minus_other_mask[n], 0,
+        /* grad_positive[n,d] = where(near_total_mask[n], 0,
                 -grad_loss_scaled)*(off_between_product[n,d] + off_near_product[n,d]) */
-        /* grad_anchor[n,d] = near_minus_other_chosen[n]*(off_near_product[n,d] +
+        /* grad_anchor[n,d] = near_total_chosen[n]*(off_near_product[n,d] +
                 off_far[n,d]*where(between_mask[n], 0, -1/far[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_between = eps + positive[n * D + d] - negative[n * D + d];
             const real off_between_product = (between_mask[n] ? 1 / between[n] : 0) * off_between;
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
-            grad_negative[n * D + d] = near_minus_other_chosen * ((between_mask[n] ? 0 : 1 / far[n])
-                    * off_far + off_between_product);
+            grad_negative[n * D + d] = near_total_chosen * ((between_mask[n] ? 0 : 1 / far[n]) *
+                    off_far + off_between_product);
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
             const real off_near_product = (1 / near[n]) * off_near;
-            grad_positive[n * D + d] = (near_minus_other_mask[n] ? 0 : -grad_loss_scaled) *
+            grad_positive[n * D + d] = (near_total_mask[n] ? 0 : -grad_loss_scaled) *
                     (off_between_product + off_near_product);
-            grad_anchor[n * D + d] = near_minus_other_chosen * ((between_mask[n] ? 0 : -1 / far[n])
-                    * off_far + off_near_product);
+            grad_anchor[n * D + d] = near_total_chosen * ((between_mask[n] ? 0 : -1 / far[n]) *
+                    off_far + off_near_product);
         }
     }
     free(workspace);
@@ -475,11 +475,11 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 4 /* swap_sum */
 
-/* loss, near, far, between, near_minus_other from anchor, positive, negative. */
+/* loss, near, far, between, near_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
-            real *restrict far, real *restrict between, real *restrict near_minus_other,
-            int64_t D, int64_t N, real margin, real eps, int threads) {
+            real *restrict far, real *restrict between, real *restrict near_total_, int64_t D,
+            int64_t N, real margin, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
@@ -522,8 +522,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             far[n] = R(sqrt)(off_far_squared_sum);
             between[n] = R(sqrt)(off_between_squared_sum);
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_minus_other[n] = margin + near[n] - other;
-            loss_total += near_minus_other[n] < 0 ? 0 : near_minus_other[n];
+            near_total_[n] = margin + near[n] - other;
+            loss_total += near_total_[n] < 0 ? 0 : near_total_[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -536,37 +536,37 @@ int forward(const real *restrict anchor, const real *restrict positive,
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, near, far,
- * between, near_minus_other. */
+ * between, near_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict near, const real *restrict far, const real *restrict between,
-             const real *restrict near_minus_other, real *restrict grad_anchor,
+             const real *restrict near_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real between_mask = between[n] <= far[n];
-        const real near_minus_other_mask = near_minus_other[n] < 0;
-        const real near_minus_other_mask_chosen = near_minus_other_mask ? 0 : grad_loss[0];
-        /* grad_negative[n,d] = near_minus_other_mask_chosen[n]*(off_between_product[n,d] +
+        const real near_total_mask = near_total_[n] < 0;
+        const real near_total_mask_chosen = near_total_mask ? 0 : grad_loss[0];
+        /* grad_negative[n,d] = near_total_mask_chosen[n]*(off_between_product[n,d] +
                 off_far[n,d]*where(between_mask[n], 0, 1/far[n])) */
-        /* grad_positive[n,d] = where(near_minus_other_mask[n], 0,
-                -grad_loss)*(off_between_product[n,d] + off_near_product[n,d]) */
-        /* grad_anchor[n,d] = near_minus_other_mask_chosen[n]*(off_near_product[n,d] +
+        /* grad_positive[n,d] = where(near_total_mask[n], 0, -grad_loss)*(off_between_product[n,d] +
+                off_near_product[n,d]) */
+        /* grad_anchor[n,d] = near_total_mask_chosen[n]*(off_near_product[n,d] +
                 off_far[n,d]*where(between_mask[n], 0, -1/far[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_between = eps + positive[n * D + d] - negative[n * D + d];
             const real off_between_product = (between_mask ? 1 / between[n] : 0) * off_between;
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
-            grad_negative[n * D + d] = near_minus_other_mask_chosen * ((between_mask ? 0 : 1 /
-                    far[n]) * off_far + off_between_product);
+            grad_negative[n * D + d] = near_total_mask_chosen * ((between_mask ? 0 : 1 / far[n]) *
+                    off_far + off_between_product);
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
             const real off_near_product = (1 / near[n]) * off_near;
-            grad_positive[n * D + d] = (near_minus_other_mask ? 0 : -grad_loss[0]) *
-                    (off_between_product + off_near_product);
-            grad_anchor[n * D + d] = near_minus_other_mask_chosen * ((between_mask ? 0 : -1 /
-                    far[n]) * off_far + off_near_product);
+            grad_positive[n * D + d] = (near_total_mask ? 0 : -grad_loss[0]) * (off_between_product
+                    + off_near_product);
+            grad_anchor[n * D + d] = near_total_mask_chosen * ((between_mask ? 0 : -1 / far[n]) *
+                    off_far + off_near_product);
         }
     }
     return 0;
@@ -576,11 +576,11 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 5 /* swap_none */
 
-/* loss, near, far, between, near_minus_other from anchor, positive, negative. */
+/* loss, near, far, between, near_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
-            real *restrict far, real *restrict between, real *restrict near_minus_other,
-            int64_t D, int64_t N, real margin, real eps, int threads) {
+            real *restrict far, real *restrict between, real *restrict near_total_, int64_t D,
+            int64_t N, real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
@@ -614,23 +614,23 @@ int forward(const real *restrict anchor, const real *restrict positive,
         far[n] = R(sqrt)(off_far_squared_sum);
         between[n] = R(sqrt)(off_between_squared_sum);
         const real other = between[n] <= far[n] ? between[n] : far[n];
-        near_minus_other[n] = margin + near[n] - other;
-        loss[n] = near_minus_other[n] < 0 ? 0 : near_minus_other[n];
+        near_total_[n] = margin + near[n] - other;
+        loss[n] = near_total_[n] < 0 ? 0 : near_total_[n];
     }
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, near, far,
- * between, near_minus_other. */
+ * between, near_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict near, const real *restrict far, const real *restrict between,
-             const real *restrict near_minus_other, real *restrict grad_anchor,
+             const real *restrict near_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_minus_other[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
         /* grad_negative[n,d] = grad_near[n]*(off_between_product[n,d] +
                 off_far[n,d]*where(between_mask[n], 0, 1/far[n])) */
@@ -658,20 +658,20 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 6 /* p_1 */
 
-/* loss, near_minus_far from anchor, positive, negative. */
+/* loss, far_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
-            const real *restrict negative, real *restrict loss, real *restrict near_minus_far,
+            const real *restrict negative, real *restrict loss, real *restrict far_total_,
             int64_t D, int64_t N, real margin, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_minus_far_sum_parts = (wide *)workspace;
+    wide *const restrict far_total_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide near_minus_far_sum_total = 0;
+        wide far_total_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* near[n] = sum_d(abs(off_near[n,d])) */
             /* far[n] = sum_d(abs(off_far[n,d])) */
@@ -693,52 +693,48 @@ int forward(const real *restrict anchor, const real *restrict positive,
             }
             const real near = near_total;
             const real far = far_total;
-            near_minus_far[n] = margin + near - far;
-            near_minus_far_sum_total += near_minus_far[n] < 0 ? 0 : near_minus_far[n];
+            far_total_[n] = margin + near - far;
+            far_total_sum_total += far_total_[n] < 0 ? 0 : far_total_[n];
         }
-        near_minus_far_sum_parts[block] = near_minus_far_sum_total;
+        far_total_sum_parts[block] = far_total_sum_total;
     }
-    wide near_minus_far_sum_total = 0;
+    wide far_total_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        near_minus_far_sum_total += near_minus_far_sum_parts[block];
-    const real near_minus_far_sum = near_minus_far_sum_total;
-    loss[0] = near_minus_far_sum / N;
+        far_total_sum_total += far_total_sum_parts[block];
+    const real far_total_sum = far_total_sum_total;
+    loss[0] = far_total_sum / N;
     free(workspace);
     return 0;
 }
 
-/* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * near_minus_far. */
+/* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, far_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
-             const real *restrict near_minus_far, real *restrict grad_anchor,
+             const real *restrict far_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     char *const workspace = aligned_alloc(64, ROOM(N, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict near_minus_far_mask = (real *)workspace;
-    /* near_minus_far_mask[n] = near_minus_far[n] < 0 */
+    real *const restrict far_total_mask = (real *)workspace;
+    /* far_total_mask[n] = far_total_[n] < 0 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        near_minus_far_mask[n] = near_minus_far[n] < 0;
+        far_total_mask[n] = far_total_[n] < 0;
     }
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_negative[n,d] = where(near_minus_far_mask[n], 0,
-                grad_loss_scaled)*sign(off_far[n,d]) */
-        /* grad_positive[n,d] = where(near_minus_far_mask[n], 0,
-                -grad_loss_scaled)*sign(off_near[n,d]) */
+        /* grad_negative[n,d] = where(far_total_mask[n], 0, grad_loss_scaled)*sign(off_far[n,d]) */
+        /* grad_positive[n,d] = where(far_total_mask[n], 0, -grad_loss_scaled)*sign(off_near[n,d])
+                */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
-            grad_negative[n * D + d] = (near_minus_far_mask[n] ? 0 : grad_loss_scaled) *
-                    sign(off_far);
+            grad_negative[n * D + d] = (far_total_mask[n] ? 0 : grad_loss_scaled) * sign(off_far);
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
-            grad_positive[n * D + d] = (near_minus_far_mask[n] ? 0 : -grad_loss_scaled) *
-                    sign(off_near);
+            grad_positive[n * D + d] = (far_total_mask[n] ? 0 : -grad_loss_scaled) * sign(off_near);
             grad_anchor[n * D + d] = -grad_negative[n * D + d] - grad_positive[n * D + d];
         }
     }
@@ -750,9 +746,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 7 /* p_1_sum */
 
-/* loss, near_minus_far from anchor, positive, negative. */
+/* loss, far_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
-            const real *restrict negative, real *restrict loss, real *restrict near_minus_far,
+            const real *restrict negative, real *restrict loss, real *restrict far_total_,
             int64_t D, int64_t N, real margin, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
@@ -785,8 +781,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             }
             const real near = near_total;
             const real far = far_total;
-            near_minus_far[n] = margin + near - far;
-            loss_total += near_minus_far[n] < 0 ? 0 : near_minus_far[n];
+            far_total_[n] = margin + near - far;
+            loss_total += far_total_[n] < 0 ? 0 : far_total_[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -798,25 +794,24 @@ int forward(const real *restrict anchor, const real *restrict positive,
     return 0;
 }
 
-/* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * near_minus_far. */
+/* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, far_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
-             const real *restrict near_minus_far, real *restrict grad_anchor,
+             const real *restrict far_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real near_minus_far_mask = near_minus_far[n] < 0;
-        /* grad_negative[n,d] = where(near_minus_far_mask[n], 0, grad_loss)*sign(off_far[n,d]) */
-        /* grad_positive[n,d] = where(near_minus_far_mask[n], 0, -grad_loss)*sign(off_near[n,d]) */
+        const real far_total_mask = far_total_[n] < 0;
+        /* grad_negative[n,d] = where(far_total_mask[n], 0, grad_loss)*sign(off_far[n,d]) */
+        /* grad_positive[n,d] = where(far_total_mask[n], 0, -grad_loss)*sign(off_near[n,d]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
-            grad_negative[n * D + d] = (near_minus_far_mask ? 0 : grad_loss[0]) * sign(off_far);
+            grad_negative[n * D + d] = (far_total_mask ? 0 : grad_loss[0]) * sign(off_far);
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
-            grad_positive[n * D + d] = (near_minus_far_mask ? 0 : -grad_loss[0]) * sign(off_near);
+            grad_positive[n * D + d] = (far_total_mask ? 0 : -grad_loss[0]) * sign(off_near);
             grad_anchor[n * D + d] = -grad_negative[n * D + d] - grad_positive[n * D + d];
         }
     }
@@ -827,9 +822,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 8 /* p_1_none */
 
-/* loss, near_minus_far from anchor, positive, negative. */
+/* loss, far_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
-            const real *restrict negative, real *restrict loss, real *restrict near_minus_far,
+            const real *restrict negative, real *restrict loss, real *restrict far_total_,
             int64_t D, int64_t N, real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -853,22 +848,21 @@ int forward(const real *restrict anchor, const real *restrict positive,
         }
         const real near = near_total;
         const real far = far_total;
-        near_minus_far[n] = margin + near - far;
-        loss[n] = near_minus_far[n] < 0 ? 0 : near_minus_far[n];
+        far_total_[n] = margin + near - far;
+        loss[n] = far_total_[n] < 0 ? 0 : far_total_[n];
     }
     return 0;
 }
 
-/* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * near_minus_far. */
+/* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, far_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
-             const real *restrict near_minus_far, real *restrict grad_anchor,
+             const real *restrict far_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_minus_far[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = far_total_[n] < 0 ? 0 : grad_loss[n];
         /* grad_negative[n,d] = grad_near[n]*sign(off_far[n,d]) */
         /* grad_positive[n,d] = -grad_near[n]*sign(off_near[n,d]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
@@ -888,21 +882,21 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 9 /* p_1_swap */
 
-/* loss, far, between, near_minus_other from anchor, positive, negative. */
+/* loss, far, between, near_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict far,
-            real *restrict between, real *restrict near_minus_other, int64_t D, int64_t N,
+            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
             real margin, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_minus_other_sum_parts = (wide *)workspace;
+    wide *const restrict near_total_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide near_minus_other_sum_total = 0;
+        wide near_total_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* near[n] = sum_d(abs(off_near[n,d])) */
             /* far[n] = sum_d(abs(off_far[n,d])) */
@@ -932,63 +926,61 @@ int forward(const real *restrict anchor, const real *restrict positive,
             far[n] = far_total;
             between[n] = between_total;
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_minus_other[n] = margin + near - other;
-            near_minus_other_sum_total += near_minus_other[n] < 0 ? 0 : near_minus_other[n];
+            near_total_[n] = margin + near - other;
+            near_total_sum_total += near_total_[n] < 0 ? 0 : near_total_[n];
         }
-        near_minus_other_sum_parts[block] = near_minus_other_sum_total;
+        near_total_sum_parts[block] = near_total_sum_total;
     }
-    wide near_minus_other_sum_total = 0;
+    wide near_total_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        near_minus_other_sum_total += near_minus_other_sum_parts[block];
-    const real near_minus_other_sum = near_minus_other_sum_total;
-    loss[0] = near_minus_other_sum / N;
+        near_total_sum_total += near_total_sum_parts[block];
+    const real near_total_sum = near_total_sum_total;
+    loss[0] = near_total_sum / N;
     free(workspace);
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, far,
- * between, near_minus_other. */
+ * between, near_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict far, const real *restrict between,
-             const real *restrict near_minus_other, real *restrict grad_anchor,
+             const real *restrict near_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     char *const workspace = aligned_alloc(64, ROOM(N, real) + ROOM(N, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict near_minus_other_mask = (real *)workspace;
-    real *const restrict between_mask = (real *)((char *)near_minus_other_mask + ROOM(N, real));
-    /* near_minus_other_mask[n] = near_minus_other[n] < 0 */
+    real *const restrict near_total_mask = (real *)workspace;
+    real *const restrict between_mask = (real *)((char *)near_total_mask + ROOM(N, real));
+    /* near_total_mask[n] = near_total_[n] < 0 */
     /* between_mask[n] = between[n] <= far[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        near_minus_other_mask[n] = near_minus_other[n] < 0;
+        near_total_mask[n] = near_total_[n] < 0;
         between_mask[n] = between[n] <= far[n];
     }
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real near_minus_other_chosen = near_minus_other_mask[n] ? 0 : grad_loss_scaled;
-        /* grad_negative[n,d] = near_minus_other_chosen[n]*(off_between_chosen[n,d] +
-                off_far_chosen[n,d]) */
-        /* grad_positive[n,d] = where(near_minus_other_mask[n], 0,
-                -grad_loss_scaled)*(off_between_chosen[n,d] + sign_off_near[n,d]) */
-        /* grad_anchor[n,d] = near_minus_other_chosen[n]*(sign_off_near[n,d] - off_far_chosen[n,d])
+        const real near_total_chosen = near_total_mask[n] ? 0 : grad_loss_scaled;
+        /* grad_negative[n,d] = near_total_chosen[n]*(off_between_chosen[n,d] + off_far_chosen[n,d])
                 */
+        /* grad_positive[n,d] = where(near_total_mask[n], 0,
+                -grad_loss_scaled)*(off_between_chosen[n,d] + sign_off_near[n,d]) */
+        /* grad_anchor[n,d] = near_total_chosen[n]*(sign_off_near[n,d] - off_far_chosen[n,d]) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_between = eps + positive[n * D + d] - negative[n * D + d];
             const real off_between_chosen = between_mask[n] ? sign(off_between) : 0;
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
             const real off_far_chosen = between_mask[n] ? 0 : sign(off_far);
-            grad_negative[n * D + d] = near_minus_other_chosen * (off_between_chosen +
-                    off_far_chosen);
+            grad_negative[n * D + d] = near_total_chosen * (off_between_chosen + off_far_chosen);
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
             const real sign_off_near = sign(off_near);
-            grad_positive[n * D + d] = (near_minus_other_mask[n] ? 0 : -grad_loss_scaled) *
+            grad_positive[n * D + d] = (near_total_mask[n] ? 0 : -grad_loss_scaled) *
                     (off_between_chosen + sign_off_near);
-            grad_anchor[n * D + d] = near_minus_other_chosen * (sign_off_near - off_far_chosen);
+            grad_anchor[n * D + d] = near_total_chosen * (sign_off_near - off_far_chosen);
         }
     }
     free(workspace);
@@ -999,10 +991,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 10 /* p_1_swap_sum */
 
-/* loss, far, between, near_minus_other from anchor, positive, negative. */
+/* loss, far, between, near_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict far,
-            real *restrict between, real *restrict near_minus_other, int64_t D, int64_t N,
+            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
             real margin, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
@@ -1043,8 +1035,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             far[n] = far_total;
             between[n] = between_total;
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_minus_other[n] = margin + near - other;
-            loss_total += near_minus_other[n] < 0 ? 0 : near_minus_other[n];
+            near_total_[n] = margin + near - other;
+            loss_total += near_total_[n] < 0 ? 0 : near_total_[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -1057,38 +1049,37 @@ int forward(const real *restrict anchor, const real *restrict positive,
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, far,
- * between, near_minus_other. */
+ * between, near_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict far, const real *restrict between,
-             const real *restrict near_minus_other, real *restrict grad_anchor,
+             const real *restrict near_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real between_mask = between[n] <= far[n];
-        const real near_minus_other_mask = near_minus_other[n] < 0;
-        const real near_minus_other_mask_chosen = near_minus_other_mask ? 0 : grad_loss[0];
-        /* grad_negative[n,d] = near_minus_other_mask_chosen[n]*(off_between_chosen[n,d] +
+        const real near_total_mask = near_total_[n] < 0;
+        const real near_total_mask_chosen = near_total_mask ? 0 : grad_loss[0];
+        /* grad_negative[n,d] = near_total_mask_chosen[n]*(off_between_chosen[n,d] +
                 off_far_chosen[n,d]) */
-        /* grad_positive[n,d] = where(near_minus_other_mask[n], 0,
-                -grad_loss)*(off_between_chosen[n,d] + sign_off_near[n,d]) */
-        /* grad_anchor[n,d] = near_minus_other_mask_chosen[n]*(sign_off_near[n,d] -
-                off_far_chosen[n,d]) */
+        /* grad_positive[n,d] = where(near_total_mask[n], 0, -grad_loss)*(off_between_chosen[n,d] +
+                sign_off_near[n,d]) */
+        /* grad_anchor[n,d] = near_total_mask_chosen[n]*(sign_off_near[n,d] - off_far_chosen[n,d])
+                */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_between = eps + positive[n * D + d] - negative[n * D + d];
             const real off_between_chosen = between_mask ? sign(off_between) : 0;
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
             const real off_far_chosen = between_mask ? 0 : sign(off_far);
-            grad_negative[n * D + d] = near_minus_other_mask_chosen * (off_between_chosen +
+            grad_negative[n * D + d] = near_total_mask_chosen * (off_between_chosen +
                     off_far_chosen);
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
             const real sign_off_near = sign(off_near);
-            grad_positive[n * D + d] = (near_minus_other_mask ? 0 : -grad_loss[0]) *
-                    (off_between_chosen + sign_off_near);
-            grad_anchor[n * D + d] = near_minus_other_mask_chosen * (sign_off_near -
-                    off_far_chosen);
+            grad_positive[n * D + d] = (near_total_mask ? 0 : -grad_loss[0]) * (off_between_chosen +
+                    sign_off_near);
+            grad_anchor[n * D + d] = near_total_mask_chosen * (sign_off_near - off_far_chosen);
         }
     }
     return 0;
@@ -1098,10 +1089,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 11 /* p_1_swap_none */
 
-/* loss, far, between, near_minus_other from anchor, positive, negative. */
+/* loss, far, between, near_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict far,
-            real *restrict between, real *restrict near_minus_other, int64_t D, int64_t N,
+            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
             real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -1133,23 +1124,23 @@ int forward(const real *restrict anchor, const real *restrict positive,
         far[n] = far_total;
         between[n] = between_total;
         const real other = between[n] <= far[n] ? between[n] : far[n];
-        near_minus_other[n] = margin + near - other;
-        loss[n] = near_minus_other[n] < 0 ? 0 : near_minus_other[n];
+        near_total_[n] = margin + near - other;
+        loss[n] = near_total_[n] < 0 ? 0 : near_total_[n];
     }
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, far,
- * between, near_minus_other. */
+ * between, near_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict far, const real *restrict between,
-             const real *restrict near_minus_other, real *restrict grad_anchor,
+             const real *restrict near_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_minus_other[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
         /* grad_negative[n,d] = grad_near[n]*(off_between_chosen[n,d] + off_far_chosen[n,d]) */
         /* grad_positive[n,d] = -grad_near[n]*(off_between_chosen[n,d] + sign_off_near[n,d]) */
@@ -1174,13 +1165,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 12 /* p_inf */
 
-/* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far from
- * anchor, positive, negative. */
+/* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total from anchor,
+ * positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, int64_t *restrict near_argmax,
             real *restrict near_argmax_off_near, int64_t *restrict far_argmax,
-            real *restrict far_argmax_off_far, real *restrict near_minus_far, int64_t D,
-            int64_t N, real margin, real eps, int threads) {
+            real *restrict far_argmax_off_far, real *restrict far_total_, int64_t D, int64_t N,
+            real margin, real eps, int threads) {
     if (D == 0)
         return -1;
     if (D == 0)
@@ -1189,12 +1180,12 @@ int forward(const real *restrict anchor, const real *restrict positive,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_minus_far_sum_parts = (wide *)workspace;
+    wide *const restrict far_total_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide near_minus_far_sum_total = 0;
+        wide far_total_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* near_argmax[n] = argmax_d(abs(off_near[n,d])) */
             /* far_argmax[n] = argmax_d(abs(off_far[n,d])) */
@@ -1220,25 +1211,25 @@ int forward(const real *restrict anchor, const real *restrict positive,
                     far_argmax[n]];
             const real far = R(fabs)(far_argmax_off_far[n]);
             const real near = R(fabs)(near_argmax_off_near[n]);
-            near_minus_far[n] = margin + near - far;
-            near_minus_far_sum_total += near_minus_far[n] < 0 ? 0 : near_minus_far[n];
+            far_total_[n] = margin + near - far;
+            far_total_sum_total += far_total_[n] < 0 ? 0 : far_total_[n];
         }
-        near_minus_far_sum_parts[block] = near_minus_far_sum_total;
+        far_total_sum_parts[block] = far_total_sum_total;
     }
-    wide near_minus_far_sum_total = 0;
+    wide far_total_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        near_minus_far_sum_total += near_minus_far_sum_parts[block];
-    const real near_minus_far_sum = near_minus_far_sum_total;
-    loss[0] = near_minus_far_sum / N;
+        far_total_sum_total += far_total_sum_parts[block];
+    const real far_total_sum = far_total_sum_total;
+    loss[0] = far_total_sum / N;
     free(workspace);
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, near_argmax_off_near,
- * far_argmax, far_argmax_off_far, near_minus_far. */
+ * far_argmax, far_argmax_off_far, far_total. */
 int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax,
              const real *restrict near_argmax_off_near, const int64_t *restrict far_argmax,
-             const real *restrict far_argmax_off_far, const real *restrict near_minus_far,
+             const real *restrict far_argmax_off_far, const real *restrict far_total_,
              real *restrict grad_anchor, real *restrict grad_positive,
              real *restrict grad_negative, int64_t D, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
@@ -1250,25 +1241,25 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     char *const workspace = aligned_alloc(64, ROOM(N, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict near_minus_far_mask = (real *)workspace;
-    /* near_minus_far_mask[n] = near_minus_far[n] < 0 */
+    real *const restrict far_total_mask = (real *)workspace;
+    /* far_total_mask[n] = far_total_[n] < 0 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        near_minus_far_mask[n] = near_minus_far[n] < 0;
+        far_total_mask[n] = far_total_[n] < 0;
     }
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_negative[n,d] = delta(d, far_argmax[n])*where(near_minus_far_mask[n], 0,
+        /* grad_negative[n,d] = delta(d, far_argmax[n])*where(far_total_mask[n], 0,
                 grad_loss_scaled*sign(far_argmax_off_far[n])) */
-        /* grad_positive[n,d] = delta(d, near_argmax[n])*where(near_minus_far_mask[n], 0,
+        /* grad_positive[n,d] = delta(d, near_argmax[n])*where(far_total_mask[n], 0,
                 -grad_loss_scaled*sign(near_argmax_off_near[n])) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
-            grad_negative[n * D + d] = (near_minus_far_mask[n] ? 0 : grad_loss_scaled *
+            grad_negative[n * D + d] = (far_total_mask[n] ? 0 : grad_loss_scaled *
                     sign(far_argmax_off_far[n])) * (d == far_argmax[n]);
-            grad_positive[n * D + d] = (near_minus_far_mask[n] ? 0 : -grad_loss_scaled *
+            grad_positive[n * D + d] = (far_total_mask[n] ? 0 : -grad_loss_scaled *
                     sign(near_argmax_off_near[n])) * (d == near_argmax[n]);
             grad_anchor[n * D + d] = -grad_negative[n * D + d] - grad_positive[n * D + d];
         }
@@ -1281,13 +1272,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
 
 #if VARIANT == 13 /* p_inf_sum */
 
-/* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far from
- * anchor, positive, negative. */
+/* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total from anchor,
+ * positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, int64_t *restrict near_argmax,
             real *restrict near_argmax_off_near, int64_t *restrict far_argmax,
-            real *restrict far_argmax_off_far, real *restrict near_minus_far, int64_t D,
-            int64_t N, real margin, real eps, int threads) {
+            real *restrict far_argmax_off_far, real *restrict far_total_, int64_t D, int64_t N,
+            real margin, real eps, int threads) {
     if (D == 0)
         return -1;
     if (D == 0)
@@ -1327,8 +1318,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
                     far_argmax[n]];
             const real far = R(fabs)(far_argmax_off_far[n]);
             const real near = R(fabs)(near_argmax_off_near[n]);
-            near_minus_far[n] = margin + near - far;
-            loss_total += near_minus_far[n] < 0 ? 0 : near_minus_far[n];
+            far_total_[n] = margin + near - far;
+            loss_total += far_total_[n] < 0 ? 0 : far_total_[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -1341,10 +1332,10 @@ int forward(const real *restrict anchor, const real *restrict positive,
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, near_argmax_off_near,
- * far_argmax, far_argmax_off_far, near_minus_far. */
+ * far_argmax, far_argmax_off_far, far_total. */
 int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax,
              const real *restrict near_argmax_off_near, const int64_t *restrict far_argmax,
-             const real *restrict far_argmax_off_far, const real *restrict near_minus_far,
+             const real *restrict far_argmax_off_far, const real *restrict far_total_,
              real *restrict grad_anchor, real *restrict grad_positive,
              real *restrict grad_negative, int64_t D, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
@@ -1355,17 +1346,17 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
             return 5;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real near_minus_far_mask = near_minus_far[n] < 0;
-        /* grad_negative[n,d] = delta(d, far_argmax[n])*where(near_minus_far_mask[n], 0,
+        const real far_total_mask = far_total_[n] < 0;
+        /* grad_negative[n,d] = delta(d, far_argmax[n])*where(far_total_mask[n], 0,
                 grad_loss*sign(far_argmax_off_far[n])) */
-        /* grad_positive[n,d] = delta(d, near_argmax[n])*where(near_minus_far_mask[n], 0,
+        /* grad_positive[n,d] = delta(d, near_argmax[n])*where(far_total_mask[n], 0,
                 -grad_loss*sign(near_argmax_off_near[n])) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
-            grad_negative[n * D + d] = (near_minus_far_mask ? 0 : grad_loss[0] *
+            grad_negative[n * D + d] = (far_total_mask ? 0 : grad_loss[0] *
                     sign(far_argmax_off_far[n])) * (d == far_argmax[n]);
-            grad_positive[n * D + d] = (near_minus_far_mask ? 0 : -grad_loss[0] *
+            grad_positive[n * D + d] = (far_total_mask ? 0 : -grad_loss[0] *
                     sign(near_argmax_off_near[n])) * (d == near_argmax[n]);
             grad_anchor[n * D + d] = -grad_negative[n * D + d] - grad_positive[n * D + d];
         }
@@ -1377,13 +1368,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
 
 #if VARIANT == 14 /* p_inf_none */
 
-/* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far from
- * anchor, positive, negative. */
+/* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total from anchor,
+ * positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, int64_t *restrict near_argmax,
             real *restrict near_argmax_off_near, int64_t *restrict far_argmax,
-            real *restrict far_argmax_off_far, real *restrict near_minus_far, int64_t D,
-            int64_t N, real margin, real eps, int threads) {
+            real *restrict far_argmax_off_far, real *restrict far_total_, int64_t D, int64_t N,
+            real margin, real eps, int threads) {
     if (D == 0)
         return -1;
     if (D == 0)
@@ -1414,17 +1405,17 @@ int forward(const real *restrict anchor, const real *restrict positive,
                 far_argmax[n]];
         const real far = R(fabs)(far_argmax_off_far[n]);
         const real near = R(fabs)(near_argmax_off_near[n]);
-        near_minus_far[n] = margin + near - far;
-        loss[n] = near_minus_far[n] < 0 ? 0 : near_minus_far[n];
+        far_total_[n] = margin + near - far;
+        loss[n] = far_total_[n] < 0 ? 0 : far_total_[n];
     }
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, near_argmax_off_near,
- * far_argmax, far_argmax_off_far, near_minus_far. */
+ * far_argmax, far_argmax_off_far, far_total. */
 int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax,
              const real *restrict near_argmax_off_near, const int64_t *restrict far_argmax,
-             const real *restrict far_argmax_off_far, const real *restrict near_minus_far,
+             const real *restrict far_argmax_off_far, const real *restrict far_total_,
              real *restrict grad_anchor, real *restrict grad_positive,
              real *restrict grad_negative, int64_t D, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
@@ -1435,7 +1426,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
             return 5;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_minus_far[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = far_total_[n] < 0 ? 0 : grad_loss[n];
         /* grad_negative[n,d] = grad_near[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n]) */
         /* grad_positive[n,d] = -grad_near[n]*delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
                 */
@@ -1457,13 +1448,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
 #if VARIANT == 15 /* p_inf_swap */
 
 /* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far, between_argmax,
- * between_argmax_off_between, between, near_minus_other from anchor, positive, negative. */
+ * between_argmax_off_between, between, near_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, int64_t *restrict near_argmax,
             real *restrict near_argmax_off_near, int64_t *restrict far_argmax,
             real *restrict far_argmax_off_far, real *restrict far,
             int64_t *restrict between_argmax, real *restrict between_argmax_off_between,
-            real *restrict between, real *restrict near_minus_other, int64_t D, int64_t N,
+            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
             real margin, real eps, int threads) {
     if (D == 0)
         return -1;
@@ -1475,12 +1466,12 @@ int forward(const real *restrict anchor, const real *restrict positive,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_minus_other_sum_parts = (wide *)workspace;
+    wide *const restrict near_total_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide near_minus_other_sum_total = 0;
+        wide near_total_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* near_argmax[n] = argmax_d(abs(off_near[n,d])) */
             /* far_argmax[n] = argmax_d(abs(off_far[n,d])) */
@@ -1518,29 +1509,29 @@ int forward(const real *restrict anchor, const real *restrict positive,
             between[n] = R(fabs)(between_argmax_off_between[n]);
             const real near = R(fabs)(near_argmax_off_near[n]);
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_minus_other[n] = margin + near - other;
-            near_minus_other_sum_total += near_minus_other[n] < 0 ? 0 : near_minus_other[n];
+            near_total_[n] = margin + near - other;
+            near_total_sum_total += near_total_[n] < 0 ? 0 : near_total_[n];
         }
-        near_minus_other_sum_parts[block] = near_minus_other_sum_total;
+        near_total_sum_parts[block] = near_total_sum_total;
     }
-    wide near_minus_other_sum_total = 0;
+    wide near_total_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        near_minus_other_sum_total += near_minus_other_sum_parts[block];
-    const real near_minus_other_sum = near_minus_other_sum_total;
-    loss[0] = near_minus_other_sum / N;
+        near_total_sum_total += near_total_sum_parts[block];
+    const real near_total_sum = near_total_sum_total;
+    loss[0] = near_total_sum / N;
     free(workspace);
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, near_argmax_off_near,
  * far_argmax, far_argmax_off_far, far, between_argmax, between_argmax_off_between, between,
- * near_minus_other. */
+ * near_total. */
 int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax,
              const real *restrict near_argmax_off_near, const int64_t *restrict far_argmax,
              const real *restrict far_argmax_off_far, const real *restrict far,
              const int64_t *restrict between_argmax,
              const real *restrict between_argmax_off_between, const real *restrict between,
-             const real *restrict near_minus_other, real *restrict grad_anchor,
+             const real *restrict near_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              int threads) {
     for (int64_t i = 0; i < N; i++)
@@ -1556,20 +1547,20 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
             ROOM(N, real) + ROOM(N, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict near_minus_other_mask = (real *)workspace;
-    real *const restrict between_mask = (real *)((char *)near_minus_other_mask + ROOM(N, real));
+    real *const restrict near_total_mask = (real *)workspace;
+    real *const restrict between_mask = (real *)((char *)near_total_mask + ROOM(N, real));
     real *const restrict between_chosen = (real *)((char *)between_mask + ROOM(N, real));
     real *const restrict sign_far_argmax_off_far = (real *)((char *)between_chosen + ROOM(N, real));
     real *const restrict sign_near_argmax_off_near = (real *)((char *)sign_far_argmax_off_far +
             ROOM(N, real));
-    /* near_minus_other_mask[n] = near_minus_other[n] < 0 */
+    /* near_total_mask[n] = near_total_[n] < 0 */
     /* between_mask[n] = between[n] <= far[n] */
     /* between_chosen[n] = where(between_mask[n], sign(between_argmax_off_between[n]), 0) */
     /* sign_far_argmax_off_far[n] = sign(far_argmax_off_far[n]) */
     /* sign_near_argmax_off_near[n] = sign(near_argmax_off_near[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        near_minus_other_mask[n] = near_minus_other[n] < 0;
+        near_total_mask[n] = near_total_[n] < 0;
         between_mask[n] = between[n] <= far[n];
         between_chosen[n] = between_mask[n] ? sign(between_argmax_off_between[n]) : 0;
         sign_far_argmax_off_far[n] = sign(far_argmax_off_far[n]);
@@ -1578,25 +1569,24 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real near_minus_other_chosen = near_minus_other_mask[n] ? 0 : grad_loss_scaled;
-        /* grad_negative[n,d] = near_minus_other_chosen[n]*(between_chosen[n]*delta(d,
-                between_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
-                sign_far_argmax_off_far[n])) */
-        /* grad_positive[n,d] = where(near_minus_other_mask[n], 0,
+        const real near_total_chosen = near_total_mask[n] ? 0 : grad_loss_scaled;
+        /* grad_negative[n,d] = near_total_chosen[n]*(between_chosen[n]*delta(d, between_argmax[n])
+                + delta(d, far_argmax[n])*where(between_mask[n], 0, sign_far_argmax_off_far[n])) */
+        /* grad_positive[n,d] = where(near_total_mask[n], 0,
                 -grad_loss_scaled)*(between_chosen[n]*delta(d, between_argmax[n]) +
                 sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
-        /* grad_anchor[n,d] = near_minus_other_chosen[n]*(sign_near_argmax_off_near[n]*delta(d,
+        /* grad_anchor[n,d] = near_total_chosen[n]*(sign_near_argmax_off_near[n]*delta(d,
                 near_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
                 -sign_far_argmax_off_far[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
-            grad_negative[n * D + d] = near_minus_other_chosen * (between_chosen[n] * (d ==
+            grad_negative[n * D + d] = near_total_chosen * (between_chosen[n] * (d ==
                     between_argmax[n]) + (between_mask[n] ? 0 : sign_far_argmax_off_far[n]) * (d ==
                     far_argmax[n]));
-            grad_positive[n * D + d] = (near_minus_other_mask[n] ? 0 : -grad_loss_scaled) *
+            grad_positive[n * D + d] = (near_total_mask[n] ? 0 : -grad_loss_scaled) *
                     (between_chosen[n] * (d == between_argmax[n]) + sign_near_argmax_off_near[n] *
                     (d == near_argmax[n]));
-            grad_anchor[n * D + d] = near_minus_other_chosen * ((between_mask[n] ? 0 :
+            grad_anchor[n * D + d] = near_total_chosen * ((between_mask[n] ? 0 :
                     -sign_far_argmax_off_far[n]) * (d == far_argmax[n]) +
                     sign_near_argmax_off_near[n] * (d == near_argmax[n]));
         }
@@ -1610,13 +1600,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
 #if VARIANT == 16 /* p_inf_swap_sum */
 
 /* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far, between_argmax,
- * between_argmax_off_between, between, near_minus_other from anchor, positive, negative. */
+ * between_argmax_off_between, between, near_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, int64_t *restrict near_argmax,
             real *restrict near_argmax_off_near, int64_t *restrict far_argmax,
             real *restrict far_argmax_off_far, real *restrict far,
             int64_t *restrict between_argmax, real *restrict between_argmax_off_between,
-            real *restrict between, real *restrict near_minus_other, int64_t D, int64_t N,
+            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
             real margin, real eps, int threads) {
     if (D == 0)
         return -1;
@@ -1671,8 +1661,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             between[n] = R(fabs)(between_argmax_off_between[n]);
             const real near = R(fabs)(near_argmax_off_near[n]);
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_minus_other[n] = margin + near - other;
-            loss_total += near_minus_other[n] < 0 ? 0 : near_minus_other[n];
+            near_total_[n] = margin + near - other;
+            loss_total += near_total_[n] < 0 ? 0 : near_total_[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -1686,13 +1676,13 @@ int forward(const real *restrict anchor, const real *restrict positive,
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, near_argmax_off_near,
  * far_argmax, far_argmax_off_far, far, between_argmax, between_argmax_off_between, between,
- * near_minus_other. */
+ * near_total. */
 int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax,
              const real *restrict near_argmax_off_near, const int64_t *restrict far_argmax,
              const real *restrict far_argmax_off_far, const real *restrict far,
              const int64_t *restrict between_argmax,
              const real *restrict between_argmax_off_between, const real *restrict between,
-             const real *restrict near_minus_other, real *restrict grad_anchor,
+             const real *restrict near_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              int threads) {
     for (int64_t i = 0; i < N; i++)
@@ -1708,30 +1698,29 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     for (int64_t n = 0; n < N; n++) {
         const real between_mask = between[n] <= far[n];
         const real between_chosen = between_mask ? sign(between_argmax_off_between[n]) : 0;
-        const real near_minus_other_mask = near_minus_other[n] < 0;
+        const real near_total_mask = near_total_[n] < 0;
         const real sign_far_argmax_off_far = sign(far_argmax_off_far[n]);
-        const real near_minus_other_mask_chosen = near_minus_other_mask ? 0 : grad_loss[0];
-        /* grad_negative[n,d] = near_minus_other_mask_chosen[n]*(between_chosen[n]*delta(d,
+        const real near_total_mask_chosen = near_total_mask ? 0 : grad_loss[0];
+        /* grad_negative[n,d] = near_total_mask_chosen[n]*(between_chosen[n]*delta(d,
                 between_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
                 sign_far_argmax_off_far[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
-            grad_negative[n * D + d] = near_minus_other_mask_chosen * (between_chosen * (d ==
+            grad_negative[n * D + d] = near_total_mask_chosen * (between_chosen * (d ==
                     between_argmax[n]) + (between_mask ? 0 : sign_far_argmax_off_far) * (d ==
                     far_argmax[n]));
         }
         const real sign_near_argmax_off_near = sign(near_argmax_off_near[n]);
-        /* grad_positive[n,d] = where(near_minus_other_mask[n], 0,
-                -grad_loss)*(between_chosen[n]*delta(d, between_argmax[n]) +
-                sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
-        /* grad_anchor[n,d] = near_minus_other_mask_chosen[n]*(sign_near_argmax_off_near[n]*delta(d,
+        /* grad_positive[n,d] = where(near_total_mask[n], 0, -grad_loss)*(between_chosen[n]*delta(d,
+                between_argmax[n]) + sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
+        /* grad_anchor[n,d] = near_total_mask_chosen[n]*(sign_near_argmax_off_near[n]*delta(d,
                 near_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
                 -sign_far_argmax_off_far[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
-            grad_positive[n * D + d] = (near_minus_other_mask ? 0 : -grad_loss[0]) * (between_chosen
-                    * (d == between_argmax[n]) + sign_near_argmax_off_near * (d == near_argmax[n]));
-            grad_anchor[n * D + d] = near_minus_other_mask_chosen * ((between_mask ? 0 :
+            grad_positive[n * D + d] = (near_total_mask ? 0 : -grad_loss[0]) * (between_chosen * (d
+                    == between_argmax[n]) + sign_near_argmax_off_near * (d == near_argmax[n]));
+            grad_anchor[n * D + d] = near_total_mask_chosen * ((between_mask ? 0 :
                     -sign_far_argmax_off_far) * (d == far_argmax[n]) + sign_near_argmax_off_near *
                     (d == near_argmax[n]));
         }
@@ -1744,13 +1733,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
 #if VARIANT == 17 /* p_inf_swap_none */
 
 /* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far, between_argmax,
- * between_argmax_off_between, between, near_minus_other from anchor, positive, negative. */
+ * between_argmax_off_between, between, near_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, int64_t *restrict near_argmax,
             real *restrict near_argmax_off_near, int64_t *restrict far_argmax,
             real *restrict far_argmax_off_far, real *restrict far,
             int64_t *restrict between_argmax, real *restrict between_argmax_off_between,
-            real *restrict between, real *restrict near_minus_other, int64_t D, int64_t N,
+            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
             real margin, real eps, int threads) {
     if (D == 0)
         return -1;
@@ -1796,21 +1785,21 @@ int forward(const real *restrict anchor, const real *restrict positive,
         between[n] = R(fabs)(between_argmax_off_between[n]);
         const real near = R(fabs)(near_argmax_off_near[n]);
         const real other = between[n] <= far[n] ? between[n] : far[n];
-        near_minus_other[n] = margin + near - other;
-        loss[n] = near_minus_other[n] < 0 ? 0 : near_minus_other[n];
+        near_total_[n] = margin + near - other;
+        loss[n] = near_total_[n] < 0 ? 0 : near_total_[n];
     }
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, near_argmax_off_near,
  * far_argmax, far_argmax_off_far, far, between_argmax, between_argmax_off_between, between,
- * near_minus_other. */
+ * near_total. */
 int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax,
              const real *restrict near_argmax_off_near, const int64_t *restrict far_argmax,
              const real *restrict far_argmax_off_far, const real *restrict far,
              const int64_t *restrict between_argmax,
              const real *restrict between_argmax_off_between, const real *restrict between,
-             const real *restrict near_minus_other, real *restrict grad_anchor,
+             const real *restrict near_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              int threads) {
     for (int64_t i = 0; i < N; i++)
@@ -1824,7 +1813,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
             return 8;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_minus_other[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
         const real between_chosen = between_mask ? sign(between_argmax_off_between[n]) : 0;
         const real sign_far_argmax_off_far = sign(far_argmax_off_far[n]);
@@ -1855,21 +1844,21 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
 
 #if VARIANT == 18 /* p */
 
-/* loss, off_near_sum, off_far_sum, near_minus_far from anchor, positive, negative. */
+/* loss, off_near_sum, off_far_sum, far_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
-            real *restrict off_far_sum, real *restrict near_minus_far, int64_t D, int64_t N,
+            real *restrict off_far_sum, real *restrict far_total_, int64_t D, int64_t N,
             real margin, real p, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_minus_far_sum_parts = (wide *)workspace;
+    wide *const restrict far_total_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide near_minus_far_sum_total = 0;
+        wide far_total_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* off_near_sum[n] = sum_d(abs_off_near[n,d]**p) */
             /* off_far_sum[n] = sum_d(abs_off_far[n,d]**p) */
@@ -1895,56 +1884,54 @@ int forward(const real *restrict anchor, const real *restrict positive,
             off_far_sum[n] = off_far_sum_total;
             const real near = R(pow)(off_near_sum[n], 1 / p);
             const real far = R(pow)(off_far_sum[n], 1 / p);
-            near_minus_far[n] = margin + near - far;
-            near_minus_far_sum_total += near_minus_far[n] < 0 ? 0 : near_minus_far[n];
+            far_total_[n] = margin + near - far;
+            far_total_sum_total += far_total_[n] < 0 ? 0 : far_total_[n];
         }
-        near_minus_far_sum_parts[block] = near_minus_far_sum_total;
+        far_total_sum_parts[block] = far_total_sum_total;
     }
-    wide near_minus_far_sum_total = 0;
+    wide far_total_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        near_minus_far_sum_total += near_minus_far_sum_parts[block];
-    const real near_minus_far_sum = near_minus_far_sum_total;
-    loss[0] = near_minus_far_sum / N;
+        far_total_sum_total += far_total_sum_parts[block];
+    const real far_total_sum = far_total_sum_total;
+    loss[0] = far_total_sum / N;
     free(workspace);
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * off_near_sum, off_far_sum, near_minus_far. */
+ * off_near_sum, off_far_sum, far_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict off_near_sum, const real *restrict off_far_sum,
-             const real *restrict near_minus_far, real *restrict grad_anchor,
+             const real *restrict far_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real p, real eps, int threads) {
     char *const workspace = aligned_alloc(64, ROOM(N, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict near_minus_far_mask = (real *)workspace;
-    /* near_minus_far_mask[n] = near_minus_far[n] < 0 */
+    real *const restrict far_total_mask = (real *)workspace;
+    /* far_total_mask[n] = far_total_[n] < 0 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        near_minus_far_mask[n] = near_minus_far[n] < 0;
+        far_total_mask[n] = far_total_[n] < 0;
     }
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_negative[n,d] = where(near_minus_far_mask[n], 0,
-                grad_loss_scaled*off_far_sum[n]**(1/p - 1))*sign(off_far[n,d])*abs_off_far[n,d]**(p
-                - 1) */
-        /* grad_positive[n,d] = where(near_minus_far_mask[n], 0,
-                -grad_loss_scaled*off_near_sum[n]**(1/p -
-                1))*sign(off_near[n,d])*abs_off_near[n,d]**(p - 1) */
+        /* grad_negative[n,d] = where(far_total_mask[n], 0, grad_loss_scaled*off_far_sum[n]**(1/p -
+                1))*sign(off_far[n,d])*abs_off_far[n,d]**(p - 1) */
+        /* grad_positive[n,d] = where(far_total_mask[n], 0, -grad_loss_scaled*off_near_sum[n]**(1/p
+                - 1))*sign(off_near[n,d])*abs_off_near[n,d]**(p - 1) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
             const real abs_off_far = R(fabs)(off_far);
-            grad_negative[n * D + d] = (near_minus_far_mask[n] ? 0 : grad_loss_scaled *
+            grad_negative[n * D + d] = (far_total_mask[n] ? 0 : grad_loss_scaled *
                     R(pow)(off_far_sum[n], 1 / p - 1)) * R(pow)(abs_off_far, p - 1) * sign(off_far);
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
             const real abs_off_near = R(fabs)(off_near);
-            grad_positive[n * D + d] = (near_minus_far_mask[n] ? 0 : -grad_loss_scaled *
+            grad_positive[n * D + d] = (far_total_mask[n] ? 0 : -grad_loss_scaled *
                     R(pow)(off_near_sum[n], 1 / p - 1)) * R(pow)(abs_off_near, p - 1) *
                     sign(off_near);
             grad_anchor[n * D + d] = -grad_negative[n * D + d] - grad_positive[n * D + d];
@@ -1958,10 +1945,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 19 /* p_sum */
 
-/* loss, off_near_sum, off_far_sum, near_minus_far from anchor, positive, negative. */
+/* loss, off_near_sum, off_far_sum, far_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
-            real *restrict off_far_sum, real *restrict near_minus_far, int64_t D, int64_t N,
+            real *restrict off_far_sum, real *restrict far_total_, int64_t D, int64_t N,
             real margin, real p, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
@@ -1998,8 +1985,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             off_far_sum[n] = off_far_sum_total;
             const real near = R(pow)(off_near_sum[n], 1 / p);
             const real far = R(pow)(off_far_sum[n], 1 / p);
-            near_minus_far[n] = margin + near - far;
-            loss_total += near_minus_far[n] < 0 ? 0 : near_minus_far[n];
+            far_total_[n] = margin + near - far;
+            loss_total += far_total_[n] < 0 ? 0 : far_total_[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -2012,32 +1999,31 @@ int forward(const real *restrict anchor, const real *restrict positive,
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * off_near_sum, off_far_sum, near_minus_far. */
+ * off_near_sum, off_far_sum, far_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict off_near_sum, const real *restrict off_far_sum,
-             const real *restrict near_minus_far, real *restrict grad_anchor,
+             const real *restrict far_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real p, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real near_minus_far_mask = near_minus_far[n] < 0;
-        /* grad_negative[n,d] = where(near_minus_far_mask[n], 0, grad_loss*off_far_sum[n]**(1/p -
+        const real far_total_mask = far_total_[n] < 0;
+        /* grad_negative[n,d] = where(far_total_mask[n], 0, grad_loss*off_far_sum[n]**(1/p -
                 1))*sign(off_far[n,d])*abs_off_far[n,d]**(p - 1) */
-        /* grad_positive[n,d] = where(near_minus_far_mask[n], 0, -grad_loss*off_near_sum[n]**(1/p -
+        /* grad_positive[n,d] = where(far_total_mask[n], 0, -grad_loss*off_near_sum[n]**(1/p -
                 1))*sign(off_near[n,d])*abs_off_near[n,d]**(p - 1) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
             const real abs_off_far = R(fabs)(off_far);
-            grad_negative[n * D + d] = (near_minus_far_mask ? 0 : grad_loss[0] *
-                    R(pow)(off_far_sum[n], 1 / p - 1)) * R(pow)(abs_off_far, p - 1) * sign(off_far);
+            grad_negative[n * D + d] = (far_total_mask ? 0 : grad_loss[0] * R(pow)(off_far_sum[n], 1
+                    / p - 1)) * R(pow)(abs_off_far, p - 1) * sign(off_far);
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
             const real abs_off_near = R(fabs)(off_near);
-            grad_positive[n * D + d] = (near_minus_far_mask ? 0 : -grad_loss[0] *
-                    R(pow)(off_near_sum[n], 1 / p - 1)) * R(pow)(abs_off_near, p - 1) *
-                    sign(off_near);
+            grad_positive[n * D + d] = (far_total_mask ? 0 : -grad_loss[0] * R(pow)(off_near_sum[n],
+                    1 / p - 1)) * R(pow)(abs_off_near, p - 1) * sign(off_near);
             grad_anchor[n * D + d] = -grad_negative[n * D + d] - grad_positive[n * D + d];
         }
     }
@@ -2048,10 +2034,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 20 /* p_none */
 
-/* loss, off_near_sum, off_far_sum, near_minus_far from anchor, positive, negative. */
+/* loss, off_near_sum, off_far_sum, far_total from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
-            real *restrict off_far_sum, real *restrict near_minus_far, int64_t D, int64_t N,
+            real *restrict off_far_sum, real *restrict far_total_, int64_t D, int64_t N,
             real margin, real p, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -2079,23 +2065,23 @@ int forward(const real *restrict anchor, const real *restrict positive,
         off_far_sum[n] = off_far_sum_total;
         const real near = R(pow)(off_near_sum[n], 1 / p);
         const real far = R(pow)(off_far_sum[n], 1 / p);
-        near_minus_far[n] = margin + near - far;
-        loss[n] = near_minus_far[n] < 0 ? 0 : near_minus_far[n];
+        far_total_[n] = margin + near - far;
+        loss[n] = far_total_[n] < 0 ? 0 : far_total_[n];
     }
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * off_near_sum, off_far_sum, near_minus_far. */
+ * off_near_sum, off_far_sum, far_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict off_near_sum, const real *restrict off_far_sum,
-             const real *restrict near_minus_far, real *restrict grad_anchor,
+             const real *restrict far_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real p, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_minus_far[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = far_total_[n] < 0 ? 0 : grad_loss[n];
         /* grad_negative[n,d] = grad_near[n]*off_far_sum[n]**(1/p -
                 1)*sign(off_far[n,d])*abs_off_far[n,d]**(p - 1) */
         /* grad_positive[n,d] = -grad_near[n]*off_near_sum[n]**(1/p -
@@ -2121,23 +2107,23 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 21 /* p_swap */
 
-/* loss, off_near_sum, off_far_sum, far, off_between_sum, between, near_minus_other from anchor,
+/* loss, off_near_sum, off_far_sum, far, off_between_sum, between, near_total from anchor,
  * positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
             real *restrict off_far_sum, real *restrict far, real *restrict off_between_sum,
-            real *restrict between, real *restrict near_minus_other, int64_t D, int64_t N,
+            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
             real margin, real p, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_minus_other_sum_parts = (wide *)workspace;
+    wide *const restrict near_total_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide near_minus_other_sum_total = 0;
+        wide near_total_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* off_near_sum[n] = sum_d(abs_off_near[n,d]**p) */
             /* off_far_sum[n] = sum_d(abs_off_far[n,d]**p) */
@@ -2173,27 +2159,27 @@ int forward(const real *restrict anchor, const real *restrict positive,
             far[n] = R(pow)(off_far_sum[n], 1 / p);
             between[n] = R(pow)(off_between_sum[n], 1 / p);
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_minus_other[n] = margin + near - other;
-            near_minus_other_sum_total += near_minus_other[n] < 0 ? 0 : near_minus_other[n];
+            near_total_[n] = margin + near - other;
+            near_total_sum_total += near_total_[n] < 0 ? 0 : near_total_[n];
         }
-        near_minus_other_sum_parts[block] = near_minus_other_sum_total;
+        near_total_sum_parts[block] = near_total_sum_total;
     }
-    wide near_minus_other_sum_total = 0;
+    wide near_total_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        near_minus_other_sum_total += near_minus_other_sum_parts[block];
-    const real near_minus_other_sum = near_minus_other_sum_total;
-    loss[0] = near_minus_other_sum / N;
+        near_total_sum_total += near_total_sum_parts[block];
+    const real near_total_sum = near_total_sum_total;
+    loss[0] = near_total_sum / N;
     free(workspace);
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * off_near_sum, off_far_sum, far, off_between_sum, between, near_minus_other. */
+ * off_near_sum, off_far_sum, far, off_between_sum, between, near_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict off_near_sum, const real *restrict off_far_sum,
              const real *restrict far, const real *restrict off_between_sum,
-             const real *restrict between, const real *restrict near_minus_other,
+             const real *restrict between, const real *restrict near_total_,
              real *restrict grad_anchor, real *restrict grad_positive,
              real *restrict grad_negative, int64_t D, int64_t N, real p, real eps, int threads) {
     char *const workspace = aligned_alloc(64, ROOM(N, real) + ROOM(N * D, real) + ROOM(N * D, real)
@@ -2208,8 +2194,7 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             real));
     real *const restrict off_far_sum_power = (real *)((char *)abs_off_near_product + ROOM(N * D,
             real));
-    real *const restrict near_minus_other_mask = (real *)((char *)off_far_sum_power + ROOM(N,
-            real));
+    real *const restrict near_total_mask = (real *)((char *)off_far_sum_power + ROOM(N, real));
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         between_mask[n] = between[n] <= far[n];
@@ -2233,31 +2218,34 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                     R(pow)(abs_off_near, p - 1) * sign(off_near);
         }
         off_far_sum_power[n] = R(pow)(off_far_sum[n], 1 / p - 1);
-        near_minus_other_mask[n] = near_minus_other[n] < 0;
+        near_total_mask[n] = near_total_[n] < 0;
     }
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real near_minus_other_chosen = near_minus_other_mask[n] ? 0 : grad_loss_scaled;
-        /* grad_negative[n,d] = near_minus_other_chosen[n]*(abs_off_between_product[n,d] +
-                abs_off_far_power_product[n,d]*where(between_mask[n], 0, off_far_sum_power[n])) */
-        /* grad_positive[n,d] = where(near_minus_other_mask[n], 0,
+        const real near_total_chosen = near_total_mask[n] ? 0 : grad_loss_scaled;
+        /* grad_negative[n,d] = near_total_chosen[n]*(abs_off_between_product[n,d] +
+                abs_off_far_power_times_sign_off_far[n,d]*where(between_mask[n], 0,
+                off_far_sum_power[n])) */
+        /* grad_positive[n,d] = where(near_total_mask[n], 0,
                 -grad_loss_scaled)*(abs_off_between_product[n,d] + abs_off_near_product[n,d]) */
-        /* grad_anchor[n,d] = near_minus_other_chosen[n]*(abs_off_near_product[n,d] +
-                abs_off_far_power_product[n,d]*where(between_mask[n], 0, -off_far_sum_power[n])) */
+        /* grad_anchor[n,d] = near_total_chosen[n]*(abs_off_near_product[n,d] +
+                abs_off_far_power_times_sign_off_far[n,d]*where(between_mask[n], 0,
+                -off_far_sum_power[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
             const real sign_off_far = sign(off_far);
-            const real abs_off_far_power_product = abs_off_far_power[n * D + d] * sign_off_far;
-            grad_negative[n * D + d] = near_minus_other_chosen * ((between_mask[n] ? 0 :
-                    off_far_sum_power[n]) * abs_off_far_power_product + abs_off_between_product[n *
-                    D + d]);
-            grad_positive[n * D + d] = (near_minus_other_mask[n] ? 0 : -grad_loss_scaled) *
+            const real abs_off_far_power_times_sign_off_far = abs_off_far_power[n * D + d] *
+                    sign_off_far;
+            grad_negative[n * D + d] = near_total_chosen * ((between_mask[n] ? 0 :
+                    off_far_sum_power[n]) * abs_off_far_power_times_sign_off_far +
+                    abs_off_between_product[n * D + d]);
+            grad_positive[n * D + d] = (near_total_mask[n] ? 0 : -grad_loss_scaled) *
                     (abs_off_between_product[n * D + d] + abs_off_near_product[n * D + d]);
-            grad_anchor[n * D + d] = near_minus_other_chosen * ((between_mask[n] ? 0 :
-                    -off_far_sum_power[n]) * abs_off_far_power_product + abs_off_near_product[n * D
-                    + d]);
+            grad_anchor[n * D + d] = near_total_chosen * ((between_mask[n] ? 0 :
+                    -off_far_sum_power[n]) * abs_off_far_power_times_sign_off_far +
+                    abs_off_near_product[n * D + d]);
         }
     }
     free(workspace);
@@ -2268,12 +2256,12 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 22 /* p_swap_sum */
 
-/* loss, off_near_sum, off_far_sum, far, off_between_sum, between, near_minus_other from anchor,
+/* loss, off_near_sum, off_far_sum, far, off_between_sum, between, near_total from anchor,
  * positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
             real *restrict off_far_sum, real *restrict far, real *restrict off_between_sum,
-            real *restrict between, real *restrict near_minus_other, int64_t D, int64_t N,
+            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
             real margin, real p, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
@@ -2320,8 +2308,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             far[n] = R(pow)(off_far_sum[n], 1 / p);
             between[n] = R(pow)(off_between_sum[n], 1 / p);
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_minus_other[n] = margin + near - other;
-            loss_total += near_minus_other[n] < 0 ? 0 : near_minus_other[n];
+            near_total_[n] = margin + near - other;
+            loss_total += near_total_[n] < 0 ? 0 : near_total_[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -2334,12 +2322,12 @@ int forward(const real *restrict anchor, const real *restrict positive,
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * off_near_sum, off_far_sum, far, off_between_sum, between, near_minus_other. */
+ * off_near_sum, off_far_sum, far, off_between_sum, between, near_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict off_near_sum, const real *restrict off_far_sum,
              const real *restrict far, const real *restrict off_between_sum,
-             const real *restrict between, const real *restrict near_minus_other,
+             const real *restrict between, const real *restrict near_total_,
              real *restrict grad_anchor, real *restrict grad_positive,
              real *restrict grad_negative, int64_t D, int64_t N, real p, real eps, int threads) {
     char *const workspace = aligned_alloc(64, ROOM(threads * D, real));
@@ -2371,25 +2359,29 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                     1) * sign(off_near);
         }
         const real off_far_sum_power = R(pow)(off_far_sum[n], 1 / p - 1);
-        const real near_minus_other_mask = near_minus_other[n] < 0;
-        const real near_minus_other_mask_chosen = near_minus_other_mask ? 0 : grad_loss[0];
-        /* grad_negative[n,d] = near_minus_other_mask_chosen[n]*(abs_off_between_product[n,d] +
-                abs_off_far_power_product[n,d]*where(between_mask[n], 0, off_far_sum_power[n])) */
-        /* grad_positive[n,d] = where(near_minus_other_mask[n], 0,
+        const real near_total_mask = near_total_[n] < 0;
+        const real near_total_mask_chosen = near_total_mask ? 0 : grad_loss[0];
+        /* grad_negative[n,d] = near_total_mask_chosen[n]*(abs_off_between_product[n,d] +
+                abs_off_far_power_times_sign_off_far[n,d]*where(between_mask[n], 0,
+                off_far_sum_power[n])) */
+        /* grad_positive[n,d] = where(near_total_mask[n], 0,
                 -grad_loss)*(abs_off_between_product[n,d] + abs_off_near_product[n,d]) */
-        /* grad_anchor[n,d] = near_minus_other_mask_chosen[n]*(abs_off_near_product[n,d] +
-                abs_off_far_power_product[n,d]*where(between_mask[n], 0, -off_far_sum_power[n])) */
+        /* grad_anchor[n,d] = near_total_mask_chosen[n]*(abs_off_near_product[n,d] +
+                abs_off_far_power_times_sign_off_far[n,d]*where(between_mask[n], 0,
+                -off_far_sum_power[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
             const real sign_off_far = sign(off_far);
-            const real abs_off_far_power_product = grad_anchor[n * D + d] * sign_off_far;
-            grad_negative[n * D + d] = near_minus_other_mask_chosen * ((between_mask ? 0 :
-                    off_far_sum_power) * abs_off_far_power_product + grad_positive[n * D + d]);
-            grad_positive[n * D + d] = (near_minus_other_mask ? 0 : -grad_loss[0]) *
-                    (grad_positive[n * D + d] + abs_off_near_product[d]);
-            grad_anchor[n * D + d] = near_minus_other_mask_chosen * ((between_mask ? 0 :
-                    -off_far_sum_power) * abs_off_far_power_product + abs_off_near_product[d]);
+            const real abs_off_far_power_times_sign_off_far = grad_anchor[n * D + d] * sign_off_far;
+            grad_negative[n * D + d] = near_total_mask_chosen * ((between_mask ? 0 :
+                    off_far_sum_power) * abs_off_far_power_times_sign_off_far + grad_positive[n * D
+                    + d]);
+            grad_positive[n * D + d] = (near_total_mask ? 0 : -grad_loss[0]) * (grad_positive[n * D
+                    + d] + abs_off_near_product[d]);
+            grad_anchor[n * D + d] = near_total_mask_chosen * ((between_mask ? 0 :
+                    -off_far_sum_power) * abs_off_far_power_times_sign_off_far +
+                    abs_off_near_product[d]);
         }
     }
     free(workspace);
@@ -2400,12 +2392,12 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 23 /* p_swap_none */
 
-/* loss, off_near_sum, off_far_sum, far, off_between_sum, between, near_minus_other from anchor,
+/* loss, off_near_sum, off_far_sum, far, off_between_sum, between, near_total from anchor,
  * positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
             real *restrict off_far_sum, real *restrict far, real *restrict off_between_sum,
-            real *restrict between, real *restrict near_minus_other, int64_t D, int64_t N,
+            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
             real margin, real p, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -2443,19 +2435,19 @@ int forward(const real *restrict anchor, const real *restrict positive,
         far[n] = R(pow)(off_far_sum[n], 1 / p);
         between[n] = R(pow)(off_between_sum[n], 1 / p);
         const real other = between[n] <= far[n] ? between[n] : far[n];
-        near_minus_other[n] = margin + near - other;
-        loss[n] = near_minus_other[n] < 0 ? 0 : near_minus_other[n];
+        near_total_[n] = margin + near - other;
+        loss[n] = near_total_[n] < 0 ? 0 : near_total_[n];
     }
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * off_near_sum, off_far_sum, far, off_between_sum, between, near_minus_other. */
+ * off_near_sum, off_far_sum, far, off_between_sum, between, near_total. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict off_near_sum, const real *restrict off_far_sum,
              const real *restrict far, const real *restrict off_between_sum,
-             const real *restrict between, const real *restrict near_minus_other,
+             const real *restrict between, const real *restrict near_total_,
              real *restrict grad_anchor, real *restrict grad_positive,
              real *restrict grad_negative, int64_t D, int64_t N, real p, real eps, int threads) {
     char *const workspace = aligned_alloc(64, ROOM(threads * D, real));
@@ -2466,7 +2458,7 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     for (int64_t n = 0; n < N; n++) {
         real *const restrict abs_off_near_product = abs_off_near_product_of_threads +
                 omp_get_thread_num() * D;
-        const real grad_near = near_minus_other[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
         /* abs_off_between_product[n,d] = where(between_mask[n], off_between_sum[n]**(1/p - 1),
                 0)*sign(off_between[n,d])*abs_off_between[n,d]**(p - 1) */
@@ -2493,18 +2485,20 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
         }
         const real off_far_sum_power = R(pow)(off_far_sum[n], 1 / p - 1);
         /* grad_negative[n,d] = grad_near[n]*(abs_off_between_product[n,d] +
-                abs_off_far_power_product[n,d]*where(between_mask[n], 0, off_far_sum_power[n])) */
+                abs_off_far_power_times_sign_off_far[n,d]*where(between_mask[n], 0,
+                off_far_sum_power[n])) */
         /* grad_anchor[n,d] = grad_near[n]*(abs_off_near_product[n,d] +
-                abs_off_far_power_product[n,d]*where(between_mask[n], 0, -off_far_sum_power[n])) */
+                abs_off_far_power_times_sign_off_far[n,d]*where(between_mask[n], 0,
+                -off_far_sum_power[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
             const real sign_off_far = sign(off_far);
-            const real abs_off_far_power_product = grad_anchor[n * D + d] * sign_off_far;
+            const real abs_off_far_power_times_sign_off_far = grad_anchor[n * D + d] * sign_off_far;
             grad_negative[n * D + d] = grad_near * ((between_mask ? 0 : off_far_sum_power) *
-                    abs_off_far_power_product + grad_negative[n * D + d]);
+                    abs_off_far_power_times_sign_off_far + grad_negative[n * D + d]);
             grad_anchor[n * D + d] = grad_near * ((between_mask ? 0 : -off_far_sum_power) *
-                    abs_off_far_power_product + abs_off_near_product[d]);
+                    abs_off_far_power_times_sign_off_far + abs_off_near_product[d]);
         }
     }
     free(workspace);

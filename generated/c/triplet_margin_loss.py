@@ -530,7 +530,7 @@ class SwapResiduals(NamedTuple):
     near: Tensor
     far: Tensor
     between: Tensor
-    near_minus_other: Tensor
+    near_total: Tensor
     eps: float
 
 
@@ -540,7 +540,7 @@ _forward_swap = Function(
     _SOURCE,
     "forward",
     3,
-    ("anchor", "positive", "negative", "loss", "near", "far", "between", "near_minus_other"),
+    ("anchor", "positive", "negative", "loss", "near", "far", "between", "near_total"),
     2,
     2,
 )
@@ -556,7 +556,7 @@ _backward_swap = Function(
         "near",
         "far",
         "between",
-        "near_minus_other",
+        "near_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -579,7 +579,7 @@ def _computed_swap(
     near = empty(negative, (N,))
     far = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_minus_other = empty(negative, (N,))
+    near_total = empty(negative, (N,))
     _forward_swap[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -588,16 +588,14 @@ def _computed_swap(
         near.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, SwapResiduals(
-        anchor, positive, negative, near, far, between, near_minus_other, eps
-    )
+    return loss, SwapResiduals(anchor, positive, negative, near, far, between, near_total, eps)
 
 
 def forward_swap(
@@ -620,12 +618,12 @@ def backward_swap(
     """
     if isinstance(residuals, in_torch.SwapResiduals):
         return in_torch.backward_swap(grad_loss, residuals)
-    anchor, positive, negative, near, far, between, near_minus_other, eps = residuals
+    anchor, positive, negative, near, far, between, near_total, eps = residuals
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_other)
-    near_minus_other = near_minus_other.contiguous()
+    check_gradient("grad_loss", grad_loss, near_total)
+    near_total = near_total.contiguous()
     between = between.contiguous()
     far = far.contiguous()
     near = near.contiguous()
@@ -633,10 +631,10 @@ def backward_swap(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_other, (N, D))
-    grad_positive = empty(near_minus_other, (N, D))
-    grad_negative = empty(near_minus_other, (N, D))
-    _backward_swap[near_minus_other.dtype](
+    grad_anchor = empty(near_total, (N, D))
+    grad_positive = empty(near_total, (N, D))
+    grad_negative = empty(near_total, (N, D))
+    _backward_swap[near_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -644,7 +642,7 @@ def backward_swap(
         near.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -664,14 +662,14 @@ class _SwapFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_swap(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near, residuals.far, residuals.between, residuals.near_minus_other
+        return loss, residuals.near, residuals.far, residuals.between, residuals.near_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near, far, between, near_minus_other = output
-        ctx.save_for_backward(anchor, positive, negative, near, far, between, near_minus_other)
-        ctx.mark_non_differentiable(near, far, between, near_minus_other)
+        _, near, far, between, near_total = output
+        ctx.save_for_backward(anchor, positive, negative, near, far, between, near_total)
+        ctx.mark_non_differentiable(near, far, between, near_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -680,7 +678,7 @@ class _SwapFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near, far, between, near_minus_other = ctx.saved_tensors
+        anchor, positive, negative, near, far, between, near_total = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -689,7 +687,7 @@ class _SwapFunction(torch.autograd.Function):
             )
         else:
             residuals = SwapResiduals(
-                anchor, positive, negative, near, far, between, near_minus_other, eps
+                anchor, positive, negative, near, far, between, near_total, eps
             )
         gradients = backward_swap(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -704,7 +702,7 @@ class SwapSumResiduals(NamedTuple):
     near: Tensor
     far: Tensor
     between: Tensor
-    near_minus_other: Tensor
+    near_total: Tensor
     eps: float
 
 
@@ -714,7 +712,7 @@ _forward_swap_sum = Function(
     _SOURCE,
     "forward",
     4,
-    ("anchor", "positive", "negative", "loss", "near", "far", "between", "near_minus_other"),
+    ("anchor", "positive", "negative", "loss", "near", "far", "between", "near_total"),
     2,
     2,
 )
@@ -730,7 +728,7 @@ _backward_swap_sum = Function(
         "near",
         "far",
         "between",
-        "near_minus_other",
+        "near_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -753,7 +751,7 @@ def _computed_swap_sum(
     near = empty(negative, (N,))
     far = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_minus_other = empty(negative, (N,))
+    near_total = empty(negative, (N,))
     _forward_swap_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -762,16 +760,14 @@ def _computed_swap_sum(
         near.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, SwapSumResiduals(
-        anchor, positive, negative, near, far, between, near_minus_other, eps
-    )
+    return loss, SwapSumResiduals(anchor, positive, negative, near, far, between, near_total, eps)
 
 
 def forward_swap_sum(
@@ -794,12 +790,12 @@ def backward_swap_sum(
     """
     if isinstance(residuals, in_torch.SwapSumResiduals):
         return in_torch.backward_swap_sum(grad_loss, residuals)
-    anchor, positive, negative, near, far, between, near_minus_other, eps = residuals
+    anchor, positive, negative, near, far, between, near_total, eps = residuals
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_other)
-    near_minus_other = near_minus_other.contiguous()
+    check_gradient("grad_loss", grad_loss, near_total)
+    near_total = near_total.contiguous()
     between = between.contiguous()
     far = far.contiguous()
     near = near.contiguous()
@@ -807,10 +803,10 @@ def backward_swap_sum(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_other, (N, D))
-    grad_positive = empty(near_minus_other, (N, D))
-    grad_negative = empty(near_minus_other, (N, D))
-    _backward_swap_sum[near_minus_other.dtype](
+    grad_anchor = empty(near_total, (N, D))
+    grad_positive = empty(near_total, (N, D))
+    grad_negative = empty(near_total, (N, D))
+    _backward_swap_sum[near_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -818,7 +814,7 @@ def backward_swap_sum(
         near.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -838,14 +834,14 @@ class _SwapSumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near, residuals.far, residuals.between, residuals.near_minus_other
+        return loss, residuals.near, residuals.far, residuals.between, residuals.near_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near, far, between, near_minus_other = output
-        ctx.save_for_backward(anchor, positive, negative, near, far, between, near_minus_other)
-        ctx.mark_non_differentiable(near, far, between, near_minus_other)
+        _, near, far, between, near_total = output
+        ctx.save_for_backward(anchor, positive, negative, near, far, between, near_total)
+        ctx.mark_non_differentiable(near, far, between, near_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -854,7 +850,7 @@ class _SwapSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near, far, between, near_minus_other = ctx.saved_tensors
+        anchor, positive, negative, near, far, between, near_total = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -863,7 +859,7 @@ class _SwapSumFunction(torch.autograd.Function):
             )
         else:
             residuals = SwapSumResiduals(
-                anchor, positive, negative, near, far, between, near_minus_other, eps
+                anchor, positive, negative, near, far, between, near_total, eps
             )
         gradients = backward_swap_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -878,7 +874,7 @@ class SwapNoneResiduals(NamedTuple):
     near: Tensor
     far: Tensor
     between: Tensor
-    near_minus_other: Tensor
+    near_total: Tensor
     eps: float
 
 
@@ -888,7 +884,7 @@ _forward_swap_none = Function(
     _SOURCE,
     "forward",
     5,
-    ("anchor", "positive", "negative", "loss", "near", "far", "between", "near_minus_other"),
+    ("anchor", "positive", "negative", "loss", "near", "far", "between", "near_total"),
     2,
     2,
 )
@@ -904,7 +900,7 @@ _backward_swap_none = Function(
         "near",
         "far",
         "between",
-        "near_minus_other",
+        "near_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -927,7 +923,7 @@ def _computed_swap_none(
     near = empty(negative, (N,))
     far = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_minus_other = empty(negative, (N,))
+    near_total = empty(negative, (N,))
     _forward_swap_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -936,16 +932,14 @@ def _computed_swap_none(
         near.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, SwapNoneResiduals(
-        anchor, positive, negative, near, far, between, near_minus_other, eps
-    )
+    return loss, SwapNoneResiduals(anchor, positive, negative, near, far, between, near_total, eps)
 
 
 def forward_swap_none(
@@ -968,14 +962,14 @@ def backward_swap_none(
     """
     if isinstance(residuals, in_torch.SwapNoneResiduals):
         return in_torch.backward_swap_none(grad_loss, residuals)
-    anchor, positive, negative, near, far, between, near_minus_other, eps = residuals
+    anchor, positive, negative, near, far, between, near_total, eps = residuals
     N, D = negative.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    check_gradient("grad_loss", grad_loss, near_minus_other)
-    near_minus_other = near_minus_other.contiguous()
+    check_gradient("grad_loss", grad_loss, near_total)
+    near_total = near_total.contiguous()
     between = between.contiguous()
     far = far.contiguous()
     near = near.contiguous()
@@ -983,10 +977,10 @@ def backward_swap_none(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_other, (N, D))
-    grad_positive = empty(near_minus_other, (N, D))
-    grad_negative = empty(near_minus_other, (N, D))
-    _backward_swap_none[near_minus_other.dtype](
+    grad_anchor = empty(near_total, (N, D))
+    grad_positive = empty(near_total, (N, D))
+    grad_negative = empty(near_total, (N, D))
+    _backward_swap_none[near_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -994,7 +988,7 @@ def backward_swap_none(
         near.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1014,14 +1008,14 @@ class _SwapNoneFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_swap_none(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near, residuals.far, residuals.between, residuals.near_minus_other
+        return loss, residuals.near, residuals.far, residuals.between, residuals.near_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near, far, between, near_minus_other = output
-        ctx.save_for_backward(anchor, positive, negative, near, far, between, near_minus_other)
-        ctx.mark_non_differentiable(near, far, between, near_minus_other)
+        _, near, far, between, near_total = output
+        ctx.save_for_backward(anchor, positive, negative, near, far, between, near_total)
+        ctx.mark_non_differentiable(near, far, between, near_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1030,7 +1024,7 @@ class _SwapNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near, far, between, near_minus_other = ctx.saved_tensors
+        anchor, positive, negative, near, far, between, near_total = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -1039,7 +1033,7 @@ class _SwapNoneFunction(torch.autograd.Function):
             )
         else:
             residuals = SwapNoneResiduals(
-                anchor, positive, negative, near, far, between, near_minus_other, eps
+                anchor, positive, negative, near, far, between, near_total, eps
             )
         gradients = backward_swap_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1051,14 +1045,14 @@ class P1Residuals(NamedTuple):
     anchor: Tensor
     positive: Tensor
     negative: Tensor
-    near_minus_far: Tensor
+    far_total: Tensor
     eps: float
 
 
 P1Gradients = in_torch.P1Gradients
 
 _forward_p_1 = Function(
-    _SOURCE, "forward", 6, ("anchor", "positive", "negative", "loss", "near_minus_far"), 2, 2
+    _SOURCE, "forward", 6, ("anchor", "positive", "negative", "loss", "far_total"), 2, 2
 )
 _backward_p_1 = Function(
     _SOURCE,
@@ -1069,7 +1063,7 @@ _backward_p_1 = Function(
         "anchor",
         "positive",
         "negative",
-        "near_minus_far",
+        "far_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -1089,20 +1083,20 @@ def _computed_p_1(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     loss = empty(negative, ())
-    near_minus_far = empty(negative, (N,))
+    far_total = empty(negative, (N,))
     _forward_p_1[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, P1Residuals(anchor, positive, negative, near_minus_far, eps)
+    return loss, P1Residuals(anchor, positive, negative, far_total, eps)
 
 
 def forward_p_1(
@@ -1123,25 +1117,25 @@ def backward_p_1(grad_loss: Tensor, residuals: P1Residuals | in_torch.P1Residual
     """
     if isinstance(residuals, in_torch.P1Residuals):
         return in_torch.backward_p_1(grad_loss, residuals)
-    anchor, positive, negative, near_minus_far, eps = residuals
+    anchor, positive, negative, far_total, eps = residuals
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_far)
-    near_minus_far = near_minus_far.contiguous()
+    check_gradient("grad_loss", grad_loss, far_total)
+    far_total = far_total.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_far, (N, D))
-    grad_positive = empty(near_minus_far, (N, D))
-    grad_negative = empty(near_minus_far, (N, D))
-    _backward_p_1[near_minus_far.dtype](
+    grad_anchor = empty(far_total, (N, D))
+    grad_positive = empty(far_total, (N, D))
+    grad_negative = empty(far_total, (N, D))
+    _backward_p_1[far_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1161,14 +1155,14 @@ class _P1Function(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_1(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near_minus_far
+        return loss, residuals.far_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near_minus_far = output
-        ctx.save_for_backward(anchor, positive, negative, near_minus_far)
-        ctx.mark_non_differentiable(near_minus_far)
+        _, far_total = output
+        ctx.save_for_backward(anchor, positive, negative, far_total)
+        ctx.mark_non_differentiable(far_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1177,13 +1171,13 @@ class _P1Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near_minus_far = ctx.saved_tensors
+        anchor, positive, negative, far_total = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
             *_, residuals = in_torch.forward_p_1(anchor, positive, negative, margin=margin, eps=eps)
         else:
-            residuals = P1Residuals(anchor, positive, negative, near_minus_far, eps)
+            residuals = P1Residuals(anchor, positive, negative, far_total, eps)
         gradients = backward_p_1(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1194,14 +1188,14 @@ class P1SumResiduals(NamedTuple):
     anchor: Tensor
     positive: Tensor
     negative: Tensor
-    near_minus_far: Tensor
+    far_total: Tensor
     eps: float
 
 
 P1SumGradients = in_torch.P1SumGradients
 
 _forward_p_1_sum = Function(
-    _SOURCE, "forward", 7, ("anchor", "positive", "negative", "loss", "near_minus_far"), 2, 2
+    _SOURCE, "forward", 7, ("anchor", "positive", "negative", "loss", "far_total"), 2, 2
 )
 _backward_p_1_sum = Function(
     _SOURCE,
@@ -1212,7 +1206,7 @@ _backward_p_1_sum = Function(
         "anchor",
         "positive",
         "negative",
-        "near_minus_far",
+        "far_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -1232,20 +1226,20 @@ def _computed_p_1_sum(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     loss = empty(negative, ())
-    near_minus_far = empty(negative, (N,))
+    far_total = empty(negative, (N,))
     _forward_p_1_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, P1SumResiduals(anchor, positive, negative, near_minus_far, eps)
+    return loss, P1SumResiduals(anchor, positive, negative, far_total, eps)
 
 
 def forward_p_1_sum(
@@ -1268,25 +1262,25 @@ def backward_p_1_sum(
     """
     if isinstance(residuals, in_torch.P1SumResiduals):
         return in_torch.backward_p_1_sum(grad_loss, residuals)
-    anchor, positive, negative, near_minus_far, eps = residuals
+    anchor, positive, negative, far_total, eps = residuals
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_far)
-    near_minus_far = near_minus_far.contiguous()
+    check_gradient("grad_loss", grad_loss, far_total)
+    far_total = far_total.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_far, (N, D))
-    grad_positive = empty(near_minus_far, (N, D))
-    grad_negative = empty(near_minus_far, (N, D))
-    _backward_p_1_sum[near_minus_far.dtype](
+    grad_anchor = empty(far_total, (N, D))
+    grad_positive = empty(far_total, (N, D))
+    grad_negative = empty(far_total, (N, D))
+    _backward_p_1_sum[far_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1306,14 +1300,14 @@ class _P1SumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_1_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near_minus_far
+        return loss, residuals.far_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near_minus_far = output
-        ctx.save_for_backward(anchor, positive, negative, near_minus_far)
-        ctx.mark_non_differentiable(near_minus_far)
+        _, far_total = output
+        ctx.save_for_backward(anchor, positive, negative, far_total)
+        ctx.mark_non_differentiable(far_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1322,7 +1316,7 @@ class _P1SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near_minus_far = ctx.saved_tensors
+        anchor, positive, negative, far_total = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -1330,7 +1324,7 @@ class _P1SumFunction(torch.autograd.Function):
                 anchor, positive, negative, margin=margin, eps=eps
             )
         else:
-            residuals = P1SumResiduals(anchor, positive, negative, near_minus_far, eps)
+            residuals = P1SumResiduals(anchor, positive, negative, far_total, eps)
         gradients = backward_p_1_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1341,14 +1335,14 @@ class P1NoneResiduals(NamedTuple):
     anchor: Tensor
     positive: Tensor
     negative: Tensor
-    near_minus_far: Tensor
+    far_total: Tensor
     eps: float
 
 
 P1NoneGradients = in_torch.P1NoneGradients
 
 _forward_p_1_none = Function(
-    _SOURCE, "forward", 8, ("anchor", "positive", "negative", "loss", "near_minus_far"), 2, 2
+    _SOURCE, "forward", 8, ("anchor", "positive", "negative", "loss", "far_total"), 2, 2
 )
 _backward_p_1_none = Function(
     _SOURCE,
@@ -1359,7 +1353,7 @@ _backward_p_1_none = Function(
         "anchor",
         "positive",
         "negative",
-        "near_minus_far",
+        "far_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -1379,20 +1373,20 @@ def _computed_p_1_none(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     loss = empty(negative, (N,))
-    near_minus_far = empty(negative, (N,))
+    far_total = empty(negative, (N,))
     _forward_p_1_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, P1NoneResiduals(anchor, positive, negative, near_minus_far, eps)
+    return loss, P1NoneResiduals(anchor, positive, negative, far_total, eps)
 
 
 def forward_p_1_none(
@@ -1415,27 +1409,27 @@ def backward_p_1_none(
     """
     if isinstance(residuals, in_torch.P1NoneResiduals):
         return in_torch.backward_p_1_none(grad_loss, residuals)
-    anchor, positive, negative, near_minus_far, eps = residuals
+    anchor, positive, negative, far_total, eps = residuals
     N, D = negative.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    check_gradient("grad_loss", grad_loss, near_minus_far)
-    near_minus_far = near_minus_far.contiguous()
+    check_gradient("grad_loss", grad_loss, far_total)
+    far_total = far_total.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_far, (N, D))
-    grad_positive = empty(near_minus_far, (N, D))
-    grad_negative = empty(near_minus_far, (N, D))
-    _backward_p_1_none[near_minus_far.dtype](
+    grad_anchor = empty(far_total, (N, D))
+    grad_positive = empty(far_total, (N, D))
+    grad_negative = empty(far_total, (N, D))
+    _backward_p_1_none[far_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1455,14 +1449,14 @@ class _P1NoneFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_1_none(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near_minus_far
+        return loss, residuals.far_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near_minus_far = output
-        ctx.save_for_backward(anchor, positive, negative, near_minus_far)
-        ctx.mark_non_differentiable(near_minus_far)
+        _, far_total = output
+        ctx.save_for_backward(anchor, positive, negative, far_total)
+        ctx.mark_non_differentiable(far_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1471,7 +1465,7 @@ class _P1NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near_minus_far = ctx.saved_tensors
+        anchor, positive, negative, far_total = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -1479,7 +1473,7 @@ class _P1NoneFunction(torch.autograd.Function):
                 anchor, positive, negative, margin=margin, eps=eps
             )
         else:
-            residuals = P1NoneResiduals(anchor, positive, negative, near_minus_far, eps)
+            residuals = P1NoneResiduals(anchor, positive, negative, far_total, eps)
         gradients = backward_p_1_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1492,7 +1486,7 @@ class P1SwapResiduals(NamedTuple):
     negative: Tensor
     far: Tensor
     between: Tensor
-    near_minus_other: Tensor
+    near_total: Tensor
     eps: float
 
 
@@ -1502,7 +1496,7 @@ _forward_p_1_swap = Function(
     _SOURCE,
     "forward",
     9,
-    ("anchor", "positive", "negative", "loss", "far", "between", "near_minus_other"),
+    ("anchor", "positive", "negative", "loss", "far", "between", "near_total"),
     2,
     2,
 )
@@ -1517,7 +1511,7 @@ _backward_p_1_swap = Function(
         "negative",
         "far",
         "between",
-        "near_minus_other",
+        "near_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -1539,7 +1533,7 @@ def _computed_p_1_swap(
     loss = empty(negative, ())
     far = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_minus_other = empty(negative, (N,))
+    near_total = empty(negative, (N,))
     _forward_p_1_swap[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -1547,14 +1541,14 @@ def _computed_p_1_swap(
         loss.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, P1SwapResiduals(anchor, positive, negative, far, between, near_minus_other, eps)
+    return loss, P1SwapResiduals(anchor, positive, negative, far, between, near_total, eps)
 
 
 def forward_p_1_swap(
@@ -1577,29 +1571,29 @@ def backward_p_1_swap(
     """
     if isinstance(residuals, in_torch.P1SwapResiduals):
         return in_torch.backward_p_1_swap(grad_loss, residuals)
-    anchor, positive, negative, far, between, near_minus_other, eps = residuals
+    anchor, positive, negative, far, between, near_total, eps = residuals
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_other)
-    near_minus_other = near_minus_other.contiguous()
+    check_gradient("grad_loss", grad_loss, near_total)
+    near_total = near_total.contiguous()
     between = between.contiguous()
     far = far.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_other, (N, D))
-    grad_positive = empty(near_minus_other, (N, D))
-    grad_negative = empty(near_minus_other, (N, D))
-    _backward_p_1_swap[near_minus_other.dtype](
+    grad_anchor = empty(near_total, (N, D))
+    grad_positive = empty(near_total, (N, D))
+    grad_negative = empty(near_total, (N, D))
+    _backward_p_1_swap[near_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1619,14 +1613,14 @@ class _P1SwapFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_1_swap(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.far, residuals.between, residuals.near_minus_other
+        return loss, residuals.far, residuals.between, residuals.near_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, far, between, near_minus_other = output
-        ctx.save_for_backward(anchor, positive, negative, far, between, near_minus_other)
-        ctx.mark_non_differentiable(far, between, near_minus_other)
+        _, far, between, near_total = output
+        ctx.save_for_backward(anchor, positive, negative, far, between, near_total)
+        ctx.mark_non_differentiable(far, between, near_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1635,7 +1629,7 @@ class _P1SwapFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, far, between, near_minus_other = ctx.saved_tensors
+        anchor, positive, negative, far, between, near_total = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -1643,9 +1637,7 @@ class _P1SwapFunction(torch.autograd.Function):
                 anchor, positive, negative, margin=margin, eps=eps
             )
         else:
-            residuals = P1SwapResiduals(
-                anchor, positive, negative, far, between, near_minus_other, eps
-            )
+            residuals = P1SwapResiduals(anchor, positive, negative, far, between, near_total, eps)
         gradients = backward_p_1_swap(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1658,7 +1650,7 @@ class P1SwapSumResiduals(NamedTuple):
     negative: Tensor
     far: Tensor
     between: Tensor
-    near_minus_other: Tensor
+    near_total: Tensor
     eps: float
 
 
@@ -1668,7 +1660,7 @@ _forward_p_1_swap_sum = Function(
     _SOURCE,
     "forward",
     10,
-    ("anchor", "positive", "negative", "loss", "far", "between", "near_minus_other"),
+    ("anchor", "positive", "negative", "loss", "far", "between", "near_total"),
     2,
     2,
 )
@@ -1683,7 +1675,7 @@ _backward_p_1_swap_sum = Function(
         "negative",
         "far",
         "between",
-        "near_minus_other",
+        "near_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -1705,7 +1697,7 @@ def _computed_p_1_swap_sum(
     loss = empty(negative, ())
     far = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_minus_other = empty(negative, (N,))
+    near_total = empty(negative, (N,))
     _forward_p_1_swap_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -1713,14 +1705,14 @@ def _computed_p_1_swap_sum(
         loss.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, P1SwapSumResiduals(anchor, positive, negative, far, between, near_minus_other, eps)
+    return loss, P1SwapSumResiduals(anchor, positive, negative, far, between, near_total, eps)
 
 
 def forward_p_1_swap_sum(
@@ -1743,29 +1735,29 @@ def backward_p_1_swap_sum(
     """
     if isinstance(residuals, in_torch.P1SwapSumResiduals):
         return in_torch.backward_p_1_swap_sum(grad_loss, residuals)
-    anchor, positive, negative, far, between, near_minus_other, eps = residuals
+    anchor, positive, negative, far, between, near_total, eps = residuals
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_other)
-    near_minus_other = near_minus_other.contiguous()
+    check_gradient("grad_loss", grad_loss, near_total)
+    near_total = near_total.contiguous()
     between = between.contiguous()
     far = far.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_other, (N, D))
-    grad_positive = empty(near_minus_other, (N, D))
-    grad_negative = empty(near_minus_other, (N, D))
-    _backward_p_1_swap_sum[near_minus_other.dtype](
+    grad_anchor = empty(near_total, (N, D))
+    grad_positive = empty(near_total, (N, D))
+    grad_negative = empty(near_total, (N, D))
+    _backward_p_1_swap_sum[near_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1785,14 +1777,14 @@ class _P1SwapSumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_1_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.far, residuals.between, residuals.near_minus_other
+        return loss, residuals.far, residuals.between, residuals.near_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, far, between, near_minus_other = output
-        ctx.save_for_backward(anchor, positive, negative, far, between, near_minus_other)
-        ctx.mark_non_differentiable(far, between, near_minus_other)
+        _, far, between, near_total = output
+        ctx.save_for_backward(anchor, positive, negative, far, between, near_total)
+        ctx.mark_non_differentiable(far, between, near_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1801,7 +1793,7 @@ class _P1SwapSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, far, between, near_minus_other = ctx.saved_tensors
+        anchor, positive, negative, far, between, near_total = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -1810,7 +1802,7 @@ class _P1SwapSumFunction(torch.autograd.Function):
             )
         else:
             residuals = P1SwapSumResiduals(
-                anchor, positive, negative, far, between, near_minus_other, eps
+                anchor, positive, negative, far, between, near_total, eps
             )
         gradients = backward_p_1_swap_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1824,7 +1816,7 @@ class P1SwapNoneResiduals(NamedTuple):
     negative: Tensor
     far: Tensor
     between: Tensor
-    near_minus_other: Tensor
+    near_total: Tensor
     eps: float
 
 
@@ -1834,7 +1826,7 @@ _forward_p_1_swap_none = Function(
     _SOURCE,
     "forward",
     11,
-    ("anchor", "positive", "negative", "loss", "far", "between", "near_minus_other"),
+    ("anchor", "positive", "negative", "loss", "far", "between", "near_total"),
     2,
     2,
 )
@@ -1849,7 +1841,7 @@ _backward_p_1_swap_none = Function(
         "negative",
         "far",
         "between",
-        "near_minus_other",
+        "near_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -1871,7 +1863,7 @@ def _computed_p_1_swap_none(
     loss = empty(negative, (N,))
     far = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_minus_other = empty(negative, (N,))
+    near_total = empty(negative, (N,))
     _forward_p_1_swap_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -1879,16 +1871,14 @@ def _computed_p_1_swap_none(
         loss.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, P1SwapNoneResiduals(
-        anchor, positive, negative, far, between, near_minus_other, eps
-    )
+    return loss, P1SwapNoneResiduals(anchor, positive, negative, far, between, near_total, eps)
 
 
 def forward_p_1_swap_none(
@@ -1911,31 +1901,31 @@ def backward_p_1_swap_none(
     """
     if isinstance(residuals, in_torch.P1SwapNoneResiduals):
         return in_torch.backward_p_1_swap_none(grad_loss, residuals)
-    anchor, positive, negative, far, between, near_minus_other, eps = residuals
+    anchor, positive, negative, far, between, near_total, eps = residuals
     N, D = negative.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    check_gradient("grad_loss", grad_loss, near_minus_other)
-    near_minus_other = near_minus_other.contiguous()
+    check_gradient("grad_loss", grad_loss, near_total)
+    near_total = near_total.contiguous()
     between = between.contiguous()
     far = far.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_other, (N, D))
-    grad_positive = empty(near_minus_other, (N, D))
-    grad_negative = empty(near_minus_other, (N, D))
-    _backward_p_1_swap_none[near_minus_other.dtype](
+    grad_anchor = empty(near_total, (N, D))
+    grad_positive = empty(near_total, (N, D))
+    grad_negative = empty(near_total, (N, D))
+    _backward_p_1_swap_none[near_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1957,14 +1947,14 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         loss, residuals = _computed_p_1_swap_none(
             anchor, positive, negative, margin=margin, eps=eps
         )
-        return loss, residuals.far, residuals.between, residuals.near_minus_other
+        return loss, residuals.far, residuals.between, residuals.near_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, far, between, near_minus_other = output
-        ctx.save_for_backward(anchor, positive, negative, far, between, near_minus_other)
-        ctx.mark_non_differentiable(far, between, near_minus_other)
+        _, far, between, near_total = output
+        ctx.save_for_backward(anchor, positive, negative, far, between, near_total)
+        ctx.mark_non_differentiable(far, between, near_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1973,7 +1963,7 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, far, between, near_minus_other = ctx.saved_tensors
+        anchor, positive, negative, far, between, near_total = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -1982,7 +1972,7 @@ class _P1SwapNoneFunction(torch.autograd.Function):
             )
         else:
             residuals = P1SwapNoneResiduals(
-                anchor, positive, negative, far, between, near_minus_other, eps
+                anchor, positive, negative, far, between, near_total, eps
             )
         gradients = backward_p_1_swap_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1995,7 +1985,7 @@ class PInfResiduals(NamedTuple):
     near_argmax_off_near: Tensor
     far_argmax: Tensor
     far_argmax_off_far: Tensor
-    near_minus_far: Tensor
+    far_total: Tensor
     D: int
 
 
@@ -2014,7 +2004,7 @@ _forward_p_inf = Function(
         "near_argmax_off_near",
         "far_argmax",
         "far_argmax_off_far",
-        "near_minus_far",
+        "far_total",
     ),
     2,
     2,
@@ -2029,7 +2019,7 @@ _backward_p_inf = Function(
         "near_argmax_off_near",
         "far_argmax",
         "far_argmax_off_far",
-        "near_minus_far",
+        "far_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -2053,7 +2043,7 @@ def _computed_p_inf(
     near_argmax_off_near = empty(negative, (N,))
     far_argmax = empty(negative, (N,), torch.int64)
     far_argmax_off_far = empty(negative, (N,))
-    near_minus_far = empty(negative, (N,))
+    far_total = empty(negative, (N,))
     _forward_p_inf[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -2063,7 +2053,7 @@ def _computed_p_inf(
         near_argmax_off_near.data_ptr(),
         far_argmax.data_ptr(),
         far_argmax_off_far.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         D,
         N,
         margin,
@@ -2071,7 +2061,7 @@ def _computed_p_inf(
         torch.get_num_threads(),
     )
     return loss, PInfResiduals(
-        near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far, D
+        near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D
     )
 
 
@@ -2095,27 +2085,27 @@ def backward_p_inf(
     """
     if isinstance(residuals, in_torch.PInfResiduals):
         return in_torch.backward_p_inf(grad_loss, residuals)
-    near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far, D = residuals
-    (N,) = near_minus_far.shape
+    near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D = residuals
+    (N,) = far_total.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_far)
-    near_minus_far = near_minus_far.contiguous()
+    check_gradient("grad_loss", grad_loss, far_total)
+    far_total = far_total.contiguous()
     far_argmax_off_far = far_argmax_off_far.contiguous()
     far_argmax = far_argmax.contiguous()
     near_argmax_off_near = near_argmax_off_near.contiguous()
     near_argmax = near_argmax.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_far, (N, D))
-    grad_positive = empty(near_minus_far, (N, D))
-    grad_negative = empty(near_minus_far, (N, D))
-    _backward_p_inf[near_minus_far.dtype](
+    grad_anchor = empty(far_total, (N, D))
+    grad_positive = empty(far_total, (N, D))
+    grad_negative = empty(far_total, (N, D))
+    _backward_p_inf[far_total.dtype](
         grad_loss.data_ptr(),
         near_argmax.data_ptr(),
         near_argmax_off_near.data_ptr(),
         far_argmax.data_ptr(),
         far_argmax_off_far.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -2140,15 +2130,13 @@ class _PInfFunction(torch.autograd.Function):
             residuals.near_argmax_off_near,
             residuals.far_argmax,
             residuals.far_argmax_off_far,
-            residuals.near_minus_far,
+            residuals.far_total,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far = (
-            output
-        )
+        _, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total = output
         ctx.save_for_backward(
             anchor,
             positive,
@@ -2157,10 +2145,10 @@ class _PInfFunction(torch.autograd.Function):
             near_argmax_off_near,
             far_argmax,
             far_argmax_off_far,
-            near_minus_far,
+            far_total,
         )
         ctx.mark_non_differentiable(
-            near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far
+            near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -2178,7 +2166,7 @@ class _PInfFunction(torch.autograd.Function):
             near_argmax_off_near,
             far_argmax,
             far_argmax_off_far,
-            near_minus_far,
+            far_total,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -2189,7 +2177,7 @@ class _PInfFunction(torch.autograd.Function):
         else:
             D = anchor.shape[1]
             residuals = PInfResiduals(
-                near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far, D
+                near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D
             )
         gradients = backward_p_inf(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -2202,7 +2190,7 @@ class PInfSumResiduals(NamedTuple):
     near_argmax_off_near: Tensor
     far_argmax: Tensor
     far_argmax_off_far: Tensor
-    near_minus_far: Tensor
+    far_total: Tensor
     D: int
 
 
@@ -2221,7 +2209,7 @@ _forward_p_inf_sum = Function(
         "near_argmax_off_near",
         "far_argmax",
         "far_argmax_off_far",
-        "near_minus_far",
+        "far_total",
     ),
     2,
     2,
@@ -2236,7 +2224,7 @@ _backward_p_inf_sum = Function(
         "near_argmax_off_near",
         "far_argmax",
         "far_argmax_off_far",
-        "near_minus_far",
+        "far_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -2260,7 +2248,7 @@ def _computed_p_inf_sum(
     near_argmax_off_near = empty(negative, (N,))
     far_argmax = empty(negative, (N,), torch.int64)
     far_argmax_off_far = empty(negative, (N,))
-    near_minus_far = empty(negative, (N,))
+    far_total = empty(negative, (N,))
     _forward_p_inf_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -2270,7 +2258,7 @@ def _computed_p_inf_sum(
         near_argmax_off_near.data_ptr(),
         far_argmax.data_ptr(),
         far_argmax_off_far.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         D,
         N,
         margin,
@@ -2278,7 +2266,7 @@ def _computed_p_inf_sum(
         torch.get_num_threads(),
     )
     return loss, PInfSumResiduals(
-        near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far, D
+        near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D
     )
 
 
@@ -2302,27 +2290,27 @@ def backward_p_inf_sum(
     """
     if isinstance(residuals, in_torch.PInfSumResiduals):
         return in_torch.backward_p_inf_sum(grad_loss, residuals)
-    near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far, D = residuals
-    (N,) = near_minus_far.shape
+    near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D = residuals
+    (N,) = far_total.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_far)
-    near_minus_far = near_minus_far.contiguous()
+    check_gradient("grad_loss", grad_loss, far_total)
+    far_total = far_total.contiguous()
     far_argmax_off_far = far_argmax_off_far.contiguous()
     far_argmax = far_argmax.contiguous()
     near_argmax_off_near = near_argmax_off_near.contiguous()
     near_argmax = near_argmax.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_far, (N, D))
-    grad_positive = empty(near_minus_far, (N, D))
-    grad_negative = empty(near_minus_far, (N, D))
-    _backward_p_inf_sum[near_minus_far.dtype](
+    grad_anchor = empty(far_total, (N, D))
+    grad_positive = empty(far_total, (N, D))
+    grad_negative = empty(far_total, (N, D))
+    _backward_p_inf_sum[far_total.dtype](
         grad_loss.data_ptr(),
         near_argmax.data_ptr(),
         near_argmax_off_near.data_ptr(),
         far_argmax.data_ptr(),
         far_argmax_off_far.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -2347,15 +2335,13 @@ class _PInfSumFunction(torch.autograd.Function):
             residuals.near_argmax_off_near,
             residuals.far_argmax,
             residuals.far_argmax_off_far,
-            residuals.near_minus_far,
+            residuals.far_total,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far = (
-            output
-        )
+        _, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total = output
         ctx.save_for_backward(
             anchor,
             positive,
@@ -2364,10 +2350,10 @@ class _PInfSumFunction(torch.autograd.Function):
             near_argmax_off_near,
             far_argmax,
             far_argmax_off_far,
-            near_minus_far,
+            far_total,
         )
         ctx.mark_non_differentiable(
-            near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far
+            near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -2385,7 +2371,7 @@ class _PInfSumFunction(torch.autograd.Function):
             near_argmax_off_near,
             far_argmax,
             far_argmax_off_far,
-            near_minus_far,
+            far_total,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -2396,7 +2382,7 @@ class _PInfSumFunction(torch.autograd.Function):
         else:
             D = anchor.shape[1]
             residuals = PInfSumResiduals(
-                near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far, D
+                near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D
             )
         gradients = backward_p_inf_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -2409,7 +2395,7 @@ class PInfNoneResiduals(NamedTuple):
     near_argmax_off_near: Tensor
     far_argmax: Tensor
     far_argmax_off_far: Tensor
-    near_minus_far: Tensor
+    far_total: Tensor
     D: int
 
 
@@ -2428,7 +2414,7 @@ _forward_p_inf_none = Function(
         "near_argmax_off_near",
         "far_argmax",
         "far_argmax_off_far",
-        "near_minus_far",
+        "far_total",
     ),
     2,
     2,
@@ -2443,7 +2429,7 @@ _backward_p_inf_none = Function(
         "near_argmax_off_near",
         "far_argmax",
         "far_argmax_off_far",
-        "near_minus_far",
+        "far_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -2467,7 +2453,7 @@ def _computed_p_inf_none(
     near_argmax_off_near = empty(negative, (N,))
     far_argmax = empty(negative, (N,), torch.int64)
     far_argmax_off_far = empty(negative, (N,))
-    near_minus_far = empty(negative, (N,))
+    far_total = empty(negative, (N,))
     _forward_p_inf_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -2477,7 +2463,7 @@ def _computed_p_inf_none(
         near_argmax_off_near.data_ptr(),
         far_argmax.data_ptr(),
         far_argmax_off_far.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         D,
         N,
         margin,
@@ -2485,7 +2471,7 @@ def _computed_p_inf_none(
         torch.get_num_threads(),
     )
     return loss, PInfNoneResiduals(
-        near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far, D
+        near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D
     )
 
 
@@ -2509,29 +2495,29 @@ def backward_p_inf_none(
     """
     if isinstance(residuals, in_torch.PInfNoneResiduals):
         return in_torch.backward_p_inf_none(grad_loss, residuals)
-    near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far, D = residuals
-    (N,) = near_minus_far.shape
+    near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D = residuals
+    (N,) = far_total.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    check_gradient("grad_loss", grad_loss, near_minus_far)
-    near_minus_far = near_minus_far.contiguous()
+    check_gradient("grad_loss", grad_loss, far_total)
+    far_total = far_total.contiguous()
     far_argmax_off_far = far_argmax_off_far.contiguous()
     far_argmax = far_argmax.contiguous()
     near_argmax_off_near = near_argmax_off_near.contiguous()
     near_argmax = near_argmax.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_far, (N, D))
-    grad_positive = empty(near_minus_far, (N, D))
-    grad_negative = empty(near_minus_far, (N, D))
-    _backward_p_inf_none[near_minus_far.dtype](
+    grad_anchor = empty(far_total, (N, D))
+    grad_positive = empty(far_total, (N, D))
+    grad_negative = empty(far_total, (N, D))
+    _backward_p_inf_none[far_total.dtype](
         grad_loss.data_ptr(),
         near_argmax.data_ptr(),
         near_argmax_off_near.data_ptr(),
         far_argmax.data_ptr(),
         far_argmax_off_far.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -2556,15 +2542,13 @@ class _PInfNoneFunction(torch.autograd.Function):
             residuals.near_argmax_off_near,
             residuals.far_argmax,
             residuals.far_argmax_off_far,
-            residuals.near_minus_far,
+            residuals.far_total,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far = (
-            output
-        )
+        _, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total = output
         ctx.save_for_backward(
             anchor,
             positive,
@@ -2573,10 +2557,10 @@ class _PInfNoneFunction(torch.autograd.Function):
             near_argmax_off_near,
             far_argmax,
             far_argmax_off_far,
-            near_minus_far,
+            far_total,
         )
         ctx.mark_non_differentiable(
-            near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far
+            near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -2594,7 +2578,7 @@ class _PInfNoneFunction(torch.autograd.Function):
             near_argmax_off_near,
             far_argmax,
             far_argmax_off_far,
-            near_minus_far,
+            far_total,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -2605,7 +2589,7 @@ class _PInfNoneFunction(torch.autograd.Function):
         else:
             D = anchor.shape[1]
             residuals = PInfNoneResiduals(
-                near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, near_minus_far, D
+                near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D
             )
         gradients = backward_p_inf_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -2622,7 +2606,7 @@ class PInfSwapResiduals(NamedTuple):
     between_argmax: Tensor
     between_argmax_off_between: Tensor
     between: Tensor
-    near_minus_other: Tensor
+    near_total: Tensor
     D: int
 
 
@@ -2645,7 +2629,7 @@ _forward_p_inf_swap = Function(
         "between_argmax",
         "between_argmax_off_between",
         "between",
-        "near_minus_other",
+        "near_total",
     ),
     2,
     2,
@@ -2664,7 +2648,7 @@ _backward_p_inf_swap = Function(
         "between_argmax",
         "between_argmax_off_between",
         "between",
-        "near_minus_other",
+        "near_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -2692,7 +2676,7 @@ def _computed_p_inf_swap(
     between_argmax = empty(negative, (N,), torch.int64)
     between_argmax_off_between = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_minus_other = empty(negative, (N,))
+    near_total = empty(negative, (N,))
     _forward_p_inf_swap[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -2706,7 +2690,7 @@ def _computed_p_inf_swap(
         between_argmax.data_ptr(),
         between_argmax_off_between.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         D,
         N,
         margin,
@@ -2722,7 +2706,7 @@ def _computed_p_inf_swap(
         between_argmax,
         between_argmax_off_between,
         between,
-        near_minus_other,
+        near_total,
         D,
     )
 
@@ -2756,14 +2740,14 @@ def backward_p_inf_swap(
         between_argmax,
         between_argmax_off_between,
         between,
-        near_minus_other,
+        near_total,
         D,
     ) = residuals
-    (N,) = near_minus_other.shape
+    (N,) = near_total.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_other)
-    near_minus_other = near_minus_other.contiguous()
+    check_gradient("grad_loss", grad_loss, near_total)
+    near_total = near_total.contiguous()
     between = between.contiguous()
     between_argmax_off_between = between_argmax_off_between.contiguous()
     between_argmax = between_argmax.contiguous()
@@ -2773,10 +2757,10 @@ def backward_p_inf_swap(
     near_argmax_off_near = near_argmax_off_near.contiguous()
     near_argmax = near_argmax.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_other, (N, D))
-    grad_positive = empty(near_minus_other, (N, D))
-    grad_negative = empty(near_minus_other, (N, D))
-    _backward_p_inf_swap[near_minus_other.dtype](
+    grad_anchor = empty(near_total, (N, D))
+    grad_positive = empty(near_total, (N, D))
+    grad_negative = empty(near_total, (N, D))
+    _backward_p_inf_swap[near_total.dtype](
         grad_loss.data_ptr(),
         near_argmax.data_ptr(),
         near_argmax_off_near.data_ptr(),
@@ -2786,7 +2770,7 @@ def backward_p_inf_swap(
         between_argmax.data_ptr(),
         between_argmax_off_between.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -2815,7 +2799,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             residuals.between_argmax,
             residuals.between_argmax_off_between,
             residuals.between,
-            residuals.near_minus_other,
+            residuals.near_total,
         )
 
     @staticmethod
@@ -2831,7 +2815,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             between_argmax_off_between,
             between,
-            near_minus_other,
+            near_total,
         ) = output
         ctx.save_for_backward(
             anchor,
@@ -2845,7 +2829,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             between_argmax_off_between,
             between,
-            near_minus_other,
+            near_total,
         )
         ctx.mark_non_differentiable(
             near_argmax,
@@ -2856,7 +2840,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             between_argmax_off_between,
             between,
-            near_minus_other,
+            near_total,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -2878,7 +2862,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             between_argmax_off_between,
             between,
-            near_minus_other,
+            near_total,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -2897,7 +2881,7 @@ class _PInfSwapFunction(torch.autograd.Function):
                 between_argmax,
                 between_argmax_off_between,
                 between,
-                near_minus_other,
+                near_total,
                 D,
             )
         gradients = backward_p_inf_swap(grad_loss, residuals)
@@ -2915,7 +2899,7 @@ class PInfSwapSumResiduals(NamedTuple):
     between_argmax: Tensor
     between_argmax_off_between: Tensor
     between: Tensor
-    near_minus_other: Tensor
+    near_total: Tensor
     D: int
 
 
@@ -2938,7 +2922,7 @@ _forward_p_inf_swap_sum = Function(
         "between_argmax",
         "between_argmax_off_between",
         "between",
-        "near_minus_other",
+        "near_total",
     ),
     2,
     2,
@@ -2957,7 +2941,7 @@ _backward_p_inf_swap_sum = Function(
         "between_argmax",
         "between_argmax_off_between",
         "between",
-        "near_minus_other",
+        "near_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -2985,7 +2969,7 @@ def _computed_p_inf_swap_sum(
     between_argmax = empty(negative, (N,), torch.int64)
     between_argmax_off_between = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_minus_other = empty(negative, (N,))
+    near_total = empty(negative, (N,))
     _forward_p_inf_swap_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -2999,7 +2983,7 @@ def _computed_p_inf_swap_sum(
         between_argmax.data_ptr(),
         between_argmax_off_between.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         D,
         N,
         margin,
@@ -3015,7 +2999,7 @@ def _computed_p_inf_swap_sum(
         between_argmax,
         between_argmax_off_between,
         between,
-        near_minus_other,
+        near_total,
         D,
     )
 
@@ -3049,14 +3033,14 @@ def backward_p_inf_swap_sum(
         between_argmax,
         between_argmax_off_between,
         between,
-        near_minus_other,
+        near_total,
         D,
     ) = residuals
-    (N,) = near_minus_other.shape
+    (N,) = near_total.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_other)
-    near_minus_other = near_minus_other.contiguous()
+    check_gradient("grad_loss", grad_loss, near_total)
+    near_total = near_total.contiguous()
     between = between.contiguous()
     between_argmax_off_between = between_argmax_off_between.contiguous()
     between_argmax = between_argmax.contiguous()
@@ -3066,10 +3050,10 @@ def backward_p_inf_swap_sum(
     near_argmax_off_near = near_argmax_off_near.contiguous()
     near_argmax = near_argmax.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_other, (N, D))
-    grad_positive = empty(near_minus_other, (N, D))
-    grad_negative = empty(near_minus_other, (N, D))
-    _backward_p_inf_swap_sum[near_minus_other.dtype](
+    grad_anchor = empty(near_total, (N, D))
+    grad_positive = empty(near_total, (N, D))
+    grad_negative = empty(near_total, (N, D))
+    _backward_p_inf_swap_sum[near_total.dtype](
         grad_loss.data_ptr(),
         near_argmax.data_ptr(),
         near_argmax_off_near.data_ptr(),
@@ -3079,7 +3063,7 @@ def backward_p_inf_swap_sum(
         between_argmax.data_ptr(),
         between_argmax_off_between.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -3110,7 +3094,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             residuals.between_argmax,
             residuals.between_argmax_off_between,
             residuals.between,
-            residuals.near_minus_other,
+            residuals.near_total,
         )
 
     @staticmethod
@@ -3126,7 +3110,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             between_argmax,
             between_argmax_off_between,
             between,
-            near_minus_other,
+            near_total,
         ) = output
         ctx.save_for_backward(
             anchor,
@@ -3140,7 +3124,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             between_argmax,
             between_argmax_off_between,
             between,
-            near_minus_other,
+            near_total,
         )
         ctx.mark_non_differentiable(
             near_argmax,
@@ -3151,7 +3135,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             between_argmax,
             between_argmax_off_between,
             between,
-            near_minus_other,
+            near_total,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -3173,7 +3157,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             between_argmax,
             between_argmax_off_between,
             between,
-            near_minus_other,
+            near_total,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -3192,7 +3176,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
                 between_argmax,
                 between_argmax_off_between,
                 between,
-                near_minus_other,
+                near_total,
                 D,
             )
         gradients = backward_p_inf_swap_sum(grad_loss, residuals)
@@ -3210,7 +3194,7 @@ class PInfSwapNoneResiduals(NamedTuple):
     between_argmax: Tensor
     between_argmax_off_between: Tensor
     between: Tensor
-    near_minus_other: Tensor
+    near_total: Tensor
     D: int
 
 
@@ -3233,7 +3217,7 @@ _forward_p_inf_swap_none = Function(
         "between_argmax",
         "between_argmax_off_between",
         "between",
-        "near_minus_other",
+        "near_total",
     ),
     2,
     2,
@@ -3252,7 +3236,7 @@ _backward_p_inf_swap_none = Function(
         "between_argmax",
         "between_argmax_off_between",
         "between",
-        "near_minus_other",
+        "near_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -3280,7 +3264,7 @@ def _computed_p_inf_swap_none(
     between_argmax = empty(negative, (N,), torch.int64)
     between_argmax_off_between = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_minus_other = empty(negative, (N,))
+    near_total = empty(negative, (N,))
     _forward_p_inf_swap_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -3294,7 +3278,7 @@ def _computed_p_inf_swap_none(
         between_argmax.data_ptr(),
         between_argmax_off_between.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         D,
         N,
         margin,
@@ -3310,7 +3294,7 @@ def _computed_p_inf_swap_none(
         between_argmax,
         between_argmax_off_between,
         between,
-        near_minus_other,
+        near_total,
         D,
     )
 
@@ -3344,16 +3328,16 @@ def backward_p_inf_swap_none(
         between_argmax,
         between_argmax_off_between,
         between,
-        near_minus_other,
+        near_total,
         D,
     ) = residuals
-    (N,) = near_minus_other.shape
+    (N,) = near_total.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    check_gradient("grad_loss", grad_loss, near_minus_other)
-    near_minus_other = near_minus_other.contiguous()
+    check_gradient("grad_loss", grad_loss, near_total)
+    near_total = near_total.contiguous()
     between = between.contiguous()
     between_argmax_off_between = between_argmax_off_between.contiguous()
     between_argmax = between_argmax.contiguous()
@@ -3363,10 +3347,10 @@ def backward_p_inf_swap_none(
     near_argmax_off_near = near_argmax_off_near.contiguous()
     near_argmax = near_argmax.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_other, (N, D))
-    grad_positive = empty(near_minus_other, (N, D))
-    grad_negative = empty(near_minus_other, (N, D))
-    _backward_p_inf_swap_none[near_minus_other.dtype](
+    grad_anchor = empty(near_total, (N, D))
+    grad_positive = empty(near_total, (N, D))
+    grad_negative = empty(near_total, (N, D))
+    _backward_p_inf_swap_none[near_total.dtype](
         grad_loss.data_ptr(),
         near_argmax.data_ptr(),
         near_argmax_off_near.data_ptr(),
@@ -3376,7 +3360,7 @@ def backward_p_inf_swap_none(
         between_argmax.data_ptr(),
         between_argmax_off_between.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -3407,7 +3391,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             residuals.between_argmax,
             residuals.between_argmax_off_between,
             residuals.between,
-            residuals.near_minus_other,
+            residuals.near_total,
         )
 
     @staticmethod
@@ -3423,7 +3407,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             between_argmax_off_between,
             between,
-            near_minus_other,
+            near_total,
         ) = output
         ctx.save_for_backward(
             anchor,
@@ -3437,7 +3421,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             between_argmax_off_between,
             between,
-            near_minus_other,
+            near_total,
         )
         ctx.mark_non_differentiable(
             near_argmax,
@@ -3448,7 +3432,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             between_argmax_off_between,
             between,
-            near_minus_other,
+            near_total,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -3470,7 +3454,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             between_argmax_off_between,
             between,
-            near_minus_other,
+            near_total,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -3489,7 +3473,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
                 between_argmax,
                 between_argmax_off_between,
                 between,
-                near_minus_other,
+                near_total,
                 D,
             )
         gradients = backward_p_inf_swap_none(grad_loss, residuals)
@@ -3504,7 +3488,7 @@ class PResiduals(NamedTuple):
     negative: Tensor
     off_near_sum: Tensor
     off_far_sum: Tensor
-    near_minus_far: Tensor
+    far_total: Tensor
     p: float
     eps: float
 
@@ -3515,7 +3499,7 @@ _forward_p = Function(
     _SOURCE,
     "forward",
     18,
-    ("anchor", "positive", "negative", "loss", "off_near_sum", "off_far_sum", "near_minus_far"),
+    ("anchor", "positive", "negative", "loss", "off_near_sum", "off_far_sum", "far_total"),
     2,
     3,
 )
@@ -3530,7 +3514,7 @@ _backward_p = Function(
         "negative",
         "off_near_sum",
         "off_far_sum",
-        "near_minus_far",
+        "far_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -3558,7 +3542,7 @@ def _computed_p(
     loss = empty(negative, ())
     off_near_sum = empty(negative, (N,))
     off_far_sum = empty(negative, (N,))
-    near_minus_far = empty(negative, (N,))
+    far_total = empty(negative, (N,))
     _forward_p[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -3566,7 +3550,7 @@ def _computed_p(
         loss.data_ptr(),
         off_near_sum.data_ptr(),
         off_far_sum.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         D,
         N,
         margin,
@@ -3575,7 +3559,7 @@ def _computed_p(
         torch.get_num_threads(),
     )
     return loss, PResiduals(
-        anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far, p, eps
+        anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps
     )
 
 
@@ -3603,29 +3587,29 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals | in_torch.PResiduals) -
     """
     if isinstance(residuals, in_torch.PResiduals):
         return in_torch.backward_p(grad_loss, residuals)
-    anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far, p, eps = residuals
+    anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps = residuals
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_far)
-    near_minus_far = near_minus_far.contiguous()
+    check_gradient("grad_loss", grad_loss, far_total)
+    far_total = far_total.contiguous()
     off_far_sum = off_far_sum.contiguous()
     off_near_sum = off_near_sum.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_far, (N, D))
-    grad_positive = empty(near_minus_far, (N, D))
-    grad_negative = empty(near_minus_far, (N, D))
-    _backward_p[near_minus_far.dtype](
+    grad_anchor = empty(far_total, (N, D))
+    grad_positive = empty(far_total, (N, D))
+    grad_negative = empty(far_total, (N, D))
+    _backward_p[far_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         off_near_sum.data_ptr(),
         off_far_sum.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -3646,14 +3630,14 @@ class _PFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, p: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p(anchor, positive, negative, margin=margin, p=p, eps=eps)
-        return loss, residuals.off_near_sum, residuals.off_far_sum, residuals.near_minus_far
+        return loss, residuals.off_near_sum, residuals.off_far_sum, residuals.far_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near_sum, off_far_sum, near_minus_far = output
-        ctx.save_for_backward(anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far)
-        ctx.mark_non_differentiable(off_near_sum, off_far_sum, near_minus_far)
+        _, off_near_sum, off_far_sum, far_total = output
+        ctx.save_for_backward(anchor, positive, negative, off_near_sum, off_far_sum, far_total)
+        ctx.mark_non_differentiable(off_near_sum, off_far_sum, far_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
 
@@ -3662,7 +3646,7 @@ class _PFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 6
-        anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far = ctx.saved_tensors
+        anchor, positive, negative, off_near_sum, off_far_sum, far_total = ctx.saved_tensors
         margin, p, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -3671,7 +3655,7 @@ class _PFunction(torch.autograd.Function):
             )
         else:
             residuals = PResiduals(
-                anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far, p, eps
+                anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps
             )
         gradients = backward_p(grad_loss, residuals)
         return (
@@ -3692,7 +3676,7 @@ class PSumResiduals(NamedTuple):
     negative: Tensor
     off_near_sum: Tensor
     off_far_sum: Tensor
-    near_minus_far: Tensor
+    far_total: Tensor
     p: float
     eps: float
 
@@ -3703,7 +3687,7 @@ _forward_p_sum = Function(
     _SOURCE,
     "forward",
     19,
-    ("anchor", "positive", "negative", "loss", "off_near_sum", "off_far_sum", "near_minus_far"),
+    ("anchor", "positive", "negative", "loss", "off_near_sum", "off_far_sum", "far_total"),
     2,
     3,
 )
@@ -3718,7 +3702,7 @@ _backward_p_sum = Function(
         "negative",
         "off_near_sum",
         "off_far_sum",
-        "near_minus_far",
+        "far_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -3746,7 +3730,7 @@ def _computed_p_sum(
     loss = empty(negative, ())
     off_near_sum = empty(negative, (N,))
     off_far_sum = empty(negative, (N,))
-    near_minus_far = empty(negative, (N,))
+    far_total = empty(negative, (N,))
     _forward_p_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -3754,7 +3738,7 @@ def _computed_p_sum(
         loss.data_ptr(),
         off_near_sum.data_ptr(),
         off_far_sum.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         D,
         N,
         margin,
@@ -3763,7 +3747,7 @@ def _computed_p_sum(
         torch.get_num_threads(),
     )
     return loss, PSumResiduals(
-        anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far, p, eps
+        anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps
     )
 
 
@@ -3793,29 +3777,29 @@ def backward_p_sum(
     """
     if isinstance(residuals, in_torch.PSumResiduals):
         return in_torch.backward_p_sum(grad_loss, residuals)
-    anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far, p, eps = residuals
+    anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps = residuals
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_far)
-    near_minus_far = near_minus_far.contiguous()
+    check_gradient("grad_loss", grad_loss, far_total)
+    far_total = far_total.contiguous()
     off_far_sum = off_far_sum.contiguous()
     off_near_sum = off_near_sum.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_far, (N, D))
-    grad_positive = empty(near_minus_far, (N, D))
-    grad_negative = empty(near_minus_far, (N, D))
-    _backward_p_sum[near_minus_far.dtype](
+    grad_anchor = empty(far_total, (N, D))
+    grad_positive = empty(far_total, (N, D))
+    grad_negative = empty(far_total, (N, D))
+    _backward_p_sum[far_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         off_near_sum.data_ptr(),
         off_far_sum.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -3836,14 +3820,14 @@ class _PSumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, p: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_sum(anchor, positive, negative, margin=margin, p=p, eps=eps)
-        return loss, residuals.off_near_sum, residuals.off_far_sum, residuals.near_minus_far
+        return loss, residuals.off_near_sum, residuals.off_far_sum, residuals.far_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near_sum, off_far_sum, near_minus_far = output
-        ctx.save_for_backward(anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far)
-        ctx.mark_non_differentiable(off_near_sum, off_far_sum, near_minus_far)
+        _, off_near_sum, off_far_sum, far_total = output
+        ctx.save_for_backward(anchor, positive, negative, off_near_sum, off_far_sum, far_total)
+        ctx.mark_non_differentiable(off_near_sum, off_far_sum, far_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
 
@@ -3852,7 +3836,7 @@ class _PSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 6
-        anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far = ctx.saved_tensors
+        anchor, positive, negative, off_near_sum, off_far_sum, far_total = ctx.saved_tensors
         margin, p, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -3861,7 +3845,7 @@ class _PSumFunction(torch.autograd.Function):
             )
         else:
             residuals = PSumResiduals(
-                anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far, p, eps
+                anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps
             )
         gradients = backward_p_sum(grad_loss, residuals)
         return (
@@ -3882,7 +3866,7 @@ class PNoneResiduals(NamedTuple):
     negative: Tensor
     off_near_sum: Tensor
     off_far_sum: Tensor
-    near_minus_far: Tensor
+    far_total: Tensor
     p: float
     eps: float
 
@@ -3893,7 +3877,7 @@ _forward_p_none = Function(
     _SOURCE,
     "forward",
     20,
-    ("anchor", "positive", "negative", "loss", "off_near_sum", "off_far_sum", "near_minus_far"),
+    ("anchor", "positive", "negative", "loss", "off_near_sum", "off_far_sum", "far_total"),
     2,
     3,
 )
@@ -3908,7 +3892,7 @@ _backward_p_none = Function(
         "negative",
         "off_near_sum",
         "off_far_sum",
-        "near_minus_far",
+        "far_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -3936,7 +3920,7 @@ def _computed_p_none(
     loss = empty(negative, (N,))
     off_near_sum = empty(negative, (N,))
     off_far_sum = empty(negative, (N,))
-    near_minus_far = empty(negative, (N,))
+    far_total = empty(negative, (N,))
     _forward_p_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -3944,7 +3928,7 @@ def _computed_p_none(
         loss.data_ptr(),
         off_near_sum.data_ptr(),
         off_far_sum.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         D,
         N,
         margin,
@@ -3953,7 +3937,7 @@ def _computed_p_none(
         torch.get_num_threads(),
     )
     return loss, PNoneResiduals(
-        anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far, p, eps
+        anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps
     )
 
 
@@ -3983,31 +3967,31 @@ def backward_p_none(
     """
     if isinstance(residuals, in_torch.PNoneResiduals):
         return in_torch.backward_p_none(grad_loss, residuals)
-    anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far, p, eps = residuals
+    anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps = residuals
     N, D = negative.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    check_gradient("grad_loss", grad_loss, near_minus_far)
-    near_minus_far = near_minus_far.contiguous()
+    check_gradient("grad_loss", grad_loss, far_total)
+    far_total = far_total.contiguous()
     off_far_sum = off_far_sum.contiguous()
     off_near_sum = off_near_sum.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_far, (N, D))
-    grad_positive = empty(near_minus_far, (N, D))
-    grad_negative = empty(near_minus_far, (N, D))
-    _backward_p_none[near_minus_far.dtype](
+    grad_anchor = empty(far_total, (N, D))
+    grad_positive = empty(far_total, (N, D))
+    grad_negative = empty(far_total, (N, D))
+    _backward_p_none[far_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         off_near_sum.data_ptr(),
         off_far_sum.data_ptr(),
-        near_minus_far.data_ptr(),
+        far_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -4028,14 +4012,14 @@ class _PNoneFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, p: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_none(anchor, positive, negative, margin=margin, p=p, eps=eps)
-        return loss, residuals.off_near_sum, residuals.off_far_sum, residuals.near_minus_far
+        return loss, residuals.off_near_sum, residuals.off_far_sum, residuals.far_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near_sum, off_far_sum, near_minus_far = output
-        ctx.save_for_backward(anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far)
-        ctx.mark_non_differentiable(off_near_sum, off_far_sum, near_minus_far)
+        _, off_near_sum, off_far_sum, far_total = output
+        ctx.save_for_backward(anchor, positive, negative, off_near_sum, off_far_sum, far_total)
+        ctx.mark_non_differentiable(off_near_sum, off_far_sum, far_total)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
 
@@ -4044,7 +4028,7 @@ class _PNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 6
-        anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far = ctx.saved_tensors
+        anchor, positive, negative, off_near_sum, off_far_sum, far_total = ctx.saved_tensors
         margin, p, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -4053,7 +4037,7 @@ class _PNoneFunction(torch.autograd.Function):
             )
         else:
             residuals = PNoneResiduals(
-                anchor, positive, negative, off_near_sum, off_far_sum, near_minus_far, p, eps
+                anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps
             )
         gradients = backward_p_none(grad_loss, residuals)
         return (
@@ -4077,7 +4061,7 @@ class PSwapResiduals(NamedTuple):
     far: Tensor
     off_between_sum: Tensor
     between: Tensor
-    near_minus_other: Tensor
+    near_total: Tensor
     p: float
     eps: float
 
@@ -4098,7 +4082,7 @@ _forward_p_swap = Function(
         "far",
         "off_between_sum",
         "between",
-        "near_minus_other",
+        "near_total",
     ),
     2,
     3,
@@ -4117,7 +4101,7 @@ _backward_p_swap = Function(
         "far",
         "off_between_sum",
         "between",
-        "near_minus_other",
+        "near_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -4148,7 +4132,7 @@ def _computed_p_swap(
     far = empty(negative, (N,))
     off_between_sum = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_minus_other = empty(negative, (N,))
+    near_total = empty(negative, (N,))
     _forward_p_swap[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -4159,7 +4143,7 @@ def _computed_p_swap(
         far.data_ptr(),
         off_between_sum.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         D,
         N,
         margin,
@@ -4176,7 +4160,7 @@ def _computed_p_swap(
         far,
         off_between_sum,
         between,
-        near_minus_other,
+        near_total,
         p,
         eps,
     )
@@ -4217,15 +4201,15 @@ def backward_p_swap(
         far,
         off_between_sum,
         between,
-        near_minus_other,
+        near_total,
         p,
         eps,
     ) = residuals
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_other)
-    near_minus_other = near_minus_other.contiguous()
+    check_gradient("grad_loss", grad_loss, near_total)
+    near_total = near_total.contiguous()
     between = between.contiguous()
     off_between_sum = off_between_sum.contiguous()
     far = far.contiguous()
@@ -4235,10 +4219,10 @@ def backward_p_swap(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_other, (N, D))
-    grad_positive = empty(near_minus_other, (N, D))
-    grad_negative = empty(near_minus_other, (N, D))
-    _backward_p_swap[near_minus_other.dtype](
+    grad_anchor = empty(near_total, (N, D))
+    grad_positive = empty(near_total, (N, D))
+    grad_negative = empty(near_total, (N, D))
+    _backward_p_swap[near_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -4248,7 +4232,7 @@ def backward_p_swap(
         far.data_ptr(),
         off_between_sum.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -4276,13 +4260,13 @@ class _PSwapFunction(torch.autograd.Function):
             residuals.far,
             residuals.off_between_sum,
             residuals.between,
-            residuals.near_minus_other,
+            residuals.near_total,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near_sum, off_far_sum, far, off_between_sum, between, near_minus_other = output
+        _, off_near_sum, off_far_sum, far, off_between_sum, between, near_total = output
         ctx.save_for_backward(
             anchor,
             positive,
@@ -4292,10 +4276,10 @@ class _PSwapFunction(torch.autograd.Function):
             far,
             off_between_sum,
             between,
-            near_minus_other,
+            near_total,
         )
         ctx.mark_non_differentiable(
-            off_near_sum, off_far_sum, far, off_between_sum, between, near_minus_other
+            off_near_sum, off_far_sum, far, off_between_sum, between, near_total
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -4314,7 +4298,7 @@ class _PSwapFunction(torch.autograd.Function):
             far,
             off_between_sum,
             between,
-            near_minus_other,
+            near_total,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -4332,7 +4316,7 @@ class _PSwapFunction(torch.autograd.Function):
                 far,
                 off_between_sum,
                 between,
-                near_minus_other,
+                near_total,
                 p,
                 eps,
             )
@@ -4358,7 +4342,7 @@ class PSwapSumResiduals(NamedTuple):
     far: Tensor
     off_between_sum: Tensor
     between: Tensor
-    near_minus_other: Tensor
+    near_total: Tensor
     p: float
     eps: float
 
@@ -4379,7 +4363,7 @@ _forward_p_swap_sum = Function(
         "far",
         "off_between_sum",
         "between",
-        "near_minus_other",
+        "near_total",
     ),
     2,
     3,
@@ -4398,7 +4382,7 @@ _backward_p_swap_sum = Function(
         "far",
         "off_between_sum",
         "between",
-        "near_minus_other",
+        "near_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -4429,7 +4413,7 @@ def _computed_p_swap_sum(
     far = empty(negative, (N,))
     off_between_sum = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_minus_other = empty(negative, (N,))
+    near_total = empty(negative, (N,))
     _forward_p_swap_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -4440,7 +4424,7 @@ def _computed_p_swap_sum(
         far.data_ptr(),
         off_between_sum.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         D,
         N,
         margin,
@@ -4457,7 +4441,7 @@ def _computed_p_swap_sum(
         far,
         off_between_sum,
         between,
-        near_minus_other,
+        near_total,
         p,
         eps,
     )
@@ -4498,15 +4482,15 @@ def backward_p_swap_sum(
         far,
         off_between_sum,
         between,
-        near_minus_other,
+        near_total,
         p,
         eps,
     ) = residuals
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, near_minus_other)
-    near_minus_other = near_minus_other.contiguous()
+    check_gradient("grad_loss", grad_loss, near_total)
+    near_total = near_total.contiguous()
     between = between.contiguous()
     off_between_sum = off_between_sum.contiguous()
     far = far.contiguous()
@@ -4516,10 +4500,10 @@ def backward_p_swap_sum(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_other, (N, D))
-    grad_positive = empty(near_minus_other, (N, D))
-    grad_negative = empty(near_minus_other, (N, D))
-    _backward_p_swap_sum[near_minus_other.dtype](
+    grad_anchor = empty(near_total, (N, D))
+    grad_positive = empty(near_total, (N, D))
+    grad_negative = empty(near_total, (N, D))
+    _backward_p_swap_sum[near_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -4529,7 +4513,7 @@ def backward_p_swap_sum(
         far.data_ptr(),
         off_between_sum.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -4559,13 +4543,13 @@ class _PSwapSumFunction(torch.autograd.Function):
             residuals.far,
             residuals.off_between_sum,
             residuals.between,
-            residuals.near_minus_other,
+            residuals.near_total,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near_sum, off_far_sum, far, off_between_sum, between, near_minus_other = output
+        _, off_near_sum, off_far_sum, far, off_between_sum, between, near_total = output
         ctx.save_for_backward(
             anchor,
             positive,
@@ -4575,10 +4559,10 @@ class _PSwapSumFunction(torch.autograd.Function):
             far,
             off_between_sum,
             between,
-            near_minus_other,
+            near_total,
         )
         ctx.mark_non_differentiable(
-            off_near_sum, off_far_sum, far, off_between_sum, between, near_minus_other
+            off_near_sum, off_far_sum, far, off_between_sum, between, near_total
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -4597,7 +4581,7 @@ class _PSwapSumFunction(torch.autograd.Function):
             far,
             off_between_sum,
             between,
-            near_minus_other,
+            near_total,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -4615,7 +4599,7 @@ class _PSwapSumFunction(torch.autograd.Function):
                 far,
                 off_between_sum,
                 between,
-                near_minus_other,
+                near_total,
                 p,
                 eps,
             )
@@ -4641,7 +4625,7 @@ class PSwapNoneResiduals(NamedTuple):
     far: Tensor
     off_between_sum: Tensor
     between: Tensor
-    near_minus_other: Tensor
+    near_total: Tensor
     p: float
     eps: float
 
@@ -4662,7 +4646,7 @@ _forward_p_swap_none = Function(
         "far",
         "off_between_sum",
         "between",
-        "near_minus_other",
+        "near_total",
     ),
     2,
     3,
@@ -4681,7 +4665,7 @@ _backward_p_swap_none = Function(
         "far",
         "off_between_sum",
         "between",
-        "near_minus_other",
+        "near_total",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -4712,7 +4696,7 @@ def _computed_p_swap_none(
     far = empty(negative, (N,))
     off_between_sum = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_minus_other = empty(negative, (N,))
+    near_total = empty(negative, (N,))
     _forward_p_swap_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -4723,7 +4707,7 @@ def _computed_p_swap_none(
         far.data_ptr(),
         off_between_sum.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         D,
         N,
         margin,
@@ -4740,7 +4724,7 @@ def _computed_p_swap_none(
         far,
         off_between_sum,
         between,
-        near_minus_other,
+        near_total,
         p,
         eps,
     )
@@ -4781,7 +4765,7 @@ def backward_p_swap_none(
         far,
         off_between_sum,
         between,
-        near_minus_other,
+        near_total,
         p,
         eps,
     ) = residuals
@@ -4790,8 +4774,8 @@ def backward_p_swap_none(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    check_gradient("grad_loss", grad_loss, near_minus_other)
-    near_minus_other = near_minus_other.contiguous()
+    check_gradient("grad_loss", grad_loss, near_total)
+    near_total = near_total.contiguous()
     between = between.contiguous()
     off_between_sum = off_between_sum.contiguous()
     far = far.contiguous()
@@ -4801,10 +4785,10 @@ def backward_p_swap_none(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_minus_other, (N, D))
-    grad_positive = empty(near_minus_other, (N, D))
-    grad_negative = empty(near_minus_other, (N, D))
-    _backward_p_swap_none[near_minus_other.dtype](
+    grad_anchor = empty(near_total, (N, D))
+    grad_positive = empty(near_total, (N, D))
+    grad_negative = empty(near_total, (N, D))
+    _backward_p_swap_none[near_total.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -4814,7 +4798,7 @@ def backward_p_swap_none(
         far.data_ptr(),
         off_between_sum.data_ptr(),
         between.data_ptr(),
-        near_minus_other.data_ptr(),
+        near_total.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -4844,13 +4828,13 @@ class _PSwapNoneFunction(torch.autograd.Function):
             residuals.far,
             residuals.off_between_sum,
             residuals.between,
-            residuals.near_minus_other,
+            residuals.near_total,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near_sum, off_far_sum, far, off_between_sum, between, near_minus_other = output
+        _, off_near_sum, off_far_sum, far, off_between_sum, between, near_total = output
         ctx.save_for_backward(
             anchor,
             positive,
@@ -4860,10 +4844,10 @@ class _PSwapNoneFunction(torch.autograd.Function):
             far,
             off_between_sum,
             between,
-            near_minus_other,
+            near_total,
         )
         ctx.mark_non_differentiable(
-            off_near_sum, off_far_sum, far, off_between_sum, between, near_minus_other
+            off_near_sum, off_far_sum, far, off_between_sum, between, near_total
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -4882,7 +4866,7 @@ class _PSwapNoneFunction(torch.autograd.Function):
             far,
             off_between_sum,
             between,
-            near_minus_other,
+            near_total,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         # Where the gradients will be differentiated, so is what they read.
@@ -4900,7 +4884,7 @@ class _PSwapNoneFunction(torch.autograd.Function):
                 far,
                 off_between_sum,
                 between,
-                near_minus_other,
+                near_total,
                 p,
                 eps,
             )
