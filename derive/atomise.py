@@ -138,7 +138,7 @@ class Atomiser:
             or not isinstance(value, Pow)
         ):
             return value
-        if exponent == -1 and self._is_logistic(base):
+        if -exponent == 1 and self._is_logistic(base):
             name = f"sigmoid_{stem(base).removeprefix('exp_')}"
         elif exponent == Rational(-1, 2):
             name = "rstd"
