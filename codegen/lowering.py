@@ -33,23 +33,21 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     )
     gradients = tuple((f"grad_{name}", tensor) for name, tensor in derivation.backward.gradients)
     forward_lets = derivation.forward
-    kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
     if not literal:
         backward_lets = without_exponentials(backward_lets, forward_lets)
         backward_lets = shared(stable(backward_lets, varying(definition.wrt, forward_lets)))
     if ahead and not literal:
         early, backward_lets = _ahead(derivation, backward_lets)
         forward_lets = (*forward_lets, *early)
-        kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
+    kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
     outputs = tuple(definition.tensors[name] for name in definition.outputs)
     forward = Program(
         name="forward",
         params=definition.inputs,
         options=definition.options,
         kept=Kept(),
-        lets=_with_stops(
-            _forward_lets(forward_lets, [*definition.outputs, *kept.names], literal),
-            kept.names,
+        lets=_forward_lets(
+            _with_stops(forward_lets, kept.names), [*definition.outputs, *kept.names], literal
         ),
         results=tuple((t.name, t) for t in outputs),
         literal=literal,

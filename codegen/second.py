@@ -216,7 +216,8 @@ def _of_residuals(
     written = {let.name for let in derivation.forward}
     later = [let for let in module.forward.lets if let.name not in written]
     lets = [let for let in (*derivation.forward, *later) if let.name not in masks.conditions]
-    lets = tuple(masks.let(let) for let in needed(lets, module.kept.names))
+    lets = _with_finite_exponents(needed(lets, module.kept.names))
+    lets = tuple(masks.let(let) for let in lets)
     read = names_used(*(let.value for let in lets))
     conditions = [masks.tensor(t) for name, t in masks.conditions.items() if name in read]
     return replace(
@@ -224,12 +225,22 @@ def _of_residuals(
         inputs=(*definition.inputs, *conditions),
         lets=lets,
         outputs=tuple(t.name for t in (*module.outputs, *made) if t in module.kept.tensors),
-        wrt=tuple(t.name for t in definition.inputs if not t.integer and t.name in read),
+        wrt=tuple(name for name in definition.wrt if name in read),
         calls=(),
         variant="",
         interface=None,
         updates=(),
     )
+
+
+def _with_finite_exponents(lets: Sequence[Let]) -> list[Let]:
+    """The lets with exponents that may be minus infinity written where they are exponents."""
+    masked = {
+        let.name: (let.tensor, let.value) for let in lets if let.value.has(S.NegativeInfinity)
+    }
+    return [
+        replace(let, value=substitute(let.value, masked)) for let in lets if let.name not in masked
+    ]
 
 
 def _without_outputs(found: Derivation, made: Sequence[Tensor]) -> Derivation:

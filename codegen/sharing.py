@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, default_sort_key
+from sympy import Add, Basic, Expr, Indexed, Integer, KroneckerDelta, Mul, Pow, default_sort_key
 from sympy.logic.boolalg import And, Not, Or
 
-from codegen.program import is_scalar
-from derive.expressions import Index, Sum, Where, fresh_names, names_used
+from codegen.program import Program, is_scalar
+from derive.expressions import Axis, Index, Sum, Where, free_indices, fresh_names, names_used
 from derive.language import Let, Tensor
 from derive.recognise import abstract, is_atomic
 from derive.substitute import substitute
@@ -24,13 +24,32 @@ from derive.words import word
 
 def shared(lets: Sequence[Let]) -> tuple[Let, ...]:
     """The lets, and before the first that reads it a let for each repeated subexpression."""
-    result = list(lets)
+    result = [replace(let, value=_taken_out(let.value)) for let in lets]
     while (repeated := _largest_repeated(result)) is not None:
         result = _named(result, repeated)
     while (product := _common_product(result)) is not None:
         result = _factored(result, product)
     new = {let.name for let in result} - {let.name for let in lets}
     return tuple(_negated_once(_without_repeats(result, new)))
+
+
+def _taken_out(expr: Any) -> Any:
+    """An expression whose sums have before them what is the same in all of their terms."""
+    if not expr.has(Sum):
+        return expr
+    expr = expr.func(*map(_taken_out, expr.args))
+    if not isinstance(expr, Sum) or not isinstance(expr.body, Mul):
+        return expr
+    bound = set(expr.indices)
+    same = [f for f in expr.body.args if f.atoms(Indexed) and not free_indices(f) & bound]
+    return Mul(*same, Sum(Mul(*(f for f in expr.body.args if f not in same)), *expr.indices))
+
+
+def _is_read(expr: Basic) -> bool:
+    """Whether nothing is computed for an expression, as for an element that no tensor chooses."""
+    if isinstance(expr, Indexed):
+        return all(not isinstance(i, Expr) or isinstance(i, Index | Integer) for i in expr.indices)
+    return is_atomic(expr)
 
 
 def _without_repeats(lets: list[Let], new: set[str]) -> list[Let]:
@@ -49,11 +68,42 @@ def _without_repeats(lets: list[Let], new: set[str]) -> list[Let]:
 
 def _repeats(let: Let, other: Let) -> bool:
     """Whether a let is another one over again, be its letters called otherwise."""
-    stored, others = (
-        [tuple(i.axis for i in (d if isinstance(d, tuple) else (d,))) for d in tensor.dims]
-        for tensor in (let.tensor, other.tensor)
-    )
-    return stored == others and let.value == other.tensor[let.tensor.indices]
+    same = _axes(let.tensor) == _axes(other.tensor)
+    return same and let.value == other.tensor[let.tensor.indices]
+
+
+def named_once(program: Program) -> Program:
+    """The program without lets that only give another tensor a second name: what it does not hand
+    on is read by the first name, and what it hands on is made under that name."""
+    handed = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
+    made = {let.name: let for let in program.lets}
+    for let in () if program.literal else program.lets:
+        value = let.value
+        if not isinstance(value, Indexed) or value.indices != let.tensor.indices:
+            continue
+        source = program.tensors[value.base.label.name]
+        if _axes(source) != _axes(let.tensor):
+            continue
+        if let.name not in handed:
+            renamed, rest = let.tensor, [o for o in program.lets if o is not let]
+            called = value
+        elif source.name in made and source.name not in handed:
+            first = made[source.name]
+            anew = Let(replace(let.tensor, dims=source.dims), first.value)
+            rest = [anew if o is first else o for o in program.lets if o is not let]
+            renamed, called = source, let.tensor[source.indices]
+        else:
+            continue
+        lets = tuple(
+            replace(o, value=substitute(o.value, {renamed.name: (renamed, called)})) for o in rest
+        )
+        return named_once(replace(program, lets=lets))
+    return program
+
+
+def _axes(tensor: Tensor) -> list[tuple[Axis, ...]]:
+    """The axes of each stored dimension."""
+    return [tuple(i.axis for i in (d if isinstance(d, tuple) else (d,))) for d in tensor.dims]
 
 
 def _common_product(lets: Sequence[Let]) -> frozenset[Expr] | None:
@@ -145,7 +195,10 @@ def _largest_repeated(lets: Sequence[Let]) -> Expr | None:
 
 def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
     """The subexpressions that take a kernel, each as often as it is written."""
-    if is_atomic(expr) or is_scalar(expr) or isinstance(expr, KroneckerDelta):
+    if _is_read(expr) or is_scalar(expr) or isinstance(expr, KroneckerDelta):
+        return
+    if isinstance(expr, Indexed):
+        yield expr
         return
     product_of_a_sum = summed and isinstance(expr, Mul)  # carried out by the sum's own kernel
     scatter = expr.has(KroneckerDelta) and not isinstance(expr, Where)
@@ -190,13 +243,13 @@ class _Name:
 
     def replaced(self, expr: Any) -> Any:
         """An expression that reads the tensor wherever it has the pattern."""
-        if is_atomic(expr) or is_scalar(expr):
+        if _is_read(expr) or is_scalar(expr):
             return expr
         for number, value in _multiples(expr):
             pattern, letters = abstract(value)
             if pattern == self.pattern:
                 return number * self.at(letters)
-        if isinstance(expr, And | Or | Not):
+        if isinstance(expr, And | Or | Not | Indexed):
             return expr
         args = [self.replaced(a) for a in expr.args]
         if all(a is b for a, b in zip(args, expr.args, strict=True)):

@@ -24,7 +24,6 @@ from sympy import (
     cos,
     cosh,
     erf,
-    erfc,
     exp,
     floor,
     log,
@@ -52,6 +51,7 @@ from derive.expressions import (
     Where,
     delta,
 )
+from derive.functions import erfc
 from derive.interface import OTHERWISE
 from derive.language import Definition, DefinitionError, Let, Option, Tensor
 

@@ -17,6 +17,8 @@ from mpmath import MPContext
 from sympy import KroneckerDelta
 from sympy.logic.boolalg import And, Not, Or
 
+from derive.functions import erfc
+
 DIGITS = 60
 
 Value = Decimal | int
@@ -120,7 +122,7 @@ FUNCTIONS: Mapping[type[Any], Callable[..., Any]] = {
             (sympy.acosh, "acosh"),
             (sympy.atanh, "atanh"),
             (sympy.erf, "erf"),
-            (sympy.erfc, "erfc"),
+            (erfc, "erfc"),
             (sympy.loggamma, "loggamma"),
             (sympy.polygamma, "psi"),
         )

@@ -138,6 +138,8 @@ class Atomiser:
             or not isinstance(value, Pow)
         ):
             return value
+        if exponent.is_Integer and exponent < -1:
+            return Pow(self._power(1 / base, top=False), -exponent)
         if -exponent == 1 and self._is_logistic(base):
             name = f"sigmoid_{stem(base).removeprefix('exp_')}"
         elif exponent == Rational(-1, 2):

@@ -200,6 +200,10 @@ class Where(Expr):
         if isinstance(condition, bool):
             raise TypeError("a condition of Where is plain True or False: use Eq(a, b) for a == b")
         condition, yes, no = (sympify(a, strict=True) for a in (condition, yes, no))
+        if isinstance(yes, Where) and yes.condition == condition:
+            yes = yes.branches[0]
+        if isinstance(no, Where) and no.condition == condition:
+            no = no.branches[1]
         if condition == S.true or yes == no:
             return yes
         if condition == S.false:

@@ -16,6 +16,17 @@ from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 from derive.expressions import Binder, StopGradient, Where
 
 
+class erfc(sympy.erfc):
+    """`1 - erf(x)`. SymPy writes that of `-x` as `2 - erfc(x)`, whose small values are lost."""
+
+    @classmethod
+    def eval(cls, arg: Expr) -> Expr | None:
+        return sympy.erfc(arg) if arg.is_number else None
+
+    def _eval_is_positive(self) -> bool | None:
+        return self.args[0].is_real
+
+
 @dataclass(frozen=True)
 class Elementwise:
     """An elementwise function: its name and SymPy's class, which knows its derivative.
@@ -53,7 +64,7 @@ FUNCTIONS = (
     Elementwise("acosh", sympy.acosh),
     Elementwise("atanh", sympy.atanh),
     Elementwise("erf", sympy.erf),
-    Elementwise("erfc", sympy.erfc),
+    Elementwise("erfc", erfc),
     Elementwise("loggamma", sympy.loggamma),
     Elementwise("Abs", sympy.Abs),
     Elementwise("sign", sympy.sign, flat=True),
@@ -105,7 +116,7 @@ def supported_names() -> list[str]:
 
 
 def as_where(expr: Expr) -> Expr:
-    """Spell SymPy's Piecewise, Max and Min with `Where`.
+    """Spell SymPy's Piecewise, Max and Min with `Where`, and its erfc as the one above.
 
     The branch that is taken at a kink fixes the subgradient there.
 
@@ -116,6 +127,8 @@ def as_where(expr: Expr) -> Expr:
         if not e.args:
             return e
         args = [walk(a) for a in e.args]
+        if type(e) is sympy.erfc:
+            return erfc(*args)
         if isinstance(e, sympy.Piecewise):
             return _piecewise([(a.args[0], a.args[1]) for a in args])
         if isinstance(e, sympy.Max | sympy.Min):

@@ -1176,15 +1176,11 @@ def residuals_backward_running_mean_no_training(
     residuals: RunningMeanNoTrainingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x_hat, dy_dx, eps = residuals
+    eps = residuals.eps
     rstd = torch.rsqrt(running_var + eps)
-    grad_running_var = (
-        -0.5 * rstd**2 * torch.addcmul((grad_x_hat * x_hat).sum(0), dy_dx, grad_dy_dx)
-    )
-    grad_running_mean = -rstd * grad_x_hat.sum(0)
     grad_weight = grad_dy_dx * rstd
     grad_x = rstd * grad_x_hat
-    return grad_x, grad_weight, grad_running_mean, grad_running_var
+    return grad_x, grad_weight
 
 
 class _RunningMeanNoTrainingBackwardFunction(torch.autograd.Function):
@@ -1246,7 +1242,7 @@ class _RunningMeanNoTrainingFunction(torch.autograd.Function):
         grad_y, grad_x_hat, grad_dy_dx = grad_outputs
         running_var, *saved = ctx.saved_tensors
         residuals = RunningMeanNoTrainingResiduals(*saved, *ctx.numbers)
-        grad_x = grad_weight = grad_bias = grad_running_mean = grad_running_var = None
+        grad_x = grad_weight = grad_bias = None
         if grad_y is not None:
             if torch.is_grad_enabled():
                 grad_x, grad_weight, grad_bias = _RunningMeanNoTrainingBackwardFunction.apply(
@@ -1262,24 +1258,12 @@ class _RunningMeanNoTrainingFunction(torch.autograd.Function):
                 grad_x_hat = torch.zeros_like(residuals.x_hat)
             if grad_dy_dx is None:
                 grad_dy_dx = torch.zeros_like(residuals.dy_dx)
-            more_x, more_weight, more_running_mean, more_running_var = (
-                residuals_backward_running_mean_no_training(
-                    grad_x_hat, grad_dy_dx, running_var, residuals
-                )
+            more_x, more_weight = residuals_backward_running_mean_no_training(
+                grad_x_hat, grad_dy_dx, running_var, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-            grad_running_mean = (
-                more_running_mean
-                if grad_running_mean is None
-                else grad_running_mean + more_running_mean
-            )
-            grad_running_var = (
-                more_running_var
-                if grad_running_var is None
-                else grad_running_var + more_running_var
-            )
-        return grad_x, grad_weight, grad_bias, grad_running_mean, grad_running_var, None
+        return grad_x, grad_weight, grad_bias, None, None, None
 
 
 class RunningMeanNoBiasResiduals(NamedTuple):
@@ -1647,15 +1631,11 @@ def residuals_backward_running_mean_no_bias_no_training(
     residuals: RunningMeanNoBiasNoTrainingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x_hat, dy_dx, eps = residuals
+    eps = residuals.eps
     rstd = torch.rsqrt(running_var + eps)
-    grad_running_var = (
-        -0.5 * rstd**2 * torch.addcmul((grad_x_hat * x_hat).sum(0), dy_dx, grad_dy_dx)
-    )
-    grad_running_mean = -rstd * grad_x_hat.sum(0)
     grad_weight = grad_dy_dx * rstd
     grad_x = rstd * grad_x_hat
-    return grad_x, grad_weight, grad_running_mean, grad_running_var
+    return grad_x, grad_weight
 
 
 class _RunningMeanNoBiasNoTrainingBackwardFunction(torch.autograd.Function):
@@ -1714,7 +1694,7 @@ class _RunningMeanNoBiasNoTrainingFunction(torch.autograd.Function):
         grad_y, grad_x_hat, grad_dy_dx = grad_outputs
         running_var, *saved = ctx.saved_tensors
         residuals = RunningMeanNoBiasNoTrainingResiduals(*saved, *ctx.numbers)
-        grad_x = grad_weight = grad_running_mean = grad_running_var = None
+        grad_x = grad_weight = None
         if grad_y is not None:
             if torch.is_grad_enabled():
                 grad_x, grad_weight = _RunningMeanNoBiasNoTrainingBackwardFunction.apply(
@@ -1728,24 +1708,12 @@ class _RunningMeanNoBiasNoTrainingFunction(torch.autograd.Function):
                 grad_x_hat = torch.zeros_like(residuals.x_hat)
             if grad_dy_dx is None:
                 grad_dy_dx = torch.zeros_like(residuals.dy_dx)
-            more_x, more_weight, more_running_mean, more_running_var = (
-                residuals_backward_running_mean_no_bias_no_training(
-                    grad_x_hat, grad_dy_dx, running_var, residuals
-                )
+            more_x, more_weight = residuals_backward_running_mean_no_bias_no_training(
+                grad_x_hat, grad_dy_dx, running_var, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-            grad_running_mean = (
-                more_running_mean
-                if grad_running_mean is None
-                else grad_running_mean + more_running_mean
-            )
-            grad_running_var = (
-                more_running_var
-                if grad_running_var is None
-                else grad_running_var + more_running_var
-            )
-        return grad_x, grad_weight, grad_running_mean, grad_running_var, None
+        return grad_x, grad_weight, None, None, None
 
 
 class RunningMeanNoWeightResiduals(NamedTuple):

@@ -316,11 +316,6 @@ def residuals_backward_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    logaddexp_x = torch.logaddexp(-x, grad_log_s_total.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    grad_pos_weight = torch.addcmul(
-        (s - 1) * grad_pos_weight_total * target, grad_log_s_total, log_s_1, value=-1
-    )
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_total
     sigmoid_x = torch.sigmoid(-x)
     s_times_sigmoid_x = sigmoid_x * s
@@ -346,7 +341,7 @@ def residuals_backward_pos_weight(
         sigmoid_x,
         value=-1,
     )
-    return grad_x, grad_target, grad_pos_weight
+    return grad_x, grad_target
 
 
 class _PosWeightBackwardFunction(torch.autograd.Function):
@@ -395,7 +390,7 @@ class _PosWeightFunction(torch.autograd.Function):
         grad_loss, grad_log_s_total, grad_pos_weight_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = PosWeightResiduals(*saved)
-        grad_x = grad_target = grad_pos_weight = None
+        grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 grad_x, grad_target = _PosWeightBackwardFunction.apply(grad_loss, *residuals)
@@ -407,15 +402,12 @@ class _PosWeightFunction(torch.autograd.Function):
                 grad_log_s_total = torch.zeros_like(residuals.log_s_total)
             if grad_pos_weight_total is None:
                 grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
-            more_x, more_target, more_pos_weight = residuals_backward_pos_weight(
+            more_x, more_target = residuals_backward_pos_weight(
                 grad_log_s_total, grad_pos_weight_total, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
-            grad_pos_weight = (
-                more_pos_weight if grad_pos_weight is None else grad_pos_weight + more_pos_weight
-            )
-        return grad_x, grad_target, grad_pos_weight
+        return grad_x, grad_target, None
 
 
 class SumResiduals(NamedTuple):
@@ -685,11 +677,6 @@ def residuals_backward_sum_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    logaddexp_x = torch.logaddexp(-x, grad_dloss_dtarget.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    grad_pos_weight = torch.addcmul(
-        (s - 1) * grad_dloss_dx * target, grad_dloss_dtarget, log_s_1, value=-1
-    )
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_dloss_dx
     sigmoid_x = torch.sigmoid(-x)
     s_times_sigmoid_x = sigmoid_x * s
@@ -715,7 +702,7 @@ def residuals_backward_sum_pos_weight(
         sigmoid_x,
         value=-1,
     )
-    return grad_x, grad_target, grad_pos_weight
+    return grad_x, grad_target
 
 
 class _SumPosWeightBackwardFunction(torch.autograd.Function):
@@ -764,7 +751,7 @@ class _SumPosWeightFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = SumPosWeightResiduals(*saved)
-        grad_x = grad_target = grad_pos_weight = None
+        grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 grad_x, grad_target = _SumPosWeightBackwardFunction.apply(grad_loss, *residuals)
@@ -776,15 +763,12 @@ class _SumPosWeightFunction(torch.autograd.Function):
                 grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             if grad_dloss_dx is None:
                 grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
-            more_x, more_target, more_pos_weight = residuals_backward_sum_pos_weight(
+            more_x, more_target = residuals_backward_sum_pos_weight(
                 grad_dloss_dtarget, grad_dloss_dx, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
-            grad_pos_weight = (
-                more_pos_weight if grad_pos_weight is None else grad_pos_weight + more_pos_weight
-            )
-        return grad_x, grad_target, grad_pos_weight
+        return grad_x, grad_target, None
 
 
 class NoneResiduals(NamedTuple):
@@ -1061,11 +1045,6 @@ def residuals_backward_none_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    logaddexp_x = torch.logaddexp(-x, grad_dloss_dtarget.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    grad_pos_weight = torch.addcmul(
-        (s - 1) * grad_dloss_dx * target, grad_dloss_dtarget, log_s_1, value=-1
-    )
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_dloss_dx
     sigmoid_x = torch.sigmoid(-x)
     s_times_sigmoid_x = sigmoid_x * s
@@ -1091,7 +1070,7 @@ def residuals_backward_none_pos_weight(
         sigmoid_x,
         value=-1,
     )
-    return grad_x, grad_target, grad_pos_weight
+    return grad_x, grad_target
 
 
 class _NonePosWeightBackwardFunction(torch.autograd.Function):
@@ -1140,7 +1119,7 @@ class _NonePosWeightFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = NonePosWeightResiduals(*saved)
-        grad_x = grad_target = grad_pos_weight = None
+        grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 grad_x, grad_target = _NonePosWeightBackwardFunction.apply(grad_loss, *residuals)
@@ -1152,15 +1131,12 @@ class _NonePosWeightFunction(torch.autograd.Function):
                 grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             if grad_dloss_dx is None:
                 grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
-            more_x, more_target, more_pos_weight = residuals_backward_none_pos_weight(
+            more_x, more_target = residuals_backward_none_pos_weight(
                 grad_dloss_dtarget, grad_dloss_dx, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
-            grad_pos_weight = (
-                more_pos_weight if grad_pos_weight is None else grad_pos_weight + more_pos_weight
-            )
-        return grad_x, grad_target, grad_pos_weight
+        return grad_x, grad_target, None
 
 
 class WeightResiduals(NamedTuple):
@@ -1467,11 +1443,6 @@ def residuals_backward_weight_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    logaddexp_x = torch.logaddexp(-x, grad_log_s_total.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    grad_pos_weight = torch.addcmul(
-        (s - 1) * grad_pos_weight_total * target, grad_log_s_total, log_s_1, value=-1
-    )
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_total
     sigmoid_x = torch.sigmoid(-x)
     s_times_sigmoid_x = sigmoid_x * s
@@ -1497,7 +1468,7 @@ def residuals_backward_weight_pos_weight(
         sigmoid_x,
         value=-1,
     )
-    return grad_x, grad_target, grad_pos_weight
+    return grad_x, grad_target
 
 
 class _WeightPosWeightBackwardFunction(torch.autograd.Function):
@@ -1549,7 +1520,7 @@ class _WeightPosWeightFunction(torch.autograd.Function):
         grad_loss, _, grad_log_s_total, grad_pos_weight_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightPosWeightResiduals(*saved)
-        grad_x = grad_target = grad_pos_weight = None
+        grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 grad_x, grad_target = _WeightPosWeightBackwardFunction.apply(grad_loss, *residuals)
@@ -1561,15 +1532,12 @@ class _WeightPosWeightFunction(torch.autograd.Function):
                 grad_log_s_total = torch.zeros_like(residuals.log_s_total)
             if grad_pos_weight_total is None:
                 grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
-            more_x, more_target, more_pos_weight = residuals_backward_weight_pos_weight(
+            more_x, more_target = residuals_backward_weight_pos_weight(
                 grad_log_s_total, grad_pos_weight_total, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
-            grad_pos_weight = (
-                more_pos_weight if grad_pos_weight is None else grad_pos_weight + more_pos_weight
-            )
-        return grad_x, grad_target, None, grad_pos_weight
+        return grad_x, grad_target, None, None
 
 
 class WeightSumResiduals(NamedTuple):
@@ -1869,11 +1837,6 @@ def residuals_backward_weight_sum_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    logaddexp_x = torch.logaddexp(-x, grad_log_s_total.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    grad_pos_weight = torch.addcmul(
-        (s - 1) * grad_pos_weight_total * target, grad_log_s_total, log_s_1, value=-1
-    )
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_total
     sigmoid_x = torch.sigmoid(-x)
     s_times_sigmoid_x = sigmoid_x * s
@@ -1899,7 +1862,7 @@ def residuals_backward_weight_sum_pos_weight(
         sigmoid_x,
         value=-1,
     )
-    return grad_x, grad_target, grad_pos_weight
+    return grad_x, grad_target
 
 
 class _WeightSumPosWeightBackwardFunction(torch.autograd.Function):
@@ -1954,7 +1917,7 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
         grad_loss, grad_log_s_total, grad_pos_weight_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightSumPosWeightResiduals(*saved)
-        grad_x = grad_target = grad_pos_weight = None
+        grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 grad_x, grad_target = _WeightSumPosWeightBackwardFunction.apply(
@@ -1968,15 +1931,12 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
                 grad_log_s_total = torch.zeros_like(residuals.log_s_total)
             if grad_pos_weight_total is None:
                 grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
-            more_x, more_target, more_pos_weight = residuals_backward_weight_sum_pos_weight(
+            more_x, more_target = residuals_backward_weight_sum_pos_weight(
                 grad_log_s_total, grad_pos_weight_total, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
-            grad_pos_weight = (
-                more_pos_weight if grad_pos_weight is None else grad_pos_weight + more_pos_weight
-            )
-        return grad_x, grad_target, None, grad_pos_weight
+        return grad_x, grad_target, None, None
 
 
 class WeightNoneResiduals(NamedTuple):
@@ -2283,11 +2243,6 @@ def residuals_backward_weight_none_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    logaddexp_x = torch.logaddexp(-x, grad_log_s_total.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    grad_pos_weight = torch.addcmul(
-        (s - 1) * grad_pos_weight_total * target, grad_log_s_total, log_s_1, value=-1
-    )
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_total
     sigmoid_x = torch.sigmoid(-x)
     s_times_sigmoid_x = sigmoid_x * s
@@ -2313,7 +2268,7 @@ def residuals_backward_weight_none_pos_weight(
         sigmoid_x,
         value=-1,
     )
-    return grad_x, grad_target, grad_pos_weight
+    return grad_x, grad_target
 
 
 class _WeightNonePosWeightBackwardFunction(torch.autograd.Function):
@@ -2368,7 +2323,7 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
         grad_loss, grad_log_s_total, grad_pos_weight_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightNonePosWeightResiduals(*saved)
-        grad_x = grad_target = grad_pos_weight = None
+        grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 grad_x, grad_target = _WeightNonePosWeightBackwardFunction.apply(
@@ -2382,15 +2337,12 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
                 grad_log_s_total = torch.zeros_like(residuals.log_s_total)
             if grad_pos_weight_total is None:
                 grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
-            more_x, more_target, more_pos_weight = residuals_backward_weight_none_pos_weight(
+            more_x, more_target = residuals_backward_weight_none_pos_weight(
                 grad_log_s_total, grad_pos_weight_total, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
-            grad_pos_weight = (
-                more_pos_weight if grad_pos_weight is None else grad_pos_weight + more_pos_weight
-            )
-        return grad_x, grad_target, None, grad_pos_weight
+        return grad_x, grad_target, None, None
 
 
 def _must_be(kind: type, **arguments: object) -> None:

@@ -137,6 +137,7 @@ def double_backward(
         * (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
     )
     tanh_logits_squared_1 = tanh_logits**2
+    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     grad_logits = grad_grad_logits.new_zeros(N, K)
     grad_logits = grad_logits.scatter_add(
         1,
@@ -144,13 +145,12 @@ def double_backward(
         (
             2
             / (cap * N or torch.nan)
-            * (grad_loss * (1 - tanh_logits_squared_1) * tanh_logits)
-            * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+            * (grad_loss * (1 - tanh_logits_squared_1) * grad_grad_logits_target * tanh_logits)
         )[:, None],
     )
     grad_grad_loss = (
-        (tanh_logits_squared_1 * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum()
-        - grad_grad_logits.gather(1, target[:, None]).squeeze(1).sum()
+        (grad_grad_logits_target * tanh_logits_squared_1).sum()
+        - grad_grad_logits_target.sum()
         + (grad_grad_logits * tanh_logits_squared_total * p).sum()
     ) / N
     return grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared
@@ -383,6 +383,7 @@ def double_backward_sum(
     grad_p = grad_grad_logits_product * tanh_logits_squared_total
     grad_z = 2 * z_loss * grad_loss * (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
     tanh_logits_squared_1 = tanh_logits**2
+    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     grad_logits = grad_grad_logits.new_zeros(N, K)
     grad_logits = grad_logits.scatter_add(
         1,
@@ -390,13 +391,12 @@ def double_backward_sum(
         (
             2
             / cap
-            * (grad_loss * (1 - tanh_logits_squared_1) * tanh_logits)
-            * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+            * (grad_loss * (1 - tanh_logits_squared_1) * grad_grad_logits_target * tanh_logits)
         )[:, None],
     )
     grad_grad_loss = (
-        (tanh_logits_squared_1 * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum()
-        - grad_grad_logits.gather(1, target[:, None]).squeeze(1).sum()
+        (grad_grad_logits_target * tanh_logits_squared_1).sum()
+        - grad_grad_logits_target.sum()
         + (grad_grad_logits * tanh_logits_squared_total * p).sum()
     )
     return grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared
@@ -607,6 +607,7 @@ def double_backward_none(
     grad_grad_logits_total = grad_grad_logits_sum_1 - grad_grad_logits_sum
     grad_z = 2 * z_loss * grad_grad_logits_total * grad_loss
     tanh_logits_squared_1 = tanh_logits**2
+    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     grad_logits = grad_grad_logits.new_zeros(N, K)
     grad_logits = grad_logits.scatter_add(
         1,
@@ -614,15 +615,14 @@ def double_backward_none(
         (
             2
             / cap
-            * ((1 - tanh_logits_squared_1) * grad_loss * tanh_logits)
-            * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+            * ((1 - tanh_logits_squared_1) * grad_grad_logits_target * grad_loss * tanh_logits)
         )[:, None],
     )
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
             grad_grad_logits_sum_1 - grad_grad_logits_sum,
             tanh_logits_squared_1 - 1,
-            grad_grad_logits.gather(1, target[:, None]).squeeze(1),
+            grad_grad_logits_target,
         ),
         grad_grad_logits_total,
         z_scaled,

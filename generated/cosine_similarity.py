@@ -129,56 +129,56 @@ def double_backward(
     Given are those of the gradients that it returned.
     """
     x1, x2, dot, x1_squared_sum, x1_power, size1, x2_squared_sum, x2_power, size2, eps = residuals
-    size1_product_1 = size1**-1 / size2
-    grad_y_product = grad_y * size1_product_1
+    size1_product_2 = size1**-1 / size2
+    grad_y_product = grad_y * size1_product_2
     x2_squared_sum_power = torch.rsqrt(x2_squared_sum)
     x2_power_mask = x2_power <= eps
     grad_grad_x2_chosen = grad_grad_x2.masked_fill(x2_power_mask[:, None], 0)
-    size2_product = x2_squared_sum_power * (grad_grad_x2_chosen * x2).sum(1) / size2
+    grad_grad_x2_sum = (grad_grad_x2_chosen * x2).sum(1)
+    size2_product_1 = x2_squared_sum_power / size2
+    size2_product = grad_grad_x2_sum * size2_product_1
     x1_squared_sum_power = torch.rsqrt(x1_squared_sum)
     x1_power_mask = x1_power <= eps
     grad_grad_x1_chosen = grad_grad_x1.masked_fill(x1_power_mask[:, None], 0)
-    size1_product = x1_squared_sum_power * (grad_grad_x1_chosen * x1).sum(1) / size1
-    grad_grad_x2_sum = (grad_grad_x2 * x1).sum(1)
-    grad_grad_x1_sum = (grad_grad_x1 * x2).sum(1)
+    grad_grad_x1_sum = (grad_grad_x1_chosen * x1).sum(1)
+    size1_product_1 = x1_squared_sum_power / size1
+    size1_product = grad_grad_x1_sum * size1_product_1
+    grad_grad_x2_sum_1 = (grad_grad_x2 * x1).sum(1)
+    grad_grad_x1_sum_1 = (grad_grad_x1 * x2).sum(1)
     grad_size2 = (
         (
             torch.add(size1_product, size2_product, alpha=2) * dot
-            - grad_grad_x1_sum
-            - grad_grad_x2_sum
+            - grad_grad_x1_sum_1
+            - grad_grad_x2_sum_1
         )
         * grad_y_product
         / size2
     )
     dot_product = dot / 2 * grad_y_product
-    grad_x2_squared_sum = (
-        dot_product * (x2_squared_sum**-1.5 * (grad_grad_x2_chosen * x2).sum(1)) / size2
-    )
+    grad_x2_squared_sum = x2_squared_sum**-1.5 * dot_product * grad_grad_x2_sum / size2
     grad_size1 = (
         (
             torch.add(size2_product, size1_product, alpha=2) * dot
-            - grad_grad_x1_sum
-            - grad_grad_x2_sum
+            - grad_grad_x1_sum_1
+            - grad_grad_x2_sum_1
         )
         * grad_y_product
         / size1
     )
-    grad_x1_squared_sum = (
-        dot_product * (x1_squared_sum**-1.5 * (grad_grad_x1_chosen * x1).sum(1)) / size1
-    )
+    grad_x1_squared_sum = x1_squared_sum**-1.5 * dot_product * grad_grad_x1_sum / size1
     size1_total = size1_product + size2_product
     grad_dot = -grad_y_product * size1_total
     grad_x2 = torch.addcmul(
-        grad_grad_x1, (dot * x2_squared_sum_power / size2)[:, None], grad_grad_x2_chosen, value=-1
+        grad_grad_x1, (dot * size2_product_1)[:, None], grad_grad_x2_chosen, value=-1
     )
     grad_x2 = grad_x2 * grad_y_product[:, None]
     grad_x1 = torch.addcmul(
-        grad_grad_x2, (dot * x1_squared_sum_power / size1)[:, None], grad_grad_x1_chosen, value=-1
+        grad_grad_x2, (dot * size1_product_1)[:, None], grad_grad_x1_chosen, value=-1
     )
     grad_x1 = grad_x1 * grad_y_product[:, None]
     grad_grad_y = (
-        torch.addcmul(grad_grad_x1_sum + grad_grad_x2_sum, dot, size1_total, value=-1)
-        * size1_product_1
+        torch.addcmul(grad_grad_x1_sum_1 + grad_grad_x2_sum_1, dot, size1_total, value=-1)
+        * size1_product_2
     )
     return (
         grad_grad_y,

@@ -1021,12 +1021,9 @@ def forward_kept(logits: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, 
     _check_kept(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
     kept_sum = kept.sum()
-    kept_mask = kept == 0
-    kept_mask_product = (
-        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_mask, 0).sum() / kept_sum
+    loss = -(
+        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0).sum() / kept_sum
     )
-    kept_chosen = kept_mask_product
-    loss = -kept_chosen
     p = torch.exp(logprobs)
     return loss, KeptResiduals(target, kept, kept_sum, p)
 
@@ -1185,7 +1182,7 @@ def forward_kept_label_smoothing(
     logprobs = torch.log_softmax(logits, 1)
     kept_sum = kept.sum()
     kept_mask = kept == 0
-    kept_product = (
+    loss = -(
         torch.add(
             (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
             logprobs.mean(1),
@@ -1195,11 +1192,9 @@ def forward_kept_label_smoothing(
         .sum()
         / kept_sum
     )
-    kept_chosen_1 = kept_product
-    loss = -kept_chosen_1
     p = torch.exp(logprobs)
     kept_chosen = (
-        kept_product.new_full(
+        loss.new_full(
             (
                 N,
                 K,
@@ -1257,9 +1252,11 @@ def residuals_backward_kept_label_smoothing(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     dloss_dlogits, label_smoothing = residuals
     N, K = dloss_dlogits.shape
+    logprobs = torch.log_softmax(logits, 1)
     kept_sum = kept.sum()
     kept_mask = kept == 0
-    kept_mask_chosen = (
+    p = torch.exp(logprobs)
+    kept_chosen = (
         dloss_dlogits.new_full(
             (
                 N,
@@ -1271,25 +1268,13 @@ def residuals_backward_kept_label_smoothing(
             1, target[:, None], grad_dloss_dlogits.new_full((), 1 - label_smoothing).expand(N, 1)
         )
         .masked_fill(kept_mask[:, None], 0)
-    )
-    kept_chosen = (kept_mask_chosen / kept_sum).masked_fill(kept_sum == 0, 0)
-    logprobs = torch.log_softmax(logits, 1)
-    p = torch.exp(logprobs)
+        / kept_sum
+    ).masked_fill(kept_sum == 0, 0)
     kept_chosen_sum = kept_chosen.sum(1)
-    grad_dloss_dlogits_sum_1 = (grad_dloss_dlogits * p).sum(1)
-    grad_dloss_dlogits_sum = (
-        (kept_sum.masked_fill(kept_sum == 0, 1) ** -2 * kept_mask_chosen).masked_fill(
-            kept_sum == 0, 0
-        )
-        * (grad_dloss_dlogits_sum_1[:, None] - grad_dloss_dlogits)
-    ).sum()
-    grad_kept = (-grad_dloss_dlogits_sum).expand(N).clone()
-    kept_chosen_sum_times_p = kept_chosen_sum[:, None] * p
-    grad_logits = grad_dloss_dlogits * kept_chosen_sum_times_p
-    grad_logits = grad_logits.addcmul(
-        grad_dloss_dlogits_sum_1[:, None], kept_chosen_sum_times_p, value=-1
-    )
-    return grad_logits, grad_kept
+    grad_logits = grad_dloss_dlogits * p
+    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_logits * kept_chosen_sum[:, None]
+    return (grad_logits,)
 
 
 class _KeptLabelSmoothingBackwardFunction(torch.autograd.Function):
@@ -1346,7 +1331,7 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dlogits = grad_outputs
         logits, target, kept, *saved = ctx.saved_tensors
         residuals = KeptLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_logits = grad_kept = None
+        grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 (grad_logits,) = _KeptLabelSmoothingBackwardFunction.apply(grad_loss, *residuals)
@@ -1354,12 +1339,11 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
                 (grad_logits,) = backward_kept_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_dloss_dlogits is not None:
-            more_logits, more_kept = residuals_backward_kept_label_smoothing(
+            (more_logits,) = residuals_backward_kept_label_smoothing(
                 grad_dloss_dlogits, logits, target, kept, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
-            grad_kept = more_kept if grad_kept is None else grad_kept + more_kept
-        return grad_logits, None, grad_kept, None
+        return grad_logits, None, None, None
 
 
 class KeptSumResiduals(NamedTuple):
@@ -1647,9 +1631,8 @@ def residuals_backward_kept_sum_label_smoothing(
         .masked_fill(kept_mask[:, None], 0)
     )
     kept_chosen_sum = kept_chosen.sum(1)
-    p_1 = p
     grad_logits = grad_dloss_dlogits * p
-    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p_1, value=-1)
+    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
     grad_logits = grad_logits * kept_chosen_sum[:, None]
     return (grad_logits,)
 
@@ -2012,9 +1995,8 @@ def residuals_backward_kept_none_label_smoothing(
         .masked_fill(kept_mask[:, None], 0)
     )
     kept_chosen_sum = kept_chosen.sum(1)
-    p_1 = p
     grad_logits = grad_dloss_dlogits * p
-    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p_1, value=-1)
+    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
     grad_logits = grad_logits * kept_chosen_sum[:, None]
     return (grad_logits,)
 
@@ -2143,11 +2125,9 @@ def forward_weight(
     logprobs = torch.log_softmax(logits, 1)
     target_weight = weight[target]
     target_weight_sum = target_weight.sum()
-    logprobs_product = (
-        target_weight * logprobs.gather(1, target[:, None]).squeeze(1)
-    ).sum() / target_weight_sum
-    logprobs_chosen = logprobs_product
-    loss = -logprobs_chosen
+    loss = -(
+        (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_weight_sum
+    )
     p = torch.exp(logprobs)
     target_weight_chosen = (target_weight / target_weight_sum).masked_fill(
         target_weight_sum == 0, 0
@@ -2304,24 +2284,23 @@ def forward_weight_label_smoothing(
     _check_weight_label_smoothing(logits, target, weight)
     N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
-    target_sum = weight[target].sum()
-    logprobs_product = (
+    target_weight = weight[target]
+    target_sum = target_weight.sum()
+    loss = -(
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
-            weight[target],
+            target_weight,
             logprobs.gather(1, target[:, None]).squeeze(1),
             value=1 - label_smoothing,
         ).sum()
         / target_sum
     )
-    logprobs_chosen = logprobs_product
-    loss = -logprobs_chosen
     p = torch.exp(logprobs)
     target_chosen = (
         (label_smoothing / (K or torch.nan) * (weight / target_sum))[None, :]
         .expand(N, K)
         .scatter_add(
-            1, target[:, None], ((1 - label_smoothing) * (weight[target] / target_sum))[:, None]
+            1, target[:, None], ((1 - label_smoothing) * (target_weight / target_sum))[:, None]
         )
         .masked_fill(target_sum == 0, 0)
     )
@@ -2372,73 +2351,23 @@ def residuals_backward_weight_label_smoothing(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     dloss_dlogits, label_smoothing = residuals
     N, K = dloss_dlogits.shape
-    target_sum = weight[target].sum()
+    logprobs = torch.log_softmax(logits, 1)
+    target_weight = weight[target]
+    target_sum = target_weight.sum()
+    p = torch.exp(logprobs)
     target_chosen = (
         (label_smoothing / (K or torch.nan) * (weight / target_sum))[None, :]
         .expand(N, K)
         .scatter_add(
-            1, target[:, None], ((1 - label_smoothing) * (weight[target] / target_sum))[:, None]
+            1, target[:, None], ((1 - label_smoothing) * (target_weight / target_sum))[:, None]
         )
         .masked_fill(target_sum == 0, 0)
     )
-    logprobs = torch.log_softmax(logits, 1)
-    p = torch.exp(logprobs)
     target_chosen_sum = target_chosen.sum(1)
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
-    grad_dloss_dlogits_centred = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
-    grad_weight = torch.addcmul(
-        (
-            (
-                (1 - label_smoothing)
-                * torch.where(
-                    (torch.arange(K, device=grad_dloss_dlogits.device)[:, None] == target)[:, None]
-                    & (torch.arange(K, device=grad_dloss_dlogits.device)[:, None] == target),
-                    target_sum.masked_fill(target_sum == 0, 1) ** -1,
-                    0,
-                )
-            )
-            .add(
-                torch.where(
-                    torch.arange(K, device=grad_dloss_dlogits.device)[:, None]
-                    == torch.arange(K, device=grad_dloss_dlogits.device),
-                    target_sum.masked_fill(target_sum == 0, 1) ** -1,
-                    0,
-                )[:, :, None],
-                alpha=label_smoothing / (K or torch.nan),
-            )
-            .masked_fill(target_sum == 0, 0)
-            * grad_dloss_dlogits_centred.T
-        ).sum((1, 2)),
-        (
-            (
-                -label_smoothing
-                / (K or torch.nan)
-                * target_sum.masked_fill(target_sum == 0, 1) ** -2
-                * weight
-            )[None, :]
-            .expand(N, K)
-            .scatter_add(
-                1,
-                target[:, None],
-                (
-                    (label_smoothing - 1)
-                    * target_sum.masked_fill(target_sum == 0, 1) ** -2
-                    * weight[target]
-                )[:, None],
-            )
-            .masked_fill(target_sum == 0, 0)
-            * grad_dloss_dlogits_centred
-        ).sum(),
-        dloss_dlogits.new_zeros(K).index_add(
-            0, target, grad_dloss_dlogits.new_full((), 1).expand(N)
-        ),
-    )
-    p_times_target_chosen_sum = target_chosen_sum[:, None] * p
-    grad_logits = grad_dloss_dlogits * p_times_target_chosen_sum
-    grad_logits = grad_logits.addcmul(
-        grad_dloss_dlogits_sum[:, None], p_times_target_chosen_sum, value=-1
-    )
-    return grad_logits, grad_weight
+    grad_logits = grad_dloss_dlogits * p
+    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_logits * target_chosen_sum[:, None]
+    return (grad_logits,)
 
 
 class _WeightLabelSmoothingBackwardFunction(torch.autograd.Function):
@@ -2496,7 +2425,7 @@ class _WeightLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dlogits = grad_outputs
         logits, target, weight, *saved = ctx.saved_tensors
         residuals = WeightLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_logits = grad_weight = None
+        grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 (grad_logits,) = _WeightLabelSmoothingBackwardFunction.apply(grad_loss, *residuals)
@@ -2504,12 +2433,11 @@ class _WeightLabelSmoothingFunction(torch.autograd.Function):
                 (grad_logits,) = backward_weight_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_dloss_dlogits is not None:
-            more_logits, more_weight = residuals_backward_weight_label_smoothing(
+            (more_logits,) = residuals_backward_weight_label_smoothing(
                 grad_dloss_dlogits, logits, target, weight, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
-            grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-        return grad_logits, None, grad_weight, None
+        return grad_logits, None, None, None
 
 
 class WeightSumResiduals(NamedTuple):
@@ -2748,14 +2676,15 @@ def backward_weight_sum_label_smoothing(
     K = p.shape[1]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    target_weight = weight[target]
     grad_logits = (
-        torch.add((1 - label_smoothing) * weight[target], weight.mean(), alpha=label_smoothing)[
+        torch.add((1 - label_smoothing) * target_weight, weight.mean(), alpha=label_smoothing)[
             :, None
         ]
         * p
     )
     grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
-    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * weight[target])[:, None])
+    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * target_weight)[:, None])
     grad_logits = grad_logits * grad_loss
     return WeightSumLabelSmoothingGradients(grad_logits)
 
@@ -2769,14 +2698,15 @@ def double_backward_weight_sum_label_smoothing(
     """
     target, weight, p, label_smoothing = residuals
     K = p.shape[1]
-    target_centred = torch.add(
-        (1 - label_smoothing) * weight[target], weight.mean(), alpha=label_smoothing
+    target_weight = weight[target]
+    target_weight_centred = torch.add(
+        (1 - label_smoothing) * target_weight, weight.mean(), alpha=label_smoothing
     )
-    grad_p = (grad_loss * target_centred)[:, None] * grad_grad_logits
+    grad_p = (grad_loss * target_weight_centred)[:, None] * grad_grad_logits
     grad_grad_loss = torch.sub(
         torch.add(
-            (grad_grad_logits * p * target_centred[:, None]).sum(),
-            (weight[target] * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
+            (grad_grad_logits * p * target_weight_centred[:, None]).sum(),
+            (target_weight * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
             alpha=label_smoothing - 1,
         ),
         (weight * grad_grad_logits).sum(),
@@ -3103,14 +3033,15 @@ def backward_weight_none_label_smoothing(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
+    target_weight = weight[target]
     grad_logits = (
-        torch.add((1 - label_smoothing) * weight[target], weight.mean(), alpha=label_smoothing)[
+        torch.add((1 - label_smoothing) * target_weight, weight.mean(), alpha=label_smoothing)[
             :, None
         ]
         * p
     )
     grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
-    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * weight[target])[:, None])
+    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * target_weight)[:, None])
     grad_logits = grad_logits * grad_loss[:, None]
     return WeightNoneLabelSmoothingGradients(grad_logits)
 
@@ -3124,17 +3055,22 @@ def double_backward_weight_none_label_smoothing(
     """
     target, weight, p, label_smoothing = residuals
     K = p.shape[1]
-    target_scaled = (label_smoothing - 1) * weight[target]
-    target_centred = torch.add(-target_scaled, weight.mean(), alpha=label_smoothing)
-    grad_p = (grad_loss * target_centred)[:, None] * grad_grad_logits
+    target_weight = weight[target]
+    weight_mean = weight.mean()
+    target_weight_centred = torch.add(
+        (1 - label_smoothing) * target_weight, weight_mean, alpha=label_smoothing
+    )
+    grad_p = (grad_loss * target_weight_centred)[:, None] * grad_grad_logits
+    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     grad_grad_loss = torch.addcmul(
         torch.sub(
-            target_centred * (grad_grad_logits * p).sum(1),
+            ((grad_grad_logits * p).sum(1) - grad_grad_logits_target) * target_weight_centred,
             grad_grad_logits @ weight / K,
             alpha=label_smoothing,
         ),
-        target_scaled,
-        grad_grad_logits.gather(1, target[:, None]).squeeze(1),
+        weight_mean,
+        grad_grad_logits_target,
+        value=-(label_smoothing - 1) * label_smoothing / (1 - label_smoothing),
     )
     return grad_grad_loss, grad_p
 
@@ -3278,11 +3214,12 @@ def forward_weight_kept(
     target_weight = weight[target]
     kept_sum = (kept * target_weight).sum()
     kept_mask = kept == 0
-    kept_product = (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
-        kept_mask, 0
-    ).sum() / kept_sum
-    kept_chosen_1 = kept_product
-    loss = -kept_chosen_1
+    loss = -(
+        (target_weight * logprobs.gather(1, target[:, None]).squeeze(1))
+        .masked_fill(kept_mask, 0)
+        .sum()
+        / kept_sum
+    )
     p = torch.exp(logprobs)
     kept_chosen = (target_weight.masked_fill(kept_mask, 0) / kept_sum).masked_fill(kept_sum == 0, 0)
     return loss, WeightKeptResiduals(target, p, kept_chosen)
@@ -3446,12 +3383,13 @@ def forward_weight_kept_label_smoothing(
     _check_weight_kept_label_smoothing(logits, target, weight, kept)
     N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
-    kept_sum = (kept * weight[target]).sum()
+    target_weight = weight[target]
+    kept_sum = (kept * target_weight).sum()
     kept_mask = kept == 0
-    kept_product = (
+    loss = -(
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
-            weight[target],
+            target_weight,
             logprobs.gather(1, target[:, None]).squeeze(1),
             value=1 - label_smoothing,
         )
@@ -3459,13 +3397,11 @@ def forward_weight_kept_label_smoothing(
         .sum()
         / kept_sum
     )
-    kept_chosen_1 = kept_product
-    loss = -kept_chosen_1
     p = torch.exp(logprobs)
     kept_chosen = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
         .masked_fill(kept_mask[:, None], 0)
         / kept_sum
     ).masked_fill(kept_sum == 0, 0)
@@ -3517,61 +3453,23 @@ def residuals_backward_weight_kept_label_smoothing(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     dloss_dlogits, label_smoothing = residuals
     N, K = dloss_dlogits.shape
-    kept_sum = (kept * weight[target]).sum()
+    logprobs = torch.log_softmax(logits, 1)
+    target_weight = weight[target]
+    kept_sum = (kept * target_weight).sum()
     kept_mask = kept == 0
-    kept_mask_chosen_1 = (
+    p = torch.exp(logprobs)
+    kept_chosen = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
         .masked_fill(kept_mask[:, None], 0)
-    )
-    kept_chosen = (kept_mask_chosen_1 / kept_sum).masked_fill(kept_sum == 0, 0)
-    logprobs = torch.log_softmax(logits, 1)
-    p = torch.exp(logprobs)
-    kept_chosen_sum = kept_chosen.sum(1)
-    kept_mask_chosen = (
-        kept_sum.masked_fill(kept_sum == 0, 1) ** -2 * kept_mask_chosen_1
+        / kept_sum
     ).masked_fill(kept_sum == 0, 0)
-    grad_dloss_dlogits_sum_1 = (grad_dloss_dlogits * p).sum(1)
-    grad_dloss_dlogits_centred = grad_dloss_dlogits_sum_1[:, None] - grad_dloss_dlogits
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits_centred * kept_mask_chosen).sum()
-    grad_kept = -grad_dloss_dlogits_sum * weight[target]
-    grad_weight = torch.addcmul(
-        (
-            (
-                (
-                    (
-                        (1 - label_smoothing)
-                        * (torch.arange(K, device=grad_dloss_dlogits.device)[:, None] == target).to(
-                            grad_dloss_dlogits.dtype
-                        )
-                    )[:, None]
-                    * (torch.arange(K, device=grad_dloss_dlogits.device)[:, None] == target).to(
-                        grad_dloss_dlogits.dtype
-                    )
-                )
-                .add(
-                    (
-                        torch.arange(K, device=grad_dloss_dlogits.device)[:, None]
-                        == torch.arange(K, device=grad_dloss_dlogits.device)
-                    ).to(grad_dloss_dlogits.dtype)[:, :, None],
-                    alpha=label_smoothing / (K or torch.nan),
-                )
-                .masked_fill(kept_mask, 0)
-                / kept_sum.masked_fill(kept_sum == 0, 1)
-            ).masked_fill(kept_sum == 0, 0)
-            * grad_dloss_dlogits_centred.T
-        ).sum((1, 2)),
-        grad_dloss_dlogits_sum,
-        dloss_dlogits.new_zeros(K).index_add(0, target, kept),
-        value=-1,
-    )
-    kept_chosen_sum_times_p = kept_chosen_sum[:, None] * p
-    grad_logits = grad_dloss_dlogits * kept_chosen_sum_times_p
-    grad_logits = grad_logits.addcmul(
-        grad_dloss_dlogits_sum_1[:, None], kept_chosen_sum_times_p, value=-1
-    )
-    return grad_logits, grad_weight, grad_kept
+    kept_chosen_sum = kept_chosen.sum(1)
+    grad_logits = grad_dloss_dlogits * p
+    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_logits * kept_chosen_sum[:, None]
+    return (grad_logits,)
 
 
 class _WeightKeptLabelSmoothingBackwardFunction(torch.autograd.Function):
@@ -3631,7 +3529,7 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dlogits = grad_outputs
         logits, target, weight, kept, *saved = ctx.saved_tensors
         residuals = WeightKeptLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_logits = grad_weight = grad_kept = None
+        grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 (grad_logits,) = _WeightKeptLabelSmoothingBackwardFunction.apply(
@@ -3641,13 +3539,11 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
                 (grad_logits,) = backward_weight_kept_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_dloss_dlogits is not None:
-            more_logits, more_weight, more_kept = residuals_backward_weight_kept_label_smoothing(
+            (more_logits,) = residuals_backward_weight_kept_label_smoothing(
                 grad_dloss_dlogits, logits, target, weight, kept, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
-            grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-            grad_kept = more_kept if grad_kept is None else grad_kept + more_kept
-        return grad_logits, None, grad_weight, grad_kept, None
+        return grad_logits, None, None, None, None
 
 
 class WeightKeptSumResiduals(NamedTuple):
@@ -3880,10 +3776,11 @@ def forward_weight_kept_sum_label_smoothing(
     N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
     kept_mask = kept == 0
+    target_weight = weight[target]
     kept_sum = (
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
-            weight[target],
+            target_weight,
             logprobs.gather(1, target[:, None]).squeeze(1),
             value=1 - label_smoothing,
         )
@@ -3895,7 +3792,7 @@ def forward_weight_kept_sum_label_smoothing(
     kept_chosen = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
         .masked_fill(kept_mask[:, None], 0)
     )
     dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
@@ -3946,45 +3843,21 @@ def residuals_backward_weight_kept_sum_label_smoothing(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     dloss_dlogits, label_smoothing = residuals
     N, K = dloss_dlogits.shape
+    logprobs = torch.log_softmax(logits, 1)
     kept_mask = kept == 0
+    target_weight = weight[target]
+    p = torch.exp(logprobs)
     kept_chosen = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
         .masked_fill(kept_mask[:, None], 0)
     )
-    logprobs = torch.log_softmax(logits, 1)
-    p = torch.exp(logprobs)
     kept_chosen_sum = kept_chosen.sum(1)
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
-    grad_weight = (
-        (
-            (
-                (1 - label_smoothing)
-                * (torch.arange(K, device=grad_dloss_dlogits.device)[:, None] == target).to(
-                    grad_dloss_dlogits.dtype
-                )
-            )[:, None]
-            * (torch.arange(K, device=grad_dloss_dlogits.device)[:, None] == target).to(
-                grad_dloss_dlogits.dtype
-            )
-        )
-        .add(
-            (
-                torch.arange(K, device=grad_dloss_dlogits.device)[:, None]
-                == torch.arange(K, device=grad_dloss_dlogits.device)
-            ).to(grad_dloss_dlogits.dtype)[:, :, None],
-            alpha=label_smoothing / (K or torch.nan),
-        )
-        .masked_fill(kept_mask, 0)
-        * (grad_dloss_dlogits_sum - grad_dloss_dlogits.T)
-    ).sum((1, 2))
-    kept_chosen_sum_times_p = kept_chosen_sum[:, None] * p
-    grad_logits = grad_dloss_dlogits * kept_chosen_sum_times_p
-    grad_logits = grad_logits.addcmul(
-        grad_dloss_dlogits_sum[:, None], kept_chosen_sum_times_p, value=-1
-    )
-    return grad_logits, grad_weight
+    grad_logits = grad_dloss_dlogits * p
+    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_logits * kept_chosen_sum[:, None]
+    return (grad_logits,)
 
 
 class _WeightKeptSumLabelSmoothingBackwardFunction(torch.autograd.Function):
@@ -4044,7 +3917,7 @@ class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dlogits = grad_outputs
         logits, target, weight, kept, *saved = ctx.saved_tensors
         residuals = WeightKeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_logits = grad_weight = None
+        grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 (grad_logits,) = _WeightKeptSumLabelSmoothingBackwardFunction.apply(
@@ -4054,12 +3927,11 @@ class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
                 (grad_logits,) = backward_weight_kept_sum_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_dloss_dlogits is not None:
-            more_logits, more_weight = residuals_backward_weight_kept_sum_label_smoothing(
+            (more_logits,) = residuals_backward_weight_kept_sum_label_smoothing(
                 grad_dloss_dlogits, logits, target, weight, kept, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
-            grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-        return grad_logits, None, grad_weight, None, None
+        return grad_logits, None, None, None, None
 
 
 class WeightKeptNoneResiduals(NamedTuple):
@@ -4292,9 +4164,10 @@ def forward_weight_kept_none_label_smoothing(
     N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
     kept_mask = kept == 0
+    target_weight = weight[target]
     kept_chosen_1 = torch.addcmul(
         label_smoothing * (logprobs @ weight / K),
-        weight[target],
+        target_weight,
         logprobs.gather(1, target[:, None]).squeeze(1),
         value=1 - label_smoothing,
     ).masked_fill(kept_mask, 0)
@@ -4303,7 +4176,7 @@ def forward_weight_kept_none_label_smoothing(
     kept_chosen = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
         .masked_fill(kept_mask[:, None], 0)
     )
     dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
@@ -4357,45 +4230,21 @@ def residuals_backward_weight_kept_none_label_smoothing(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     dloss_dlogits, label_smoothing = residuals
     N, K = dloss_dlogits.shape
+    logprobs = torch.log_softmax(logits, 1)
     kept_mask = kept == 0
+    target_weight = weight[target]
+    p = torch.exp(logprobs)
     kept_chosen = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
         .masked_fill(kept_mask[:, None], 0)
     )
-    logprobs = torch.log_softmax(logits, 1)
-    p = torch.exp(logprobs)
     kept_chosen_sum = kept_chosen.sum(1)
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
-    grad_weight = (
-        (
-            (
-                (1 - label_smoothing)
-                * (torch.arange(K, device=grad_dloss_dlogits.device)[:, None] == target).to(
-                    grad_dloss_dlogits.dtype
-                )
-            )[:, None]
-            * (torch.arange(K, device=grad_dloss_dlogits.device)[:, None] == target).to(
-                grad_dloss_dlogits.dtype
-            )
-        )
-        .add(
-            (
-                torch.arange(K, device=grad_dloss_dlogits.device)[:, None]
-                == torch.arange(K, device=grad_dloss_dlogits.device)
-            ).to(grad_dloss_dlogits.dtype)[:, :, None],
-            alpha=label_smoothing / (K or torch.nan),
-        )
-        .masked_fill(kept_mask, 0)
-        * (grad_dloss_dlogits_sum - grad_dloss_dlogits.T)
-    ).sum((1, 2))
-    kept_chosen_sum_times_p = kept_chosen_sum[:, None] * p
-    grad_logits = grad_dloss_dlogits * kept_chosen_sum_times_p
-    grad_logits = grad_logits.addcmul(
-        grad_dloss_dlogits_sum[:, None], kept_chosen_sum_times_p, value=-1
-    )
-    return grad_logits, grad_weight
+    grad_logits = grad_dloss_dlogits * p
+    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_logits * kept_chosen_sum[:, None]
+    return (grad_logits,)
 
 
 class _WeightKeptNoneLabelSmoothingBackwardFunction(torch.autograd.Function):
@@ -4455,7 +4304,7 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dlogits = grad_outputs
         logits, target, weight, kept, *saved = ctx.saved_tensors
         residuals = WeightKeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_logits = grad_weight = None
+        grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 (grad_logits,) = _WeightKeptNoneLabelSmoothingBackwardFunction.apply(
@@ -4465,12 +4314,11 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
                 (grad_logits,) = backward_weight_kept_none_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_dloss_dlogits is not None:
-            more_logits, more_weight = residuals_backward_weight_kept_none_label_smoothing(
+            (more_logits,) = residuals_backward_weight_kept_none_label_smoothing(
                 grad_dloss_dlogits, logits, target, weight, kept, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
-            grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-        return grad_logits, None, grad_weight, None, None
+        return grad_logits, None, None, None, None
 
 
 class TargetResiduals(NamedTuple):
@@ -4580,14 +4428,13 @@ def residuals_backward_target(
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
-    p_1 = p
     grad_p_total_sum = (grad_p_total * p).sum(1)
     grad_probabilities = grad_p_total_sum[:, None] - grad_p_total
     grad_logits = (
         torch.addcmul(grad_logprobs_scaled.sum(1), grad_p_total_sum, probabilities_sum, value=-1)[
             :, None
         ]
-        * p_1
+        * p
     )
     grad_logits = grad_logits - grad_logprobs_scaled
     grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_p_total, p)
@@ -4785,7 +4632,6 @@ def residuals_backward_target_label_smoothing(
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
     probabilities_sum_total = (1 - label_smoothing) * probabilities_sum + label_smoothing
-    p_1 = p
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
     grad_probabilities = grad_probabilities.sub(
@@ -4799,7 +4645,7 @@ def residuals_backward_target_label_smoothing(
             probabilities_sum_total,
             value=-1,
         )[:, None]
-        * p_1
+        * p
     )
     grad_logits = grad_logits.add(grad_dloss_dprobabilities, alpha=label_smoothing - 1)
     grad_logits = grad_logits.addcmul(probabilities_sum_total[:, None] * grad_dloss_dlogits, p)
@@ -4993,14 +4839,13 @@ def residuals_backward_target_sum(
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
-    p_1 = p
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
     grad_logits = (
         torch.addcmul(
             grad_dloss_dprobabilities.sum(1), grad_dloss_dlogits_sum, probabilities_sum, value=-1
         )[:, None]
-        * p_1
+        * p
     )
     grad_logits = grad_logits - grad_dloss_dprobabilities
     grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_dloss_dlogits, p)
@@ -5197,7 +5042,6 @@ def residuals_backward_target_sum_label_smoothing(
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
     probabilities_sum_total = (1 - label_smoothing) * probabilities_sum + label_smoothing
-    p_1 = p
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
     grad_probabilities = grad_probabilities.sub(
@@ -5210,7 +5054,7 @@ def residuals_backward_target_sum_label_smoothing(
             probabilities_sum_total,
             value=-1,
         )[:, None]
-        * p_1
+        * p
     )
     grad_logits = grad_logits.add(grad_dloss_dprobabilities, alpha=label_smoothing - 1)
     grad_logits = grad_logits.addcmul(probabilities_sum_total[:, None] * grad_dloss_dlogits, p)
@@ -5411,14 +5255,13 @@ def residuals_backward_target_none(
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
-    p_1 = p
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
     grad_logits = (
         torch.addcmul(
             grad_dloss_dprobabilities.sum(1), grad_dloss_dlogits_sum, probabilities_sum, value=-1
         )[:, None]
-        * p_1
+        * p
     )
     grad_logits = grad_logits - grad_dloss_dprobabilities
     grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_dloss_dlogits, p)
@@ -5617,7 +5460,6 @@ def residuals_backward_target_none_label_smoothing(
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
     probabilities_sum_total = (1 - label_smoothing) * probabilities_sum + label_smoothing
-    p_1 = p
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
     grad_probabilities = grad_probabilities.sub(
@@ -5630,7 +5472,7 @@ def residuals_backward_target_none_label_smoothing(
             probabilities_sum_total,
             value=-1,
         )[:, None]
-        * p_1
+        * p
     )
     grad_logits = grad_logits.add(grad_dloss_dprobabilities, alpha=label_smoothing - 1)
     grad_logits = grad_logits.addcmul(probabilities_sum_total[:, None] * grad_dloss_dlogits, p)
@@ -5842,12 +5684,6 @@ def residuals_backward_target_weight(
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities @ weight
-    p_1 = p
-    grad_weight = (
-        (grad_p_total.T * p.T).sum(0) @ probabilities
-        - (grad_logprobs_product * logprobs).sum(0)
-        - (grad_p_total * probabilities).sum(0)
-    )
     grad_p_total_sum = (grad_p_total * p).sum(1)
     grad_probabilities = grad_p_total_sum[:, None] - grad_p_total
     grad_probabilities = grad_probabilities * weight
@@ -5855,11 +5691,11 @@ def residuals_backward_target_weight(
         torch.addcmul(
             grad_logprobs_product @ weight, grad_p_total_sum, probabilities_sum, value=-1
         )[:, None]
-        * p_1
+        * p
     )
     grad_logits = grad_logits.addcmul(weight, grad_logprobs_product, value=-1)
     grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_p_total, p)
-    return grad_logits, grad_probabilities, grad_weight
+    return grad_logits, grad_probabilities
 
 
 class _TargetWeightBackwardFunction(torch.autograd.Function):
@@ -5909,7 +5745,7 @@ class _TargetWeightFunction(torch.autograd.Function):
         grad_loss, grad_logprobs_product, grad_p_total = grad_outputs
         logits, probabilities, weight, *saved = ctx.saved_tensors
         residuals = TargetWeightResiduals(*saved)
-        grad_logits = grad_probabilities = grad_weight = None
+        grad_logits = grad_probabilities = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 grad_logits, grad_probabilities = _TargetWeightBackwardFunction.apply(
@@ -5924,7 +5760,7 @@ class _TargetWeightFunction(torch.autograd.Function):
             if grad_p_total is None:
                 grad_p_total = torch.zeros_like(residuals.p_total)
             with torch.autocast(grad_logprobs_product.device.type, enabled=False):
-                more_logits, more_probabilities, more_weight = residuals_backward_target_weight(
+                more_logits, more_probabilities = residuals_backward_target_weight(
                     grad_logprobs_product, grad_p_total, logits, probabilities, weight, residuals
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
@@ -5933,8 +5769,7 @@ class _TargetWeightFunction(torch.autograd.Function):
                 if grad_probabilities is None
                 else grad_probabilities + more_probabilities
             )
-            grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-        return grad_logits, grad_probabilities, grad_weight
+        return grad_logits, grad_probabilities, None
 
 
 class TargetWeightLabelSmoothingResiduals(NamedTuple):
@@ -6070,35 +5905,13 @@ def residuals_backward_target_weight_label_smoothing(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     dloss_dprobabilities, _, label_smoothing = residuals
-    N, K = dloss_dprobabilities.shape
+    N = dloss_dprobabilities.shape[0]
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities @ weight
     weight_mean = weight.mean()
     probabilities_sum_centred_1 = torch.add(
         (1 - label_smoothing) * probabilities_sum, weight_mean, alpha=label_smoothing
-    )
-    p_1 = p
-    grad_weight = (
-        torch.add(
-            torch.sub(
-                torch.add(
-                    torch.add(
-                        (1 - label_smoothing)
-                        * ((grad_dloss_dlogits.T * p.T).sum(0) @ probabilities),
-                        (grad_dloss_dlogits * probabilities).sum(0),
-                        alpha=label_smoothing - 1,
-                    ),
-                    (grad_dloss_dprobabilities * logprobs).sum(0),
-                    alpha=label_smoothing - 1,
-                ),
-                grad_dloss_dlogits.sum(0),
-                alpha=label_smoothing / (K or torch.nan),
-            ),
-            (grad_dloss_dlogits * p).sum(),
-            alpha=label_smoothing / (K or torch.nan),
-        )
-        / N
     )
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
@@ -6113,12 +5926,12 @@ def residuals_backward_target_weight_label_smoothing(
             probabilities_sum_centred_1,
             value=-1,
         )[:, None]
-        * p_1
+        * p
     )
     grad_logits = grad_logits.addcmul(weight, grad_dloss_dprobabilities, value=label_smoothing - 1)
     grad_logits = grad_logits.addcmul(probabilities_sum_centred_1[:, None] * grad_dloss_dlogits, p)
     grad_logits /= N
-    return grad_logits, grad_probabilities, grad_weight
+    return grad_logits, grad_probabilities
 
 
 class _TargetWeightLabelSmoothingBackwardFunction(torch.autograd.Function):
@@ -6180,7 +5993,7 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = grad_outputs
         logits, probabilities, weight, *saved = ctx.saved_tensors
         residuals = TargetWeightLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_logits = grad_probabilities = grad_weight = None
+        grad_logits = grad_probabilities = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 grad_logits, grad_probabilities = _TargetWeightLabelSmoothingBackwardFunction.apply(
@@ -6197,15 +6010,13 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             with torch.autocast(grad_dloss_dprobabilities.device.type, enabled=False):
-                more_logits, more_probabilities, more_weight = (
-                    residuals_backward_target_weight_label_smoothing(
-                        grad_dloss_dprobabilities,
-                        grad_dloss_dlogits,
-                        logits,
-                        probabilities,
-                        weight,
-                        residuals,
-                    )
+                more_logits, more_probabilities = residuals_backward_target_weight_label_smoothing(
+                    grad_dloss_dprobabilities,
+                    grad_dloss_dlogits,
+                    logits,
+                    probabilities,
+                    weight,
+                    residuals,
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -6213,8 +6024,7 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
                 if grad_probabilities is None
                 else grad_probabilities + more_probabilities
             )
-            grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-        return grad_logits, grad_probabilities, grad_weight, None
+        return grad_logits, grad_probabilities, None, None
 
 
 class TargetWeightSumResiduals(NamedTuple):
@@ -6331,12 +6141,6 @@ def residuals_backward_target_weight_sum(
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities @ weight
-    p_1 = p
-    grad_weight = (
-        (grad_dloss_dlogits.T * p.T).sum(0) @ probabilities
-        - (grad_dloss_dlogits * probabilities).sum(0)
-        - (grad_dloss_dprobabilities * logprobs).sum(0)
-    )
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
     grad_probabilities = grad_probabilities * weight
@@ -6344,11 +6148,11 @@ def residuals_backward_target_weight_sum(
         torch.addcmul(
             grad_dloss_dprobabilities @ weight, grad_dloss_dlogits_sum, probabilities_sum, value=-1
         )[:, None]
-        * p_1
+        * p
     )
     grad_logits = grad_logits.addcmul(weight, grad_dloss_dprobabilities, value=-1)
     grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_dloss_dlogits, p)
-    return grad_logits, grad_probabilities, grad_weight
+    return grad_logits, grad_probabilities
 
 
 class _TargetWeightSumBackwardFunction(torch.autograd.Function):
@@ -6400,7 +6204,7 @@ class _TargetWeightSumFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = grad_outputs
         logits, probabilities, weight, *saved = ctx.saved_tensors
         residuals = TargetWeightSumResiduals(*saved)
-        grad_logits = grad_probabilities = grad_weight = None
+        grad_logits = grad_probabilities = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 grad_logits, grad_probabilities = _TargetWeightSumBackwardFunction.apply(
@@ -6415,7 +6219,7 @@ class _TargetWeightSumFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             with torch.autocast(grad_dloss_dprobabilities.device.type, enabled=False):
-                more_logits, more_probabilities, more_weight = residuals_backward_target_weight_sum(
+                more_logits, more_probabilities = residuals_backward_target_weight_sum(
                     grad_dloss_dprobabilities,
                     grad_dloss_dlogits,
                     logits,
@@ -6429,8 +6233,7 @@ class _TargetWeightSumFunction(torch.autograd.Function):
                 if grad_probabilities is None
                 else grad_probabilities + more_probabilities
             )
-            grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-        return grad_logits, grad_probabilities, grad_weight
+        return grad_logits, grad_probabilities, None
 
 
 class TargetWeightSumLabelSmoothingResiduals(NamedTuple):
@@ -6562,8 +6365,7 @@ def residuals_backward_target_weight_sum_label_smoothing(
     residuals: TargetWeightSumLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dprobabilities, _, label_smoothing = residuals
-    K = dloss_dprobabilities.shape[1]
+    label_smoothing = residuals.label_smoothing
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     weight_scaled = (label_smoothing - 1) * weight
@@ -6571,24 +6373,6 @@ def residuals_backward_target_weight_sum_label_smoothing(
     weight_mean = weight.mean()
     probabilities_sum_centred_1 = torch.add(
         (1 - label_smoothing) * probabilities_sum, weight_mean, alpha=label_smoothing
-    )
-    p_1 = p
-    grad_weight = torch.add(
-        torch.sub(
-            torch.add(
-                torch.add(
-                    (1 - label_smoothing) * ((grad_dloss_dlogits.T * p.T).sum(0) @ probabilities),
-                    (grad_dloss_dlogits * probabilities).sum(0),
-                    alpha=label_smoothing - 1,
-                ),
-                (grad_dloss_dprobabilities * logprobs).sum(0),
-                alpha=label_smoothing - 1,
-            ),
-            grad_dloss_dlogits.sum(0),
-            alpha=label_smoothing / (K or torch.nan),
-        ),
-        (grad_dloss_dlogits * p).sum(),
-        alpha=label_smoothing / (K or torch.nan),
     )
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]
@@ -6600,11 +6384,11 @@ def residuals_backward_target_weight_sum_label_smoothing(
             grad_dloss_dlogits_sum,
             probabilities_sum_centred_1,
         )[:, None],
-        p_1,
+        p,
         value=-1,
     )
     grad_logits = grad_logits.addcmul(probabilities_sum_centred_1[:, None] * grad_dloss_dlogits, p)
-    return grad_logits, grad_probabilities, grad_weight
+    return grad_logits, grad_probabilities
 
 
 class _TargetWeightSumLabelSmoothingBackwardFunction(torch.autograd.Function):
@@ -6666,7 +6450,7 @@ class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = grad_outputs
         logits, probabilities, weight, *saved = ctx.saved_tensors
         residuals = TargetWeightSumLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_logits = grad_probabilities = grad_weight = None
+        grad_logits = grad_probabilities = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 grad_logits, grad_probabilities = (
@@ -6683,7 +6467,7 @@ class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             with torch.autocast(grad_dloss_dprobabilities.device.type, enabled=False):
-                more_logits, more_probabilities, more_weight = (
+                more_logits, more_probabilities = (
                     residuals_backward_target_weight_sum_label_smoothing(
                         grad_dloss_dprobabilities,
                         grad_dloss_dlogits,
@@ -6699,8 +6483,7 @@ class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
                 if grad_probabilities is None
                 else grad_probabilities + more_probabilities
             )
-            grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-        return grad_logits, grad_probabilities, grad_weight, None
+        return grad_logits, grad_probabilities, None, None
 
 
 class TargetWeightNoneResiduals(NamedTuple):
@@ -6821,12 +6604,6 @@ def residuals_backward_target_weight_none(
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     probabilities_sum = probabilities @ weight
-    p_1 = p
-    grad_weight = (
-        (grad_dloss_dlogits.T * p.T).sum(0) @ probabilities
-        - (grad_dloss_dlogits * probabilities).sum(0)
-        - (grad_dloss_dprobabilities * logprobs).sum(0)
-    )
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
     grad_probabilities = grad_probabilities * weight
@@ -6834,11 +6611,11 @@ def residuals_backward_target_weight_none(
         torch.addcmul(
             grad_dloss_dprobabilities @ weight, grad_dloss_dlogits_sum, probabilities_sum, value=-1
         )[:, None]
-        * p_1
+        * p
     )
     grad_logits = grad_logits.addcmul(weight, grad_dloss_dprobabilities, value=-1)
     grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_dloss_dlogits, p)
-    return grad_logits, grad_probabilities, grad_weight
+    return grad_logits, grad_probabilities
 
 
 class _TargetWeightNoneBackwardFunction(torch.autograd.Function):
@@ -6890,7 +6667,7 @@ class _TargetWeightNoneFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = grad_outputs
         logits, probabilities, weight, *saved = ctx.saved_tensors
         residuals = TargetWeightNoneResiduals(*saved)
-        grad_logits = grad_probabilities = grad_weight = None
+        grad_logits = grad_probabilities = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 grad_logits, grad_probabilities = _TargetWeightNoneBackwardFunction.apply(
@@ -6905,15 +6682,13 @@ class _TargetWeightNoneFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             with torch.autocast(grad_dloss_dprobabilities.device.type, enabled=False):
-                more_logits, more_probabilities, more_weight = (
-                    residuals_backward_target_weight_none(
-                        grad_dloss_dprobabilities,
-                        grad_dloss_dlogits,
-                        logits,
-                        probabilities,
-                        weight,
-                        residuals,
-                    )
+                more_logits, more_probabilities = residuals_backward_target_weight_none(
+                    grad_dloss_dprobabilities,
+                    grad_dloss_dlogits,
+                    logits,
+                    probabilities,
+                    weight,
+                    residuals,
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -6921,8 +6696,7 @@ class _TargetWeightNoneFunction(torch.autograd.Function):
                 if grad_probabilities is None
                 else grad_probabilities + more_probabilities
             )
-            grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-        return grad_logits, grad_probabilities, grad_weight
+        return grad_logits, grad_probabilities, None
 
 
 class TargetWeightNoneLabelSmoothingResiduals(NamedTuple):
@@ -7058,8 +6832,7 @@ def residuals_backward_target_weight_none_label_smoothing(
     residuals: TargetWeightNoneLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dprobabilities, _, label_smoothing = residuals
-    K = dloss_dprobabilities.shape[1]
+    label_smoothing = residuals.label_smoothing
     logprobs = torch.log_softmax(logits, 1)
     p = torch.exp(logprobs)
     weight_scaled = (label_smoothing - 1) * weight
@@ -7067,24 +6840,6 @@ def residuals_backward_target_weight_none_label_smoothing(
     weight_mean = weight.mean()
     probabilities_sum_centred_1 = torch.add(
         (1 - label_smoothing) * probabilities_sum, weight_mean, alpha=label_smoothing
-    )
-    p_1 = p
-    grad_weight = torch.add(
-        torch.sub(
-            torch.add(
-                torch.add(
-                    (1 - label_smoothing) * ((grad_dloss_dlogits.T * p.T).sum(0) @ probabilities),
-                    (grad_dloss_dlogits * probabilities).sum(0),
-                    alpha=label_smoothing - 1,
-                ),
-                (grad_dloss_dprobabilities * logprobs).sum(0),
-                alpha=label_smoothing - 1,
-            ),
-            grad_dloss_dlogits.sum(0),
-            alpha=label_smoothing / (K or torch.nan),
-        ),
-        (grad_dloss_dlogits * p).sum(),
-        alpha=label_smoothing / (K or torch.nan),
     )
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]
@@ -7096,11 +6851,11 @@ def residuals_backward_target_weight_none_label_smoothing(
             grad_dloss_dlogits_sum,
             probabilities_sum_centred_1,
         )[:, None],
-        p_1,
+        p,
         value=-1,
     )
     grad_logits = grad_logits.addcmul(probabilities_sum_centred_1[:, None] * grad_dloss_dlogits, p)
-    return grad_logits, grad_probabilities, grad_weight
+    return grad_logits, grad_probabilities
 
 
 class _TargetWeightNoneLabelSmoothingBackwardFunction(torch.autograd.Function):
@@ -7162,7 +6917,7 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = grad_outputs
         logits, probabilities, weight, *saved = ctx.saved_tensors
         residuals = TargetWeightNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_logits = grad_probabilities = grad_weight = None
+        grad_logits = grad_probabilities = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 grad_logits, grad_probabilities = (
@@ -7179,7 +6934,7 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             with torch.autocast(grad_dloss_dprobabilities.device.type, enabled=False):
-                more_logits, more_probabilities, more_weight = (
+                more_logits, more_probabilities = (
                     residuals_backward_target_weight_none_label_smoothing(
                         grad_dloss_dprobabilities,
                         grad_dloss_dlogits,
@@ -7195,8 +6950,7 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
                 if grad_probabilities is None
                 else grad_probabilities + more_probabilities
             )
-            grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-        return grad_logits, grad_probabilities, grad_weight, None
+        return grad_logits, grad_probabilities, None, None
 
 
 def _must_be(kind: type, **arguments: object) -> None:

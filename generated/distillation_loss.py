@@ -110,22 +110,17 @@ def double_backward(
 
 
 def residuals_backward(
-    grad_dloss_dlogits: Tensor, logits: Tensor, teacher: Tensor, residuals: Residuals
+    grad_dloss_dlogits: Tensor, logits: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     dloss_dlogits, temperature = residuals
     N = dloss_dlogits.shape[0]
     logprobs = torch.log_softmax(logits / temperature, 1)
-    wanted = torch.softmax(teacher / temperature, 1)
     p = torch.exp(logprobs)
-    p_1 = p
-    grad_teacher = (grad_dloss_dlogits * wanted).sum(1, keepdim=True) - grad_dloss_dlogits
-    grad_teacher = grad_teacher * wanted
-    grad_teacher /= N
     grad_logits = grad_dloss_dlogits * p
-    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p_1, value=-1)
+    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
     grad_logits /= N
-    return grad_logits, grad_teacher
+    return (grad_logits,)
 
 
 def value_and_grad(
@@ -184,18 +179,18 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, teacher, temperature = inputs
+        logits, _, temperature = inputs
         _, dloss_dlogits = output
-        ctx.save_for_backward(logits, teacher, dloss_dlogits)
+        ctx.save_for_backward(logits, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (temperature,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_dloss_dlogits = grad_outputs
-        logits, teacher, *saved = ctx.saved_tensors
+        logits, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_logits = grad_teacher = None
+        grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 (grad_logits,) = _BackwardFunction.apply(grad_loss, *residuals)
@@ -203,12 +198,9 @@ class _Function(torch.autograd.Function):
                 (grad_logits,) = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_dloss_dlogits is not None:
-            more_logits, more_teacher = residuals_backward(
-                grad_dloss_dlogits, logits, teacher, residuals
-            )
+            (more_logits,) = residuals_backward(grad_dloss_dlogits, logits, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
-            grad_teacher = more_teacher if grad_teacher is None else grad_teacher + more_teacher
-        return grad_logits, grad_teacher, None
+        return grad_logits, None, None
 
 
 def _must_be(kind: type, **arguments: object) -> None:

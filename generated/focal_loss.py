@@ -78,9 +78,7 @@ def forward(logits: Tensor, target: Tensor, *, gamma: float = 2.0) -> tuple[Tens
     loss = (-((-expm1_right) ** gamma * right)).masked_fill(right_mask, 0).mean()
     p = torch.exp(logprobs)
     right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    exp_right_chosen = (
-        right_chosen ** (gamma - 1) * logprobs.gather(1, target[:, None]).squeeze(1)
-    ).masked_fill(right_mask, 0)
+    exp_right_chosen = (right_chosen ** (gamma - 1) * right).masked_fill(right_mask, 0)
     exp_right_chosen_1 = (right_chosen**gamma).masked_fill(right_mask, 0)
     return loss, Residuals(target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma)
 
@@ -118,13 +116,10 @@ def double_backward(
     target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma = residuals
     N = p.shape[0]
     grad_grad_logits_sum = (grad_grad_logits * p).sum(1)
+    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     grad_loss_scaled = grad_loss / N
-    grad_exp_right_chosen_1 = grad_loss_scaled * (
-        grad_grad_logits_sum - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    )
-    grad_grad_logits_total = (
-        grad_grad_logits.gather(1, target[:, None]).squeeze(1) - grad_grad_logits_sum
-    )
+    grad_exp_right_chosen_1 = grad_loss_scaled * (grad_grad_logits_sum - grad_grad_logits_target)
+    grad_grad_logits_total = grad_grad_logits_target - grad_grad_logits_sum
     grad_grad_logits_total_product = gamma / (N or torch.nan) * grad_loss * grad_grad_logits_total
     grad_exp_right_chosen = grad_grad_logits_total_product * exp_right
     exp_right_total = torch.addcmul(exp_right_chosen_1, exp_right_chosen, exp_right, value=-gamma)
@@ -133,12 +128,8 @@ def double_backward(
     grad_grad_loss = (
         torch.add(
             (grad_grad_logits * p * exp_right_total[:, None]).sum()
-            - (exp_right_chosen_1 * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
-            (
-                exp_right_chosen
-                * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-                * exp_right
-            ).sum(),
+            - (exp_right_chosen_1 * grad_grad_logits_target).sum(),
+            (exp_right_chosen * grad_grad_logits_target * exp_right).sum(),
             alpha=gamma,
         )
         / N
@@ -160,9 +151,9 @@ def residuals_backward(
     expm1_right = exp_right - 1
     right_mask = -expm1_right == 0
     right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    logprobs_target = logprobs.gather(1, target[:, None]).squeeze(1)
     right_chosen_power_1 = right_chosen ** (gamma - 2)
     grad_exp_right_chosen_chosen = grad_exp_right_chosen.masked_fill(right_mask, 0)
+    logprobs_target = logprobs.gather(1, target[:, None]).squeeze(1)
     grad_exp_right_chosen_product = (gamma - 1) * (
         grad_exp_right_chosen_chosen * logprobs_target * right_chosen_power_1
     )
@@ -227,9 +218,7 @@ def value_and_grad(
     p = torch.exp(logprobs)
     one_minus_exp_right = 1 - exp_right
     exp_right_mask = one_minus_exp_right == 0
-    exp_right_chosen = (
-        one_minus_exp_right ** (gamma - 1) * logprobs.gather(1, target[:, None]).squeeze(1)
-    ).masked_fill(exp_right_mask, 0)
+    exp_right_chosen = (one_minus_exp_right ** (gamma - 1) * right).masked_fill(exp_right_mask, 0)
     exp_right_chosen_1 = (one_minus_exp_right**gamma).masked_fill(exp_right_mask, 0)
     grad_logits = (
         torch.addcmul(exp_right_chosen_1, exp_right_chosen, exp_right, value=-gamma)[:, None] * p
@@ -389,9 +378,7 @@ def forward_sum(
     loss = (-((-expm1_right) ** gamma * right)).masked_fill(right_mask, 0).sum()
     p = torch.exp(logprobs)
     right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    exp_right_chosen = (
-        right_chosen ** (gamma - 1) * logprobs.gather(1, target[:, None]).squeeze(1)
-    ).masked_fill(right_mask, 0)
+    exp_right_chosen = (right_chosen ** (gamma - 1) * right).masked_fill(right_mask, 0)
     exp_right_chosen_1 = (right_chosen**gamma).masked_fill(right_mask, 0)
     return loss, SumResiduals(target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma)
 
@@ -427,12 +414,9 @@ def double_backward_sum(
     """
     target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma = residuals
     grad_grad_logits_sum = (grad_grad_logits * p).sum(1)
-    grad_exp_right_chosen_1 = grad_loss * (
-        grad_grad_logits_sum - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    )
-    grad_grad_logits_total = (
-        grad_grad_logits.gather(1, target[:, None]).squeeze(1) - grad_grad_logits_sum
-    )
+    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    grad_exp_right_chosen_1 = grad_loss * (grad_grad_logits_sum - grad_grad_logits_target)
+    grad_grad_logits_total = grad_grad_logits_target - grad_grad_logits_sum
     grad_grad_logits_total_product = gamma * grad_loss * grad_grad_logits_total
     grad_exp_right_chosen = grad_grad_logits_total_product * exp_right
     exp_right_total = torch.addcmul(exp_right_chosen_1, exp_right_chosen, exp_right, value=-gamma)
@@ -440,10 +424,8 @@ def double_backward_sum(
     grad_exp_right = exp_right_chosen * grad_grad_logits_total_product
     grad_grad_loss = torch.add(
         (grad_grad_logits * p * exp_right_total[:, None]).sum()
-        - (exp_right_chosen_1 * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
-        (
-            exp_right_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1) * exp_right
-        ).sum(),
+        - (exp_right_chosen_1 * grad_grad_logits_target).sum(),
+        (exp_right_chosen * grad_grad_logits_target * exp_right).sum(),
         alpha=gamma,
     )
     return grad_grad_loss, grad_exp_right, grad_p, grad_exp_right_chosen, grad_exp_right_chosen_1
@@ -463,9 +445,9 @@ def residuals_backward_sum(
     expm1_right = exp_right - 1
     right_mask = -expm1_right == 0
     right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    logprobs_target = logprobs.gather(1, target[:, None]).squeeze(1)
     right_chosen_power_1 = right_chosen ** (gamma - 2)
     grad_exp_right_chosen_chosen = grad_exp_right_chosen.masked_fill(right_mask, 0)
+    logprobs_target = logprobs.gather(1, target[:, None]).squeeze(1)
     grad_exp_right_chosen_product = (gamma - 1) * (
         grad_exp_right_chosen_chosen * logprobs_target * right_chosen_power_1
     )
@@ -662,9 +644,7 @@ def forward_none(
     loss = (-((-expm1_right) ** gamma * right)).masked_fill(right_mask, 0)
     p = torch.exp(logprobs)
     right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    exp_right_chosen = (
-        right_chosen ** (gamma - 1) * logprobs.gather(1, target[:, None]).squeeze(1)
-    ).masked_fill(right_mask, 0)
+    exp_right_chosen = (right_chosen ** (gamma - 1) * right).masked_fill(right_mask, 0)
     exp_right_chosen_1 = (right_chosen**gamma).masked_fill(right_mask, 0)
     return loss, NoneResiduals(target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma)
 
@@ -704,21 +684,15 @@ def double_backward_none(
     target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma = residuals
     exp_right_total = torch.addcmul(exp_right_chosen_1, exp_right_chosen, exp_right, value=-gamma)
     grad_grad_logits_sum = (grad_grad_logits * p).sum(1)
-    grad_exp_right_chosen_1 = (
-        grad_grad_logits_sum - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    ) * grad_loss
-    grad_grad_logits_total = (
-        grad_grad_logits.gather(1, target[:, None]).squeeze(1) - grad_grad_logits_sum
-    )
+    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    grad_exp_right_chosen_1 = (grad_grad_logits_sum - grad_grad_logits_target) * grad_loss
+    grad_grad_logits_total = grad_grad_logits_target - grad_grad_logits_sum
     grad_grad_logits_total_product = gamma * grad_grad_logits_total * grad_loss
     grad_exp_right_chosen = grad_grad_logits_total_product * exp_right
     grad_p = (exp_right_total * grad_loss)[:, None] * grad_grad_logits
     grad_exp_right = exp_right_chosen * grad_grad_logits_total_product
     grad_grad_loss = torch.addcmul(
-        exp_right_total * grad_grad_logits_sum,
-        exp_right_total,
-        grad_grad_logits.gather(1, target[:, None]).squeeze(1),
-        value=-1,
+        exp_right_total * grad_grad_logits_sum, exp_right_total, grad_grad_logits_target, value=-1
     )
     return grad_grad_loss, grad_exp_right, grad_p, grad_exp_right_chosen, grad_exp_right_chosen_1
 
@@ -737,9 +711,9 @@ def residuals_backward_none(
     expm1_right = exp_right - 1
     right_mask = -expm1_right == 0
     right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    logprobs_target = logprobs.gather(1, target[:, None]).squeeze(1)
     right_chosen_power_1 = right_chosen ** (gamma - 2)
     grad_exp_right_chosen_chosen = grad_exp_right_chosen.masked_fill(right_mask, 0)
+    logprobs_target = logprobs.gather(1, target[:, None]).squeeze(1)
     grad_exp_right_chosen_product = (gamma - 1) * (
         grad_exp_right_chosen_chosen * logprobs_target * right_chosen_power_1
     )

@@ -463,8 +463,7 @@ def residuals_backward_sum(
     off = x - target
     abs_off = torch.abs(off)
     off_mask = abs_off > delta
-    grad_off = grad_dloss_dx.masked_fill(off_mask, 0)
-    grad_x = grad_off
+    grad_x = grad_dloss_dx.masked_fill(off_mask, 0)
     grad_target = -grad_x
     return grad_x, grad_target
 
@@ -600,9 +599,8 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     abs_off = torch.abs(off)
     off_mask = abs_off > delta
-    grad_off = grad_loss * weight * torch.where(off_mask, delta * torch.sign(off), off)
+    grad_x = grad_loss * weight * torch.where(off_mask, delta * torch.sign(off), off)
     grad_weight = grad_loss * torch.where(off_mask, delta * abs_off - delta**2 / 2, off**2 / 2)
-    grad_x = grad_off
     grad_target = -grad_x
     return SumWeightGradients(grad_x, grad_target, grad_weight)
 
@@ -775,8 +773,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_off = dloss_doff * grad_loss
-    grad_x = grad_off
+    grad_x = dloss_doff * grad_loss
     grad_target = -grad_x
     return NoneGradients(grad_x, grad_target)
 
@@ -803,8 +800,7 @@ def residuals_backward_none(
     off = x - target
     abs_off = torch.abs(off)
     off_mask = abs_off > delta
-    grad_off = grad_dloss_doff.masked_fill(off_mask, 0)
-    grad_x = grad_off
+    grad_x = grad_dloss_doff.masked_fill(off_mask, 0)
     grad_target = -grad_x
     return grad_x, grad_target
 
@@ -943,9 +939,8 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
         )
     abs_off = torch.abs(off)
     off_mask = abs_off > delta
-    grad_off = grad_loss * weight * torch.where(off_mask, delta * torch.sign(off), off)
+    grad_x = grad_loss * weight * torch.where(off_mask, delta * torch.sign(off), off)
     grad_weight = grad_loss * torch.where(off_mask, delta * abs_off - delta**2 / 2, off**2 / 2)
-    grad_x = grad_off
     grad_target = -grad_x
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
 

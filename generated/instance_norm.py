@@ -1090,10 +1090,8 @@ def forward_running_mean_no_use_input_stats(
     """
     _check_running_mean_no_use_input_stats(x, weight, bias, running_mean, running_var)
     N, C, _ = x.shape
-    mean = running_mean
-    var = running_var
-    rstd = torch.rsqrt(var + eps)
-    x_hat = x - mean[:, None]
+    rstd = torch.rsqrt(running_var + eps)
+    x_hat = x - running_mean[:, None]
     x_hat = x_hat * rstd[:, None]
     y = torch.addcmul(bias[:, None], weight[:, None], x_hat)
     dy_dx = (weight * rstd).expand(N, C).clone()
@@ -1147,26 +1145,15 @@ def double_backward_running_mean_no_use_input_stats(
 def residuals_backward_running_mean_no_use_input_stats(
     grad_x_hat: Tensor,
     grad_dy_dx: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    running_mean: Tensor,
     running_var: Tensor,
     residuals: RunningMeanNoUseInputStatsResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     eps = residuals.eps
-    mean = running_mean
-    var = running_var
-    rstd = torch.rsqrt(var + eps)
-    x_centred_1 = x - mean[:, None]
-    grad_running_var = -0.5 * (
-        rstd**3 * (grad_x_hat * x_centred_1).sum(2).addcmul(weight, grad_dy_dx).sum(0)
-    )
-    grad_x_sum = rstd * grad_x_hat.sum((0, 2))
-    grad_running_mean = -grad_x_sum
+    rstd = torch.rsqrt(running_var + eps)
     grad_weight = rstd * grad_dy_dx.sum(0)
     grad_x = rstd[:, None] * grad_x_hat
-    return grad_x, grad_weight, grad_running_mean, grad_running_var
+    return grad_x, grad_weight
 
 
 class _RunningMeanNoUseInputStatsBackwardFunction(torch.autograd.Function):
@@ -1219,18 +1206,18 @@ class _RunningMeanNoUseInputStatsFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, weight, _, running_mean, running_var, eps = inputs
+        _, _, _, _, running_var, eps = inputs
         _, x_hat, dy_dx = output
-        ctx.save_for_backward(x, weight, running_mean, running_var, x_hat, dy_dx)
+        ctx.save_for_backward(running_var, x_hat, dy_dx)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_y, grad_x_hat, grad_dy_dx = grad_outputs
-        x, weight, running_mean, running_var, *saved = ctx.saved_tensors
+        running_var, *saved = ctx.saved_tensors
         residuals = RunningMeanNoUseInputStatsResiduals(*saved, *ctx.numbers)
-        grad_x = grad_weight = grad_bias = grad_running_mean = grad_running_var = None
+        grad_x = grad_weight = grad_bias = None
         if grad_y is not None:
             if torch.is_grad_enabled():
                 grad_x, grad_weight, grad_bias = _RunningMeanNoUseInputStatsBackwardFunction.apply(
@@ -1246,24 +1233,12 @@ class _RunningMeanNoUseInputStatsFunction(torch.autograd.Function):
                 grad_x_hat = torch.zeros_like(residuals.x_hat)
             if grad_dy_dx is None:
                 grad_dy_dx = torch.zeros_like(residuals.dy_dx)
-            more_x, more_weight, more_running_mean, more_running_var = (
-                residuals_backward_running_mean_no_use_input_stats(
-                    grad_x_hat, grad_dy_dx, x, weight, running_mean, running_var, residuals
-                )
+            more_x, more_weight = residuals_backward_running_mean_no_use_input_stats(
+                grad_x_hat, grad_dy_dx, running_var, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-            grad_running_mean = (
-                more_running_mean
-                if grad_running_mean is None
-                else grad_running_mean + more_running_mean
-            )
-            grad_running_var = (
-                more_running_var
-                if grad_running_var is None
-                else grad_running_var + more_running_var
-            )
-        return grad_x, grad_weight, grad_bias, grad_running_mean, grad_running_var, None
+        return grad_x, grad_weight, grad_bias, None, None, None
 
 
 class RunningMeanNoBiasResiduals(NamedTuple):
@@ -1571,10 +1546,8 @@ def forward_running_mean_no_bias_no_use_input_stats(
     """
     _check_running_mean_no_bias_no_use_input_stats(x, weight, running_mean, running_var)
     N, C, _ = x.shape
-    mean = running_mean
-    var = running_var
-    rstd = torch.rsqrt(var + eps)
-    x_hat = x - mean[:, None]
+    rstd = torch.rsqrt(running_var + eps)
+    x_hat = x - running_mean[:, None]
     x_hat = x_hat * rstd[:, None]
     y = weight[:, None] * x_hat
     dy_dx = (weight * rstd).expand(N, C).clone()
@@ -1626,26 +1599,15 @@ def double_backward_running_mean_no_bias_no_use_input_stats(
 def residuals_backward_running_mean_no_bias_no_use_input_stats(
     grad_x_hat: Tensor,
     grad_dy_dx: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    running_mean: Tensor,
     running_var: Tensor,
     residuals: RunningMeanNoBiasNoUseInputStatsResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     eps = residuals.eps
-    mean = running_mean
-    var = running_var
-    rstd = torch.rsqrt(var + eps)
-    x_centred_1 = x - mean[:, None]
-    grad_running_var = -0.5 * (
-        rstd**3 * (grad_x_hat * x_centred_1).sum(2).addcmul(weight, grad_dy_dx).sum(0)
-    )
-    grad_x_sum = rstd * grad_x_hat.sum((0, 2))
-    grad_running_mean = -grad_x_sum
+    rstd = torch.rsqrt(running_var + eps)
     grad_weight = rstd * grad_dy_dx.sum(0)
     grad_x = rstd[:, None] * grad_x_hat
-    return grad_x, grad_weight, grad_running_mean, grad_running_var
+    return grad_x, grad_weight
 
 
 class _RunningMeanNoBiasNoUseInputStatsBackwardFunction(torch.autograd.Function):
@@ -1695,18 +1657,18 @@ class _RunningMeanNoBiasNoUseInputStatsFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, weight, running_mean, running_var, eps = inputs
+        _, _, _, running_var, eps = inputs
         _, x_hat, dy_dx = output
-        ctx.save_for_backward(x, weight, running_mean, running_var, x_hat, dy_dx)
+        ctx.save_for_backward(running_var, x_hat, dy_dx)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_y, grad_x_hat, grad_dy_dx = grad_outputs
-        x, weight, running_mean, running_var, *saved = ctx.saved_tensors
+        running_var, *saved = ctx.saved_tensors
         residuals = RunningMeanNoBiasNoUseInputStatsResiduals(*saved, *ctx.numbers)
-        grad_x = grad_weight = grad_running_mean = grad_running_var = None
+        grad_x = grad_weight = None
         if grad_y is not None:
             if torch.is_grad_enabled():
                 grad_x, grad_weight = _RunningMeanNoBiasNoUseInputStatsBackwardFunction.apply(
@@ -1722,24 +1684,12 @@ class _RunningMeanNoBiasNoUseInputStatsFunction(torch.autograd.Function):
                 grad_x_hat = torch.zeros_like(residuals.x_hat)
             if grad_dy_dx is None:
                 grad_dy_dx = torch.zeros_like(residuals.dy_dx)
-            more_x, more_weight, more_running_mean, more_running_var = (
-                residuals_backward_running_mean_no_bias_no_use_input_stats(
-                    grad_x_hat, grad_dy_dx, x, weight, running_mean, running_var, residuals
-                )
+            more_x, more_weight = residuals_backward_running_mean_no_bias_no_use_input_stats(
+                grad_x_hat, grad_dy_dx, running_var, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
-            grad_running_mean = (
-                more_running_mean
-                if grad_running_mean is None
-                else grad_running_mean + more_running_mean
-            )
-            grad_running_var = (
-                more_running_var
-                if grad_running_var is None
-                else grad_running_var + more_running_var
-            )
-        return grad_x, grad_weight, grad_running_mean, grad_running_var, None
+        return grad_x, grad_weight, None, None, None
 
 
 class RunningMeanNoWeightResiduals(NamedTuple):
@@ -2041,10 +1991,8 @@ def forward_running_mean_no_weight_no_use_input_stats(
     """
     _check_running_mean_no_weight_no_use_input_stats(x, bias, running_mean, running_var)
     N, C, _ = x.shape
-    mean = running_mean
-    var = running_var
-    rstd = torch.rsqrt(var + eps).expand(N, C).clone()
-    x_hat = x - mean[:, None]
+    rstd = torch.rsqrt(running_var + eps).expand(N, C).clone()
+    x_hat = x - running_mean[:, None]
     x_hat = x_hat * rstd[:, :, None]
     y = x_hat + bias[:, None]
     return y, RunningMeanNoWeightNoUseInputStatsResiduals(rstd)
@@ -2410,10 +2358,8 @@ def forward_running_mean_no_weight_no_bias_no_use_input_stats(
     """
     _check_running_mean_no_weight_no_bias_no_use_input_stats(x, running_mean, running_var)
     N, C, _ = x.shape
-    mean = running_mean
-    var = running_var
-    rstd = torch.rsqrt(var + eps).expand(N, C).clone()
-    y = x - mean[:, None]
+    rstd = torch.rsqrt(running_var + eps).expand(N, C).clone()
+    y = x - running_mean[:, None]
     y = y * rstd[:, :, None]
     return y, RunningMeanNoWeightNoBiasNoUseInputStatsResiduals(rstd)
 

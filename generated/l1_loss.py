@@ -633,9 +633,8 @@ def residuals_backward_sum_weight(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     target_minus_x = target - x
     sign_target_minus_x = torch.sign(target_minus_x)
-    grad_target_minus_x = grad_abs_target * sign_target_minus_x
+    grad_target = grad_abs_target * sign_target_minus_x
     grad_weight = grad_dloss_dtarget * sign_target_minus_x
-    grad_target = grad_target_minus_x
     grad_x = -grad_target
     return grad_x, grad_target, grad_weight
 
@@ -947,9 +946,8 @@ def residuals_backward_none_weight(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     target_minus_x = target - x
     sign_target_minus_x = torch.sign(target_minus_x)
-    grad_target_minus_x = grad_abs_target * sign_target_minus_x
+    grad_target = grad_abs_target * sign_target_minus_x
     grad_weight = grad_dloss_dtarget * sign_target_minus_x
-    grad_target = grad_target_minus_x
     grad_x = -grad_target
     return grad_x, grad_target, grad_weight
 

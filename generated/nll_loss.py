@@ -471,10 +471,9 @@ def forward_kept(logprobs: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor
     _check_kept(logprobs, target, kept)
     K = logprobs.shape[1]
     kept_sum = kept.sum()
-    kept_product = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
+    loss = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept == 0, 0
     ).sum() / kept_sum
-    loss = kept_product
     return loss, KeptResiduals(target, kept, kept_sum, K)
 
 
@@ -917,10 +916,9 @@ def forward_weight(
     K = logprobs.shape[1]
     target_weight = weight[target]
     target_weight_sum = target_weight.sum()
-    logprobs_product = (
+    loss = (
         -(target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_weight_sum
     )
-    loss = logprobs_product
     target_weight_chosen = (target_weight / target_weight_sum).masked_fill(
         target_weight_sum == 0, 0
     )
@@ -1376,10 +1374,9 @@ def forward_weight_kept(
     target_weight = weight[target]
     kept_sum = (kept * target_weight).sum()
     kept_mask = kept == 0
-    kept_product = (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
+    loss = (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept_mask, 0
     ).sum() / kept_sum
-    loss = kept_product
     kept_chosen = (target_weight.masked_fill(kept_mask, 0) / kept_sum).masked_fill(kept_sum == 0, 0)
     kept_scaled = -kept_chosen
     return loss, WeightKeptResiduals(target, kept_scaled, K)

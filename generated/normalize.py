@@ -105,32 +105,31 @@ def double_backward(
     x_squared_sum_mask = x_squared_sum == 0
     x_squared_sum_chosen = x_squared_sum.masked_fill(x_squared_sum_mask, 1)
     x_squared_sum_power = torch.rsqrt(x_squared_sum_chosen)
-    grad_grad_x_chosen = grad_grad_x.masked_fill(x_squared_sum_mask[:, None], 0)
-    grad_grad_x_sum = x_squared_sum_power * (grad_grad_x_chosen * x).sum(1)
     size_mask = size <= eps
     grad_y_sum_chosen = (grad_y_sum * inv_size).masked_fill(size_mask, 0)
+    grad_grad_x_chosen = grad_grad_x.masked_fill(x_squared_sum_mask[:, None], 0)
+    grad_grad_x_sum = (grad_grad_x_chosen * x).sum(1)
+    product = grad_grad_x_sum * x_squared_sum_power
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1),
         torch.addcmul(grad_y_sum_chosen, inv_size, grad_y_sum.masked_fill(size_mask, 0)),
-        grad_grad_x_sum,
+        product,
         value=-1,
     )
     grad_x_squared_sum = (
-        grad_y_sum_chosen
+        grad_grad_x_sum
+        * grad_y_sum_chosen
         * inv_size
         / 2
-        * (
-            (x_squared_sum_chosen**-1.5).masked_fill(x_squared_sum_mask, 0)
-            * (grad_grad_x_chosen * x).sum(1)
-        )
+        * (x_squared_sum_chosen**-1.5).masked_fill(x_squared_sum_mask, 0)
     )
     grad_x = (inv_size[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
-    grad_x = grad_x * grad_grad_x_sum[:, None]
+    grad_x = grad_x * product[:, None]
     grad_x = grad_x.addcmul((grad_y_sum_chosen * x_squared_sum_power)[:, None], grad_grad_x_chosen)
     grad_x = grad_x * (-inv_size)[:, None]
     grad_grad_y = torch.addcmul(
         grad_grad_x,
-        grad_grad_x_sum[:, None],
+        product[:, None],
         (inv_size[:, None] * x).masked_fill(size_mask[:, None], 0),
         value=-1,
     )
@@ -595,6 +594,7 @@ def double_backward_p_inf(
     grad_y_sum = (grad_y * x).sum(1)
     size_mask = size <= eps
     sign_size_argmax = torch.sign(x.gather(1, size_argmax[:, None]).squeeze(1))
+    grad_grad_x_size_argmax = grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1)
     inv_size_times_sign_size_argmax = inv_size * sign_size_argmax
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1),
@@ -603,12 +603,10 @@ def double_backward_p_inf(
             inv_size,
             (grad_y_sum * sign_size_argmax).masked_fill(size_mask, 0),
         ),
-        grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1),
+        grad_grad_x_size_argmax,
         value=-1,
     )
-    grad_grad_x_chosen = (
-        grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1).masked_fill(size_mask, 0)
-    )
+    grad_grad_x_chosen = grad_grad_x_size_argmax.masked_fill(size_mask, 0)
     grad_x = (-(inv_size**2 * grad_grad_x_chosen * sign_size_argmax))[:, None] * grad_y
     grad_grad_y = torch.addcmul(
         grad_grad_x, (grad_grad_x_chosen * inv_size_times_sign_size_argmax)[:, None], x, value=-1
@@ -781,6 +779,7 @@ def double_backward_p_minus_inf(
     grad_y_sum = (grad_y * x).sum(1)
     size_mask = size <= eps
     sign_size_argmax_1 = torch.sign(x.gather(1, size_argmax_1[:, None]).squeeze(1))
+    grad_grad_x_size_argmax_1 = grad_grad_x.gather(1, size_argmax_1[:, None]).squeeze(1)
     inv_size_times_sign_size_argmax_1 = inv_size * sign_size_argmax_1
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1),
@@ -789,12 +788,10 @@ def double_backward_p_minus_inf(
             inv_size,
             (grad_y_sum * sign_size_argmax_1).masked_fill(size_mask, 0),
         ),
-        grad_grad_x.gather(1, size_argmax_1[:, None]).squeeze(1),
+        grad_grad_x_size_argmax_1,
         value=-1,
     )
-    grad_grad_x_chosen = (
-        grad_grad_x.gather(1, size_argmax_1[:, None]).squeeze(1).masked_fill(size_mask, 0)
-    )
+    grad_grad_x_chosen = grad_grad_x_size_argmax_1.masked_fill(size_mask, 0)
     grad_x = (-(inv_size**2 * grad_grad_x_chosen * sign_size_argmax_1))[:, None] * grad_y
     grad_grad_y = torch.addcmul(
         grad_grad_x, (grad_grad_x_chosen * inv_size_times_sign_size_argmax_1)[:, None], x, value=-1
@@ -1020,8 +1017,8 @@ def residuals_backward_p(
     ).masked_fill(size <= eps, 0)[:, None] * size_abs_power
     grad_x = grad_x.addcmul(
         (
-            (size_abs_sum_chosen ** (1 / p - 2)).masked_fill(size_abs_sum_mask, 0)
-            * (grad_size_abs_product_chosen * sign_x * size_abs_power).sum(1)
+            (grad_size_abs_product_chosen * sign_x * size_abs_power).sum(1)
+            * (size_abs_sum_chosen ** (1 / p - 2)).masked_fill(size_abs_sum_mask, 0)
         )[:, None],
         size_abs_power,
         value=1 - p,

@@ -809,18 +809,18 @@ def residuals_backward_p(
     y_abs_sum_chosen = y_abs_sum.masked_fill(y_abs_sum_mask, 1)
     y_abs_power = y_abs ** (p - 1)
     grad_dy_dx1_chosen = grad_dy_dx1.masked_fill(y_abs_sum_mask[:, None], 0)
-    grad_x1 = (
-        (1 / p - 1)
-        * p
-        * (
-            (y_abs_sum_chosen ** (1 / p - 2)).masked_fill(y_abs_sum_mask, 0)
-            * (grad_dy_dx1_chosen * sign_off * y_abs_power).sum(1)
-        )
-    )[:, None] * y_abs_power
+    grad_x1 = y_abs ** (p - 2)
+    grad_x1 = grad_x1 * (y_abs_sum_chosen ** (1 / p - 1))[:, None]
+    grad_x1 = grad_x1 * grad_dy_dx1_chosen
+    grad_x1 = grad_x1 * sign_off
+    grad_x1 *= p - 1
     grad_x1 = grad_x1.addcmul(
-        y_abs ** (p - 2) * (y_abs_sum_chosen ** (1 / p - 1))[:, None] * grad_dy_dx1_chosen,
-        sign_off,
-        value=p - 1,
+        (
+            (grad_dy_dx1_chosen * sign_off * y_abs_power).sum(1)
+            * (y_abs_sum_chosen ** (1 / p - 2)).masked_fill(y_abs_sum_mask, 0)
+        )[:, None],
+        y_abs_power,
+        value=(1 / p - 1) * p,
     )
     grad_x1 = grad_x1 * sign_off
     grad_x2 = -grad_x1

@@ -674,8 +674,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_off = dloss_doff * grad_loss
-    grad_x = grad_off
+    grad_x = dloss_doff * grad_loss
     grad_target = -grad_x
     return NoneGradients(grad_x, grad_target)
 
@@ -828,8 +827,7 @@ def backward_none_beta_0(grad_loss: Tensor, residuals: NoneBeta0Residuals) -> No
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_off = dloss_doff * grad_loss
-    grad_x = grad_off
+    grad_x = dloss_doff * grad_loss
     grad_target = -grad_x
     return NoneBeta0Gradients(grad_x, grad_target)
 

@@ -97,16 +97,10 @@ def residuals_backward(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     dloss_dx = residuals.dloss_dx
     (N,) = dloss_dx.shape
-    target_times_x = target * x
-    log_exp_target = torch.logaddexp(-target_times_x, grad_dloss_dx.new_full((), 0))
+    log_exp_target = torch.logaddexp(-target * x, grad_dloss_dx.new_full((), 0))
     exp_log_exp_target = torch.exp(-log_exp_target)
-    one_minus_exp_log_exp_target = 1 - exp_log_exp_target
-    grad_dloss_dx_scaled = grad_dloss_dx / N
-    grad_target = (
-        (one_minus_exp_log_exp_target * target_times_x + 1) * exp_log_exp_target - 1
-    ) * grad_dloss_dx_scaled
-    grad_x = target**2 * grad_dloss_dx_scaled * one_minus_exp_log_exp_target * exp_log_exp_target
-    return grad_x, grad_target
+    grad_x = target**2 * (1 - exp_log_exp_target) * grad_dloss_dx * exp_log_exp_target / N
+    return (grad_x,)
 
 
 def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
@@ -166,7 +160,7 @@ class _Function(torch.autograd.Function):
         grad_loss, grad_dloss_dx = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_x = grad_target = None
+        grad_x = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 (grad_x,) = _BackwardFunction.apply(grad_loss, *residuals)
@@ -174,10 +168,9 @@ class _Function(torch.autograd.Function):
                 (grad_x,) = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward(grad_dloss_dx, x, target, residuals)
+            (more_x,) = residuals_backward(grad_dloss_dx, x, target, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
-            grad_target = more_target if grad_target is None else grad_target + more_target
-        return grad_x, grad_target
+        return grad_x, None
 
 
 class SumResiduals(NamedTuple):
@@ -256,15 +249,10 @@ def residuals_backward_sum(
     grad_dloss_dx: Tensor, x: Tensor, target: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target_times_x = target * x
-    log_exp_target = torch.logaddexp(-target_times_x, grad_dloss_dx.new_full((), 0))
+    log_exp_target = torch.logaddexp(-target * x, grad_dloss_dx.new_full((), 0))
     exp_log_exp_target = torch.exp(-log_exp_target)
-    one_minus_exp_log_exp_target = 1 - exp_log_exp_target
-    grad_target = (
-        (one_minus_exp_log_exp_target * target_times_x + 1) * exp_log_exp_target - 1
-    ) * grad_dloss_dx
-    grad_x = target**2 * grad_dloss_dx * one_minus_exp_log_exp_target * exp_log_exp_target
-    return grad_x, grad_target
+    grad_x = target**2 * (1 - exp_log_exp_target) * grad_dloss_dx * exp_log_exp_target
+    return (grad_x,)
 
 
 class _SumBackwardFunction(torch.autograd.Function):
@@ -311,7 +299,7 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dx = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
-        grad_x = grad_target = None
+        grad_x = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 (grad_x,) = _SumBackwardFunction.apply(grad_loss, *residuals)
@@ -319,10 +307,9 @@ class _SumFunction(torch.autograd.Function):
                 (grad_x,) = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward_sum(grad_dloss_dx, x, target, residuals)
+            (more_x,) = residuals_backward_sum(grad_dloss_dx, x, target, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
-            grad_target = more_target if grad_target is None else grad_target + more_target
-        return grad_x, grad_target
+        return grad_x, None
 
 
 class NoneResiduals(NamedTuple):
@@ -403,13 +390,10 @@ def residuals_backward_none(
     grad_dloss_dx: Tensor, x: Tensor, target: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target_times_x = target * x
-    loss = torch.logaddexp(-target_times_x, grad_dloss_dx.new_full((), 0))
+    loss = torch.logaddexp(-target * x, grad_dloss_dx.new_full((), 0))
     exp_loss = torch.exp(-loss)
-    one_minus_exp_loss = 1 - exp_loss
-    grad_target = ((one_minus_exp_loss * target_times_x + 1) * exp_loss - 1) * grad_dloss_dx
-    grad_x = target**2 * grad_dloss_dx * one_minus_exp_loss * exp_loss
-    return grad_x, grad_target
+    grad_x = target**2 * (1 - exp_loss) * grad_dloss_dx * exp_loss
+    return (grad_x,)
 
 
 class _NoneBackwardFunction(torch.autograd.Function):
@@ -456,7 +440,7 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, grad_dloss_dx = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_x = grad_target = None
+        grad_x = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 (grad_x,) = _NoneBackwardFunction.apply(grad_loss, *residuals)
@@ -464,10 +448,9 @@ class _NoneFunction(torch.autograd.Function):
                 (grad_x,) = backward_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward_none(grad_dloss_dx, x, target, residuals)
+            (more_x,) = residuals_backward_none(grad_dloss_dx, x, target, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
-            grad_target = more_target if grad_target is None else grad_target + more_target
-        return grad_x, grad_target
+        return grad_x, None
 
 
 def _must_be(kind: type, **arguments: object) -> None:

@@ -110,10 +110,9 @@ def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> t
     grad_x = grad_dy_dx - grad_dy_dx.mean(1, keepdim=True)
     grad_x = grad_x * torch.rsqrt(square_chosen).masked_fill(square_mask, 0)[:, None]
     grad_x = grad_x.addcmul(
-        (
-            (grad_dy_dx * x_centred_1).sum(1)
-            * (square_chosen**-1.5).masked_fill(square_mask, 0).masked_fill(square_mask, 0)
-        )[:, None],
+        ((grad_dy_dx * x_centred_1).sum(1) * (square_chosen**-1.5).masked_fill(square_mask, 0))[
+            :, None
+        ],
         x_centred_1,
         value=-1 / (max(K - correction, 0) or torch.nan),
     )

@@ -3927,46 +3927,44 @@ def double_backward_p_inf_swap(
     grad_loss_scaled = grad_loss / N
     near_total_chosen = grad_loss_scaled.masked_fill(near_total_mask, 0)
     between_mask_chosen = sign_far_argmax_off_far.masked_fill(between_mask, 0)
+    grad_grad_positive_near_argmax = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
+    grad_grad_anchor_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
     grad_sign_near_argmax_off_near = (
-        grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
-        - grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
+        grad_grad_anchor_near_argmax - grad_grad_positive_near_argmax
     ) * near_total_chosen
+    far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
+    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
     grad_sign_far_argmax_off_far = (
-        (
-            grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
-            - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-        )
-        * near_total_chosen
+        (far_argmax_grad_grad_negative - far_argmax_grad_grad_anchor) * near_total_chosen
     ).masked_fill(between_mask, 0)
+    between_argmax_grad_grad_positive = grad_grad_positive.gather(
+        1, between_argmax[:, None]
+    ).squeeze(1)
+    between_argmax_grad_grad_negative = grad_grad_negative.gather(
+        1, between_argmax[:, None]
+    ).squeeze(1)
     grad_between_chosen = (
-        grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(1)
-        - grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1)
+        between_argmax_grad_grad_negative - between_argmax_grad_grad_positive
     ) * near_total_chosen
     grad_grad_loss = (
         torch.addcmul(
             torch.addcmul(
                 torch.addcmul(
-                    between_chosen
-                    * grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(1),
+                    between_argmax_grad_grad_negative * between_chosen,
                     between_mask_chosen,
-                    grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1),
+                    far_argmax_grad_grad_negative,
                 ),
+                grad_grad_anchor_near_argmax,
                 sign_near_argmax_off_near,
-                grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1),
             ),
             between_mask_chosen,
-            grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1),
+            far_argmax_grad_grad_anchor,
             value=-1,
         )
         .masked_fill(near_total_mask, 0)
         .sum()
-        - (between_chosen * grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1))
-        .masked_fill(near_total_mask, 0)
-        .sum()
-        - (
-            sign_near_argmax_off_near
-            * grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
-        )
+        - (between_argmax_grad_grad_positive * between_chosen).masked_fill(near_total_mask, 0).sum()
+        - (grad_grad_positive_near_argmax * sign_near_argmax_off_near)
         .masked_fill(near_total_mask, 0)
         .sum()
     ) / N
@@ -4264,50 +4262,50 @@ def double_backward_p_inf_swap_sum(
     ) = residuals
     near_total_mask_chosen = grad_loss.masked_fill(near_total_mask, 0)
     between_mask_chosen = sign_far_argmax_off_far.masked_fill(between_mask, 0)
+    grad_grad_positive_near_argmax = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
+    grad_grad_anchor_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
     grad_sign_near_argmax_off_near = torch.addcmul(
-        near_total_mask_chosen * grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1),
+        grad_grad_anchor_near_argmax * near_total_mask_chosen,
+        grad_grad_positive_near_argmax,
         near_total_mask_chosen,
-        grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1),
         value=-1,
     )
+    far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
+    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
     grad_sign_far_argmax_off_far = (
-        (
-            grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
-            - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-        )
-        * near_total_mask_chosen
+        (far_argmax_grad_grad_negative - far_argmax_grad_grad_anchor) * near_total_mask_chosen
     ).masked_fill(between_mask, 0)
+    between_argmax_grad_grad_positive = grad_grad_positive.gather(
+        1, between_argmax[:, None]
+    ).squeeze(1)
+    between_argmax_grad_grad_negative = grad_grad_negative.gather(
+        1, between_argmax[:, None]
+    ).squeeze(1)
     grad_between_chosen = torch.addcmul(
-        near_total_mask_chosen * grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(1),
+        between_argmax_grad_grad_negative * near_total_mask_chosen,
+        between_argmax_grad_grad_positive,
         near_total_mask_chosen,
-        grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1),
         value=-1,
     )
     grad_grad_loss = (
         torch.addcmul(
             torch.addcmul(
                 torch.addcmul(
-                    between_chosen
-                    * grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(1),
+                    between_argmax_grad_grad_negative * between_chosen,
                     between_mask_chosen,
-                    grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1),
+                    far_argmax_grad_grad_negative,
                 ),
+                grad_grad_anchor_near_argmax,
                 sign_near_argmax_off_near,
-                grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1),
             ),
             between_mask_chosen,
-            grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1),
+            far_argmax_grad_grad_anchor,
             value=-1,
         )
         .masked_fill(near_total_mask, 0)
         .sum()
-        - (between_chosen * grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1))
-        .masked_fill(near_total_mask, 0)
-        .sum()
-        - (
-            sign_near_argmax_off_near
-            * grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
-        )
+        - (between_argmax_grad_grad_positive * between_chosen).masked_fill(near_total_mask, 0).sum()
+        - (grad_grad_positive_near_argmax * sign_near_argmax_off_near)
         .masked_fill(near_total_mask, 0)
         .sum()
     )
@@ -4611,12 +4609,10 @@ def double_backward_p_inf_swap_none(
         1
     ) - grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
     grad_sign_near_argmax_off_near = grad_near * total_1
+    far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
+    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
     grad_sign_far_argmax_off_far = (
-        (
-            grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
-            - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-        )
-        * grad_near
+        (far_argmax_grad_grad_negative - far_argmax_grad_grad_anchor) * grad_near
     ).masked_fill(between_mask, 0)
     total = grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(
         1
@@ -4625,15 +4621,13 @@ def double_backward_p_inf_swap_none(
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
             torch.addcmul(
-                between_chosen * total,
-                between_mask_chosen,
-                grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1),
+                between_chosen * total, between_mask_chosen, far_argmax_grad_grad_negative
             ),
             sign_near_argmax_off_near,
             total_1,
         ),
         between_mask_chosen,
-        grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1),
+        far_argmax_grad_grad_anchor,
         value=-1,
     ).masked_fill(near_total_mask, 0)
     return (

@@ -86,19 +86,17 @@ def double_backward(
     """
     x, x_squared_sum = residuals
     x_squared_sum_mask = x_squared_sum == 0
-    x_squared_sum_chosen = x_squared_sum.masked_fill(x_squared_sum_mask, 1)
     grad_grad_x_chosen = grad_grad_x.masked_fill(x_squared_sum_mask[:, None], 0)
+    grad_grad_x_sum = (grad_grad_x_chosen * x).sum(1)
+    x_squared_sum_chosen = x_squared_sum.masked_fill(x_squared_sum_mask, 1)
     grad_x_squared_sum = (
         -0.5
-        * grad_y
-        * (
-            (x_squared_sum_chosen**-1.5).masked_fill(x_squared_sum_mask, 0)
-            * (grad_grad_x_chosen * x).sum(1)
-        )
+        * (grad_grad_x_sum * grad_y)
+        * (x_squared_sum_chosen**-1.5).masked_fill(x_squared_sum_mask, 0)
     )
     x_squared_sum_power = torch.rsqrt(x_squared_sum_chosen)
     grad_x = (grad_y * x_squared_sum_power)[:, None] * grad_grad_x_chosen
-    grad_grad_y = x_squared_sum_power * (grad_grad_x_chosen * x).sum(1)
+    grad_grad_y = grad_grad_x_sum * x_squared_sum_power
     return grad_grad_y, grad_x, grad_x_squared_sum
 
 
@@ -428,8 +426,9 @@ def double_backward_ord_inf(
     Given are those of the gradients that it returned.
     """
     y_argmax, sign_x_y_argmax, *_ = residuals
-    grad_sign_x_y_argmax = grad_y * grad_grad_x.gather(1, y_argmax[:, None]).squeeze(1)
-    grad_grad_y = sign_x_y_argmax * grad_grad_x.gather(1, y_argmax[:, None]).squeeze(1)
+    grad_grad_x_y_argmax = grad_grad_x.gather(1, y_argmax[:, None]).squeeze(1)
+    grad_sign_x_y_argmax = grad_grad_x_y_argmax * grad_y
+    grad_grad_y = grad_grad_x_y_argmax * sign_x_y_argmax
     return grad_grad_y, grad_sign_x_y_argmax
 
 
@@ -557,8 +556,9 @@ def double_backward_ord_minus_inf(
     Given are those of the gradients that it returned.
     """
     y_argmax_1, sign_x_y_argmax_1, *_ = residuals
-    grad_sign_x_y_argmax_1 = grad_y * grad_grad_x.gather(1, y_argmax_1[:, None]).squeeze(1)
-    grad_grad_y = sign_x_y_argmax_1 * grad_grad_x.gather(1, y_argmax_1[:, None]).squeeze(1)
+    grad_grad_x_y_argmax_1 = grad_grad_x.gather(1, y_argmax_1[:, None]).squeeze(1)
+    grad_sign_x_y_argmax_1 = grad_grad_x_y_argmax_1 * grad_y
+    grad_grad_y = grad_grad_x_y_argmax_1 * sign_x_y_argmax_1
     return grad_grad_y, grad_sign_x_y_argmax_1
 
 
@@ -711,8 +711,8 @@ def residuals_backward_ord(
     grad_x = (
         (1 - ord)
         * (
-            (y_abs_sum_chosen ** (1 / ord - 2)).masked_fill(y_abs_sum_mask, 0)
-            * (grad_dy_dx_chosen * sign_x * y_abs_power).sum(1)
+            (grad_dy_dx_chosen * sign_x * y_abs_power).sum(1)
+            * (y_abs_sum_chosen ** (1 / ord - 2)).masked_fill(y_abs_sum_mask, 0)
         )
     )[:, None] * y_abs_power
     grad_x = grad_x.addcmul(

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from derive import language
 from derive.expressions import ArgMax, Axis, Binder, Index, Product, StopGradient, Sum, Where
+from derive.functions import erfc
 from derive.language import Definition, Let
 
 Values = Mapping[str, Tensor]
@@ -43,7 +44,7 @@ FUNCTIONS: dict[type[Basic], Callable[[Tensor], Tensor]] = {
     sympy.acosh: torch.acosh,
     sympy.atanh: torch.atanh,
     sympy.erf: torch.erf,
-    sympy.erfc: torch.erfc,
+    erfc: torch.erfc,
     sympy.loggamma: torch.lgamma,
     sympy.Abs: torch.abs,
     sympy.sign: torch.sign,

@@ -12,6 +12,7 @@ import sympy
 
 from codegen.c.explicit import Finite
 from codegen.stable import Expm1, Log1p, LogAddExp, Sigmoid
+from derive.functions import erfc
 
 FUNCTIONS: dict[Any, str] = {
     sympy.exp: "vector_exp",
@@ -29,7 +30,7 @@ FUNCTIONS: dict[Any, str] = {
     sympy.acosh: "R(acosh)",
     sympy.atanh: "R(atanh)",
     sympy.erf: "R(erf)",
-    sympy.erfc: "R(erfc)",
+    erfc: "R(erfc)",
     sympy.loggamma: "R(lgamma)",
     sympy.polygamma: "digamma",
     sympy.Abs: "R(fabs)",

@@ -7,6 +7,7 @@ from typing import Any
 import sympy
 
 from codegen.stable import Expm1, Log1p, Sigmoid
+from derive.functions import erfc
 
 FUNCTIONS: dict[Any, str] = {
     sympy.exp: "torch.exp",
@@ -24,7 +25,7 @@ FUNCTIONS: dict[Any, str] = {
     sympy.acosh: "torch.acosh",
     sympy.atanh: "torch.atanh",
     sympy.erf: "torch.erf",
-    sympy.erfc: "torch.erfc",
+    erfc: "torch.erfc",
     sympy.loggamma: "torch.lgamma",
     sympy.Abs: "torch.abs",
     sympy.sign: "torch.sign",

@@ -10,6 +10,7 @@ from typing import Any
 
 from codegen.narrow import narrowed
 from codegen.program import Kept, Module, Program
+from codegen.sharing import named_once
 from codegen.torch.autograd import autograd, targets
 from codegen.torch.interface import camel
 from codegen.torch.statements import sizes, sizes_in, statements, storage
@@ -163,7 +164,7 @@ def function(
     Raises:
         CodegenError: it needs the size of an axis that none of its tensors shows.
     """
-    program = narrowed(program)
+    program = named_once(narrowed(program))
     body = statements(program, before or {})
     given = {a.size.name for a in program.kept.sizes}
     axes = {name: axis for name, axis in program.axes.items() if name not in given}

@@ -11,9 +11,11 @@ from sympy.core.relational import Ge, Le
 from sympy.logic.boolalg import And, Not, Or
 
 from codegen.program import CodegenError
+from codegen.stable import Expm1, Log1p, LogAddExp, Sigmoid, spelled_out
 from codegen.torch.functions import RELATIONS
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
 from derive.expressions import Parameter, Where
+from derive.functions import erfc
 
 _MATH = {
     sympy.exp: "math.exp",
@@ -31,11 +33,13 @@ _MATH = {
     sympy.acosh: "math.acosh",
     sympy.atanh: "math.atanh",
     sympy.erf: "math.erf",
-    sympy.erfc: "math.erfc",
+    erfc: "math.erfc",
     sympy.loggamma: "math.lgamma",
     sympy.Abs: "abs",
     sympy.floor: "math.floor",
     sympy.ceiling: "math.ceil",
+    Log1p: "math.log1p",
+    Expm1: "math.expm1",
 }
 _HALVES = (2, 4, 8, 16)  # decimals that are exact and short
 _EXACT = 2**53  # no larger integers are all numbers of double precision
@@ -85,6 +89,8 @@ def _scalar(expr: Any) -> tuple[str, int]:
     if isinstance(expr, sympy.sign):
         code = _within(expr.args[0], PLUS)
         return f"(({code} > 0) - ({code} < 0))", ATOM
+    if isinstance(expr, Sigmoid | LogAddExp):
+        return _scalar(spelled_out(expr))
     if type(expr) in _MATH:
         return f"{_MATH[type(expr)]}({', '.join(_scalar(a)[0] for a in expr.args)})", ATOM
     raise CodegenError(f"{expr}: there is no number {type(expr).__name__} in Python's math")

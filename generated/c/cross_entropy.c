@@ -689,14 +689,13 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict kept_mask_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks,
-            wide));
+    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
-        wide kept_mask_sum_total = 0;
+        wide kept_sum_1_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -720,22 +719,21 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             kept_sum_total += kept[n];
-            const real kept_mask = kept[n] == 0;
-            kept_mask_sum_total += kept_mask ? 0 : logits[n * K + target[n]] - logits_max[n] -
+            kept_sum_1_total += kept[n] == 0 ? 0 : logits[n * K + target[n]] - logits_max[n] -
                     logits_log_sum_exp[n];
         }
         kept_sum_parts[block] = kept_sum_total;
-        kept_mask_sum_parts[block] = kept_mask_sum_total;
+        kept_sum_1_parts[block] = kept_sum_1_total;
     }
     wide kept_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
         kept_sum_total += kept_sum_parts[block];
     kept_sum[0] = kept_sum_total;
-    wide kept_mask_sum_total = 0;
+    wide kept_sum_1_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        kept_mask_sum_total += kept_mask_sum_parts[block];
-    const real kept_mask_sum = kept_mask_sum_total;
-    loss[0] = -kept_mask_sum / kept_sum[0];
+        kept_sum_1_total += kept_sum_1_parts[block];
+    const real kept_sum_1 = kept_sum_1_total;
+    loss[0] = -kept_sum_1 / kept_sum[0];
     free(workspace);
     return 0;
 }
@@ -772,11 +770,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 
 #if VARIANT == 7 /* kept_label_smoothing */
 
-/* loss, logits_max, logits_log_sum_exp, kept_sum, kept_chosen from logits, target, kept. */
+/* loss, logits_max, logits_log_sum_exp, kept_sum from logits, target, kept. */
 int forward(const real *restrict logits, const int64_t *restrict target,
             const real *restrict kept, real *restrict loss, real *restrict logits_max,
-            real *restrict logits_log_sum_exp, real *restrict kept_sum,
-            real *restrict kept_chosen, int64_t K, int64_t N, real label_smoothing, int threads) {
+            real *restrict logits_log_sum_exp, real *restrict kept_sum, int64_t K, int64_t N,
+            real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -844,19 +842,17 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t block = 0; block < n_blocks; block++)
         kept_sum_1_total += kept_sum_1_parts[block];
     const real kept_sum_1 = kept_sum_1_total;
-    kept_chosen[0] = kept_sum_1 / kept_sum[0];
-    loss[0] = -kept_chosen[0];
+    loss[0] = -kept_sum_1 / kept_sum[0];
     free(workspace);
     return 0;
 }
 
-/* grad_logits from grad_loss, logits, target, kept, logits_max, logits_log_sum_exp, kept_sum,
- * kept_chosen. */
+/* grad_logits from grad_loss, logits, target, kept, logits_max, logits_log_sum_exp, kept_sum. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict kept,
              const real *restrict logits_max, const real *restrict logits_log_sum_exp,
-             const real *restrict kept_sum, const real *restrict kept_chosen,
-             real *restrict grad_logits, int64_t K, int64_t N, real label_smoothing, int threads) {
+             const real *restrict kept_sum, real *restrict grad_logits, int64_t K, int64_t N,
+             real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
@@ -1482,7 +1478,8 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            target_sum_total += weight[target[n]];
+            const real target_weight = weight[target[n]];
+            target_sum_total += target_weight;
             /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]) */
             wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -1498,7 +1495,7 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logprobs_sum_1 = logprobs_sum_1_total;
             logprobs_sum_total += (label_smoothing / K) * logprobs_sum_1 + (1 - label_smoothing) *
-                    weight[target[n]] * (logits[n * K + target[n]] - logits_max[n] -
+                    target_weight * (logits[n * K + target[n]] - logits_max[n] -
                     logits_log_sum_exp[n]);
         }
         target_sum_parts[block] = target_sum_total;
@@ -1730,11 +1727,13 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         if (target[i] < 0 || target[i] >= K)
             return 4;
     const int64_t k_spans = (K + SPAN - 1) / SPAN;
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(k_spans, wide));
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(N, real) + ROOM(k_spans,
+            wide));
     if (workspace == NULL)
         return 1;
     real *const restrict p = (real *)workspace;
-    wide *const restrict weight_sum_parts = (wide *)((char *)p + ROOM(N * K, real));
+    real *const restrict target_weight = (real *)((char *)p + ROOM(N * K, real));
+    wide *const restrict weight_sum_parts = (wide *)((char *)target_weight + ROOM(N, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
@@ -1744,6 +1743,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             p[n * K + k] = vector_exp(logprobs);
         }
+        target_weight[n] = weight[target[n]];
     }
     /* weight_sum = sum_k(weight[k]) */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
@@ -1765,17 +1765,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_logits[n,k] = grad_loss*(p[n,k]*(weight[target[n]]*(1 - label_smoothing) +
-                label_smoothing*weight_sum/K) + weight[target[n]]*delta(k,
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(target_weight[n]*(1 - label_smoothing) +
+                label_smoothing*weight_sum/K) + target_weight[n]*delta(k,
                 target[n])*(label_smoothing - 1) - label_smoothing*weight[k]/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = grad_loss[0] * (((1 - label_smoothing) * weight[target[n]] +
+            grad_logits[n * K + k] = grad_loss[0] * (((1 - label_smoothing) * target_weight[n] +
                     weight_sum * label_smoothing / K) * p[n * K + k] - (label_smoothing / K) *
                     weight[k]);
         }
-        grad_logits[n * K + target[n]] += (grad_loss[0] * (label_smoothing - 1)) *
-                weight[target[n]];
+        grad_logits[n * K + target[n]] += (grad_loss[0] * (label_smoothing - 1)) * target_weight[n];
     }
     free(workspace);
     return 0;
@@ -1911,11 +1910,13 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         if (target[i] < 0 || target[i] >= K)
             return 4;
     const int64_t k_spans = (K + SPAN - 1) / SPAN;
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(k_spans, wide));
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(N, real) + ROOM(k_spans,
+            wide));
     if (workspace == NULL)
         return 1;
     real *const restrict p = (real *)workspace;
-    wide *const restrict weight_sum_parts = (wide *)((char *)p + ROOM(N * K, real));
+    real *const restrict target_weight = (real *)((char *)p + ROOM(N * K, real));
+    wide *const restrict weight_sum_parts = (wide *)((char *)target_weight + ROOM(N, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
@@ -1925,6 +1926,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             p[n * K + k] = vector_exp(logprobs);
         }
+        target_weight[n] = weight[target[n]];
     }
     /* weight_sum = sum_k(weight[k]) */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
@@ -1946,16 +1948,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(weight[target[n]]*(1 - label_smoothing) +
-                label_smoothing*weight_sum/K) + weight[target[n]]*delta(k,
+        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(target_weight[n]*(1 - label_smoothing) +
+                label_smoothing*weight_sum/K) + target_weight[n]*delta(k,
                 target[n])*(label_smoothing - 1) - label_smoothing*weight[k]/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = grad_loss[n] * (((1 - label_smoothing) * weight[target[n]] +
+            grad_logits[n * K + k] = grad_loss[n] * (((1 - label_smoothing) * target_weight[n] +
                     weight_sum * label_smoothing / K) * p[n * K + k] - (label_smoothing / K) *
                     weight[k]);
         }
-        grad_logits[n * K + target[n]] += (label_smoothing - 1) * grad_loss[n] * weight[target[n]];
+        grad_logits[n * K + target[n]] += (label_smoothing - 1) * grad_loss[n] * target_weight[n];
     }
     free(workspace);
     return 0;
@@ -2062,12 +2064,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 
 #if VARIANT == 19 /* weight_kept_label_smoothing */
 
-/* loss, logits_max, logits_log_sum_exp, kept_sum, kept_chosen from logits, target, weight, kept. */
+/* loss, logits_max, logits_log_sum_exp, kept_sum from logits, target, weight, kept. */
 int forward(const real *restrict logits, const int64_t *restrict target,
             const real *restrict weight, const real *restrict kept, real *restrict loss,
             real *restrict logits_max, real *restrict logits_log_sum_exp,
-            real *restrict kept_sum, real *restrict kept_chosen, int64_t K, int64_t N,
-            real label_smoothing, int threads) {
+            real *restrict kept_sum, int64_t K, int64_t N, real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -2105,7 +2106,8 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            kept_sum_total += kept[n] * weight[target[n]];
+            const real target_weight = weight[target[n]];
+            kept_sum_total += kept[n] * target_weight;
             /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]) */
             wide logprobs_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -2121,8 +2123,8 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logprobs_sum = logprobs_sum_total;
             kept_sum_1_total += kept[n] == 0 ? 0 : (label_smoothing / K) * logprobs_sum + (1 -
-                    label_smoothing) * weight[target[n]] * (logits[n * K + target[n]] -
-                    logits_max[n] - logits_log_sum_exp[n]);
+                    label_smoothing) * target_weight * (logits[n * K + target[n]] - logits_max[n] -
+                    logits_log_sum_exp[n]);
         }
         kept_sum_parts[block] = kept_sum_total;
         kept_sum_1_parts[block] = kept_sum_1_total;
@@ -2135,20 +2137,18 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     for (int64_t block = 0; block < n_blocks; block++)
         kept_sum_1_total += kept_sum_1_parts[block];
     const real kept_sum_1 = kept_sum_1_total;
-    kept_chosen[0] = kept_sum_1 / kept_sum[0];
-    loss[0] = -kept_chosen[0];
+    loss[0] = -kept_sum_1 / kept_sum[0];
     free(workspace);
     return 0;
 }
 
 /* grad_logits from grad_loss, logits, target, weight, kept, logits_max, logits_log_sum_exp,
- * kept_sum, kept_chosen. */
+ * kept_sum. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict weight,
              const real *restrict kept, const real *restrict logits_max,
              const real *restrict logits_log_sum_exp, const real *restrict kept_sum,
-             const real *restrict kept_chosen, real *restrict grad_logits, int64_t K, int64_t N,
-             real label_smoothing, int threads) {
+             real *restrict grad_logits, int64_t K, int64_t N, real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;

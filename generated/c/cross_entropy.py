@@ -979,7 +979,6 @@ class KeptLabelSmoothingResiduals(NamedTuple):
     logits_max: Tensor
     logits_log_sum_exp: Tensor
     kept_sum: Tensor
-    kept_chosen: Tensor
     label_smoothing: float
 
 
@@ -989,16 +988,7 @@ _forward_kept_label_smoothing = Function(
     _SOURCE,
     "forward",
     7,
-    (
-        "logits",
-        "target",
-        "kept",
-        "loss",
-        "logits_max",
-        "logits_log_sum_exp",
-        "kept_sum",
-        "kept_chosen",
-    ),
+    ("logits", "target", "kept", "loss", "logits_max", "logits_log_sum_exp", "kept_sum"),
     2,
     1,
 )
@@ -1014,7 +1004,6 @@ _backward_kept_label_smoothing = Function(
         "logits_max",
         "logits_log_sum_exp",
         "kept_sum",
-        "kept_chosen",
         "grad_logits",
     ),
     2,
@@ -1033,7 +1022,6 @@ def _computed_kept_label_smoothing(
     logits = logits.contiguous()
     loss = empty(kept, ())
     kept_sum = empty(kept, ())
-    kept_chosen = empty(kept, ())
     logits_max = empty(kept, (N,))
     logits_log_sum_exp = empty(kept, (N,))
     _forward_kept_label_smoothing[kept.dtype](
@@ -1044,14 +1032,13 @@ def _computed_kept_label_smoothing(
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
         kept_sum.data_ptr(),
-        kept_chosen.data_ptr(),
         K,
         N,
         label_smoothing,
         torch.get_num_threads(),
     )
     return loss, KeptLabelSmoothingResiduals(
-        logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, kept_chosen, label_smoothing
+        logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing
     )
 
 
@@ -1077,14 +1064,11 @@ def backward_kept_label_smoothing(
     """
     if isinstance(residuals, in_torch.KeptLabelSmoothingResiduals):
         return in_torch.backward_kept_label_smoothing(grad_loss, residuals)
-    logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, kept_chosen, label_smoothing = (
-        residuals
-    )
+    logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing = residuals
     N, K = logits.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, kept_chosen)
-    kept_chosen = kept_chosen.contiguous()
+    check_gradient("grad_loss", grad_loss, kept_sum)
     kept_sum = kept_sum.contiguous()
     logits_log_sum_exp = logits_log_sum_exp.contiguous()
     logits_max = logits_max.contiguous()
@@ -1092,8 +1076,8 @@ def backward_kept_label_smoothing(
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = empty(kept_chosen, (N, K))
-    _backward_kept_label_smoothing[kept_chosen.dtype](
+    grad_logits = empty(kept_sum, (N, K))
+    _backward_kept_label_smoothing[kept_sum.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
@@ -1101,7 +1085,6 @@ def backward_kept_label_smoothing(
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
         kept_sum.data_ptr(),
-        kept_chosen.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -1121,22 +1104,14 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = _computed_kept_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return (
-            loss,
-            residuals.logits_max,
-            residuals.logits_log_sum_exp,
-            residuals.kept_sum,
-            residuals.kept_chosen,
-        )
+        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.kept_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, kept, label_smoothing = inputs
-        _, logits_max, logits_log_sum_exp, kept_sum, kept_chosen = output
-        ctx.save_for_backward(
-            logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, kept_chosen
-        )
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_sum, kept_chosen)
+        _, logits_max, logits_log_sum_exp, kept_sum = output
+        ctx.save_for_backward(logits, target, kept, logits_max, logits_log_sum_exp, kept_sum)
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_sum)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -1145,9 +1120,7 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, kept_chosen = (
-            ctx.saved_tensors
-        )
+        logits, target, kept, logits_max, logits_log_sum_exp, kept_sum = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -1156,14 +1129,7 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
             )
         else:
             residuals = KeptLabelSmoothingResiduals(
-                logits,
-                target,
-                kept,
-                logits_max,
-                logits_log_sum_exp,
-                kept_sum,
-                kept_chosen,
-                label_smoothing,
+                logits, target, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing
             )
         gradients = backward_kept_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
@@ -2833,7 +2799,6 @@ class WeightKeptLabelSmoothingResiduals(NamedTuple):
     logits_max: Tensor
     logits_log_sum_exp: Tensor
     kept_sum: Tensor
-    kept_chosen: Tensor
     label_smoothing: float
 
 
@@ -2843,17 +2808,7 @@ _forward_weight_kept_label_smoothing = Function(
     _SOURCE,
     "forward",
     19,
-    (
-        "logits",
-        "target",
-        "weight",
-        "kept",
-        "loss",
-        "logits_max",
-        "logits_log_sum_exp",
-        "kept_sum",
-        "kept_chosen",
-    ),
+    ("logits", "target", "weight", "kept", "loss", "logits_max", "logits_log_sum_exp", "kept_sum"),
     2,
     1,
 )
@@ -2870,7 +2825,6 @@ _backward_weight_kept_label_smoothing = Function(
         "logits_max",
         "logits_log_sum_exp",
         "kept_sum",
-        "kept_chosen",
         "grad_logits",
     ),
     2,
@@ -2890,7 +2844,6 @@ def _computed_weight_kept_label_smoothing(
     logits = logits.contiguous()
     loss = empty(kept, ())
     kept_sum = empty(kept, ())
-    kept_chosen = empty(kept, ())
     logits_max = empty(kept, (N,))
     logits_log_sum_exp = empty(kept, (N,))
     _forward_weight_kept_label_smoothing[kept.dtype](
@@ -2902,22 +2855,13 @@ def _computed_weight_kept_label_smoothing(
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
         kept_sum.data_ptr(),
-        kept_chosen.data_ptr(),
         K,
         N,
         label_smoothing,
         torch.get_num_threads(),
     )
     return loss, WeightKeptLabelSmoothingResiduals(
-        logits,
-        target,
-        weight,
-        kept,
-        logits_max,
-        logits_log_sum_exp,
-        kept_sum,
-        kept_chosen,
-        label_smoothing,
+        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing
     )
 
 
@@ -2946,22 +2890,13 @@ def backward_weight_kept_label_smoothing(
     """
     if isinstance(residuals, in_torch.WeightKeptLabelSmoothingResiduals):
         return in_torch.backward_weight_kept_label_smoothing(grad_loss, residuals)
-    (
-        logits,
-        target,
-        weight,
-        kept,
-        logits_max,
-        logits_log_sum_exp,
-        kept_sum,
-        kept_chosen,
-        label_smoothing,
-    ) = residuals
+    logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing = (
+        residuals
+    )
     N, K = logits.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, kept_chosen)
-    kept_chosen = kept_chosen.contiguous()
+    check_gradient("grad_loss", grad_loss, kept_sum)
     kept_sum = kept_sum.contiguous()
     logits_log_sum_exp = logits_log_sum_exp.contiguous()
     logits_max = logits_max.contiguous()
@@ -2970,8 +2905,8 @@ def backward_weight_kept_label_smoothing(
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = empty(kept_chosen, (N, K))
-    _backward_weight_kept_label_smoothing[kept_chosen.dtype](
+    grad_logits = empty(kept_sum, (N, K))
+    _backward_weight_kept_label_smoothing[kept_sum.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
@@ -2980,7 +2915,6 @@ def backward_weight_kept_label_smoothing(
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
         kept_sum.data_ptr(),
-        kept_chosen.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -3000,22 +2934,16 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = _computed_weight_kept_label_smoothing(
             logits, target, weight, kept, label_smoothing=label_smoothing
         )
-        return (
-            loss,
-            residuals.logits_max,
-            residuals.logits_log_sum_exp,
-            residuals.kept_sum,
-            residuals.kept_chosen,
-        )
+        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.kept_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, kept, label_smoothing = inputs
-        _, logits_max, logits_log_sum_exp, kept_sum, kept_chosen = output
+        _, logits_max, logits_log_sum_exp, kept_sum = output
         ctx.save_for_backward(
-            logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum, kept_chosen
+            logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum
         )
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_sum, kept_chosen)
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_sum)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -3024,9 +2952,7 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum, kept_chosen = (
-            ctx.saved_tensors
-        )
+        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum = ctx.saved_tensors
         (label_smoothing,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -3042,7 +2968,6 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
                 logits_max,
                 logits_log_sum_exp,
                 kept_sum,
-                kept_chosen,
                 label_smoothing,
             )
         gradients = backward_weight_kept_label_smoothing(grad_loss, residuals)

@@ -269,7 +269,7 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real one_minus_exp_right = 1 - exp_right;
             const real exp_right_mask = one_minus_exp_right == 0;
             const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma -
-                    1) * (logits[n * K + target[n]] - logits_max - logits_log_sum_exp);
+                    1) * right;
             const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
             /* grad_logits[n,k] = (p[n,k]*(exp_right_chosen_1[n] -
                     gamma*exp_right[n]*exp_right_chosen[n]) +
