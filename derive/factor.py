@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
 
-from sympy import Add, Expr, Float, Mul, Pow, S, Symbol, default_sort_key, gcd_terms
+from sympy import (
+    Add,
+    Expr,
+    Float,
+    Indexed,
+    Mul,
+    Pow,
+    S,
+    Symbol,
+    default_sort_key,
+    expand_mul,
+    gcd_terms,
+)
 from sympy import factor as polynomial_factor
 
 from derive.expressions import Index, KroneckerDelta, Sum
 from derive.normal import Terms, factors_of, is_scalar, terms_of, tidy
 
 _CANCEL_UP_TO = 8
+_FACTOR_UP_TO = 8
 
 
 def factor(expr: Expr) -> Expr:
@@ -31,7 +46,7 @@ def factor_terms(terms: Terms) -> Expr:
         _without(table[monomial], common): tidy(coefficient / content)
         for monomial, coefficient in terms.items()
     }
-    inner = _group(rest) if common or content != 1 else _group(terms)
+    inner = _polynomial(rest) or (_group(rest) if common or content != 1 else _group(terms))
     return _times(content, *(Pow(b, e) for b, e in common.items()), inner)
 
 
@@ -113,6 +128,58 @@ def _group(terms: Terms) -> Expr:
     return Add(factor_terms(inside), _group(outside) if outside else S.Zero)
 
 
+def _polynomial(terms: Terms) -> Expr | None:
+    """The sum as a product where it is a polynomial that has factors: `1 - 3*s + 2*s**2` is
+    `(1 - s)*(1 - 2*s)`, in which nothing cancels."""
+    if not 3 <= len(terms) <= _FACTOR_UP_TO or not all(c.is_Rational for c in terms.values()):
+        return None
+    elements = {base for monomial in terms for base in factors_of(monomial) if base != 1}
+    powers = [e for monomial in terms for b, e in factors_of(monomial).items() if b != 1]
+    if len(elements) > _FACTOR_UP_TO or not all(isinstance(e, Indexed) for e in elements):
+        return None
+    if not all(e.is_Integer and e > 0 for e in powers):
+        return None
+    return _factors_found(frozenset(terms.items()))
+
+
+@lru_cache(maxsize=10_000)
+def _factors_found(terms: frozenset[tuple[Expr, Expr]]) -> Expr | None:
+    names = {e: Symbol(f"_{n}") for n, e in enumerate(sorted(_elements(terms), key=str))}
+    whole = Add(*(c * m.xreplace(names) for m, c in terms))
+    found = _squares_kept(polynomial_factor(whole))
+    if not isinstance(found, Mul | Pow) or len([f for f in found.args if f.is_Add]) < 2:
+        return None
+    back = {symbol: e for e, symbol in names.items()}
+    return Mul(*(_from_one(_grouped(f.xreplace(back))) for f in Mul.make_args(found)))
+
+
+def _elements(terms: Iterable[tuple[Expr, Expr]]) -> set[Expr]:
+    return set().union(*(m.atoms(Indexed) for m, _ in terms))
+
+
+def _grouped(expr: Expr) -> Expr:
+    return factor(expr) if isinstance(expr, Add) and len(expr.args) > 2 else expr
+
+
+def _from_one(expr: Expr) -> Expr:
+    """`1 - x` for `x - 1`, with the sign before it."""
+    if isinstance(expr, Add) and len(expr.args) == 2 and expr.as_coeff_Add()[0].is_negative:
+        return Mul(-1, Add(*(-a for a in expr.args)), evaluate=False)
+    return expr
+
+
+def _squares_kept(product: Expr) -> Expr:
+    """A product in which `(a - b)*(a + b)` is `a**2 - b**2`."""
+    factors = list(Mul.make_args(product))
+    for place, one in enumerate(factors):
+        for later in range(place + 1, len(factors)):
+            joined = expand_mul(one * factors[later])
+            if one.is_Add and factors[later].is_Add and len(joined.args) == len(one.args) == 2:
+                rest = [f for n, f in enumerate(factors) if n not in (place, later)]
+                return _squares_kept(Mul(joined, *rest))
+    return product
+
+
 def cancelled(expr: Expr) -> Expr:
     """A fraction of tensor elements in lowest terms, numerator and denominator factored.
 
@@ -138,8 +205,8 @@ def cancelled(expr: Expr) -> Expr:
     sums = [f for f in Mul.make_args(lowest) if f.is_Add]
     if len(sums) == 1 and lowest.could_extract_minus_sign():
         (only,) = sums
-        lowest = (-lowest / only) * Add(*(-a for a in only.args))
-    return lowest
+        return (-lowest / only) * Add(*(-a for a in only.args))
+    return Mul(*map(_from_one, Mul.make_args(lowest))) if len(sums) > 1 else lowest
 
 
 def join_sums(expr: Expr) -> Expr:

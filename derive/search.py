@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sympy import Add, Expr, Indexed, Pow, default_sort_key
+from sympy import Add, Expr, Indexed, Pow, S, default_sort_key
 
 from derive.change import Coordinates, NoFixpoint, Solution, System
 from derive.contract import keeping_sums_whole
@@ -235,7 +235,17 @@ def finish(expr: Expr) -> Expr:
     below = (f.base for f in plain.atoms(Pow) if f.exp.is_negative)
     if not any(isinstance(base, Add) and not is_scalar(base) for base in below):
         return plain
-    return min(plain, cancelled(plain), key=lambda e: work([e]))
+    apart = Add(*(cancelled(factor(part)) for part in _by_cotangent(join_sums(expr))))
+    return min(plain, cancelled(plain), apart, key=lambda e: work([e]))
+
+
+def _by_cotangent(expr: Expr) -> list[Expr]:
+    """The parts of a sum that different cotangents arrive in."""
+    parts: dict[frozenset[str], Expr] = {}
+    for monomial, coefficient in terms_of(expr).items():
+        arriving = frozenset(n for n in names_used(monomial) if n.startswith("grad_"))
+        parts[arriving] = parts.get(arriving, S.Zero) + coefficient * monomial
+    return list(parts.values())
 
 
 def _as_it_stands(

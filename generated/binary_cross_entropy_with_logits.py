@@ -114,10 +114,7 @@ def residuals_backward(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
     grad_target = -grad_s_minus_target
-    grad_x = (
-        torch.addcmul(grad_s_minus_target, grad_s_minus_target, s, value=-1) * s
-        - grad_log_s_minus_log_s_1
-    )
+    grad_x = (1 - s) * grad_s_minus_target * s - grad_log_s_minus_log_s_1
     return grad_x, grad_target
 
 
@@ -209,7 +206,7 @@ class PosWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     log_s_total: Tensor
-    pos_weight_total: Tensor
+    pos_weight_times_target_total: Tensor
 
 
 class PosWeightGradients(NamedTuple):
@@ -261,11 +258,11 @@ def forward_pos_weight(
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1).mean()
     log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_times_target = target * s
-    pos_weight_total = torch.addcmul(
-        torch.addcmul(s - s_times_target, pos_weight, s_times_target), pos_weight, target, value=-1
-    )
-    return loss, PosWeightResiduals(log_s_total, pos_weight_total)
+    pos_weight_times_target = pos_weight * target
+    pos_weight_times_target_total = (
+        pos_weight_times_target - target + 1
+    ) * s - pos_weight_times_target
+    return loss, PosWeightResiduals(log_s_total, pos_weight_times_target_total)
 
 
 def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> PosWeightGradients:
@@ -278,13 +275,13 @@ def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> Pos
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    log_s_total, pos_weight_total = residuals
+    log_s_total, pos_weight_times_target_total = residuals
     (N,) = log_s_total.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
     grad_target = grad_loss_scaled * log_s_total
-    grad_x = grad_loss_scaled * pos_weight_total
+    grad_x = grad_loss_scaled * pos_weight_times_target_total
     return PosWeightGradients(grad_x, grad_target)
 
 
@@ -295,20 +292,20 @@ def double_backward_pos_weight(
 
     Given are those of the gradients that it returned.
     """
-    log_s_total, pos_weight_total = residuals
+    log_s_total, pos_weight_times_target_total = residuals
     (N,) = log_s_total.shape
     grad_loss_scaled = grad_loss / N
-    grad_pos_weight_total = grad_loss_scaled * grad_grad_x
+    grad_pos_weight_times_target_total = grad_loss_scaled * grad_grad_x
     grad_log_s_total = grad_loss_scaled * grad_grad_target
     grad_grad_loss = (
-        (grad_grad_target * log_s_total).sum() + (grad_grad_x * pos_weight_total).sum()
+        (grad_grad_target * log_s_total).sum() + (grad_grad_x * pos_weight_times_target_total).sum()
     ) / N
-    return grad_grad_loss, grad_log_s_total, grad_pos_weight_total
+    return grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total
 
 
 def residuals_backward_pos_weight(
     grad_log_s_total: Tensor,
-    grad_pos_weight_total: Tensor,
+    grad_pos_weight_times_target_total: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -316,30 +313,11 @@ def residuals_backward_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_total
-    sigmoid_x = torch.sigmoid(-x)
-    s_times_sigmoid_x = sigmoid_x * s
-    grad_pos_weight_total_product_1 = grad_pos_weight_total * s_times_sigmoid_x
-    grad_pos_weight_total_product = grad_pos_weight_total_product_1 * target
+    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_times_target_total
     grad_x = torch.addcmul(
-        torch.addcmul(
-            torch.addcmul(
-                torch.addcmul(
-                    grad_pos_weight_total_product_1 - grad_pos_weight_total_product,
-                    grad_pos_weight_total_product,
-                    pos_weight,
-                ),
-                s**2,
-                grad_log_s_total,
-                value=-1,
-            ),
-            grad_log_s_total,
-            s_times_sigmoid_x,
-            value=-1,
-        ),
-        grad_log_s_total * pos_weight,
-        sigmoid_x,
-        value=-1,
+        (pos_weight * s - pos_weight - s) * grad_log_s_total,
+        (1 - s) * (pos_weight * target - target + 1) * grad_pos_weight_times_target_total,
+        s,
     )
     return grad_x, grad_target
 
@@ -362,10 +340,10 @@ class _PosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_total, grad_pos_weight_total = double_backward_pos_weight(
-            grad_grad_x, grad_grad_target, grad_loss, residuals
+        grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = (
+            double_backward_pos_weight(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_log_s_total, grad_pos_weight_total
+        return grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total
 
 
 class _PosWeightFunction(torch.autograd.Function):
@@ -376,18 +354,18 @@ class _PosWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, pos_weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_pos_weight(x, target, pos_weight)
-        return loss, residuals.log_s_total, residuals.pos_weight_total
+        return loss, residuals.log_s_total, residuals.pos_weight_times_target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, pos_weight = inputs
-        _, log_s_total, pos_weight_total = output
-        ctx.save_for_backward(x, target, pos_weight, log_s_total, pos_weight_total)
+        _, log_s_total, pos_weight_times_target_total = output
+        ctx.save_for_backward(x, target, pos_weight, log_s_total, pos_weight_times_target_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_total, grad_pos_weight_total = grad_outputs
+        grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = PosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -397,13 +375,20 @@ class _PosWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_pos_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_total is not None or grad_pos_weight_total is not None:
+        if grad_log_s_total is not None or grad_pos_weight_times_target_total is not None:
             if grad_log_s_total is None:
                 grad_log_s_total = torch.zeros_like(residuals.log_s_total)
-            if grad_pos_weight_total is None:
-                grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
+            if grad_pos_weight_times_target_total is None:
+                grad_pos_weight_times_target_total = torch.zeros_like(
+                    residuals.pos_weight_times_target_total
+                )
             more_x, more_target = residuals_backward_pos_weight(
-                grad_log_s_total, grad_pos_weight_total, x, target, pos_weight, residuals
+                grad_log_s_total,
+                grad_pos_weight_times_target_total,
+                x,
+                target,
+                pos_weight,
+                residuals,
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -497,7 +482,7 @@ def residuals_backward_sum(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
     grad_target = -grad_dloss_dx
-    grad_x = torch.addcmul(grad_dloss_dx, grad_dloss_dx, s, value=-1) * s - grad_dloss_dtarget
+    grad_x = (1 - s) * grad_dloss_dx * s - grad_dloss_dtarget
     return grad_x, grad_target
 
 
@@ -623,10 +608,8 @@ def forward_sum_pos_weight(
     log_s_1 = -logaddexp_x
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1).sum()
     dloss_dtarget = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_times_target = target * s
-    dloss_dx = torch.addcmul(
-        torch.addcmul(s - s_times_target, pos_weight, s_times_target), pos_weight, target, value=-1
-    )
+    pos_weight_times_target = pos_weight * target
+    dloss_dx = (pos_weight_times_target - target + 1) * s - pos_weight_times_target
     return loss, SumPosWeightResiduals(dloss_dtarget, dloss_dx)
 
 
@@ -678,29 +661,10 @@ def residuals_backward_sum_pos_weight(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_dloss_dx
-    sigmoid_x = torch.sigmoid(-x)
-    s_times_sigmoid_x = sigmoid_x * s
-    grad_dloss_dx_product_1 = grad_dloss_dx * s_times_sigmoid_x
-    grad_dloss_dx_product = grad_dloss_dx_product_1 * target
     grad_x = torch.addcmul(
-        torch.addcmul(
-            torch.addcmul(
-                torch.addcmul(
-                    grad_dloss_dx_product_1 - grad_dloss_dx_product,
-                    grad_dloss_dx_product,
-                    pos_weight,
-                ),
-                s**2,
-                grad_dloss_dtarget,
-                value=-1,
-            ),
-            grad_dloss_dtarget,
-            s_times_sigmoid_x,
-            value=-1,
-        ),
-        grad_dloss_dtarget * pos_weight,
-        sigmoid_x,
-        value=-1,
+        (pos_weight * s - pos_weight - s) * grad_dloss_dtarget,
+        (1 - s) * (pos_weight * target - target + 1) * grad_dloss_dx,
+        s,
     )
     return grad_x, grad_target
 
@@ -861,7 +825,7 @@ def residuals_backward_none(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
     grad_target = -grad_dloss_dx
-    grad_x = torch.addcmul(grad_dloss_dx, grad_dloss_dx, s, value=-1) * s - grad_dloss_dtarget
+    grad_x = (1 - s) * grad_dloss_dx * s - grad_dloss_dtarget
     return grad_x, grad_target
 
 
@@ -988,10 +952,7 @@ def forward_none_pos_weight(
     pos_weight_times_target = pos_weight * target
     loss = torch.addcmul(-((1 - target) * log_s), log_s_1, pos_weight_times_target, value=-1)
     dloss_dtarget = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_times_target = target * s
-    dloss_dx = torch.addcmul(
-        s - pos_weight_times_target - s_times_target, pos_weight, s_times_target
-    )
+    dloss_dx = (pos_weight_times_target - target + 1) * s - pos_weight_times_target
     return loss, NonePosWeightResiduals(dloss_dtarget, dloss_dx)
 
 
@@ -1046,29 +1007,10 @@ def residuals_backward_none_pos_weight(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
     grad_target = ((pos_weight - 1) * s - pos_weight) * grad_dloss_dx
-    sigmoid_x = torch.sigmoid(-x)
-    s_times_sigmoid_x = sigmoid_x * s
-    grad_dloss_dx_product_1 = grad_dloss_dx * s_times_sigmoid_x
-    grad_dloss_dx_product = grad_dloss_dx_product_1 * target
     grad_x = torch.addcmul(
-        torch.addcmul(
-            torch.addcmul(
-                torch.addcmul(
-                    grad_dloss_dx_product_1 - grad_dloss_dx_product,
-                    grad_dloss_dx_product,
-                    pos_weight,
-                ),
-                s**2,
-                grad_dloss_dtarget,
-                value=-1,
-            ),
-            grad_dloss_dtarget,
-            s_times_sigmoid_x,
-            value=-1,
-        ),
-        grad_dloss_dtarget * pos_weight,
-        sigmoid_x,
-        value=-1,
+        (pos_weight * s - pos_weight - s) * grad_dloss_dtarget,
+        (1 - s) * (pos_weight * target - target + 1) * grad_dloss_dx,
+        s,
     )
     return grad_x, grad_target
 
@@ -1242,10 +1184,7 @@ def residuals_backward_weight(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
     grad_target = -grad_s_minus_target
-    grad_x = (
-        torch.addcmul(grad_s_minus_target, grad_s_minus_target, s, value=-1) * s
-        - grad_log_s_minus_log_s_1
-    )
+    grad_x = (1 - s) * grad_s_minus_target * s - grad_log_s_minus_log_s_1
     return grad_x, grad_target
 
 
@@ -1326,7 +1265,7 @@ class WeightPosWeightResiduals(NamedTuple):
 
     weight_scaled: Tensor
     log_s_total: Tensor
-    pos_weight_total: Tensor
+    pos_weight_times_target_total: Tensor
 
 
 class WeightPosWeightGradients(NamedTuple):
@@ -1385,11 +1324,11 @@ def forward_weight_pos_weight(
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight).sum() / N
     weight_scaled = weight / N
     log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_times_target = target * s
-    pos_weight_total = torch.addcmul(
-        torch.addcmul(s - s_times_target, pos_weight, s_times_target), pos_weight, target, value=-1
-    )
-    return loss, WeightPosWeightResiduals(weight_scaled, log_s_total, pos_weight_total)
+    pos_weight_times_target = pos_weight * target
+    pos_weight_times_target_total = (
+        pos_weight_times_target - target + 1
+    ) * s - pos_weight_times_target
+    return loss, WeightPosWeightResiduals(weight_scaled, log_s_total, pos_weight_times_target_total)
 
 
 def backward_weight_pos_weight(
@@ -1404,12 +1343,12 @@ def backward_weight_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight_scaled, log_s_total, pos_weight_total = residuals
+    weight_scaled, log_s_total, pos_weight_times_target_total = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     weight_product = grad_loss * weight_scaled
     grad_target = log_s_total * weight_product
-    grad_x = pos_weight_total * weight_product
+    grad_x = pos_weight_times_target_total * weight_product
     return WeightPosWeightGradients(grad_x, grad_target)
 
 
@@ -1423,19 +1362,20 @@ def double_backward_weight_pos_weight(
 
     Given are those of the gradients that it returned.
     """
-    weight_scaled, log_s_total, pos_weight_total = residuals
+    weight_scaled, log_s_total, pos_weight_times_target_total = residuals
     weight_product = grad_loss * weight_scaled
-    grad_pos_weight_total = grad_grad_x * weight_product
+    grad_pos_weight_times_target_total = grad_grad_x * weight_product
     grad_log_s_total = grad_grad_target * weight_product
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_total, grad_grad_x, pos_weight_total) * weight_scaled
+        torch.addcmul(grad_grad_target * log_s_total, grad_grad_x, pos_weight_times_target_total)
+        * weight_scaled
     ).sum()
-    return grad_grad_loss, grad_log_s_total, grad_pos_weight_total
+    return grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total
 
 
 def residuals_backward_weight_pos_weight(
     grad_log_s_total: Tensor,
-    grad_pos_weight_total: Tensor,
+    grad_pos_weight_times_target_total: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -1443,30 +1383,11 @@ def residuals_backward_weight_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_total
-    sigmoid_x = torch.sigmoid(-x)
-    s_times_sigmoid_x = sigmoid_x * s
-    grad_pos_weight_total_product_1 = grad_pos_weight_total * s_times_sigmoid_x
-    grad_pos_weight_total_product = grad_pos_weight_total_product_1 * target
+    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_times_target_total
     grad_x = torch.addcmul(
-        torch.addcmul(
-            torch.addcmul(
-                torch.addcmul(
-                    grad_pos_weight_total_product_1 - grad_pos_weight_total_product,
-                    grad_pos_weight_total_product,
-                    pos_weight,
-                ),
-                s**2,
-                grad_log_s_total,
-                value=-1,
-            ),
-            grad_log_s_total,
-            s_times_sigmoid_x,
-            value=-1,
-        ),
-        grad_log_s_total * pos_weight,
-        sigmoid_x,
-        value=-1,
+        (pos_weight * s - pos_weight - s) * grad_log_s_total,
+        (1 - s) * (pos_weight * target - target + 1) * grad_pos_weight_times_target_total,
+        s,
     )
     return grad_x, grad_target
 
@@ -1489,10 +1410,10 @@ class _WeightPosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightPosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_total, grad_pos_weight_total = double_backward_weight_pos_weight(
-            grad_grad_x, grad_grad_target, grad_loss, residuals
+        grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = (
+            double_backward_weight_pos_weight(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, None, grad_log_s_total, grad_pos_weight_total
+        return grad_grad_loss, None, grad_log_s_total, grad_pos_weight_times_target_total
 
 
 class _WeightPosWeightFunction(torch.autograd.Function):
@@ -1505,19 +1426,26 @@ class _WeightPosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.weight_scaled, residuals.log_s_total, residuals.pos_weight_total
+        return (
+            loss,
+            residuals.weight_scaled,
+            residuals.log_s_total,
+            residuals.pos_weight_times_target_total,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, _, pos_weight = inputs
-        _, weight_scaled, log_s_total, pos_weight_total = output
-        ctx.save_for_backward(x, target, pos_weight, weight_scaled, log_s_total, pos_weight_total)
+        _, weight_scaled, log_s_total, pos_weight_times_target_total = output
+        ctx.save_for_backward(
+            x, target, pos_weight, weight_scaled, log_s_total, pos_weight_times_target_total
+        )
         ctx.mark_non_differentiable(weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_log_s_total, grad_pos_weight_total = grad_outputs
+        grad_loss, _, grad_log_s_total, grad_pos_weight_times_target_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightPosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -1527,13 +1455,20 @@ class _WeightPosWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_pos_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_total is not None or grad_pos_weight_total is not None:
+        if grad_log_s_total is not None or grad_pos_weight_times_target_total is not None:
             if grad_log_s_total is None:
                 grad_log_s_total = torch.zeros_like(residuals.log_s_total)
-            if grad_pos_weight_total is None:
-                grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
+            if grad_pos_weight_times_target_total is None:
+                grad_pos_weight_times_target_total = torch.zeros_like(
+                    residuals.pos_weight_times_target_total
+                )
             more_x, more_target = residuals_backward_weight_pos_weight(
-                grad_log_s_total, grad_pos_weight_total, x, target, pos_weight, residuals
+                grad_log_s_total,
+                grad_pos_weight_times_target_total,
+                x,
+                target,
+                pos_weight,
+                residuals,
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1642,10 +1577,7 @@ def residuals_backward_weight_sum(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
     grad_target = -grad_s_minus_target
-    grad_x = (
-        torch.addcmul(grad_s_minus_target, grad_s_minus_target, s, value=-1) * s
-        - grad_log_s_minus_log_s_1
-    )
+    grad_x = (1 - s) * grad_s_minus_target * s - grad_log_s_minus_log_s_1
     return grad_x, grad_target
 
 
@@ -1720,7 +1652,7 @@ class WeightSumPosWeightResiduals(NamedTuple):
 
     weight: Tensor
     log_s_total: Tensor
-    pos_weight_total: Tensor
+    pos_weight_times_target_total: Tensor
 
 
 class WeightSumPosWeightGradients(NamedTuple):
@@ -1779,11 +1711,11 @@ def forward_weight_sum_pos_weight(
     log_s_1 = -logaddexp_x
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight).sum()
     log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_times_target = target * s
-    pos_weight_total = torch.addcmul(
-        torch.addcmul(s - s_times_target, pos_weight, s_times_target), pos_weight, target, value=-1
-    )
-    return loss, WeightSumPosWeightResiduals(weight, log_s_total, pos_weight_total)
+    pos_weight_times_target = pos_weight * target
+    pos_weight_times_target_total = (
+        pos_weight_times_target - target + 1
+    ) * s - pos_weight_times_target
+    return loss, WeightSumPosWeightResiduals(weight, log_s_total, pos_weight_times_target_total)
 
 
 def backward_weight_sum_pos_weight(
@@ -1798,12 +1730,12 @@ def backward_weight_sum_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, log_s_total, pos_weight_total = residuals
+    weight, log_s_total, pos_weight_times_target_total = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     weight_product = grad_loss * weight
     grad_target = log_s_total * weight_product
-    grad_x = pos_weight_total * weight_product
+    grad_x = pos_weight_times_target_total * weight_product
     return WeightSumPosWeightGradients(grad_x, grad_target)
 
 
@@ -1817,19 +1749,20 @@ def double_backward_weight_sum_pos_weight(
 
     Given are those of the gradients that it returned.
     """
-    weight, log_s_total, pos_weight_total = residuals
+    weight, log_s_total, pos_weight_times_target_total = residuals
     weight_product = grad_loss * weight
-    grad_pos_weight_total = grad_grad_x * weight_product
+    grad_pos_weight_times_target_total = grad_grad_x * weight_product
     grad_log_s_total = grad_grad_target * weight_product
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_total, grad_grad_x, pos_weight_total) * weight
+        torch.addcmul(grad_grad_target * log_s_total, grad_grad_x, pos_weight_times_target_total)
+        * weight
     ).sum()
-    return grad_grad_loss, grad_log_s_total, grad_pos_weight_total
+    return grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total
 
 
 def residuals_backward_weight_sum_pos_weight(
     grad_log_s_total: Tensor,
-    grad_pos_weight_total: Tensor,
+    grad_pos_weight_times_target_total: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -1837,30 +1770,11 @@ def residuals_backward_weight_sum_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_total
-    sigmoid_x = torch.sigmoid(-x)
-    s_times_sigmoid_x = sigmoid_x * s
-    grad_pos_weight_total_product_1 = grad_pos_weight_total * s_times_sigmoid_x
-    grad_pos_weight_total_product = grad_pos_weight_total_product_1 * target
+    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_times_target_total
     grad_x = torch.addcmul(
-        torch.addcmul(
-            torch.addcmul(
-                torch.addcmul(
-                    grad_pos_weight_total_product_1 - grad_pos_weight_total_product,
-                    grad_pos_weight_total_product,
-                    pos_weight,
-                ),
-                s**2,
-                grad_log_s_total,
-                value=-1,
-            ),
-            grad_log_s_total,
-            s_times_sigmoid_x,
-            value=-1,
-        ),
-        grad_log_s_total * pos_weight,
-        sigmoid_x,
-        value=-1,
+        (pos_weight * s - pos_weight - s) * grad_log_s_total,
+        (1 - s) * (pos_weight * target - target + 1) * grad_pos_weight_times_target_total,
+        s,
     )
     return grad_x, grad_target
 
@@ -1885,12 +1799,12 @@ class _WeightSumPosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightSumPosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_total, grad_pos_weight_total = (
+        grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = (
             double_backward_weight_sum_pos_weight(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, None, grad_log_s_total, grad_pos_weight_total
+        return grad_grad_loss, None, grad_log_s_total, grad_pos_weight_times_target_total
 
 
 class _WeightSumPosWeightFunction(torch.autograd.Function):
@@ -1903,18 +1817,20 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.log_s_total, residuals.pos_weight_total
+        return loss, residuals.log_s_total, residuals.pos_weight_times_target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, log_s_total, pos_weight_total = output
-        ctx.save_for_backward(x, target, pos_weight, weight, log_s_total, pos_weight_total)
+        _, log_s_total, pos_weight_times_target_total = output
+        ctx.save_for_backward(
+            x, target, pos_weight, weight, log_s_total, pos_weight_times_target_total
+        )
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_total, grad_pos_weight_total = grad_outputs
+        grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightSumPosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -1926,13 +1842,20 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_sum_pos_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_total is not None or grad_pos_weight_total is not None:
+        if grad_log_s_total is not None or grad_pos_weight_times_target_total is not None:
             if grad_log_s_total is None:
                 grad_log_s_total = torch.zeros_like(residuals.log_s_total)
-            if grad_pos_weight_total is None:
-                grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
+            if grad_pos_weight_times_target_total is None:
+                grad_pos_weight_times_target_total = torch.zeros_like(
+                    residuals.pos_weight_times_target_total
+                )
             more_x, more_target = residuals_backward_weight_sum_pos_weight(
-                grad_log_s_total, grad_pos_weight_total, x, target, pos_weight, residuals
+                grad_log_s_total,
+                grad_pos_weight_times_target_total,
+                x,
+                target,
+                pos_weight,
+                residuals,
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -2044,10 +1967,7 @@ def residuals_backward_weight_none(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
     grad_target = -grad_s_minus_target
-    grad_x = (
-        torch.addcmul(grad_s_minus_target, grad_s_minus_target, s, value=-1) * s
-        - grad_log_s_minus_log_s_1
-    )
+    grad_x = (1 - s) * grad_s_minus_target * s - grad_log_s_minus_log_s_1
     return grad_x, grad_target
 
 
@@ -2122,7 +2042,7 @@ class WeightNonePosWeightResiduals(NamedTuple):
 
     weight: Tensor
     log_s_total: Tensor
-    pos_weight_total: Tensor
+    pos_weight_times_target_total: Tensor
 
 
 class WeightNonePosWeightGradients(NamedTuple):
@@ -2182,11 +2102,10 @@ def forward_weight_none_pos_weight(
     pos_weight_times_target = pos_weight * target
     loss = -(torch.addcmul((1 - target) * log_s, log_s_1, pos_weight_times_target) * weight)
     log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
-    s_times_target = target * s
-    pos_weight_total = torch.addcmul(
-        s - pos_weight_times_target - s_times_target, pos_weight, s_times_target
-    )
-    return loss, WeightNonePosWeightResiduals(weight, log_s_total, pos_weight_total)
+    pos_weight_times_target_total = (
+        pos_weight_times_target - target + 1
+    ) * s - pos_weight_times_target
+    return loss, WeightNonePosWeightResiduals(weight, log_s_total, pos_weight_times_target_total)
 
 
 def backward_weight_none_pos_weight(
@@ -2201,7 +2120,7 @@ def backward_weight_none_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, log_s_total, pos_weight_total = residuals
+    weight, log_s_total, pos_weight_times_target_total = residuals
     (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
@@ -2209,7 +2128,7 @@ def backward_weight_none_pos_weight(
         )
     grad_loss_times_weight = grad_loss * weight
     grad_target = grad_loss_times_weight * log_s_total
-    grad_x = grad_loss_times_weight * pos_weight_total
+    grad_x = grad_loss_times_weight * pos_weight_times_target_total
     return WeightNonePosWeightGradients(grad_x, grad_target)
 
 
@@ -2223,19 +2142,20 @@ def double_backward_weight_none_pos_weight(
 
     Given are those of the gradients that it returned.
     """
-    weight, log_s_total, pos_weight_total = residuals
+    weight, log_s_total, pos_weight_times_target_total = residuals
     grad_loss_times_weight = grad_loss * weight
-    grad_pos_weight_total = grad_grad_x * grad_loss_times_weight
+    grad_pos_weight_times_target_total = grad_grad_x * grad_loss_times_weight
     grad_log_s_total = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_total, grad_grad_x, pos_weight_total) * weight
+        torch.addcmul(grad_grad_target * log_s_total, grad_grad_x, pos_weight_times_target_total)
+        * weight
     )
-    return grad_grad_loss, grad_log_s_total, grad_pos_weight_total
+    return grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total
 
 
 def residuals_backward_weight_none_pos_weight(
     grad_log_s_total: Tensor,
-    grad_pos_weight_total: Tensor,
+    grad_pos_weight_times_target_total: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -2243,30 +2163,11 @@ def residuals_backward_weight_none_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_total
-    sigmoid_x = torch.sigmoid(-x)
-    s_times_sigmoid_x = sigmoid_x * s
-    grad_pos_weight_total_product_1 = grad_pos_weight_total * s_times_sigmoid_x
-    grad_pos_weight_total_product = grad_pos_weight_total_product_1 * target
+    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_times_target_total
     grad_x = torch.addcmul(
-        torch.addcmul(
-            torch.addcmul(
-                torch.addcmul(
-                    grad_pos_weight_total_product_1 - grad_pos_weight_total_product,
-                    grad_pos_weight_total_product,
-                    pos_weight,
-                ),
-                s**2,
-                grad_log_s_total,
-                value=-1,
-            ),
-            grad_log_s_total,
-            s_times_sigmoid_x,
-            value=-1,
-        ),
-        grad_log_s_total * pos_weight,
-        sigmoid_x,
-        value=-1,
+        (pos_weight * s - pos_weight - s) * grad_log_s_total,
+        (1 - s) * (pos_weight * target - target + 1) * grad_pos_weight_times_target_total,
+        s,
     )
     return grad_x, grad_target
 
@@ -2291,12 +2192,12 @@ class _WeightNonePosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightNonePosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_total, grad_pos_weight_total = (
+        grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = (
             double_backward_weight_none_pos_weight(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, None, grad_log_s_total, grad_pos_weight_total
+        return grad_grad_loss, None, grad_log_s_total, grad_pos_weight_times_target_total
 
 
 class _WeightNonePosWeightFunction(torch.autograd.Function):
@@ -2309,18 +2210,20 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.log_s_total, residuals.pos_weight_total
+        return loss, residuals.log_s_total, residuals.pos_weight_times_target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, log_s_total, pos_weight_total = output
-        ctx.save_for_backward(x, target, pos_weight, weight, log_s_total, pos_weight_total)
+        _, log_s_total, pos_weight_times_target_total = output
+        ctx.save_for_backward(
+            x, target, pos_weight, weight, log_s_total, pos_weight_times_target_total
+        )
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_total, grad_pos_weight_total = grad_outputs
+        grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightNonePosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -2332,13 +2235,20 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_none_pos_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_total is not None or grad_pos_weight_total is not None:
+        if grad_log_s_total is not None or grad_pos_weight_times_target_total is not None:
             if grad_log_s_total is None:
                 grad_log_s_total = torch.zeros_like(residuals.log_s_total)
-            if grad_pos_weight_total is None:
-                grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
+            if grad_pos_weight_times_target_total is None:
+                grad_pos_weight_times_target_total = torch.zeros_like(
+                    residuals.pos_weight_times_target_total
+                )
             more_x, more_target = residuals_backward_weight_none_pos_weight(
-                grad_log_s_total, grad_pos_weight_total, x, target, pos_weight, residuals
+                grad_log_s_total,
+                grad_pos_weight_times_target_total,
+                x,
+                target,
+                pos_weight,
+                residuals,
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target

@@ -109,7 +109,8 @@ def double_backward(
 def residuals_backward(grad_sigmoid_b: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     sigmoid_b = residuals.sigmoid_b
-    grad_b = torch.addcmul(grad_sigmoid_b, grad_sigmoid_b, sigmoid_b, value=-1)
+    grad_b = 1 - sigmoid_b
+    grad_b = grad_b * grad_sigmoid_b
     grad_b = grad_b * sigmoid_b
     return (grad_b,)
 

@@ -93,25 +93,9 @@ def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> t
     log_exp_x = torch.logaddexp(x, grad_dy_dx.new_full((), 0))
     tanh_log_exp_x = torch.tanh(log_exp_x)
     expm1_log_exp_x = torch.expm1(-log_exp_x)
-    grad_x = (
-        (
-            torch.add(
-                (
-                    torch.sub(
-                        ((2 * tanh_log_exp_x + 1) * expm1_log_exp_x + 1) * tanh_log_exp_x,
-                        expm1_log_exp_x,
-                        alpha=2,
-                    )
-                    * tanh_log_exp_x
-                    - expm1_log_exp_x
-                    - 1
-                )
-                * x,
-                tanh_log_exp_x**2,
-                alpha=2,
-            )
-            - 2
-        )
+    grad_x = -(
+        (1 - tanh_log_exp_x**2)
+        * (((2 * tanh_log_exp_x + 1) * expm1_log_exp_x + 1) * x + 2)
         * expm1_log_exp_x
         * grad_dy_dx
     )

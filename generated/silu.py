@@ -87,12 +87,7 @@ def double_backward(
 def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     sigmoid_x = torch.sigmoid(x)
-    sigmoid_x_scaled = 2 * sigmoid_x
-    grad_x = (
-        (((sigmoid_x_scaled - 3) * sigmoid_x + 1) * x - sigmoid_x_scaled + 2)
-        * grad_dy_dx
-        * sigmoid_x
-    )
+    grad_x = (1 - sigmoid_x) * (-((2 * sigmoid_x - 1) * x) + 2) * grad_dy_dx * sigmoid_x
     return (grad_x,)
 
 
