@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, permutations
 
-from sympy import Add, Expr, Indexed, Mul, Pow, S, Symbol
+from sympy import Add, Expr, Indexed, Mul, Pow, S, Symbol, log
 
 from derive.expressions import Sum, free_indices, names_used
 from derive.facts import is_nonzero
 from derive.functions import BY_CLASS
-from derive.invert import kernels
+from derive.invert import difference_of_logarithms, kernels
 from derive.language import Let, Tensor
 from derive.normal import canonical_binder, is_scalar, normalise, terms_of
 from derive.recognise import Rewriter
@@ -72,12 +72,19 @@ class System:
         return rewriter
 
     def solutions(self, solvable: dict[str, Tensor]) -> tuple[Solution, ...]:
-        """Every way to solve a let for one of the `solvable` tensors."""
-        return tuple(
+        """Every way to solve a let for one of the `solvable` tensors, or for itself by another."""
+        found = [
             Solution(let.name, tensor, value)
             for let in self.lets
             for tensor, value in kernels(let, solvable, self.divisors)
-        )
+        ]
+        logarithms = [let for let in self.lets if isinstance(let.value, log)]
+        for let, other in permutations(logarithms, 2):
+            if let.tensor.indices == other.tensor.indices:
+                apart = difference_of_logarithms(let, other, self.lets)
+                if apart is not None:
+                    found.append(Solution(let.name, let.tensor, other.tensor.element + apart))
+        return tuple(found)
 
 
 def kind(let: Let) -> str:

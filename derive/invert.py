@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, S, exp, log
+from collections.abc import Sequence
+
+from sympy import (
+    Add,
+    Expr,
+    Indexed,
+    Integer,
+    Mul,
+    Pow,
+    Rational,
+    S,
+    Symbol,
+    cancel,
+    exp,
+    log,
+    together,
+)
 
 from derive.expressions import Binder, Index
 from derive.facts import is_nonnegative, is_nonzero, is_positive
 from derive.language import Let, Tensor
+from derive.substitute import substitute
 
 
 def kernels(
@@ -48,6 +65,28 @@ def solve(let: Let, kernel: Expr, divisors: frozenset[str] = frozenset()) -> Exp
             return None
         left, right = peeled
     return left
+
+
+def difference_of_logarithms(let: Let, other: Let, lets: Sequence[Let]) -> Expr | None:
+    """`log(a) - log(b)` where `a/b` is an exponential: `log(1 - s) - log(s)` is `-x` where
+    `s = 1/(1 + exp(-x))`. None for other quotients."""
+    quotient = let.value.args[0] / other.value.args[0]
+    meanings = {one.name: (one.tensor, one.value) for one in lets if not one.value.has(Binder)}
+    for _ in lets:
+        quotient = substitute(quotient, meanings)
+    names = {e: Symbol(f"_{n}") for n, e in enumerate(sorted(_exponentials(quotient), key=str))}
+    plain = quotient.xreplace(names)
+    if not names or plain.has(Indexed):
+        return None
+    lowest = cancel(together(plain)).xreplace({symbol: e for e, symbol in names.items()})
+    powers = [f.as_base_exp() if isinstance(f, Pow) else (f, 1) for f in Mul.make_args(lowest)]
+    if not all(isinstance(base, exp) for base, _ in powers):
+        return None
+    return Add(*(power * base.args[0] for base, power in powers))
+
+
+def _exponentials(expr: Expr) -> set[Expr]:
+    return {e for e in expr.atoms(exp) if e.has(Indexed)}
 
 
 def _peel(

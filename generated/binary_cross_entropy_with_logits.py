@@ -3,14 +3,12 @@
 # definition sha256:6a9397774abd74954ae364cf00cdfd224e2af47e65929665478ce25150f5605a
 """Cross-entropy of a sigmoid.
 
-    s[n]       = 1/(1 + exp(-x[n]))
-    log_s[n]   = log(1 - s[n])
-    log_s_1[n] = log(s[n])
-    loss       = sum_n(-target[n]*log_s_1[n] - log_s[n]*(1 - target[n]))/N
+    s[n] = 1/(1 + exp(-x[n]))
+    loss = sum_n(-target[n]*log(s[n]) - log(1 - s[n])*(1 - target[n]))/N
 
 The gradients, given grad_loss:
 
-    grad_target[n] = grad_loss*(log_s[n] - log_s_1[n])/N
+    grad_target[n] = -grad_loss*x[n]/N
     grad_x[n]      = grad_loss*(s[n] - target[n])/N
 """
 
@@ -24,7 +22,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    log_s_minus_log_s_1: Tensor
+    x: Tensor
     s_minus_target: Tensor
 
 
@@ -60,14 +58,13 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x, target)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1).mean()
-    log_s_minus_log_s_1 = log_s - log_s_1
+    loss = torch.addcmul(
+        (1 - target) * torch.logaddexp(x, x.new_full((), 0)),
+        target,
+        torch.logaddexp(-x, x.new_full((), 0)),
+    ).mean()
     s_minus_target = s - target
-    return loss, Residuals(log_s_minus_log_s_1, s_minus_target)
+    return loss, Residuals(x, s_minus_target)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -80,12 +77,12 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    log_s_minus_log_s_1, s_minus_target = residuals
-    (N,) = log_s_minus_log_s_1.shape
+    x, s_minus_target = residuals
+    (N,) = x.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * log_s_minus_log_s_1
+    grad_target = -grad_loss_scaled * x
     grad_x = grad_loss_scaled * s_minus_target
     return Gradients(grad_x, grad_target)
 
@@ -97,24 +94,21 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    log_s_minus_log_s_1, s_minus_target = residuals
-    (N,) = log_s_minus_log_s_1.shape
+    x, s_minus_target = residuals
+    (N,) = x.shape
     grad_loss_scaled = grad_loss / N
     grad_s_minus_target = grad_loss_scaled * grad_grad_x
-    grad_log_s_minus_log_s_1 = grad_loss_scaled * grad_grad_target
-    grad_grad_loss = (
-        (grad_grad_target * log_s_minus_log_s_1).sum() + (grad_grad_x * s_minus_target).sum()
-    ) / N
-    return grad_grad_loss, grad_log_s_minus_log_s_1, grad_s_minus_target
+    grad_x = -grad_loss_scaled * grad_grad_target
+    grad_grad_loss = ((grad_grad_x * s_minus_target).sum() - (grad_grad_target * x).sum()) / N
+    return grad_grad_loss, grad_x, grad_s_minus_target
 
 
-def residuals_backward(
-    grad_log_s_minus_log_s_1: Tensor, grad_s_minus_target: Tensor, x: Tensor, residuals: Residuals
-) -> tuple[Tensor, ...]:
+def residuals_backward(grad_s_minus_target: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    x = residuals.x
     s = torch.sigmoid(x)
     grad_target = -grad_s_minus_target
-    grad_x = (1 - s) * grad_s_minus_target * s - grad_log_s_minus_log_s_1
+    grad_x = (1 - s) * grad_s_minus_target * s
     return grad_x, grad_target
 
 
@@ -126,12 +120,12 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     _check(x, target)
     (N,) = x.shape
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1).mean()
-    grad_target = (log_s - log_s_1) / N
+    loss = torch.addcmul(
+        (1 - target) * torch.logaddexp(x, x.new_full((), 0)),
+        target,
+        torch.logaddexp(-x, x.new_full((), 0)),
+    ).mean()
+    grad_target = x / -N
     grad_x = (s - target) / N
     return loss, Gradients(grad_x, grad_target)
 
@@ -154,10 +148,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_log_s_minus_log_s_1, grad_s_minus_target = double_backward(
+        grad_grad_loss, grad_x, grad_s_minus_target = double_backward(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_log_s_minus_log_s_1, grad_s_minus_target
+        return grad_grad_loss, grad_x, grad_s_minus_target
 
 
 class _Function(torch.autograd.Function):
@@ -168,20 +162,19 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.log_s_minus_log_s_1, residuals.s_minus_target
+        return loss, residuals.s_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, log_s_minus_log_s_1, s_minus_target = output
-        ctx.save_for_backward(x, log_s_minus_log_s_1, s_minus_target)
+        _, s_minus_target = output
+        ctx.save_for_backward(x, s_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_minus_log_s_1, grad_s_minus_target = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved)
+        grad_loss, grad_s_minus_target = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -189,14 +182,8 @@ class _Function(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_minus_log_s_1 is not None or grad_s_minus_target is not None:
-            if grad_log_s_minus_log_s_1 is None:
-                grad_log_s_minus_log_s_1 = torch.zeros_like(residuals.log_s_minus_log_s_1)
-            if grad_s_minus_target is None:
-                grad_s_minus_target = torch.zeros_like(residuals.s_minus_target)
-            more_x, more_target = residuals_backward(
-                grad_log_s_minus_log_s_1, grad_s_minus_target, x, residuals
-            )
+        if grad_s_minus_target is not None:
+            more_x, more_target = residuals_backward(grad_s_minus_target, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -205,7 +192,7 @@ class _Function(torch.autograd.Function):
 class PosWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    log_s_total: Tensor
+    log_s_1_total: Tensor
     pos_weight_times_target_total: Tensor
 
 
@@ -252,17 +239,17 @@ def forward_pos_weight(
     """
     _check_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
     logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
-    loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1).mean()
-    log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    loss = torch.addcmul(
+        (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s_1 * pos_weight, target, value=-1
+    ).mean()
+    log_s_1_total = (1 - pos_weight) * log_s_1 - x
     pos_weight_times_target = pos_weight * target
     pos_weight_times_target_total = (
         pos_weight_times_target - target + 1
     ) * s - pos_weight_times_target
-    return loss, PosWeightResiduals(log_s_total, pos_weight_times_target_total)
+    return loss, PosWeightResiduals(log_s_1_total, pos_weight_times_target_total)
 
 
 def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> PosWeightGradients:
@@ -275,12 +262,12 @@ def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> Pos
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    log_s_total, pos_weight_times_target_total = residuals
-    (N,) = log_s_total.shape
+    log_s_1_total, pos_weight_times_target_total = residuals
+    (N,) = log_s_1_total.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * log_s_total
+    grad_target = grad_loss_scaled * log_s_1_total
     grad_x = grad_loss_scaled * pos_weight_times_target_total
     return PosWeightGradients(grad_x, grad_target)
 
@@ -292,19 +279,20 @@ def double_backward_pos_weight(
 
     Given are those of the gradients that it returned.
     """
-    log_s_total, pos_weight_times_target_total = residuals
-    (N,) = log_s_total.shape
+    log_s_1_total, pos_weight_times_target_total = residuals
+    (N,) = log_s_1_total.shape
     grad_loss_scaled = grad_loss / N
     grad_pos_weight_times_target_total = grad_loss_scaled * grad_grad_x
-    grad_log_s_total = grad_loss_scaled * grad_grad_target
+    grad_log_s_1_total = grad_loss_scaled * grad_grad_target
     grad_grad_loss = (
-        (grad_grad_target * log_s_total).sum() + (grad_grad_x * pos_weight_times_target_total).sum()
+        (grad_grad_target * log_s_1_total).sum()
+        + (grad_grad_x * pos_weight_times_target_total).sum()
     ) / N
-    return grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total
+    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total
 
 
 def residuals_backward_pos_weight(
-    grad_log_s_total: Tensor,
+    grad_log_s_1_total: Tensor,
     grad_pos_weight_times_target_total: Tensor,
     x: Tensor,
     target: Tensor,
@@ -313,11 +301,17 @@ def residuals_backward_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_times_target_total
-    grad_x = torch.addcmul(
-        (pos_weight * s - pos_weight - s) * grad_log_s_total,
-        (1 - s) * (pos_weight * target - target + 1) * grad_pos_weight_times_target_total,
-        s,
+    pos_weight_total = pos_weight - 1
+    grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_times_target_total
+    grad_log_s_1_total_times_pos_weight = grad_log_s_1_total * pos_weight
+    grad_x = (
+        torch.addcmul(
+            grad_log_s_1_total_times_pos_weight - grad_log_s_1_total,
+            (1 - s) * (pos_weight_total * target + 1),
+            grad_pos_weight_times_target_total,
+        )
+        * s
+        - grad_log_s_1_total_times_pos_weight
     )
     return grad_x, grad_target
 
@@ -340,10 +334,10 @@ class _PosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = (
+        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = (
             double_backward_pos_weight(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total
+        return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total
 
 
 class _PosWeightFunction(torch.autograd.Function):
@@ -354,18 +348,18 @@ class _PosWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, pos_weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_pos_weight(x, target, pos_weight)
-        return loss, residuals.log_s_total, residuals.pos_weight_times_target_total
+        return loss, residuals.log_s_1_total, residuals.pos_weight_times_target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, pos_weight = inputs
-        _, log_s_total, pos_weight_times_target_total = output
-        ctx.save_for_backward(x, target, pos_weight, log_s_total, pos_weight_times_target_total)
+        _, log_s_1_total, pos_weight_times_target_total = output
+        ctx.save_for_backward(x, target, pos_weight, log_s_1_total, pos_weight_times_target_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = grad_outputs
+        grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = PosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -375,15 +369,15 @@ class _PosWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_pos_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_total is not None or grad_pos_weight_times_target_total is not None:
-            if grad_log_s_total is None:
-                grad_log_s_total = torch.zeros_like(residuals.log_s_total)
+        if grad_log_s_1_total is not None or grad_pos_weight_times_target_total is not None:
+            if grad_log_s_1_total is None:
+                grad_log_s_1_total = torch.zeros_like(residuals.log_s_1_total)
             if grad_pos_weight_times_target_total is None:
                 grad_pos_weight_times_target_total = torch.zeros_like(
                     residuals.pos_weight_times_target_total
                 )
             more_x, more_target = residuals_backward_pos_weight(
-                grad_log_s_total,
+                grad_log_s_1_total,
                 grad_pos_weight_times_target_total,
                 x,
                 target,
@@ -398,7 +392,7 @@ class _PosWeightFunction(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    dloss_dtarget: Tensor
+    x: Tensor
     dloss_dx: Tensor
 
 
@@ -434,14 +428,13 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     """
     _check_sum(x, target)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1).sum()
-    dloss_dtarget = log_s - log_s_1
+    loss = torch.addcmul(
+        (1 - target) * torch.logaddexp(x, x.new_full((), 0)),
+        target,
+        torch.logaddexp(-x, x.new_full((), 0)),
+    ).sum()
     dloss_dx = s - target
-    return loss, SumResiduals(dloss_dtarget, dloss_dx)
+    return loss, SumResiduals(x, dloss_dx)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -454,10 +447,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dtarget, dloss_dx = residuals
+    x, dloss_dx = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * dloss_dtarget
+    grad_target = -grad_loss * x
     grad_x = grad_loss * dloss_dx
     return SumGradients(grad_x, grad_target)
 
@@ -469,20 +462,19 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dtarget, dloss_dx = residuals
+    x, dloss_dx = residuals
     grad_dloss_dx = grad_loss * grad_grad_x
-    grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    grad_x = -grad_loss * grad_grad_target
+    grad_grad_loss = (dloss_dx * grad_grad_x).sum() - (grad_grad_target * x).sum()
+    return grad_grad_loss, grad_x, grad_dloss_dx
 
 
-def residuals_backward_sum(
-    grad_dloss_dtarget: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: SumResiduals
-) -> tuple[Tensor, ...]:
+def residuals_backward_sum(grad_dloss_dx: Tensor, residuals: SumResiduals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    x = residuals.x
     s = torch.sigmoid(x)
     grad_target = -grad_dloss_dx
-    grad_x = (1 - s) * grad_dloss_dx * s - grad_dloss_dtarget
+    grad_x = (1 - s) * grad_dloss_dx * s
     return grad_x, grad_target
 
 
@@ -504,10 +496,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_sum(
+        grad_grad_loss, grad_x, grad_dloss_dx = double_backward_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+        return grad_grad_loss, grad_x, grad_dloss_dx
 
 
 class _SumFunction(torch.autograd.Function):
@@ -518,20 +510,19 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, dloss_dtarget, dloss_dx)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = SumResiduals(*saved)
+        grad_loss, grad_dloss_dx = grad_outputs
+        residuals = SumResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -539,14 +530,8 @@ class _SumFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            if grad_dloss_dx is None:
-                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
-            more_x, more_target = residuals_backward_sum(
-                grad_dloss_dtarget, grad_dloss_dx, x, residuals
-            )
+        if grad_dloss_dx is not None:
+            more_x, more_target = residuals_backward_sum(grad_dloss_dx, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -602,12 +587,12 @@ def forward_sum_pos_weight(
     """
     _check_sum_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
     logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
-    loss = torch.addcmul(-((1 - target) * log_s), log_s_1 * pos_weight, target, value=-1).sum()
-    dloss_dtarget = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    loss = torch.addcmul(
+        (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s_1 * pos_weight, target, value=-1
+    ).sum()
+    dloss_dtarget = (1 - pos_weight) * log_s_1 - x
     pos_weight_times_target = pos_weight * target
     dloss_dx = (pos_weight_times_target - target + 1) * s - pos_weight_times_target
     return loss, SumPosWeightResiduals(dloss_dtarget, dloss_dx)
@@ -660,11 +645,17 @@ def residuals_backward_sum_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_dloss_dx
-    grad_x = torch.addcmul(
-        (pos_weight * s - pos_weight - s) * grad_dloss_dtarget,
-        (1 - s) * (pos_weight * target - target + 1) * grad_dloss_dx,
-        s,
+    pos_weight_total = pos_weight - 1
+    grad_target = (pos_weight_total * s - pos_weight) * grad_dloss_dx
+    grad_dloss_dtarget_times_pos_weight = grad_dloss_dtarget * pos_weight
+    grad_x = (
+        torch.addcmul(
+            grad_dloss_dtarget_times_pos_weight - grad_dloss_dtarget,
+            (1 - s) * (pos_weight_total * target + 1),
+            grad_dloss_dx,
+        )
+        * s
+        - grad_dloss_dtarget_times_pos_weight
     )
     return grad_x, grad_target
 
@@ -738,7 +729,7 @@ class _SumPosWeightFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    dloss_dtarget: Tensor
+    x: Tensor
     dloss_dx: Tensor
 
 
@@ -774,14 +765,13 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """
     _check_none(x, target)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    loss = torch.addcmul(-((1 - target) * log_s), log_s_1, target, value=-1)
-    dloss_dtarget = log_s - log_s_1
+    loss = torch.addcmul(
+        (1 - target) * torch.logaddexp(x, x.new_full((), 0)),
+        target,
+        torch.logaddexp(-x, x.new_full((), 0)),
+    )
     dloss_dx = s - target
-    return loss, NoneResiduals(dloss_dtarget, dloss_dx)
+    return loss, NoneResiduals(x, dloss_dx)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -794,13 +784,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dtarget, dloss_dx = residuals
-    (N,) = dloss_dtarget.shape
+    x, dloss_dx = residuals
+    (N,) = x.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = dloss_dtarget * grad_loss
+    grad_target = -grad_loss * x
     grad_x = dloss_dx * grad_loss
     return NoneGradients(grad_x, grad_target)
 
@@ -812,20 +802,19 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dtarget, dloss_dx = residuals
+    x, dloss_dx = residuals
     grad_dloss_dx = grad_grad_x * grad_loss
-    grad_dloss_dtarget = grad_grad_target * grad_loss
-    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    grad_x = -grad_grad_target * grad_loss
+    grad_grad_loss = torch.addcmul(dloss_dx * grad_grad_x, grad_grad_target, x, value=-1)
+    return grad_grad_loss, grad_x, grad_dloss_dx
 
 
-def residuals_backward_none(
-    grad_dloss_dtarget: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: NoneResiduals
-) -> tuple[Tensor, ...]:
+def residuals_backward_none(grad_dloss_dx: Tensor, residuals: NoneResiduals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    x = residuals.x
     s = torch.sigmoid(x)
     grad_target = -grad_dloss_dx
-    grad_x = (1 - s) * grad_dloss_dx * s - grad_dloss_dtarget
+    grad_x = (1 - s) * grad_dloss_dx * s
     return grad_x, grad_target
 
 
@@ -847,10 +836,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_none(
+        grad_grad_loss, grad_x, grad_dloss_dx = double_backward_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+        return grad_grad_loss, grad_x, grad_dloss_dx
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -861,20 +850,19 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, dloss_dtarget, dloss_dx)
+        _, dloss_dx = output
+        ctx.save_for_backward(x, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoneResiduals(*saved)
+        grad_loss, grad_dloss_dx = grad_outputs
+        residuals = NoneResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -882,14 +870,8 @@ class _NoneFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            if grad_dloss_dx is None:
-                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
-            more_x, more_target = residuals_backward_none(
-                grad_dloss_dtarget, grad_dloss_dx, x, residuals
-            )
+        if grad_dloss_dx is not None:
+            more_x, more_target = residuals_backward_none(grad_dloss_dx, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -945,13 +927,16 @@ def forward_none_pos_weight(
     """
     _check_none_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
     logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     pos_weight_times_target = pos_weight * target
-    loss = torch.addcmul(-((1 - target) * log_s), log_s_1, pos_weight_times_target, value=-1)
-    dloss_dtarget = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    loss = torch.addcmul(
+        (1 - target) * torch.logaddexp(x, x.new_full((), 0)),
+        log_s_1,
+        pos_weight_times_target,
+        value=-1,
+    )
+    dloss_dtarget = (1 - pos_weight) * log_s_1 - x
     dloss_dx = (pos_weight_times_target - target + 1) * s - pos_weight_times_target
     return loss, NonePosWeightResiduals(dloss_dtarget, dloss_dx)
 
@@ -1006,11 +991,17 @@ def residuals_backward_none_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_dloss_dx
-    grad_x = torch.addcmul(
-        (pos_weight * s - pos_weight - s) * grad_dloss_dtarget,
-        (1 - s) * (pos_weight * target - target + 1) * grad_dloss_dx,
-        s,
+    pos_weight_total = pos_weight - 1
+    grad_target = (pos_weight_total * s - pos_weight) * grad_dloss_dx
+    grad_dloss_dtarget_times_pos_weight = grad_dloss_dtarget * pos_weight
+    grad_x = (
+        torch.addcmul(
+            grad_dloss_dtarget_times_pos_weight - grad_dloss_dtarget,
+            (1 - s) * (pos_weight_total * target + 1),
+            grad_dloss_dx,
+        )
+        * s
+        - grad_dloss_dtarget_times_pos_weight
     )
     return grad_x, grad_target
 
@@ -1084,8 +1075,8 @@ class _NonePosWeightFunction(torch.autograd.Function):
 class WeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
-    weight_scaled: Tensor
-    log_s_minus_log_s_1: Tensor
+    x: Tensor
+    weight: Tensor
     s_minus_target: Tensor
 
 
@@ -1127,15 +1118,20 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     _check_weight(x, target, weight)
     (N,) = x.shape
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    loss = -(torch.addcmul((1 - target) * log_s, log_s_1, target) * weight).sum() / N
-    weight_scaled = weight / N
-    log_s_minus_log_s_1 = log_s - log_s_1
+    loss = (
+        -(
+            torch.addcmul(
+                -(1 - target) * torch.logaddexp(x, x.new_full((), 0)),
+                target,
+                torch.logaddexp(-x, x.new_full((), 0)),
+                value=-1,
+            )
+            * weight
+        ).sum()
+        / N
+    )
     s_minus_target = s - target
-    return loss, WeightResiduals(weight_scaled, log_s_minus_log_s_1, s_minus_target)
+    return loss, WeightResiduals(x, weight, s_minus_target)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -1148,11 +1144,12 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight_scaled, log_s_minus_log_s_1, s_minus_target = residuals
+    x, weight, s_minus_target = residuals
+    (N,) = x.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    weight_product = grad_loss * weight_scaled
-    grad_target = log_s_minus_log_s_1 * weight_product
+    weight_product = grad_loss / N * weight
+    grad_target = -weight_product * x
     grad_x = s_minus_target * weight_product
     return WeightGradients(grad_x, grad_target)
 
@@ -1164,27 +1161,25 @@ def double_backward_weight(
 
     Given are those of the gradients that it returned.
     """
-    weight_scaled, log_s_minus_log_s_1, s_minus_target = residuals
-    weight_product = grad_loss * weight_scaled
+    x, weight, s_minus_target = residuals
+    (N,) = x.shape
+    weight_product = grad_loss / N * weight
     grad_s_minus_target = grad_grad_x * weight_product
-    grad_log_s_minus_log_s_1 = grad_grad_target * weight_product
+    grad_x = -grad_grad_target * weight_product
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_minus_log_s_1, grad_grad_x, s_minus_target)
-        * weight_scaled
-    ).sum()
-    return grad_grad_loss, grad_log_s_minus_log_s_1, grad_s_minus_target
+        torch.addcmul(grad_grad_x * s_minus_target, grad_grad_target, x, value=-1) * weight
+    ).mean()
+    return grad_grad_loss, grad_x, grad_s_minus_target
 
 
 def residuals_backward_weight(
-    grad_log_s_minus_log_s_1: Tensor,
-    grad_s_minus_target: Tensor,
-    x: Tensor,
-    residuals: WeightResiduals,
+    grad_s_minus_target: Tensor, residuals: WeightResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    x = residuals.x
     s = torch.sigmoid(x)
     grad_target = -grad_s_minus_target
-    grad_x = (1 - s) * grad_s_minus_target * s - grad_log_s_minus_log_s_1
+    grad_x = (1 - s) * grad_s_minus_target * s
     return grad_x, grad_target
 
 
@@ -1206,10 +1201,10 @@ class _WeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_minus_log_s_1, grad_s_minus_target = double_backward_weight(
+        grad_grad_loss, grad_x, grad_s_minus_target = double_backward_weight(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_log_s_minus_log_s_1, grad_s_minus_target
+        return grad_grad_loss, grad_x, None, grad_s_minus_target
 
 
 class _WeightFunction(torch.autograd.Function):
@@ -1220,26 +1215,19 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight)
-        return (
-            loss,
-            residuals.weight_scaled,
-            residuals.log_s_minus_log_s_1,
-            residuals.s_minus_target,
-        )
+        return loss, residuals.s_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, *_ = inputs
-        _, weight_scaled, log_s_minus_log_s_1, s_minus_target = output
-        ctx.save_for_backward(x, weight_scaled, log_s_minus_log_s_1, s_minus_target)
-        ctx.mark_non_differentiable(weight_scaled)
+        x, _, weight = inputs
+        _, s_minus_target = output
+        ctx.save_for_backward(x, weight, s_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_log_s_minus_log_s_1, grad_s_minus_target = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = WeightResiduals(*saved)
+        grad_loss, grad_s_minus_target = grad_outputs
+        residuals = WeightResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1247,14 +1235,8 @@ class _WeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_minus_log_s_1 is not None or grad_s_minus_target is not None:
-            if grad_log_s_minus_log_s_1 is None:
-                grad_log_s_minus_log_s_1 = torch.zeros_like(residuals.log_s_minus_log_s_1)
-            if grad_s_minus_target is None:
-                grad_s_minus_target = torch.zeros_like(residuals.s_minus_target)
-            more_x, more_target = residuals_backward_weight(
-                grad_log_s_minus_log_s_1, grad_s_minus_target, x, residuals
-            )
+        if grad_s_minus_target is not None:
+            more_x, more_target = residuals_backward_weight(grad_s_minus_target, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
@@ -1264,7 +1246,7 @@ class WeightPosWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     weight_scaled: Tensor
-    log_s_total: Tensor
+    log_s_1_total: Tensor
     pos_weight_times_target_total: Tensor
 
 
@@ -1317,18 +1299,29 @@ def forward_weight_pos_weight(
     _check_weight_pos_weight(x, target, weight, pos_weight)
     (N,) = x.shape
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
     logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
-    loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight).sum() / N
+    loss = (
+        -(
+            torch.addcmul(
+                log_s_1 * pos_weight * target,
+                1 - target,
+                torch.logaddexp(x, x.new_full((), 0)),
+                value=-1,
+            )
+            * weight
+        ).sum()
+        / N
+    )
     weight_scaled = weight / N
-    log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    log_s_1_total = (1 - pos_weight) * log_s_1 - x
     pos_weight_times_target = pos_weight * target
     pos_weight_times_target_total = (
         pos_weight_times_target - target + 1
     ) * s - pos_weight_times_target
-    return loss, WeightPosWeightResiduals(weight_scaled, log_s_total, pos_weight_times_target_total)
+    return loss, WeightPosWeightResiduals(
+        weight_scaled, log_s_1_total, pos_weight_times_target_total
+    )
 
 
 def backward_weight_pos_weight(
@@ -1343,11 +1336,11 @@ def backward_weight_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight_scaled, log_s_total, pos_weight_times_target_total = residuals
+    weight_scaled, log_s_1_total, pos_weight_times_target_total = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     weight_product = grad_loss * weight_scaled
-    grad_target = log_s_total * weight_product
+    grad_target = log_s_1_total * weight_product
     grad_x = pos_weight_times_target_total * weight_product
     return WeightPosWeightGradients(grad_x, grad_target)
 
@@ -1362,19 +1355,19 @@ def double_backward_weight_pos_weight(
 
     Given are those of the gradients that it returned.
     """
-    weight_scaled, log_s_total, pos_weight_times_target_total = residuals
+    weight_scaled, log_s_1_total, pos_weight_times_target_total = residuals
     weight_product = grad_loss * weight_scaled
     grad_pos_weight_times_target_total = grad_grad_x * weight_product
-    grad_log_s_total = grad_grad_target * weight_product
+    grad_log_s_1_total = grad_grad_target * weight_product
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_total, grad_grad_x, pos_weight_times_target_total)
+        torch.addcmul(grad_grad_target * log_s_1_total, grad_grad_x, pos_weight_times_target_total)
         * weight_scaled
     ).sum()
-    return grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total
+    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total
 
 
 def residuals_backward_weight_pos_weight(
-    grad_log_s_total: Tensor,
+    grad_log_s_1_total: Tensor,
     grad_pos_weight_times_target_total: Tensor,
     x: Tensor,
     target: Tensor,
@@ -1383,11 +1376,17 @@ def residuals_backward_weight_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_times_target_total
-    grad_x = torch.addcmul(
-        (pos_weight * s - pos_weight - s) * grad_log_s_total,
-        (1 - s) * (pos_weight * target - target + 1) * grad_pos_weight_times_target_total,
-        s,
+    pos_weight_total = pos_weight - 1
+    grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_times_target_total
+    grad_log_s_1_total_times_pos_weight = grad_log_s_1_total * pos_weight
+    grad_x = (
+        torch.addcmul(
+            grad_log_s_1_total_times_pos_weight - grad_log_s_1_total,
+            (1 - s) * (pos_weight_total * target + 1),
+            grad_pos_weight_times_target_total,
+        )
+        * s
+        - grad_log_s_1_total_times_pos_weight
     )
     return grad_x, grad_target
 
@@ -1410,10 +1409,10 @@ class _WeightPosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightPosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = (
+        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = (
             double_backward_weight_pos_weight(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, None, grad_log_s_total, grad_pos_weight_times_target_total
+        return grad_grad_loss, None, grad_log_s_1_total, grad_pos_weight_times_target_total
 
 
 class _WeightPosWeightFunction(torch.autograd.Function):
@@ -1429,23 +1428,23 @@ class _WeightPosWeightFunction(torch.autograd.Function):
         return (
             loss,
             residuals.weight_scaled,
-            residuals.log_s_total,
+            residuals.log_s_1_total,
             residuals.pos_weight_times_target_total,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, _, pos_weight = inputs
-        _, weight_scaled, log_s_total, pos_weight_times_target_total = output
+        _, weight_scaled, log_s_1_total, pos_weight_times_target_total = output
         ctx.save_for_backward(
-            x, target, pos_weight, weight_scaled, log_s_total, pos_weight_times_target_total
+            x, target, pos_weight, weight_scaled, log_s_1_total, pos_weight_times_target_total
         )
         ctx.mark_non_differentiable(weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_log_s_total, grad_pos_weight_times_target_total = grad_outputs
+        grad_loss, _, grad_log_s_1_total, grad_pos_weight_times_target_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightPosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -1455,15 +1454,15 @@ class _WeightPosWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_pos_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_total is not None or grad_pos_weight_times_target_total is not None:
-            if grad_log_s_total is None:
-                grad_log_s_total = torch.zeros_like(residuals.log_s_total)
+        if grad_log_s_1_total is not None or grad_pos_weight_times_target_total is not None:
+            if grad_log_s_1_total is None:
+                grad_log_s_1_total = torch.zeros_like(residuals.log_s_1_total)
             if grad_pos_weight_times_target_total is None:
                 grad_pos_weight_times_target_total = torch.zeros_like(
                     residuals.pos_weight_times_target_total
                 )
             more_x, more_target = residuals_backward_weight_pos_weight(
-                grad_log_s_total,
+                grad_log_s_1_total,
                 grad_pos_weight_times_target_total,
                 x,
                 target,
@@ -1478,8 +1477,8 @@ class _WeightPosWeightFunction(torch.autograd.Function):
 class WeightSumResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
+    x: Tensor
     weight: Tensor
-    log_s_minus_log_s_1: Tensor
     s_minus_target: Tensor
 
 
@@ -1522,14 +1521,17 @@ def forward_weight_sum(
     """
     _check_weight_sum(x, target, weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    loss = -(torch.addcmul((1 - target) * log_s, log_s_1, target) * weight).sum()
-    log_s_minus_log_s_1 = log_s - log_s_1
+    loss = -(
+        torch.addcmul(
+            -(1 - target) * torch.logaddexp(x, x.new_full((), 0)),
+            target,
+            torch.logaddexp(-x, x.new_full((), 0)),
+            value=-1,
+        )
+        * weight
+    ).sum()
     s_minus_target = s - target
-    return loss, WeightSumResiduals(weight, log_s_minus_log_s_1, s_minus_target)
+    return loss, WeightSumResiduals(x, weight, s_minus_target)
 
 
 def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> WeightSumGradients:
@@ -1542,11 +1544,11 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, log_s_minus_log_s_1, s_minus_target = residuals
+    x, weight, s_minus_target = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     weight_product = grad_loss * weight
-    grad_target = log_s_minus_log_s_1 * weight_product
+    grad_target = -weight_product * x
     grad_x = s_minus_target * weight_product
     return WeightSumGradients(grad_x, grad_target)
 
@@ -1558,26 +1560,24 @@ def double_backward_weight_sum(
 
     Given are those of the gradients that it returned.
     """
-    weight, log_s_minus_log_s_1, s_minus_target = residuals
+    x, weight, s_minus_target = residuals
     weight_product = grad_loss * weight
     grad_s_minus_target = grad_grad_x * weight_product
-    grad_log_s_minus_log_s_1 = grad_grad_target * weight_product
+    grad_x = -grad_grad_target * weight_product
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_minus_log_s_1, grad_grad_x, s_minus_target) * weight
+        torch.addcmul(grad_grad_x * s_minus_target, grad_grad_target, x, value=-1) * weight
     ).sum()
-    return grad_grad_loss, grad_log_s_minus_log_s_1, grad_s_minus_target
+    return grad_grad_loss, grad_x, grad_s_minus_target
 
 
 def residuals_backward_weight_sum(
-    grad_log_s_minus_log_s_1: Tensor,
-    grad_s_minus_target: Tensor,
-    x: Tensor,
-    residuals: WeightSumResiduals,
+    grad_s_minus_target: Tensor, residuals: WeightSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    x = residuals.x
     s = torch.sigmoid(x)
     grad_target = -grad_s_minus_target
-    grad_x = (1 - s) * grad_s_minus_target * s - grad_log_s_minus_log_s_1
+    grad_x = (1 - s) * grad_s_minus_target * s
     return grad_x, grad_target
 
 
@@ -1599,10 +1599,10 @@ class _WeightSumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightSumResiduals(*saved)
-        grad_grad_loss, grad_log_s_minus_log_s_1, grad_s_minus_target = double_backward_weight_sum(
+        grad_grad_loss, grad_x, grad_s_minus_target = double_backward_weight_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_log_s_minus_log_s_1, grad_s_minus_target
+        return grad_grad_loss, grad_x, None, grad_s_minus_target
 
 
 class _WeightSumFunction(torch.autograd.Function):
@@ -1613,20 +1613,19 @@ class _WeightSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum(x, target, weight)
-        return loss, residuals.log_s_minus_log_s_1, residuals.s_minus_target
+        return loss, residuals.s_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, _, weight = inputs
-        _, log_s_minus_log_s_1, s_minus_target = output
-        ctx.save_for_backward(x, weight, log_s_minus_log_s_1, s_minus_target)
+        _, s_minus_target = output
+        ctx.save_for_backward(x, weight, s_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_minus_log_s_1, grad_s_minus_target = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = WeightSumResiduals(*saved)
+        grad_loss, grad_s_minus_target = grad_outputs
+        residuals = WeightSumResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1634,14 +1633,8 @@ class _WeightSumFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_minus_log_s_1 is not None or grad_s_minus_target is not None:
-            if grad_log_s_minus_log_s_1 is None:
-                grad_log_s_minus_log_s_1 = torch.zeros_like(residuals.log_s_minus_log_s_1)
-            if grad_s_minus_target is None:
-                grad_s_minus_target = torch.zeros_like(residuals.s_minus_target)
-            more_x, more_target = residuals_backward_weight_sum(
-                grad_log_s_minus_log_s_1, grad_s_minus_target, x, residuals
-            )
+        if grad_s_minus_target is not None:
+            more_x, more_target = residuals_backward_weight_sum(grad_s_minus_target, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
@@ -1651,7 +1644,7 @@ class WeightSumPosWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     weight: Tensor
-    log_s_total: Tensor
+    log_s_1_total: Tensor
     pos_weight_times_target_total: Tensor
 
 
@@ -1705,17 +1698,23 @@ def forward_weight_sum_pos_weight(
     """
     _check_weight_sum_pos_weight(x, target, weight, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
     logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
-    loss = -(torch.addcmul((1 - target) * log_s, log_s_1 * pos_weight, target) * weight).sum()
-    log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    loss = -(
+        torch.addcmul(
+            log_s_1 * pos_weight * target,
+            1 - target,
+            torch.logaddexp(x, x.new_full((), 0)),
+            value=-1,
+        )
+        * weight
+    ).sum()
+    log_s_1_total = (1 - pos_weight) * log_s_1 - x
     pos_weight_times_target = pos_weight * target
     pos_weight_times_target_total = (
         pos_weight_times_target - target + 1
     ) * s - pos_weight_times_target
-    return loss, WeightSumPosWeightResiduals(weight, log_s_total, pos_weight_times_target_total)
+    return loss, WeightSumPosWeightResiduals(weight, log_s_1_total, pos_weight_times_target_total)
 
 
 def backward_weight_sum_pos_weight(
@@ -1730,11 +1729,11 @@ def backward_weight_sum_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, log_s_total, pos_weight_times_target_total = residuals
+    weight, log_s_1_total, pos_weight_times_target_total = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     weight_product = grad_loss * weight
-    grad_target = log_s_total * weight_product
+    grad_target = log_s_1_total * weight_product
     grad_x = pos_weight_times_target_total * weight_product
     return WeightSumPosWeightGradients(grad_x, grad_target)
 
@@ -1749,19 +1748,19 @@ def double_backward_weight_sum_pos_weight(
 
     Given are those of the gradients that it returned.
     """
-    weight, log_s_total, pos_weight_times_target_total = residuals
+    weight, log_s_1_total, pos_weight_times_target_total = residuals
     weight_product = grad_loss * weight
     grad_pos_weight_times_target_total = grad_grad_x * weight_product
-    grad_log_s_total = grad_grad_target * weight_product
+    grad_log_s_1_total = grad_grad_target * weight_product
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_total, grad_grad_x, pos_weight_times_target_total)
+        torch.addcmul(grad_grad_target * log_s_1_total, grad_grad_x, pos_weight_times_target_total)
         * weight
     ).sum()
-    return grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total
+    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total
 
 
 def residuals_backward_weight_sum_pos_weight(
-    grad_log_s_total: Tensor,
+    grad_log_s_1_total: Tensor,
     grad_pos_weight_times_target_total: Tensor,
     x: Tensor,
     target: Tensor,
@@ -1770,11 +1769,17 @@ def residuals_backward_weight_sum_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_times_target_total
-    grad_x = torch.addcmul(
-        (pos_weight * s - pos_weight - s) * grad_log_s_total,
-        (1 - s) * (pos_weight * target - target + 1) * grad_pos_weight_times_target_total,
-        s,
+    pos_weight_total = pos_weight - 1
+    grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_times_target_total
+    grad_log_s_1_total_times_pos_weight = grad_log_s_1_total * pos_weight
+    grad_x = (
+        torch.addcmul(
+            grad_log_s_1_total_times_pos_weight - grad_log_s_1_total,
+            (1 - s) * (pos_weight_total * target + 1),
+            grad_pos_weight_times_target_total,
+        )
+        * s
+        - grad_log_s_1_total_times_pos_weight
     )
     return grad_x, grad_target
 
@@ -1799,12 +1804,12 @@ class _WeightSumPosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightSumPosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = (
+        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = (
             double_backward_weight_sum_pos_weight(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, None, grad_log_s_total, grad_pos_weight_times_target_total
+        return grad_grad_loss, None, grad_log_s_1_total, grad_pos_weight_times_target_total
 
 
 class _WeightSumPosWeightFunction(torch.autograd.Function):
@@ -1817,20 +1822,20 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.log_s_total, residuals.pos_weight_times_target_total
+        return loss, residuals.log_s_1_total, residuals.pos_weight_times_target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, log_s_total, pos_weight_times_target_total = output
+        _, log_s_1_total, pos_weight_times_target_total = output
         ctx.save_for_backward(
-            x, target, pos_weight, weight, log_s_total, pos_weight_times_target_total
+            x, target, pos_weight, weight, log_s_1_total, pos_weight_times_target_total
         )
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = grad_outputs
+        grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightSumPosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -1842,15 +1847,15 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_sum_pos_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_total is not None or grad_pos_weight_times_target_total is not None:
-            if grad_log_s_total is None:
-                grad_log_s_total = torch.zeros_like(residuals.log_s_total)
+        if grad_log_s_1_total is not None or grad_pos_weight_times_target_total is not None:
+            if grad_log_s_1_total is None:
+                grad_log_s_1_total = torch.zeros_like(residuals.log_s_1_total)
             if grad_pos_weight_times_target_total is None:
                 grad_pos_weight_times_target_total = torch.zeros_like(
                     residuals.pos_weight_times_target_total
                 )
             more_x, more_target = residuals_backward_weight_sum_pos_weight(
-                grad_log_s_total,
+                grad_log_s_1_total,
                 grad_pos_weight_times_target_total,
                 x,
                 target,
@@ -1865,8 +1870,8 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
 class WeightNoneResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
+    x: Tensor
     weight: Tensor
-    log_s_minus_log_s_1: Tensor
     s_minus_target: Tensor
 
 
@@ -1909,14 +1914,17 @@ def forward_weight_none(
     """
     _check_weight_none(x, target, weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
-    logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_x
-    loss = -(torch.addcmul((1 - target) * log_s, log_s_1, target) * weight)
-    log_s_minus_log_s_1 = log_s - log_s_1
+    loss = -(
+        torch.addcmul(
+            -(1 - target) * torch.logaddexp(x, x.new_full((), 0)),
+            target,
+            torch.logaddexp(-x, x.new_full((), 0)),
+            value=-1,
+        )
+        * weight
+    )
     s_minus_target = s - target
-    return loss, WeightNoneResiduals(weight, log_s_minus_log_s_1, s_minus_target)
+    return loss, WeightNoneResiduals(x, weight, s_minus_target)
 
 
 def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> WeightNoneGradients:
@@ -1929,14 +1937,14 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, log_s_minus_log_s_1, s_minus_target = residuals
-    (N,) = weight.shape
+    x, weight, s_minus_target = residuals
+    (N,) = x.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_times_weight = grad_loss * weight
-    grad_target = grad_loss_times_weight * log_s_minus_log_s_1
+    grad_target = -grad_loss_times_weight * x
     grad_x = grad_loss_times_weight * s_minus_target
     return WeightNoneGradients(grad_x, grad_target)
 
@@ -1948,26 +1956,24 @@ def double_backward_weight_none(
 
     Given are those of the gradients that it returned.
     """
-    weight, log_s_minus_log_s_1, s_minus_target = residuals
+    x, weight, s_minus_target = residuals
     grad_loss_times_weight = grad_loss * weight
     grad_s_minus_target = grad_grad_x * grad_loss_times_weight
-    grad_log_s_minus_log_s_1 = grad_grad_target * grad_loss_times_weight
+    grad_x = -grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_minus_log_s_1, grad_grad_x, s_minus_target) * weight
+        torch.addcmul(grad_grad_x * s_minus_target, grad_grad_target, x, value=-1) * weight
     )
-    return grad_grad_loss, grad_log_s_minus_log_s_1, grad_s_minus_target
+    return grad_grad_loss, grad_x, grad_s_minus_target
 
 
 def residuals_backward_weight_none(
-    grad_log_s_minus_log_s_1: Tensor,
-    grad_s_minus_target: Tensor,
-    x: Tensor,
-    residuals: WeightNoneResiduals,
+    grad_s_minus_target: Tensor, residuals: WeightNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    x = residuals.x
     s = torch.sigmoid(x)
     grad_target = -grad_s_minus_target
-    grad_x = (1 - s) * grad_s_minus_target * s - grad_log_s_minus_log_s_1
+    grad_x = (1 - s) * grad_s_minus_target * s
     return grad_x, grad_target
 
 
@@ -1989,10 +1995,10 @@ class _WeightNoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightNoneResiduals(*saved)
-        grad_grad_loss, grad_log_s_minus_log_s_1, grad_s_minus_target = double_backward_weight_none(
+        grad_grad_loss, grad_x, grad_s_minus_target = double_backward_weight_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_log_s_minus_log_s_1, grad_s_minus_target
+        return grad_grad_loss, grad_x, None, grad_s_minus_target
 
 
 class _WeightNoneFunction(torch.autograd.Function):
@@ -2003,20 +2009,19 @@ class _WeightNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none(x, target, weight)
-        return loss, residuals.log_s_minus_log_s_1, residuals.s_minus_target
+        return loss, residuals.s_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, _, weight = inputs
-        _, log_s_minus_log_s_1, s_minus_target = output
-        ctx.save_for_backward(x, weight, log_s_minus_log_s_1, s_minus_target)
+        _, s_minus_target = output
+        ctx.save_for_backward(x, weight, s_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_minus_log_s_1, grad_s_minus_target = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = WeightNoneResiduals(*saved)
+        grad_loss, grad_s_minus_target = grad_outputs
+        residuals = WeightNoneResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -2024,14 +2029,8 @@ class _WeightNoneFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_minus_log_s_1 is not None or grad_s_minus_target is not None:
-            if grad_log_s_minus_log_s_1 is None:
-                grad_log_s_minus_log_s_1 = torch.zeros_like(residuals.log_s_minus_log_s_1)
-            if grad_s_minus_target is None:
-                grad_s_minus_target = torch.zeros_like(residuals.s_minus_target)
-            more_x, more_target = residuals_backward_weight_none(
-                grad_log_s_minus_log_s_1, grad_s_minus_target, x, residuals
-            )
+        if grad_s_minus_target is not None:
+            more_x, more_target = residuals_backward_weight_none(grad_s_minus_target, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
@@ -2041,7 +2040,7 @@ class WeightNonePosWeightResiduals(NamedTuple):
     """What `backward` needs of the forward pass."""
 
     weight: Tensor
-    log_s_total: Tensor
+    log_s_1_total: Tensor
     pos_weight_times_target_total: Tensor
 
 
@@ -2095,17 +2094,23 @@ def forward_weight_none_pos_weight(
     """
     _check_weight_none_pos_weight(x, target, weight, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_x_1 = torch.logaddexp(x, x.new_full((), 0))
-    log_s = -logaddexp_x_1
     logaddexp_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_x
     pos_weight_times_target = pos_weight * target
-    loss = -(torch.addcmul((1 - target) * log_s, log_s_1, pos_weight_times_target) * weight)
-    log_s_total = torch.addcmul(log_s, log_s_1, pos_weight, value=-1)
+    loss = -(
+        torch.addcmul(
+            log_s_1 * pos_weight_times_target,
+            1 - target,
+            torch.logaddexp(x, x.new_full((), 0)),
+            value=-1,
+        )
+        * weight
+    )
+    log_s_1_total = (1 - pos_weight) * log_s_1 - x
     pos_weight_times_target_total = (
         pos_weight_times_target - target + 1
     ) * s - pos_weight_times_target
-    return loss, WeightNonePosWeightResiduals(weight, log_s_total, pos_weight_times_target_total)
+    return loss, WeightNonePosWeightResiduals(weight, log_s_1_total, pos_weight_times_target_total)
 
 
 def backward_weight_none_pos_weight(
@@ -2120,14 +2125,14 @@ def backward_weight_none_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, log_s_total, pos_weight_times_target_total = residuals
+    weight, log_s_1_total, pos_weight_times_target_total = residuals
     (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_times_weight = grad_loss * weight
-    grad_target = grad_loss_times_weight * log_s_total
+    grad_target = grad_loss_times_weight * log_s_1_total
     grad_x = grad_loss_times_weight * pos_weight_times_target_total
     return WeightNonePosWeightGradients(grad_x, grad_target)
 
@@ -2142,19 +2147,19 @@ def double_backward_weight_none_pos_weight(
 
     Given are those of the gradients that it returned.
     """
-    weight, log_s_total, pos_weight_times_target_total = residuals
+    weight, log_s_1_total, pos_weight_times_target_total = residuals
     grad_loss_times_weight = grad_loss * weight
     grad_pos_weight_times_target_total = grad_grad_x * grad_loss_times_weight
-    grad_log_s_total = grad_grad_target * grad_loss_times_weight
+    grad_log_s_1_total = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_total, grad_grad_x, pos_weight_times_target_total)
+        torch.addcmul(grad_grad_target * log_s_1_total, grad_grad_x, pos_weight_times_target_total)
         * weight
     )
-    return grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total
+    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total
 
 
 def residuals_backward_weight_none_pos_weight(
-    grad_log_s_total: Tensor,
+    grad_log_s_1_total: Tensor,
     grad_pos_weight_times_target_total: Tensor,
     x: Tensor,
     target: Tensor,
@@ -2163,11 +2168,17 @@ def residuals_backward_weight_none_pos_weight(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     s = torch.sigmoid(x)
-    grad_target = ((pos_weight - 1) * s - pos_weight) * grad_pos_weight_times_target_total
-    grad_x = torch.addcmul(
-        (pos_weight * s - pos_weight - s) * grad_log_s_total,
-        (1 - s) * (pos_weight * target - target + 1) * grad_pos_weight_times_target_total,
-        s,
+    pos_weight_total = pos_weight - 1
+    grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_times_target_total
+    grad_log_s_1_total_times_pos_weight = grad_log_s_1_total * pos_weight
+    grad_x = (
+        torch.addcmul(
+            grad_log_s_1_total_times_pos_weight - grad_log_s_1_total,
+            (1 - s) * (pos_weight_total * target + 1),
+            grad_pos_weight_times_target_total,
+        )
+        * s
+        - grad_log_s_1_total_times_pos_weight
     )
     return grad_x, grad_target
 
@@ -2192,12 +2203,12 @@ class _WeightNonePosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightNonePosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = (
+        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = (
             double_backward_weight_none_pos_weight(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, None, grad_log_s_total, grad_pos_weight_times_target_total
+        return grad_grad_loss, None, grad_log_s_1_total, grad_pos_weight_times_target_total
 
 
 class _WeightNonePosWeightFunction(torch.autograd.Function):
@@ -2210,20 +2221,20 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.log_s_total, residuals.pos_weight_times_target_total
+        return loss, residuals.log_s_1_total, residuals.pos_weight_times_target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, log_s_total, pos_weight_times_target_total = output
+        _, log_s_1_total, pos_weight_times_target_total = output
         ctx.save_for_backward(
-            x, target, pos_weight, weight, log_s_total, pos_weight_times_target_total
+            x, target, pos_weight, weight, log_s_1_total, pos_weight_times_target_total
         )
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_total, grad_pos_weight_times_target_total = grad_outputs
+        grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightNonePosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -2235,15 +2246,15 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_none_pos_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_total is not None or grad_pos_weight_times_target_total is not None:
-            if grad_log_s_total is None:
-                grad_log_s_total = torch.zeros_like(residuals.log_s_total)
+        if grad_log_s_1_total is not None or grad_pos_weight_times_target_total is not None:
+            if grad_log_s_1_total is None:
+                grad_log_s_1_total = torch.zeros_like(residuals.log_s_1_total)
             if grad_pos_weight_times_target_total is None:
                 grad_pos_weight_times_target_total = torch.zeros_like(
                     residuals.pos_weight_times_target_total
                 )
             more_x, more_target = residuals_backward_weight_none_pos_weight(
-                grad_log_s_total,
+                grad_log_s_1_total,
                 grad_pos_weight_times_target_total,
                 x,
                 target,
