@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 from sympy import Add, Expr, Pow, exp, log, together
 
 from codegen.choices import with_choices
-from codegen.stable import LogSoftmax, Sigmoid, Softmax, bare_exponentials, stabilise
+from codegen.stable import (
+    LogAddExp,
+    LogSoftmax,
+    LogSumExp,
+    Sigmoid,
+    Softmax,
+    bare_exponentials,
+    stabilise,
+)
 from derive.expressions import Sum, names_used
 from derive.language import Let, Tensor, needed
 from derive.normal import normalise
@@ -54,30 +62,63 @@ def _first_safe(forms: Iterable[Expr], plain: Expr) -> Expr:
 def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let, ...]:
     """A backward pass in which none reads exponentials or sums of them, where something safe can be
     read in their place: `p[i,j] * rows[i] / columns[j]` is a softmax along the columns."""
-    powers: dict[str, tuple[Tensor, Expr]] = {}
-    sums: dict[str, tuple[Tensor, Expr]] = {}
-    quotients: dict[str, tuple[Tensor, Expr]] = {}
-    logarithms: dict[str, tuple[Tensor, Expr]] = {}
-    named: dict[str, Let] = {}
-    for let in made:
-        through = substitute(let.value, powers | sums | logarithms)
-        found = stabilise(through)
-        if isinstance(found, LogSoftmax):
-            logarithms[let.name] = (let.tensor, through)
-        elif isinstance(found, Softmax | Sigmoid):
-            quotients[let.name] = (let.tensor, through)
-            named[let.name] = replace(let, value=found)
-        elif bare_exponentials(found):
-            (sums if through.has(Sum) else powers)[let.name] = (let.tensor, through)
+    whole = _Meanings.of(made)
+    powers = sorted(whole.powers)
+    # An exponential that is a factor of its own is none that a sum of them is divided by.
+    less = [_Meanings.of(made, plain) for plain in ({name} for name in powers)]
+    less += [_Meanings.of(made, set(powers))] if len(powers) > 1 else []
     result = []
     for let in lets:
-        if names_used(let.value) & {*sums, *powers}:
-            through = _quotients_joined(substitute(let.value, powers | sums | quotients))
-            value = stabilise(normalise(through))
+        read = names_used(let.value)
+        tried = [whole, *less] if read & whole.sums.keys() else [whole]
+        for meanings in tried if read & {*whole.sums, *whole.powers} else ():
+            value = meanings.safe(let.value)
             if not bare_exponentials(value):
-                let = replace(let, value=_by_name(value, named.values()))
+                let = replace(let, value=_by_name(value, meanings.named))
+                break
         result.append(let)
     return tuple(result)
+
+
+@dataclass(frozen=True)
+class _Meanings:
+    """What names of exponentials, of sums of them, of their logarithms and of safe quotients stand
+    for; the quotients also in safe form."""
+
+    powers: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
+    sums: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
+    quotients: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
+    logarithms: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
+    named: list[Let] = field(default_factory=list)
+
+    @staticmethod
+    def of(made: Sequence[Let], plain: Set[str] = frozenset()) -> _Meanings:
+        """Those of a forward pass, but for the names that are to stay as `plain` as they are."""
+        found = _Meanings()
+        for let in made:
+            if let.name in plain:
+                continue
+            through = substitute(let.value, found.powers | found.sums | found.logarithms)
+            safe = stabilise(through)
+            if isinstance(safe, LogSoftmax | LogAddExp | LogSumExp):
+                found.logarithms[let.name] = (let.tensor, through)
+            elif isinstance(safe, Softmax | Sigmoid):
+                found.quotients[let.name] = (let.tensor, through)
+                found.named.append(replace(let, value=safe))
+            elif bare_exponentials(safe):
+                into = found.sums if through.has(Sum) else found.powers
+                into[let.name] = (let.tensor, through)
+        return found
+
+    def safe(self, value: Expr) -> Expr:
+        """A value in safe form, all of these names seen through; that of a log-softmax is one."""
+        totals = {n: m for n, m in self.logarithms.items() if not _is_log_softmax(m[1])}
+        through = substitute(value, self.powers | self.sums | self.quotients | totals)
+        return stabilise(normalise(_quotients_joined(through)))
+
+
+def _is_log_softmax(value: Expr) -> bool:
+    return isinstance(stabilise(value), LogSoftmax)
 
 
 def _quotients_joined(value: Expr) -> Expr:

@@ -225,7 +225,7 @@ def _of_residuals(
         inputs=(*definition.inputs, *conditions),
         lets=lets,
         outputs=tuple(t.name for t in (*module.outputs, *made) if t in module.kept.tensors),
-        wrt=tuple(name for name in definition.wrt if name in read),
+        wrt=tuple(t.name for t in definition.inputs if t.name in read & {*definition.wrt}),
         calls=(),
         variant="",
         interface=None,

@@ -123,7 +123,22 @@ def spelled_out(expr: Any) -> Any:
 
 def bare_exponentials(expr: Basic) -> int:
     """How many exponentials are left that no safe form protects."""
-    return len(expr.atoms(exp))
+    return sum(not _is_a_part(power) for power in expr.atoms(exp))
+
+
+def _is_a_part(power: exp) -> bool:
+    """Whether an exponential is divided by a sum that it is a term of: `exp(a - log(exp(a) + ...))`
+    is no larger than 1."""
+    terms = Add.make_args(power.args[0])
+    wholes = [term for term in terms if isinstance(-term, LogAddExp)]
+    return len(wholes) == 1 and Add(*(t for t in terms if t not in wholes)) in _parts(-wholes[0])
+
+
+def _parts(expr: Expr) -> list[Expr]:
+    """What exponentials are added up of."""
+    if not isinstance(expr, LogAddExp):
+        return [expr]
+    return [part for arg in expr.args for part in _parts(arg)]
 
 
 def _walk(expr: Any) -> Any:

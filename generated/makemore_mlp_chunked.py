@@ -553,7 +553,6 @@ def residuals_backward(
         V,
     ) = residuals
     N, T = Xb.shape
-    J = W2.shape[0]
     D = W1.shape[0] // T
     grad_counts_sum_inv_total = grad_counts_sum_inv + (grad_probs * counts).sum(1)
     grad_counts_sum_total = torch.addcmul(
@@ -574,9 +573,9 @@ def residuals_backward(
     grad_bnvar_total = torch.addcmul(
         grad_bnvar, (bnvar + eps) ** -1.5, grad_bnvar_inv_total, value=-0.5
     )
-    grad_bndiff2 = (grad_bnvar_total / (N - 1)).expand(N, J).clone()
+    grad_bndiff2 = grad_bnvar_total / (N - 1)
     grad_bndiff_total = torch.addcmul(grad_bndiff, bnvar_inv, grad_bnraw_total)
-    grad_bndiff_total = grad_bndiff_total.addcmul(bndiff, grad_bndiff2, value=2)
+    grad_bndiff_total = grad_bndiff_total.addcmul(grad_bndiff2, bndiff, value=2)
     grad_bndiff_total_sum = grad_bndiff_total.sum(0)
     grad_bnmeani = -grad_bndiff_total_sum
     grad_hprebn = torch.add(grad_bndiff_total, grad_bnmeani, alpha=1 / (N or torch.nan))
@@ -590,32 +589,7 @@ def residuals_backward(
     grad_W1 = embcat.T @ grad_hprebn
     grad_C = grad_embcat_total.new_zeros(V, D)
     grad_C = grad_C.index_add(0, Xb.flatten(), grad_emb.reshape(N * T, D))
-    return (
-        grad_counts_sum_inv_total,
-        grad_counts_sum_total,
-        grad_counts_total,
-        grad_norm_logits,
-        grad_logit_maxes,
-        grad_logits,
-        grad_h_total,
-        grad_W2,
-        grad_b2,
-        grad_hpreact,
-        grad_bngain,
-        grad_bnbias,
-        grad_bnraw_total,
-        grad_bnvar_inv_total,
-        grad_bnvar_total,
-        grad_bndiff2,
-        grad_bndiff_total,
-        grad_bnmeani,
-        grad_hprebn,
-        grad_embcat_total,
-        grad_W1,
-        grad_b1,
-        grad_emb,
-        grad_C,
-    )
+    return grad_C, grad_W1, grad_b1, grad_bngain, grad_bnbias, grad_W2, grad_b2
 
 
 def value_and_grad(
@@ -928,13 +902,7 @@ class _Function(torch.autograd.Function):
             grad_probs,
         ) = grad_outputs
         residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
-        grad_W2 = grad_b2 = grad_bngain = grad_bnbias = grad_W1 = grad_b1 = grad_C = (
-            grad_counts_sum_inv
-        ) = grad_counts_sum = grad_counts = grad_norm_logits = grad_logit_maxes = grad_logits = (
-            grad_h
-        ) = grad_hpreact = grad_bnraw = grad_bnvar_inv = grad_bnvar = grad_bndiff2 = grad_bndiff = (
-            grad_bnmeani
-        ) = grad_hprebn = grad_embcat = grad_emb = None
+        grad_W2 = grad_b2 = grad_bngain = grad_bnbias = grad_W1 = grad_b1 = grad_C = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
                 (
@@ -1029,84 +997,28 @@ class _Function(torch.autograd.Function):
             if grad_probs is None:
                 grad_probs = torch.zeros_like(residuals.probs)
             with torch.autocast(grad_embcat.device.type, enabled=False):
-                (
-                    more_counts_sum_inv,
-                    more_counts_sum,
-                    more_counts,
-                    more_norm_logits,
-                    more_logit_maxes,
-                    more_logits,
-                    more_h,
-                    more_W2,
-                    more_b2,
-                    more_hpreact,
-                    more_bngain,
-                    more_bnbias,
-                    more_bnraw,
-                    more_bnvar_inv,
-                    more_bnvar,
-                    more_bndiff2,
-                    more_bndiff,
-                    more_bnmeani,
-                    more_hprebn,
-                    more_embcat,
-                    more_W1,
-                    more_b1,
-                    more_emb,
-                    more_C,
-                ) = residuals_backward(
-                    grad_embcat,
-                    grad_bndiff,
-                    grad_bnvar,
-                    grad_bnvar_inv,
-                    grad_bnraw,
-                    grad_h,
-                    grad_counts,
-                    grad_counts_sum,
-                    grad_counts_sum_inv,
-                    grad_probs,
-                    residuals,
+                more_C, more_W1, more_b1, more_bngain, more_bnbias, more_W2, more_b2 = (
+                    residuals_backward(
+                        grad_embcat,
+                        grad_bndiff,
+                        grad_bnvar,
+                        grad_bnvar_inv,
+                        grad_bnraw,
+                        grad_h,
+                        grad_counts,
+                        grad_counts_sum,
+                        grad_counts_sum_inv,
+                        grad_probs,
+                        residuals,
+                    )
                 )
-            grad_counts_sum_inv = (
-                more_counts_sum_inv
-                if grad_counts_sum_inv is None
-                else grad_counts_sum_inv + more_counts_sum_inv
-            )
-            grad_counts_sum = (
-                more_counts_sum if grad_counts_sum is None else grad_counts_sum + more_counts_sum
-            )
-            grad_counts = more_counts if grad_counts is None else grad_counts + more_counts
-            grad_norm_logits = (
-                more_norm_logits
-                if grad_norm_logits is None
-                else grad_norm_logits + more_norm_logits
-            )
-            grad_logit_maxes = (
-                more_logit_maxes
-                if grad_logit_maxes is None
-                else grad_logit_maxes + more_logit_maxes
-            )
-            grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
-            grad_h = more_h if grad_h is None else grad_h + more_h
-            grad_W2 = more_W2 if grad_W2 is None else grad_W2 + more_W2
-            grad_b2 = more_b2 if grad_b2 is None else grad_b2 + more_b2
-            grad_hpreact = more_hpreact if grad_hpreact is None else grad_hpreact + more_hpreact
-            grad_bngain = more_bngain if grad_bngain is None else grad_bngain + more_bngain
-            grad_bnbias = more_bnbias if grad_bnbias is None else grad_bnbias + more_bnbias
-            grad_bnraw = more_bnraw if grad_bnraw is None else grad_bnraw + more_bnraw
-            grad_bnvar_inv = (
-                more_bnvar_inv if grad_bnvar_inv is None else grad_bnvar_inv + more_bnvar_inv
-            )
-            grad_bnvar = more_bnvar if grad_bnvar is None else grad_bnvar + more_bnvar
-            grad_bndiff2 = more_bndiff2 if grad_bndiff2 is None else grad_bndiff2 + more_bndiff2
-            grad_bndiff = more_bndiff if grad_bndiff is None else grad_bndiff + more_bndiff
-            grad_bnmeani = more_bnmeani if grad_bnmeani is None else grad_bnmeani + more_bnmeani
-            grad_hprebn = more_hprebn if grad_hprebn is None else grad_hprebn + more_hprebn
-            grad_embcat = more_embcat if grad_embcat is None else grad_embcat + more_embcat
+            grad_C = more_C if grad_C is None else grad_C + more_C
             grad_W1 = more_W1 if grad_W1 is None else grad_W1 + more_W1
             grad_b1 = more_b1 if grad_b1 is None else grad_b1 + more_b1
-            grad_emb = more_emb if grad_emb is None else grad_emb + more_emb
-            grad_C = more_C if grad_C is None else grad_C + more_C
+            grad_bngain = more_bngain if grad_bngain is None else grad_bngain + more_bngain
+            grad_bnbias = more_bnbias if grad_bnbias is None else grad_bnbias + more_bnbias
+            grad_W2 = more_W2 if grad_W2 is None else grad_W2 + more_W2
+            grad_b2 = more_b2 if grad_b2 is None else grad_b2 + more_b2
         return (
             grad_C,
             None,

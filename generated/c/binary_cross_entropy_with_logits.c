@@ -4,14 +4,12 @@
  *
  * Cross-entropy of a sigmoid.
  *
- *     s[n]       = 1/(1 + exp(-x[n]))
- *     log_s[n]   = log(1 - s[n])
- *     log_s_1[n] = log(s[n])
- *     loss       = sum_n(-target[n]*log_s_1[n] - log_s[n]*(1 - target[n]))/N
+ *     s[n] = 1/(1 + exp(-x[n]))
+ *     loss = sum_n(-target[n]*log(s[n]) - log(1 - s[n])*(1 - target[n]))/N
  *
  * The gradients, given grad_loss:
  *
- *     grad_target[n] = grad_loss*(log_s[n] - log_s_1[n])/N
+ *     grad_target[n] = -grad_loss*x[n]/N
  *     grad_x[n]      = grad_loss*(s[n] - target[n])/N
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
@@ -109,32 +107,27 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_sum_parts = (wide *)workspace;
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* log_s_sum = sum_n(-log_s[n]*(1 - target[n]) - log_s_1[n]*target[n]) */
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    /* target_sum = sum_n(target[n]*LogAddExp(-x[n], 0) + LogAddExp(x[n], 0)*(1 - target[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide log_s_sum_total = 0;
-        real log_s_sum_span = 0;
-        #pragma omp simd reduction(+ : log_s_sum_span)
+        wide target_sum_total = 0;
+        real target_sum_span = 0;
+        #pragma omp simd reduction(+ : target_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real logaddexp_x_1 = log_add_exp(x[n], 0);
-            const real logaddexp_x = log_add_exp(-x[n], 0);
-            const real log_s = -logaddexp_x_1;
-            const real log_s_1 = -logaddexp_x;
-            log_s_sum_span += -(1 - target[n]) * log_s - log_s_1 * target[n];
+            target_sum_span += (1 - target[n]) * log_add_exp(x[n], 0) + target[n] *
+                    log_add_exp(-x[n], 0);
         }
-        log_s_sum_total += log_s_sum_span;
-        log_s_sum_parts[block] = log_s_sum_total;
+        target_sum_total += target_sum_span;
+        target_sum_parts[block] = target_sum_total;
     }
-    wide log_s_sum_total = 0;
+    wide target_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        log_s_sum_total += log_s_sum_parts[block];
-    const real log_s_sum = log_s_sum_total;
-    loss[0] = log_s_sum / N;
+        target_sum_total += target_sum_parts[block];
+    const real target_sum = target_sum_total;
+    loss[0] = target_sum / N;
     free(workspace);
     return 0;
 }
@@ -143,29 +136,21 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(N, real) + ROOM(N, real) + ROOM(N, real));
+    char *const workspace = aligned_alloc(64, ROOM(N, real));
     if (workspace == NULL)
         return 1;
     real *const restrict s = (real *)workspace;
-    real *const restrict logaddexp_x_1 = (real *)((char *)s + ROOM(N, real));
-    real *const restrict logaddexp_x = (real *)((char *)logaddexp_x_1 + ROOM(N, real));
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         s[n] = sigmoid(x[n]);
-        logaddexp_x_1[n] = log_add_exp(x[n], 0);
-        logaddexp_x[n] = log_add_exp(-x[n], 0);
     }
     const real grad_loss_scaled = grad_loss[0] / N;
-    /* grad_target[n] = grad_loss_scaled*(log_s[n] - log_s_1[n]) */
+    /* grad_target[n] = -grad_loss_scaled*x[n] */
     /* grad_x[n] = grad_loss_scaled*(s[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real log_s = -logaddexp_x_1[n];
-        const real log_s_1 = -logaddexp_x[n];
-        grad_target[n] = grad_loss_scaled * (log_s - log_s_1);
+        grad_target[n] = -grad_loss_scaled * x[n];
         grad_x[n] = grad_loss_scaled * (s[n] - target[n]);
     }
     free(workspace);
@@ -179,38 +164,33 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_sum_parts = (wide *)workspace;
+    wide *const restrict target_sum_parts = (wide *)workspace;
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* log_s_sum = sum_n(-log_s[n]*(1 - target[n]) - log_s_1[n]*target[n]) */
-    /* grad_target[n] = (log_s[n] - log_s_1[n])/N */
+    /* target_sum = sum_n(target[n]*LogAddExp(-x[n], 0) + LogAddExp(x[n], 0)*(1 - target[n])) */
+    /* grad_target[n] = -x[n]/N */
     /* grad_x[n] = (s[n] - target[n])/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide log_s_sum_total = 0;
-        real log_s_sum_span = 0;
-        #pragma omp simd reduction(+ : log_s_sum_span)
+        wide target_sum_total = 0;
+        real target_sum_span = 0;
+        #pragma omp simd reduction(+ : target_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real s = sigmoid(x[n]);
-            const real logaddexp_x_1 = log_add_exp(x[n], 0);
-            const real logaddexp_x = log_add_exp(-x[n], 0);
-            const real log_s = -logaddexp_x_1;
-            const real log_s_1 = -logaddexp_x;
-            log_s_sum_span += -(1 - target[n]) * log_s - log_s_1 * target[n];
-            grad_target[n] = (1 / (real)N) * ((log_s - log_s_1));
+            target_sum_span += (1 - target[n]) * log_add_exp(x[n], 0) + target[n] *
+                    log_add_exp(-x[n], 0);
+            grad_target[n] = -(1 / (real)N) * x[n];
             grad_x[n] = (1 / (real)N) * ((s - target[n]));
         }
-        log_s_sum_total += log_s_sum_span;
-        log_s_sum_parts[block] = log_s_sum_total;
+        target_sum_total += target_sum_span;
+        target_sum_parts[block] = target_sum_total;
     }
-    wide log_s_sum_total = 0;
+    wide target_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        log_s_sum_total += log_s_sum_parts[block];
-    const real log_s_sum = log_s_sum_total;
-    loss[0] = log_s_sum / N;
+        target_sum_total += target_sum_parts[block];
+    const real target_sum = target_sum_total;
+    loss[0] = target_sum / N;
     free(workspace);
     return 0;
 }
@@ -226,32 +206,31 @@ int forward(const real *restrict x, const real *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_sum_parts = (wide *)workspace;
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
+    wide *const restrict log_s_1_sum_parts = (wide *)workspace;
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* log_s_sum = sum_n(-log_s[n]*(1 - target[n]) - log_s_1[n]*pos_weight[n]*target[n]) */
+    /* log_s_1_sum = sum_n(LogAddExp(x[n], 0)*(1 - target[n]) - log_s_1[n]*pos_weight[n]*target[n])
+            */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide log_s_sum_total = 0;
-        real log_s_sum_span = 0;
-        #pragma omp simd reduction(+ : log_s_sum_span)
+        wide log_s_1_sum_total = 0;
+        real log_s_1_sum_span = 0;
+        #pragma omp simd reduction(+ : log_s_1_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real logaddexp_x_1 = log_add_exp(x[n], 0);
             const real logaddexp_x = log_add_exp(-x[n], 0);
-            const real log_s = -logaddexp_x_1;
             const real log_s_1 = -logaddexp_x;
-            log_s_sum_span += -(1 - target[n]) * log_s - log_s_1 * pos_weight[n] * target[n];
+            log_s_1_sum_span += (1 - target[n]) * log_add_exp(x[n], 0) - log_s_1 * pos_weight[n] *
+                    target[n];
         }
-        log_s_sum_total += log_s_sum_span;
-        log_s_sum_parts[block] = log_s_sum_total;
+        log_s_1_sum_total += log_s_1_sum_span;
+        log_s_1_sum_parts[block] = log_s_1_sum_total;
     }
-    wide log_s_sum_total = 0;
+    wide log_s_1_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        log_s_sum_total += log_s_sum_parts[block];
-    const real log_s_sum = log_s_sum_total;
-    loss[0] = log_s_sum / N;
+        log_s_1_sum_total += log_s_1_sum_parts[block];
+    const real log_s_1_sum = log_s_1_sum_total;
+    loss[0] = log_s_1_sum / N;
     free(workspace);
     return 0;
 }
@@ -260,33 +239,29 @@ int forward(const real *restrict x, const real *restrict target,
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict pos_weight,
              real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(N, real) + ROOM(N, real) + ROOM(N, real));
+    char *const workspace = aligned_alloc(64, ROOM(N, real) + ROOM(N, real));
     if (workspace == NULL)
         return 1;
     real *const restrict s = (real *)workspace;
-    real *const restrict logaddexp_x_1 = (real *)((char *)s + ROOM(N, real));
-    real *const restrict logaddexp_x = (real *)((char *)logaddexp_x_1 + ROOM(N, real));
+    real *const restrict logaddexp_x = (real *)((char *)s + ROOM(N, real));
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         s[n] = sigmoid(x[n]);
-        logaddexp_x_1[n] = log_add_exp(x[n], 0);
         logaddexp_x[n] = log_add_exp(-x[n], 0);
     }
     const real grad_loss_scaled = grad_loss[0] / N;
-    /* grad_target[n] = grad_loss_scaled*(log_s[n] - log_s_1[n]*pos_weight[n]) */
-    /* grad_x[n] = grad_loss_scaled*(s[n] + pos_weight[n]*s_times_target[n] - s_times_target[n] -
-            pos_weight[n]*target[n]) */
+    /* grad_target[n] = grad_loss_scaled*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
+    /* grad_x[n] = grad_loss_scaled*(s[n]*(1 + pos_weight_times_target[n] - target[n]) -
+            pos_weight_times_target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real log_s = -logaddexp_x_1[n];
         const real log_s_1 = -logaddexp_x[n];
-        grad_target[n] = grad_loss_scaled * (log_s - log_s_1 * pos_weight[n]);
-        const real s_times_target = target[n] * s[n];
-        grad_x[n] = grad_loss_scaled * (pos_weight[n] * s_times_target + s[n] - pos_weight[n] *
-                target[n] - s_times_target);
+        grad_target[n] = grad_loss_scaled * ((1 - pos_weight[n]) * log_s_1 - x[n]);
+        const real pos_weight_times_target = pos_weight[n] * target[n];
+        grad_x[n] = grad_loss_scaled * ((pos_weight_times_target + 1 - target[n]) * s[n] -
+                pos_weight_times_target);
     }
     free(workspace);
     return 0;
@@ -304,9 +279,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* loss = sum_n(-log_s[n]*(1 - target[n]) - log_s_1[n]*target[n]) */
+    /* loss = sum_n(target[n]*LogAddExp(-x[n], 0) + LogAddExp(x[n], 0)*(1 - target[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -315,11 +288,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real logaddexp_x_1 = log_add_exp(x[n], 0);
-            const real logaddexp_x = log_add_exp(-x[n], 0);
-            const real log_s = -logaddexp_x_1;
-            const real log_s_1 = -logaddexp_x;
-            loss_span += -(1 - target[n]) * log_s - log_s_1 * target[n];
+            loss_span += (1 - target[n]) * log_add_exp(x[n], 0) + target[n] * log_add_exp(-x[n], 0);
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -337,18 +306,12 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* grad_target[n] = grad_loss*(log_s[n] - log_s_1[n]) */
+    /* grad_target[n] = -grad_loss*x[n] */
     /* grad_x[n] = grad_loss*(s[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
-        const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real log_s = -logaddexp_x_1;
-        const real log_s_1 = -logaddexp_x;
-        grad_target[n] = grad_loss[0] * (log_s - log_s_1);
+        grad_target[n] = -grad_loss[0] * x[n];
         grad_x[n] = grad_loss[0] * (s - target[n]);
     }
     return 0;
@@ -366,9 +329,8 @@ int forward(const real *restrict x, const real *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* loss = sum_n(-log_s[n]*(1 - target[n]) - log_s_1[n]*pos_weight[n]*target[n]) */
+    /* loss = sum_n(LogAddExp(x[n], 0)*(1 - target[n]) - log_s_1[n]*pos_weight[n]*target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -377,11 +339,10 @@ int forward(const real *restrict x, const real *restrict target,
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real logaddexp_x_1 = log_add_exp(x[n], 0);
             const real logaddexp_x = log_add_exp(-x[n], 0);
-            const real log_s = -logaddexp_x_1;
             const real log_s_1 = -logaddexp_x;
-            loss_span += -(1 - target[n]) * log_s - log_s_1 * pos_weight[n] * target[n];
+            loss_span += (1 - target[n]) * log_add_exp(x[n], 0) - log_s_1 * pos_weight[n] *
+                    target[n];
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -399,22 +360,19 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict pos_weight,
              real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* grad_target[n] = grad_loss*(log_s[n] - log_s_1[n]*pos_weight[n]) */
-    /* grad_x[n] = grad_loss*(s[n] + pos_weight[n]*s_times_target[n] - s_times_target[n] -
-            pos_weight[n]*target[n]) */
+    /* grad_target[n] = grad_loss*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
+    /* grad_x[n] = grad_loss*(s[n]*(1 + pos_weight_times_target[n] - target[n]) -
+            pos_weight_times_target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
         const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real log_s = -logaddexp_x_1;
         const real log_s_1 = -logaddexp_x;
-        grad_target[n] = grad_loss[0] * (log_s - log_s_1 * pos_weight[n]);
-        const real s_times_target = target[n] * s;
-        grad_x[n] = grad_loss[0] * (pos_weight[n] * s_times_target + s - pos_weight[n] * target[n] -
-                s_times_target);
+        grad_target[n] = grad_loss[0] * ((1 - pos_weight[n]) * log_s_1 - x[n]);
+        const real pos_weight_times_target = pos_weight[n] * target[n];
+        grad_x[n] = grad_loss[0] * ((pos_weight_times_target + 1 - target[n]) * s -
+                pos_weight_times_target);
     }
     return 0;
 }
@@ -426,16 +384,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* loss[n] = -log_s[n]*(1 - target[n]) - log_s_1[n]*target[n] */
+    /* loss[n] = target[n]*LogAddExp(-x[n], 0) + LogAddExp(x[n], 0)*(1 - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
-        const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real log_s = -logaddexp_x_1;
-        const real log_s_1 = -logaddexp_x;
-        loss[n] = -(1 - target[n]) * log_s - log_s_1 * target[n];
+        loss[n] = (1 - target[n]) * log_add_exp(x[n], 0) + target[n] * log_add_exp(-x[n], 0);
     }
     return 0;
 }
@@ -445,18 +397,12 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* grad_target[n] = grad_loss[n]*(log_s[n] - log_s_1[n]) */
+    /* grad_target[n] = -grad_loss[n]*x[n] */
     /* grad_x[n] = grad_loss[n]*(s[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
-        const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real log_s = -logaddexp_x_1;
-        const real log_s_1 = -logaddexp_x;
-        grad_target[n] = (log_s - log_s_1) * grad_loss[n];
+        grad_target[n] = -grad_loss[n] * x[n];
         grad_x[n] = (s - target[n]) * grad_loss[n];
     }
     return 0;
@@ -469,16 +415,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, pos_weight. */
 int forward(const real *restrict x, const real *restrict target,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* loss[n] = -log_s[n]*(1 - target[n]) - log_s_1[n]*pos_weight[n]*target[n] */
+    /* loss[n] = LogAddExp(x[n], 0)*(1 - target[n]) - log_s_1[n]*pos_weight[n]*target[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
         const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real log_s = -logaddexp_x_1;
         const real log_s_1 = -logaddexp_x;
-        loss[n] = -(1 - target[n]) * log_s - log_s_1 * pos_weight[n] * target[n];
+        loss[n] = (1 - target[n]) * log_add_exp(x[n], 0) - log_s_1 * pos_weight[n] * target[n];
     }
     return 0;
 }
@@ -488,22 +431,19 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict pos_weight,
              real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* grad_target[n] = grad_loss[n]*(log_s[n] - log_s_1[n]*pos_weight[n]) */
-    /* grad_x[n] = grad_loss[n]*(s[n] + pos_weight[n]*s_times_target[n] - s_times_target[n] -
-            pos_weight[n]*target[n]) */
+    /* grad_target[n] = grad_loss[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
+    /* grad_x[n] = grad_loss[n]*(s[n]*(1 + pos_weight_times_target[n] - target[n]) -
+            pos_weight_times_target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
         const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real log_s = -logaddexp_x_1;
         const real log_s_1 = -logaddexp_x;
-        grad_target[n] = (log_s - log_s_1 * pos_weight[n]) * grad_loss[n];
-        const real s_times_target = target[n] * s;
-        grad_x[n] = (pos_weight[n] * s_times_target + s - pos_weight[n] * target[n] -
-                s_times_target) * grad_loss[n];
+        grad_target[n] = ((1 - pos_weight[n]) * log_s_1 - x[n]) * grad_loss[n];
+        const real pos_weight_times_target = pos_weight[n] * target[n];
+        grad_x[n] = ((pos_weight_times_target + 1 - target[n]) * s - pos_weight_times_target) *
+                grad_loss[n];
     }
     return 0;
 }
@@ -519,32 +459,28 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_sum_parts = (wide *)workspace;
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* log_s_sum = sum_n(-weight[n]*(log_s[n]*(1 - target[n]) + log_s_1[n]*target[n])) */
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    /* target_sum = sum_n(-weight[n]*(-target[n]*LogAddExp(-x[n], 0) - LogAddExp(x[n], 0)*(1 -
+            target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide log_s_sum_total = 0;
-        real log_s_sum_span = 0;
-        #pragma omp simd reduction(+ : log_s_sum_span)
+        wide target_sum_total = 0;
+        real target_sum_span = 0;
+        #pragma omp simd reduction(+ : target_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real logaddexp_x_1 = log_add_exp(x[n], 0);
-            const real logaddexp_x = log_add_exp(-x[n], 0);
-            const real log_s = -logaddexp_x_1;
-            const real log_s_1 = -logaddexp_x;
-            log_s_sum_span += -((1 - target[n]) * log_s + log_s_1 * target[n]) * weight[n];
+            target_sum_span += -(-(1 - target[n]) * log_add_exp(x[n], 0) - target[n] *
+                    log_add_exp(-x[n], 0)) * weight[n];
         }
-        log_s_sum_total += log_s_sum_span;
-        log_s_sum_parts[block] = log_s_sum_total;
+        target_sum_total += target_sum_span;
+        target_sum_parts[block] = target_sum_total;
     }
-    wide log_s_sum_total = 0;
+    wide target_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        log_s_sum_total += log_s_sum_parts[block];
-    const real log_s_sum = log_s_sum_total;
-    loss[0] = log_s_sum / N;
+        target_sum_total += target_sum_parts[block];
+    const real target_sum = target_sum_total;
+    loss[0] = target_sum / N;
     free(workspace);
     return 0;
 }
@@ -554,19 +490,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* grad_target[n] = weight_product[n]*(log_s[n] - log_s_1[n]) */
+    /* grad_target[n] = -weight_product[n]*x[n] */
     /* grad_x[n] = weight_product[n]*(s[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
-        const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real log_s = -logaddexp_x_1;
-        const real log_s_1 = -logaddexp_x;
         const real weight_product = (grad_loss[0] / N) * weight[n];
-        grad_target[n] = (log_s - log_s_1) * weight_product;
+        grad_target[n] = -weight_product * x[n];
         grad_x[n] = (s - target[n]) * weight_product;
     }
     return 0;
@@ -583,34 +513,31 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_sum_parts = (wide *)workspace;
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
+    wide *const restrict log_s_1_sum_parts = (wide *)workspace;
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* log_s_sum = sum_n(-weight[n]*(log_s[n]*(1 - target[n]) + log_s_1[n]*pos_weight[n]*target[n]))
-            */
+    /* log_s_1_sum = sum_n(-weight[n]*(log_s_1[n]*pos_weight[n]*target[n] - LogAddExp(x[n], 0)*(1 -
+            target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide log_s_sum_total = 0;
-        real log_s_sum_span = 0;
-        #pragma omp simd reduction(+ : log_s_sum_span)
+        wide log_s_1_sum_total = 0;
+        real log_s_1_sum_span = 0;
+        #pragma omp simd reduction(+ : log_s_1_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real logaddexp_x_1 = log_add_exp(x[n], 0);
             const real logaddexp_x = log_add_exp(-x[n], 0);
-            const real log_s = -logaddexp_x_1;
             const real log_s_1 = -logaddexp_x;
-            log_s_sum_span += -((1 - target[n]) * log_s + log_s_1 * pos_weight[n] * target[n]) *
-                    weight[n];
+            log_s_1_sum_span += -(log_s_1 * pos_weight[n] * target[n] - (1 - target[n]) *
+                    log_add_exp(x[n], 0)) * weight[n];
         }
-        log_s_sum_total += log_s_sum_span;
-        log_s_sum_parts[block] = log_s_sum_total;
+        log_s_1_sum_total += log_s_1_sum_span;
+        log_s_1_sum_parts[block] = log_s_1_sum_total;
     }
-    wide log_s_sum_total = 0;
+    wide log_s_1_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        log_s_sum_total += log_s_sum_parts[block];
-    const real log_s_sum = log_s_sum_total;
-    loss[0] = log_s_sum / N;
+        log_s_1_sum_total += log_s_1_sum_parts[block];
+    const real log_s_1_sum = log_s_1_sum_total;
+    loss[0] = log_s_1_sum / N;
     free(workspace);
     return 0;
 }
@@ -621,23 +548,20 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict pos_weight, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* grad_target[n] = weight_product[n]*(log_s[n] - log_s_1[n]*pos_weight[n]) */
-    /* grad_x[n] = weight_product[n]*(s[n] + pos_weight[n]*s_times_target[n] - s_times_target[n] -
-            pos_weight[n]*target[n]) */
+    /* grad_target[n] = weight_product[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
+    /* grad_x[n] = weight_product[n]*(s[n]*(1 + pos_weight_times_target[n] - target[n]) -
+            pos_weight_times_target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
         const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real log_s = -logaddexp_x_1;
         const real log_s_1 = -logaddexp_x;
         const real weight_product = (grad_loss[0] / N) * weight[n];
-        grad_target[n] = (log_s - log_s_1 * pos_weight[n]) * weight_product;
-        const real s_times_target = target[n] * s;
-        grad_x[n] = (pos_weight[n] * s_times_target + s - pos_weight[n] * target[n] -
-                s_times_target) * weight_product;
+        grad_target[n] = ((1 - pos_weight[n]) * log_s_1 - x[n]) * weight_product;
+        const real pos_weight_times_target = pos_weight[n] * target[n];
+        grad_x[n] = ((pos_weight_times_target + 1 - target[n]) * s - pos_weight_times_target) *
+                weight_product;
     }
     return 0;
 }
@@ -654,9 +578,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* loss = sum_n(-weight[n]*(log_s[n]*(1 - target[n]) + log_s_1[n]*target[n])) */
+    /* loss = sum_n(-weight[n]*(-target[n]*LogAddExp(-x[n], 0) - LogAddExp(x[n], 0)*(1 -
+            target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -665,11 +588,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real logaddexp_x_1 = log_add_exp(x[n], 0);
-            const real logaddexp_x = log_add_exp(-x[n], 0);
-            const real log_s = -logaddexp_x_1;
-            const real log_s_1 = -logaddexp_x;
-            loss_span += -((1 - target[n]) * log_s + log_s_1 * target[n]) * weight[n];
+            loss_span += -(-(1 - target[n]) * log_add_exp(x[n], 0) - target[n] * log_add_exp(-x[n],
+                    0)) * weight[n];
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -687,19 +607,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* grad_target[n] = weight_product[n]*(log_s[n] - log_s_1[n]) */
+    /* grad_target[n] = -weight_product[n]*x[n] */
     /* grad_x[n] = weight_product[n]*(s[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
-        const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real log_s = -logaddexp_x_1;
-        const real log_s_1 = -logaddexp_x;
         const real weight_product = grad_loss[0] * weight[n];
-        grad_target[n] = (log_s - log_s_1) * weight_product;
+        grad_target[n] = -weight_product * x[n];
         grad_x[n] = (s - target[n]) * weight_product;
     }
     return 0;
@@ -717,9 +631,9 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* loss = sum_n(-weight[n]*(log_s[n]*(1 - target[n]) + log_s_1[n]*pos_weight[n]*target[n])) */
+    /* loss = sum_n(-weight[n]*(log_s_1[n]*pos_weight[n]*target[n] - LogAddExp(x[n], 0)*(1 -
+            target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -728,12 +642,10 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real logaddexp_x_1 = log_add_exp(x[n], 0);
             const real logaddexp_x = log_add_exp(-x[n], 0);
-            const real log_s = -logaddexp_x_1;
             const real log_s_1 = -logaddexp_x;
-            loss_span += -((1 - target[n]) * log_s + log_s_1 * pos_weight[n] * target[n]) *
-                    weight[n];
+            loss_span += -(log_s_1 * pos_weight[n] * target[n] - (1 - target[n]) * log_add_exp(x[n],
+                    0)) * weight[n];
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -752,23 +664,20 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict pos_weight, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* grad_target[n] = weight_product[n]*(log_s[n] - log_s_1[n]*pos_weight[n]) */
-    /* grad_x[n] = weight_product[n]*(s[n] + pos_weight[n]*s_times_target[n] - s_times_target[n] -
-            pos_weight[n]*target[n]) */
+    /* grad_target[n] = weight_product[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
+    /* grad_x[n] = weight_product[n]*(s[n]*(1 + pos_weight_times_target[n] - target[n]) -
+            pos_weight_times_target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
         const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real log_s = -logaddexp_x_1;
         const real log_s_1 = -logaddexp_x;
         const real weight_product = grad_loss[0] * weight[n];
-        grad_target[n] = (log_s - log_s_1 * pos_weight[n]) * weight_product;
-        const real s_times_target = target[n] * s;
-        grad_x[n] = (pos_weight[n] * s_times_target + s - pos_weight[n] * target[n] -
-                s_times_target) * weight_product;
+        grad_target[n] = ((1 - pos_weight[n]) * log_s_1 - x[n]) * weight_product;
+        const real pos_weight_times_target = pos_weight[n] * target[n];
+        grad_x[n] = ((pos_weight_times_target + 1 - target[n]) * s - pos_weight_times_target) *
+                weight_product;
     }
     return 0;
 }
@@ -780,16 +689,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, int threads) {
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* loss[n] = -weight[n]*(log_s[n]*(1 - target[n]) + log_s_1[n]*target[n]) */
+    /* loss[n] = -weight[n]*(-target[n]*LogAddExp(-x[n], 0) - LogAddExp(x[n], 0)*(1 - target[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
-        const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real log_s = -logaddexp_x_1;
-        const real log_s_1 = -logaddexp_x;
-        loss[n] = -((1 - target[n]) * log_s + log_s_1 * target[n]) * weight[n];
+        loss[n] = -(-(1 - target[n]) * log_add_exp(x[n], 0) - target[n] * log_add_exp(-x[n], 0)) *
+                weight[n];
     }
     return 0;
 }
@@ -799,19 +703,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
-    /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* grad_target[n] = grad_loss_times_weight[n]*(log_s[n] - log_s_1[n]) */
+    /* grad_target[n] = -grad_loss_times_weight[n]*x[n] */
     /* grad_x[n] = grad_loss_times_weight[n]*(s[n] - target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
-        const real logaddexp_x = log_add_exp(-x[n], 0);
         const real grad_loss_times_weight = grad_loss[n] * weight[n];
-        const real log_s = -logaddexp_x_1;
-        const real log_s_1 = -logaddexp_x;
-        grad_target[n] = (log_s - log_s_1) * grad_loss_times_weight;
+        grad_target[n] = -grad_loss_times_weight * x[n];
         grad_x[n] = (s - target[n]) * grad_loss_times_weight;
     }
     return 0;
@@ -824,16 +722,15 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight, pos_weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* loss[n] = -weight[n]*(log_s[n]*(1 - target[n]) + log_s_1[n]*pos_weight[n]*target[n]) */
+    /* loss[n] = -weight[n]*(log_s_1[n]*pos_weight[n]*target[n] - LogAddExp(x[n], 0)*(1 -
+            target[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
         const real logaddexp_x = log_add_exp(-x[n], 0);
-        const real log_s = -logaddexp_x_1;
         const real log_s_1 = -logaddexp_x;
-        loss[n] = -((1 - target[n]) * log_s + log_s_1 * pos_weight[n] * target[n]) * weight[n];
+        loss[n] = -(log_s_1 * pos_weight[n] * target[n] - (1 - target[n]) * log_add_exp(x[n], 0)) *
+                weight[n];
     }
     return 0;
 }
@@ -844,23 +741,20 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict pos_weight, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
     /* s[n] = Sigmoid(x[n]) */
-    /* logaddexp_x_1[n] = LogAddExp(x[n], 0) */
     /* logaddexp_x[n] = LogAddExp(-x[n], 0) */
-    /* grad_target[n] = grad_loss_times_weight[n]*(log_s[n] - log_s_1[n]*pos_weight[n]) */
-    /* grad_x[n] = grad_loss_times_weight[n]*(s[n] + pos_weight[n]*s_times_target[n] -
-            s_times_target[n] - pos_weight[n]*target[n]) */
+    /* grad_target[n] = grad_loss_times_weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
+    /* grad_x[n] = grad_loss_times_weight[n]*(s[n]*(1 + pos_weight_times_target[n] - target[n]) -
+            pos_weight_times_target[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
-        const real logaddexp_x_1 = log_add_exp(x[n], 0);
         const real logaddexp_x = log_add_exp(-x[n], 0);
         const real grad_loss_times_weight = grad_loss[n] * weight[n];
-        const real log_s = -logaddexp_x_1;
         const real log_s_1 = -logaddexp_x;
-        grad_target[n] = (log_s - log_s_1 * pos_weight[n]) * grad_loss_times_weight;
-        const real s_times_target = target[n] * s;
-        grad_x[n] = (pos_weight[n] * s_times_target + s - pos_weight[n] * target[n] -
-                s_times_target) * grad_loss_times_weight;
+        grad_target[n] = ((1 - pos_weight[n]) * log_s_1 - x[n]) * grad_loss_times_weight;
+        const real pos_weight_times_target = pos_weight[n] * target[n];
+        grad_x[n] = ((pos_weight_times_target + 1 - target[n]) * s - pos_weight_times_target) *
+                grad_loss_times_weight;
     }
     return 0;
 }
