@@ -187,6 +187,13 @@ class Coordinates:
             current = self.system.functions.apply(following)
         raise NoFixpoint
 
+    def in_place(self, expr: Expr) -> Expr:
+        """An expression as it stands, but for the tensors that equations are solved for."""
+        table = {s.kernel.name: (s.kernel, s.value) for s in self.chosen}
+        for _ in self.chosen:
+            expr = substitute(expr, table)
+        return expr
+
     def rewrite(self, expr: Expr) -> Expr:
         """The normal form of an expression in these coordinates, reduction identities applied."""
         if expr not in self._memo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sympy import Add, Expr, Indexed, Pow, S, default_sort_key
 
@@ -149,9 +150,12 @@ def best_outcome(
             best = outcome.cost, chosen
             results[chosen] = outcome
     plain = _as_it_stands(task, Coordinates(system, ()), exprs, whole)
-    if best is not None and best[0] <= plain.cost:
-        return results[best[1]]
-    return plain
+    if best is None:
+        return plain
+    outcomes = [results[best[1]], plain]
+    if best[1] and plain.cost < best[0]:
+        outcomes.append(_as_it_stands(task, Coordinates(system, best[1]), exprs, whole))
+    return min(outcomes, key=lambda outcome: outcome.cost)
 
 
 def _closure(task: Task, members: set[str]) -> tuple[Let, ...]:
@@ -255,10 +259,24 @@ def _as_it_stands(
     lets, forms = [], {}
     for tensor in exprs:
         recognised = coordinates.system.functions.apply(whole[tensor.name])
-        finished = keeping_sums_whole(recognised, factor)
+        solved = coordinates.in_place(recognised)
+        inside = solved if solved == recognised else _factored_inside(solved)
+        finished = keeping_sums_whole(inside, factor)
         lets.append(Let(task.held(tensor), finished))
-        forms[tensor.name] = (("recognise", recognised), ("factor", finished))
+        forms[tensor.name] = (
+            ("recognise", recognised),
+            ("change of variables", solved),
+            ("factor", finished),
+        )
     return Outcome(tuple(lets), _cost(task, lets), coordinates, forms, as_it_stands=True)
+
+
+def _factored_inside(expr: Any) -> Any:
+    """An expression in which each sum of terms has its common factors before it."""
+    if not isinstance(expr, Expr) or not expr.has(Add) or is_scalar(expr):
+        return expr
+    inside = expr.func(*map(_factored_inside, expr.args))
+    return keeping_sums_whole(inside, factor) if isinstance(inside, Add) else inside
 
 
 def _cost(task: Task, lets: Iterable[Let]) -> float:
