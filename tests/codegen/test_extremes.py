@@ -6,11 +6,16 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from codegen.pipeline import compile
+from derive.files import load_definitions
+from gradsmith.check import check
 
 Function = Callable[[Tensor], Tensor]
 
@@ -29,6 +34,74 @@ def derivatives(of: Function, x: Tensor) -> tuple[Tensor, Tensor]:
     weights = torch.linspace(0.5, 1.5, first.numel(), dtype=x.dtype).reshape(x.shape)
     (second,) = torch.autograd.grad((first * weights).sum(), leaf)
     return first.detach(), second
+
+
+CELLS = load_definitions(Path(__file__).parents[1] / "definitions" / "cells.grad")
+
+
+def gradients(of: Callable[..., Tensor], *given: Tensor) -> list[Tensor]:
+    """The value of a function and its gradients."""
+    leaves = [x.clone().requires_grad_() for x in given]
+    value = of(*leaves)
+    return [value.detach(), *torch.autograd.grad(value.sum(), leaves)]
+
+
+def beside_float64(name: str, plainly: Callable[..., Tensor], *given: Tensor) -> None:
+    """Hold an operation in float32 against a formula that is safe, in float64."""
+    emitted = getattr(compile(CELLS[name]), name)
+    found = gradients(lambda *leaves: emitted(*leaves), *given)
+    expected = gradients(plainly, *(x.double() for x in given))
+    for mine, theirs in zip(found, expected, strict=True):
+        scale = theirs.abs().max().item()
+        torch.testing.assert_close(mine.double(), theirs, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("name", CELLS)
+def test_an_operation_with_exponentials_is_proven(
+    name: str, target: str, request: pytest.FixtureRequest
+) -> None:
+    if target == "c":
+        request.getfixturevalue("c_compiler")
+    assert all(row.passed for row in check(CELLS[name], target=target))
+
+
+@pytest.mark.parametrize("x", [-6.0, -3.0, 0.0, 2.0])
+def test_what_is_left_of_one_is_not_lost(x: float) -> None:
+    def plainly(x: Tensor) -> Tensor:
+        return -torch.log(torch.erfc(-x / 2**0.5) / 2).mean()
+
+    beside_float64("probit", plainly, torch.tensor([x]))
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 100.0])
+def test_a_softmax_both_ways_has_its_gradient_at_any_temperature(scale: float) -> None:
+    def plainly(u: Tensor, v: Tensor, t: Tensor) -> Tensor:
+        s = t.exp() * (u @ v.T)
+        return ((s.logsumexp(1) + s.logsumexp(0)) / 2 - s.diagonal()).mean()
+
+    generator = torch.Generator().manual_seed(0)
+    u, v = (torch.randn(5, 3, generator=generator) for _ in range(2))
+    beside_float64("clip", plainly, u, v, torch.tensor(scale).log())
+
+
+@pytest.mark.parametrize("z", [-100.0, -20.0, 0.0, 20.0, 100.0])
+def test_an_exponential_meets_its_logarithm(z: float) -> None:
+    def plainly(k: Tensor, r: Tensor, z: Tensor) -> Tensor:
+        counts = torch.lgamma(k + r) - torch.lgamma(r) - torch.lgamma(k + 1)
+        return -(counts - r * F.softplus(z) - k * F.softplus(-z)).mean()
+
+    k, r = torch.tensor([3.0, 1.0]), torch.tensor([1.5, 2.0])
+    beside_float64("negbin", plainly, k, r, torch.full((2,), z))
+
+
+def test_pooling_is_a_softmax_at_large_scores() -> None:
+    def plainly(h: Tensor, w: Tensor) -> Tensor:
+        return ((h @ w).softmax(1)[..., None] * h).sum(1)
+
+    generator = torch.Generator().manual_seed(0)
+    h, w = 10 * torch.randn(2, 4, 3, generator=generator), 10 * torch.randn(3, generator=generator)
+    beside_float64("pooled", plainly, h, w)
 
 
 def scores() -> Tensor:

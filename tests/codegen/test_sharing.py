@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -23,6 +25,29 @@ def test_what_two_gradients_need_is_computed_once() -> None:
     x, y = op.input("x", n), op.input("y", n)
     module = compile(op.build(op.let("z", [n], sin(x[n] * y[n]))))
     assert backward(module).count("torch.cos(") == 1
+
+
+def test_what_is_looked_up_for_two_gradients_is_looked_up_once() -> None:
+    op = define("picked", "A power of the logit at an index.")
+    n, k = op.axes("n k")
+    x, y, t = op.input("x", n, k), op.input("y", n), op.integers("t", n)
+    module = compile(op.build(op.let("z", [n], x[n, t[n]] ** 2 * sin(y[n] * x[n, t[n]]))))
+    both = inspect.getsource(module.forward) + backward(module)
+    assert both.count(".gather(") == 1
+
+
+def test_no_name_is_only_another_one() -> None:
+    for file in sorted((Path(__file__).parents[2] / "generated").glob("*.py")):
+        text = file.read_text()
+        functions = re.split(r"^(?=def |class )", text, flags=re.M)
+        for function in functions:
+            if re.match(r"def (forward|\w*backward|value_and_grad)", function):
+                assert not re.search(r"^    \w+ = [a-z]\w*$", function, re.M), file.name
+
+
+def test_a_gradient_that_is_not_wanted_is_in_no_second_order() -> None:
+    text = (Path(__file__).parents[2] / "generated" / "cross_entropy.py").read_text()
+    assert "grad_weight" not in text
 
 
 def test_a_mask_goes_onto_the_cotangent_where_several_gradients_read_it() -> None:

@@ -22,6 +22,7 @@ from derive import (
 )
 from derive.cost import cost
 from derive.derivation import derive
+from derive.files import load_definitions
 from derive.rules import RULES
 from derive.text import arrangement_of, text
 from derive.trace import Derivation
@@ -65,6 +66,16 @@ POOLED = {
 }
 
 
+CELLS = {
+    ("lstm", "c0"): "grad_t_c[n,h]*s_f[n,h]*(1 - t_c[n,h]**2)",
+    ("lstm", "g"): "grad_t_c[n,h]*s_i[n,h]*(1 - t_c[n,h]**2)*(1 - t_g[n,h]**2)",
+    ("lstm", "i"): "grad_t_c[n,h]*s_i[n,h]*t_g[n,h]*(1 - s_i[n,h])*(1 - t_c[n,h]**2)",
+    ("logistic", "x"): "grad_y[n]*sigmoid_x[n]*(1 - 2*sigmoid_x[n])*(1 - sigmoid_x[n])",
+    ("pooled", "w"): "sum_{n,t}(p[n,t]*h[n,t,d]*(sum_d(grad_y[n,d]*h[n,t,d])"
+    " - sum_{d,t}(grad_y[n,d]*p[n,t]*h[n,t,d])))",
+}
+
+
 def gradient(derivation: Derivation, name: str) -> str:
     """The simplified gradient of an input, as it is printed."""
     tensor = dict(derivation.simplified.gradients)[name]
@@ -87,6 +98,22 @@ def test_the_same_form_is_reached_from_other_ways_of_writing(op: str, name: str)
 def test_sums_are_exchanged_until_the_inner_one_is_the_output(op: str, name: str) -> None:
     definition = library.load_file(DEFINITIONS / "layers.py")[op]
     assert gradient(derive(definition), name) == POOLED[op, name]
+
+
+@pytest.mark.parametrize(("op", "name"), CELLS)
+def test_a_polynomial_of_the_primal_is_the_product_that_it_is(op: str, name: str) -> None:
+    definition = load_definitions(DEFINITIONS / "cells.grad")[op]
+    assert gradient(derive(definition), name) == CELLS[op, name]
+
+
+@pytest.mark.parametrize("variant", ["", "sum", "none"])
+def test_the_logarithms_of_a_probability_and_of_the_other_one_differ_by_the_logit(
+    variant: str,
+) -> None:
+    found = derive(library.variant_of(library.load("binary_cross_entropy_with_logits"), variant))
+    count = "" if variant else "/N"
+    arriving = "grad_loss[n]" if variant == "none" else "grad_loss"
+    assert gradient(found, "target") == f"-{arriving}*x[n]{count}"
 
 
 def _norm(names: dict[str, str]) -> Definition:
