@@ -20,7 +20,7 @@ from derive.language import Definition, Let, Tensor
 from derive.normal import canonical_binder, is_scalar, normalise
 from derive.recognise import abstract, is_atomic
 from derive.substitute import substitute
-from derive.words import base_stem, mixes_sizes, names, stem
+from derive.words import applied, base_stem, mixes_sizes, names, stem
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Atomiser:
             value = expr.func(*(self._visit(a) for a in expr.args))
             if top or type(value) not in BY_CLASS:
                 return value
-            return self._name(value, f"{type(expr).__name__.lower()}_{stem(value.args[0])}")
+            return self._name(value, applied(value))
         return expr
 
     def _summand(self, expr: Sum) -> Expr:
@@ -141,7 +141,7 @@ class Atomiser:
         if exponent.is_Integer and exponent < -1:
             return Pow(self._power(1 / base, top=False), -exponent)
         if -exponent == 1 and self._is_logistic(base):
-            name = f"sigmoid_{stem(base).removeprefix('exp_')}"
+            name = f"sigmoid_{stem(base).removeprefix('exp_').removeprefix('neg_')}"
         elif exponent == Rational(-1, 2):
             name = "rstd"
         elif exponent == Rational(1, 2):

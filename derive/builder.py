@@ -154,7 +154,7 @@ class Builder:
         """A real tensor; facts: positive, nonnegative, nonzero, sums_to_one, symmetric.
 
         A tensor that the caller may leave out is, where it is `absent`, that number everywhere;
-        `given` says how he may give it: `rowwise`, `shared` or `whole`.
+        `given` says how he may give it, as a key of `derive.interface.GIVEN`.
         """
         self._note_given(name, "input", given)
         if given == "paired":

@@ -42,12 +42,21 @@ def _word(expr: Basic) -> str:
             parts = sorted(map(base_stem, tensors))
             if not any("_times_" in part for part in parts):
                 return "_times_".join(parts)
+        if isinstance(-expr, Indexed):
+            return f"neg_{stem(expr)}"
         return f"{stem(expr)}_{'product' if len(tensors) > 1 else 'scaled'}"
     if isinstance(expr, Where):
         return f"{stem(expr)}_chosen"
     if isinstance(expr, Indexed):
         return "_".join(names(expr))
-    return f"{type(expr).__name__.lower()}_{stem(expr)}"
+    return applied(expr)
+
+
+def applied(expr: Basic) -> str:
+    """A name for a function of something: `exp_x`, and `exp_neg_x` where that is of `-x`."""
+    argument = expr.args[0]
+    sign = "neg_" if isinstance(argument, Mul) and isinstance(-argument, Indexed) else ""
+    return f"{type(expr).__name__.lower()}_{sign}{stem(argument)}"
 
 
 def _of_terms(expr: Add) -> str:

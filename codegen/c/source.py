@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,15 @@ from codegen.templating import (
 from codegen.torch.source import public
 from derive.language import Definition
 from derive.trace import Derivation
+
+CONSTANTS = {
+    "TILE": ("1024", "columns that are worked on together, at most"),
+    "BLOCK": ("256", "rows whose sums are gathered together"),
+    "FEW": ("4", "rows that are added up at once"),
+    "SPAN": ("4096", "elements whose sums are gathered together"),
+    "PARALLEL": ("1 << 15", "as many elements are worth a second thread"),
+}
+"""Numbers of the emitted loops: a value, and what it counts."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,9 @@ def texts(definition: Definition, parts: Sequence[Part], command: str) -> dict[s
         "name": definition.name,
     }
     every = [function for part in parts for function in part.functions]
+    elementary = render("c/elementary.c.jinja", needs=needed(every))
+    lines = [elementary, *(line for function in every for line in function.body)]
+    used = set(re.findall(r"\w+", "\n".join(lines)))
     variants = [
         render("c/variant.py.jinja", number=number, **part.names)
         for number, part in enumerate(parts)
@@ -78,7 +91,9 @@ def texts(definition: Definition, parts: Sequence[Part], command: str) -> dict[s
             derivation=usual.derivation,
             seeds=usual.names["seeds"],
             parts=parts,
-            elementary=render("c/elementary.c.jinja", needs=needed(every)),
+            elementary=elementary,
+            constants={name: row for name, row in CONSTANTS.items() if name in used},
+            used=used,
             **header,
         ),
         f"{definition.name}.py": render(

@@ -25,7 +25,7 @@ def element(expr: Any, scope: Scope, emit: Emit) -> Value:
         return _relabelled(value, tuple(tuple(used[i] for i in dim) for dim in value.dims))
     value = scope.split(value)
     at = [used[i] for i in value.letters]
-    code, dims = value.at(ATOM), []
+    code = value.at(ATOM)
     if any(isinstance(i, Integer) for i in at):
         marks = [str(int(i)) if isinstance(i, Integer) else ":" for i in at]
         while marks[-1] == ":":
@@ -100,7 +100,6 @@ def _in_layout(value: Value, layout: Dims) -> str:
     if len(value.dims) == len(layout):
         return value.text
     marks = [":" if dim else "None" for dim in layout]
-    if marks[-1] == ":":
-        while marks and marks[-1] == ":":
-            marks.pop()
+    while marks and marks[-1] == ":":
+        marks.pop()
     return f"{value.at(ATOM)}[{', '.join(marks)}]"

@@ -61,6 +61,14 @@ OLDER = {
 """Arguments that PyTorch keeps for older callers, and what they mean."""
 
 
+_RAISED = {
+    "ValueError": "an argument has an unknown value or a size that is refused.",
+    "AssertionError": "an argument is out of its range.",
+    "NotImplementedError": "an argument asks for what is not there.",
+}
+"""What a function raises by its own lines, beside what every function does."""
+
+
 @dataclass(frozen=True)
 class PublicFunction:
     """What is emitted for an operation that has an interface."""
@@ -92,9 +100,15 @@ class PublicFunction:
         return found.union(*(needed for name, needed in _CALLED.items() if name in found))
 
     @cached_property
-    def refuses(self) -> bool:
-        """Whether the body raises a ValueError, itself or where integers have another shape."""
-        return "_shaped" in self.needs or any("ValueError" in line for line in self.body)
+    def raises(self) -> dict[str, str]:
+        """What it raises, itself or by a function that it calls, and why."""
+        text = "\n".join(self.body)
+        found = {name: why for name, why in _RAISED.items() if name in text}
+        if "_shaped" in self.needs:
+            found["ValueError"] = _RAISED["ValueError"]
+        if self.needs & {"_dims", "_along", "_halves", "_indices"}:
+            found["IndexError"] = "a dimension or an index is out of range."
+        return found
 
     @property
     def arguments(self) -> list[str]:

@@ -65,13 +65,12 @@ def statements(program: Program, before: Mapping[str, frozenset[str]]) -> list[s
             value = _filled(value, let.tensor if let.name in returned else None, scope)
         if let.name in returned and len(value.letters) < len(let.tensor.indices):
             value = _expanded(value, let.tensor, scope)
-        if let.name in returned and value.text in returned:  # autograd tells tensors apart
+        seen = not value.fresh and bool(names_used(let.value) & borrowed)
+        # Autograd tells tensors apart, and a view of an argument is no result of its own.
+        if let.name in returned and (value.text in returned or seen):
             value = Value(f"{value.at(ATOM)}.clone()", value.dims, fresh=True)
-        if not value.fresh and names_used(let.value) & borrowed:
-            if let.name in returned:  # a view of an argument is no result of its own
-                value = Value(f"{value.at(ATOM)}.clone()", value.dims, fresh=True)
-            else:
-                borrowed.add(let.name)
+        elif seen:
+            borrowed.add(let.name)
         if forward and let.name in results:
             value = _anew(value)
         lines += _bound(let.name, value)
