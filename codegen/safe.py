@@ -73,7 +73,7 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
         tried = [whole, *less] if read & whole.sums.keys() else [whole]
         for meanings in tried if read & {*whole.sums, *whole.powers} else ():
             value = meanings.safe(let.value)
-            if not bare_exponentials(value):
+            if not (bare_exponentials(value) or names_used(value) & whole.sums.keys()):
                 let = replace(let, value=_by_name(value, meanings.named))
                 break
         result.append(let)
@@ -106,7 +106,8 @@ class _Meanings:
                 found.quotients[let.name] = (let.tensor, through)
                 found.named.append(replace(let, value=safe))
             elif bare_exponentials(safe):
-                into = found.sums if through.has(Sum) else found.powers
+                summed = any(total.has(exp) for total in through.atoms(Sum))
+                into = found.sums if summed else found.powers
                 into[let.name] = (let.tensor, through)
         return found
 
