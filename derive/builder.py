@@ -452,6 +452,12 @@ class Builder:
                 f"{where}: a function that is called on tensors of any rank returns one of them, "
                 f"got the outputs {', '.join(whole.outputs)}; without op.called it returns them all"
             )
+        for argument in arguments:
+            if self._given.get(argument.name) == "epsilon" and argument.default != "None":
+                raise DefinitionError(
+                    f"{where}: {argument.name!r} is the machine epsilon where it is left out, so "
+                    f"its default in op.called must be None, got {argument.default or 'none'}"
+                )
         known = {choice.name for choice in choices}
         for update in self._updates:
             for name, _ in update.chosen:

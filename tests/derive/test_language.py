@@ -251,7 +251,21 @@ def an_update_by_no_choice() -> object:
     return op.build(y, wrt=[x])
 
 
+def an_epsilon_with_a_default() -> object:
+    op = define("scaled", "Scales columns.")
+    op.called("x, eps=1e-5")
+    n = op.axes("n", "elements")
+    x, eps = op.input("x", n), op.option("eps", 1e-6, given="epsilon")
+    return op.build(op.let("y", [n], x[n] + eps))
+
+
+def an_option_given_as_a_tensor() -> object:
+    return define("scaled", "Scales columns.").option("eps", 1e-6, given="rowwise")
+
+
 MISTAKES: dict[Mistake, tuple[str, ...]] = {
+    an_epsilon_with_a_default: ("'scaled'", "'eps'", "must be None", "1e-05"),
+    an_option_given_as_a_tensor: ("'eps'", "'rowwise'", "epsilon"),
     no_signature: ("'scaled'", "'x y z'", "signature"),
     more_roles_than_axes: ("'n c'", "'rest channel last'"),
     paired_with_nothing: ("'x'", "before it that may be absent"),
