@@ -9,6 +9,7 @@ from dataclasses import replace
 from sympy import Expr, Mul, S
 
 from codegen.ahead import worked_out_ahead
+from codegen.empty import divided_safely
 from codegen.program import Kept, Module, Program
 from codegen.safe import made_safe, stable, without_exponentials
 from codegen.sharing import shared
@@ -36,6 +37,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     if not literal:
         backward_lets = without_exponentials(backward_lets, forward_lets)
         backward_lets = shared(stable(backward_lets, varying(definition.wrt, forward_lets)))
+        backward_lets = divided_safely(backward_lets, [t for _, t in gradients])
     if ahead and not literal:
         early, backward_lets = _ahead(derivation, backward_lets)
         forward_lets = (*forward_lets, *early)
@@ -149,6 +151,7 @@ def _value_and_grad(
     lets = _with_stops(lets, ())
     if not definition.chunked:
         lets = _without_scaled_sums(lets, set(wanted))
+        lets = divided_safely(lets, [t for _, t in gradients], [outputs[0].name])
     return Program(
         name="value_and_grad",
         params=definition.inputs,

@@ -102,6 +102,13 @@ class Expm1(Elementary):
     nargs = 1
 
 
+class Divisor(Elementary):
+    """The size of an axis, or 1 where it has no elements; see `codegen.empty`."""
+
+    nargs = 1
+    is_positive = True
+
+
 def stabilise(expr: Expr) -> Expr:
     """The same value, with the forms above wherever the expression allows them.
 
@@ -344,6 +351,7 @@ _MEANINGS: dict[type, Callable[..., Expr]] = {
     Sigmoid: lambda a: 1 / (1 + exp(-a)),
     Log1p: lambda a: log(1 + a),
     Expm1: lambda a: exp(a) - 1,
+    Divisor: lambda size: size,
 }
 
 _RULES: dict[type, Callable[[Any], Expr]] = {

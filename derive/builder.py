@@ -34,6 +34,7 @@ from derive.interface import (
     Choice,
     Interface,
     Update,
+    When,
     arguments_of,
     choices_of,
     variants_of,
@@ -93,6 +94,7 @@ class Builder:
         self._given: dict[str, str] = {}
         self._pairs: dict[str, str] = {}
         self._updates: list[Update] = []
+        self._constants: list[When] = []
         self._demands: list[tuple[str, str]] = []
         self._autocast: str | None = None
 
@@ -273,8 +275,27 @@ class Builder:
             raise DefinitionError(f"{where}: only an input of real numbers is a buffer")
         if let.name not in self._lets or let.integer or let.axes != buffer.axes:
             raise DefinitionError(f"{where}: {let.name!r} is no let of real numbers over its axes")
-        check_once(f"update in {self.name!r}", [*(u.buffer for u in self._updates), buffer.name])
-        self._updates.append(Update(buffer.name, let.name, tuple(chosen.items())))
+        before = [update.when.input for update in self._updates]
+        check_once(f"update in {self.name!r}", [*before, buffer.name])
+        self._updates.append(Update(When(buffer.name, tuple(chosen.items())), let.name))
+
+    def constant(self, tensor: Tensor, **chosen: Any) -> None:
+        """An input that has no gradient for some values of choices: `target=True`, where the
+        target is one of integers. The function refuses one that requires a gradient then.
+
+        Raises:
+            DefinitionError: it is no input of real numbers; or nothing is chosen, as there is no
+                signature yet.
+        """
+        where = f"constant {tensor.name!r} in {self.name!r}"
+        if tensor.name not in self._inputs or tensor.integer:
+            raise DefinitionError(f"{where}: only an input of real numbers has a gradient")
+        if self._arguments is None:
+            raise DefinitionError(
+                f"{where}: op.called comes first; without it op.build(..., wrt=[...]) says whose "
+                "gradients there are"
+            )
+        self._constants.append(When(tensor.name, tuple(chosen.items())))
 
     def demand(self, condition: str, raises: str = "ValueError") -> None:
         """A condition such as `beta >= 0`, without which the function raises.
@@ -388,7 +409,7 @@ class Builder:
             source=self.source,
         )
         if self._arguments is None:
-            return replace(whole, updates=tuple((u.buffer, u.let) for u in self._updates))
+            return replace(whole, updates=tuple((u.when.input, u.let) for u in self._updates))
         return self._with_interface(whole, self._arguments, [t.name for t in without])
 
     def _with_interface(
@@ -403,8 +424,8 @@ class Builder:
             for choice in choices_of(argument, cases, self._absent, without, self._given)
         ]
         self._check_interface(whole, arguments, choices)
-        found = variants_of(whole, self._cases, self._absent, choices, self._pairs, self._updates)
-        variants = tuple(found)
+        rest = self._pairs, self._updates, self._constants
+        variants = tuple(variants_of(whole, self._cases, self._absent, choices, *rest))
         interface = Interface(
             arguments,
             tuple(self._roles.items()),
@@ -459,12 +480,14 @@ class Builder:
                     f"its default in op.called must be None, got {argument.default or 'none'}"
                 )
         known = {choice.name for choice in choices}
-        for update in self._updates:
-            for name, _ in update.chosen:
+        whens = [(f"update of {u.when.input!r}", u.when) for u in self._updates]
+        whens += [(f"constant {when.input!r}", when) for when in self._constants]
+        for what, when in whens:
+            for name, _ in when.chosen:
                 if name not in known:
                     raise DefinitionError(
-                        f"update of {update.buffer!r} in {self.name!r}: nothing is chosen by "
-                        f"{name!r}; there are {', '.join(sorted(known)) or 'none'}"
+                        f"{what} in {self.name!r}: nothing is chosen by {name!r}; there are "
+                        f"{', '.join(sorted(known)) or 'none'}"
                     )
 
     def _add_input(self, tensor: Tensor) -> Tensor:

@@ -149,16 +149,23 @@ class Cases:
 
 
 @dataclass(frozen=True)
-class Update:
-    """What a buffer becomes: the let, and the values of choices for which it does."""
+class When:
+    """What is so of an input for some values of choices, if it is given at all."""
 
-    buffer: str
-    let: str
+    input: str
     chosen: tuple[tuple[str, Any], ...] = ()
 
     def applies(self, chosen: Mapping[str, Any]) -> bool:
-        given = chosen.get(self.buffer, True)
+        given = chosen.get(self.input, True)
         return given and all(chosen[name] == value for name, value in self.chosen)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a buffer becomes: the let, and when it does."""
+
+    when: When
+    let: str
 
 
 def arguments_of(signature: str) -> tuple[Argument, ...]:
@@ -216,11 +223,12 @@ def variants_of(
     choices: Sequence[Choice],
     pairs: Mapping[str, str],
     updates: Sequence[Update],
+    constants: Sequence[When],
 ) -> Iterator[Variant]:
     """Every definition that the choices lead to, the usual one first.
 
-    `cases` are alternatives by the let's name, `absent` what stands for a tensor left out, and
-    `pairs` names the tensor beside which another one is given.
+    `cases` are alternatives by the let's name, `absent` what stands for a tensor left out,
+    `pairs` names the tensor beside which another one is given, and `constants` have no gradient.
     """
     from derive.language import needed  # not above: a definition holds an interface
 
@@ -236,9 +244,10 @@ def variants_of(
         chosen |= {name: chosen[other] for name, other in pairs.items()}
         left_out = {name: value for name, value in absent.items() if not chosen[name]}
         lets = [_without(let, left_out) for let in lets]
-        changed = [update for update in updates if update.applies(chosen)]
+        changed = [update for update in updates if update.when.applies(chosen)]
         lets = needed(lets, [*definition.outputs, *(update.let for update in changed)])
         read = names_used(*(let.value for let in lets))
+        fixed = {constant.input for constant in constants if constant.applies(chosen)}
         options = {s.name for let in lets for s in let.value.free_symbols}
         inputs = tuple(t for t in definition.inputs if t.name in read)
         variant = replace(
@@ -246,13 +255,14 @@ def variants_of(
             inputs=inputs,
             options=tuple(o for o in definition.options if o.name in options),
             lets=tuple(lets),
-            wrt=tuple(name for name in definition.wrt if name in read),
+            wrt=tuple(name for name in definition.wrt if name in read - fixed),
             calls=(),
-            updates=tuple((update.buffer, update.let) for update in changed),
+            updates=tuple((update.when.input, update.let) for update in changed),
             variant=label(choices, values),
         )
         # A choice that makes no difference beside the others makes no variant of its own.
-        yield Variant(values, known.setdefault((inputs, variant.options, variant.lets), variant))
+        same = (inputs, variant.options, variant.lets, variant.wrt)
+        yield Variant(values, known.setdefault(same, variant))
 
 
 def label(choices: Sequence[Choice], values: Sequence[Any]) -> str:

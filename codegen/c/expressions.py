@@ -27,6 +27,7 @@ from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
 from codegen.c.functions import FUNCTIONS, RELATIONS
 from codegen.program import CodegenError
+from codegen.stable import Divisor
 from derive.expressions import Index, Parameter, StopGradient, Where, free_indices
 
 CHOICE, EITHER, BOTH, EQUALITY, RELATION, PLUS, TIMES, UNARY, ATOM = range(9)
@@ -197,6 +198,10 @@ class Printer:
             raise CodegenError(f"{expr}: the C target has the polygamma of order 0 alone")
         return Text(f"{FUNCTIONS[sympy.polygamma]}({self(at)})")
 
+    def _divisor(self, expr: Any) -> Text:
+        size = self(expr.args[0])
+        return Text(f"({size} ? {size} : 1)", whole=True)
+
     def _delta(self, expr: Any) -> Text:
         left, right = (self.text(a) for a in expr.args)
         return Text(f"{left.at(RELATION)} == {right.at(RELATION)}", EQUALITY, whole=True)
@@ -247,6 +252,7 @@ _RULES: tuple[tuple[type[Basic], Any], ...] = (
     (Mul, Printer._mul),
     (Pow, Printer._pow),
     (sympy.polygamma, Printer._polygamma),
+    (Divisor, Printer._divisor),
     (KroneckerDelta, Printer._delta),
     (Where, Printer._where),
     (StopGradient, lambda self, e: self.text(e.args[0])),

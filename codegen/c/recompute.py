@@ -7,7 +7,6 @@ inputs, which the caller holds, and in tensors over fewer axes, which are kept i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from codegen.c.explicit import explicit, is_reduction
@@ -23,52 +22,54 @@ _READ = 2
 
 def recomputing(module: Module, definition: Definition) -> Module:
     """The same module in explicit programs, with fewer residuals of full size."""
-    # A name of the backward pass is no residual of the forward's.
-    besides = [let.name for let in module.backward.lets]
+    own = _apart(module.backward, module.forward)
+    besides = [let.name for let in own.lets]
     whole = module.kept
     while True:
         forward = explicit(replace(module.forward, keeps=whole), besides)
         again: dict[str, Let] = {}
         for tensor in module.kept.tensors:
             again |= _recipe(tensor.name, forward, set(module.updates)) or {}
+        read = names_used(*(let.value for let in again.values()))
+        lets = tuple(let for let in own.lets if let.name not in read | again.keys())
+        elsewhere = again.keys() | {let.name for let in lets}
         # What is kept has all of the axes that it was defined with.
         kept = kept_for(
             definition,
-            [_as_defined(let, module.forward) for let in forward.lets if let.name not in again],
-            module.backward.params,
-            (*again.values(), *module.backward.lets),
-            module.backward.results,
+            [_as_defined(let, module.forward) for let in forward.lets if let.name not in elsewhere],
+            own.params,
+            (*again.values(), *lets),
+            own.results,
         )
         named = {let.name for let in module.forward.lets} - set(whole.names)
         if not (more := [tensor for tensor in kept.tensors if tensor.name in named]):
             break
         whole = replace(whole, tensors=(*whole.tensors, *more))
     first = tuple(let for let in forward.lets if let.name in again)
-    own = _apart(module.backward, again)
     wanted = [*(tensor.name for _, tensor in forward.results), *kept.names]
     joint = module.value_and_grad
     return replace(
         module,
         kept=kept,
         forward=replace(forward, keeps=kept, lets=needed(forward.lets, wanted)),
-        backward=explicit(replace(own, kept=kept, lets=(*first, *own.lets))),
+        backward=explicit(replace(own, kept=kept, lets=(*first, *lets))),
         value_and_grad=joint and explicit(joint),
     )
 
 
-def _apart(program: Program, again: Mapping[str, Let]) -> Program:
-    """The same program without the lets that are made again, its others called otherwise: the
-    forward pass gave its shared parts their names without regard to those of the backward's."""
+def _apart(backward: Program, forward: Program) -> Program:
+    """The backward pass with other names for what is not the forward's of that name: each gave
+    its shared parts their names without regard to the other."""
+    made = {let.name: let for let in forward.lets}
     renamed: set[str] = set()
-    for let in program.lets:
-        same = let == again.get(let.name) and not names_used(let.value) & renamed
-        if let.name in again and not same:
+    for let in backward.lets:
+        same = let == made.get(let.name) and not names_used(let.value) & renamed
+        if let.name in made and not same:
             renamed.add(let.name)
-    taken = {*program.tensors, *program.option_names, *program.axes, *again}
-    taken |= {i.name for let in program.lets for i in let.value.atoms(Index)}
+    taken = {*backward.tensors, *backward.option_names, *backward.axes, *made}
+    taken |= {i.name for let in backward.lets for i in let.value.atoms(Index)}
     names = dict(zip(sorted(renamed), fresh_names(sorted(renamed), taken), strict=True))
-    kept = tuple(let for let in program.lets if let.name not in again or let.name in renamed)
-    return Renaming(names).program(replace(program, lets=kept))
+    return Renaming(names).program(backward)
 
 
 def _as_defined(let: Let, program: Program) -> Let:

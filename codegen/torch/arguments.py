@@ -11,7 +11,7 @@ from sympy.core.relational import Relational
 
 from derive.expressions import Axis
 from derive.interface import Argument, Interface, Variant
-from derive.language import Tensor
+from derive.language import Definition, Tensor
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,15 @@ class Arguments:
 
     def is_constant(self, name: str) -> bool:
         """Whether a real tensor has no gradient in any variant, though its value would have one."""
-        if self.tensors[name].integer:
+        return not any(name in v.definition.wrt for v in self.interface.variants) and any(
+            self.is_constant_in(v.definition, name) for v in self.interface.variants
+        )
+
+    def is_constant_in(self, definition: Definition, name: str) -> bool:
+        """Whether a real tensor has no gradient in a variant, though its value would have one."""
+        if self.tensors[name].integer or name in definition.wrt:
             return False
-        wanted = {n for v in self.interface.variants for n in v.definition.wrt}
-        lets = [let for v in self.interface.variants for let in v.definition.lets]
-        return name not in wanted and any(_has_slope(let.value, name) for let in lets)
+        return any(_has_slope(let.value, name) for let in definition.lets)
 
     @cached_property
     def indexed(self) -> dict[str, tuple[Tensor, int]]:

@@ -223,12 +223,12 @@ class PublicFunction:
                 other = dict(self.interface.pairs)[name]
                 yield f"if ({name} is None) != ({other} is None):"
                 yield f'    raise ValueError("{name} and {other} must be given together")'
-        fixed = [name for name in self._arguments.tensors if self._is_constant(name)]
-        if fixed:
-            yield f"_constant({_by_name(map(self._arguments.variable, fixed))})"
+        yield from self._refused(filter(self._arguments.is_constant, self._arguments.tensors))
 
-    def _is_constant(self, name: str) -> bool:
-        return name not in self._masks and self._arguments.is_constant(name)
+    def _refused(self, constants: Iterable[str]) -> Iterator[str]:
+        """A line that refuses a gradient of what has none; a mask is no tensor of the caller's."""
+        if fixed := [name for name in constants if name not in self._masks]:
+            yield f"_constant({_by_name(map(self._arguments.variable, fixed))})"
 
     # --- from the caller's shapes to the definition's ---
 
@@ -334,6 +334,7 @@ class PublicFunction:
             ]
             guard = f" if {' and '.join(guards)}" if guards else ""
             yield f"    case {patterns}{guard}:"
+            yield from (f"        {line}" for line in self._refused(self._constant_in(variant)))
             yield f"        {output} = {self._call(variant)}"
         if any(all(value is OTHERWISE for value in variant.values) for variant in variants):
             return
@@ -341,6 +342,13 @@ class PublicFunction:
             return
         yield "    case _:"
         yield from (f"        {line}" for line in self._unknown())
+
+    def _constant_in(self, variant: Variant) -> Iterator[str]:
+        """The tensors that have a gradient in other variants, and none in this one."""
+        for name in self._arguments.tensors:
+            fixed = self._arguments.is_constant_in(variant.definition, name)
+            if fixed and not self._arguments.is_constant(name):
+                yield name
 
     def _unknown(self) -> Iterator[str]:
         """Refuse a value that no variant is for; of tensors and flags every combination has one."""

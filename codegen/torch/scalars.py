@@ -11,7 +11,7 @@ from sympy.core.relational import Ge, Le
 from sympy.logic.boolalg import And, Not, Or
 
 from codegen.program import CodegenError
-from codegen.stable import Expm1, Log1p, LogAddExp, Sigmoid, spelled_out
+from codegen.stable import Divisor, Expm1, Log1p, LogAddExp, Sigmoid, spelled_out
 from codegen.torch.functions import RELATIONS
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
 from derive.expressions import Parameter, Where
@@ -76,6 +76,8 @@ def _scalar(expr: Any) -> tuple[str, int]:
         return repr(float(expr)), ATOM if expr >= 0 else UNARY
     if isinstance(expr, Parameter):
         return expr.name, ATOM
+    if isinstance(expr, Divisor):
+        return f"({expr.args[0]} or 1)", ATOM
     if isinstance(expr, Add):
         return _add(expr), PLUS
     if isinstance(expr, Mul):
@@ -156,7 +158,7 @@ def _mul(expr: Any) -> tuple[str, int]:
 def _below(under: Sequence[Any]) -> str:
     """What a number is divided by. Python refuses the zero that sizes of an empty batch give."""
     product = " * ".join(_within(f, TIMES if len(under) > 1 else POWER) for f in under)
-    if any(_is_size(s) for f in under for s in f.free_symbols):
+    if any(_is_size(s) for f in under if not f.has(Divisor) for s in f.free_symbols):
         alone = _scalar(under[0])[0] if len(under) == 1 else product
         return f"({alone} or torch.nan)"
     return f"({product})" if len(under) > 1 else product

@@ -26,22 +26,17 @@ right = weight[target[n]] * logprobs[n, target[n]]
 uniform = Sum(weight[k] * logprobs[n, k], k) / k.size
 total = Sum(weight[target[n]] * kept[n], n)
 
-
-def likely(p):
-    """The expected logarithm of the probability, where p is the target's."""
-    return Sum(weight[k] * p * logprobs[n, k], k)
-
-
 cases = {}
 for smooth, value in {0: right, OTHERWISE: (1 - smoothing) * right + smoothing * uniform}.items():
     counted = Where(Eq(kept[n], 0), 0, value)
     mean = -mean_of(Sum(counted, n), total)
     labels = {"mean": ([], mean), "sum": ([], -Sum(counted, n)), "none": ([n], -counted)}
     cases |= {(True, reduction, smooth): case for reduction, case in labels.items()}
-softer = (1 - smoothing) * probabilities[n, k] + smoothing / k.size
-for smooth, target in {0: probabilities[n, k], OTHERWISE: softer}.items():
-    classes = reductions(-likely(target), n)
+smoothed = op.let("smoothed", [n, k], (1 - smoothing) * probabilities[n, k] + smoothing / k.size)
+for smooth, likely in {0: probabilities[n, k], OTHERWISE: smoothed[n, k]}.items():
+    classes = reductions(-Sum(weight[k] * likely * logprobs[n, k], k), n)
     cases |= {(False, reduction, smooth): case for reduction, case in classes.items()}
 loss = op.cases("loss", ("target", "reduction", "label_smoothing"), cases)
 
-cross_entropy = op.build(loss, wrt=[logits, probabilities], without=[weight, kept])
+op.constant(weight, target=True)
+cross_entropy = op.build(loss, wrt=[logits, probabilities, weight], without=[weight, kept])

@@ -138,15 +138,14 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 
 #if VARIANT == 1 /* weight */
 
-/* loss, abs_off from x, target, weight. */
+/* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
-            real *restrict loss, real *restrict abs_off, int64_t N, real delta, int threads) {
+            real *restrict loss, int64_t N, real delta, int threads) {
     const int64_t n_spans = (N + SPAN - 1) / SPAN;
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
     wide *const restrict abs_off_sum_parts = (wide *)workspace;
-    /* abs_off[n] = abs(off[n]) */
     /* abs_off_sum = sum_n(weight[n]*where(abs_off[n] > delta, delta*(abs_off[n] - delta/2),
             off[n]**2/2)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
@@ -158,8 +157,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         #pragma omp simd reduction(+ : abs_off_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real off = x[n] - target[n];
-            abs_off[n] = R(fabs)(off);
-            abs_off_sum_span += weight[n] * (abs_off[n] > delta ? delta * (abs_off[n] - delta / 2) :
+            const real abs_off = R(fabs)(off);
+            abs_off_sum_span += weight[n] * (abs_off > delta ? delta * (abs_off - delta / 2) :
                     (real)0.5 * square(off));
         }
         abs_off_sum_total += abs_off_sum_span;
@@ -174,11 +173,11 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     return 0;
 }
 
-/* grad_x, grad_target, grad_weight from grad_loss, x, target, weight, abs_off. */
+/* grad_x, grad_target, grad_weight from grad_loss, x, target, weight. */
 int backward(const real *restrict grad_loss, const real *restrict x,
-             const real *restrict target, const real *restrict weight,
-             const real *restrict abs_off, real *restrict grad_x, real *restrict grad_target,
-             real *restrict grad_weight, int64_t N, real delta, int threads) {
+             const real *restrict target, const real *restrict weight, real *restrict grad_x,
+             real *restrict grad_target, real *restrict grad_weight, int64_t N, real delta,
+             int threads) {
     const real grad_loss_scaled = grad_loss[0] / N;
     /* grad_weight[n] = grad_loss_scaled*where(off_mask[n], delta*abs_off[n] - delta**2/2,
             off[n]**2/2) */
@@ -252,15 +251,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 
 #if VARIANT == 3 /* sum_weight */
 
-/* loss, abs_off from x, target, weight. */
+/* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
-            real *restrict loss, real *restrict abs_off, int64_t N, real delta, int threads) {
+            real *restrict loss, int64_t N, real delta, int threads) {
     const int64_t n_spans = (N + SPAN - 1) / SPAN;
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* abs_off[n] = abs(off[n]) */
     /* loss = sum_n(weight[n]*where(abs_off[n] > delta, delta*(abs_off[n] - delta/2), off[n]**2/2))
             */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
@@ -272,9 +270,9 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real off = x[n] - target[n];
-            abs_off[n] = R(fabs)(off);
-            loss_span += weight[n] * (abs_off[n] > delta ? delta * (abs_off[n] - delta / 2) :
-                    (real)0.5 * square(off));
+            const real abs_off = R(fabs)(off);
+            loss_span += weight[n] * (abs_off > delta ? delta * (abs_off - delta / 2) : (real)0.5 *
+                    square(off));
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -287,11 +285,11 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     return 0;
 }
 
-/* grad_x, grad_target, grad_weight from grad_loss, x, target, weight, abs_off. */
+/* grad_x, grad_target, grad_weight from grad_loss, x, target, weight. */
 int backward(const real *restrict grad_loss, const real *restrict x,
-             const real *restrict target, const real *restrict weight,
-             const real *restrict abs_off, real *restrict grad_x, real *restrict grad_target,
-             real *restrict grad_weight, int64_t N, real delta, int threads) {
+             const real *restrict target, const real *restrict weight, real *restrict grad_x,
+             real *restrict grad_target, real *restrict grad_weight, int64_t N, real delta,
+             int threads) {
     /* grad_weight[n] = grad_loss*where(off_mask[n], delta*abs_off[n] - delta**2/2, off[n]**2/2) */
     /* grad_x[n] = grad_off[n] */
     /* grad_target[n] = -grad_x[n] */
@@ -346,26 +344,25 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 
 #if VARIANT == 5 /* none_weight */
 
-/* loss, abs_off from x, target, weight. */
+/* loss from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
-            real *restrict loss, real *restrict abs_off, int64_t N, real delta, int threads) {
-    /* abs_off[n] = abs(off[n]) */
+            real *restrict loss, int64_t N, real delta, int threads) {
     /* loss[n] = weight[n]*where(abs_off[n] > delta, delta*(abs_off[n] - delta/2), off[n]**2/2) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real off = x[n] - target[n];
-        abs_off[n] = R(fabs)(off);
-        loss[n] = weight[n] * (abs_off[n] > delta ? delta * (abs_off[n] - delta / 2) : (real)0.5 *
+        const real abs_off = R(fabs)(off);
+        loss[n] = weight[n] * (abs_off > delta ? delta * (abs_off - delta / 2) : (real)0.5 *
                 square(off));
     }
     return 0;
 }
 
-/* grad_x, grad_target, grad_weight from grad_loss, x, target, weight, abs_off. */
+/* grad_x, grad_target, grad_weight from grad_loss, x, target, weight. */
 int backward(const real *restrict grad_loss, const real *restrict x,
-             const real *restrict target, const real *restrict weight,
-             const real *restrict abs_off, real *restrict grad_x, real *restrict grad_target,
-             real *restrict grad_weight, int64_t N, real delta, int threads) {
+             const real *restrict target, const real *restrict weight, real *restrict grad_x,
+             real *restrict grad_target, real *restrict grad_weight, int64_t N, real delta,
+             int threads) {
     /* grad_weight[n] = grad_loss[n]*where(off_mask[n], delta*abs_off[n] - delta**2/2, off[n]**2/2)
             */
     /* grad_x[n] = grad_off[n] */

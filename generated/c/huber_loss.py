@@ -154,20 +154,17 @@ class WeightResiduals(NamedTuple):
     x: Tensor
     target: Tensor
     weight: Tensor
-    abs_off: Tensor
     delta: float
 
 
 WeightGradients = in_torch.WeightGradients
 
-_forward_weight = Function(
-    _SOURCE, "forward", 1, ("x", "target", "weight", "loss", "abs_off"), 1, 1
-)
+_forward_weight = Function(_SOURCE, "forward", 1, ("x", "target", "weight", "loss"), 1, 1)
 _backward_weight = Function(
     _SOURCE,
     "backward",
     1,
-    ("grad_loss", "x", "target", "weight", "abs_off", "grad_x", "grad_target", "grad_weight"),
+    ("grad_loss", "x", "target", "weight", "grad_x", "grad_target", "grad_weight"),
     1,
     1,
 )
@@ -183,18 +180,16 @@ def _computed_weight(
     target = target.contiguous()
     x = x.contiguous()
     loss = empty(weight, ())
-    abs_off = empty(weight, (N,))
     _forward_weight[weight.dtype](
         x.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
         loss.data_ptr(),
-        abs_off.data_ptr(),
         N,
         delta,
         torch.get_num_threads(),
     )
-    return loss, WeightResiduals(x, target, weight, abs_off, delta)
+    return loss, WeightResiduals(x, target, weight, delta)
 
 
 def forward_weight(
@@ -217,25 +212,23 @@ def backward_weight(
     """
     if isinstance(residuals, in_torch.WeightResiduals):
         return in_torch.backward_weight(grad_loss, residuals)
-    x, target, weight, abs_off, delta = residuals
-    (N,) = abs_off.shape
+    x, target, weight, delta = residuals
+    (N,) = weight.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, abs_off)
-    abs_off = abs_off.contiguous()
+    check_gradient("grad_loss", grad_loss, weight)
     weight = weight.contiguous()
     target = target.contiguous()
     x = x.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_x = empty(abs_off, (N,))
-    grad_target = empty(abs_off, (N,))
-    grad_weight = empty(abs_off, (N,))
-    _backward_weight[abs_off.dtype](
+    grad_x = empty(weight, (N,))
+    grad_target = empty(weight, (N,))
+    grad_weight = empty(weight, (N,))
+    _backward_weight[weight.dtype](
         grad_loss.data_ptr(),
         x.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
-        abs_off.data_ptr(),
         grad_x.data_ptr(),
         grad_target.data_ptr(),
         grad_weight.data_ptr(),
@@ -251,30 +244,28 @@ class _WeightFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor, delta: float) -> tuple[Tensor, ...]:
-        loss, residuals = _computed_weight(x, target, weight, delta=delta)
-        return loss, residuals.abs_off
+        loss, _ = _computed_weight(x, target, weight, delta=delta)
+        return (loss,)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, delta = inputs
-        _, abs_off = output
-        ctx.save_for_backward(x, target, weight, abs_off)
-        ctx.mark_non_differentiable(abs_off)
+        ctx.save_for_backward(x, target, weight)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, *_ = grad_outputs
+        (grad_loss,) = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, weight, abs_off = ctx.saved_tensors
+        x, target, weight = ctx.saved_tensors
         (delta,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
             *_, residuals = in_torch.forward_weight(x, target, weight, delta=delta)
         else:
-            residuals = WeightResiduals(x, target, weight, abs_off, delta)
+            residuals = WeightResiduals(x, target, weight, delta)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight, None
 
@@ -388,20 +379,17 @@ class SumWeightResiduals(NamedTuple):
     x: Tensor
     target: Tensor
     weight: Tensor
-    abs_off: Tensor
     delta: float
 
 
 SumWeightGradients = in_torch.SumWeightGradients
 
-_forward_sum_weight = Function(
-    _SOURCE, "forward", 3, ("x", "target", "weight", "loss", "abs_off"), 1, 1
-)
+_forward_sum_weight = Function(_SOURCE, "forward", 3, ("x", "target", "weight", "loss"), 1, 1)
 _backward_sum_weight = Function(
     _SOURCE,
     "backward",
     3,
-    ("grad_loss", "x", "target", "weight", "abs_off", "grad_x", "grad_target", "grad_weight"),
+    ("grad_loss", "x", "target", "weight", "grad_x", "grad_target", "grad_weight"),
     1,
     1,
 )
@@ -417,18 +405,16 @@ def _computed_sum_weight(
     target = target.contiguous()
     x = x.contiguous()
     loss = empty(weight, ())
-    abs_off = empty(weight, (N,))
     _forward_sum_weight[weight.dtype](
         x.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
         loss.data_ptr(),
-        abs_off.data_ptr(),
         N,
         delta,
         torch.get_num_threads(),
     )
-    return loss, SumWeightResiduals(x, target, weight, abs_off, delta)
+    return loss, SumWeightResiduals(x, target, weight, delta)
 
 
 def forward_sum_weight(
@@ -451,25 +437,23 @@ def backward_sum_weight(
     """
     if isinstance(residuals, in_torch.SumWeightResiduals):
         return in_torch.backward_sum_weight(grad_loss, residuals)
-    x, target, weight, abs_off, delta = residuals
-    (N,) = abs_off.shape
+    x, target, weight, delta = residuals
+    (N,) = weight.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    check_gradient("grad_loss", grad_loss, abs_off)
-    abs_off = abs_off.contiguous()
+    check_gradient("grad_loss", grad_loss, weight)
     weight = weight.contiguous()
     target = target.contiguous()
     x = x.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_x = empty(abs_off, (N,))
-    grad_target = empty(abs_off, (N,))
-    grad_weight = empty(abs_off, (N,))
-    _backward_sum_weight[abs_off.dtype](
+    grad_x = empty(weight, (N,))
+    grad_target = empty(weight, (N,))
+    grad_weight = empty(weight, (N,))
+    _backward_sum_weight[weight.dtype](
         grad_loss.data_ptr(),
         x.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
-        abs_off.data_ptr(),
         grad_x.data_ptr(),
         grad_target.data_ptr(),
         grad_weight.data_ptr(),
@@ -485,30 +469,28 @@ class _SumWeightFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor, delta: float) -> tuple[Tensor, ...]:
-        loss, residuals = _computed_sum_weight(x, target, weight, delta=delta)
-        return loss, residuals.abs_off
+        loss, _ = _computed_sum_weight(x, target, weight, delta=delta)
+        return (loss,)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, delta = inputs
-        _, abs_off = output
-        ctx.save_for_backward(x, target, weight, abs_off)
-        ctx.mark_non_differentiable(abs_off)
+        ctx.save_for_backward(x, target, weight)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, *_ = grad_outputs
+        (grad_loss,) = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, weight, abs_off = ctx.saved_tensors
+        x, target, weight = ctx.saved_tensors
         (delta,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
             *_, residuals = in_torch.forward_sum_weight(x, target, weight, delta=delta)
         else:
-            residuals = SumWeightResiduals(x, target, weight, abs_off, delta)
+            residuals = SumWeightResiduals(x, target, weight, delta)
         gradients = backward_sum_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight, None
 
@@ -626,20 +608,17 @@ class NoneWeightResiduals(NamedTuple):
     x: Tensor
     target: Tensor
     weight: Tensor
-    abs_off: Tensor
     delta: float
 
 
 NoneWeightGradients = in_torch.NoneWeightGradients
 
-_forward_none_weight = Function(
-    _SOURCE, "forward", 5, ("x", "target", "weight", "loss", "abs_off"), 1, 1
-)
+_forward_none_weight = Function(_SOURCE, "forward", 5, ("x", "target", "weight", "loss"), 1, 1)
 _backward_none_weight = Function(
     _SOURCE,
     "backward",
     5,
-    ("grad_loss", "x", "target", "weight", "abs_off", "grad_x", "grad_target", "grad_weight"),
+    ("grad_loss", "x", "target", "weight", "grad_x", "grad_target", "grad_weight"),
     1,
     1,
 )
@@ -655,18 +634,16 @@ def _computed_none_weight(
     target = target.contiguous()
     x = x.contiguous()
     loss = empty(weight, (N,))
-    abs_off = empty(weight, (N,))
     _forward_none_weight[weight.dtype](
         x.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
         loss.data_ptr(),
-        abs_off.data_ptr(),
         N,
         delta,
         torch.get_num_threads(),
     )
-    return loss, NoneWeightResiduals(x, target, weight, abs_off, delta)
+    return loss, NoneWeightResiduals(x, target, weight, delta)
 
 
 def forward_none_weight(
@@ -689,27 +666,25 @@ def backward_none_weight(
     """
     if isinstance(residuals, in_torch.NoneWeightResiduals):
         return in_torch.backward_none_weight(grad_loss, residuals)
-    x, target, weight, abs_off, delta = residuals
-    (N,) = abs_off.shape
+    x, target, weight, delta = residuals
+    (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    check_gradient("grad_loss", grad_loss, abs_off)
-    abs_off = abs_off.contiguous()
+    check_gradient("grad_loss", grad_loss, weight)
     weight = weight.contiguous()
     target = target.contiguous()
     x = x.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_x = empty(abs_off, (N,))
-    grad_target = empty(abs_off, (N,))
-    grad_weight = empty(abs_off, (N,))
-    _backward_none_weight[abs_off.dtype](
+    grad_x = empty(weight, (N,))
+    grad_target = empty(weight, (N,))
+    grad_weight = empty(weight, (N,))
+    _backward_none_weight[weight.dtype](
         grad_loss.data_ptr(),
         x.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
-        abs_off.data_ptr(),
         grad_x.data_ptr(),
         grad_target.data_ptr(),
         grad_weight.data_ptr(),
@@ -725,30 +700,28 @@ class _NoneWeightFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor, delta: float) -> tuple[Tensor, ...]:
-        loss, residuals = _computed_none_weight(x, target, weight, delta=delta)
-        return loss, residuals.abs_off
+        loss, _ = _computed_none_weight(x, target, weight, delta=delta)
+        return (loss,)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, delta = inputs
-        _, abs_off = output
-        ctx.save_for_backward(x, target, weight, abs_off)
-        ctx.mark_non_differentiable(abs_off)
+        ctx.save_for_backward(x, target, weight)
         ctx.set_materialize_grads(False)
         ctx.options = (delta,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, *_ = grad_outputs
+        (grad_loss,) = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        x, target, weight, abs_off = ctx.saved_tensors
+        x, target, weight = ctx.saved_tensors
         (delta,) = ctx.options
         # Where the gradients will be differentiated, so is what they read.
         if torch.is_grad_enabled() or not serves(grad_loss):
             *_, residuals = in_torch.forward_none_weight(x, target, weight, delta=delta)
         else:
-            residuals = NoneWeightResiduals(x, target, weight, abs_off, delta)
+            residuals = NoneWeightResiduals(x, target, weight, delta)
         gradients = backward_none_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight, None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -153,6 +154,59 @@ def test_matrix_products_stay_exact_under_autocast_in_both_passes() -> None:
         (gradient,) = torch.autograd.grad(y.float().sum(), x)
     torch.testing.assert_close(y, (x @ weight.T).bfloat16())
     torch.testing.assert_close(gradient, weight.sum(0).expand(64, 64), rtol=1e-5, atol=1e-5)
+
+
+# --- whose gradient ---
+
+DIFFERS = {
+    "batch_norm": "a statistic of an empty batch that requires a gradient is refused",
+    "embedding": "what its samples ask for besides is refused",
+    "vector_norm": "the number of elements that are not zero has a gradient, which is 0",
+}
+"""Operations that take another view of what has a gradient than PyTorch, and which."""
+
+
+@pytest.mark.filterwarnings("ignore:reduction")
+@pytest.mark.parametrize("name", [name for name in SAMPLED if name not in DIFFERS])
+def test_a_tensor_has_a_gradient_or_is_refused_one_as_in_pytorch(name: str) -> None:
+    for call in {str(sorted(c.named.items())): c for c in reversed(calls(name))}.values():
+        for place, value in enumerate(call.given):
+            if isinstance(value, Tensor) and value.is_floating_point():
+                mine, theirs = (_gradient(of, call, place) for of in (function(name), native(name)))
+                assert type(mine) is type(theirs), f"argument {place} of {call}"
+                if isinstance(mine, Tensor):
+                    torch.testing.assert_close(mine, theirs, equal_nan=True)
+
+
+def _gradient(of: Callable[..., Tensor], call: Call, place: int) -> Tensor | Exception | None:
+    """The gradient of one argument of a call; None or an exception where it has none."""
+    call = call.cast(torch.float64)
+    leaf = call.given[place].requires_grad_()
+    try:
+        y = of(*call.given, **call.named)
+    except (RuntimeError, ValueError) as refusal:
+        return refusal
+    return torch.autograd.grad(y.sum(), leaf, allow_unused=True)[0] if y.requires_grad else None
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_class_weights_have_a_gradient_beside_probabilities_alone(
+    reduction: str, smoothing: float
+) -> None:
+    logits, target = drawn(4, 3), drawn(3, 4).T.softmax(1)
+    pairs: list[list[Tensor]] = []
+    for of in (function("cross_entropy"), F.cross_entropy):
+        leaves = [t.clone().requires_grad_() for t in (logits, target, drawn(3).exp())]
+        named: dict[str, Any] = {"reduction": reduction, "label_smoothing": smoothing}
+        y = of(leaves[0], leaves[1], leaves[2], **named).sin().sum()
+        first = torch.autograd.grad(y, leaves, create_graph=True)
+        second = torch.autograd.grad(torch.stack([g.sin().sum() for g in first]).sum(), leaves)
+        pairs.append([*first, *second])
+        with pytest.raises(RuntimeError, match=r"requires a gradient|not differentiable"):
+            of(leaves[0], LABELS, leaves[2], **named).sum().backward()
+    for mine, theirs in zip(*pairs, strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 # --- layout ---

@@ -251,6 +251,25 @@ def an_update_by_no_choice() -> object:
     return op.build(y, wrt=[x])
 
 
+def a_constant_that_holds_integers() -> object:
+    op = define("picked", "Picks an element.")
+    return op.constant(op.integers("target", op.axes("n")))
+
+
+def a_constant_of_no_signature() -> object:
+    op = define("scaled", "Scales columns.")
+    return op.constant(op.input("weight", op.axes("n")))
+
+
+def a_constant_by_no_choice() -> object:
+    op = define("scaled", "Scales columns.")
+    op.called("x, weight")
+    n, c = op.axes("n c", "rest last")
+    x, weight = op.input("x", n, c), op.input("weight", c)
+    op.constant(weight, training=True)
+    return op.build(op.let("y", [n, c], weight[c] * x[n, c]))
+
+
 def an_epsilon_with_a_default() -> object:
     op = define("scaled", "Scales columns.")
     op.called("x, eps=1e-5")
@@ -272,6 +291,9 @@ MISTAKES: dict[Mistake, tuple[str, ...]] = {
     axes_without_roles: ("'scaled'", "roles", "op.axes('n c', 'rest last')"),
     two_results: ("'moments'", "mean, square"),
     an_update_by_no_choice: ("'buffer'", "'training'"),
+    a_constant_that_holds_integers: ("'target'", "'picked'", "real numbers"),
+    a_constant_of_no_signature: ("'weight'", "'scaled'", "op.called", "wrt"),
+    a_constant_by_no_choice: ("'weight'", "'scaled'", "'training'", "there are none"),
     wrong_axis: ("'y'", "'n'", "axis 'c'", "weight[c]"),
     indices_exchanged: ("'y'", "axis 'n'", "x[n, c]", "x[c, n]"),
     unknown_name: ("'y'", "unknown name 'z'", "x"),

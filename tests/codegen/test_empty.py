@@ -1,0 +1,31 @@
+"""Over an axis of size 0 a gradient is what autograd has: a sum over nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from codegen.pipeline import compile
+from derive import Definition, Mean, Sum, define
+
+
+def fit() -> Definition:
+    op = define("fit", "Mean of squared errors of a linear model.")
+    n, c = op.axes("n c")
+    x, w, target = op.input("x", n, c), op.input("w", c), op.input("target", n)
+    off = op.let("off", [n], Sum(x[n, c] * w[c], c) - target[n])
+    return op.build(op.let("loss", [], Mean(off[n] ** 2, n)), wrt=[w])
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_a_mean_over_an_empty_batch_gives_parameters_no_gradient(
+    target: str, c_compiler: None
+) -> None:
+    module = compile(fit(), target)
+    x, w, right = torch.empty(0, 3), torch.randn(3), torch.empty(0)
+    loss, residuals = module.forward(x, w, right)
+    assert loss.isnan()
+    assert module.backward(torch.ones(()), residuals).grad_w.tolist() == [0, 0, 0]
+    loss, gradients = module.value_and_grad(x, w, right)
+    assert loss.isnan()
+    assert gradients.grad_w.tolist() == [0, 0, 0]
