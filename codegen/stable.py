@@ -26,10 +26,12 @@ from sympy import (
     Basic,
     Expr,
     Function,
+    Indexed,
     KroneckerDelta,
     Mul,
     Pow,
     S,
+    cosh,
     default_sort_key,
     exp,
     log,
@@ -133,12 +135,28 @@ def bare_exponentials(expr: Basic) -> int:
     return sum(not _is_a_part(power) for power in expr.atoms(exp))
 
 
+_WHOLES = (LogAddExp, LogSumExp)
+"""Logarithms of what exponentials are parts of."""
+
+
 def _is_a_part(power: exp) -> bool:
     """Whether an exponential is divided by a sum that it is a term of: `exp(a - log(exp(a) + ...))`
     is no larger than 1."""
     terms = Add.make_args(power.args[0])
-    wholes = [term for term in terms if isinstance(-term, LogAddExp)]
-    return len(wholes) == 1 and Add(*(t for t in terms if t not in wholes)) in _parts(-wholes[0])
+    wholes = [-term for term in terms if isinstance(-term, _WHOLES)]
+    if len(wholes) != 1:
+        return False
+    (whole,) = wholes
+    rest = Add(*(t for t in terms if t != -whole))
+    if isinstance(whole, LogAddExp):
+        return rest in _parts(whole)
+    (bound, *others) = whole.indices
+    weights = [
+        Add.make_args(whole.body.xreplace({bound: letter}) - rest)
+        for letter in free_indices(rest)
+        if letter.axis == bound.axis and not others
+    ]
+    return any(all(isinstance(w, log) for w in found) for found in weights)
 
 
 def _parts(expr: Expr) -> list[Expr]:
@@ -203,9 +221,14 @@ def _logarithm(expr: Expr) -> Expr | None:
         return None if inner is None else expr.exp * inner
     if isinstance(expr, exp):
         return expr.args[0]
-    if isinstance(expr, Sum):
-        inner = _pure_exponent(expr.body)
+    if isinstance(expr, cosh):
+        return _add_exponents([expr.args[0], -expr.args[0]]) - log(2)
+    if isinstance(expr, Sum) and expr.body.has(exp):
+        inner = _pure_exponent(expr.body, weighted=True)
         return None if inner is None else LogSumExp(inner, *expr.indices)
+    if isinstance(expr, Mul):
+        parts = [_logarithm(f) for f in expr.args]
+        return None if None in parts else _sum(p for p in parts if p is not None)
     if isinstance(expr, Add) and expr.has(exp):
         exponents = [_pure_exponent(a) for a in expr.args]
         if all(e is not None for e in exponents):
@@ -213,8 +236,9 @@ def _logarithm(expr: Expr) -> Expr | None:
     return None
 
 
-def _pure_exponent(expr: Expr) -> Expr | None:
-    """u where the expression is exp(u), a product of such, or a positive number."""
+def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
+    """u where the expression is exp(u), a sum or a product of such, or a positive number; and,
+    where it may be `weighted`, what is known not to be negative."""
     if isinstance(expr, exp):
         return expr.args[0]
     if expr.is_number and expr.is_positive:
@@ -222,10 +246,11 @@ def _pure_exponent(expr: Expr) -> Expr | None:
     if isinstance(expr, Softmax):
         return LogSoftmax(*expr.args)
     if isinstance(expr, Mul):
-        parts = [_pure_exponent(f) for f in expr.args]
-        if all(p is not None for p in parts):
-            return _sum(p for p in parts if p is not None)
-    return None
+        parts = [_pure_exponent(f, weighted) for f in expr.args]
+        return None if None in parts else _sum(p for p in parts if p is not None)
+    if weighted and isinstance(expr, Indexed) and expr.is_nonnegative:
+        return log(expr)
+    return _logarithm(expr) if isinstance(expr, Sum) else None
 
 
 def _add_exponents(exponents: Iterable[Expr]) -> Expr:
@@ -262,22 +287,34 @@ def _product(expr: Expr) -> Expr:
             logistic.append((-base.args[0], int(power)))
         else:
             others.append(factor)
+    if logistic or any(e.has(LogSumExp, LogSoftmax) for e in exponents):
+        sums = {f: e for f in others if isinstance(f, Sum) and (e := _pure_exponent(f)) is not None}
+        others = [f for f in others if f not in sums]
+        exponents += sums.values()
     if not exponents:
         return expr
     total = _sum(exponents)
+    for weight in [f for f in others if isinstance(f, Indexed) and f.is_nonnegative]:
+        if isinstance(weighted := _sum([total, log(weight)]), LogSoftmax):
+            total = weighted
+            others.remove(weight)
     for place, other in enumerate(others):
-        if total.has(LogSumExp) and isinstance(other, Sum | Add) and other.has(exp):
+        met = total.has(*_WHOLES) or any(e.has(*_WHOLES) for e in other.atoms(exp))
+        if met and total != 0 and isinstance(other, Sum | Add) and other.has(exp):
             others[place], total = _push(other, exp(total)), S.Zero
     for a, power in logistic:
         taken = 0
-        while taken < power and _lighter(total - a, total):
-            total, taken = total - a, taken + 1
+        while taken < power and _lighter(less := _sum([total, -a]), total):
+            total, taken = less, taken + 1
         others += [Sigmoid(a)] * taken + [Sigmoid(-a)] * (power - taken)
     return Mul(*others, _exp(exp(total)))
 
 
 def _lighter(after: Expr, before: Expr) -> bool:
-    return after == 0 or (before != 0 and after.count_ops() < before.count_ops())
+    """Whether an exponent is that of something safe, or a shorter one."""
+    if after == 0 or before == 0:
+        return after == 0
+    return isinstance(after, LogSoftmax) or after.count_ops() < before.count_ops()
 
 
 def _push(expr: Expr, factor: Expr) -> Expr:

@@ -11,6 +11,7 @@ Every let is an equation, and is used once, in one direction:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations, permutations
@@ -22,7 +23,7 @@ from derive.facts import is_nonzero
 from derive.functions import BY_CLASS
 from derive.invert import difference_of_logarithms, kernels
 from derive.language import Let, Tensor
-from derive.normal import canonical_binder, is_scalar, normalise, terms_of
+from derive.normal import DIVISORS, canonical_binder, is_scalar, normalise, terms_of
 from derive.recognise import Rewriter
 from derive.substitute import substitute
 
@@ -65,9 +66,13 @@ class System:
     @cached_property
     def functions(self) -> Rewriter:
         """The lets that name a function or a power."""
+        return self.functions_but(frozenset())
+
+    def functions_but(self, others: Collection[str]) -> Rewriter:
+        """The same without some of them."""
         rewriter = Rewriter()
         for let in self.lets:
-            if self.kinds[let.name] == "function":
+            if self.kinds[let.name] == "function" and let.name not in others:
                 rewriter.add(normalise(let.value), let.tensor.element)
         return rewriter
 
@@ -78,6 +83,9 @@ class System:
             for let in self.lets
             for tensor, value in kernels(let, solvable, self.divisors)
         ]
+        # What is divided by, where the quotient is a function: `sinh(a)/cosh(a)`.
+        below = [let for let in self.lets if isinstance(let.value, DIVISORS)]
+        found += [Solution(let.name, let.tensor, let.value) for let in below]
         logarithms = [let for let in self.lets if isinstance(let.value, log)]
         for let, other in permutations(logarithms, 2):
             if let.tensor.indices == other.tensor.indices:
@@ -116,6 +124,12 @@ class Coordinates:
     chosen: tuple[Solution, ...]
     _memo: dict[Expr, Expr] = field(default_factory=dict)
     _origins: dict[Expr, tuple[Let, Expr, Expr]] = field(default_factory=dict)
+
+    @cached_property
+    def functions(self) -> Rewriter:
+        """The lets that name a function or a power, but for those that are unfolded."""
+        own = {s.let for s in self.chosen if s.value == self.system.by_name[s.let].value}
+        return self.system.functions_but(own) if own else self.system.functions
 
     @cached_property
     def replacements(self) -> dict[str, tuple[Tensor, Expr]]:
@@ -175,7 +189,7 @@ class Coordinates:
 
     def substitute(self, expr: Expr) -> Expr:
         """The normal form with every eliminated tensor replaced, and functions recognised."""
-        current = self.system.functions.apply(normalise(expr))
+        current = self.functions.apply(normalise(expr))
         # Each round goes one equation deeper; only what is recognised may lead back to one.
         for _ in range(len(self.replacements) + 2):
             read = names_used(current)
@@ -184,7 +198,7 @@ class Coordinates:
             if not read & self.replacements.keys():
                 return current
             following = normalise(substitute(current, self.replacements))
-            current = self.system.functions.apply(following)
+            current = self.functions.apply(following)
         raise NoFixpoint
 
     def in_place(self, expr: Expr) -> Expr:

@@ -6,9 +6,13 @@ even root of is not negative. So `1/sqrt(u)` is positive whatever `u` is.
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Integer, Mul, Pow, Rational, exp
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from derive.expressions import Sum, Where
+from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, exp
+
+from derive.expressions import Sum, Where, names_in
+from derive.language import Let
 from derive.normal import is_scalar
 
 
@@ -68,6 +72,52 @@ def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:
         return is_nonzero(expr.base, divisors)
     name = getattr(getattr(expr, "base", expr), "name", None)
     return name in divisors
+
+
+@dataclass
+class Magnitudes:
+    """The tensors that may grow as large as an exponential; and those that may be rounded to zero
+    though they are not zero, as they are divided by such, like a sigmoid. An exponential is none of
+    those: to divide by it is to multiply by another one."""
+
+    small: set[str] = field(default_factory=set)
+    large: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, lets: Iterable[Let]) -> Magnitudes:
+        found = cls()
+        for let in lets:
+            if found.vanishes(let.value):
+                found.small.add(let.name)
+            if found.grows(let.value):
+                found.large.add(let.name)
+        return found
+
+    def vanishes(self, expr: Expr) -> bool:
+        """Whether it may be rounded to zero: then to divide by it gives nothing back."""
+        if isinstance(expr, Pow):
+            return self.grows(expr.base) if expr.exp.is_negative else self.vanishes(expr.base)
+        if isinstance(expr, Mul):
+            return any(map(self.vanishes, expr.args))
+        if isinstance(expr, Add):
+            return all(map(self.vanishes, expr.args))
+        if isinstance(expr, Sum):
+            return self.vanishes(expr.body)
+        return _is_one_of(expr, self.small)
+
+    def grows(self, expr: Expr) -> bool:
+        """Whether it may be as large as an exponential."""
+        if isinstance(expr, Pow):
+            return self.vanishes(expr.base) if expr.exp.is_negative else self.grows(expr.base)
+        if isinstance(expr, Add | Mul):
+            return any(map(self.grows, expr.args))
+        if isinstance(expr, Sum):
+            return self.grows(expr.body)
+        return isinstance(expr, exp) or _is_one_of(expr, self.large)
+
+
+def _is_one_of(expr: Expr, names: set[str]) -> bool:
+    return isinstance(expr, Indexed | Symbol) and bool(names_in(expr) & names)
 
 
 def _is_even_root(exponent: Expr) -> bool:

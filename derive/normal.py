@@ -26,7 +26,13 @@ from sympy import (
     S,
     Symbol,
     cancel,
+    cos,
+    cosh,
     default_sort_key,
+    sin,
+    sinh,
+    tan,
+    tanh,
     together,
 )
 from sympy.core.basic import Basic
@@ -190,10 +196,32 @@ def _product(parts: list[tuple[tuple[Expr, Expr], ...]]) -> tuple[tuple[Expr, Ex
 
 def _times(monomials: list[Expr], coefficient: Expr) -> Iterable[tuple[Expr, Expr]]:
     """Multiply monomials; deltas are applied to the other factors."""
-    factor = Mul(*monomials)
+    factor = with_quotients(Mul(*monomials))
     if factor.is_Add:  # SymPy distributes a number over a sum
         return [(m, c * coefficient) for m, c in _terms(factor)]
     return _apply_deltas(factor, coefficient)
+
+
+def with_quotients(expr: Expr) -> Expr:
+    """`sinh(a)/cosh(a)` is `tanh(a)`, which is bounded; and the like."""
+    if not expr.has(*DIVISORS):
+        return expr
+    return expr.replace(lambda e: isinstance(e, Mul), _with_quotients)
+
+
+def _with_quotients(monomial: Expr) -> Expr:
+    powers = monomial.as_powers_dict()
+    for above, below, quotient in _QUOTIENTS:
+        for factor in [f for f in powers if isinstance(f, above)]:
+            power, other = powers[factor], below(*factor.args)
+            if power.is_Integer and power > 0 and powers.get(other) == -power:
+                monomial *= (quotient(*factor.args) * other / factor) ** power
+    return monomial
+
+
+_QUOTIENTS = ((sinh, cosh, tanh), (sin, cos, tan))
+DIVISORS = tuple(below for _, below, _ in _QUOTIENTS)
+"""Functions that another one may be divided by to give a third."""
 
 
 def _apply_deltas(monomial: Expr, coefficient: Expr) -> Iterable[tuple[Expr, Expr]]:

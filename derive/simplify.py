@@ -20,7 +20,7 @@ from derive.contractions import has_contraction
 from derive.differentiate import cotangent_of, differentiable
 from derive.expressions import names_in, names_used
 from derive.language import Definition, Let, Tensor
-from derive.normal import normalise, terms_of
+from derive.normal import normalise, terms_of, with_quotients
 from derive.partition import partition
 from derive.primal_parts import in_primal
 from derive.recognise import abstract
@@ -165,7 +165,7 @@ class Speller:
 
     def __call__(self, expr: Expr) -> Expr:
         while names_used(expr) & set(self.unused):
-            expr = substitute(expr, self.unused)
+            expr = with_quotients(substitute(expr, self.unused))
         return expr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from sympy import Add, Expr, S
 
@@ -10,6 +11,7 @@ from derive.contract import contract
 from derive.contractions import has_contraction
 from derive.differentiate import contribution, cotangent_of, total_of
 from derive.expressions import names_in
+from derive.facts import Magnitudes
 from derive.language import Definition, Let, Tensor
 from derive.normal import normalise
 from derive.partition import Partition
@@ -44,6 +46,12 @@ class Task:
             if let.name in on_path:
                 for name in names_in(let.value) & on_path:
                     self.users.setdefault(name, []).append(let)
+
+    @cached_property
+    def magnitudes(self) -> Magnitudes:
+        """What may be rounded to zero, but for what is divided by already."""
+        found = Magnitudes.of(self.lets)
+        return Magnitudes(found.small - self.divisors, found.large)
 
     def arriving(self, tensor: Tensor) -> Expr:
         """The cotangent of a let, as its group sees it: a name, or everything written out."""

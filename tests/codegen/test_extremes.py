@@ -104,6 +104,56 @@ def test_pooling_is_a_softmax_at_large_scores() -> None:
     beside_float64("pooled", plainly, h, w)
 
 
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
+def test_nothing_is_attended_to_where_all_scores_are_low(scale: float) -> None:
+    def plainly(x: Tensor) -> Tensor:
+        none = torch.zeros(len(x), 1, dtype=x.dtype)
+        return torch.cat([x, none], 1).softmax(1)[:, :-1]
+
+    beside_float64("quiet", plainly, scale * torch.tensor([[1.0, -2.0], [-1.0, -0.5]]))
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
+def test_a_product_of_sums_of_exponentials_is_a_sum_of_logarithms(scale: float) -> None:
+    def plainly(a: Tensor, b: Tensor) -> Tensor:
+        return F.softplus(a.logsumexp(0) + b.logsumexp(0))
+
+    beside_float64("circle", plainly, *(scale * torch.tensor([[1.0, 0.5], [0.3, -0.2]])))
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_the_weight_of_an_exponential_may_be_zero(scale: float) -> None:
+    def plainly(x: Tensor, risk: Tensor, event: Tensor) -> Tensor:
+        return (event * ((risk.log() + x).logsumexp(1) - x)).sum()
+
+    x = scale * torch.tensor([0.5, -1.0, 1.0])
+    risk = torch.tensor([[1.0, 1, 1], [0, 1, 0], [0, 1, 1]])
+    emitted = compile(CELLS["cox"]).cox
+    found = gradients(lambda x: emitted(x, risk, torch.ones(3)), x)
+    expected = gradients(lambda x: plainly(x, risk.double(), torch.ones(3)), x.double())
+    torch.testing.assert_close([g.double() for g in found], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("x", [-1e4, -100.0, -1.0, 0.0, 0.5, 100.0])
+def test_hyperbolic_functions_are_bounded_by_their_argument(x: float) -> None:
+    def log_cosh(x: Tensor) -> Tensor:
+        return torch.logaddexp(x, -x) - torch.tensor(2.0, dtype=x.dtype).log()
+
+    beside_float64("log_cosh", log_cosh, torch.tensor([x]))
+    beside_float64("hyperbolic", torch.tanh, torch.tensor([x]))
+
+
+@pytest.mark.parametrize("x", [-1e4, -200.0, -1.0, 0.5, 200.0])
+def test_no_gradient_divides_by_a_sigmoid_that_is_rounded_to_zero(x: float) -> None:
+    def plainly(x: Tensor, b: Tensor) -> Tensor:
+        return x * torch.sigmoid(b * x)
+
+    given = torch.tensor([x]), torch.tensor(1.0)
+    emitted = compile(CELLS["swish"]).swish
+    for mine, theirs in zip(gradients(emitted, *given), gradients(plainly, *given), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-30)
+
+
 def scores() -> Tensor:
     return torch.tensor([[number, 0.0, other] for number in NUMBERS for other in (0.0, -1e4)])
 
