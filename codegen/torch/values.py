@@ -202,7 +202,8 @@ def broadcast(value: Value, layout: Dims) -> Value:
         wanted = wanted[1:]
     if value.dims == wanted:
         return value
-    if value.keepdim and _without_leading(value.kept) == wanted:
+    fits = len(value.kept) <= len(layout)  # else there would be dimensions more than in the layout
+    if value.keepdim and fits and _without_leading(value.kept) == wanted:
         return replace(value, code=value.keepdim, dims=wanted, binds=ATOM, keepdim="", pair=None)
     value = permute(value, present)
     if value.dims == wanted:

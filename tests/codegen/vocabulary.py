@@ -88,6 +88,14 @@ def constant_along_an_axis(op: Builder):
 
 
 @operation
+def a_sum_over_outer_axes(op: Builder):
+    n, k, c = op.axes("n k c")
+    x, a, d = op.input("x", n), op.input("a", k, c), c.another("d")
+    p = op.let("p", [n, k, c], a[k, c] ** 2)
+    return op.let("y", [n, k, c], x[n] + Sum(a[k, d] * p[n, k, d], d)), p
+
+
+@operation
 def identity(op: Builder):
     n, c = op.axes("n c")
     x = op.input("x", n, c)
