@@ -36,7 +36,8 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     forward_lets = derivation.forward
     if not literal:
         backward_lets = without_exponentials(backward_lets, forward_lets)
-        backward_lets = shared(stable(backward_lets, varying(definition.wrt, forward_lets)))
+        safe = stable(backward_lets, varying(definition.wrt, forward_lets))
+        backward_lets = shared(safe, besides=(let.name for let in forward_lets))
         backward_lets = divided_safely(backward_lets, [t for _, t in gradients])
     if ahead and not literal:
         early, backward_lets = _ahead(derivation, backward_lets)
@@ -109,7 +110,7 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
         [replace(let, value=substitute(let.value, called)) for let in lets]
         for lets in (early, late)
     )
-    return tuple(let for let in early if let.name not in called), shared(late)
+    return tuple(let for let in early if let.name not in called), shared(late, known)
 
 
 def outputs_once(derivation: Derivation) -> Derivation:

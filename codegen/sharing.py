@@ -7,7 +7,7 @@ program; the largest come first, so that their parts are named only where they o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,13 +22,15 @@ from derive.substitute import substitute
 from derive.words import word
 
 
-def shared(lets: Sequence[Let]) -> tuple[Let, ...]:
-    """The lets, and before the first that reads it a let for each repeated subexpression."""
+def shared(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let, ...]:
+    """The lets, and before the first that reads it a let for each repeated subexpression; none is
+    called as what there is `besides`."""
     result = [replace(let, value=_taken_out(let.value)) for let in lets]
+    others = frozenset(besides)
     while (repeated := _largest_repeated(result)) is not None:
-        result = _named(result, repeated)
+        result = _named(result, repeated, others)
     while (product := _common_product(result)) is not None:
-        result = _factored(result, product)
+        result = _factored(result, product, others)
     new = {let.name for let in result} - {let.name for let in lets}
     return tuple(_negated_once(_without_repeats(result, new)))
 
@@ -139,7 +141,7 @@ def _sign(product: Mul) -> int:
     return -1 if _numbers(product).could_extract_minus_sign() else 1
 
 
-def _factored(lets: Sequence[Let], common: frozenset[Expr]) -> list[Let]:
+def _factored(lets: Sequence[Let], common: frozenset[Expr], others: frozenset[str]) -> list[Let]:
     """The lets with a name for some factors that several products share."""
     product = Mul(*common)
     first = next(
@@ -147,7 +149,7 @@ def _factored(lets: Sequence[Let], common: frozenset[Expr]) -> list[Let]:
         for place, let in enumerate(lets)
         if any(common <= _factors(p) for p in _products(let.value))
     )
-    taken = {let.name for let in lets}.union(*(names_used(let.value) for let in lets))
+    taken = others.union((let.name for let in lets), *(names_used(let.value) for let in lets))
     (fresh,) = fresh_names([word(product)], taken)
     tensor = Tensor(fresh, _stored(tuple(abstract(product)[1]), product))
 
@@ -257,7 +259,7 @@ class _Name:
         return expr.func(*args)
 
 
-def _named(lets: Sequence[Let], pattern: Expr) -> list[Let]:
+def _named(lets: Sequence[Let], pattern: Expr, others: frozenset[str]) -> list[Let]:
     """The lets with a name for a pattern: that of the let which is nothing else, or a new one."""
     first, found = next(
         (place, e)
@@ -269,7 +271,7 @@ def _named(lets: Sequence[Let], pattern: Expr) -> list[Let]:
     if own.value == found and set(letters) == set(own.tensor.indices):
         name = _Name(pattern, own.tensor, letters)
         return [*lets[: first + 1], *(_reading(name, let) for let in lets[first + 1 :])]
-    taken = {let.name for let in lets}.union(*(names_used(let.value) for let in lets))
+    taken = others.union((let.name for let in lets), *(names_used(let.value) for let in lets))
     (fresh,) = fresh_names([word(found)], taken)
     name = _Name(pattern, Tensor(fresh, _stored(letters, found)), letters)
     rest = [_reading(name, let) for let in lets[first:]]

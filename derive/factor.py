@@ -209,24 +209,28 @@ def cancelled(expr: Expr) -> Expr:
     return Mul(*map(_from_one, Mul.make_args(lowest))) if len(sums) > 1 else lowest
 
 
-def join_sums(expr: Expr) -> Expr:
-    """`a sum_k f + a sum_k h` is `a sum_k (f + h)`: one reduction instead of two."""
+def differences_joined(expr: Expr) -> Expr | None:
+    """`sum_k f - sum_k f s` is `sum_k f (1 - s)`: one reduction instead of two, in which nothing
+    cancels. None where there is no such difference."""
     groups: dict[tuple[Expr, tuple[Index, ...]], list[tuple[Expr, Sum]]] = {}
-    others = []
+    rest, found = S.Zero, False
     for monomial, coefficient in terms_of(expr).items():
         sums = [f for f in Mul.make_args(monomial) if isinstance(f, Sum)]
-        if len(sums) != 1:
-            others.append(coefficient * monomial)
-            continue
-        outside = monomial / sums[0]
-        groups.setdefault((outside, sums[0].indices), []).append((coefficient, sums[0]))
-    result = list(others)
+        if len(sums) == 1:
+            outside = monomial / sums[0]
+            groups.setdefault((outside, sums[0].indices), []).append((coefficient, sums[0]))
+        else:
+            rest += coefficient * monomial
     for (outside, indices), members in groups.items():
-        if len(members) == 1:
-            coefficient, only = members[0]
-            result.append(coefficient * outside * only)
-            continue
-        body = factor(Add(*(c * s.body for c, s in members)))
-        pulled = Mul(*(f for f in Mul.make_args(body) if is_scalar(f)))
-        result.append(pulled * outside * Sum(body / pulled, *indices))
-    return Add(*result)
+        body = factor(Add(*(c * total.body for c, total in members)))
+        numbers = Mul(*(f for f in Mul.make_args(body) if is_scalar(f)))
+        if len(members) == 2 and any(map(_is_from_one, Mul.make_args(body))):
+            rest += numbers * outside * Sum(body / numbers, *indices)
+            found = True
+        else:
+            rest += Add(*(c * outside * total for c, total in members))
+    return rest if found else None
+
+
+def _is_from_one(expr: Expr) -> bool:
+    return isinstance(expr, Add) and len(expr.args) == 2 and expr.as_coeff_Add()[0] in (1, -1)

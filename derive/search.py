@@ -11,7 +11,7 @@ from sympy import Add, Expr, Indexed, Pow, S, default_sort_key
 from derive.change import Coordinates, NoFixpoint, Solution, System
 from derive.contract import keeping_sums_whole
 from derive.expressions import Sum, names_used
-from derive.factor import cancelled, factor, join_sums
+from derive.factor import cancelled, differences_joined, factor
 from derive.language import Let, Tensor
 from derive.normal import is_scalar, terms_of
 from derive.share import share_reductions, shared_cotangents
@@ -238,11 +238,12 @@ def _outcome(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) ->
 
 def finish(expr: Expr) -> Expr:
     """Sums joined and common factors out; a fraction in lowest terms, where that is less work."""
-    plain = factor(join_sums(expr))
+    joined = differences_joined(expr)
+    plain = factor(expr) if joined is None else keeping_sums_whole(joined, factor)
     below = (f.base for f in plain.atoms(Pow) if f.exp.is_negative)
     if not any(isinstance(base, Add) and not is_scalar(base) for base in below):
         return plain
-    apart = Add(*(cancelled(factor(part)) for part in _by_cotangent(join_sums(expr))))
+    apart = Add(*(cancelled(factor(part)) for part in _by_cotangent(expr)))
     return min(plain, cancelled(plain), apart, key=lambda e: work([e]))
 
 

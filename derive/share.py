@@ -7,7 +7,7 @@ from sympy import Add, Expr, Indexed, Mul
 from derive.change import Coordinates
 from derive.differentiate import cotangent_of
 from derive.expressions import Sum
-from derive.factor import factor, join_sums
+from derive.factor import factor
 from derive.language import Tensor
 from derive.normal import factors_of, normalise, terms_of
 from derive.recognise import Rewriter
@@ -41,10 +41,8 @@ def shared_cotangents(
         cotangent = cotangent_of(let.tensor)
         replaced = {t: _fold_product(e, let.tensor, monomial, cotangent) for t, e in forms.items()}
         count = sum(_occurrences(e, cotangent.name) for e in replaced.values())
-        before = work(factor(join_sums(e)) for e in [*forms.values(), *named.values()])
-        after = work(
-            [*(factor(join_sums(e)) for e in [*replaced.values(), *named.values()]), monomial]
-        )
+        before = work(factor(e) for e in [*forms.values(), *named.values()])
+        after = work([*(factor(e) for e in [*replaced.values(), *named.values()]), monomial])
         if count >= 2 and after < before:
             forms.update(replaced)
             named[cotangent] = monomial

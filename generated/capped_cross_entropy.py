@@ -597,15 +597,13 @@ def double_backward_none(
     grad_tanh_logits_squared = (z_scaled + 1)[:, None] * grad_grad_logits_times_grad_loss
     grad_tanh_logits_squared = grad_tanh_logits_squared * p
     grad_tanh_logits_squared.neg_()
-    grad_p = 1 - tanh_logits_squared
-    grad_p = grad_p * z_scaled[:, None]
+    one_minus_tanh_logits_squared = 1 - tanh_logits_squared
+    grad_p = z_scaled[:, None] * one_minus_tanh_logits_squared
     grad_p = grad_p - tanh_logits_squared
     grad_p += 1
     grad_p = grad_p * grad_grad_logits_times_grad_loss
-    grad_grad_logits_sum = (grad_grad_logits * tanh_logits_squared * p).sum(1)
-    grad_grad_logits_sum_1 = (grad_grad_logits * p).sum(1)
-    grad_grad_logits_total = grad_grad_logits_sum_1 - grad_grad_logits_sum
-    grad_z = 2 * z_loss * grad_grad_logits_total * grad_loss
+    grad_grad_logits_sum = (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
+    grad_z = 2 * z_loss * grad_grad_logits_sum * grad_loss
     tanh_logits_squared_1 = tanh_logits**2
     grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     grad_logits = grad_grad_logits.new_zeros(N, K)
@@ -619,12 +617,8 @@ def double_backward_none(
         )[:, None],
     )
     grad_grad_loss = torch.addcmul(
-        torch.addcmul(
-            grad_grad_logits_sum_1 - grad_grad_logits_sum,
-            tanh_logits_squared_1 - 1,
-            grad_grad_logits_target,
-        ),
-        grad_grad_logits_total,
+        torch.addcmul(grad_grad_logits_sum, tanh_logits_squared_1 - 1, grad_grad_logits_target),
+        grad_grad_logits_sum,
         z_scaled,
     )
     return grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared

@@ -301,19 +301,15 @@ def residuals_backward(
     grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
     grad_h_total = torch.addmm(grad_h, grad_logits, W2.T)
     h_squared = h**2
-    bnraw_sum = (bnraw * grad_h_total * h_squared).sum(0)
-    grad_h_total_sum = (grad_h_total * h_squared).sum(0)
-    bnraw_sum_1 = (bnraw * grad_h_total).sum(0)
-    grad_h_total_sum_1 = grad_h_total.sum(0)
+    h_total = h_squared - 1
+    one_minus_h_squared = 1 - h_squared
     bnraw_scaled = bnraw / (N - 1)
     grad_hprebn = grad_bnraw - grad_bnraw.mean(0)
     grad_hprebn = grad_hprebn.addcmul(
         bngain,
         torch.addcmul(
-            torch.sub(grad_h_total_sum / N, grad_h_total_sum_1, alpha=1 / (N or torch.nan)),
-            1 - h_squared,
-            grad_h_total,
-        ).addcmul(bnraw_sum - bnraw_sum_1, bnraw_scaled),
+            (grad_h_total * h_total).mean(0), (bnraw * grad_h_total * h_total).sum(0), bnraw_scaled
+        ).addcmul(grad_h_total, one_minus_h_squared),
     )
     grad_hprebn = grad_hprebn.addcmul(
         torch.addcmul((bnraw * grad_bnraw).sum(0), grad_bnvar_inv, bnvar_inv),
@@ -324,8 +320,8 @@ def residuals_backward(
     grad_embcat_total = torch.addmm(grad_embcat, grad_hprebn, W1.T)
     grad_b2 = grad_logits.sum(0)
     grad_W2 = h.T @ grad_logits
-    grad_bnbias = grad_h_total_sum_1 - grad_h_total_sum
-    grad_bngain = bnraw_sum_1 - bnraw_sum
+    grad_bnbias = (grad_h_total * one_minus_h_squared).sum(0)
+    grad_bngain = (bnraw * grad_h_total * one_minus_h_squared).sum(0)
     grad_b1 = grad_hprebn.sum(0)
     grad_W1 = embcat.T @ grad_hprebn
     grad_C = grad_embcat_total.new_zeros(V, D)

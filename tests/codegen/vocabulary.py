@@ -198,6 +198,15 @@ def positions(op: Builder):
 
 
 @operation
+def two_sums_of_one_name(op: Builder):
+    n, k, c = op.axes("n k c")
+    x, d = op.input("x", n, k, c), c.another("d")
+    p = op.let("p", [k, c], Sum(x[0, k, d] * x[1, k, d], d))
+    r = op.let("r", [k, c], exp(p[k, c]) / Sum(exp(p[k, d]), d))
+    return op.let("y", [c], Sum(p[2, d] * r[1, d], d))
+
+
+@operation
 def first_and_second(op: Builder):
     n, c = op.axes("n c")
     x = op.input("x", n, c)
