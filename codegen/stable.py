@@ -5,12 +5,14 @@ tensor program that a target must evaluate without overflow; `stabilise` finds t
 expression from the laws of exponentials alone:
 
     log(sum_k exp(z))          ->  LogSumExp(z, k)
+    log(sum_k w exp(z))        ->  LogSumExp(z + log(w), k), where no w is negative
     exp(a) * exp(b)            ->  exp(a + b)
     (sum_k exp(z))**-p         ->  exp(-p * LogSumExp(z, k))
     z - LogSumExp(z, k)        ->  LogSoftmax(z, k)
     exp(LogSoftmax(z, k))      ->  Softmax(z, k)
     (1 + exp(a))**-1           ->  Sigmoid(-a)
-    log(exp(a) + exp(b))       ->  LogAddExp(a, b)
+    log(exp(a) + exp(b))       ->  LogAddExp(a, b), also where a and b are such logarithms
+    log(cosh(a))               ->  LogAddExp(a, -a) - log(2)
     log(1 + a)                 ->  Log1p(a)
     exp(a) - 1                 ->  Expm1(a)
     Where(c, exp(a), 0)        ->  exp(Where(c, a, -oo))

@@ -25,7 +25,7 @@ def as_text(derivation: Derivation, steps: bool = False) -> str:
     if steps:
         chain = lets_text(derivation.chunked.lets, arrangement, _WIDTH)
         lines += ["", "Chain rule, a line for each cotangent", *_indented(chain)]
-        lines += ["", "Simplification"]
+        lines += ["", "Simplification"] if derivation.steps else []
         for number, step in enumerate(derivation.steps, start=1):
             lines += ["", f"  {number}. {step.rule}: {BY_NAME[step.rule].because}"]
             lines += _indented(_step_text(step, arrangement), 5)

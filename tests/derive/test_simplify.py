@@ -70,9 +70,11 @@ CELLS = {
     ("lstm", "c0"): "grad_t_c[n,h]*s_f[n,h]*(1 - t_c[n,h]**2)",
     ("lstm", "g"): "grad_t_c[n,h]*s_i[n,h]*(1 - t_c[n,h]**2)*(1 - t_g[n,h]**2)",
     ("lstm", "i"): "grad_t_c[n,h]*s_i[n,h]*t_g[n,h]*(1 - s_i[n,h])*(1 - t_c[n,h]**2)",
+    ("log_cosh", "x"): "grad_y[n]*tanh(x[n])",
     ("logistic", "x"): "grad_y[n]*sigmoid_x[n]*(1 - 2*sigmoid_x[n])*(1 - sigmoid_x[n])",
     ("pooled", "w"): "sum_{n,t}(p[n,t]*h[n,t,d]*(sum_d(grad_y[n,d]*h[n,t,d])"
     " - sum_{d,t}(grad_y[n,d]*p[n,t]*h[n,t,d])))",
+    ("swish", "b"): "sum_n(grad_y[n]*x[n]**2*sigmoid_x[n]*(1 - sigmoid_x[n]))",
 }
 
 
@@ -101,7 +103,7 @@ def test_sums_are_exchanged_until_the_inner_one_is_the_output(op: str, name: str
 
 
 @pytest.mark.parametrize(("op", "name"), CELLS)
-def test_a_polynomial_of_the_primal_is_the_product_that_it_is(op: str, name: str) -> None:
+def test_what_a_cell_is_made_of_cancels_where_it_can(op: str, name: str) -> None:
     definition = load_definitions(DEFINITIONS / "cells.grad")[op]
     assert gradient(derive(definition), name) == CELLS[op, name]
 

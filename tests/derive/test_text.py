@@ -21,6 +21,7 @@ from derive import (
     Sum,
     Tensor,
     Where,
+    define,
     delta,
     exp,
     library,
@@ -151,6 +152,13 @@ def test_each_step_is_shown_with_its_rule_and_its_reason(name: str) -> None:
         assert f"{number}. {step.rule}: {BY_NAME[step.rule].because}" in page
     for let in derivation.chunked.lets:
         assert f"  {text(let.tensor.element)}" in page
+
+
+def test_nothing_stands_under_no_heading() -> None:
+    op = define("twice", "Twice as much.")
+    n = op.axes("n")
+    double = op.build(op.let("y", [n], 2 * op.input("x", n)[n]))
+    assert "Simplification" not in as_text(derive(double), steps=True)
 
 
 def test_no_line_of_a_page_ends_in_blanks() -> None:
