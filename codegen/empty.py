@@ -13,7 +13,7 @@ from typing import Any
 
 from sympy import Basic, Dummy, Expr, Pow
 
-from codegen.stable import Divisor
+from codegen.forms import Divisor
 from derive.expressions import Axis, Index, Sum, names_used
 from derive.language import Let, Tensor, needed
 

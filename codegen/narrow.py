@@ -15,8 +15,8 @@ from typing import Any
 
 from sympy import Basic, Indexed, Integer, S, log
 
+from codegen.forms import LogSoftmax, LogSumExp, Softmax
 from codegen.program import Program
-from codegen.stable import LogSoftmax, LogSumExp, Softmax
 from derive.expressions import ArgMax, Index, free_indices
 from derive.language import Dim, Let, Tensor
 

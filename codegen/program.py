@@ -6,7 +6,7 @@ returns some of them.
 
 Supported:
 - lets over any number of axes, whose values are expressions of `derive.expressions` and
-  `codegen.stable`: elementwise functions, sums, products, argmax, gathers, deltas, choices;
+  `codegen.forms`: elementwise functions, sums, products, argmax, gathers, deltas, choices;
 - several letters over one axis, composite dimensions, literal indices;
 - scalar options and axis sizes as numbers.
 

@@ -8,15 +8,8 @@ from dataclasses import dataclass, field, replace
 from sympy import Add, Expr, Pow, exp, log, together
 
 from codegen.choices import with_choices
-from codegen.stable import (
-    LogAddExp,
-    LogSoftmax,
-    LogSumExp,
-    Sigmoid,
-    Softmax,
-    bare_exponentials,
-    stabilise,
-)
+from codegen.forms import LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
+from codegen.stable import bare_exponentials, stabilise
 from derive.expressions import Sum, names_used
 from derive.language import Let, Tensor, needed
 from derive.normal import normalise

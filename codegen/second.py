@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 
 from sympy import Expr, S
 
+from codegen.forms import spelled_out
 from codegen.lowering import kept_for, outputs_once, varying
 from codegen.program import Kept, Module, Program
 from codegen.renaming import Renaming
 from codegen.safe import made_safe, stable, without_exponentials
 from codegen.sharing import shared
-from codegen.stable import spelled_out
 from derive.backward import Apart
 from derive.derivation import derive
 from derive.differentiate import cotangent_of

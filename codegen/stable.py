@@ -1,8 +1,7 @@
 """Numerically safe forms, found in the mathematics.
 
-`exp(z)` overflows where `exp(z) / sum_k exp(z)` does not. Each form below is a node of the
-tensor program that a target must evaluate without overflow; `stabilise` finds them in an
-expression from the laws of exponentials alone:
+`exp(z)` overflows where `exp(z) / sum_k exp(z)` does not. `stabilise` finds the forms of
+`codegen.forms` in an expression, from the laws of exponentials alone:
 
     log(sum_k exp(z))          ->  LogSumExp(z, k)
     log(sum_k w exp(z))        ->  LogSumExp(z + log(w), k), where no w is negative
@@ -27,7 +26,6 @@ from sympy import (
     Add,
     Basic,
     Expr,
-    Function,
     Indexed,
     KroneckerDelta,
     Mul,
@@ -39,78 +37,16 @@ from sympy import (
     log,
 )
 
-from derive.expressions import Binder, Index, Sum, Where, free_indices
-
-
-class LogSumExp(Binder):
-    """The logarithm of the sum of exponentials of a body over its bound indices."""
-
-    is_real = True
-
-
-class Along(Expr):
-    """An expression and one of its free indices, along which something is normalised."""
-
-    is_commutative = True
-    is_real = True
-
-    def __new__(cls, body: Any, index: Index) -> Along:
-        return Expr.__new__(cls, body, index)
-
-    @property
-    def body(self) -> Expr:
-        return self.args[0]
-
-    @property
-    def index(self) -> Index:
-        return self.args[1]
-
-
-class Softmax(Along):
-    """`exp(z) / sum_k exp(z)`."""
-
-    is_nonnegative = True
-
-
-class LogSoftmax(Along):
-    """`z - log(sum_k exp(z))`."""
-
-
-class Elementary(Function):
-    """A real function of real arguments, kept as it is."""
-
-    is_real = True
-
-
-class LogAddExp(Elementary):
-    """`log(exp(a) + exp(b))`."""
-
-    nargs = 2
-
-
-class Sigmoid(Elementary):
-    """`1 / (1 + exp(-a))`."""
-
-    nargs = 1
-
-
-class Log1p(Elementary):
-    """`log(1 + a)`."""
-
-    nargs = 1
-
-
-class Expm1(Elementary):
-    """`exp(a) - 1`."""
-
-    nargs = 1
-
-
-class Divisor(Elementary):
-    """The size of an axis, or 1 where it has no elements; see `codegen.empty`."""
-
-    nargs = 1
-    is_positive = True
+from codegen.forms import (
+    Expm1,
+    Log1p,
+    LogAddExp,
+    LogSoftmax,
+    LogSumExp,
+    Sigmoid,
+    Softmax,
+)
+from derive.expressions import Sum, Where, free_indices
 
 
 def stabilise(expr: Expr) -> Expr:
@@ -124,12 +60,6 @@ def stabilise(expr: Expr) -> Expr:
         return plain
     masked = _walk(expr.replace(lambda e: isinstance(e, Where), _masked))
     return plain if bare_exponentials(masked) else masked
-
-
-def spelled_out(expr: Any) -> Any:
-    """The same value without any of the forms above, as it is differentiated."""
-    found = expr.replace(lambda e: type(e) in _MEANINGS, lambda e: _MEANINGS[type(e)](*e.args))
-    return found.replace(lambda e: isinstance(e, exp), _unmasked)
 
 
 def bare_exponentials(expr: Basic) -> int:
@@ -186,14 +116,6 @@ def _masked(choice: Where) -> Expr:
     if None in exponents or exponents == [S.NegativeInfinity] * 2:
         return choice
     return exp(Where(choice.condition, *exponents))
-
-
-def _unmasked(power: exp) -> Expr:
-    """The way back: of an exponent that may be minus infinity, the exponential is chosen."""
-    (choice,) = power.args
-    if not isinstance(choice, Where) or S.NegativeInfinity not in choice.branches:
-        return power
-    return Where(choice.condition, *map(exp, choice.branches))
 
 
 def _log(expr: Expr) -> Expr:
@@ -276,23 +198,7 @@ def _power(expr: Expr) -> Expr:
 
 def _product(expr: Expr) -> Expr:
     """Gather the exponentials of a product, and let each meet its denominator."""
-    exponents: list[Expr] = []
-    logistic: list[tuple[Expr, int]] = []
-    others: list[Expr] = []
-    for factor in Mul.make_args(expr):
-        base, power = factor.as_base_exp() if isinstance(factor, Pow) else (factor, S.One)
-        if isinstance(factor, exp):
-            exponents.append(factor.args[0])
-        elif isinstance(base, Softmax) and power.is_number:
-            exponents.append(power * LogSoftmax(*base.args))
-        elif isinstance(base, Sigmoid) and power.is_Integer and power.is_positive:
-            logistic.append((-base.args[0], int(power)))
-        else:
-            others.append(factor)
-    if logistic or any(e.has(LogSumExp, LogSoftmax) for e in exponents):
-        sums = {f: e for f in others if isinstance(f, Sum) and (e := _pure_exponent(f)) is not None}
-        others = [f for f in others if f not in sums]
-        exponents += sums.values()
+    exponents, logistic, others = _gathered(expr)
     if not exponents:
         return expr
     total = _sum(exponents)
@@ -310,6 +216,31 @@ def _product(expr: Expr) -> Expr:
             total, taken = less, taken + 1
         others += [Sigmoid(a)] * taken + [Sigmoid(-a)] * (power - taken)
     return Mul(*others, _exp(exp(total)))
+
+
+def _gathered(expr: Expr) -> tuple[list[Expr], list[tuple[Expr, int]], list[Expr]]:
+    """The exponents in a product, each a with the power of 1/(1 + exp(a)), and the other factors.
+
+    A sum of exponentials is one where there is something that it may meet.
+    """
+    exponents: list[Expr] = []
+    logistic: list[tuple[Expr, int]] = []
+    others: list[Expr] = []
+    for factor in Mul.make_args(expr):
+        base, power = factor.as_base_exp() if isinstance(factor, Pow) else (factor, S.One)
+        if isinstance(factor, exp):
+            exponents.append(factor.args[0])
+        elif isinstance(base, Softmax) and power.is_number:
+            exponents.append(power * LogSoftmax(*base.args))
+        elif isinstance(base, Sigmoid) and power.is_Integer and power.is_positive:
+            logistic.append((-base.args[0], int(power)))
+        else:
+            others.append(factor)
+    if logistic or any(e.has(LogSumExp, LogSoftmax) for e in exponents):
+        sums = {f: e for f in others if isinstance(f, Sum) and (e := _pure_exponent(f)) is not None}
+        others = [f for f in others if f not in sums]
+        exponents += sums.values()
+    return exponents, logistic, others
 
 
 def _lighter(after: Expr, before: Expr) -> bool:
@@ -381,17 +312,6 @@ def _add(expr: Expr) -> Expr:
                 return Add(expr - term - one, -one * Expm1(*(-term / one).args))
     return expr
 
-
-_MEANINGS: dict[type, Callable[..., Expr]] = {
-    LogSumExp: lambda z, letters: log(Sum(exp(z), *letters)),
-    Softmax: lambda z, k: exp(z) / Sum(exp(z), k),
-    LogSoftmax: lambda z, k: z - log(Sum(exp(z), k)),
-    LogAddExp: lambda a, b: log(exp(a) + exp(b)),
-    Sigmoid: lambda a: 1 / (1 + exp(-a)),
-    Log1p: lambda a: log(1 + a),
-    Expm1: lambda a: exp(a) - 1,
-    Divisor: lambda size: size,
-}
 
 _RULES: dict[type, Callable[[Any], Expr]] = {
     log: _log,

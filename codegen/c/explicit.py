@@ -1,7 +1,7 @@
 """Programs in which each reduction has a let of its own.
 
 A loop nest computes either one value for each position or one value from many. Here every
-sum, product and largest position is given a name, and the safe forms of `codegen.stable` are
+sum, product and largest position is given a name, and the safe forms of `codegen.forms` are
 written out as what they are made of:
 
     LogSumExp(z, k)   ->  shift + log(sum_exp),   shift = max_k z where that is finite
@@ -19,9 +19,9 @@ from typing import Any
 
 from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, exp, log
 
+from codegen.forms import Along, Elementary, LogSoftmax, LogSumExp, Softmax
 from codegen.narrow import narrowed
 from codegen.program import Program
-from codegen.stable import Along, Elementary, LogSoftmax, LogSumExp, Softmax
 from derive.expressions import (
     ArgMax,
     Binder,

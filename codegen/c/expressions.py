@@ -26,8 +26,8 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
 from codegen.c.functions import FUNCTIONS, RELATIONS
+from codegen.forms import Divisor
 from codegen.program import CodegenError
-from codegen.stable import Divisor
 from derive.expressions import Index, Parameter, StopGradient, Where, free_indices
 
 CHOICE, EITHER, BOTH, EQUALITY, RELATION, PLUS, TIMES, UNARY, ATOM = range(9)

@@ -11,7 +11,7 @@ from typing import Any
 import sympy
 
 from codegen.c.explicit import Finite
-from codegen.stable import Expm1, Log1p, LogAddExp, Sigmoid
+from codegen.forms import Expm1, Log1p, LogAddExp, Sigmoid
 from derive.functions import erfc
 
 FUNCTIONS: dict[Any, str] = {

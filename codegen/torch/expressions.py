@@ -10,8 +10,8 @@ from sympy import Add, Indexed, Integer, KroneckerDelta, Mul, Pow, S, Symbol, po
 from sympy.core.relational import Eq, Gt, Relational
 from sympy.logic.boolalg import And, Not, Or
 
+from codegen.forms import LogAddExp, LogSoftmax, LogSumExp, Softmax
 from codegen.program import CodegenError, is_scalar
-from codegen.stable import LogAddExp, LogSoftmax, LogSumExp, Softmax
 from codegen.torch.arithmetic import add, multiply
 from codegen.torch.elements import element
 from codegen.torch.functions import FUNCTIONS, POWERS, RELATIONS

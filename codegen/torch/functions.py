@@ -6,7 +6,7 @@ from typing import Any
 
 import sympy
 
-from codegen.stable import Expm1, Log1p, Sigmoid
+from codegen.forms import Expm1, Log1p, Sigmoid
 from derive.functions import erfc
 
 FUNCTIONS: dict[Any, str] = {

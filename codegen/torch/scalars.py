@@ -10,8 +10,8 @@ from sympy import Add, Float, Integer, Mul, Pow, Rational, S, default_sort_key
 from sympy.core.relational import Ge, Le
 from sympy.logic.boolalg import And, Not, Or
 
+from codegen.forms import Divisor, Expm1, Log1p, LogAddExp, Sigmoid, spelled_out
 from codegen.program import CodegenError
-from codegen.stable import Divisor, Expm1, Log1p, LogAddExp, Sigmoid, spelled_out
 from codegen.torch.functions import RELATIONS
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
 from derive.expressions import Parameter, Where

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from codegen.stable import (
+from codegen.forms import (
     Expm1,
     Log1p,
     LogAddExp,
@@ -12,10 +12,9 @@ from codegen.stable import (
     LogSumExp,
     Sigmoid,
     Softmax,
-    bare_exponentials,
     spelled_out,
-    stabilise,
 )
+from codegen.stable import bare_exponentials, stabilise
 from derive import Sum, define, exp, log, tanh
 
 op = define("words", "Letters and tensors to write expressions with.")
