@@ -72,8 +72,8 @@ _WHOLES = (LogAddExp, LogSumExp)
 
 
 def _is_a_part(power: exp) -> bool:
-    """Whether an exponential is divided by a sum that it is a term of: `exp(a - log(exp(a) + ...))`
-    is no larger than 1."""
+    """Whether an exponential is divided by a sum that it is a term of, as it is or with a weight:
+    `exp(a - log(exp(a) + ...))` is at most 1, and `exp(a - log(w exp(a) + ...))` at most 1/w."""
     terms = Add.make_args(power.args[0])
     wholes = [-term for term in terms if isinstance(-term, _WHOLES)]
     if len(wholes) != 1:
@@ -131,7 +131,7 @@ def _log(expr: Expr) -> Expr:
     if isinstance(inside, Mul):
         safe = [(f, _logarithm(f)) for f in inside.args]
         rest = Mul(*(f for f, found in safe if found is None))
-        if len(safe) > 1 and rest.is_positive and any(found is not None for _, found in safe):
+        if rest.is_positive and any(found is not None for _, found in safe):
             return Add(log(rest), *(found for _, found in safe if found is not None))
     if isinstance(inside, Add) and S.One in inside.args:
         return Log1p(inside - 1)

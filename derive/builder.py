@@ -284,17 +284,18 @@ class Builder:
         target is one of integers. The function refuses one that requires a gradient then.
 
         Raises:
-            DefinitionError: it is no input of real numbers; or nothing is chosen, as there is no
-                signature yet.
+            DefinitionError: it is no input of real numbers, there is no signature yet, or nothing
+                is chosen: then it is left out of `wrt`.
         """
         where = f"constant {tensor.name!r} in {self.name!r}"
         if tensor.name not in self._inputs or tensor.integer:
             raise DefinitionError(f"{where}: only an input of real numbers has a gradient")
-        if self._arguments is None:
+        if self._arguments is None or not chosen:
             raise DefinitionError(
-                f"{where}: op.called comes first; without it op.build(..., wrt=[...]) says whose "
-                "gradients there are"
+                f"{where}: it is so for values of an argument of op.called, which comes first; "
+                "op.build(..., wrt=[...]) says whose gradients there are at all"
             )
+        check_once(where, [*(when.input for when in self._constants), tensor.name])
         self._constants.append(When(tensor.name, tuple(chosen.items())))
 
     def demand(self, condition: str, raises: str = "ValueError") -> None:
@@ -424,8 +425,16 @@ class Builder:
             for choice in choices_of(argument, cases, self._absent, without, self._given)
         ]
         self._check_interface(whole, arguments, choices)
-        rest = self._pairs, self._updates, self._constants
-        variants = tuple(variants_of(whole, self._cases, self._absent, choices, *rest))
+        found = variants_of(
+            whole,
+            self._cases,
+            self._absent,
+            choices,
+            self._pairs,
+            self._updates,
+            self._constants,
+        )
+        variants = tuple(found)
         interface = Interface(
             arguments,
             tuple(self._roles.items()),
@@ -479,15 +488,20 @@ class Builder:
                     f"{where}: {argument.name!r} is the machine epsilon where it is left out, so "
                     f"its default in op.called must be None, got {argument.default or 'none'}"
                 )
-        known = {choice.name for choice in choices}
+        known = {choice.name: choice.values for choice in choices}
         whens = [(f"update of {u.when.input!r}", u.when) for u in self._updates]
         whens += [(f"constant {when.input!r}", when) for when in self._constants]
         for what, when in whens:
-            for name, _ in when.chosen:
+            for name, value in when.chosen:
                 if name not in known:
                     raise DefinitionError(
                         f"{what} in {self.name!r}: nothing is chosen by {name!r}; there are "
                         f"{', '.join(sorted(known)) or 'none'}"
+                    )
+                if value not in known[name]:
+                    raise DefinitionError(
+                        f"{what} in {self.name!r}: {name!r} is never {value!r}; it is one of "
+                        f"{', '.join(map(repr, known[name]))}"
                     )
 
     def _add_input(self, tensor: Tensor) -> Tensor:

@@ -50,7 +50,6 @@ _CALLED = {"_flat": {"_wide"}, "_may_be": {"_must_be"}}
 _CHECKED_BY = {
     "_must_be(Tensor, {})": "Tensor",
     "_may_be(Tensor, {})": "Tensor | None",
-    "_may_be(int, {})": "int | None",
 }
 """What refuses an argument of another kind, by how an argument is annotated."""
 
@@ -143,6 +142,10 @@ class PublicFunction:
             names = [a.name for a in arguments if a.tensors and self._annotation(a) == wanted]
             if names:
                 yield line.format(_by_name(names))
+        for argument in self.interface.arguments:
+            if any(name in self._masks for name in argument.tensors):
+                yield f"if {argument.name} is not None:"
+                yield f"    {argument.name} = operator.index({argument.name})"
         named = self._arguments.named
         if numbers := [option for option in self._arguments.options if option in named]:
             yield f"_number({_by_name(numbers)})"

@@ -231,7 +231,8 @@ class Tail:
         roles, name = self.arguments.roles_of(tensor), self.arguments.variable(tensor.name)
         match roles:
             case ("rest", "last") if name not in self._whole:
-                return f"{wide}.reshape(math.prod(rest), {name}.shape[-1])"
+                given = _shaped(name, wide, f"(*rest, *{name}.shape[-1:])")
+                return f"{given}.reshape(math.prod(rest), {name}.shape[-1])"
             case ("rest", _) if name not in self._whole:
                 moved = _shaped(name, wide, "shape")
                 back = "movedim(dims, tuple(range(-len(dims), 0)))"

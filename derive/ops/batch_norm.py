@@ -8,17 +8,14 @@ op.called(
     "eps=1e-5, correction=0"
 )
 n, c = op.axes("n c", "rest channel")
-x, weight, bias = (
-    op.input("x", n, c),
-    op.input("weight", c, absent=1),
-    op.input("bias", c, absent=0),
-)
+x, weight = op.input("x", n, c), op.input("weight", c, absent=1)
+bias = op.input("bias", c, absent=0)
 running_mean = op.input("running_mean", c, absent=0)
 running_var = op.input("running_var", c, absent=1, positive=True, given="paired")
 eps, momentum = op.option("eps", 1e-5, positive=True), op.option("momentum", 0.1)
 correction = op.option("correction", 0, nonnegative=True)
 op.demand("training or running_mean is not None", raises="RuntimeError")
-op.demand("eps > 0 or not training")
+op.demand("eps > 0 or (eps == 0 and not training)")
 op.demand("N != 1 or C == 0 or not training")
 
 choices = ("training", "running_mean")

@@ -1,13 +1,32 @@
 """Norms of vectors, what is divided by them, and distances."""
 
 from math import inf
+from typing import Any
 
-from derive import OTHERWISE, Abs, Eq, Max, Maximum, Minimum, Ne, Sum, Where, define, sqrt
+from derive import (
+    OTHERWISE,
+    Abs,
+    Eq,
+    Max,
+    Maximum,
+    Minimum,
+    Ne,
+    StopGradient,
+    Sum,
+    Where,
+    define,
+    sqrt,
+)
 
 
-def root(x, power=2):
+def root(x, degree: Any = 2):
     """A root of what is not negative, with the derivative 0 at 0, as PyTorch has it."""
-    return Where(Eq(x, 0), 0, sqrt(x) if power == 2 else x ** (1 / power))
+    return Where(Eq(x, 0), 0, sqrt(x) if degree == 2 else x ** (1 / degree))
+
+
+def power(x, p):
+    """A power of what is not negative, with the derivative 0 at 0, as PyTorch has it."""
+    return Where(Eq(x, 0), StopGradient(x**p), x**p)
 
 
 def norm(op, name, x, n, k, argument):
@@ -23,7 +42,7 @@ def norm(op, name, x, n, k, argument):
             0: ([n], Sum(Where(Ne(x, 0), 1, 0), k)),
             inf: ([n], Maximum(Abs(x), k)),
             -inf: ([n], Minimum(Abs(x), k)),
-            OTHERWISE: ([n], root(Sum(size[n, k] ** p, k), p)),
+            OTHERWISE: ([n], root(Sum(power(size[n, k], p), k), p)),
         },
     )
 
@@ -47,8 +66,11 @@ n, k = op.axes("n k", "rest dim")
 x1, x2, eps = op.input("x1", n, k), op.input("x2", n, k), op.option("eps", 1e-8, positive=True)
 op.demand("eps >= 0", raises="RuntimeError")
 dot = op.let("dot", [n], Sum(x1[n, k] * x2[n, k], k))
-size1 = op.let("size1", [n], Max(sqrt(Sum(x1[n, k] ** 2, k)), eps))
-size2 = op.let("size2", [n], Max(sqrt(Sum(x2[n, k] ** 2, k)), eps))
+norm1 = op.let("norm1", [n], root(Sum(x1[n, k] ** 2, k)))
+norm2 = op.let("norm2", [n], root(Sum(x2[n, k] ** 2, k)))
+# What is less than eps has the derivative that it would have by itself, as PyTorch has it.
+size1 = op.let("size1", [n], norm1[n] + StopGradient(Max(eps - norm1[n], 0)))
+size2 = op.let("size2", [n], norm2[n] + StopGradient(Max(eps - norm2[n], 0)))
 cosine_similarity = op.build(op.let("y", [n], dot[n] / (size1[n] * size2[n])))
 
 op = define("pairwise_distance", "The p-norm of the difference of rows, eps added to each element.")

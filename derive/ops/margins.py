@@ -3,6 +3,7 @@
 from math import inf
 
 from derive import OTHERWISE, REDUCTION, Abs, Eq, Maximum, Min, Sum, Where, define, reductions, sqrt
+from derive.ops.distances import power, root
 
 
 def clamped(value):
@@ -56,10 +57,10 @@ op.demand("margin > 0 and p > 0")
 
 
 def apart(name, a, b):
-    """The distance of two rows, eps away from where it has no gradient."""
+    """The distance of two rows."""
     off = op.let(f"off_{name}", [n, d], a[n, d] - b[n, d] + eps)[n, d]
-    some = {2: sqrt(Sum(off**2, d)), 1: Sum(Abs(off), d), inf: Maximum(Abs(off), d)}
-    cases = some | {OTHERWISE: Sum(Abs(off) ** p, d) ** (1 / p)}
+    some = {2: root(Sum(off**2, d)), 1: Sum(Abs(off), d), inf: Maximum(Abs(off), d)}
+    cases = some | {OTHERWISE: root(Sum(power(Abs(off), p), d), p)}
     return op.cases(name, "p", {value: ([n], distance) for value, distance in cases.items()})
 
 

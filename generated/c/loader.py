@@ -98,6 +98,29 @@ def recorded(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
+def in_torch_instead(
+    function: type[torch.autograd.Function],
+    inputs: Sequence[Any],
+    cotangents: Sequence[Tensor | None],
+) -> tuple[Tensor | None, ...]:
+    """The gradients of a torch module's function, which autograd can differentiate again."""
+    with torch.enable_grad():
+        # Views, as one tensor may stand for two inputs.
+        inputs = [i.view_as(i) if isinstance(i, Tensor) else i for i in inputs]
+        outputs = function.apply(*inputs)
+    given = [(o, c) for o, c in zip(outputs, cotangents, strict=False) if c is not None]
+    wanted = [i for i in inputs if isinstance(i, Tensor) and i.requires_grad]
+    gradients = torch.autograd.grad(
+        [output for output, _ in given],
+        wanted,
+        [cotangent for _, cotangent in given],
+        create_graph=torch.is_grad_enabled(),
+        allow_unused=True,
+    )
+    found = iter(gradients)
+    return tuple(next(found) if any(i is w for w in wanted) else None for i in inputs)
+
+
 def check_gradient(name: str, gradient: Tensor, like: Tensor) -> None:
     """Raise a TypeError for a gradient that C cannot take beside a tensor."""
     if gradient.dtype != like.dtype or not serves(gradient) or recorded(gradient):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
@@ -158,18 +159,13 @@ def test_matrix_products_stay_exact_under_autocast_in_both_passes() -> None:
 
 # --- whose gradient ---
 
-DIFFERS = {
-    "batch_norm": "a statistic of an empty batch that requires a gradient is refused",
-    "embedding": "what its samples ask for besides is refused",
-    "vector_norm": "the number of elements that are not zero has a gradient, which is 0",
-}
-"""Operations that take another view of what has a gradient than PyTorch, and which."""
-
 
 @pytest.mark.filterwarnings("ignore:reduction")
-@pytest.mark.parametrize("name", [name for name in SAMPLED if name not in DIFFERS])
+@pytest.mark.parametrize("name", SAMPLED)
 def test_a_tensor_has_a_gradient_or_is_refused_one_as_in_pytorch(name: str) -> None:
     for call in {str(sorted(c.named.items())): c for c in reversed(calls(name))}.values():
+        if name == "vector_norm" and 0 in (*call.given[1:2], call.named.get("ord")):
+            continue  # the number of elements that are not zero has a gradient here, which is 0
         for place, value in enumerate(call.given):
             if isinstance(value, Tensor) and value.is_floating_point():
                 mine, theirs = (_gradient(of, call, place) for of in (function(name), native(name)))
@@ -228,6 +224,36 @@ def test_channels_last_are_kept(name: str) -> None:
 
 
 # --- values that are easily lost ---
+
+
+AT_ZERO: dict[str, Callable[[Callable[..., Tensor]], list[Tensor]]] = {
+    "vector_norm": lambda of: [of(X0, p) for p in (0.5, 0.9, 3.0, -1.0)],
+    "normalize": lambda of: [of(X0, p) for p in (0.5, 3.0)],
+    "pairwise_distance": lambda of: [of(X0, X0.flip(1), p, 0.0) for p in (0.5, 3.0)],
+    "triplet_margin_loss": lambda of: [
+        of(X0, X0.detach(), X0 + 0.5, p=p, eps=0.0) for p in (0.5, 2.0, 3.0)
+    ],
+    "cosine_similarity": lambda of: [of(X0, X0.detach().flip(1), eps=eps) for eps in (1e-8, 9.0)],
+}
+X0 = torch.tensor([[0.0, 0.0, 1.0, -2.0], [3.0, 0.0, 0.0, 0.5]]).double().requires_grad_()
+
+
+@pytest.mark.parametrize("name", AT_ZERO)
+def test_a_norm_has_the_gradient_that_pytorchs_has_at_zero(name: str) -> None:
+    theirs = torch.linalg.vector_norm if name == "vector_norm" else getattr(F, name)
+    for pair in zip(AT_ZERO[name](function(name)), AT_ZERO[name](theirs), strict=True):
+        torch.testing.assert_close(*pair)
+        torch.testing.assert_close(*(torch.autograd.grad(y.sum(), X0)[0] for y in pair))
+
+
+def test_an_integer_may_be_numpys() -> None:
+    one = numpy.int64(1)
+    x = drawn(4, 3)
+    torch.testing.assert_close(function("logsumexp")(x, one), x.logsumexp(1))
+    loss = function("cross_entropy")(x, LABELS, ignore_index=one)
+    torch.testing.assert_close(loss, F.cross_entropy(x, LABELS, ignore_index=1))
+    with pytest.raises(TypeError, match="integer"):
+        function("cross_entropy")(x, LABELS, ignore_index=1.0)
 
 
 @pytest.mark.parametrize("name", ["vector_norm", "std", "var", "logsumexp"])

@@ -261,6 +261,15 @@ def a_constant_of_no_signature() -> object:
     return op.constant(op.input("weight", op.axes("n")))
 
 
+def a_constant_for_no_value() -> object:
+    op = define("scaled", "Scales columns.")
+    op.called("x, weight=None")
+    n, c = op.axes("n c", "rest last")
+    x, weight = op.input("x", n, c), op.input("weight", c, absent=1)
+    op.constant(weight, weight="given")
+    return op.build(op.let("y", [n, c], weight[c] * x[n, c]))
+
+
 def a_constant_by_no_choice() -> object:
     op = define("scaled", "Scales columns.")
     op.called("x, weight")
@@ -293,6 +302,7 @@ MISTAKES: dict[Mistake, tuple[str, ...]] = {
     an_update_by_no_choice: ("'buffer'", "'training'"),
     a_constant_that_holds_integers: ("'target'", "'picked'", "real numbers"),
     a_constant_of_no_signature: ("'weight'", "'scaled'", "op.called", "wrt"),
+    a_constant_for_no_value: ("'weight'", "'scaled'", "is never 'given'", "True, False"),
     a_constant_by_no_choice: ("'weight'", "'scaled'", "'training'", "there are none"),
     wrong_axis: ("'y'", "'n'", "axis 'c'", "weight[c]"),
     indices_exchanged: ("'y'", "axis 'n'", "x[n, c]", "x[c, n]"),

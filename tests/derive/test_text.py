@@ -154,7 +154,7 @@ def test_each_step_is_shown_with_its_rule_and_its_reason(name: str) -> None:
         assert f"  {text(let.tensor.element)}" in page
 
 
-def test_nothing_stands_under_no_heading() -> None:
+def test_no_heading_stands_over_nothing() -> None:
     op = define("twice", "Twice as much.")
     n = op.axes("n")
     double = op.build(op.let("y", [n], 2 * op.input("x", n)[n]))
