@@ -273,7 +273,9 @@ def _named(lets: Sequence[Let], pattern: Expr, others: frozenset[str]) -> list[L
         return [*lets[: first + 1], *(_reading(name, let) for let in lets[first + 1 :])]
     taken = others.union((let.name for let in lets), *(names_used(let.value) for let in lets))
     (fresh,) = fresh_names([word(found)], taken)
-    name = _Name(pattern, Tensor(fresh, _stored(letters, found)), letters)
+    looked_up = isinstance(found, Indexed) and bool(found.is_integer)
+    tensor = Tensor(fresh, _stored(letters, found), integer=looked_up)
+    name = _Name(pattern, tensor, letters)
     rest = [_reading(name, let) for let in lets[first:]]
     return [*lets[:first], Let(name.tensor, found), *rest]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, exp
+from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, exp, log
 
-from derive.expressions import Sum, Where, names_in
+from derive.expressions import StopGradient, Sum, Where, names_in
 from derive.language import Let
 from derive.normal import is_scalar
 
@@ -33,6 +33,8 @@ def is_positive(expr: Expr) -> bool:
         return all(is_nonnegative(a) for a in expr.args) and any(is_positive(a) for a in expr.args)
     if isinstance(expr, Sum):
         return is_positive(expr.body)
+    if isinstance(expr, StopGradient):
+        return is_positive(expr.args[0])
     if isinstance(expr, Where):
         return all(is_positive(b) for b in expr.branches)
     return False
@@ -51,6 +53,8 @@ def is_nonnegative(expr: Expr) -> bool:
         return all(is_nonnegative(a) for a in expr.args)
     if isinstance(expr, Sum):
         return is_nonnegative(expr.body)
+    if isinstance(expr, StopGradient):
+        return is_nonnegative(expr.args[0])
     if isinstance(expr, Where):
         return all(is_nonnegative(b) for b in expr.branches)
     return False
@@ -76,12 +80,12 @@ def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:
 
 @dataclass
 class Magnitudes:
-    """The tensors that may grow as large as an exponential; and those that may be rounded to zero
-    though they are not zero, as they are divided by such, like a sigmoid. An exponential is none of
-    those: to divide by it is to multiply by another one."""
+    """The tensors that are exponentials, those that may grow as large, and those that may be
+    rounded to zero though they are not zero, as they are divided by such, like a sigmoid."""
 
     small: set[str] = field(default_factory=set)
     large: set[str] = field(default_factory=set)
+    powers: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, lets: Iterable[Let]) -> Magnitudes:
@@ -91,7 +95,18 @@ class Magnitudes:
                 found.small.add(let.name)
             if found.grows(let.value):
                 found.large.add(let.name)
+            if isinstance(let.value, exp):
+                found.powers.add(let.name)
         return found
+
+    def losses(self, expr: Expr) -> int:
+        """How often it divides by what may be rounded to zero, or takes a logarithm of that or of
+        an exponential: neither gets back what was there. To divide by an exponential is no loss,
+        as it is to multiply by another one."""
+        below = {f.base for f in expr.atoms(Pow) if f.exp.is_negative}
+        inside = {f.args[0] for f in expr.atoms(log)}
+        back = [e for e in inside if self.vanishes(e) or _is_one_of(e, self.powers)]
+        return sum(map(self.vanishes, below)) + len(back)
 
     def vanishes(self, expr: Expr) -> bool:
         """Whether it may be rounded to zero: then to divide by it gives nothing back."""

@@ -138,7 +138,8 @@ def _named(definition: Definition, passes: Passes, expr: Expr) -> Passes:
     taken |= {let.name for let in (*passes.forward, *passes.backward)}
     (name,) = fresh_names([word(expr)], taken)
     ordered = sorted(letters, key=lambda i: (definition.axes.index(i.axis), i.name))
-    tensor = Tensor(name, tuple(ordered))
+    looked_up = isinstance(expr, Indexed) and bool(expr.is_integer)
+    tensor = Tensor(name, tuple(ordered), integer=looked_up)
 
     def replaced(value: Any) -> Any:
         if not value.args or is_scalar(value):

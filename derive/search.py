@@ -24,7 +24,7 @@ _TERMS_WRITTEN = 300
 """How many choices are tried, and about how many terms may be written out in trying them."""
 
 _LOST = 1e6
-"""What it costs to divide by what may be rounded to zero: that is taken where nothing else is."""
+"""What it costs to get something back that rounding may have lost: more than any work."""
 
 
 @dataclass(frozen=True)
@@ -287,6 +287,5 @@ def _cost(task: Task, lets: Iterable[Let]) -> float:
     lets = list(lets)
     read = set().union(*(names_used(let.value) for let in lets))
     kept = (let for let in task.lets if let.name in read and let.name in task.proposed)
-    below = {f.base for let in lets for f in let.value.atoms(Pow) if f.exp.is_negative}
-    lost = sum(map(task.magnitudes.vanishes, below))
+    lost = sum(task.magnitudes.losses(let.value) for let in lets)
     return work(let.value for let in lets) + sum(map(keeping, kept)) + lost * _LOST

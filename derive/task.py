@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from sympy import Add, Expr, S
@@ -51,7 +51,7 @@ class Task:
     def magnitudes(self) -> Magnitudes:
         """What may be rounded to zero, but for what is divided by already."""
         found = Magnitudes.of(self.lets)
-        return Magnitudes(found.small - self.divisors, found.large)
+        return replace(found, small=found.small - self.divisors)
 
     def arriving(self, tensor: Tensor) -> Expr:
         """The cotangent of a let, as its group sees it: a name, or everything written out."""

@@ -329,6 +329,12 @@ WRONG: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
         {},
     ),
     "one value a channel": ("batch_norm", (X[:1], None, None, None, None, True), {}),
+    "an epsilon below zero": ("batch_norm", (X, torch.zeros(3), torch.ones(3)), {"eps": -0.5}),
+    "batches that do not meet": (
+        "bilinear",
+        (torch.ones(2, 4, 3), torch.ones(4, 2, 3), torch.ones(5, 3, 3)),
+        {},
+    ),
     "channels in no equal groups": ("group_norm", (X, 2), {}),
     "a shape that does not end so": ("layer_norm", (X, (4,)), {}),
     "a bias of another size": ("linear", (X, torch.ones(5, 3), torch.ones(4)), {}),

@@ -154,6 +154,13 @@ def test_no_gradient_divides_by_a_sigmoid_that_is_rounded_to_zero(x: float) -> N
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-30)
 
 
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_integers_are_compared_as_integers(target: str, c_compiler: None) -> None:
+    hard, labels = compile(CELLS["hard"], target).hard, torch.tensor([0, 0, 1, 1])
+    z = torch.tensor([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [3.5, 0.0]])
+    assert hard(z, labels + 2**24) == hard(z, labels)
+
+
 def scores() -> Tensor:
     return torch.tensor([[number, 0.0, other] for number in NUMBERS for other in (0.0, -1e4)])
 

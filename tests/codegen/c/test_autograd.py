@@ -46,6 +46,13 @@ def test_a_second_derivative_is_right(name: str) -> None:
     assert torch.autograd.gradgradcheck(lambda *_: operation(**inputs), wanted)
 
 
+@pytest.mark.parametrize("name", ["elu", "celu", "selu"])
+def test_a_second_derivative_is_finite_where_the_other_branch_overflows(name: str) -> None:
+    x = torch.tensor([0.5, 2.0, 89.0, 200.0], requires_grad=True)
+    (first,) = torch.autograd.grad(getattr(in_c(name), name)(x).sum(), x, create_graph=True)
+    assert torch.autograd.grad(first.sum(), x)[0].tolist() == [0, 0, 0, 0]
+
+
 def test_a_penalty_on_a_gradient_reaches_the_input() -> None:
     x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     gradients = []
