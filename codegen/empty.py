@@ -2,7 +2,8 @@
 
 `sum_n(x[n]/N)` is 0 for an empty batch. Simplified it is `sum_n(x[n])/N`, with one division for
 many; but that would be 0/0. So a gradient over other axes is divided by 1 where there is nothing
-to sum. A forward pass divides by the size as it is: the mean of nothing is not a number.
+to sum. A forward pass divides by the size as it is: the mean of nothing is not a number, nor is
+a gradient that reads it, nor the gradient of a gradient.
 """
 
 from __future__ import annotations

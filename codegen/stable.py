@@ -26,7 +26,6 @@ from sympy import (
     Add,
     Basic,
     Expr,
-    Indexed,
     KroneckerDelta,
     Mul,
     Pow,
@@ -47,6 +46,7 @@ from codegen.forms import (
     Softmax,
 )
 from derive.expressions import Sum, Where, free_indices
+from derive.facts import is_nonnegative
 
 
 def stabilise(expr: Expr) -> Expr:
@@ -71,7 +71,7 @@ _WHOLES = (LogAddExp, LogSumExp)
 """Logarithms of what exponentials are parts of."""
 
 
-def _is_a_part(power: exp) -> bool:
+def _is_a_part(power: Expr) -> bool:
     """Whether an exponential is divided by a sum that it is a term of, as it is or with a weight:
     `exp(a - log(exp(a) + ...))` is at most 1, and `exp(a - log(w exp(a) + ...))` at most 1/w."""
     terms = Add.make_args(power.args[0])
@@ -154,7 +154,7 @@ def _logarithm(expr: Expr) -> Expr | None:
         parts = [_logarithm(f) for f in expr.args]
         return None if None in parts else _sum(p for p in parts if p is not None)
     if isinstance(expr, Add) and expr.has(exp):
-        exponents = [_pure_exponent(a) for a in expr.args]
+        exponents = [_pure_exponent(a, weighted=True) for a in expr.args]
         if all(e is not None for e in exponents):
             return _add_exponents(e for e in exponents if e is not None)
     return None
@@ -172,9 +172,15 @@ def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
     if isinstance(expr, Mul):
         parts = [_pure_exponent(f, weighted) for f in expr.args]
         return None if None in parts else _sum(p for p in parts if p is not None)
-    if weighted and isinstance(expr, Indexed) and expr.is_nonnegative:
-        return log(expr)
-    return _logarithm(expr) if isinstance(expr, Sum) else None
+    if isinstance(expr, Sum):
+        return _logarithm(expr)
+    return log(expr) if weighted and _is_weight(expr) else None
+
+
+def _is_weight(expr: Expr) -> bool:
+    """Whether what an exponential is multiplied by may stand as its logarithm beside the exponent:
+    it is not negative, and no exponential itself."""
+    return not expr.has(exp, Sum, *_WHOLES) and is_nonnegative(expr)
 
 
 def _add_exponents(exponents: Iterable[Expr]) -> Expr:
@@ -202,8 +208,10 @@ def _product(expr: Expr) -> Expr:
     if not exponents:
         return expr
     total = _sum(exponents)
-    for weight in [f for f in others if isinstance(f, Indexed) and f.is_nonnegative]:
-        if isinstance(weighted := _sum([total, log(weight)]), LogSoftmax):
+    for weight in filter(_is_weight, tuple(others)):
+        weighted = _sum([total, log(weight)])
+        met = [weighted, *(_sum([weighted, -a]) for a, _ in logistic)]
+        if any(isinstance(exponent, LogSoftmax) for exponent in met):
             total = weighted
             others.remove(weight)
     for place, other in enumerate(others):
@@ -244,10 +252,16 @@ def _gathered(expr: Expr) -> tuple[list[Expr], list[tuple[Expr, int]], list[Expr
 
 
 def _lighter(after: Expr, before: Expr) -> bool:
-    """Whether an exponent is that of something safe, or a shorter one."""
+    """Whether an exponent is that of something safe, or a shorter one, where it was not before."""
     if after == 0 or before == 0:
         return after == 0
-    return isinstance(after, LogSoftmax) or after.count_ops() < before.count_ops()
+    if _is_safe(before) or _is_safe(after):
+        return not _is_safe(before)
+    return after.count_ops() < before.count_ops()
+
+
+def _is_safe(exponent: Expr) -> bool:
+    return isinstance(exponent, LogSoftmax) or _is_a_part(exp(exponent))
 
 
 def _push(expr: Expr, factor: Expr) -> Expr:
@@ -263,8 +277,8 @@ def _push(expr: Expr, factor: Expr) -> Expr:
 
 def _one_plus_exp(base: Basic) -> Expr | None:
     """a where the base is 1 + exp(a)."""
-    if isinstance(base, Add) and len(base.args) == 2 and S.One in base.args:
-        return _pure_exponent(base - 1)
+    if isinstance(base, Add) and len(base.args) == 2 and S.One in base.args and base.has(exp):
+        return _pure_exponent(base - 1, weighted=True)
     return None
 
 

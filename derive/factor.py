@@ -1,4 +1,4 @@
-"""From the normal form to what a person would write: common factors out, sums joined."""
+"""From the normal form to what a person would write: common factors are taken out."""
 
 from __future__ import annotations
 
@@ -210,8 +210,8 @@ def cancelled(expr: Expr) -> Expr:
 
 
 def differences_joined(expr: Expr) -> Expr | None:
-    """`sum_k f - sum_k f s` is `sum_k f (1 - s)`: one reduction instead of two, in which nothing
-    cancels. None where there is no such difference."""
+    """`sum_k f - sum_k f s` is `sum_k f (1 - s)`, `1 + s` likewise: one reduction instead of two,
+    and no difference of large sums. None where there are no two such sums."""
     groups: dict[tuple[Expr, tuple[Index, ...]], list[tuple[Expr, Sum]]] = {}
     rest, found = S.Zero, False
     for monomial, coefficient in terms_of(expr).items():

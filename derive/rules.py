@@ -43,8 +43,8 @@ RULES = (
     ),
     Rule(
         "factor",
-        "sums are joined and common factors taken out",
-        r"distributivity: $ab + ac = a(b + c)$, $\sum_k f + \sum_k h = \sum_k (f + h)$",
+        "common factors are taken out",
+        r"distributivity: $ab + ac = a(b + c)$, $\sum_k f - \sum_k f h = \sum_k f (1 - h)$",
     ),
 )
 

@@ -237,7 +237,7 @@ def _outcome(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) ->
 
 
 def finish(expr: Expr) -> Expr:
-    """Sums joined and common factors out; a fraction in lowest terms, where that is less work."""
+    """Common factors out; a fraction in lowest terms, where that is less work."""
     joined = differences_joined(expr)
     plain = factor(expr) if joined is None else keeping_sums_whole(joined, factor)
     below = (f.base for f in plain.atoms(Pow) if f.exp.is_negative)

@@ -1,4 +1,4 @@
-"""Over an axis of size 0 a gradient is what autograd has: a sum over nothing."""
+"""Over an axis of size 0 the gradient of a mean is what autograd has: a sum over nothing."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_a_product_of_sums_of_exponentials_is_a_sum_of_logarithms(scale: float) 
     beside_float64("circle", plainly, *(scale * torch.tensor([[1.0, 0.5], [0.3, -0.2]])))
 
 
-@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
 def test_the_weight_of_an_exponential_may_be_zero(scale: float) -> None:
     def plainly(x: Tensor, risk: Tensor, event: Tensor) -> Tensor:
         return (event * ((risk.log() + x).logsumexp(1) - x)).sum()
@@ -134,8 +134,16 @@ def test_the_weight_of_an_exponential_may_be_zero(scale: float) -> None:
     torch.testing.assert_close([g.double() for g in found], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
+def test_a_weight_beside_one_is_safe_too_and_has_its_gradient(scale: float) -> None:
+    def plainly(x: Tensor, w: Tensor) -> Tensor:
+        return F.softplus((x + w.log()).logsumexp(0))
+
+    beside_float64("sunk", plainly, scale * torch.tensor([1.0, 0.99]), torch.tensor([1.0, 2.0]))
+
+
 @pytest.mark.parametrize("x", [-1e4, -100.0, -1.0, 0.0, 0.5, 100.0])
-def test_hyperbolic_functions_are_bounded_by_their_argument(x: float) -> None:
+def test_a_hyperbolic_logarithm_and_tangent_do_not_overflow(x: float) -> None:
     def log_cosh(x: Tensor) -> Tensor:
         return torch.logaddexp(x, -x) - torch.tensor(2.0, dtype=x.dtype).log()
 
