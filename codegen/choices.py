@@ -54,10 +54,14 @@ def _guarded(expr: Any, varying: Set[str]) -> Any:
 def _masked(expr: Any) -> Iterator[tuple[Any, Expr]]:
     """The condition of each choice between 0 and a value, with a factor that arrives there."""
     for product in expr.atoms(Mul) if isinstance(expr, Basic) else ():
-        for choice in product.args:
-            if isinstance(choice, Where) and choice.branches[0] == 0:
-                arriving = [f for f in product.args if _arrives(f, choice)]
-                yield from ((choice.condition, f) for f in arriving)
+        for choice in _masked_in(product):
+            arriving = [f for f in product.args if _arrives(f, choice)]
+            yield from ((choice.condition, f) for f in arriving)
+
+
+def _masked_in(product: Expr) -> list[Where]:
+    """The factors that are 0 where a condition holds, and else a value."""
+    return [f for f in product.args if isinstance(f, Where) and f.branches[0] == 0]
 
 
 def _arrives(factor: Expr, choice: Where) -> bool:
@@ -70,12 +74,11 @@ def _mask_shared(expr: Any, masks: set[tuple[Any, Expr]]) -> Any:
     """Choices between 0 and a value whose mask serves elsewhere too: the cotangent is masked."""
 
     def moved(product: Any) -> Any:
-        for choice in product.args:
+        for choice in _masked_in(product):
             for factor in product.args:
-                if isinstance(choice, Where) and (choice.condition, factor) in masks:
+                if (choice.condition, factor) in masks:
                     rest = [f for f in product.args if f not in (choice, factor)]
-                    zero, value = choice.branches
-                    return Mul(Where(choice.condition, zero, factor), value, *rest)
+                    return Mul(Where(choice.condition, 0, factor), choice.branches[1], *rest)
         return product
 
     return expr.replace(lambda e: isinstance(e, Mul), moved) if masks else expr

@@ -80,15 +80,20 @@ def _is_a_part(power: Expr) -> bool:
         return False
     (whole,) = wholes
     rest = Add(*(t for t in terms if t != -whole))
-    if isinstance(whole, LogAddExp):
-        return rest in _parts(whole)
-    (bound, *others) = whole.indices
+    return any(_is_among(rest, part) for part in _parts(whole))
+
+
+def _is_among(exponent: Expr, part: Expr) -> bool:
+    """Whether an exponent is a part of a whole, or one of those that the part sums up."""
+    if not isinstance(part, LogSumExp) or len(part.indices) > 1:
+        return exponent == part
+    (bound,) = part.indices
     weights = [
-        Add.make_args(whole.body.xreplace({bound: letter}) - rest)
-        for letter in free_indices(rest)
-        if letter.axis == bound.axis and not others
+        Add.make_args(part.body.xreplace({bound: letter}) - exponent)
+        for letter in free_indices(exponent)
+        if letter.axis == bound.axis
     ]
-    return any(all(isinstance(w, log) for w in found) for found in weights)
+    return any(all(w == 0 or isinstance(w, log) for w in found) for found in weights)
 
 
 def _parts(expr: Expr) -> list[Expr]:

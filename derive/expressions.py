@@ -147,7 +147,11 @@ class Binder(Expr):
 
 
 class Sum(Binder):
-    """The sum of a body over a set of bound indices: `Sum(x[n, c], n)`."""
+    """The sum of a body over a set of bound indices: `Sum(x[n, c], n)`; that of zeros is zero."""
+
+    def __new__(cls, body: Any, *indices: Index | Tuple) -> Expr:
+        total = super().__new__(cls, body, *indices)
+        return S.Zero if total.args[0] == 0 else total
 
     @property
     def is_positive(self) -> bool | None:

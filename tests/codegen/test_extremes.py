@@ -114,6 +114,23 @@ def test_nothing_is_attended_to_where_all_scores_are_low(scale: float) -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
+def test_what_attends_to_nothing_may_be_learnt(scale: float) -> None:
+    def plainly(a: Tensor, sink: Tensor, v: Tensor) -> Tensor:
+        return torch.cat([a, sink.expand(len(a), 1)], 1).softmax(1)[:, :-1] @ v
+
+    a, v = torch.tensor([[0.9, 0.01], [-0.5, -2.0]]), torch.tensor([[1.0, 2.0], [3.0, -1.0]])
+    beside_float64("sinking", plainly, scale * a, torch.tensor(0.0), v)
+
+
+@pytest.mark.parametrize("w", [-17.0, -10.0, 0.0, 1.5])
+def test_an_exponent_is_not_got_back_from_its_exponential(w: float) -> None:
+    def plainly(w: Tensor, h: Tensor, x: Tensor) -> Tensor:
+        return (-w.exp()).exp() * h + x
+
+    beside_float64("decay", plainly, torch.tensor([w]), torch.ones(2, 1), torch.ones(2, 1))
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
 def test_a_product_of_sums_of_exponentials_is_a_sum_of_logarithms(scale: float) -> None:
     def plainly(a: Tensor, b: Tensor) -> Tensor:
         return F.softplus(a.logsumexp(0) + b.logsumexp(0))

@@ -220,6 +220,16 @@ def one_element(op: Builder):
     return op.let("y", [n], x[n, 2] * x[0, 1])
 
 
+@operation
+def masks_both_ways_round(op: Builder):
+    n, k = op.axes("n k")
+    x, a, other = op.input("x", n, k), op.input("a", k), n.another("other")
+    p = op.let("p", [n, k], a[k] ** 2 * x[n, k] ** 2)
+    q = op.let("q", [n, k], Sum(p[other, k] * x[other, k], other))
+    r = op.let("r", [n], Where(q[n, 1] > p[n, 0], q[n, 0] + q[n, 2], sin(q[n, 1])))
+    return op.let("s", [n, k], r[n] ** 3 / (Abs(r[n]) + Rational(1, 2)) ** Rational(3, 2))
+
+
 # --- gathers and their adjoints ---
 
 
