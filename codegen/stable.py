@@ -85,7 +85,7 @@ def _is_a_part(power: Expr) -> bool:
 
 def _is_among(exponent: Expr, part: Expr) -> bool:
     """Whether an exponent is a part of a whole, or one of those that the part sums up."""
-    if not isinstance(part, LogSumExp) or len(part.indices) > 1:
+    if not isinstance(part, LogSumExp) or len(part.indices) != 1:
         return exponent == part
     (bound,) = part.indices
     weights = [

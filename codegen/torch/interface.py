@@ -33,6 +33,7 @@ HELPERS = (
     "_flattened",
     "_halves",
     "_indices",
+    "_integer",
     "_may_be",
     "_must_be",
     "_number",
@@ -145,7 +146,7 @@ class PublicFunction:
         for argument in self.interface.arguments:
             if any(name in self._masks for name in argument.tensors):
                 yield f"if {argument.name} is not None:"
-                yield f"    {argument.name} = operator.index({argument.name})"
+                yield f'    {argument.name} = _integer("{argument.name}", {argument.name})'
         named = self._arguments.named
         if numbers := [option for option in self._arguments.options if option in named]:
             yield f"_number({_by_name(numbers)})"

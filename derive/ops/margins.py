@@ -57,9 +57,9 @@ op.demand("margin > 0 and p > 0")
 
 
 def apart(name, a, b):
-    """The distance of two rows."""
+    """The distance of two rows, eps away from where it has no gradient."""
     off = op.let(f"off_{name}", [n, d], a[n, d] - b[n, d] + eps)[n, d]
-    some = {2: root(Sum(off**2, d)), 1: Sum(Abs(off), d), inf: Maximum(Abs(off), d)}
+    some = {2: sqrt(Sum(off**2, d)), 1: Sum(Abs(off), d), inf: Maximum(Abs(off), d)}
     cases = some | {OTHERWISE: root(Sum(power(Abs(off), p), d), p)}
     return op.cases(name, "p", {value: ([n], distance) for value, distance in cases.items()})
 

@@ -9,7 +9,6 @@ the torch module of the same name.
 """
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import torch
@@ -5458,6 +5457,7 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
 _autocast = in_torch._autocast
 _constant = in_torch._constant
 _indices = in_torch._indices
+_integer = in_torch._integer
 _may_be = in_torch._may_be
 _must_be = in_torch._must_be
 _number = in_torch._number
@@ -5493,7 +5493,7 @@ def cross_entropy(
     _must_be(Tensor, input=input, target=target)
     _may_be(Tensor, weight=weight)
     if ignore_index is not None:
-        ignore_index = operator.index(ignore_index)
+        ignore_index = _integer("ignore_index", ignore_index)
     _number(label_smoothing=label_smoothing)
     reduction = _reduction(size_average, reduce, reduction)
     if not (0 <= label_smoothing <= 1):

@@ -9,7 +9,6 @@ the torch module of the same name.
 """
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import torch
@@ -1384,6 +1383,7 @@ class _WeightKeptNoneFunction(torch.autograd.Function):
 _autocast = in_torch._autocast
 _constant = in_torch._constant
 _indices = in_torch._indices
+_integer = in_torch._integer
 _may_be = in_torch._may_be
 _must_be = in_torch._must_be
 _reduction = in_torch._reduction
@@ -1417,7 +1417,7 @@ def nll_loss(
     _must_be(Tensor, input=input, target=target)
     _may_be(Tensor, weight=weight)
     if ignore_index is not None:
-        ignore_index = operator.index(ignore_index)
+        ignore_index = _integer("ignore_index", ignore_index)
     reduction = _reduction(size_average, reduce, reduction)
     _constant(weight=weight)
     dtype = _autocast(input.dtype, input, "float32")

@@ -231,7 +231,7 @@ AT_ZERO: dict[str, Callable[[Callable[..., Tensor]], list[Tensor]]] = {
     "normalize": lambda of: [of(X0, p) for p in (0.5, 3.0)],
     "pairwise_distance": lambda of: [of(X0, X0.flip(1), p, 0.0) for p in (0.5, 3.0)],
     "triplet_margin_loss": lambda of: [
-        of(X0, X0.detach(), X0 + 0.5, p=p, eps=0.0) for p in (0.5, 2.0, 3.0)
+        of(X0, X0.detach(), X0 + 0.5, p=p, eps=0.0) for p in (0.5, 3.0)
     ],
     "cosine_similarity": lambda of: [of(X0, X0.detach().flip(1), eps=eps) for eps in (1e-8, 9.0)],
 }
@@ -252,7 +252,7 @@ def test_an_integer_may_be_numpys() -> None:
     torch.testing.assert_close(function("logsumexp")(x, one), x.logsumexp(1))
     loss = function("cross_entropy")(x, LABELS, ignore_index=one)
     torch.testing.assert_close(loss, F.cross_entropy(x, LABELS, ignore_index=1))
-    with pytest.raises(TypeError, match="integer"):
+    with pytest.raises(TypeError, match="ignore_index must be int, not float"):
         function("cross_entropy")(x, LABELS, ignore_index=1.0)
 
 

@@ -34,7 +34,7 @@ SOFTMAXES = (
     "nll_steps",
     "softmax_row",
 )
-ALLOWED_IMPORTS = {"collections.abc", "math", "warnings", "typing", "torch"}
+ALLOWED_IMPORTS = {"collections.abc", "math", "operator", "warnings", "typing", "torch"}
 BANNED = ("functional", "func", "ops", "grad", "_C")
 
 
