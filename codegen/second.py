@@ -28,7 +28,7 @@ from codegen.sharing import shared
 from derive.backward import Apart
 from derive.derivation import derive
 from derive.differentiate import cotangent_of
-from derive.expressions import Sum, fresh_names, names_used
+from derive.expressions import fresh_names, names_used
 from derive.language import Definition, Let, Tensor, needed
 from derive.simplify import in_order
 from derive.substitute import substitute
@@ -247,17 +247,9 @@ def _without_outputs(found: Derivation, made: Sequence[Tensor]) -> Derivation:
     """The derivation with nothing arriving but at what was made."""
     arriving = tuple(cotangent_of(t) for t in made)
     nothing = {t.name: (t, S.Zero) for t in found.seeds if t not in arriving}
-    lets = [
-        replace(let, value=_without_nothing(substitute(let.value, nothing)))
-        for let in found.backward.lets
-    ]
+    lets = [replace(let, value=substitute(let.value, nothing)) for let in found.backward.lets]
     backward = replace(found.backward, lets=tuple(lets))
     return replace(found, seeds=arriving, chunked=backward, simplified=backward)
-
-
-def _without_nothing(value: Expr) -> Expr:
-    """A value in which sums of nothing are nothing."""
-    return value.replace(lambda e: isinstance(e, Sum) and e.body == 0, lambda e: S.Zero)
 
 
 def _other_names(found: Derivation, kept: set[str]) -> dict[str, tuple[Tensor, Expr]]:

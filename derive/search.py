@@ -23,9 +23,6 @@ _LEAST_ATTEMPTS = 10
 _TERMS_WRITTEN = 300
 """How many choices are tried, and about how many terms may be written out in trying them."""
 
-_LOST = 1e6
-"""What it costs to get something back that rounding may have lost: more than any work."""
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -52,7 +49,8 @@ class Outcome:
     """One group's gradients in one choice of variables."""
 
     lets: tuple[Let, ...]
-    cost: float
+    cost: tuple[int, float]
+    """How often something is got back that rounding may have lost; after that, the work."""
     coordinates: Coordinates
     forms: dict[str, tuple[tuple[str, Expr], ...]]
     """By target: each stage's rule and the expression it led to."""
@@ -137,7 +135,7 @@ def best_outcome(
         if outcome is not None and outcome.choice == known:
             return outcome
     starts: list[tuple[Solution, ...]] = [(), _as_many(solutions)]
-    best: tuple[float, tuple[Solution, ...]] | None = None
+    best: tuple[tuple[int, float], tuple[Solution, ...]] | None = None
     results: dict[tuple[Solution, ...], Outcome] = {}
     for chosen in starts:
         outcome = attempt(chosen)
@@ -283,9 +281,9 @@ def _factored_inside(expr: Any) -> Any:
     return keeping_sums_whole(inside, factor) if isinstance(inside, Add) else inside
 
 
-def _cost(task: Task, lets: Iterable[Let]) -> float:
+def _cost(task: Task, lets: Iterable[Let]) -> tuple[int, float]:
     lets = list(lets)
     read = set().union(*(names_used(let.value) for let in lets))
     kept = (let for let in task.lets if let.name in read and let.name in task.proposed)
     lost = sum(task.magnitudes.losses(let.value) for let in lets)
-    return work(let.value for let in lets) + sum(map(keeping, kept)) + lost * _LOST
+    return lost, work(let.value for let in lets) + sum(map(keeping, kept))
