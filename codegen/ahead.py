@@ -17,12 +17,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from sympy import Add, And, Basic, Expr, Indexed, KroneckerDelta, Mul, Or, S, Symbol
+from sympy import Add, And, Basic, Expr, KroneckerDelta, Mul, Or, S, Symbol
 from sympy.logic.boolalg import Boolean
 
 from codegen.program import is_scalar
 from derive.expressions import (
     ArgMax,
+    Element,
     Index,
     Parameter,
     Where,
@@ -177,6 +178,8 @@ def _operations(expr: Any) -> int:
     tensors = [a for a in expr.args if not is_scalar(a)]
     numbers = len(tensors) < len(expr.args)
     own = len(tensors) + numbers - 1 if isinstance(expr, Add | Mul) else 1
+    if isinstance(expr, Add):  # what is taken away costs no more than what is added
+        tensors = [-a if a.could_extract_minus_sign() else a for a in tensors]
     return own + sum(map(_operations, tensors))
 
 
@@ -277,13 +280,13 @@ def _apart(args: Iterable[Any], holds: Any) -> tuple[list[Any], list[Any]]:
 
 def _elements(expr: Basic) -> set[Any]:
     """The elements of tensors in an expression, those without axes too."""
-    inside = {e.base.label for e in expr.atoms(Indexed)}
+    inside = {e.base.label for e in expr.atoms(Element)}
     symbols = {s for s in expr.atoms(Symbol) if not isinstance(s, Index | Parameter)} - inside
-    return expr.atoms(Indexed) | symbols
+    return expr.atoms(Element) | symbols
 
 
 def _name(element: Any) -> str:
-    return element.base.label.name if isinstance(element, Indexed) else element.name
+    return element.base.label.name if isinstance(element, Element) else element.name
 
 
 def _zero(factor: Any) -> tuple[bool, Any] | None:

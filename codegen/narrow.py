@@ -9,15 +9,15 @@ the letters that it shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-from sympy import Basic, Indexed, Integer, S, log
+from sympy import Basic, Integer, S, log
 
 from codegen.forms import LogSoftmax, LogSumExp, Softmax
 from codegen.program import Program
-from derive.expressions import ArgMax, Index, free_indices
+from derive.expressions import ArgMax, Element, Index, free_indices
 from derive.language import Dim, Let, Tensor
 
 
@@ -40,7 +40,7 @@ def narrowed(program: Program) -> Program:
     return replace(program, lets=tuple(lets)) if narrow or constants else program
 
 
-def _kept(dims: tuple[Dim, ...], needed: set[Index]) -> tuple[Dim, ...]:
+def _kept(dims: tuple[Dim, ...], needed: Set[Index]) -> tuple[Dim, ...]:
     """The dimensions whose letters are needed, a composite one with those of its letters."""
     kept: list[Dim] = []
     for dim in dims:
@@ -64,7 +64,7 @@ def reread(
         name = _name(e)
         if name in constants:
             return constants[name]
-        if name in narrow and isinstance(e, Indexed):
+        if name in narrow and isinstance(e, Element):
             used = dict(zip(tensors[name].indices, map(walk, e.indices), strict=True))
             return narrow[name][tuple(used[i] for i in narrow[name].indices)]
         if not e.args:
@@ -78,7 +78,7 @@ def reread(
 
 
 def _name(expr: Basic) -> str:
-    return str(expr.base if isinstance(expr, Indexed) else expr) if not expr.is_Number else ""
+    return str(expr.base if isinstance(expr, Element) else expr) if not expr.is_Number else ""
 
 
 def _idle(expr: Any) -> Any:

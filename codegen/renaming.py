@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Indexed, IndexedBase, Symbol
+from sympy import IndexedBase, Symbol
 
 from codegen.program import Kept, Program
-from derive.expressions import Index, Parameter
+from derive.expressions import Element, Index, Parameter
 from derive.language import Dim, Let, Option, Tensor
 
 
@@ -58,9 +58,9 @@ class Renaming:
     def _expression(self, expr: Any) -> Any:
         if isinstance(expr, Index):
             return self.letters.get(expr, expr)
-        if isinstance(expr, Indexed):
+        if isinstance(expr, Element):
             base = IndexedBase(self._expression(expr.base.label))
-            return Indexed(base, *map(self._expression, expr.indices))
+            return Element(base, *map(self._expression, expr.indices))
         if isinstance(expr, Symbol):
             return self._symbol(expr)
         if not expr.args:

@@ -70,7 +70,23 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
                 let = replace(let, value=_by_name(value, meanings.named))
                 break
         result.append(let)
-    return tuple(result)
+    return _complemented(result, [let for let in whole.named if isinstance(let.value, Sigmoid)])
+
+
+def _complemented(lets: Sequence[Let], named: Iterable[Let]) -> tuple[Let, ...]:
+    """The lets with each `1 - s` read as the sigmoid of the opposite argument, which does not round
+    to zero, where a sigmoid s is read for nothing else."""
+    for sigmoid in named:
+        meaning = {sigmoid.name: (sigmoid.tensor, sigmoid.value)}
+        found = [
+            replace(let, value=_by_name(stabilise(substitute(let.value, meaning)), [sigmoid]))
+            if sigmoid.name in names_used(let.value)
+            else let
+            for let in lets
+        ]
+        if not any(sigmoid.name in names_used(let.value) for let in found):
+            lets = found
+    return tuple(lets)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sympy import Add, Basic, Expr, Indexed, Integer, KroneckerDelta, Mul, Pow, default_sort_key
+from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, default_sort_key
 from sympy.logic.boolalg import And, Not, Or
 
 from codegen.program import Program, is_scalar
-from derive.expressions import Axis, Index, Sum, Where, free_indices, fresh_names, names_used
+from derive.expressions import (
+    Axis,
+    Element,
+    Index,
+    Sum,
+    Where,
+    free_indices,
+    fresh_names,
+    names_used,
+)
 from derive.language import Let, Tensor
 from derive.recognise import abstract, is_atomic
 from derive.substitute import substitute
@@ -43,13 +52,13 @@ def _taken_out(expr: Any) -> Any:
     if not isinstance(expr, Sum) or not isinstance(expr.body, Mul):
         return expr
     bound = set(expr.indices)
-    same = [f for f in expr.body.args if f.atoms(Indexed) and not free_indices(f) & bound]
+    same = [f for f in expr.body.args if f.atoms(Element) and not free_indices(f) & bound]
     return Mul(*same, Sum(Mul(*(f for f in expr.body.args if f not in same)), *expr.indices))
 
 
 def _is_read(expr: Basic) -> bool:
     """Whether nothing is computed for an expression, as for an element that no tensor chooses."""
-    if isinstance(expr, Indexed):
+    if isinstance(expr, Element):
         return all(not isinstance(i, Expr) or isinstance(i, Index | Integer) for i in expr.indices)
     return is_atomic(expr)
 
@@ -81,7 +90,7 @@ def named_once(program: Program) -> Program:
     made = {let.name: let for let in program.lets}
     for let in () if program.literal else program.lets:
         value = let.value
-        if not isinstance(value, Indexed) or value.indices != let.tensor.indices:
+        if not isinstance(value, Element) or value.indices != let.tensor.indices:
             continue
         source = program.tensors[value.base.label.name]
         if _axes(source) != _axes(let.tensor):
@@ -199,13 +208,13 @@ def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
     """The subexpressions that take a kernel, each as often as it is written."""
     if _is_read(expr) or is_scalar(expr) or isinstance(expr, KroneckerDelta):
         return
-    if isinstance(expr, Indexed):
+    if isinstance(expr, Element):
         yield expr
         return
     product_of_a_sum = summed and isinstance(expr, Mul)  # carried out by the sum's own kernel
     scatter = expr.has(KroneckerDelta) and not isinstance(expr, Where)
     inverse = isinstance(expr, Pow) and expr.exp == -1  # dividing is as cheap as multiplying
-    if not (scatter or product_of_a_sum or inverse) and expr.atoms(Indexed):
+    if not (scatter or product_of_a_sum or inverse) and expr.atoms(Element):
         term = _unsigned(expr)[1]
         if not is_atomic(term):
             yield term
@@ -251,7 +260,7 @@ class _Name:
             pattern, letters = abstract(value)
             if pattern == self.pattern:
                 return number * self.at(letters)
-        if isinstance(expr, And | Or | Not | Indexed):
+        if isinstance(expr, And | Or | Not | Element):
             return expr
         args = [self.replaced(a) for a in expr.args]
         if all(a is b for a, b in zip(args, expr.args, strict=True)):
@@ -273,7 +282,7 @@ def _named(lets: Sequence[Let], pattern: Expr, others: frozenset[str]) -> list[L
         return [*lets[: first + 1], *(_reading(name, let) for let in lets[first + 1 :])]
     taken = others.union((let.name for let in lets), *(names_used(let.value) for let in lets))
     (fresh,) = fresh_names([word(found)], taken)
-    looked_up = isinstance(found, Indexed) and bool(found.is_integer)
+    looked_up = isinstance(found, Element) and bool(found.is_integer)
     tensor = Tensor(fresh, _stored(letters, found), integer=looked_up)
     name = _Name(pattern, tensor, letters)
     rest = [_reading(name, let) for let in lets[first:]]
@@ -286,6 +295,6 @@ def _reading(name: _Name, let: Let) -> Let:
 
 def _stored(letters: Sequence[Index], expr: Expr) -> tuple[Index, ...]:
     """The letters of a new let in the order of the element that has most of them."""
-    elements = sorted(expr.atoms(Indexed), key=lambda e: (-len({*e.indices} & {*letters}), str(e)))
+    elements = sorted(expr.atoms(Element), key=lambda e: (-len({*e.indices} & {*letters}), str(e)))
     stored = [i for element in elements for i in element.indices if i in letters]
     return tuple(dict.fromkeys([*stored, *letters]))

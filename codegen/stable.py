@@ -14,6 +14,7 @@
     log(cosh(a))               ->  LogAddExp(a, -a) - log(2)
     log(1 + a)                 ->  Log1p(a)
     exp(a) - 1                 ->  Expm1(a)
+    1 - Sigmoid(a)             ->  Sigmoid(-a)
     Where(c, exp(a), 0)        ->  exp(Where(c, a, -oo))
 """
 
@@ -321,15 +322,20 @@ def _add(expr: Expr) -> Expr:
             left = rest + coefficient * logit
             if left == 0 or left.count_ops() < rest.count_ops():
                 return _add(left - coefficient * LogSoftmax(logit, letter))
-    if S.One in terms:
-        for term in terms:
-            if isinstance(-term, Sigmoid):
-                return Add(expr - term - 1, Sigmoid(-(-term).args[0]))
     for one in {S.One, S.NegativeOne} & {*terms}:
         for term in terms:
+            if isinstance(-term / one, Sigmoid):
+                return Add(expr - term - one, one * Sigmoid(-(-term / one).args[0]))
             if isinstance(-term / one, exp):
                 return Add(expr - term - one, -one * Expm1(*(-term / one).args))
     return expr
+
+
+def _total(expr: Expr) -> Expr:
+    """A sum of what a logarithm has left a sign or a factor in front of."""
+    assert isinstance(expr, Sum)
+    number, body = expr.body.as_coeff_Mul()
+    return expr if number == 1 else number * Sum(body, *expr.indices)
 
 
 _RULES: dict[type, Callable[[Any], Expr]] = {
@@ -338,4 +344,5 @@ _RULES: dict[type, Callable[[Any], Expr]] = {
     Mul: _product,
     Pow: _power,
     Add: _add,
+    Sum: _total,
 }

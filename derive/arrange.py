@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sympy import Add, Basic, Expr, Indexed, Integer, KroneckerDelta, Mul, Pow, Rational, Symbol
+from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, Rational, Symbol
 
-from derive.expressions import Binder, Index, free_indices
+from derive.expressions import Binder, Element, Index, free_indices
 from derive.marks import unmarked
 
 GREEK = frozenset(
@@ -113,14 +113,14 @@ class Arrangement:
 
     @staticmethod
     def _name(expr: Any) -> str:
-        if isinstance(expr, Indexed):
+        if isinstance(expr, Element):
             return expr.base.label.name
         return expr.name if isinstance(expr, Symbol) else ""
 
 
 def letters_in_order(expr: Binder) -> list[Index]:
     """A binder's letters in the order in which its body's elements use them first."""
-    elements = sorted(expr.body.atoms(Indexed), key=str)
+    elements = sorted(expr.body.atoms(Element), key=str)
     seen = [i for element in elements for i in element.indices if i in expr.indices]
     return sorted(expr.indices, key=lambda i: seen.index(i) if i in seen else len(seen))
 
@@ -164,7 +164,7 @@ def _kind(factor: Expr) -> int:
         return 0
     if isinstance(base, Symbol):
         return 1
-    if isinstance(base, Indexed):
+    if isinstance(base, Element):
         return 2
     if isinstance(base, KroneckerDelta):
         return 3

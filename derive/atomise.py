@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from sympy import Add, Expr, Indexed, Mul, Pow, Rational, exp
+from sympy import Add, Expr, Mul, Pow, Rational, exp
 
 from derive.contractions import has_contraction, is_contraction
 from derive.differentiate import cotangents_of
-from derive.expressions import Axis, Index, Sum, free_indices, fresh_names, names_used
+from derive.expressions import Axis, Element, Index, Sum, free_indices, fresh_names, names_used
 from derive.facts import is_nonzero, is_positive
 from derive.functions import BY_CLASS
 from derive.language import Definition, Let, Tensor
@@ -153,7 +153,7 @@ class Atomiser:
     def _is_logistic(self, below: Expr) -> bool:
         """Whether an expression is `1 + exp(-x)`, whose inverse has a name of its own."""
         named = {let.name: let.value for let in self.lets}
-        terms = [named.get(a.base.label.name) if isinstance(a, Indexed) else a for a in below.args]
+        terms = [named.get(a.base.label.name) if isinstance(a, Element) else a for a in below.args]
         return len(terms) == 2 and 1 in terms and any(isinstance(a, exp) for a in terms)
 
     def _divide_by(self, base: Expr) -> None:
@@ -292,7 +292,7 @@ def _averaged(definition: Definition) -> set[Expr]:
 def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
     """The f of `s = sum_k f`, where f is an exponential that has a name."""
     value = let.value
-    if not isinstance(value, Sum) or not isinstance(value.body, Indexed):
+    if not isinstance(value, Sum) or not isinstance(value.body, Element):
         return None
     summed = values.get(value.body.base.label.name)
     return value.body if summed is not None and isinstance(summed.value, exp) else None

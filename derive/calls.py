@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Basic, Expr, Indexed, Symbol
+from sympy import Basic, Expr, Symbol
 
-from derive.expressions import Axis, Index, fresh_names
+from derive.expressions import Axis, Element, Index, fresh_names
 from derive.language import Definition, DefinitionError, Dim, Tensor
 
 
@@ -76,7 +76,7 @@ def translate(
     sizes: dict[Symbol, Symbol] = {theirs.size: ours.size for theirs, ours in letters.axes.items()}
 
     def walk(e: Basic) -> Basic:
-        if isinstance(e, Indexed):
+        if isinstance(e, Element):
             return tensors[e.base.label.name][tuple(walk(i) for i in e.indices)]
         if isinstance(e, Index):
             return letters.letter(e)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations, permutations
 
-from sympy import Add, Expr, Indexed, Mul, Pow, S, Symbol, log
+from sympy import Add, Expr, Mul, Pow, S, Symbol, log
 
-from derive.expressions import Sum, free_indices, names_used
+from derive.expressions import Element, Sum, free_indices, names_used
 from derive.facts import is_nonzero
 from derive.functions import BY_CLASS
 from derive.invert import difference_of_logarithms, kernels
@@ -107,11 +107,11 @@ def kind(let: Let) -> str:
         (only,) = core
         if type(only) in BY_CLASS:
             return "function"
-        if isinstance(only, Pow) and not (only.exp.is_Integer and isinstance(only.base, Indexed)):
+        if isinstance(only, Pow) and not (only.exp.is_Integer and isinstance(only.base, Element)):
             return (
                 "function" if not (only.exp.is_Integer and only.exp.is_positive) else "polynomial"
             )
-        if not isinstance(only, Add | Mul | Pow | Indexed | Symbol):
+        if not isinstance(only, Add | Mul | Pow | Element | Symbol):
             return "function"
     return "polynomial"
 

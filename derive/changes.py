@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sympy import Add, Expr, Function, Indexed, Mul, Pow, S, preorder_traversal
+from sympy import Add, Expr, Function, Mul, Pow, S, preorder_traversal
 
-from derive.expressions import Binder, Parameter
+from derive.expressions import Binder, Element, Parameter
 from derive.marks import Marked
 
 CHANGED = "changed"
@@ -28,7 +28,7 @@ def changes(before: Expr, after: Expr) -> Sides:
 
 def _symbols(expr: Expr) -> int:
     """How many symbols are written in an expression, as a measure of its length."""
-    return sum(isinstance(e, Indexed | Parameter) for e in preorder_traversal(expr))
+    return sum(isinstance(e, Element | Parameter) for e in preorder_traversal(expr))
 
 
 def _compared(before: Expr, after: Expr) -> Sides:
@@ -86,7 +86,7 @@ def _factored(before: Expr, after: Expr) -> Sides:
 
 def _by_tensors(before: Expr, after: Expr) -> Sides:
     """Where nothing else is alike: the tensors that only the first of the sides reads."""
-    gone = before.atoms(Indexed) - after.atoms(Indexed)
+    gone = before.atoms(Element) - after.atoms(Element)
     return before.replace(lambda e: e in gone, _mark), after
 
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sympy import Basic, Indexed, Integer, KroneckerDelta, S, Symbol
+from sympy import Basic, Integer, KroneckerDelta, S, Symbol
 from sympy.core.function import AppliedUndef
 
-from derive.expressions import ArgMax, Binder, Index, free_indices
+from derive.expressions import ArgMax, Binder, Element, Index, free_indices
 from derive.functions import is_supported, supported_names
 from derive.language import DefinitionError, Let, Option, Tensor
 
@@ -53,7 +53,7 @@ def check_expression(
     axes: Mapping[str, Index],
 ) -> None:
     """Walk one let's value: names known, indices on their own axes, functions supported."""
-    if isinstance(expr, Indexed):
+    if isinstance(expr, Element):
         tensor = _lookup(name, expr.base.label, inputs, lets)
         if len(expr.indices) != len(tensor.indices):
             raise DefinitionError(
@@ -144,6 +144,6 @@ def _lookup(
 
 
 def _is_integer_tensor(expr: Basic, inputs: Mapping[str, Tensor], lets: Mapping[str, Let]) -> bool:
-    name = expr.base.label.name if isinstance(expr, Indexed) else getattr(expr, "name", "")
+    name = expr.base.label.name if isinstance(expr, Element) else getattr(expr, "name", "")
     tensor = inputs.get(name) or (lets[name].tensor if name in lets else None)
     return tensor is not None and tensor.integer

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Indexed, Mul
+from sympy import Add, Expr, Mul
 
-from derive.expressions import Sum, Where, free_indices
+from derive.expressions import Element, Sum, Where, free_indices
 from derive.normal import is_scalar
 
 
@@ -18,7 +18,7 @@ def is_contraction(expr: Expr) -> bool:
         return False
     bound = set(expr.indices)
     factors = [
-        free_indices(f) for f in Mul.make_args(expr.body) if not is_scalar(f) and f.has(Indexed)
+        free_indices(f) for f in Mul.make_args(expr.body) if not is_scalar(f) and f.has(Element)
     ]
     joined = [letters for letters in factors if letters & bound]
     return any(a - b - bound and b - a - bound for a in joined for b in joined)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sympy import Expr, Indexed, KroneckerDelta
+from sympy import Expr, KroneckerDelta
 
-from derive.expressions import Binder, Sum, free_indices
+from derive.expressions import Binder, Element, Sum, free_indices
 from derive.language import Definition
 from derive.trace import Backward, Derivation
 
@@ -50,7 +50,7 @@ def largest_rank(definition: Definition) -> int:
 
 def _is_moved_or_summed(value: Expr) -> bool:
     """Whether a let is another tensor's value, or a sum: it has no elementwise work of its own."""
-    return isinstance(value, Binder | Indexed)
+    return isinstance(value, Binder | Element)
 
 
 def _is_scatter(expr: Sum) -> bool:

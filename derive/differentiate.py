@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sympy import Add, Expr, Indexed, KroneckerDelta, Mul, Pow, S, Symbol, log
+from sympy import Add, Expr, KroneckerDelta, Mul, Pow, S, Symbol, log
 
 from derive.contract import contract
 from derive.expressions import (
     ArgMax,
     Binder,
+    Element,
     Product,
     StopGradient,
     Sum,
@@ -40,7 +41,7 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
     """
     if tensor.name not in names_in(expr):
         return S.Zero
-    if isinstance(expr, Indexed):
+    if isinstance(expr, Element):
         if expr.base.label.name != tensor.name:
             return S.Zero
         return Mul(*(KroneckerDelta(i, j) for i, j in zip(expr.indices, at, strict=True)))

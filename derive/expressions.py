@@ -10,15 +10,15 @@ module adds what index notation needs beside them:
 - `Where`: a choice between two expressions;
 - `StopGradient`: the identity, with derivative zero.
 
-`KroneckerDelta` is SymPy's own. A tensor element is SymPy's `Indexed`, or a plain
-`Symbol` for a tensor without axes.
+`KroneckerDelta` is SymPy's own. A tensor element is an `Element`, SymPy's `Indexed` that is made
+once, or a plain `Symbol` for a tensor without axes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 from sympy import (
@@ -26,6 +26,7 @@ from sympy import (
     Expr,
     Function,
     Indexed,
+    IndexedBase,
     KroneckerDelta,
     S,
     Symbol,
@@ -77,6 +78,22 @@ class Index(Symbol):
     def another(self, name: str) -> Index:
         """A second letter over the same axis, as in `i != j`."""
         return Index(name, self.axis)
+
+
+class Element(Indexed):
+    """An element of a tensor. Equal ones are one object: they are made and compared all the time,
+    and to deduce what is known of one is most of the work."""
+
+    def __new__(cls, base: IndexedBase, *indices: Any) -> Element:
+        return _element(cls, base, *indices)
+
+    def _hashable_content(self) -> tuple[Any, ...]:
+        return self.args  # the base knows the assumptions
+
+
+@lru_cache(maxsize=200_000)
+def _element(cls: type[Element], base: IndexedBase, *indices: Any) -> Any:
+    return Indexed.__new__(cls, base, *indices)
 
 
 class Binder(Expr):
@@ -246,7 +263,7 @@ class StopGradient(Function):
 
     @classmethod
     def eval(cls, arg: Expr) -> Expr | None:
-        if arg.has(Indexed) or not all(isinstance(s, Parameter) for s in arg.free_symbols):
+        if arg.has(Element) or not all(isinstance(s, Parameter) for s in arg.free_symbols):
             return None
         return arg
 
@@ -294,7 +311,12 @@ def names_in(expr: Basic) -> set[str]:
 
 def names_used(*exprs: Basic) -> set[str]:
     """The names of the tensors and options that expressions read."""
-    return {s.name for e in exprs for s in e.atoms(Symbol) if not isinstance(s, Index)}
+    return set().union(*map(_names_used, exprs))
+
+
+@lru_cache(maxsize=200_000)
+def _names_used(expr: Basic) -> frozenset[str]:
+    return frozenset(s.name for s in expr.atoms(Symbol) if not isinstance(s, Index))
 
 
 def fresh_names(stems: Iterable[str], taken: Iterable[str]) -> Iterator[str]:
@@ -316,6 +338,7 @@ def fresh_indices(indices: Iterable[Index], taken: Iterable[str]) -> list[Index]
     return [i.another(name) for i, name in zip(indices, fresh_names(stems, taken), strict=True)]
 
 
-def free_indices(expr: Basic) -> set[Index]:
+@lru_cache(maxsize=200_000)
+def free_indices(expr: Basic) -> frozenset[Index]:
     """The indices of an expression that no sum, product or argmax binds."""
-    return {s for s in expr.free_symbols if isinstance(s, Index)}
+    return frozenset(s for s in expr.free_symbols if isinstance(s, Index))

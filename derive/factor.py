@@ -10,7 +10,6 @@ from sympy import (
     Add,
     Expr,
     Float,
-    Indexed,
     Mul,
     Pow,
     S,
@@ -21,7 +20,7 @@ from sympy import (
 )
 from sympy import factor as polynomial_factor
 
-from derive.expressions import Index, KroneckerDelta, Sum
+from derive.expressions import Element, Index, KroneckerDelta, Sum
 from derive.normal import Terms, factors_of, is_scalar, terms_of, tidy
 
 _CANCEL_UP_TO = 8
@@ -135,7 +134,7 @@ def _polynomial(terms: Terms) -> Expr | None:
         return None
     elements = {base for monomial in terms for base in factors_of(monomial) if base != 1}
     powers = [e for monomial in terms for b, e in factors_of(monomial).items() if b != 1]
-    if len(elements) > _FACTOR_UP_TO or not all(isinstance(e, Indexed) for e in elements):
+    if len(elements) > _FACTOR_UP_TO or not all(isinstance(e, Element) for e in elements):
         return None
     if not all(e.is_Integer and e > 0 for e in powers):
         return None
@@ -154,7 +153,7 @@ def _factors_found(terms: frozenset[tuple[Expr, Expr]]) -> Expr | None:
 
 
 def _elements(terms: Iterable[tuple[Expr, Expr]]) -> set[Expr]:
-    return set().union(*(m.atoms(Indexed) for m, _ in terms))
+    return set().union(*(m.atoms(Element) for m, _ in terms))
 
 
 def _grouped(expr: Expr) -> Expr:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Rational, Symbol, exp, log
+from sympy import Add, Expr, Integer, Mul, Pow, Rational, Symbol, exp, log
 
-from derive.expressions import StopGradient, Sum, Where, names_in
+from derive.expressions import Element, StopGradient, Sum, Where, names_in
 from derive.language import Let
 from derive.normal import is_scalar
 
@@ -132,7 +132,7 @@ class Magnitudes:
 
 
 def _is_one_of(expr: Expr, names: set[str]) -> bool:
-    return isinstance(expr, Indexed | Symbol) and bool(names_in(expr) & names)
+    return isinstance(expr, Element | Symbol) and bool(names_in(expr) & names)
 
 
 def _is_even_root(exponent: Expr) -> bool:

@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from sympy import Expr, Indexed, prod
+from sympy import Expr, prod
 
-from derive.expressions import Axis, Sum, names_used
+from derive.expressions import Axis, Element, Sum, names_used
 
 if TYPE_CHECKING:
     from derive.language import Definition, Let
@@ -290,7 +290,7 @@ def _word(choice: Choice, value: Any) -> str:
 def _without(let: Let, left_out: Mapping[str, Expr]) -> Let:
     """A let in which tensors are replaced by what stands for them."""
     found: dict[Any, Expr] = {
-        e: left_out[str(e.base)] for e in let.value.atoms(Indexed) if str(e.base) in left_out
+        e: left_out[str(e.base)] for e in let.value.atoms(Element) if str(e.base) in left_out
     }
     found |= {s: left_out[s.name] for s in let.value.free_symbols if s.name in left_out}
     return replace(let, value=_counted(let.value.xreplace(found))) if found else let

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from sympy import (
     Add,
     Expr,
-    Indexed,
     Integer,
     Mul,
     Pow,
@@ -20,7 +19,7 @@ from sympy import (
     together,
 )
 
-from derive.expressions import Binder, Index
+from derive.expressions import Binder, Element, Index
 from derive.facts import is_nonnegative, is_nonzero, is_positive
 from derive.language import Let, Tensor
 from derive.substitute import substitute
@@ -36,7 +35,7 @@ def kernels(
     exponentials and logarithms.
     """
     found = []
-    elements = [e for e in let.value.atoms(Indexed) if e.base.label.name in tensors]
+    elements = [e for e in let.value.atoms(Element) if e.base.label.name in tensors]
     for element in sorted(elements, key=str):
         name = element.base.label.name
         if sum(1 for e in elements if e.base.label.name == name) != 1:
@@ -76,7 +75,7 @@ def difference_of_logarithms(let: Let, other: Let, lets: Sequence[Let]) -> Expr 
         quotient = substitute(quotient, meanings)
     names = {e: Symbol(f"_{n}") for n, e in enumerate(sorted(_exponentials(quotient), key=str))}
     plain = quotient.xreplace(names)
-    if not names or plain.has(Indexed):
+    if not names or plain.has(Element):
         return None
     lowest = cancel(together(plain)).xreplace({symbol: e for e, symbol in names.items()})
     powers = [f.as_base_exp() if isinstance(f, Pow) else (f, 1) for f in Mul.make_args(lowest)]
@@ -86,7 +85,7 @@ def difference_of_logarithms(let: Let, other: Let, lets: Sequence[Let]) -> Expr 
 
 
 def _exponentials(expr: Expr) -> set[Expr]:
-    return {e for e in expr.atoms(exp) if e.has(Indexed)}
+    return {e for e in expr.atoms(exp) if e.has(Element)}
 
 
 def _peel(

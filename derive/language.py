@@ -19,10 +19,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from sympy import Expr, Indexed, IndexedBase, Symbol
+from sympy import Expr, IndexedBase, Symbol
 
 from derive.expressions import (
     Axis,
+    Element,
     Index,
     Parameter,
     names_used,
@@ -90,7 +91,7 @@ class Tensor:
         flat = [i for group in indices for i in (group if isinstance(group, tuple) else (group,))]
         if not flat:
             return self.symbol
-        return Indexed(self._base, *flat)
+        return Element(self._base, *flat)
 
     def _sympy_(self) -> Symbol:
         """What a tensor is inside an expression: a number where it has no axes, else a mistake."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sympy
-from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, Rational, Symbol
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, Rational, Symbol
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
@@ -22,7 +22,7 @@ from derive.arrange import (
     delta_sides,
     letters_in_order,
 )
-from derive.expressions import ArgMax, Binder, Index, Product, StopGradient, Sum, Where
+from derive.expressions import ArgMax, Binder, Element, Index, Product, StopGradient, Sum, Where
 from derive.language import Let
 from derive.marks import Marked
 from derive.measure import fitted, rows_of, width
@@ -225,7 +225,7 @@ def _power(expr: Pow, arrangement: Arrangement) -> tuple[str, int]:
     if expr.exp == sympy.S.Half:
         return rf"\sqrt{{{latex(expr.base, arrangement)}}}", ATOM
     base = _inside(expr.base, arrangement, ATOM)
-    if isinstance(expr.base, Indexed | Symbol) and "^" in base:
+    if isinstance(expr.base, Element | Symbol) and "^" in base:
         base = f"{{{base}}}"
     exponent = str(expr.exp) if isinstance(expr.exp, Rational) else latex(expr.exp, arrangement)
     return f"{base}^{{{exponent}}}", POW
@@ -274,7 +274,7 @@ _WRITERS: Mapping[type[Any], Callable[[Any, Arrangement], tuple[str, int]]] = {
     Rational: _number,
     sympy.Float: _number,
     Symbol: _symbol,
-    Indexed: _element,
+    Element: _element,
     Add: _add,
     Mul: _mul,
     Pow: _power,

@@ -13,7 +13,7 @@ from html import escape
 from typing import Any
 
 import sympy
-from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, Rational, Symbol
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, Rational, Symbol
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
@@ -24,7 +24,7 @@ from derive.arrange import (
     delta_sides,
     letters_in_order,
 )
-from derive.expressions import ArgMax, Binder, Index, Product, StopGradient, Sum, Where
+from derive.expressions import ArgMax, Binder, Element, Index, Product, StopGradient, Sum, Where
 from derive.marks import Marked
 from derive.measure import rows_of
 
@@ -275,7 +275,7 @@ _WRITERS: Mapping[type[Any], Callable[[Any, Arrangement], Written]] = {
     Rational: _number,
     sympy.Float: _number,
     Symbol: _symbol,
-    Indexed: _element,
+    Element: _element,
     Add: _add,
     Mul: _mul,
     Pow: _power,

@@ -13,12 +13,12 @@ from functools import lru_cache
 from typing import Any
 
 import sympy
-from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, Rational, Symbol
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, Rational, Symbol
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
 from derive.arrange import GREEK, Arrangement, delta_sides, is_sum_or_difference
-from derive.expressions import ArgMax, Binder, Index, StopGradient, Where
+from derive.expressions import ArgMax, Binder, Element, Index, StopGradient, Where
 from derive.marks import Marked
 
 _SMALL = 0.7
@@ -71,7 +71,7 @@ def _broken(arrangement: Arrangement, more: Mapping[Expr, int]) -> Arrangement:
 
 def _breakable(expr: Basic) -> Iterator[Expr]:
     """The sums and products of an expression, but for those in an index, a power or a condition."""
-    if isinstance(expr, Indexed | KroneckerDelta | Relational | And | Or | Not | Pow):
+    if isinstance(expr, Element | KroneckerDelta | Relational | And | Or | Not | Pow):
         return
     if isinstance(expr, Add | Mul):
         yield expr
@@ -196,7 +196,7 @@ _MEASURES: Mapping[type[Any], Callable[[Any, Arrangement], float]] = {
     Rational: _number,
     sympy.Float: _number,
     Symbol: _symbol,
-    Indexed: _element,
+    Element: _element,
     Add: _add,
     Mul: _mul,
     Pow: _power,

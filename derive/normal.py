@@ -18,7 +18,6 @@ from itertools import permutations, product
 from sympy import (
     Add,
     Expr,
-    Indexed,
     Integer,
     KroneckerDelta,
     Mul,
@@ -39,6 +38,7 @@ from sympy.core.basic import Basic
 
 from derive.expressions import (
     Binder,
+    Element,
     Index,
     Parameter,
     Sum,
@@ -70,7 +70,7 @@ def is_scalar(expr: Basic) -> bool:
     """Whether an expression holds numbers, sizes and options alone: it can be a coefficient."""
     if isinstance(expr, Symbol):
         return isinstance(expr, Parameter)
-    return not isinstance(expr, Indexed) and all(is_scalar(a) for a in expr.args)
+    return not isinstance(expr, Element) and all(is_scalar(a) for a in expr.args)
 
 
 @lru_cache(maxsize=200_000)
@@ -90,7 +90,7 @@ def _terms(expr: Expr) -> tuple[tuple[Expr, Expr], ...]:
             for monomial, coefficient in body
             for pair in _sum_of_monomial(monomial, coefficient, expr.indices)
         )
-    if not expr.args or isinstance(expr, Indexed):
+    if not expr.args or isinstance(expr, Element):
         return ((expr, S.One),)
     if isinstance(expr, Where):
         return _choice(expr)
@@ -121,7 +121,7 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
     letters, placed = free_indices(condition), expr.has(KroneckerDelta)
 
     def moves(factor: Expr) -> bool:
-        if isinstance(factor, Indexed):
+        if isinstance(factor, Element):
             return not placed and not letters <= free_indices(factor)
         return isinstance(factor, KroneckerDelta)
 

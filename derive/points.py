@@ -10,11 +10,11 @@ from decimal import Decimal
 from math import prod
 from typing import Any
 
-from sympy import Basic, Eq, Indexed, Integer, KroneckerDelta, Ne, Symbol
+from sympy import Basic, Eq, Integer, KroneckerDelta, Ne, Symbol
 
 from derive.arithmetic import Undefined, Value, exact_arithmetic
 from derive.evaluate import Array, Sizes, evaluate
-from derive.expressions import Axis, Index
+from derive.expressions import Axis, Element, Index
 from derive.language import Definition, Let, Option, Tensor
 
 
@@ -52,7 +52,7 @@ def two_sizes(definition: Definition) -> tuple[dict[Axis, int], dict[Axis, int]]
 def least_sizes(lets: Iterable[Let], tensors: Mapping[str, Tensor]) -> dict[Axis, int]:
     """What axes have to be as large as, for the literal indices on them: 3 for `x[n, 2]`."""
     least: dict[Axis, int] = {}
-    for element in (e for let in lets for e in let.value.atoms(Indexed)):
+    for element in (e for let in lets for e in let.value.atoms(Element)):
         axes = tensors[element.base.label.name].axes
         for axis, index in zip(axes, element.indices, strict=True):
             if isinstance(index, Integer):
@@ -157,11 +157,11 @@ def index_bounds(definition: Definition, sizes: Sizes) -> dict[str, int]:
     found: dict[str, list[int]] = {}
 
     def meet(used: Basic, axis: Axis) -> None:
-        if isinstance(used, Indexed | Symbol) and not isinstance(used, Index):
+        if isinstance(used, Element | Symbol) and not isinstance(used, Index):
             found.setdefault(tensor_name(used), []).append(sizes[axis])
 
     for let in definition.lets:
-        for element in let.value.atoms(Indexed):
+        for element in let.value.atoms(Element):
             tensor = definition.tensors[tensor_name(element)]
             for used, axis in zip(element.indices, tensor.axes, strict=True):
                 meet(used, axis)
@@ -184,7 +184,7 @@ def _landmarks(definition: Definition) -> dict[str, list[Decimal]]:
             for one, other in (equal.args, equal.args[::-1]):
                 if not other.is_Integer or other == 0:
                     continue
-                if isinstance(one, Indexed) and tensor_name(one) in inputs:
+                if isinstance(one, Element) and tensor_name(one) in inputs:
                     found.setdefault(tensor_name(one), set()).add(Decimal(int(other)))
     return {name: sorted(marks) for name, marks in found.items()}
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, default_sort_key, log
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, default_sort_key, log
 
 from derive.differentiate import cotangents_of
-from derive.expressions import ArgMax, Binder, Index, Where, fresh_names, names_used
+from derive.expressions import ArgMax, Binder, Element, Index, Where, fresh_names, names_used
 from derive.language import Definition, Let, Tensor
 from derive.normal import is_scalar, normalise
 from derive.recognise import abstract, is_atomic
@@ -48,7 +48,7 @@ def in_primal(definition: Definition, forward: Sequence[Let], backward: Sequence
 
 def _repeats(let: Let) -> bool:
     """Whether a let is another tensor under its name, letter for letter."""
-    return isinstance(let.value, Indexed) and let.value.indices == let.tensor.dims
+    return isinstance(let.value, Element) and let.value.indices == let.tensor.dims
 
 
 def _one_more(definition: Definition, passes: Passes) -> Passes | None:
@@ -105,7 +105,7 @@ def _parts(expr: Basic, chosen: bool = False) -> Iterator[Expr]:
     """
     if not expr.args or is_scalar(expr) or isinstance(expr, KroneckerDelta | ArgMax):
         return
-    looked_up = isinstance(expr, Indexed)
+    looked_up = isinstance(expr, Element)
     if looked_up and all(isinstance(i, Index) for i in expr.indices):
         return
     number, rest = expr.as_coeff_Mul() if isinstance(expr, Mul) else (1, None)
@@ -113,7 +113,7 @@ def _parts(expr: Basic, chosen: bool = False) -> Iterator[Expr]:
     inverse = isinstance(expr, Pow) and expr.exp == -1  # dividing is as cheap as multiplying
     plain = not (multiple or inverse or expr.has(KroneckerDelta, ArgMax))
     partial = chosen and _is_partial(expr)
-    if isinstance(expr, Expr) and plain and expr.atoms(Indexed) and not partial:
+    if isinstance(expr, Expr) and plain and expr.atoms(Element) and not partial:
         yield expr
     if isinstance(expr, Where):
         yield from _parts(expr.condition, chosen)
@@ -138,7 +138,7 @@ def _named(definition: Definition, passes: Passes, expr: Expr) -> Passes:
     taken |= {let.name for let in (*passes.forward, *passes.backward)}
     (name,) = fresh_names([word(expr)], taken)
     ordered = sorted(letters, key=lambda i: (definition.axes.index(i.axis), i.name))
-    looked_up = isinstance(expr, Indexed) and bool(expr.is_integer)
+    looked_up = isinstance(expr, Element) and bool(expr.is_integer)
     tensor = Tensor(name, tuple(ordered), integer=looked_up)
 
     def replaced(value: Any) -> Any:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sympy import Add, Basic, Expr, Indexed, Mul, Pow, S, exp
+from sympy import Add, Basic, Expr, Mul, Pow, S, exp
 
-from derive.expressions import Binder, Index, free_indices
+from derive.expressions import Binder, Element, Index, free_indices
 from derive.normal import canonical_binder, is_scalar, normalise
 
 Pattern = Expr
@@ -82,7 +82,7 @@ def _as_power(expr: Expr) -> tuple[Expr, Expr]:
 
 
 def is_atomic(expr: Basic) -> bool:
-    return not expr.args or isinstance(expr, Indexed)
+    return not expr.args or isinstance(expr, Element)
 
 
 @lru_cache(maxsize=100_000)
@@ -110,7 +110,7 @@ def abstract(expr: Expr) -> tuple[Pattern, tuple[Index, ...]]:
 
 def _ordered(expr: Basic) -> list[Basic]:
     """Arguments in an order that does not depend on the letters."""
-    if isinstance(expr, Indexed) or not isinstance(expr, Add | Mul):
+    if isinstance(expr, Element) or not isinstance(expr, Add | Mul):
         return list(expr.args)
     return sorted(expr.args, key=_skeleton)
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Add, Expr, Indexed, Pow, S, default_sort_key
+from sympy import Add, Expr, Pow, S, default_sort_key
 
 from derive.change import Coordinates, NoFixpoint, Solution, System
 from derive.contract import keeping_sums_whole
-from derive.expressions import Sum, names_used
+from derive.expressions import Element, Sum, names_used
 from derive.factor import cancelled, differences_joined, factor
 from derive.language import Let, Tensor
 from derive.normal import is_scalar, terms_of
@@ -103,7 +103,7 @@ def best_outcome(
     members = task.parts.members(number)
     lets = _closure(task, members)
     system = System(lets, task.divisors, task.definition.inputs)
-    solvable = {e.base.label.name: None for let in lets for e in let.value.atoms(Indexed)}
+    solvable = {e.base.label.name: None for let in lets for e in let.value.atoms(Element)}
     tensors = {t.name: t for t in (*task.definition.inputs, *(let.tensor for let in task.lets))}
     solutions = system.solutions(
         {name: tensors[name] for name in solvable if name in tensors and not tensors[name].integer}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Indexed, Mul
+from sympy import Add, Expr, Mul
 
 from derive.change import Coordinates
 from derive.differentiate import cotangent_of
-from derive.expressions import Sum
+from derive.expressions import Element, Sum
 from derive.factor import factor
 from derive.language import Tensor
 from derive.normal import factors_of, normalise, terms_of
@@ -55,7 +55,7 @@ def _occurrences(expr: Expr, name: str) -> int:
         for node in Mul.make_args(monomial):
             inner = node.body if isinstance(node, Sum) else node
             count += any(
-                isinstance(f, Indexed) and f.base.label.name == name for f in Mul.make_args(inner)
+                isinstance(f, Element) and f.base.label.name == name for f in Mul.make_args(inner)
             )
     return count
 
@@ -64,7 +64,7 @@ def _fold_product(expr: Expr, tensor: Tensor, product: Expr, by: Tensor) -> Expr
     """Replace a product, at any indices, by an element of `by`, in terms and in sums' bodies."""
     pattern = factors_of(product)
     head = min(
-        (f for f in pattern if isinstance(f, Indexed) and set(f.indices) == set(tensor.indices)),
+        (f for f in pattern if isinstance(f, Element) and set(f.indices) == set(tensor.indices)),
         key=str,
         default=None,
     )
@@ -83,11 +83,11 @@ def _fold_product(expr: Expr, tensor: Tensor, product: Expr, by: Tensor) -> Expr
 
 
 def _fold_once(
-    monomial: Expr, pattern: dict[Expr, Expr], head: Indexed, tensor: Tensor, by: Tensor
+    monomial: Expr, pattern: dict[Expr, Expr], head: Element, tensor: Tensor, by: Tensor
 ) -> Expr:
     table = factors_of(monomial)
     for candidate in table:
-        if not isinstance(candidate, Indexed) or candidate.base != head.base:
+        if not isinstance(candidate, Element) or candidate.base != head.base:
             continue
         letters = dict(zip(head.indices, candidate.indices, strict=True))
         wanted = {f.xreplace(letters): e for f, e in pattern.items()}

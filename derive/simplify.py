@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from sympy import Add, Expr, Indexed, Mul, S, exp
+from sympy import Add, Expr, Mul, S, exp
 
 from derive.atomise import atomise
 from derive.contractions import has_contraction
 from derive.differentiate import cotangent_of, differentiable
-from derive.expressions import names_in, names_used
+from derive.expressions import Element, names_in, names_used
 from derive.language import Definition, Let, Tensor
 from derive.normal import normalise, terms_of, with_quotients
 from derive.partition import partition
@@ -135,7 +135,7 @@ def _unit(task: Task, number: int) -> tuple[Choice, dict[str, str]] | None:
 
 def _without_single_shifts(task: Task, lets: list[Let]) -> list[Let]:
     """A proposed `x - m` that the backward pass reads once is written out, not kept."""
-    elements = [e for let in lets for e in let.value.atoms(Indexed)]
+    elements = [e for let in lets for e in let.value.atoms(Element)]
     reads = Counter(e.base.label.name for e in elements)
     shifts = {
         let.name: (let.tensor, let.value)

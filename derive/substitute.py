@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sympy import Expr, Indexed, Symbol
+from sympy import Expr, Symbol
 
-from derive.expressions import Index
+from derive.expressions import Element, Index
 from derive.language import Tensor
 
 
@@ -20,12 +20,12 @@ def substitute(expr: Expr, values: Mapping[str, tuple[Tensor, Expr]]) -> Expr:
         return expr
 
     def walk(e: Any) -> Any:
-        if isinstance(e, Indexed):
+        if isinstance(e, Element):
             indices = tuple(walk(i) for i in e.indices)
             if e.base.label.name in values:
                 tensor, value = values[e.base.label.name]
                 return value.xreplace(dict(zip(tensor.indices, indices, strict=True)))
-            return e if indices == e.indices else Indexed(e.base, *indices)
+            return e if indices == e.indices else Element(e.base, *indices)
         if isinstance(e, Symbol):
             if not isinstance(e, Index) and e.name in values:
                 return values[e.name][1]

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sympy
-from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, Rational
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, Rational
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
 from derive.arrange import Arrangement, decimal, delta_sides, letters_in_order
-from derive.expressions import ArgMax, Binder, Product, StopGradient, Sum, Where
+from derive.expressions import ArgMax, Binder, Element, Product, StopGradient, Sum, Where
 from derive.functions import BY_CLASS
 from derive.language import Dim, Let, Option, Tensor
 from derive.trace import Derivation
@@ -196,7 +196,7 @@ def _logic(word: str) -> Callable[[Any, Arrangement], tuple[str, int]]:
 _WRITERS: Mapping[type[Any], Callable[[Any, Arrangement], tuple[str, int]]] = {
     Rational: _number,
     sympy.Float: _number,
-    Indexed: _element,
+    Element: _element,
     Add: _add,
     Mul: _mul,
     Pow: _power,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sympy import Add, Basic, Indexed, Mul, Pow
+from sympy import Add, Basic, Mul, Pow
 from sympy.logic.boolalg import Boolean
 
-from derive.expressions import Index, Parameter, Sum, Where, free_indices
+from derive.expressions import Element, Index, Parameter, Sum, Where, free_indices
 from derive.normal import is_scalar
 
 _LONGEST = 40
@@ -38,16 +38,16 @@ def _word(expr: Basic) -> str:
         return _of_terms(expr)
     if isinstance(expr, Mul):
         tensors = [f for f in expr.args if not is_scalar(f)]
-        if len(tensors) == len(expr.args) == 2 and all(isinstance(f, Indexed) for f in tensors):
+        if len(tensors) == len(expr.args) == 2 and all(isinstance(f, Element) for f in tensors):
             parts = sorted(map(base_stem, tensors))
             if not any("_times_" in part for part in parts):
                 return "_times_".join(parts)
-        if isinstance(-expr, Indexed):
+        if isinstance(-expr, Element):
             return f"neg_{stem(expr)}"
         return f"{stem(expr)}_{'product' if len(tensors) > 1 else 'scaled'}"
     if isinstance(expr, Where):
         return f"{stem(expr)}_chosen"
-    if isinstance(expr, Indexed):
+    if isinstance(expr, Element):
         return "_".join(names(expr))
     return applied(expr)
 
@@ -55,7 +55,7 @@ def _word(expr: Basic) -> str:
 def applied(expr: Basic) -> str:
     """A name for a function of something: `exp_x`, and `exp_neg_x` where that is of `-x`."""
     argument = expr.args[0]
-    sign = "neg_" if isinstance(argument, Mul) and isinstance(-argument, Indexed) else ""
+    sign = "neg_" if isinstance(argument, Mul) and isinstance(-argument, Element) else ""
     return f"{type(expr).__name__.lower()}_{sign}{stem(argument)}"
 
 
@@ -63,8 +63,8 @@ def _of_terms(expr: Add) -> str:
     if mixes_sizes(expr):
         return f"{stem(expr)}_centred"
     terms = [a for a in expr.args if not is_scalar(a)]
-    plain = [a for a in terms if isinstance(a, Indexed)]
-    taken = [-a for a in terms if isinstance(-a, Indexed)]
+    plain = [a for a in terms if isinstance(a, Element)]
+    taken = [-a for a in terms if isinstance(-a, Element)]
     if len(terms) == len(expr.args) == 2:
         if len(plain) == len(taken) == 1:
             return f"{base_stem(plain[0])}_minus_{base_stem(taken[0])}"
@@ -74,7 +74,7 @@ def _of_terms(expr: Add) -> str:
         (term,) = terms
         if term in plain:
             return f"{base_stem(term)}_plus_one"
-        if isinstance(-term, Indexed) or (isinstance(-term, Pow) and (-term).exp == 2):
+        if isinstance(-term, Element) or (isinstance(-term, Pow) and (-term).exp == 2):
             return f"one_minus_{stem(-term)}"
     return f"{stem(expr)}_total"
 
@@ -82,7 +82,7 @@ def _of_terms(expr: Add) -> str:
 def names(expr: Basic) -> list[str]:
     """The names of the tensors in an expression, in order."""
     found: dict[str, None] = {}
-    for element in sorted(expr.atoms(Indexed), key=str):
+    for element in sorted(expr.atoms(Element), key=str):
         found.setdefault(element.base.label.name)
     return list(found)
 
@@ -92,7 +92,7 @@ def stem(expr: Basic) -> str:
     if isinstance(expr, Pow) and expr.exp == 2:
         return f"{stem(expr.base)}_squared"
     letters = free_indices(expr)
-    elements = sorted(expr.atoms(Indexed), key=str)
+    elements = sorted(expr.atoms(Element), key=str)
     for element in elements:
         if free_indices(element) == letters:
             return base_stem(element)
@@ -103,7 +103,7 @@ def stem(expr: Basic) -> str:
 
 
 def base_stem(element: Basic) -> str:
-    name = element.base.label.name if isinstance(element, Indexed) else str(element)
+    name = element.base.label.name if isinstance(element, Element) else str(element)
     return name.removesuffix("_centred").removesuffix("_hat")
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sympy import Add, Basic, Expr, Indexed, Mul, Pow, S, Symbol, exp
+from sympy import Add, Basic, Expr, Mul, Pow, S, Symbol, exp
 
-from derive.expressions import Binder, Index, KroneckerDelta, Where, free_indices
+from derive.expressions import Binder, Element, Index, KroneckerDelta, Where, free_indices
 from derive.language import Let
 from derive.normal import is_scalar
 
@@ -28,7 +28,7 @@ def work(exprs: Iterable[Expr]) -> float:
     total = sum(_work(expr, seen) for expr in exprs)
     read: dict[str, float] = {}
     for node in seen:
-        if isinstance(node, Indexed):
+        if isinstance(node, Element):
             name = node.base.label.name
             read[name] = max(read.get(name, 0.0), size(free_indices(node)))
     return total + _READ * sum(read.values())
@@ -43,7 +43,7 @@ def _work(expr: Basic, seen: set[Basic]) -> float:
     if expr in seen or isinstance(expr, Symbol) or not expr.args:
         return 0.0
     seen.add(expr)
-    if isinstance(expr, Indexed) or is_scalar(expr):
+    if isinstance(expr, Element) or is_scalar(expr):
         return 0.0
     if isinstance(expr, Binder):
         return _work(expr.body, seen) + size(free_indices(expr.body))

@@ -636,7 +636,7 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     no = log1p_neg_x.masked_fill(x_mask, -100)
-    loss = -(torch.addcmul((1 - target) * no, target, yes) * weight).sum() / N
+    loss = -(torch.addcmul((1 - target) * no, target, yes) * weight).mean()
     weight_scaled = weight / N
     no_minus_yes = no - yes
     x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
@@ -827,7 +827,8 @@ def forward_weight_sum(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     no = log1p_neg_x.masked_fill(x_mask, -100)
-    loss = -(torch.addcmul((1 - target) * no, target, yes) * weight).sum()
+    no_sum = (torch.addcmul((1 - target) * no, target, yes) * weight).sum()
+    loss = -no_sum
     no_minus_yes = no - yes
     x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
     target_total = torch.addcmul(

@@ -1116,20 +1116,16 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight(x, target, weight)
-    (N,) = x.shape
     s = torch.sigmoid(x)
-    loss = (
-        -(
-            torch.addcmul(
-                -(1 - target) * torch.logaddexp(x, x.new_full((), 0)),
-                target,
-                torch.logaddexp(-x, x.new_full((), 0)),
-                value=-1,
-            )
-            * weight
-        ).sum()
-        / N
-    )
+    loss = -(
+        torch.addcmul(
+            -(1 - target) * torch.logaddexp(x, x.new_full((), 0)),
+            target,
+            torch.logaddexp(-x, x.new_full((), 0)),
+            value=-1,
+        )
+        * weight
+    ).mean()
     s_minus_target = s - target
     return loss, WeightResiduals(x, weight, s_minus_target)
 
@@ -1301,18 +1297,15 @@ def forward_weight_pos_weight(
     s = torch.sigmoid(x)
     logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_neg_x
-    loss = (
-        -(
-            torch.addcmul(
-                log_s_1 * pos_weight * target,
-                1 - target,
-                torch.logaddexp(x, x.new_full((), 0)),
-                value=-1,
-            )
-            * weight
-        ).sum()
-        / N
-    )
+    loss = -(
+        torch.addcmul(
+            log_s_1 * pos_weight * target,
+            1 - target,
+            torch.logaddexp(x, x.new_full((), 0)),
+            value=-1,
+        )
+        * weight
+    ).mean()
     weight_scaled = weight / N
     log_s_1_total = (1 - pos_weight) * log_s_1 - x
     pos_weight_times_target = pos_weight * target
@@ -1521,7 +1514,7 @@ def forward_weight_sum(
     """
     _check_weight_sum(x, target, weight)
     s = torch.sigmoid(x)
-    loss = -(
+    target_sum = (
         torch.addcmul(
             -(1 - target) * torch.logaddexp(x, x.new_full((), 0)),
             target,
@@ -1530,6 +1523,7 @@ def forward_weight_sum(
         )
         * weight
     ).sum()
+    loss = -target_sum
     s_minus_target = s - target
     return loss, WeightSumResiduals(x, weight, s_minus_target)
 
@@ -1700,7 +1694,7 @@ def forward_weight_sum_pos_weight(
     s = torch.sigmoid(x)
     logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_neg_x
-    loss = -(
+    log_s_1_sum = (
         torch.addcmul(
             log_s_1 * pos_weight * target,
             1 - target,
@@ -1709,6 +1703,7 @@ def forward_weight_sum_pos_weight(
         )
         * weight
     ).sum()
+    loss = -log_s_1_sum
     log_s_1_total = (1 - pos_weight) * log_s_1 - x
     pos_weight_times_target = pos_weight * target
     pos_weight_times_target_total = (

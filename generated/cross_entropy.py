@@ -4367,9 +4367,8 @@ def forward_target(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, Targe
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_target(logits, probabilities)
-    N = logits.shape[0]
     logprobs = torch.log_softmax(logits, 1)
-    loss = -(logprobs * probabilities).sum(1).sum() / N
+    loss = -(logprobs * probabilities).sum(1).mean()
     p = torch.exp(logprobs)
     neg_logprobs = -logprobs
     p_total = probabilities.sum(1, keepdim=True) * p
@@ -4566,7 +4565,7 @@ def forward_target_label_smoothing(
     N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    loss = -(logprobs * smoothed).sum(1).sum() / N
+    loss = -(logprobs * smoothed).sum(1).mean()
     p = torch.exp(logprobs)
     dloss_dprobabilities = -(1 - label_smoothing) / (N or torch.nan) * logprobs
     dloss_dlogits = smoothed.sum(1, keepdim=True) * p
@@ -4779,7 +4778,8 @@ def forward_target_sum(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, T
     """
     _check_target_sum(logits, probabilities)
     logprobs = torch.log_softmax(logits, 1)
-    loss = -(logprobs * probabilities).sum(1).sum()
+    logprobs_sum = (logprobs * probabilities).sum(1).sum()
+    loss = -logprobs_sum
     p = torch.exp(logprobs)
     dloss_dprobabilities = -logprobs
     dloss_dlogits = probabilities.sum(1, keepdim=True) * p
@@ -4972,7 +4972,8 @@ def forward_target_sum_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    loss = -(logprobs * smoothed).sum(1).sum()
+    logprobs_sum = (logprobs * smoothed).sum(1).sum()
+    loss = -logprobs_sum
     p = torch.exp(logprobs)
     dloss_dprobabilities = (label_smoothing - 1) * logprobs
     dloss_dlogits = smoothed.sum(1, keepdim=True) * p
@@ -5613,9 +5614,8 @@ def forward_target_weight(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_target_weight(logits, probabilities, weight)
-    N = logits.shape[0]
     logprobs = torch.log_softmax(logits, 1)
-    loss = -(logprobs * probabilities @ weight).sum() / N
+    loss = -(logprobs * probabilities @ weight).mean()
     p = torch.exp(logprobs)
     logprobs_sum = (logprobs * probabilities).sum(0)
     logprobs_scaled = -logprobs_sum
@@ -5866,7 +5866,7 @@ def forward_target_weight_label_smoothing(
     N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    loss = -(logprobs * smoothed @ weight).sum() / N
+    loss = -(logprobs * smoothed @ weight).mean()
     p = torch.exp(logprobs)
     logprobs_sum = (logprobs * smoothed).sum(0)
     logprobs_scaled = -logprobs_sum
@@ -6139,10 +6139,11 @@ def forward_target_weight_sum(
     """
     _check_target_weight_sum(logits, probabilities, weight)
     logprobs = torch.log_softmax(logits, 1)
-    loss = -(logprobs * probabilities @ weight).sum()
+    logprobs_sum = (logprobs * probabilities @ weight).sum()
+    loss = -logprobs_sum
     p = torch.exp(logprobs)
-    logprobs_sum = (logprobs * probabilities).sum(0)
-    dloss_dweight = -logprobs_sum
+    logprobs_sum_1 = (logprobs * probabilities).sum(0)
+    dloss_dweight = -logprobs_sum_1
     dloss_dprobabilities = -weight * logprobs
     dloss_dlogits = (probabilities @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, probabilities, value=-1)
@@ -6391,10 +6392,11 @@ def forward_target_weight_sum_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    loss = -(logprobs * smoothed @ weight).sum()
+    logprobs_sum = (logprobs * smoothed @ weight).sum()
+    loss = -logprobs_sum
     p = torch.exp(logprobs)
-    logprobs_sum = (logprobs * smoothed).sum(0)
-    dloss_dweight = -logprobs_sum
+    logprobs_sum_1 = (logprobs * smoothed).sum(0)
+    dloss_dweight = -logprobs_sum_1
     dloss_dprobabilities = (label_smoothing - 1) * weight * logprobs
     dloss_dlogits = (smoothed @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, smoothed, value=-1)

@@ -21,7 +21,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    neg_p: Tensor
+    p: Tensor
 
 
 class Gradients(NamedTuple):
@@ -50,8 +50,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     _check(x)
     logprobs = torch.log_softmax(x, 1)
     p = torch.exp(logprobs)
-    neg_p = -p
-    return logprobs, Residuals(neg_p)
+    return logprobs, Residuals(p)
 
 
 def backward(grad_logprobs: Tensor, residuals: Residuals) -> Gradients:
@@ -64,14 +63,14 @@ def backward(grad_logprobs: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    neg_p = residuals.neg_p
-    N, K = neg_p.shape
+    p = residuals.p
+    N, K = p.shape
     if grad_logprobs.shape != (N, K):
         raise RuntimeError(
             f"grad_logprobs must have shape (N, K) where N = {N}, K = {K}, "
             f"got {[*grad_logprobs.shape]}"
         )
-    grad_x = torch.addcmul(grad_logprobs, grad_logprobs.sum(1, keepdim=True), neg_p)
+    grad_x = torch.addcmul(grad_logprobs, grad_logprobs.sum(1, keepdim=True), p, value=-1)
     return Gradients(grad_x)
 
 
@@ -82,20 +81,18 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    neg_p = residuals.neg_p
+    p = residuals.p
     grad_logprobs_sum = grad_logprobs.sum(1)
-    grad_neg_p = grad_logprobs_sum[:, None] * grad_grad_x
-    grad_grad_logprobs = grad_grad_x + (grad_grad_x * neg_p).sum(1, keepdim=True)
-    return grad_grad_logprobs, grad_neg_p
+    grad_p = (-grad_logprobs_sum)[:, None] * grad_grad_x
+    grad_grad_logprobs = grad_grad_x - (grad_grad_x * p).sum(1, keepdim=True)
+    return grad_grad_logprobs, grad_p
 
 
-def residuals_backward(grad_neg_p: Tensor, x: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+def residuals_backward(grad_p: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    neg_p = residuals.neg_p
-    logprobs = torch.log_softmax(x, 1)
-    p_1 = torch.exp(logprobs)
-    grad_x = grad_neg_p * neg_p
-    grad_x = grad_x.addcmul((grad_neg_p * neg_p).sum(1, keepdim=True), p_1, value=-1)
+    p = residuals.p
+    grad_x = grad_p * p
+    grad_x = grad_x.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
     return (grad_x,)
 
 
@@ -117,8 +114,8 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_logprobs, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_logprobs, grad_neg_p = double_backward(grad_grad_x, grad_logprobs, residuals)
-        return grad_grad_logprobs, grad_neg_p
+        grad_grad_logprobs, grad_p = double_backward(grad_grad_x, grad_logprobs, residuals)
+        return grad_grad_logprobs, grad_p
 
 
 class _Function(torch.autograd.Function):
@@ -129,20 +126,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         logprobs, residuals = forward(x)
-        return logprobs, residuals.neg_p
+        return logprobs, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        (x,) = inputs
-        _, neg_p = output
-        ctx.save_for_backward(x, neg_p)
+        _, p = output
+        ctx.save_for_backward(p)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_logprobs, grad_neg_p = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved)
+        grad_logprobs, grad_p = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_logprobs is not None:
             if torch.is_grad_enabled():
@@ -150,8 +145,8 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_logprobs, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_neg_p is not None:
-            (more_x,) = residuals_backward(grad_neg_p, x, residuals)
+        if grad_p is not None:
+            (more_x,) = residuals_backward(grad_p, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return (grad_x,)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dy_dx: Tensor
+    x: Tensor
 
 
 class Gradients(NamedTuple):
@@ -47,11 +47,9 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x)
-    sigmoid_x = torch.sigmoid(x)
     logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
     y = -logaddexp_neg_x
-    dy_dx = 1 - sigmoid_x
-    return y, Residuals(dy_dx)
+    return y, Residuals(x)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -64,11 +62,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dy_dx = residuals.dy_dx
-    (N,) = dy_dx.shape
+    x = residuals.x
+    (N,) = x.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = dy_dx * grad_y
+    grad_x = grad_y * torch.sigmoid(-x)
     return Gradients(grad_x)
 
 
@@ -79,17 +77,12 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    dy_dx = residuals.dy_dx
-    grad_dy_dx = grad_grad_x * grad_y
-    grad_grad_y = dy_dx * grad_grad_x
-    return grad_grad_y, grad_dy_dx
-
-
-def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
-    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    sigmoid_x = torch.sigmoid(x)
-    grad_x = (sigmoid_x - 1) * grad_dy_dx * sigmoid_x
-    return (grad_x,)
+    x = residuals.x
+    sigmoid_x = torch.sigmoid(-x)
+    first_grad_x = grad_y * sigmoid_x
+    grad_x = (sigmoid_x - 1) * first_grad_x * grad_grad_x
+    grad_grad_y = grad_grad_x * sigmoid_x
+    return grad_grad_y, grad_x
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -110,42 +103,36 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_y, grad_dy_dx = double_backward(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, grad_dy_dx
+        grad_grad_y, grad_x = double_backward(grad_grad_x, grad_y, residuals)
+        return grad_grad_y, grad_x
 
 
 class _Function(torch.autograd.Function):
-    """`forward`, `backward` and `residuals_backward` for autograd."""
+    """`forward` and `backward` for autograd."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
-        y, residuals = forward(x)
-        return y, residuals.dy_dx
+        y, _ = forward(x)
+        return (y,)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, dy_dx = output
-        ctx.save_for_backward(x, dy_dx)
+        ctx.save_for_backward(x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_dy_dx = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved)
+        (grad_y,) = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
                 (grad_x,) = _BackwardFunction.apply(grad_y, *residuals)
             else:
                 (grad_x,) = backward(grad_y, residuals)
-        # A gradient that is differentiated has read the residuals, too.
-        if grad_dy_dx is not None:
-            (more_x,) = residuals_backward(grad_dy_dx, x, residuals)
-            grad_x = more_x if grad_x is None else grad_x + more_x
         return (grad_x,)
 
 

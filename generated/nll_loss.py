@@ -58,8 +58,8 @@ def forward(logprobs: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(logprobs, target)
-    N, K = logprobs.shape
-    loss = -logprobs.gather(1, target[:, None]).squeeze(1).sum() / N
+    K = logprobs.shape[1]
+    loss = -logprobs.gather(1, target[:, None]).squeeze(1).mean()
     return loss, Residuals(target, K)
 
 
@@ -101,7 +101,7 @@ def value_and_grad(logprobs: Tensor, target: Tensor) -> tuple[Tensor, Gradients]
     """
     _check(logprobs, target)
     N, K = logprobs.shape
-    loss = -logprobs.gather(1, target[:, None]).squeeze(1).sum() / N
+    loss = -logprobs.gather(1, target[:, None]).squeeze(1).mean()
     grad_logprobs = logprobs.new_zeros(N, K)
     grad_logprobs.scatter_(1, target[:, None], -1 / (N or torch.nan), reduce="add")
     return loss, Gradients(grad_logprobs)
@@ -201,7 +201,8 @@ def forward_sum(logprobs: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]
     """
     _check_sum(logprobs, target)
     K = logprobs.shape[1]
-    loss = -logprobs.gather(1, target[:, None]).squeeze(1).sum()
+    logprobs_sum = logprobs.gather(1, target[:, None]).squeeze(1).sum()
+    loss = -logprobs_sum
     return loss, SumResiduals(target, K)
 
 
@@ -917,8 +918,8 @@ def forward_weight(
     K = logprobs.shape[1]
     target_weight = weight[target]
     target_weight_sum = target_weight.sum()
-    loss = (
-        -(target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_weight_sum
+    loss = -(
+        (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_weight_sum
     )
     target_weight_chosen = (target_weight / target_weight_sum).masked_fill(
         target_weight_sum == 0, 0
@@ -1070,7 +1071,8 @@ def forward_weight_sum(
     _check_weight_sum(logprobs, target, weight)
     K = logprobs.shape[1]
     target_weight = weight[target]
-    loss = -(target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
+    logprobs_sum = (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
+    loss = -logprobs_sum
     neg_target_weight = -target_weight
     return loss, WeightSumResiduals(target, neg_target_weight, K)
 

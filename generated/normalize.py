@@ -924,8 +924,8 @@ def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor,
     """
     _check_p(x)
     size_abs = torch.abs(x)
-    size_abs_power = size_abs**p
     size_abs_mask = size_abs == 0
+    size_abs_power = size_abs**p
     size_abs_sum = torch.where(size_abs_mask, size_abs_power.detach(), size_abs_power).sum(1)
     size_abs_sum_mask = size_abs_sum == 0
     size = (size_abs_sum ** (1 / p)).masked_fill(size_abs_sum_mask, 0)
@@ -1007,17 +1007,17 @@ def residuals_backward_p(
     x, inv_size, _, _, _, eps, p = residuals
     size_abs = torch.abs(x)
     size_abs_mask = size_abs == 0
-    size_abs_power = size_abs**p
-    size_abs_sum = torch.where(size_abs_mask, size_abs_power.detach(), size_abs_power).sum(1)
+    size_abs_power_1 = size_abs**p
+    size_abs_sum = torch.where(size_abs_mask, size_abs_power_1.detach(), size_abs_power_1).sum(1)
     size_abs_sum_mask = size_abs_sum == 0
     size = (size_abs_sum ** (1 / p)).masked_fill(size_abs_sum_mask, 0)
     sign_x = torch.sign(x)
     size_abs_sum_chosen = size_abs_sum.masked_fill(size_abs_sum_mask, 1)
     size_abs_sum_power = size_abs_sum_chosen ** (1 / p - 1)
     size_abs_chosen = size_abs.masked_fill(size_abs_mask, 1)
-    size_abs_power_1 = size_abs_chosen ** (p - 1)
+    size_abs_power = size_abs_chosen ** (p - 1)
     grad_size_abs_product_chosen = grad_size_abs_product.masked_fill(size_abs_sum_mask[:, None], 0)
-    size_abs_mask_chosen = size_abs_power_1.masked_fill(size_abs_mask, 0)
+    size_abs_mask_chosen = size_abs_power.masked_fill(size_abs_mask, 0)
     grad_x = (
         torch.addcmul(
             (

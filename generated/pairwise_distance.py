@@ -751,8 +751,8 @@ def forward_p(
     _check_p(x1, x2)
     off = x1 - x2 + eps
     y_abs = torch.abs(off)
-    y_abs_power = y_abs**p
     y_abs_mask = y_abs == 0
+    y_abs_power = y_abs**p
     y_abs_sum = torch.where(y_abs_mask, y_abs_power.detach(), y_abs_power).sum(1)
     y_abs_sum_mask = y_abs_sum == 0
     y = (y_abs_sum ** (1 / p)).masked_fill(y_abs_sum_mask, 0)
@@ -807,15 +807,15 @@ def residuals_backward_p(
     off = x1 - x2 + eps
     y_abs = torch.abs(off)
     y_abs_mask = y_abs == 0
-    y_abs_power = y_abs**p
-    y_abs_sum = torch.where(y_abs_mask, y_abs_power.detach(), y_abs_power).sum(1)
+    y_abs_power_1 = y_abs**p
+    y_abs_sum = torch.where(y_abs_mask, y_abs_power_1.detach(), y_abs_power_1).sum(1)
     y_abs_sum_mask = y_abs_sum == 0
     sign_off = torch.sign(off)
     y_abs_sum_chosen = y_abs_sum.masked_fill(y_abs_sum_mask, 1)
     y_abs_chosen = y_abs.masked_fill(y_abs_mask, 1)
-    y_abs_power_1 = y_abs_chosen ** (p - 1)
+    y_abs_power = y_abs_chosen ** (p - 1)
     grad_dy_dx1_chosen = grad_dy_dx1.masked_fill(y_abs_sum_mask[:, None], 0)
-    y_abs_mask_chosen = y_abs_power_1.masked_fill(y_abs_mask, 0)
+    y_abs_mask_chosen = y_abs_power.masked_fill(y_abs_mask, 0)
     grad_x1 = (y_abs_chosen ** (p - 2)).masked_fill(y_abs_mask, 0)
     grad_x1 = grad_x1 * (
         (y_abs_sum_chosen ** (1 / p - 1))[:, None] * grad_dy_dx1_chosen * sign_off

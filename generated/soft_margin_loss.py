@@ -57,7 +57,7 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     (N,) = x.shape
     log_exp_target = torch.logaddexp(-target * x, x.new_full((), 0))
     loss = log_exp_target.mean()
-    dloss_dx = torch.expm1(-log_exp_target) * target / N
+    dloss_dx = target / N * torch.expm1(-log_exp_target)
     return loss, Residuals(dloss_dx)
 
 
@@ -112,7 +112,7 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     (N,) = x.shape
     log_exp_target = torch.logaddexp(-target * x, x.new_full((), 0))
     loss = log_exp_target.mean()
-    grad_x = torch.expm1(-log_exp_target) * target / N
+    grad_x = target / N * torch.expm1(-log_exp_target)
     return loss, Gradients(grad_x)
 
 
@@ -211,7 +211,7 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     _check_sum(x, target)
     log_exp_target = torch.logaddexp(-target * x, x.new_full((), 0))
     loss = log_exp_target.sum()
-    dloss_dx = torch.expm1(-log_exp_target) * target
+    dloss_dx = target * torch.expm1(-log_exp_target)
     return loss, SumResiduals(dloss_dx)
 
 
@@ -349,7 +349,7 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """
     _check_none(x, target)
     loss = torch.logaddexp(-target * x, x.new_full((), 0))
-    dloss_dx = torch.expm1(-loss) * target
+    dloss_dx = target * torch.expm1(-loss)
     return loss, NoneResiduals(dloss_dx)
 
 

@@ -4955,55 +4955,55 @@ def residuals_backward_p(
     sign_off_near = torch.sign(off_near)
     off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
     abs_off_far_chosen_3 = abs_off_far.masked_fill(off_far_mask, 1)
-    abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
+    abs_off_far_chosen = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
         off_far_mask, 0
     )
     grad_abs_off_far_product_chosen = grad_abs_off_far_product.masked_fill(
         off_far_sum_mask[:, None], 0
     )
-    abs_off_far_sum = (abs_off_far_chosen_1 * grad_abs_off_far_product_chosen).sum(1)
+    abs_off_far_sum = (abs_off_far_chosen * grad_abs_off_far_product_chosen).sum(1)
     off_far_sum_chosen_chosen = (off_far_sum_chosen ** (1 / p - 2)).masked_fill(off_far_sum_mask, 0)
-    abs_off_far_chosen = (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(
+    abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(
         off_far_mask, 0
     )
     off_far_sum_chosen_power = off_far_sum_chosen ** (1 / p - 1)
-    abs_off_far_chosen_product = off_far_sum_chosen_power[:, None] * abs_off_far_chosen
-    abs_off_far_chosen_product = abs_off_far_chosen_product * grad_abs_off_far_product_chosen
-    abs_off_far_chosen_product = abs_off_far_chosen_product * sign_off_far
-    abs_off_far_chosen_product *= p - 1
-    abs_off_far_chosen_1_product = ((p - 1) * (abs_off_far_sum * off_far_sum_chosen_chosen))[
+    abs_off_far_chosen_1_product = off_far_sum_chosen_power[:, None] * abs_off_far_chosen_1
+    abs_off_far_chosen_1_product = abs_off_far_chosen_1_product * grad_abs_off_far_product_chosen
+    abs_off_far_chosen_1_product = abs_off_far_chosen_1_product * sign_off_far
+    abs_off_far_chosen_1_product *= p - 1
+    abs_off_far_chosen_product = ((p - 1) * (abs_off_far_sum * off_far_sum_chosen_chosen))[
         :, None
-    ] * abs_off_far_chosen_1
-    grad_negative = abs_off_far_chosen_1_product - abs_off_far_chosen_product
+    ] * abs_off_far_chosen
+    grad_negative = abs_off_far_chosen_product - abs_off_far_chosen_1_product
     grad_negative = grad_negative * far_total_mask_chosen[:, None]
     abs_off_near_chosen_3 = abs_off_near.masked_fill(off_near_mask, 1)
-    abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
+    abs_off_near_chosen = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
         off_near_mask, 0
     )
     grad_abs_off_near_product_chosen = grad_abs_off_near_product.masked_fill(
         off_near_sum_mask[:, None], 0
     )
-    abs_off_near_sum = (abs_off_near_chosen_1 * grad_abs_off_near_product_chosen).sum(1)
+    abs_off_near_sum = (abs_off_near_chosen * grad_abs_off_near_product_chosen).sum(1)
     off_near_sum_chosen_chosen = (off_near_sum_chosen ** (1 / p - 2)).masked_fill(
         off_near_sum_mask, 0
     )
-    abs_off_near_chosen = (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(
+    abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(
         off_near_mask, 0
     )
     off_near_sum_chosen_power = off_near_sum_chosen ** (1 / p - 1)
-    abs_off_near_chosen_product = off_near_sum_chosen_power[:, None] * abs_off_near_chosen
-    abs_off_near_chosen_product = abs_off_near_chosen_product * grad_abs_off_near_product_chosen
-    abs_off_near_chosen_product = abs_off_near_chosen_product * sign_off_near
-    abs_off_near_chosen_product *= p - 1
-    abs_off_near_chosen_1_product = ((p - 1) * (abs_off_near_sum * off_near_sum_chosen_chosen))[
+    abs_off_near_chosen_1_product = off_near_sum_chosen_power[:, None] * abs_off_near_chosen_1
+    abs_off_near_chosen_1_product = abs_off_near_chosen_1_product * grad_abs_off_near_product_chosen
+    abs_off_near_chosen_1_product = abs_off_near_chosen_1_product * sign_off_near
+    abs_off_near_chosen_1_product *= p - 1
+    abs_off_near_chosen_product = ((p - 1) * (abs_off_near_sum * off_near_sum_chosen_chosen))[
         :, None
-    ] * abs_off_near_chosen_1
-    grad_positive = abs_off_near_chosen_product - abs_off_near_chosen_1_product
+    ] * abs_off_near_chosen
+    grad_positive = abs_off_near_chosen_1_product - abs_off_near_chosen_product
     grad_positive = grad_positive * far_total_mask_chosen[:, None]
-    grad_anchor = abs_off_far_chosen_product - abs_off_far_chosen_1_product
+    grad_anchor = abs_off_far_chosen_1_product - abs_off_far_chosen_product
     grad_anchor = grad_anchor * far_total_mask_chosen[:, None]
     grad_anchor = grad_anchor.addcmul(
-        far_total_mask_chosen[:, None], abs_off_near_chosen_1_product - abs_off_near_chosen_product
+        far_total_mask_chosen[:, None], abs_off_near_chosen_product - abs_off_near_chosen_1_product
     )
     return grad_anchor, grad_positive, grad_negative
 
@@ -5279,51 +5279,51 @@ def residuals_backward_p_sum(
     sign_off_near = torch.sign(off_near)
     off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
     abs_off_far_chosen_3 = abs_off_far.masked_fill(off_far_mask, 1)
-    abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
+    abs_off_far_chosen = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
         off_far_mask, 0
     )
     grad_dloss_dnegative_chosen = grad_dloss_dnegative.masked_fill(off_far_sum_mask[:, None], 0)
-    abs_off_far_sum = (abs_off_far_chosen_1 * grad_dloss_dnegative_chosen).sum(1)
+    abs_off_far_sum = (abs_off_far_chosen * grad_dloss_dnegative_chosen).sum(1)
     off_far_sum_chosen_chosen = (off_far_sum_chosen ** (1 / p - 2)).masked_fill(off_far_sum_mask, 0)
-    abs_off_far_chosen = (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(
+    abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(
         off_far_mask, 0
     )
     off_far_sum_chosen_power = off_far_sum_chosen ** (1 / p - 1)
-    abs_off_far_chosen_product = off_far_sum_chosen_power[:, None] * abs_off_far_chosen
-    abs_off_far_chosen_product = abs_off_far_chosen_product * grad_dloss_dnegative_chosen
-    abs_off_far_chosen_product = abs_off_far_chosen_product * sign_off_far
-    abs_off_far_chosen_product *= p - 1
-    abs_off_far_chosen_1_product = ((p - 1) * (abs_off_far_sum * off_far_sum_chosen_chosen))[
+    abs_off_far_chosen_1_product = off_far_sum_chosen_power[:, None] * abs_off_far_chosen_1
+    abs_off_far_chosen_1_product = abs_off_far_chosen_1_product * grad_dloss_dnegative_chosen
+    abs_off_far_chosen_1_product = abs_off_far_chosen_1_product * sign_off_far
+    abs_off_far_chosen_1_product *= p - 1
+    abs_off_far_chosen_product = ((p - 1) * (abs_off_far_sum * off_far_sum_chosen_chosen))[
         :, None
-    ] * abs_off_far_chosen_1
-    grad_negative = abs_off_far_chosen_1_product - abs_off_far_chosen_product
+    ] * abs_off_far_chosen
+    grad_negative = abs_off_far_chosen_product - abs_off_far_chosen_1_product
     grad_negative = grad_negative * far_total_mask_chosen[:, None]
     abs_off_near_chosen_3 = abs_off_near.masked_fill(off_near_mask, 1)
-    abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
+    abs_off_near_chosen = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
         off_near_mask, 0
     )
     grad_dloss_dpositive_chosen = grad_dloss_dpositive.masked_fill(off_near_sum_mask[:, None], 0)
-    abs_off_near_sum = (abs_off_near_chosen_1 * grad_dloss_dpositive_chosen).sum(1)
+    abs_off_near_sum = (abs_off_near_chosen * grad_dloss_dpositive_chosen).sum(1)
     off_near_sum_chosen_chosen = (off_near_sum_chosen ** (1 / p - 2)).masked_fill(
         off_near_sum_mask, 0
     )
-    abs_off_near_chosen = (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(
+    abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(
         off_near_mask, 0
     )
     off_near_sum_chosen_power = off_near_sum_chosen ** (1 / p - 1)
-    abs_off_near_chosen_product = off_near_sum_chosen_power[:, None] * abs_off_near_chosen
-    abs_off_near_chosen_product = abs_off_near_chosen_product * grad_dloss_dpositive_chosen
-    abs_off_near_chosen_product = abs_off_near_chosen_product * sign_off_near
-    abs_off_near_chosen_product *= p - 1
-    abs_off_near_chosen_1_product = ((p - 1) * (abs_off_near_sum * off_near_sum_chosen_chosen))[
+    abs_off_near_chosen_1_product = off_near_sum_chosen_power[:, None] * abs_off_near_chosen_1
+    abs_off_near_chosen_1_product = abs_off_near_chosen_1_product * grad_dloss_dpositive_chosen
+    abs_off_near_chosen_1_product = abs_off_near_chosen_1_product * sign_off_near
+    abs_off_near_chosen_1_product *= p - 1
+    abs_off_near_chosen_product = ((p - 1) * (abs_off_near_sum * off_near_sum_chosen_chosen))[
         :, None
-    ] * abs_off_near_chosen_1
-    grad_positive = abs_off_near_chosen_product - abs_off_near_chosen_1_product
+    ] * abs_off_near_chosen
+    grad_positive = abs_off_near_chosen_1_product - abs_off_near_chosen_product
     grad_positive = grad_positive * far_total_mask_chosen[:, None]
-    grad_anchor = abs_off_far_chosen_product - abs_off_far_chosen_1_product
+    grad_anchor = abs_off_far_chosen_1_product - abs_off_far_chosen_product
     grad_anchor = grad_anchor * far_total_mask_chosen[:, None]
     grad_anchor = grad_anchor.addcmul(
-        far_total_mask_chosen[:, None], abs_off_near_chosen_1_product - abs_off_near_chosen_product
+        far_total_mask_chosen[:, None], abs_off_near_chosen_product - abs_off_near_chosen_1_product
     )
     return grad_anchor, grad_positive, grad_negative
 
@@ -5581,52 +5581,52 @@ def residuals_backward_p_none(
     sign_off_near = torch.sign(off_near)
     off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
     abs_off_far_chosen_3 = abs_off_far.masked_fill(off_far_mask, 1)
-    abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
+    abs_off_far_chosen = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
         off_far_mask, 0
     )
     grad_abs_off_far_chosen_chosen = grad_abs_off_far_chosen.masked_fill(
         off_far_sum_mask[:, None], 0
     )
-    abs_off_far_sum = (abs_off_far_chosen_1 * grad_abs_off_far_chosen_chosen).sum(1)
+    abs_off_far_sum = (abs_off_far_chosen * grad_abs_off_far_chosen_chosen).sum(1)
     off_far_sum_chosen_chosen = (off_far_sum_chosen ** (1 / p - 2)).masked_fill(off_far_sum_mask, 0)
-    abs_off_far_chosen = (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(
+    abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(
         off_far_mask, 0
     )
     off_far_sum_chosen_power = off_far_sum_chosen ** (1 / p - 1)
-    abs_off_far_chosen_product = off_far_sum_chosen_power[:, None] * abs_off_far_chosen
-    abs_off_far_chosen_product = abs_off_far_chosen_product * grad_abs_off_far_chosen_chosen
-    abs_off_far_chosen_product = abs_off_far_chosen_product * sign_off_far
-    abs_off_far_chosen_product *= p - 1
-    abs_off_far_chosen_1_product = ((p - 1) * (abs_off_far_sum * off_far_sum_chosen_chosen))[
+    abs_off_far_chosen_1_product = off_far_sum_chosen_power[:, None] * abs_off_far_chosen_1
+    abs_off_far_chosen_1_product = abs_off_far_chosen_1_product * grad_abs_off_far_chosen_chosen
+    abs_off_far_chosen_1_product = abs_off_far_chosen_1_product * sign_off_far
+    abs_off_far_chosen_1_product *= p - 1
+    abs_off_far_chosen_product = ((p - 1) * (abs_off_far_sum * off_far_sum_chosen_chosen))[
         :, None
-    ] * abs_off_far_chosen_1
-    grad_negative = abs_off_far_chosen_1_product - abs_off_far_chosen_product
+    ] * abs_off_far_chosen
+    grad_negative = abs_off_far_chosen_product - abs_off_far_chosen_1_product
     abs_off_near_chosen_3 = abs_off_near.masked_fill(off_near_mask, 1)
-    abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
+    abs_off_near_chosen = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
         off_near_mask, 0
     )
     grad_abs_off_near_scaled_chosen = grad_abs_off_near_scaled.masked_fill(
         off_near_sum_mask[:, None], 0
     )
-    abs_off_near_sum = (abs_off_near_chosen_1 * grad_abs_off_near_scaled_chosen).sum(1)
+    abs_off_near_sum = (abs_off_near_chosen * grad_abs_off_near_scaled_chosen).sum(1)
     off_near_sum_chosen_chosen = (off_near_sum_chosen ** (1 / p - 2)).masked_fill(
         off_near_sum_mask, 0
     )
-    abs_off_near_chosen = (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(
+    abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(
         off_near_mask, 0
     )
     off_near_sum_chosen_power = off_near_sum_chosen ** (1 / p - 1)
-    abs_off_near_chosen_product = off_near_sum_chosen_power[:, None] * abs_off_near_chosen
-    abs_off_near_chosen_product = abs_off_near_chosen_product * grad_abs_off_near_scaled_chosen
-    abs_off_near_chosen_product = abs_off_near_chosen_product * sign_off_near
-    abs_off_near_chosen_product *= p - 1
-    abs_off_near_chosen_1_product = ((p - 1) * (abs_off_near_sum * off_near_sum_chosen_chosen))[
+    abs_off_near_chosen_1_product = off_near_sum_chosen_power[:, None] * abs_off_near_chosen_1
+    abs_off_near_chosen_1_product = abs_off_near_chosen_1_product * grad_abs_off_near_scaled_chosen
+    abs_off_near_chosen_1_product = abs_off_near_chosen_1_product * sign_off_near
+    abs_off_near_chosen_1_product *= p - 1
+    abs_off_near_chosen_product = ((p - 1) * (abs_off_near_sum * off_near_sum_chosen_chosen))[
         :, None
-    ] * abs_off_near_chosen_1
-    grad_positive = abs_off_near_chosen_product - abs_off_near_chosen_1_product
-    grad_anchor = abs_off_far_chosen_product - abs_off_far_chosen_1_product
-    grad_anchor = grad_anchor - abs_off_near_chosen_product
-    grad_anchor = grad_anchor + abs_off_near_chosen_1_product
+    ] * abs_off_near_chosen
+    grad_positive = abs_off_near_chosen_1_product - abs_off_near_chosen_product
+    grad_anchor = abs_off_far_chosen_1_product - abs_off_far_chosen_product
+    grad_anchor = grad_anchor - abs_off_near_chosen_1_product
+    grad_anchor = grad_anchor + abs_off_near_chosen_product
     return grad_anchor, grad_positive, grad_negative
 
 

@@ -654,8 +654,8 @@ def forward_ord(x: Tensor, *, ord: float = 2.0) -> tuple[Tensor, OrdResiduals]:
     """
     _check_ord(x)
     y_abs = torch.abs(x)
-    y_abs_power = y_abs**ord
     y_abs_mask = y_abs == 0
+    y_abs_power = y_abs**ord
     y_abs_sum = torch.where(y_abs_mask, y_abs_power.detach(), y_abs_power).sum(1)
     y_abs_sum_mask = y_abs_sum == 0
     y = (y_abs_sum ** (1 / ord)).masked_fill(y_abs_sum_mask, 0)
@@ -707,15 +707,15 @@ def residuals_backward_ord(
     ord = residuals.ord
     y_abs = torch.abs(x)
     y_abs_mask = y_abs == 0
-    y_abs_power = y_abs**ord
-    y_abs_sum = torch.where(y_abs_mask, y_abs_power.detach(), y_abs_power).sum(1)
+    y_abs_power_1 = y_abs**ord
+    y_abs_sum = torch.where(y_abs_mask, y_abs_power_1.detach(), y_abs_power_1).sum(1)
     y_abs_sum_mask = y_abs_sum == 0
     sign_x = torch.sign(x)
     y_abs_sum_chosen = y_abs_sum.masked_fill(y_abs_sum_mask, 1)
     y_abs_chosen = y_abs.masked_fill(y_abs_mask, 1)
-    y_abs_power_1 = y_abs_chosen ** (ord - 1)
+    y_abs_power = y_abs_chosen ** (ord - 1)
     grad_dy_dx_chosen = grad_dy_dx.masked_fill(y_abs_sum_mask[:, None], 0)
-    y_abs_mask_chosen = y_abs_power_1.masked_fill(y_abs_mask, 0)
+    y_abs_mask_chosen = y_abs_power.masked_fill(y_abs_mask, 0)
     grad_x = (
         (1 - ord)
         * (

@@ -15,12 +15,12 @@ from itertools import combinations
 from pathlib import Path
 
 import torch
-from sympy import Add, Expr, Indexed, Integer, Mul, Pow, Symbol
+from sympy import Add, Expr, Integer, Mul, Pow, Symbol
 from torch import Generator, Tensor
 
 from derive import language
 from derive.derivation import derive
-from derive.expressions import Axis, Sum
+from derive.expressions import Axis, Element, Sum
 from derive.language import Definition, Let
 from derive.library import execute
 from derive.points import random_point, two_sizes
@@ -225,7 +225,7 @@ def _with_ones(lets: tuple[Let, ...], seed: language.Tensor) -> tuple[Let, ...]:
     """A backward pass that reads ones in the place of an output's cotangent."""
     spoilt = []
     for let in lets:
-        read = {e for e in let.value.atoms(Indexed) if str(e.base) == seed.name}
+        read = {e for e in let.value.atoms(Element) if str(e.base) == seed.name}
         read |= {s for s in let.value.atoms(Symbol) if s.name == seed.name and not seed.axes}
         spoilt.append(replace(let, value=let.value.xreplace(dict.fromkeys(read, Integer(1)))))
     return tuple(spoilt)

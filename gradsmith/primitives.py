@@ -16,12 +16,12 @@ from typing import Any
 
 import sympy
 import torch
-from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Number, Pow, Symbol
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Number, Pow, Symbol
 from sympy.core.relational import Eq, Ge, Gt, Le, Lt, Ne
 from sympy.logic.boolalg import And, Not, Or
 from torch import Tensor
 
-from derive.expressions import ArgMax, Axis, Binder, Index, Parameter, Product, Sum, Where
+from derive.expressions import ArgMax, Axis, Binder, Element, Index, Parameter, Product, Sum, Where
 from derive.language import Definition
 from gradsmith.reference import FUNCTIONS, stored_shape
 
@@ -125,7 +125,7 @@ class _Evaluator:
             return _Value(torch.arange(self.sizes[expr.axis]), (expr,))
         if isinstance(expr, Binder):
             return self._reduce(expr)
-        if isinstance(expr, Indexed):
+        if isinstance(expr, Element):
             return self._element(str(expr.base), expr.indices)
         if isinstance(expr, Expr) and all(isinstance(s, Parameter) for s in expr.free_symbols):
             return _Value(self._number(expr))

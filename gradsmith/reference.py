@@ -14,13 +14,23 @@ from math import prod
 
 import sympy
 import torch
-from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, Pow, Symbol
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, Symbol
 from sympy.core.relational import Eq, Ge, Gt, Le, Lt, Ne, Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 from torch import Tensor
 
 from derive import language
-from derive.expressions import ArgMax, Axis, Binder, Index, Product, StopGradient, Sum, Where
+from derive.expressions import (
+    ArgMax,
+    Axis,
+    Binder,
+    Element,
+    Index,
+    Product,
+    StopGradient,
+    Sum,
+    Where,
+)
 from derive.functions import erfc
 from derive.language import Definition, Let
 
@@ -177,7 +187,7 @@ class _Evaluator:
         return self._walk(expr, points, count).to(self.dtype)
 
     def _walk(self, expr: Basic, points: Points, count: int) -> Tensor:
-        if isinstance(expr, Indexed):
+        if isinstance(expr, Element):
             return self._element(expr, points, count)
         if isinstance(expr, Index):
             return points[expr]
@@ -216,7 +226,7 @@ class _Evaluator:
             return torch.full((count,), self.numbers[name], dtype=self.dtype)
         return self.values[name].reshape(1).expand(count)
 
-    def _element(self, expr: Indexed, points: Points, count: int) -> Tensor:
+    def _element(self, expr: Element, points: Points, count: int) -> Tensor:
         name = str(expr.base)
         shape = [self.sizes[axis] for axis in self.tensors[name].axes]
         where = [self._walk(i, points, count).long() for i in expr.indices]

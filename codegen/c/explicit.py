@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Add, Basic, Expr, Indexed, KroneckerDelta, Mul, exp, log
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, exp, log
 
 from codegen.forms import Along, Elementary, LogSoftmax, LogSumExp, Softmax
 from codegen.narrow import narrowed
@@ -25,6 +25,7 @@ from codegen.program import Program
 from derive.expressions import (
     ArgMax,
     Binder,
+    Element,
     Index,
     Product,
     StopGradient,
@@ -181,7 +182,7 @@ def _ordered(letters: Sequence[Index], expr: Expr, order: Sequence[Index]) -> tu
     as the widest element that it reads stores them."""
     if set(letters) <= set(order):
         return tuple(i for i in order if i in letters)
-    elements = sorted(expr.atoms(Indexed), key=str)
+    elements = sorted(expr.atoms(Element), key=str)
     widest = max(elements, key=lambda e: len(set(e.indices) & set(letters)), default=None)
     stored = [i for i in (widest.indices if widest else ()) if i in letters]
     return tuple(dict.fromkeys([*stored, *letters]))

@@ -12,7 +12,6 @@ from sympy import (
     Basic,
     Expr,
     Float,
-    Indexed,
     Integer,
     KroneckerDelta,
     Mul,
@@ -28,7 +27,7 @@ from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 from codegen.c.functions import FUNCTIONS, RELATIONS
 from codegen.forms import Divisor
 from codegen.program import CodegenError
-from derive.expressions import Index, Parameter, StopGradient, Where, free_indices
+from derive.expressions import Element, Index, Parameter, StopGradient, Where, free_indices
 
 CHOICE, EITHER, BOTH, EQUALITY, RELATION, PLUS, TIMES, UNARY, ATOM = range(9)
 """From loosest to tightest, as C has them."""
@@ -247,7 +246,7 @@ _RULES: tuple[tuple[type[Basic], Any], ...] = (
     (Rational, Printer._rational),
     (Float, Printer._number),
     (Symbol, Printer._symbol),
-    (Indexed, Printer._indexed),
+    (Element, Printer._indexed),
     (Add, Printer._add),
     (Mul, Printer._mul),
     (Pow, Printer._pow),

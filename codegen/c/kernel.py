@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from sympy import Expr, Indexed, S, Symbol
+from sympy import Expr, S, Symbol
 
 from codegen.c.contraction import product_of
 from codegen.c.explicit import Largest
@@ -18,10 +18,10 @@ from codegen.c.schedule import Schedule, schedule
 from codegen.c.spikes import Spike, spike_of
 from codegen.c.storage import Path, Placed, homes, placed
 from codegen.program import Program
-from derive.expressions import ArgMax, Index, Product
+from derive.expressions import ArgMax, Element, Index, Product
 
 Lines = list[str]
-Element = tuple[str, tuple[Expr, ...]]
+Place = tuple[str, tuple[Expr, ...]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Scope:
     """The loops around a place, and what was computed there of the lets without a statement."""
 
     loops: tuple[Loop, ...] = ()
-    known: tuple[Element, ...] = ()
+    known: tuple[Place, ...] = ()
     few: bool = False
     """Whether sums over a few rows are gathered before they join those of a block."""
 
@@ -81,7 +81,7 @@ class Kernel:
 
     def _light(self, here: Path, scope: Scope) -> tuple[Lines, Scope]:
         """What the node at a place reads of the lets that have no statement, computed first."""
-        wanted: dict[Element, None] = {}
+        wanted: dict[Place, None] = {}
 
         def visit(value: Expr) -> None:
             for name, at in _elements(value):
@@ -350,8 +350,8 @@ class Kernel:
         return call
 
 
-def _elements(value: Expr) -> list[Element]:
-    found = [(e.base.label.name, tuple(e.indices)) for e in value.atoms(Indexed)]
+def _elements(value: Expr) -> list[Place]:
+    found = [(e.base.label.name, tuple(e.indices)) for e in value.atoms(Element)]
     named = {name for name, _ in found}
     found += [
         (s.name, ()) for s in value.free_symbols if isinstance(s, Symbol) and s.name not in named

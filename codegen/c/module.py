@@ -7,14 +7,14 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sympy import Basic, Indexed, KroneckerDelta, Symbol
+from sympy import Basic, KroneckerDelta, Symbol
 
 from codegen.c.functions import ELEMENTARY, NEEDS
 from codegen.c.kernel import Kernel
 from codegen.c.memory import kind_of
 from codegen.c.names import spelling
 from codegen.program import Module, Program
-from derive.expressions import ArgMax, Index, names_used
+from derive.expressions import ArgMax, Element, Index, names_used
 from derive.language import Tensor
 
 _WIDTH = 96
@@ -120,7 +120,7 @@ def _indexed_by(tensor: Tensor, program: Program) -> set[str]:
         return set()
     found: set[str] = set()
     for let in program.lets:
-        for element in let.value.atoms(Indexed):
+        for element in let.value.atoms(Element):
             axes = program.tensors[element.base.label.name].axes
             for axis, index in zip(axes, element.indices, strict=True):
                 if _is_element(index, tensor):
@@ -133,7 +133,7 @@ def _indexed_by(tensor: Tensor, program: Program) -> set[str]:
 
 
 def _is_element(index: Basic, tensor: Tensor) -> bool:
-    label = index.base.label if isinstance(index, Indexed) else index
+    label = index.base.label if isinstance(index, Element) else index
     return isinstance(label, Symbol) and label.name == tensor.name
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sympy import Expr, Indexed, KroneckerDelta, Mul, Symbol, Tuple, default_sort_key
+from sympy import Expr, KroneckerDelta, Mul, Symbol, Tuple, default_sort_key
 
 from codegen.c.explicit import Largest, is_reduction
-from derive.expressions import ArgMax, Binder, Index, Product, Sum
+from derive.expressions import ArgMax, Binder, Element, Index, Product, Sum
 from derive.language import Let, Tensor
 from derive.substitute import substitute
 from derive.text import text
@@ -48,8 +48,8 @@ class Statement:
     @cached_property
     def elements(self) -> tuple[tuple[str, tuple[Expr, ...]], ...]:
         """The elements that are read: each tensor's name and the indices."""
-        found = [(e.base.label.name, tuple(e.indices)) for e in self.reads.atoms(Indexed)]
-        found += [(i.base.label.name, tuple(i.indices)) for a in self.at for i in a.atoms(Indexed)]
+        found = [(e.base.label.name, tuple(e.indices)) for e in self.reads.atoms(Element)]
+        found += [(i.base.label.name, tuple(i.indices)) for a in self.at for i in a.atoms(Element)]
         whole = {s.name for s in self.reads.free_symbols if not isinstance(s, Index)}
         whole -= {name for name, _ in found}
         return (*sorted(found, key=str), *((name, ()) for name in sorted(whole)))
@@ -106,8 +106,8 @@ class Contraction:
     """A sum of products of two tensors, as a product of matrices."""
 
     statement: Statement
-    left: Indexed
-    right: Indexed
+    left: Element
+    right: Element
 
 
 Node = Statement | Loop | Contraction
@@ -133,7 +133,7 @@ def statement(let: Let, inlined: dict[str, Let]) -> Statement:
 
 def _leaves(*values: Expr) -> Tuple:
     """What values read, each by itself: in a product, one could cancel another."""
-    elements = {e for value in values for e in value.atoms(Indexed)}
+    elements = {e for value in values for e in value.atoms(Element)}
     labels = {e.base.label for e in elements}
     symbols = {s for value in values for s in value.atoms(Symbol)} - labels
     return Tuple(*sorted({*elements, *symbols}, key=default_sort_key))
@@ -163,7 +163,7 @@ def _placed(
             rest = Mul(*(f for f in Mul.make_args(value) if f is not factor))
             if (
                 one in at
-                and isinstance(other, Indexed)
+                and isinstance(other, Element)
                 and other.has(*bound)
                 and not (rest.has(one) or other.has(one))
             ):

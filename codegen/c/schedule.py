@@ -16,14 +16,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sympy
-from sympy import Add, Basic, Expr, Indexed, Mul, Number, Pow, Symbol
+from sympy import Add, Basic, Expr, Mul, Number, Pow, Symbol
 
 from codegen.c.contraction import depth_of
 from codegen.c.explicit import Finite, is_reduction
 from codegen.c.functions import FUNCTIONS
 from codegen.c.nests import Contraction, Loop, Node, Statement, statement
 from codegen.program import Program
-from derive.expressions import Index, Sum, free_indices, fresh_names, names_used
+from derive.expressions import Element, Index, Sum, free_indices, fresh_names, names_used
 from derive.language import Let
 
 _LIGHT = 12
@@ -75,7 +75,7 @@ def _rank(let: Let) -> int:
 
 def _weight(value: Basic) -> float:
     """How much arithmetic an elementwise value is; functions are too heavy to repeat."""
-    if isinstance(value, Symbol | Number | Indexed):
+    if isinstance(value, Symbol | Number | Element):
         return 0
     inside = sum(_weight(a) for a in value.args)
     if isinstance(value, Add | Mul):
@@ -211,7 +211,7 @@ def _with_letter(one: Statement, letter: Index, index: Index) -> Statement:
 # --- products of matrices ---
 
 
-def contraction_of(one: Statement) -> tuple[Indexed, Indexed] | None:
+def contraction_of(one: Statement) -> tuple[Element, Element] | None:
     """The two tensors of a sum of their products that is a product of matrices: each has a free
     letter that the other has not, both have all of the bound ones, and there are no others."""
     factors = Mul.make_args(one.value)
@@ -219,7 +219,7 @@ def contraction_of(one: Statement) -> tuple[Indexed, Indexed] | None:
         return None
     left, right = factors
     for factor in factors:
-        if not isinstance(factor, Indexed) or not all(isinstance(i, Index) for i in factor.indices):
+        if not isinstance(factor, Element) or not all(isinstance(i, Index) for i in factor.indices):
             return None
         if len(set(factor.indices)) < len(factor.indices):
             return None

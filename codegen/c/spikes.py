@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sympy import Dummy, Expr, Indexed, KroneckerDelta, S
+from sympy import Dummy, Expr, KroneckerDelta, S
 
 from codegen.c.nests import Statement
-from derive.expressions import Index, Parameter
+from derive.expressions import Element, Index, Parameter
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,6 @@ def spike_of(one: Statement, index: Index) -> Spike | None:
 
 def _is_element(place: Expr) -> bool:
     """Whether a place is an element of an integer tensor: those are known to be in range."""
-    return isinstance(place, Indexed) or (
+    return isinstance(place, Element) or (
         place.is_Symbol and not isinstance(place, Index | Parameter)
     )

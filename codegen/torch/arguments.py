@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from sympy import Basic, Indexed, Symbol
+from sympy import Basic, Symbol
 from sympy.core.relational import Relational
 
-from derive.expressions import Axis
+from derive.expressions import Axis, Element
 from derive.interface import Argument, Interface, Variant
 from derive.language import Definition, Tensor
 
@@ -103,7 +103,7 @@ class Arguments:
         for element in {e for v in self.interface.variants for e in _elements(v)}:
             for place, index in enumerate(element.indices):
                 home = self.tensors.get(str(element.base))
-                name = str(index.base) if isinstance(index, Indexed) else ""
+                name = str(index.base) if isinstance(index, Element) else ""
                 if home is not None and name in self.tensors:
                     found[name] = home, place
                 elif name in self.tensors:
@@ -122,12 +122,12 @@ class Arguments:
                 yield tensor, tensor.axes.index(axis)
 
 
-def _elements(variant: Variant) -> set[Indexed]:
-    return {e for let in variant.definition.lets for e in let.value.atoms(Indexed)}
+def _elements(variant: Variant) -> set[Element]:
+    return {e for let in variant.definition.lets for e in let.value.atoms(Element)}
 
 
 def _has_slope(expr: Basic, name: str) -> bool:
     """Whether an expression depends on a tensor other than by comparing it."""
-    if isinstance(expr, (Indexed, Symbol)):
-        return str(expr.base if isinstance(expr, Indexed) else expr) == name
+    if isinstance(expr, (Element, Symbol)):
+        return str(expr.base if isinstance(expr, Element) else expr) == name
     return not isinstance(expr, Relational) and any(_has_slope(a, name) for a in expr.args)

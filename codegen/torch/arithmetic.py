@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sympy import Add, Indexed, KroneckerDelta, Mul, Pow, S
+from sympy import Add, KroneckerDelta, Mul, Pow, S
 
 from codegen.program import is_scalar
 from codegen.torch.scalars import scalar
@@ -30,7 +30,7 @@ from codegen.torch.values import (
     letters_of,
     line_up,
 )
-from derive.expressions import Index, Sum, free_indices
+from derive.expressions import Element, Index, Sum, free_indices
 
 Emit = Callable[[Any, Scope], Value]
 
@@ -68,11 +68,11 @@ def _one_plus_product(expr: Any, scope: Scope, emit: Emit) -> Value | None:
     factors = Mul.make_args(expr)
     sums = [f for f in factors if isinstance(f, Add)]
     others = [f for f in factors if f not in sums]
-    if scope.literal or len(factors) != 2 or len(sums) != 1 or not isinstance(others[0], Indexed):
+    if scope.literal or len(factors) != 2 or len(sums) != 1 or not isinstance(others[0], Element):
         return None
     constant, rest = sums[0].as_coeff_Add()
     scale, term = rest.as_coeff_Mul()
-    square = isinstance(term, Pow) and term.exp == 2 and isinstance(term.base, Indexed)
+    square = isinstance(term, Pow) and term.exp == 2 and isinstance(term.base, Element)
     if constant != 1 or not square or free_indices(term) != free_indices(others[0]):
         return None
     outer, inner = emit(others[0], scope), emit(term.base, scope)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sympy import Add, Indexed, Integer, KroneckerDelta, Mul, Pow, S, Symbol, polygamma
+from sympy import Add, Integer, KroneckerDelta, Mul, Pow, S, Symbol, polygamma
 from sympy.core.relational import Eq, Gt, Relational
 from sympy.logic.boolalg import And, Not, Or
 
@@ -19,7 +19,7 @@ from codegen.torch.reductions import argmax, product, reduced, summed
 from codegen.torch.scalars import scalar
 from codegen.torch.scope import Scope
 from codegen.torch.values import ATOM, COMPARE, MASK_AND, MASK_OR, POWER, UNARY, Value, line_up
-from derive.expressions import ArgMax, Index, Product, StopGradient, Sum, Where
+from derive.expressions import ArgMax, Element, Index, Product, StopGradient, Sum, Where
 
 
 def emit(expr: Any, scope: Scope) -> Value:
@@ -181,7 +181,7 @@ def _polygamma(expr: Any, scope: Scope) -> Value:
 
 _PRINTERS: tuple[tuple[Any, Callable[[Any, Scope], Value]], ...] = (
     (Index, _index),
-    ((Indexed, Symbol), _element),
+    ((Element, Symbol), _element),
     (Add, lambda e, s: add(e, s, emit)),
     (Mul, lambda e, s: multiply(e, s, emit)),
     (Pow, _power),

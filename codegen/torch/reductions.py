@@ -8,7 +8,7 @@ from itertools import combinations
 from string import ascii_lowercase
 from typing import Any
 
-from sympy import Add, Indexed, KroneckerDelta, Mul, Pow
+from sympy import Add, KroneckerDelta, Mul, Pow
 
 from codegen.program import CodegenError, is_scalar
 from codegen.torch.arithmetic import finished, gathered, times
@@ -24,7 +24,7 @@ from codegen.torch.values import (
     permute,
     reshape,
 )
-from derive.expressions import Index, Sum, free_indices
+from derive.expressions import Element, Index, Sum, free_indices
 
 Emit = Callable[[Any, Scope], Value]
 
@@ -61,7 +61,7 @@ def summed(expr: Any, scope: Scope, emit: Emit) -> Value:
 
 def _as_stored(body: Any, scope: Scope) -> list[Index]:
     """The letters of a sum's body in the order of a tensor over all of them, if it has one."""
-    for element in sorted(body.atoms(Indexed), key=str):
+    for element in sorted(body.atoms(Element), key=str):
         if set(element.indices) == free_indices(body):
             tensor, value = scope.named(name_of(element))
             used = dict(zip(tensor.indices, element.indices, strict=True))

@@ -7,11 +7,11 @@ delta(i, j)                                ->  an identity matrix
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Indexed, KroneckerDelta, Mul, S, Symbol
+from sympy import KroneckerDelta, Mul, S, Symbol
 
 from codegen.program import is_scalar
 from codegen.torch.scalars import scalar
@@ -26,7 +26,7 @@ from codegen.torch.values import (
     permute,
     reshape,
 )
-from derive.expressions import Index, Parameter, Sum, free_indices
+from derive.expressions import Element, Index, Parameter, Sum, free_indices
 
 Emit = Callable[[Any, Scope], Value]
 
@@ -53,10 +53,10 @@ def _places(delta: Any) -> tuple[Index, Any] | None:
 def _is_position(expr: Any) -> bool:
     if isinstance(expr, Index | Parameter):
         return False
-    return isinstance(expr, Indexed | Symbol)
+    return isinstance(expr, Element | Symbol)
 
 
-def as_scatter(term: Any, letters: set[Index]) -> Scatter | None:
+def as_scatter(term: Any, letters: Set[Index]) -> Scatter | None:
     """A term that touches one place along a letter, in a sum whose letters are `letters`."""
     factors = Mul.make_args(term)
     deltas = [f for f in factors if isinstance(f, KroneckerDelta)]

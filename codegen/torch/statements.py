@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sympy import Indexed, Symbol
+from sympy import Symbol
 from sympy.logic.boolalg import And, Boolean, Not, Or
 
 from codegen.program import CodegenError, Program
 from codegen.torch.expressions import emit
 from codegen.torch.scope import Scope
 from codegen.torch.values import ATOM, Dims, Value, conform, extent
-from derive.expressions import Axis, Where, names_used
+from derive.expressions import Axis, Element, Where, names_used
 from derive.language import Tensor
 
 
@@ -31,7 +31,7 @@ def _masks(program: Program) -> set[str]:
             condition = conditions.pop()
             if isinstance(condition, And | Or | Not):
                 conditions += condition.args
-            elif isinstance(condition, Indexed | Symbol):
+            elif isinstance(condition, Element | Symbol):
                 found |= names_used(condition)
     return found
 

@@ -157,7 +157,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
-                const real x_hat = x_centred * rstd[c];
+                const real x_hat = rstd[c] * x_centred;
                 y[n * C + c] = weight[c] * x_hat + bias[c];
             }
         }
@@ -199,7 +199,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             grad_bias_few += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
-                            const real x_hat = x_centred * rstd[c];
+                            const real x_hat = rstd[c] * x_centred;
                             grad_weight_few += grad_y[n * C + c] * x_hat;
                         }
                         grad_bias_rows[c - c_tile] += grad_bias_few;
@@ -213,7 +213,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         for (int64_t c = c_tile; c < c_end; c++) {
                             grad_bias_rows[c - c_tile] += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
-                            const real x_hat = x_centred * rstd[c];
+                            const real x_hat = rstd[c] * x_centred;
                             grad_weight_rows[c - c_tile] += grad_y[n * C + c] * x_hat;
                         }
                     }
@@ -238,7 +238,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
-                const real x_hat = x_centred * rstd[c];
+                const real x_hat = rstd[c] * x_centred;
                 grad_x[n * C + c] = (grad_y[n * C + c] - (1 / (real)N) * grad_bias[c] - (1 / (N -
                         correction)) * grad_weight[c] * x_hat) * weight[c] * rstd[c];
             }
@@ -351,7 +351,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
-                const real x_hat = x_centred * rstd[c];
+                const real x_hat = rstd[c] * x_centred;
                 y[n * C + c] = weight[c] * x_hat;
             }
         }
@@ -392,7 +392,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         real grad_y_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            const real x_hat = x_centred * rstd[c];
+                            const real x_hat = rstd[c] * x_centred;
                             grad_weight_few += grad_y[n * C + c] * x_hat;
                             grad_y_sum_few += grad_y[n * C + c];
                         }
@@ -406,7 +406,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            const real x_hat = x_centred * rstd[c];
+                            const real x_hat = rstd[c] * x_centred;
                             grad_weight_rows[c - c_tile] += grad_y[n * C + c] * x_hat;
                             grad_y_sum_rows[c - c_tile] += grad_y[n * C + c];
                         }
@@ -432,7 +432,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
-                const real x_hat = x_centred * rstd[c];
+                const real x_hat = rstd[c] * x_centred;
                 grad_x[n * C + c] = (grad_y[n * C + c] - (1 / (real)N) * grad_y_sum[c - c_tile] - (1
                         / (N - correction)) * grad_weight[c] * x_hat) * weight[c] * rstd[c];
             }
@@ -545,7 +545,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
-                const real x_hat = x_centred * rstd[c];
+                const real x_hat = rstd[c] * x_centred;
                 y[n * C + c] = bias[c] + x_hat;
             }
         }
@@ -587,7 +587,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             grad_bias_few += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
-                            const real x_hat = x_centred * rstd[c];
+                            const real x_hat = rstd[c] * x_centred;
                             grad_y_sum_few += grad_y[n * C + c] * x_hat;
                         }
                         grad_bias_rows[c - c_tile] += grad_bias_few;
@@ -601,7 +601,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         for (int64_t c = c_tile; c < c_end; c++) {
                             grad_bias_rows[c - c_tile] += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
-                            const real x_hat = x_centred * rstd[c];
+                            const real x_hat = rstd[c] * x_centred;
                             grad_y_sum_rows[c - c_tile] += grad_y[n * C + c] * x_hat;
                         }
                     }
@@ -626,7 +626,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
-                const real x_hat = x_centred * rstd[c];
+                const real x_hat = rstd[c] * x_centred;
                 grad_x[n * C + c] = (grad_y[n * C + c] - (1 / (real)N) * grad_bias[c] - (1 / (N -
                         correction)) * grad_y_sum[c - c_tile] * x_hat) * rstd[c];
             }
@@ -739,7 +739,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c - c_tile];
-                y[n * C + c] = x_centred * rstd[c];
+                y[n * C + c] = rstd[c] * x_centred;
             }
         }
     }
@@ -934,7 +934,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
-                const real x_hat = x_centred * rstd[c];
+                const real x_hat = rstd[c] * x_centred;
                 y[n * C + c] = weight[c] * x_hat + bias[c];
             }
         }
@@ -976,7 +976,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             grad_bias_few += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
-                            const real x_hat = x_centred * rstd[c];
+                            const real x_hat = rstd[c] * x_centred;
                             grad_weight_few += grad_y[n * C + c] * x_hat;
                         }
                         grad_bias_rows[c - c_tile] += grad_bias_few;
@@ -990,7 +990,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         for (int64_t c = c_tile; c < c_end; c++) {
                             grad_bias_rows[c - c_tile] += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
-                            const real x_hat = x_centred * rstd[c];
+                            const real x_hat = rstd[c] * x_centred;
                             grad_weight_rows[c - c_tile] += grad_y[n * C + c] * x_hat;
                         }
                     }
@@ -1015,7 +1015,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
-                const real x_hat = x_centred * rstd[c];
+                const real x_hat = rstd[c] * x_centred;
                 grad_x[n * C + c] = (grad_y[n * C + c] - (1 / (real)N) * grad_bias[c] - (1 / (N -
                         correction)) * grad_weight[c] * x_hat) * weight[c] * rstd[c];
             }
@@ -1092,7 +1092,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 grad_bias_rows[c] += grad_y[n * C + c];
                 const real x_hat = (x[n * C + c] - running_mean[c]) * rstd[c];
                 grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
-                grad_x[n * C + c] = weight[c] * grad_y[n * C + c] * rstd[c];
+                grad_x[n * C + c] = weight[c] * rstd[c] * grad_y[n * C + c];
             }
         }
     }
@@ -1223,7 +1223,7 @@ int forward(const real *restrict x, const real *restrict weight,
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
-                const real x_hat = x_centred * rstd[c];
+                const real x_hat = rstd[c] * x_centred;
                 y[n * C + c] = weight[c] * x_hat;
             }
         }
@@ -1264,7 +1264,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         real grad_y_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            const real x_hat = x_centred * rstd[c];
+                            const real x_hat = rstd[c] * x_centred;
                             grad_weight_few += grad_y[n * C + c] * x_hat;
                             grad_y_sum_few += grad_y[n * C + c];
                         }
@@ -1278,7 +1278,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            const real x_hat = x_centred * rstd[c];
+                            const real x_hat = rstd[c] * x_centred;
                             grad_weight_rows[c - c_tile] += grad_y[n * C + c] * x_hat;
                             grad_y_sum_rows[c - c_tile] += grad_y[n * C + c];
                         }
@@ -1304,7 +1304,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
-                const real x_hat = x_centred * rstd[c];
+                const real x_hat = rstd[c] * x_centred;
                 grad_x[n * C + c] = (grad_y[n * C + c] - (1 / (real)N) * grad_y_sum[c - c_tile] - (1
                         / (N - correction)) * grad_weight[c] * x_hat) * weight[c] * rstd[c];
             }
@@ -1373,7 +1373,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             for (int64_t c = 0; c < C; c++) {
                 const real x_hat = (x[n * C + c] - running_mean[c]) * rstd[c];
                 grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
-                grad_x[n * C + c] = weight[c] * grad_y[n * C + c] * rstd[c];
+                grad_x[n * C + c] = weight[c] * rstd[c] * grad_y[n * C + c];
             }
         }
     }
@@ -1498,7 +1498,7 @@ int forward(const real *restrict x, const real *restrict bias,
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
-                const real x_hat = x_centred * rstd[c];
+                const real x_hat = rstd[c] * x_centred;
                 y[n * C + c] = bias[c] + x_hat;
             }
         }
@@ -1540,7 +1540,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             grad_bias_few += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
-                            const real x_hat = x_centred * rstd[c];
+                            const real x_hat = rstd[c] * x_centred;
                             grad_y_sum_few += grad_y[n * C + c] * x_hat;
                         }
                         grad_bias_rows[c - c_tile] += grad_bias_few;
@@ -1554,7 +1554,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         for (int64_t c = c_tile; c < c_end; c++) {
                             grad_bias_rows[c - c_tile] += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
-                            const real x_hat = x_centred * rstd[c];
+                            const real x_hat = rstd[c] * x_centred;
                             grad_y_sum_rows[c - c_tile] += grad_y[n * C + c] * x_hat;
                         }
                     }
@@ -1579,7 +1579,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c];
-                const real x_hat = x_centred * rstd[c];
+                const real x_hat = rstd[c] * x_centred;
                 grad_x[n * C + c] = (grad_y[n * C + c] - (1 / (real)N) * grad_bias[c] - (1 / (N -
                         correction)) * grad_y_sum[c - c_tile] * x_hat) * rstd[c];
             }
@@ -1646,7 +1646,7 @@ int backward(const real *restrict grad_y, const real *restrict running_var,
             #pragma omp simd
             for (int64_t c = 0; c < C; c++) {
                 grad_bias_rows[c] += grad_y[n * C + c];
-                grad_x[n * C + c] = grad_y[n * C + c] * rstd[c];
+                grad_x[n * C + c] = rstd[c] * grad_y[n * C + c];
             }
         }
     }
@@ -1772,7 +1772,7 @@ int forward(const real *restrict x, const real *restrict running_mean,
             #pragma omp simd
             for (int64_t c = c_tile; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[c - c_tile];
-                y[n * C + c] = x_centred * rstd[c];
+                y[n * C + c] = rstd[c] * x_centred;
             }
         }
     }
@@ -1901,7 +1901,7 @@ int backward(const real *restrict grad_y, const real *restrict running_var,
         /* grad_x[n,c] = rstd[c]*grad_y[n,c] */
         #pragma omp simd
         for (int64_t c = 0; c < C; c++) {
-            grad_x[n * C + c] = grad_y[n * C + c] * rstd[c];
+            grad_x[n * C + c] = rstd[c] * grad_y[n * C + c];
         }
     }
     free(workspace);

@@ -328,7 +328,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     wide *const restrict no_sum_parts = (wide *)workspace;
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = Log1p(-x[n]) */
-    /* no_sum = sum_n(-weight[n]*(no[n]*(1 - target[n]) + target[n]*yes[n])) */
+    /* no_sum = sum_n(weight[n]*(no[n]*(1 - target[n]) + target[n]*yes[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -341,7 +341,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
             const real log1p_neg_x = R(log1p)(-x[n]);
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
             const real yes = x[n] < (real)1.2e-38 ? (log_x <= -100 ? -100 : log_x) : log_x;
-            no_sum_span += -((1 - target[n]) * no + target[n] * yes) * weight[n];
+            no_sum_span += ((1 - target[n]) * no + target[n] * yes) * weight[n];
         }
         no_sum_total += no_sum_span;
         no_sum_parts[block] = no_sum_total;
@@ -350,7 +350,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     for (int64_t block = 0; block < n_spans; block++)
         no_sum_total += no_sum_parts[block];
     const real no_sum = no_sum_total;
-    loss[0] = no_sum / N;
+    loss[0] = -no_sum / N;
     free(workspace);
     return 0;
 }
@@ -391,31 +391,32 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)workspace;
+    wide *const restrict no_sum_parts = (wide *)workspace;
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = Log1p(-x[n]) */
-    /* loss = sum_n(-weight[n]*(no[n]*(1 - target[n]) + target[n]*yes[n])) */
+    /* no_sum = sum_n(weight[n]*(no[n]*(1 - target[n]) + target[n]*yes[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide loss_total = 0;
-        real loss_span = 0;
-        #pragma omp simd reduction(+ : loss_span)
+        wide no_sum_total = 0;
+        real no_sum_span = 0;
+        #pragma omp simd reduction(+ : no_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = R(log1p)(-x[n]);
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
             const real yes = x[n] < (real)1.2e-38 ? (log_x <= -100 ? -100 : log_x) : log_x;
-            loss_span += -((1 - target[n]) * no + target[n] * yes) * weight[n];
+            no_sum_span += ((1 - target[n]) * no + target[n] * yes) * weight[n];
         }
-        loss_total += loss_span;
-        loss_parts[block] = loss_total;
+        no_sum_total += no_sum_span;
+        no_sum_parts[block] = no_sum_total;
     }
-    wide loss_total = 0;
+    wide no_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        loss_total += loss_parts[block];
-    loss[0] = loss_total;
+        no_sum_total += no_sum_parts[block];
+    const real no_sum = no_sum_total;
+    loss[0] = -no_sum;
     free(workspace);
     return 0;
 }

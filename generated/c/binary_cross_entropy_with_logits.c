@@ -452,7 +452,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     if (workspace == NULL)
         return 1;
     wide *const restrict target_sum_parts = (wide *)workspace;
-    /* target_sum = sum_n(-weight[n]*(-target[n]*LogAddExp(-x[n], 0) - LogAddExp(x[n], 0)*(1 -
+    /* target_sum = sum_n(weight[n]*(-target[n]*LogAddExp(-x[n], 0) - LogAddExp(x[n], 0)*(1 -
             target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
@@ -462,7 +462,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         real target_sum_span = 0;
         #pragma omp simd reduction(+ : target_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            target_sum_span += -(-(1 - target[n]) * log_add_exp(x[n], 0) - target[n] *
+            target_sum_span += (-(1 - target[n]) * log_add_exp(x[n], 0) - target[n] *
                     log_add_exp(-x[n], 0)) * weight[n];
         }
         target_sum_total += target_sum_span;
@@ -472,7 +472,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     for (int64_t block = 0; block < n_spans; block++)
         target_sum_total += target_sum_parts[block];
     const real target_sum = target_sum_total;
-    loss[0] = target_sum / N;
+    loss[0] = -target_sum / N;
     free(workspace);
     return 0;
 }
@@ -507,7 +507,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         return 1;
     wide *const restrict log_s_1_sum_parts = (wide *)workspace;
     /* logaddexp_neg_x[n] = LogAddExp(-x[n], 0) */
-    /* log_s_1_sum = sum_n(-weight[n]*(log_s_1[n]*pos_weight[n]*target[n] - LogAddExp(x[n], 0)*(1 -
+    /* log_s_1_sum = sum_n(weight[n]*(log_s_1[n]*pos_weight[n]*target[n] - LogAddExp(x[n], 0)*(1 -
             target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
@@ -519,7 +519,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         for (int64_t n = n_start; n < n_end; n++) {
             const real logaddexp_neg_x = log_add_exp(-x[n], 0);
             const real log_s_1 = -logaddexp_neg_x;
-            log_s_1_sum_span += -(log_s_1 * pos_weight[n] * target[n] - (1 - target[n]) *
+            log_s_1_sum_span += (log_s_1 * pos_weight[n] * target[n] - (1 - target[n]) *
                     log_add_exp(x[n], 0)) * weight[n];
         }
         log_s_1_sum_total += log_s_1_sum_span;
@@ -529,7 +529,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     for (int64_t block = 0; block < n_spans; block++)
         log_s_1_sum_total += log_s_1_sum_parts[block];
     const real log_s_1_sum = log_s_1_sum_total;
-    loss[0] = log_s_1_sum / N;
+    loss[0] = -log_s_1_sum / N;
     free(workspace);
     return 0;
 }
@@ -569,27 +569,28 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)workspace;
-    /* loss = sum_n(-weight[n]*(-target[n]*LogAddExp(-x[n], 0) - LogAddExp(x[n], 0)*(1 -
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    /* target_sum = sum_n(weight[n]*(-target[n]*LogAddExp(-x[n], 0) - LogAddExp(x[n], 0)*(1 -
             target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide loss_total = 0;
-        real loss_span = 0;
-        #pragma omp simd reduction(+ : loss_span)
+        wide target_sum_total = 0;
+        real target_sum_span = 0;
+        #pragma omp simd reduction(+ : target_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            loss_span += -(-(1 - target[n]) * log_add_exp(x[n], 0) - target[n] * log_add_exp(-x[n],
-                    0)) * weight[n];
+            target_sum_span += (-(1 - target[n]) * log_add_exp(x[n], 0) - target[n] *
+                    log_add_exp(-x[n], 0)) * weight[n];
         }
-        loss_total += loss_span;
-        loss_parts[block] = loss_total;
+        target_sum_total += target_sum_span;
+        target_sum_parts[block] = target_sum_total;
     }
-    wide loss_total = 0;
+    wide target_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        loss_total += loss_parts[block];
-    loss[0] = loss_total;
+        target_sum_total += target_sum_parts[block];
+    const real target_sum = target_sum_total;
+    loss[0] = -target_sum;
     free(workspace);
     return 0;
 }
@@ -622,30 +623,31 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)workspace;
+    wide *const restrict log_s_1_sum_parts = (wide *)workspace;
     /* logaddexp_neg_x[n] = LogAddExp(-x[n], 0) */
-    /* loss = sum_n(-weight[n]*(log_s_1[n]*pos_weight[n]*target[n] - LogAddExp(x[n], 0)*(1 -
+    /* log_s_1_sum = sum_n(weight[n]*(log_s_1[n]*pos_weight[n]*target[n] - LogAddExp(x[n], 0)*(1 -
             target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide loss_total = 0;
-        real loss_span = 0;
-        #pragma omp simd reduction(+ : loss_span)
+        wide log_s_1_sum_total = 0;
+        real log_s_1_sum_span = 0;
+        #pragma omp simd reduction(+ : log_s_1_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real logaddexp_neg_x = log_add_exp(-x[n], 0);
             const real log_s_1 = -logaddexp_neg_x;
-            loss_span += -(log_s_1 * pos_weight[n] * target[n] - (1 - target[n]) * log_add_exp(x[n],
-                    0)) * weight[n];
+            log_s_1_sum_span += (log_s_1 * pos_weight[n] * target[n] - (1 - target[n]) *
+                    log_add_exp(x[n], 0)) * weight[n];
         }
-        loss_total += loss_span;
-        loss_parts[block] = loss_total;
+        log_s_1_sum_total += log_s_1_sum_span;
+        log_s_1_sum_parts[block] = log_s_1_sum_total;
     }
-    wide loss_total = 0;
+    wide log_s_1_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        loss_total += loss_parts[block];
-    loss[0] = loss_total;
+        log_s_1_sum_total += log_s_1_sum_parts[block];
+    const real log_s_1_sum = log_s_1_sum_total;
+    loss[0] = -log_s_1_sum;
     free(workspace);
     return 0;
 }

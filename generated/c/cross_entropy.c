@@ -2702,7 +2702,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
                 logprobs_sum_1_total += logprobs_sum_1_span;
             }
             const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += -logprobs_sum_1;
+            logprobs_sum_total += logprobs_sum_1;
         }
         logprobs_sum_parts[block] = logprobs_sum_total;
     }
@@ -2710,7 +2710,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     for (int64_t block = 0; block < n_blocks; block++)
         logprobs_sum_total += logprobs_sum_parts[block];
     const real logprobs_sum = logprobs_sum_total;
-    loss[0] = logprobs_sum / N;
+    loss[0] = -logprobs_sum / N;
     free(workspace);
     return 0;
 }
@@ -2819,7 +2819,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
                 logprobs_sum_1_total += logprobs_sum_1_span;
             }
             const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += -logprobs_sum_1;
+            logprobs_sum_total += logprobs_sum_1;
         }
         logprobs_sum_parts[block] = logprobs_sum_total;
     }
@@ -2827,7 +2827,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     for (int64_t block = 0; block < n_blocks; block++)
         logprobs_sum_total += logprobs_sum_parts[block];
     const real logprobs_sum = logprobs_sum_total;
-    loss[0] = logprobs_sum / N;
+    loss[0] = -logprobs_sum / N;
     free(workspace);
     return 0;
 }
@@ -2886,12 +2886,12 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)workspace;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide loss_total = 0;
+        wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -2914,28 +2914,29 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
-            wide logprobs_sum_total = 0;
+            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
+            wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_span)
+                real logprobs_sum_1_span = 0;
+                #pragma omp simd reduction(+ : logprobs_sum_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_span += logprobs * probabilities[n * K + k];
+                    logprobs_sum_1_span += logprobs * probabilities[n * K + k];
                 }
-                logprobs_sum_total += logprobs_sum_span;
+                logprobs_sum_1_total += logprobs_sum_1_span;
             }
-            const real logprobs_sum = logprobs_sum_total;
-            loss_total += -logprobs_sum;
+            const real logprobs_sum_1 = logprobs_sum_1_total;
+            logprobs_sum_total += logprobs_sum_1;
         }
-        loss_parts[block] = loss_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
-    wide loss_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        loss_total += loss_parts[block];
-    loss[0] = loss_total;
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum;
     free(workspace);
     return 0;
 }
@@ -2988,12 +2989,12 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)workspace;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide loss_total = 0;
+        wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -3016,30 +3017,31 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum[n] = sum_k(logprobs[n,k]*smoothed[n,k]) */
-            wide logprobs_sum_total = 0;
+            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]*smoothed[n,k]) */
+            wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_span)
+                real logprobs_sum_1_span = 0;
+                #pragma omp simd reduction(+ : logprobs_sum_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
-                    logprobs_sum_span += logprobs * smoothed;
+                    logprobs_sum_1_span += logprobs * smoothed;
                 }
-                logprobs_sum_total += logprobs_sum_span;
+                logprobs_sum_1_total += logprobs_sum_1_span;
             }
-            const real logprobs_sum = logprobs_sum_total;
-            loss_total += -logprobs_sum;
+            const real logprobs_sum_1 = logprobs_sum_1_total;
+            logprobs_sum_total += logprobs_sum_1;
         }
-        loss_parts[block] = loss_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
-    wide loss_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        loss_total += loss_parts[block];
-    loss[0] = loss_total;
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum;
     free(workspace);
     return 0;
 }
@@ -3318,7 +3320,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
                 logprobs_sum_1_total += logprobs_sum_1_span;
             }
             const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += -logprobs_sum_1;
+            logprobs_sum_total += logprobs_sum_1;
         }
         logprobs_sum_parts[block] = logprobs_sum_total;
     }
@@ -3326,7 +3328,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     for (int64_t block = 0; block < n_blocks; block++)
         logprobs_sum_total += logprobs_sum_parts[block];
     const real logprobs_sum = logprobs_sum_total;
-    loss[0] = logprobs_sum / N;
+    loss[0] = -logprobs_sum / N;
     free(workspace);
     return 0;
 }
@@ -3462,7 +3464,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
                 logprobs_sum_1_total += logprobs_sum_1_span;
             }
             const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += -logprobs_sum_1;
+            logprobs_sum_total += logprobs_sum_1;
         }
         logprobs_sum_parts[block] = logprobs_sum_total;
     }
@@ -3470,7 +3472,7 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     for (int64_t block = 0; block < n_blocks; block++)
         logprobs_sum_total += logprobs_sum_parts[block];
     const real logprobs_sum = logprobs_sum_total;
-    loss[0] = logprobs_sum / N;
+    loss[0] = -logprobs_sum / N;
     free(workspace);
     return 0;
 }
@@ -3564,12 +3566,12 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)workspace;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide loss_total = 0;
+        wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -3592,28 +3594,29 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
-            wide logprobs_sum_total = 0;
+            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
+            wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_span)
+                real logprobs_sum_1_span = 0;
+                #pragma omp simd reduction(+ : logprobs_sum_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_span += weight[k] * logprobs * probabilities[n * K + k];
+                    logprobs_sum_1_span += weight[k] * logprobs * probabilities[n * K + k];
                 }
-                logprobs_sum_total += logprobs_sum_span;
+                logprobs_sum_1_total += logprobs_sum_1_span;
             }
-            const real logprobs_sum = logprobs_sum_total;
-            loss_total += -logprobs_sum;
+            const real logprobs_sum_1 = logprobs_sum_1_total;
+            logprobs_sum_total += logprobs_sum_1;
         }
-        loss_parts[block] = loss_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
-    wide loss_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        loss_total += loss_parts[block];
-    loss[0] = loss_total;
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum;
     free(workspace);
     return 0;
 }
@@ -3696,12 +3699,12 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)workspace;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide loss_total = 0;
+        wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -3724,30 +3727,31 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]*smoothed[n,k]) */
-            wide logprobs_sum_total = 0;
+            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]*smoothed[n,k]) */
+            wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_span)
+                real logprobs_sum_1_span = 0;
+                #pragma omp simd reduction(+ : logprobs_sum_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
-                    logprobs_sum_span += weight[k] * logprobs * smoothed;
+                    logprobs_sum_1_span += weight[k] * logprobs * smoothed;
                 }
-                logprobs_sum_total += logprobs_sum_span;
+                logprobs_sum_1_total += logprobs_sum_1_span;
             }
-            const real logprobs_sum = logprobs_sum_total;
-            loss_total += -logprobs_sum;
+            const real logprobs_sum_1 = logprobs_sum_1_total;
+            logprobs_sum_total += logprobs_sum_1;
         }
-        loss_parts[block] = loss_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
-    wide loss_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        loss_total += loss_parts[block];
-    loss[0] = loss_total;
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum;
     free(workspace);
     return 0;
 }

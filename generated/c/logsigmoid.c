@@ -96,12 +96,10 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
-    /* sigmoid_x[n] = Sigmoid(x[n]) */
-    /* grad_x[n] = grad_y[n]*(1 - sigmoid_x[n]) */
+    /* grad_x[n] = grad_y[n]*Sigmoid(-x[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real sigmoid_x = sigmoid(x[n]);
-        grad_x[n] = (1 - sigmoid_x) * grad_y[n];
+        grad_x[n] = grad_y[n] * sigmoid(-x[n]);
     }
     return 0;
 }

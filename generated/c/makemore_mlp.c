@@ -370,7 +370,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             for (int64_t j = j_tile; j < j_end; j++) {
                 const real hprebn = W1_sum[n * J + j] + b1[j];
                 const real hprebn_centred = hprebn - bnmean[j - j_tile];
-                bnraw[n * J + j] = hprebn_centred * bnvar_inv[j];
+                bnraw[n * J + j] = bnvar_inv[j] * hprebn_centred;
                 const real hpreact = bngain[j] * bnraw[n * J + j] + bnbias[j];
                 h[n * J + j] = vector_tanh(hpreact);
             }
@@ -758,7 +758,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             for (int64_t j = j_tile; j < j_end; j++) {
                 const real hprebn = W1_sum[n * J + j] + b1[j];
                 const real hprebn_centred = hprebn - bnmean[j];
-                const real bnraw = hprebn_centred * bnvar_inv[j];
+                const real bnraw = bnvar_inv[j] * hprebn_centred;
                 const real hpreact = bngain[j] * bnraw + bnbias[j];
                 h[n * J + j] = vector_tanh(hpreact);
             }
@@ -868,7 +868,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                             grad_bnbias_few += grad_hpreact;
                             const real hprebn = W1_sum[n * J + j] + b1[j];
                             const real hprebn_centred = hprebn - bnmean[j];
-                            const real bnraw = hprebn_centred * bnvar_inv[j];
+                            const real bnraw = bnvar_inv[j] * hprebn_centred;
                             grad_bngain_few += bnraw * grad_hpreact;
                         }
                         grad_bnbias_rows[j - j_tile] += grad_bnbias_few;
@@ -885,7 +885,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                             grad_bnbias_rows[j - j_tile] += grad_hpreact;
                             const real hprebn = W1_sum[n * J + j] + b1[j];
                             const real hprebn_centred = hprebn - bnmean[j];
-                            const real bnraw = hprebn_centred * bnvar_inv[j];
+                            const real bnraw = bnvar_inv[j] * hprebn_centred;
                             grad_bngain_rows[j - j_tile] += bnraw * grad_hpreact;
                         }
                     }
@@ -920,7 +920,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                 for (int64_t j = j_tile; j < j_end; j++) {
                     const real hprebn = W1_sum[n * J + j] + b1[j];
                     const real hprebn_centred = hprebn - bnmean[j];
-                    const real bnraw = hprebn_centred * bnvar_inv[j];
+                    const real bnraw = bnvar_inv[j] * hprebn_centred;
                     const real grad_hpreact = (1 - square(h[n * J + j])) * grad_h[n * J + j];
                     grad_hprebn[n * J + j] = (grad_hpreact - (1 / (real)N) * grad_bnbias[j] - (1 /
                             (real)(N - 1)) * grad_bngain[j] * bnraw) * bngain[j] * bnvar_inv[j];

@@ -392,7 +392,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             /* h[n,j] = tanh(hpreact[n,j]) */
             #pragma omp simd
             for (int64_t j = j_tile; j < j_end; j++) {
-                bnraw[n * J + j] = bndiff[n * J + j] * bnvar_inv[j];
+                bnraw[n * J + j] = bnvar_inv[j] * bndiff[n * J + j];
                 const real hpreact = bngain[j] * bnraw[n * J + j] + bnbias[j];
                 h[n * J + j] = vector_tanh(hpreact);
             }
@@ -645,7 +645,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
                 for (int64_t j = j_tile; j < j_end; j++) {
                     grad_bndiff2[n * J + j] = (1 / (real)(N - 1)) * grad_bnvar[j];
                     grad_bndiff[n * J + j] = 2 * bndiff[n * J + j] * grad_bndiff2[n * J + j] +
-                            grad_bnraw[n * J + j] * bnvar_inv[j];
+                            bnvar_inv[j] * grad_bnraw[n * J + j];
                     grad_bndiff_sum_rows[j - j_tile] += grad_bndiff[n * J + j];
                 }
             }
@@ -890,7 +890,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             for (int64_t j = j_tile; j < j_end; j++) {
                 const real hprebn = W1_sum[n * J + j] + b1[j];
                 const real bndiff = hprebn - bnmeani[j];
-                const real bnraw = bndiff * bnvar_inv[j];
+                const real bnraw = bnvar_inv[j] * bndiff;
                 const real hpreact = bngain[j] * bnraw + bnbias[j];
                 h[n * J + j] = vector_tanh(hpreact);
             }
@@ -1043,7 +1043,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                     const real bndiff = hprebn - bnmeani[j];
                     grad_bnvar_inv_rows[j - j_tile] += bndiff * grad_bnraw[n * J + j];
                     grad_bnbias_rows[j - j_tile] += grad_hpreact[n * J + j];
-                    const real bnraw = bndiff * bnvar_inv[j];
+                    const real bnraw = bnvar_inv[j] * bndiff;
                     grad_bngain_rows[j - j_tile] += bnraw * grad_hpreact[n * J + j];
                 }
             }
@@ -1090,8 +1090,8 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                     grad_bndiff2[n * J + j] = (1 / (real)(N - 1)) * grad_bnvar[j];
                     const real hprebn = W1_sum[n * J + j] + b1[j];
                     const real bndiff = hprebn - bnmeani[j];
-                    grad_bndiff[n * J + j] = 2 * bndiff * grad_bndiff2[n * J + j] + grad_bnraw[n * J
-                            + j] * bnvar_inv[j];
+                    grad_bndiff[n * J + j] = 2 * bndiff * grad_bndiff2[n * J + j] + bnvar_inv[j] *
+                            grad_bnraw[n * J + j];
                     grad_bndiff_sum_rows[j - j_tile] += grad_bndiff[n * J + j];
                 }
             }

@@ -54,7 +54,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target, real 
     if (workspace == NULL)
         return 1;
     wide *const restrict logprobs_sum_parts = (wide *)workspace;
-    /* logprobs_sum = sum_n(-logprobs[n,target[n]]) */
+    /* logprobs_sum = sum_n(logprobs[n,target[n]]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -63,7 +63,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target, real 
         real logprobs_sum_span = 0;
         #pragma omp simd reduction(+ : logprobs_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            logprobs_sum_span += -logprobs[n * K + target[n]];
+            logprobs_sum_span += logprobs[n * K + target[n]];
         }
         logprobs_sum_total += logprobs_sum_span;
         logprobs_sum_parts[block] = logprobs_sum_total;
@@ -72,7 +72,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target, real 
     for (int64_t block = 0; block < n_spans; block++)
         logprobs_sum_total += logprobs_sum_parts[block];
     const real logprobs_sum = logprobs_sum_total;
-    loss[0] = logprobs_sum / N;
+    loss[0] = -logprobs_sum / N;
     free(workspace);
     return 0;
 }
@@ -113,7 +113,7 @@ int value_and_grad(const real *restrict logprobs, const int64_t *restrict target
         const int64_t n_end = least(n_start + BLOCK, N);
         wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            logprobs_sum_total += -logprobs[n * K + target[n]];
+            logprobs_sum_total += logprobs[n * K + target[n]];
             /* grad_logprobs[n,k] = -delta(k, target[n])/N */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
@@ -127,7 +127,7 @@ int value_and_grad(const real *restrict logprobs, const int64_t *restrict target
     for (int64_t block = 0; block < n_blocks; block++)
         logprobs_sum_total += logprobs_sum_parts[block];
     const real logprobs_sum = logprobs_sum_total;
-    loss[0] = logprobs_sum / N;
+    loss[0] = -logprobs_sum / N;
     free(workspace);
     return 0;
 }
@@ -146,25 +146,26 @@ int forward(const real *restrict logprobs, const int64_t *restrict target, real 
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)workspace;
-    /* loss = sum_n(-logprobs[n,target[n]]) */
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    /* logprobs_sum = sum_n(logprobs[n,target[n]]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide loss_total = 0;
-        real loss_span = 0;
-        #pragma omp simd reduction(+ : loss_span)
+        wide logprobs_sum_total = 0;
+        real logprobs_sum_span = 0;
+        #pragma omp simd reduction(+ : logprobs_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            loss_span += -logprobs[n * K + target[n]];
+            logprobs_sum_span += logprobs[n * K + target[n]];
         }
-        loss_total += loss_span;
-        loss_parts[block] = loss_total;
+        logprobs_sum_total += logprobs_sum_span;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
-    wide loss_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        loss_total += loss_parts[block];
-    loss[0] = loss_total;
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum;
     free(workspace);
     return 0;
 }
@@ -406,7 +407,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     wide *const restrict logprobs_sum_parts = (wide *)((char *)target_weight_sum_parts +
             ROOM(n_spans, wide));
     /* target_weight_sum = sum_n(target_weight[n]) */
-    /* logprobs_sum = sum_n(-logprobs[n,target[n]]*target_weight[n]) */
+    /* logprobs_sum = sum_n(logprobs[n,target[n]]*target_weight[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -419,7 +420,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
         for (int64_t n = n_start; n < n_end; n++) {
             const real target_weight = weight[target[n]];
             target_weight_sum_span += target_weight;
-            logprobs_sum_span += -target_weight * logprobs[n * K + target[n]];
+            logprobs_sum_span += target_weight * logprobs[n * K + target[n]];
         }
         target_weight_sum_total += target_weight_sum_span;
         logprobs_sum_total += logprobs_sum_span;
@@ -434,7 +435,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     for (int64_t block = 0; block < n_spans; block++)
         logprobs_sum_total += logprobs_sum_parts[block];
     const real logprobs_sum = logprobs_sum_total;
-    loss[0] = logprobs_sum / target_weight_sum[0];
+    loss[0] = -logprobs_sum / target_weight_sum[0];
     free(workspace);
     return 0;
 }
@@ -475,26 +476,27 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict loss_parts = (wide *)workspace;
-    /* loss = sum_n(-logprobs[n,target[n]]*target_weight[n]) */
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    /* logprobs_sum = sum_n(logprobs[n,target[n]]*target_weight[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide loss_total = 0;
-        real loss_span = 0;
-        #pragma omp simd reduction(+ : loss_span)
+        wide logprobs_sum_total = 0;
+        real logprobs_sum_span = 0;
+        #pragma omp simd reduction(+ : logprobs_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real target_weight = weight[target[n]];
-            loss_span += -target_weight * logprobs[n * K + target[n]];
+            logprobs_sum_span += target_weight * logprobs[n * K + target[n]];
         }
-        loss_total += loss_span;
-        loss_parts[block] = loss_total;
+        logprobs_sum_total += logprobs_sum_span;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
-    wide loss_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        loss_total += loss_parts[block];
-    loss[0] = loss_total;
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum;
     free(workspace);
     return 0;
 }

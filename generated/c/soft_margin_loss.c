@@ -130,7 +130,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_exp_target = log_add_exp(-target[n] * x[n], 0);
-        grad_x[n] = (grad_loss[0] / N) * R(expm1)(-log_exp_target) * target[n];
+        grad_x[n] = (grad_loss[0] / N) * target[n] * R(expm1)(-log_exp_target);
     }
     return 0;
 }
@@ -156,7 +156,7 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         for (int64_t n = n_start; n < n_end; n++) {
             const real log_exp_target = log_add_exp(-target[n] * x[n], 0);
             log_exp_target_sum_span += log_exp_target;
-            grad_x[n] = (1 / (real)N) * R(expm1)(-log_exp_target) * target[n];
+            grad_x[n] = (1 / (real)N) * target[n] * R(expm1)(-log_exp_target);
         }
         log_exp_target_sum_total += log_exp_target_sum_span;
         log_exp_target_sum_parts[block] = log_exp_target_sum_total;
@@ -214,7 +214,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_exp_target = log_add_exp(-target[n] * x[n], 0);
-        grad_x[n] = grad_loss[0] * R(expm1)(-log_exp_target) * target[n];
+        grad_x[n] = grad_loss[0] * target[n] * R(expm1)(-log_exp_target);
     }
     return 0;
 }
@@ -240,7 +240,7 @@ int backward(const real *restrict grad_loss, const real *restrict target,
     /* grad_x[n] = grad_loss[n]*target[n]*Expm1(-loss[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        grad_x[n] = R(expm1)(-loss[n]) * grad_loss[n] * target[n];
+        grad_x[n] = grad_loss[n] * target[n] * R(expm1)(-loss[n]);
     }
     return 0;
 }

@@ -180,6 +180,22 @@ def test_no_gradient_divides_by_a_sigmoid_that_is_rounded_to_zero(x: float) -> N
 
 
 @pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("x", [-100.0, 0.5, 30.0, 80.0])
+def test_a_sigmoid_near_one_leaves_its_gradient_more_than_rounding(
+    target: str, x: float, c_compiler: None
+) -> None:
+    def plainly(a: Tensor, b: Tensor) -> Tensor:
+        return -F.logsigmoid(a - b)
+
+    given = torch.tensor([x]), torch.tensor([0.0])
+    emitted = partial(compile(CELLS["preference"], target).preference, beta=1.0)
+    for mine, theirs in zip(gradients(emitted, *given), gradients(plainly, *given), strict=True):
+        torch.testing.assert_close(mine.view(1), theirs, rtol=1e-5, atol=0.0)
+    found, expected = gradients(function("logsigmoid"), given[0]), gradients(F.logsigmoid, given[0])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0.0)
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
 def test_integers_are_compared_as_integers(target: str, c_compiler: None) -> None:
     hard, labels = compile(CELLS["hard"], target).hard, torch.tensor([0, 0, 1, 1])
     z = torch.tensor([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [3.5, 0.0]])
