@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sympy import Expr, Function, S, exp, log
+from sympy import Expr, Function, exp, log
 
-from derive.expressions import Binder, Index, Sum, Where
+from derive.expressions import Binder, Index, Sum
+from derive.masked import without_masks
 
 
 class LogSumExp(Binder):
@@ -87,15 +88,7 @@ class Divisor(Elementary):
 def spelled_out(expr: Any) -> Any:
     """The same value without any of the safe forms, as it is differentiated."""
     found = expr.replace(lambda e: type(e) in _MEANINGS, lambda e: _MEANINGS[type(e)](*e.args))
-    return found.replace(lambda e: isinstance(e, exp), _unmasked)
-
-
-def _unmasked(power: exp) -> Expr:
-    """The way back: of an exponent that may be minus infinity, the exponential is chosen."""
-    (choice,) = power.args
-    if not isinstance(choice, Where) or S.NegativeInfinity not in choice.branches:
-        return power
-    return Where(choice.condition, *map(exp, choice.branches))
+    return without_masks(found)
 
 
 _MEANINGS: dict[type, Callable[..., Expr]] = {

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from sympy import Expr, S
+from sympy import Add, Expr, Mul, S
 
 from codegen.forms import spelled_out
 from codegen.lowering import kept_for, outputs_once, varying
@@ -28,7 +29,7 @@ from codegen.sharing import shared
 from derive.backward import Apart
 from derive.derivation import derive
 from derive.differentiate import cotangent_of
-from derive.expressions import fresh_names, names_used
+from derive.expressions import Where, fresh_names, names_used
 from derive.language import Definition, Let, Tensor, needed
 from derive.simplify import in_order
 from derive.substitute import substitute
@@ -121,7 +122,8 @@ def _of_backward(module: Module, masks: _Masks) -> tuple[Definition, Apart]:
     cotangents and by what varies."""
     program = module.backward
     given = tuple(map(masks.tensor, (*program.params, *program.kept.tensors)))
-    lets = [masks.let(let) for let in _without_conditions(program.lets)]
+    lets = _with_finite_exponents(_without_conditions(program.lets), ())
+    lets = [masks.let(let) for let in lets]
     outputs: list[Tensor] = []
     for name, tensor in program.results:
         if tensor in outputs or tensor.name not in {let.name for let in lets}:
@@ -181,7 +183,12 @@ def _with_residuals_backward(
     lets, gradients = _simplest(found)
     if not gradients:
         return module
-    called = _other_names(found, kept)
+    stand_ins = {
+        name: (tensor, _finite(value))
+        for name, (tensor, value) in _masked_exponents(module.forward.lets).items()
+        if name in kept
+    }
+    called = _other_names(found, kept - stand_ins.keys()) | stand_ins
     lets = tuple(replace(let, value=substitute(let.value, called)) for let in lets)
     at_hand = {let.name: let for let in (*module.forward.lets, *found.forward)}
     anew = in_order([let for name, let in at_hand.items() if name not in kept])
@@ -216,7 +223,7 @@ def _of_residuals(
     written = {let.name for let in derivation.forward}
     later = [let for let in module.forward.lets if let.name not in written]
     lets = [let for let in (*derivation.forward, *later) if let.name not in masks.conditions]
-    lets = _with_finite_exponents(needed(lets, module.kept.names))
+    lets = _with_finite_exponents(needed(lets, module.kept.names), module.kept.names)
     lets = tuple(masks.let(let) for let in lets)
     read = names_used(*(let.value for let in lets))
     conditions = [masks.tensor(t) for name, t in masks.conditions.items() if name in read]
@@ -233,14 +240,36 @@ def _of_residuals(
     )
 
 
-def _with_finite_exponents(lets: Sequence[Let]) -> list[Let]:
-    """The lets with exponents that may be minus infinity written where they are exponents."""
-    masked = {
-        let.name: (let.tensor, let.value) for let in lets if let.value.has(S.NegativeInfinity)
-    }
+def _masked_exponents(lets: Iterable[Let]) -> dict[str, tuple[Tensor, Expr]]:
+    """What may be minus infinity, for that its exponential is then zero."""
+    found: dict[str, tuple[Tensor, Expr]] = {}
+    for let in lets:
+        value = substitute(let.value, found)
+        if _may_be_infinite(value):
+            found[let.name] = (let.tensor, value)
+    return found
+
+
+def _may_be_infinite(value: Any) -> bool:
+    if isinstance(value, Where):
+        return any(b == S.NegativeInfinity or _may_be_infinite(b) for b in value.branches)
+    return isinstance(value, Add | Mul) and any(map(_may_be_infinite, value.args))
+
+
+def _with_finite_exponents(lets: Sequence[Let], kept: Iterable[str]) -> list[Let]:
+    """The lets with exponents that may be minus infinity written where they are exponents; those
+    that are kept are zero instead, which has the same derivative."""
+    masked = _masked_exponents(lets)
+    written = [replace(let, value=substitute(let.value, masked)) for let in lets]
     return [
-        replace(let, value=substitute(let.value, masked)) for let in lets if let.name not in masked
+        replace(let, value=_finite(let.value)) if let.name in masked else let
+        for let in written
+        if let.name not in masked or let.name in kept
     ]
+
+
+def _finite(value: Expr) -> Expr:
+    return value.xreplace({S.NegativeInfinity: S.Zero})
 
 
 def _without_outputs(found: Derivation, made: Sequence[Tensor]) -> Derivation:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, default_sort_key
+from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
 from codegen.program import Program, is_scalar
@@ -34,14 +35,17 @@ from derive.words import word
 def shared(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let, ...]:
     """The lets, and before the first that reads it a let for each repeated subexpression; none is
     called as what there is `besides`."""
+    given, others = {let.name for let in lets}, frozenset(besides)
     result = [replace(let, value=_taken_out(let.value)) for let in lets]
-    others = frozenset(besides)
-    while (repeated := _largest_repeated(result)) is not None:
-        result = _named(result, repeated, others)
-    while (product := _common_product(result)) is not None:
-        result = _factored(result, product, others)
-    new = {let.name for let in result} - {let.name for let in lets}
-    return tuple(_negated_once(_without_repeats(result, new)))
+    while True:
+        while (repeated := _largest_repeated(result)) is not None:
+            result = _named(result, repeated, others)
+        while (product := _common_product(result)) is not None:
+            result = _factored(result, product, others)
+        once = _without_repeats(result, {let.name for let in result} - given)
+        if len(once) == len(result):
+            return tuple(_negated_once(once))
+        result = once  # what read two names of one thing may be the same now
 
 
 def _taken_out(expr: Any) -> Any:
@@ -211,10 +215,15 @@ def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
     if isinstance(expr, Element):
         yield expr
         return
-    product_of_a_sum = summed and isinstance(expr, Mul)  # carried out by the sum's own kernel
+    letters = free_indices(expr)
+    product_of_a_sum = (  # carried out by the sum's own kernel
+        summed
+        and isinstance(expr, Mul)
+        and any(free_indices(f) < letters for f in expr.args if not is_scalar(f))
+    )
     scatter = expr.has(KroneckerDelta) and not isinstance(expr, Where)
     inverse = isinstance(expr, Pow) and expr.exp == -1  # dividing is as cheap as multiplying
-    if not (scatter or product_of_a_sum or inverse) and expr.atoms(Element):
+    if not (scatter or product_of_a_sum or inverse) and (expr.atoms(Element) or _is_mask(expr)):
         term = _unsigned(expr)[1]
         if not is_atomic(term):
             yield term
@@ -223,6 +232,11 @@ def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
     for arg in expr.args:
         number, rest = arg.as_coeff_Mul() if isinstance(expr, Add) else (1, arg)
         yield from _computed(rest if number != 1 else arg, isinstance(expr, Sum))
+
+
+def _is_mask(expr: Basic) -> bool:
+    """Whether an expression compares letters, as `i != j` does."""
+    return isinstance(expr, Relational) and len(free_indices(expr)) > 1
 
 
 def _unsigned(expr: Any) -> tuple[int, Any]:

@@ -16,6 +16,7 @@
     exp(a) - 1                 ->  Expm1(a)
     1 - Sigmoid(a)             ->  Sigmoid(-a)
     Where(c, exp(a), 0)        ->  exp(Where(c, a, -oo))
+    Where(i != j, a, b)        ->  Where(i == j, b, a)
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from typing import Any
 from sympy import (
     Add,
     Basic,
+    Eq,
     Expr,
     KroneckerDelta,
     Mul,
+    Ne,
     Pow,
     S,
     cosh,
@@ -46,7 +49,7 @@ from codegen.forms import (
     Sigmoid,
     Softmax,
 )
-from derive.expressions import Sum, Where, free_indices
+from derive.expressions import Index, Sum, Where, free_indices
 from derive.facts import is_nonnegative
 
 
@@ -220,10 +223,13 @@ def _product(expr: Expr) -> Expr:
         if any(isinstance(exponent, LogSoftmax) for exponent in met):
             total = weighted
             others.remove(weight)
-    for place, other in enumerate(others):
+    sums = [f for f in others if isinstance(f, Sum | Add) and f.has(exp)]
+    for count, other in enumerate(sums, start=1):
         met = total.has(*_WHOLES) or any(e.has(*_WHOLES) for e in other.atoms(exp))
-        if met and total != 0 and isinstance(other, Sum | Add) and other.has(exp):
-            others[place], total = _push(other, exp(total)), S.Zero
+        if met and total != 0:
+            part = _one_whole(total) if count < len(sums) else total
+            others[others.index(other)] = _push(other, exp(part))
+            total = _sum([total, -part])
     for a, power in logistic:
         taken = 0
         while taken < power and _lighter(less := _sum([total, -a]), total):
@@ -255,6 +261,16 @@ def _gathered(expr: Expr) -> tuple[list[Expr], list[tuple[Expr, int]], list[Expr
         others = [f for f in others if f not in sums]
         exponents += sums.values()
     return exponents, logistic, others
+
+
+def _one_whole(exponent: Expr) -> Expr:
+    """What one of several sums of exponentials is divided by, where they are by a power of a sum;
+    the exponent itself where that is none."""
+    for term in Add.make_args(exponent):
+        number, whole = term.as_coeff_Mul()
+        if isinstance(whole, _WHOLES) and number.is_Integer and number < -1:
+            return -whole
+    return exponent
 
 
 def _lighter(after: Expr, before: Expr) -> bool:
@@ -331,6 +347,15 @@ def _add(expr: Expr) -> Expr:
     return expr
 
 
+def _off_diagonal(expr: Expr) -> Expr:
+    """A choice off a diagonal as one on it: there is one mask for both."""
+    assert isinstance(expr, Where)
+    condition, branches = expr.condition, expr.branches
+    if not (isinstance(condition, Ne) and all(isinstance(side, Index) for side in condition.args)):
+        return expr
+    return Where(Eq(*condition.args), *reversed(branches))
+
+
 def _total(expr: Expr) -> Expr:
     """A sum of what a logarithm has left a sign or a factor in front of."""
     assert isinstance(expr, Sum)
@@ -345,4 +370,5 @@ _RULES: dict[type, Callable[[Any], Expr]] = {
     Pow: _power,
     Add: _add,
     Sum: _total,
+    Where: _off_diagonal,
 }

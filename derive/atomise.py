@@ -8,13 +8,23 @@ those that the simplified gradient ends up using, and no others.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 from sympy import Add, Expr, Mul, Pow, Rational, exp
 
 from derive.contractions import has_contraction, is_contraction
 from derive.differentiate import cotangents_of
-from derive.expressions import Axis, Element, Index, Sum, free_indices, fresh_names, names_used
-from derive.facts import is_nonzero, is_positive
+from derive.expressions import (
+    Axis,
+    Element,
+    Index,
+    Sum,
+    Where,
+    free_indices,
+    fresh_names,
+    names_used,
+)
+from derive.facts import is_nonnegative, is_nonzero, is_positive
 from derive.functions import BY_CLASS
 from derive.language import Definition, Let, Tensor
 from derive.normal import canonical_binder, is_scalar, normalise
@@ -98,6 +108,8 @@ class Atomiser:
             )
         if isinstance(expr, Pow):
             return self._power(expr, top)
+        if isinstance(expr, Where) and is_exponential(expr):
+            return expr if top else self._name(expr, f"{stem(expr)}_weight")
         if type(expr) in BY_CLASS:
             value = expr.func(*(self._visit(a) for a in expr.args))
             if top or type(value) not in BY_CLASS:
@@ -226,7 +238,7 @@ def _weights(definition: Definition) -> dict[str, tuple[Tensor, Expr]]:
     wanted = {*definition.outputs, *definition.wrt}
     found: dict[str, tuple[Tensor, Expr]] = {}
     for let in definition.lets:
-        if let.name in wanted or not isinstance(let.value, exp):
+        if let.name in wanted or not is_exponential(let.value):
             continue
         meant: dict[str, tuple[Tensor, Expr]] = {let.name: (let.tensor, let.value)}
         for other in definition.lets:
@@ -242,7 +254,18 @@ def _weights(definition: Definition) -> dict[str, tuple[Tensor, Expr]]:
 
 
 def _weighs(total: Sum) -> bool:
-    return any(isinstance(factor, exp) for factor in Mul.make_args(total.body))
+    return any(map(is_exponential, (total.body, *Mul.make_args(total.body))))
+
+
+def is_exponential(expr: Expr) -> bool:
+    """Whether an expression is an exponential, be it masked or given a weight that is not negative:
+    what weighs the terms of a softmax."""
+    if isinstance(expr, Where):
+        return all(b == 0 or is_exponential(b) for b in expr.branches)
+    if isinstance(expr, Mul):
+        others = [f for f in expr.args if not is_exponential(f)]
+        return len(others) < len(expr.args) and all(map(is_nonnegative, others))
+    return isinstance(expr, exp)
 
 
 def weighted(expr: Expr) -> Expr:
@@ -256,20 +279,27 @@ def weighted(expr: Expr) -> Expr:
             if not (isinstance(divisor, Pow) and isinstance(divisor.base, Sum)):
                 continue
             total = divisor.base
-            if not isinstance(total.body, exp) or divisor.exp != -1:
+            if not is_exponential(total.body) or divisor.exp != -1:
                 continue
             for other in product.args:
                 if not isinstance(other, Sum) or set(other.indices) & free_indices(divisor):
                     continue
-                for factor in Mul.make_args(other.body):
-                    if factor != other.body and canonical_binder(
-                        Sum(factor, *other.indices)
-                    ) == canonical_binder(total):
-                        inner = Sum(other.body * divisor, *other.indices)
-                        return Mul(*(a for a in product.args if a not in (divisor, other)), inner)
+                if _is_summed(total, other):
+                    inner = Sum(other.body * divisor, *other.indices)
+                    return Mul(*(a for a in product.args if a not in (divisor, other)), inner)
         return product
 
     return expr.replace(lambda e: isinstance(e, Mul), joined)
+
+
+def _is_summed(total: Sum, weighing: Sum) -> bool:
+    """Whether one sum adds up, with weights, what the other one does without."""
+    factors = Mul.make_args(weighing.body)
+    count = len(Mul.make_args(total.body))
+    return len(factors) > count and any(
+        canonical_binder(Sum(Mul(*some), *weighing.indices)) == canonical_binder(total)
+        for some in combinations(factors, count)
+    )
 
 
 def _averaged(definition: Definition) -> set[Expr]:
@@ -295,7 +325,7 @@ def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
     if not isinstance(value, Sum) or not isinstance(value.body, Element):
         return None
     summed = values.get(value.body.base.label.name)
-    return value.body if summed is not None and isinstance(summed.value, exp) else None
+    return value.body if summed is not None and is_exponential(summed.value) else None
 
 
 def _is_ratio(let: Let, ratio: Expr, values: dict[str, Let]) -> bool:

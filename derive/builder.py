@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sympy import Expr, SympifyError, sympify
+from sympy import Expr, S, SympifyError, sympify
 
 from derive.calls import Letters, match_axes, translate
 from derive.checks import check_expression, check_identifier
@@ -50,6 +50,8 @@ from derive.language import (
     check_once,
     check_wrt,
 )
+from derive.masked import is_masked, without_masks
+from derive.substitute import substitute
 
 
 def define(name: str, summary: str) -> Builder:
@@ -86,6 +88,7 @@ class Builder:
         self._inputs: dict[str, Tensor] = {}
         self._options: dict[str, Option] = {}
         self._lets: dict[str, Let] = {}
+        self._masked: dict[str, tuple[Tensor, Expr]] = {}
         self._calls: list[Call] = []
         self._arguments: tuple[Argument, ...] | None = None
         self._roles: dict[Axis, str] = {}
@@ -97,6 +100,11 @@ class Builder:
         self._constants: list[When] = []
         self._demands: list[tuple[str, str]] = []
         self._autocast: str | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The inputs so far, in order."""
+        return tuple(self._inputs.values())
 
     @property
     def lets(self) -> tuple[Let, ...]:
@@ -203,8 +211,10 @@ class Builder:
         tensor = self._checked_tensor(Tensor(name, dims), f"let {name!r}")
         if name in {i.name for i in value.atoms(Index)} | {i.name for i in tensor.indices}:
             raise DefinitionError(f"let {name!r} has the name of a letter in it; use another")
-        value = as_where(value)
-        self._check_value(name, tensor, value)
+        value = without_masks(substitute(as_where(value), self._masked))
+        self._check_value(name, tensor, value.xreplace({S.NegativeInfinity: S.Zero}))
+        if value.has(S.NegativeInfinity):
+            return self._add_masked_let(tensor, value)
         if isinstance(value, ArgMax):
             return self._add_integer_let(name, dims, value)
         value = self._hoist_argmax(name, value)
@@ -382,6 +392,11 @@ class Builder:
         Raises:
             DefinitionError: there is no let, an output is no let, or `wrt` has no gradient.
         """
+        for output in outputs:
+            if output.name in self._masked:
+                raise DefinitionError(
+                    f"output {output.name!r} of {self.name!r} is -inf in places: no gradient"
+                )
         if not self._lets or not outputs:
             raise DefinitionError(f"operation {self.name!r} is empty: it needs a let and an output")
         for output in outputs:
@@ -515,6 +530,17 @@ class Builder:
         self._lets[name] = Let(tensor, value)
         return tensor
 
+    def _add_masked_let(self, tensor: Tensor, value: Expr) -> Tensor:
+        """A let that is minus infinity in places is written out where it is exponentiated."""
+        if not is_masked(value):
+            raise DefinitionError(
+                f"let {tensor.name!r}: -inf stands for what an exponential leaves out, as in "
+                f"exp(where(c, x, -inf)), and for nothing else; no maximum need be subtracted, the "
+                f"emitted code is safe without: {value}"
+            )
+        self._masked[tensor.name] = tensor, value
+        return tensor
+
     def _checked_tensor(self, tensor: Tensor, where: str) -> Tensor:
         seen: set[Index] = set()
         for index in tensor.indices:
@@ -527,7 +553,7 @@ class Builder:
             if index in seen:
                 raise DefinitionError(
                     f"{where}: index {index.name!r} of axis {index.axis.name!r} stands twice; "
-                    f"use another letter: {index.name}.another('i')"
+                    f"it needs a second letter over its axis"
                 )
             seen.add(index)
         return tensor
@@ -542,7 +568,7 @@ class Builder:
         homes = {
             "an input": self._inputs,
             "an option": self._options,
-            "a let": self._lets,
+            "a let": {**self._lets, **self._masked},
             "the size of an axis": {axis.upper(): None for axis in self._axes},
         }
         for home, names in homes.items():

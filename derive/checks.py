@@ -71,7 +71,8 @@ def check_expression(
             ):
                 raise DefinitionError(
                     f"let {name!r}: {used} on axis {declared.axis.name!r} of {tensor!r} "
-                    f"is neither an index nor an element of an integer tensor"
+                    f"is neither an index nor an element of an integer tensor; "
+                    f"what is to be shifted, the caller shifts"
                 )
             if isinstance(used, Integer) and used < 0:
                 raise DefinitionError(
@@ -108,6 +109,8 @@ def check_expression(
         return
     if expr in (S.NaN, S.ComplexInfinity):
         raise DefinitionError(f"let {name!r} holds {expr}, which is no number: a division by zero?")
+    if expr == S.Infinity:
+        raise DefinitionError(f"let {name!r} holds inf; only -inf may be chosen, under an exp")
     if isinstance(expr, Binder) and not expr.indices:
         raise DefinitionError(f"let {name!r}: {expr} runs over no index")
     if isinstance(expr, AppliedUndef) or not is_supported(expr):

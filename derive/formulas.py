@@ -52,7 +52,12 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[int, int]]] = {
     "where": (Where, (3, 3)),
     "stop_gradient": (StopGradient, (1, 1)),
 }
-CONSTANTS = {"pi": sympy.pi, "EulerGamma": sympy.EulerGamma, "GoldenRatio": sympy.GoldenRatio}
+CONSTANTS: dict[str, Expr] = {
+    "pi": sympy.pi,
+    "EulerGamma": sympy.EulerGamma,
+    "GoldenRatio": sympy.GoldenRatio,
+    "inf": sympy.oo,
+}
 RELATIONS: dict[str, Callable[..., Any]] = {
     "==": sympy.Eq,
     "!=": sympy.Ne,
@@ -61,6 +66,29 @@ RELATIONS: dict[str, Callable[..., Any]] = {
     ">": sympy.Gt,
     ">=": sympy.Ge,
 }
+SPELT = {
+    "softmax": "exp(x[k]) / sum_k(exp(x[k]))",
+    "log_softmax": "x[k] - log(sum_k(exp(x[k])))",
+    "logsumexp": "log(sum_k(exp(x[k])))",
+    "sigmoid": "1 / (1 + exp(-x))",
+    "logsigmoid": "-log(1 + exp(-x))",
+    "softplus": "log(1 + exp(x))",
+    "silu": "x / (1 + exp(-x))",
+    "relu": "max(x, 0)",
+    "leaky_relu": "where(x > 0, x, 0.01*x)",
+    "clamp": "min(max(x, low), high)",
+    "clip": "min(max(x, low), high)",
+    "norm": "sqrt(sum_k(x[k]**2))",
+    "var": "mean_k((x[k] - mean_k(x[k]))**2)",
+    "std": "sqrt(mean_k((x[k] - mean_k(x[k]))**2))",
+    "square": "x**2",
+    "pow": "x**2",
+    "rsqrt": "1 / sqrt(x)",
+    "log1p": "log(1 + x)",
+    "expm1": "exp(x) - 1",
+    "detach": "stop_gradient(x)",
+}
+"""Functions that are no primitives here, and how they are written; the emitted code is safe."""
 _DIGITS = 40
 _LARGEST_EXPONENT = 64
 _LARGEST_ARGUMENT = 1000
@@ -246,7 +274,8 @@ def _element(node: Tree[Token], names: Names) -> Expr:
     for index, found, axis in zip(indices, values, tensor.axes, strict=True):
         if isinstance(found, Index) and found.axis != axis:
             problem = f"{found.name!r} runs over axis {found.axis.name!r}, and {tensor!r}"
-            names.fail(index, f"{problem} has axis {axis.name!r} here")
+            hint = f"; for a second letter over it, a line: letters {found.name} over {axis.name}"
+            names.fail(index, f"{problem} has axis {axis.name!r} here{hint}")
     return tensor[tuple(values)]
 
 
@@ -266,11 +295,12 @@ def _call(node: Tree[Token], names: Names) -> Expr:
     token, *arguments = node.children
     name = str(token)
     if name not in CALLS:
-        names.fail(token, f"unknown function {name!r}{close(name, CALLS)}")
+        names.fail(token, f"unknown function {name!r}{_instead(name)}")
     function, (least, most) = CALLS[name]
     if not least <= len(arguments) <= most:
+        hint = _instead(name) if name in BINDERS and len(arguments) == 1 else ""
         wanted = str(least) if least == most else f"{least} to {most}"
-        names.fail(node, f"{name} takes {wanted} arguments, got {len(arguments)}")
+        names.fail(node, f"{name} takes {wanted} arguments, got {len(arguments)}{hint}")
     if name == "where":
         (condition,) = _conditions(arguments[:1], names)
         return Where(condition, *_reals(arguments[1:], names))
@@ -284,6 +314,15 @@ def _call(node: Tree[Token], names: Names) -> Expr:
     for number in value.atoms(Rational) if not value.free_symbols else ():
         _check_size(number, node, names)
     return value
+
+
+def _instead(name: str) -> str:
+    """A hint at what is written in place of a function that there is not."""
+    if name in BINDERS:
+        return f"; it runs over letters, as in {name}_n(x[n])"
+    if name in SPELT:
+        return f"; write {SPELT[name]}"
+    return close(name, CALLS)
 
 
 def _check_constant(node: Node, value: Expr, names: Names) -> None:

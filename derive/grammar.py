@@ -13,6 +13,7 @@ mean is for `derive.reading` to say.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -116,12 +117,33 @@ def _as_text_error(error: UnexpectedInput, text: str) -> TextError:
             return TextError(problem, text, Place(start, start + len(error.token)))
         if error.token.type == "_END":
             return TextError("the line ends too soon", text, Place(start, start + 1))
-        problem = f"{str(error.token)!r} does not belong here; expected {_wanted(error)}"
-        return TextError(problem, text, Place(start, start + len(error.token)))
+        return _misplaced(str(error.token), error, text, start)
     if isinstance(error, UnexpectedCharacters):
-        problem = f"{text[start : start + 1]!r} does not belong here; expected {_wanted(error)}"
-        return TextError(problem, text, Place(start, start + 1))
+        return _misplaced(text[start : start + 1], error, text, start)
     return TextError("the text ends too soon", text, Place(start, start + 1))
+
+
+_MEANT = {
+    "|": "write abs(x)",
+    "@": "write the sum of a matrix product, as in sum_k(x[n,k] * w[k,m])",
+    "²": "write **2",
+    "if": "write where(x > 0, x, 0)",
+    "&": "write and",
+    "Σ": "write sum_n(x[n])",
+    "∑": "write sum_n(x[n])",
+}
+"""What is written otherwise here, by the first character or word that tells it."""
+
+
+def _misplaced(
+    found: str, error: UnexpectedToken | UnexpectedCharacters, text: str, start: int
+) -> TextError:
+    """What does not belong where it stands; what was meant, if that is known."""
+    hint = _MEANT.get(found) or f"expected {_wanted(error)}"
+    if found.isdigit() and re.match(r"[\d.]+[A-Za-z]", text[start:]):
+        hint = "a product needs its sign, as in 2*x[n]"
+    problem = f"{found!r} does not belong here; {hint}"
+    return TextError(problem, text, Place(start, start + len(found)))
 
 
 _IN_WORDS = {

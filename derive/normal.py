@@ -302,6 +302,15 @@ def _sum_of_monomial(
             pending.extend(Mul.make_args(body))
         else:
             factors.append(factor)
+    for factor in factors:
+        if len(parts := _chosen_apart(factor, bound)) > 1:
+            rest = Mul(*(f for f in factors if f is not factor))
+            terms = (term for part in parts for term in _terms(part))
+            return [
+                pair
+                for m, c in terms
+                for pair in _sum_of_monomial(m * rest, c * coefficient, tuple(bound))
+            ]
     for d in sorted((f for f in factors if isinstance(f, KroneckerDelta)), key=default_sort_key):
         old, new = _contractible(d, bound)
         if old is not None:
@@ -326,6 +335,32 @@ def _sum_of_monomial(
         for component, letters in _components(inside, bound)
     ]
     return _apply_deltas(Mul(*outside, *sums), coefficient)
+
+
+def _chosen_apart(factor: Expr, bound: list[Index]) -> list[Expr]:
+    """A choice by the letters of a sum, in which deltas stand that the sum contracts, as a choice
+    for each product of deltas."""
+    if not (isinstance(factor, Where) and free_indices(factor.condition) & {*bound}):
+        return [factor]
+    branches = [_terms(branch) for branch in factor.branches]
+    products = dict.fromkeys(_deltas(m) for branch in branches for m, _ in branch)
+    deltas = [d for product in products for d in Mul.make_args(product) if d != 1]
+    if not any(_contractible(d, bound)[0] for d in deltas):
+        return [factor]
+    return [
+        Where(factor.condition, *(_with_deltas(branch, product) for branch in branches))
+        for product in products
+    ]
+
+
+def _deltas(monomial: Expr) -> Expr:
+    """The product of a monomial's deltas."""
+    return Mul(*(f for f in Mul.make_args(monomial) if isinstance(f, KroneckerDelta)))
+
+
+def _with_deltas(terms: Iterable[tuple[Expr, Expr]], product: Expr) -> Expr:
+    """Those of some terms whose deltas have this product."""
+    return Add(*(m * c for m, c in terms if _deltas(m) == product))
 
 
 def _contractible(d: KroneckerDelta, bound: list[Index]) -> tuple[Index | None, Expr]:

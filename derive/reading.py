@@ -114,7 +114,8 @@ class _Reader:
                 with self.names.at(update):
                     self.builder.becomes(buffer, let)
         if not outputs:
-            outputs = [let.tensor for let in self.builder.lets if not let.tensor.integer][-1:]
+            made = [t for t in self.names.tensors.values() if t not in self.builder.inputs]
+            outputs = [t for t in made if not t.integer][-1:]
         chunked = bool(self._of_kind("chunked"))
         with self.names.at(self.lines[-1]):
             return self.builder.build(*outputs, wrt=wrt or None, chunked=chunked)
@@ -259,8 +260,9 @@ class _Reader:
         if not isinstance(built, Expr):
             self.names.fail(formula, "a let is a number, and this a condition: where(..., 1, 0)")
         with self.names.at(line):
-            self.builder.let(name, dims, built)
+            made = self.builder.let(name, dims, built)
         self._know_lets()
+        self.names.tensors[made.name] = made  # one that is -inf in places is no let
 
     def _know_lets(self) -> None:
         self.names.tensors |= {let.name: let.tensor for let in self.builder.lets}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Add, Basic, Mul, Pow
+from sympy import Add, Basic, Eq, Mul, Ne, Pow
 from sympy.logic.boolalg import Boolean
 
 from derive.expressions import Element, Index, Parameter, Sum, Where, free_indices
@@ -28,8 +28,10 @@ def word(expr: Basic) -> str:
 
 
 def _word(expr: Basic) -> str:
+    if isinstance(expr, Eq | Ne) and all(isinstance(side, Index) for side in expr.args):
+        return "diagonal" if isinstance(expr, Eq) else "off_diagonal"
     if isinstance(expr, Boolean):
-        return f"{stem(expr)}_mask"
+        return f"{stem(expr)}_mask" if expr.atoms(Element) else "mask"
     if isinstance(expr, Sum):
         return f"{stem(expr.body)}_sum"
     if isinstance(expr, Pow):
@@ -92,7 +94,8 @@ def stem(expr: Basic) -> str:
     if isinstance(expr, Pow) and expr.exp == 2:
         return f"{stem(expr.base)}_squared"
     letters = free_indices(expr)
-    elements = sorted(expr.atoms(Element), key=str)
+    branches = [b for b in expr.branches if b.atoms(Element)] if isinstance(expr, Where) else []
+    elements = sorted(set().union(*(b.atoms(Element) for b in branches or [expr])), key=str)
     for element in elements:
         if free_indices(element) == letters:
             return base_stem(element)

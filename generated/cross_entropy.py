@@ -102,8 +102,8 @@ def double_backward(
 def residuals_backward(grad_p: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -282,8 +282,8 @@ def residuals_backward_label_smoothing(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -428,8 +428,8 @@ def double_backward_sum(
 def residuals_backward_sum(grad_p: Tensor, residuals: SumResiduals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -592,8 +592,8 @@ def residuals_backward_sum_label_smoothing(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -743,8 +743,8 @@ def double_backward_none(
 def residuals_backward_none(grad_p: Tensor, residuals: NoneResiduals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -907,8 +907,8 @@ def residuals_backward_none_label_smoothing(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -1072,8 +1072,8 @@ def double_backward_kept(
 def residuals_backward_kept(grad_p: Tensor, residuals: KeptResiduals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -1272,8 +1272,10 @@ def residuals_backward_kept_label_smoothing(
         / kept_sum
     ).masked_fill(kept_sum == 0, 0)
     kept_chosen_sum = kept_chosen.sum(1)
-    grad_logits = grad_dloss_dlogits * p
-    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
+    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
+    grad_logits = torch.addcmul(
+        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
+    )
     grad_logits = grad_logits * kept_chosen_sum[:, None]
     return (grad_logits,)
 
@@ -1393,8 +1395,8 @@ def forward_kept_sum(
     """
     _check_kept_sum(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
-    kept_sum = logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0).sum()
-    loss = -kept_sum
+    logprobs_sum = logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0).sum()
+    loss = -logprobs_sum
     p = torch.exp(logprobs)
     return loss, KeptSumResiduals(target, kept, p)
 
@@ -1437,8 +1439,8 @@ def double_backward_kept_sum(
 def residuals_backward_kept_sum(grad_p: Tensor, residuals: KeptSumResiduals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -1546,7 +1548,7 @@ def forward_kept_sum_label_smoothing(
     N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
     kept_mask = kept == 0
-    kept_sum = (
+    logprobs_sum = (
         torch.add(
             (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
             logprobs.mean(1),
@@ -1555,10 +1557,10 @@ def forward_kept_sum_label_smoothing(
         .masked_fill(kept_mask, 0)
         .sum()
     )
-    loss = -kept_sum
+    loss = -logprobs_sum
     p = torch.exp(logprobs)
-    kept_chosen = (
-        kept_sum.new_full(
+    target_chosen = (
+        logprobs_sum.new_full(
             (
                 N,
                 K,
@@ -1568,8 +1570,8 @@ def forward_kept_sum_label_smoothing(
         .scatter_add_(1, target[:, None], logits.new_full((), 1 - label_smoothing).expand(N, 1))
         .masked_fill(kept_mask[:, None], 0)
     )
-    dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
-    dloss_dlogits -= kept_chosen
+    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= target_chosen
     return loss, KeptSumLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
 
 
@@ -1618,7 +1620,7 @@ def residuals_backward_kept_sum_label_smoothing(
     logprobs = torch.log_softmax(logits, 1)
     kept_mask = kept == 0
     p = torch.exp(logprobs)
-    kept_chosen = (
+    target_chosen = (
         dloss_dlogits.new_full(
             (
                 N,
@@ -1631,10 +1633,12 @@ def residuals_backward_kept_sum_label_smoothing(
         )
         .masked_fill(kept_mask[:, None], 0)
     )
-    kept_chosen_sum = kept_chosen.sum(1)
-    grad_logits = grad_dloss_dlogits * p
-    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
-    grad_logits = grad_logits * kept_chosen_sum[:, None]
+    target_chosen_sum = target_chosen.sum(1)
+    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
+    grad_logits = torch.addcmul(
+        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
+    )
+    grad_logits = grad_logits * target_chosen_sum[:, None]
     return (grad_logits,)
 
 
@@ -1753,8 +1757,8 @@ def forward_kept_none(
     """
     _check_kept_none(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
-    kept_chosen = logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0)
-    loss = -kept_chosen
+    logprobs_chosen = logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0)
+    loss = -logprobs_chosen
     p = torch.exp(logprobs)
     return loss, KeptNoneResiduals(target, kept, p)
 
@@ -1802,8 +1806,8 @@ def residuals_backward_kept_none(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -1911,15 +1915,15 @@ def forward_kept_none_label_smoothing(
     N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
     kept_mask = kept == 0
-    kept_chosen_1 = torch.add(
+    logprobs_chosen = torch.add(
         (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
         logprobs.mean(1),
         alpha=label_smoothing,
     ).masked_fill(kept_mask, 0)
-    loss = -kept_chosen_1
+    loss = -logprobs_chosen
     p = torch.exp(logprobs)
-    kept_chosen = (
-        kept_chosen_1.new_full(
+    target_chosen = (
+        logprobs_chosen.new_full(
             (
                 N,
                 K,
@@ -1929,8 +1933,8 @@ def forward_kept_none_label_smoothing(
         .scatter_add_(1, target[:, None], logits.new_full((), 1 - label_smoothing).expand(N, 1))
         .masked_fill(kept_mask[:, None], 0)
     )
-    dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
-    dloss_dlogits -= kept_chosen
+    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= target_chosen
     return loss, KeptNoneLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
 
 
@@ -1982,7 +1986,7 @@ def residuals_backward_kept_none_label_smoothing(
     logprobs = torch.log_softmax(logits, 1)
     kept_mask = kept == 0
     p = torch.exp(logprobs)
-    kept_chosen = (
+    target_chosen = (
         dloss_dlogits.new_full(
             (
                 N,
@@ -1995,10 +1999,12 @@ def residuals_backward_kept_none_label_smoothing(
         )
         .masked_fill(kept_mask[:, None], 0)
     )
-    kept_chosen_sum = kept_chosen.sum(1)
-    grad_logits = grad_dloss_dlogits * p
-    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
-    grad_logits = grad_logits * kept_chosen_sum[:, None]
+    target_chosen_sum = target_chosen.sum(1)
+    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
+    grad_logits = torch.addcmul(
+        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
+    )
+    grad_logits = grad_logits * target_chosen_sum[:, None]
     return (grad_logits,)
 
 
@@ -2173,8 +2179,8 @@ def double_backward_weight(
 def residuals_backward_weight(grad_p: Tensor, residuals: WeightResiduals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -2365,8 +2371,10 @@ def residuals_backward_weight_label_smoothing(
         .masked_fill(target_sum == 0, 0)
     )
     target_chosen_sum = target_chosen.sum(1)
-    grad_logits = grad_dloss_dlogits * p
-    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
+    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
+    grad_logits = torch.addcmul(
+        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
+    )
     grad_logits = grad_logits * target_chosen_sum[:, None]
     return (grad_logits,)
 
@@ -2536,8 +2544,8 @@ def residuals_backward_weight_sum(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -2721,8 +2729,8 @@ def residuals_backward_weight_sum_label_smoothing(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -2893,8 +2901,8 @@ def residuals_backward_weight_none(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -3081,8 +3089,8 @@ def residuals_backward_weight_none_label_smoothing(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -3265,8 +3273,8 @@ def residuals_backward_weight_kept(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -3467,8 +3475,10 @@ def residuals_backward_weight_kept_label_smoothing(
         / kept_sum
     ).masked_fill(kept_sum == 0, 0)
     kept_chosen_sum = kept_chosen.sum(1)
-    grad_logits = grad_dloss_dlogits * p
-    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
+    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
+    grad_logits = torch.addcmul(
+        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
+    )
     grad_logits = grad_logits * kept_chosen_sum[:, None]
     return (grad_logits,)
 
@@ -3552,7 +3562,7 @@ class WeightKeptSumResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    kept_chosen: Tensor
+    target_weight_chosen: Tensor
 
 
 class WeightKeptSumGradients(NamedTuple):
@@ -3603,15 +3613,15 @@ def forward_weight_kept_sum(
     logprobs = torch.log_softmax(logits, 1)
     target_weight = weight[target]
     kept_mask = kept == 0
-    kept_sum = (
+    logprobs_sum = (
         (target_weight * logprobs.gather(1, target[:, None]).squeeze(1))
         .masked_fill(kept_mask, 0)
         .sum()
     )
-    loss = -kept_sum
+    loss = -logprobs_sum
     p = torch.exp(logprobs)
-    kept_chosen = target_weight.masked_fill(kept_mask, 0)
-    return loss, WeightKeptSumResiduals(target, p, kept_chosen)
+    target_weight_chosen = target_weight.masked_fill(kept_mask, 0)
+    return loss, WeightKeptSumResiduals(target, p, target_weight_chosen)
 
 
 def backward_weight_kept_sum(
@@ -3626,12 +3636,12 @@ def backward_weight_kept_sum(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, kept_chosen = residuals
+    target, p, target_weight_chosen = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * kept_chosen)[:, None]
+    grad_logits = grad_logits * (grad_loss * target_weight_chosen)[:, None]
     return WeightKeptSumGradients(grad_logits)
 
 
@@ -3642,10 +3652,10 @@ def double_backward_weight_kept_sum(
 
     Given are those of the gradients that it returned.
     """
-    target, p, kept_chosen = residuals
-    grad_p = (grad_loss * kept_chosen)[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits * p * kept_chosen[:, None]).sum() - (
-        kept_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    target, p, target_weight_chosen = residuals
+    grad_p = (grad_loss * target_weight_chosen)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p * target_weight_chosen[:, None]).sum() - (
+        target_weight_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return grad_grad_loss, grad_p
 
@@ -3655,8 +3665,8 @@ def residuals_backward_weight_kept_sum(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -3692,14 +3702,14 @@ class _WeightKeptSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept_sum(logits, target, weight, kept)
-        return loss, residuals.p, residuals.kept_chosen
+        return loss, residuals.p, residuals.target_weight_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, p, kept_chosen = output
-        ctx.save_for_backward(target, p, kept_chosen)
-        ctx.mark_non_differentiable(kept_chosen)
+        _, p, target_weight_chosen = output
+        ctx.save_for_backward(target, p, target_weight_chosen)
+        ctx.mark_non_differentiable(target_weight_chosen)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -3778,7 +3788,7 @@ def forward_weight_kept_sum_label_smoothing(
     logprobs = torch.log_softmax(logits, 1)
     kept_mask = kept == 0
     target_weight = weight[target]
-    kept_sum = (
+    logprobs_sum = (
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
             target_weight,
@@ -3788,16 +3798,16 @@ def forward_weight_kept_sum_label_smoothing(
         .masked_fill(kept_mask, 0)
         .sum()
     )
-    loss = -kept_sum
+    loss = -logprobs_sum
     p = torch.exp(logprobs)
-    kept_chosen = (
+    target_chosen = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
         .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
         .masked_fill(kept_mask[:, None], 0)
     )
-    dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
-    dloss_dlogits -= kept_chosen
+    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= target_chosen
     return loss, WeightKeptSumLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
 
 
@@ -3848,16 +3858,18 @@ def residuals_backward_weight_kept_sum_label_smoothing(
     kept_mask = kept == 0
     target_weight = weight[target]
     p = torch.exp(logprobs)
-    kept_chosen = (
+    target_chosen = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
         .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
         .masked_fill(kept_mask[:, None], 0)
     )
-    kept_chosen_sum = kept_chosen.sum(1)
-    grad_logits = grad_dloss_dlogits * p
-    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
-    grad_logits = grad_logits * kept_chosen_sum[:, None]
+    target_chosen_sum = target_chosen.sum(1)
+    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
+    grad_logits = torch.addcmul(
+        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
+    )
+    grad_logits = grad_logits * target_chosen_sum[:, None]
     return (grad_logits,)
 
 
@@ -3940,7 +3952,7 @@ class WeightKeptNoneResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    kept_chosen: Tensor
+    target_weight_chosen: Tensor
 
 
 class WeightKeptNoneGradients(NamedTuple):
@@ -3991,13 +4003,13 @@ def forward_weight_kept_none(
     logprobs = torch.log_softmax(logits, 1)
     target_weight = weight[target]
     kept_mask = kept == 0
-    kept_chosen_1 = (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
+    logprobs_chosen = (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept_mask, 0
     )
-    loss = -kept_chosen_1
+    loss = -logprobs_chosen
     p = torch.exp(logprobs)
-    kept_chosen = target_weight.masked_fill(kept_mask, 0)
-    return loss, WeightKeptNoneResiduals(target, p, kept_chosen)
+    target_weight_chosen = target_weight.masked_fill(kept_mask, 0)
+    return loss, WeightKeptNoneResiduals(target, p, target_weight_chosen)
 
 
 def backward_weight_kept_none(
@@ -4012,14 +4024,14 @@ def backward_weight_kept_none(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, kept_chosen = residuals
+    target, p, target_weight_chosen = residuals
     N = p.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * kept_chosen)[:, None]
+    grad_logits = grad_logits * (grad_loss * target_weight_chosen)[:, None]
     return WeightKeptNoneGradients(grad_logits)
 
 
@@ -4030,11 +4042,11 @@ def double_backward_weight_kept_none(
 
     Given are those of the gradients that it returned.
     """
-    target, p, kept_chosen = residuals
-    grad_p = (grad_loss * kept_chosen)[:, None] * grad_grad_logits
+    target, p, target_weight_chosen = residuals
+    grad_p = (grad_loss * target_weight_chosen)[:, None] * grad_grad_logits
     grad_grad_loss = (
         (grad_grad_logits * p).sum(1) - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    ) * kept_chosen
+    ) * target_weight_chosen
     return grad_grad_loss, grad_p
 
 
@@ -4043,8 +4055,8 @@ def residuals_backward_weight_kept_none(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -4080,14 +4092,14 @@ class _WeightKeptNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept_none(logits, target, weight, kept)
-        return loss, residuals.p, residuals.kept_chosen
+        return loss, residuals.p, residuals.target_weight_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, p, kept_chosen = output
-        ctx.save_for_backward(target, p, kept_chosen)
-        ctx.mark_non_differentiable(kept_chosen)
+        _, p, target_weight_chosen = output
+        ctx.save_for_backward(target, p, target_weight_chosen)
+        ctx.mark_non_differentiable(target_weight_chosen)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -4166,22 +4178,22 @@ def forward_weight_kept_none_label_smoothing(
     logprobs = torch.log_softmax(logits, 1)
     kept_mask = kept == 0
     target_weight = weight[target]
-    kept_chosen_1 = torch.addcmul(
+    logprobs_chosen = torch.addcmul(
         label_smoothing * (logprobs @ weight / K),
         target_weight,
         logprobs.gather(1, target[:, None]).squeeze(1),
         value=1 - label_smoothing,
     ).masked_fill(kept_mask, 0)
-    loss = -kept_chosen_1
+    loss = -logprobs_chosen
     p = torch.exp(logprobs)
-    kept_chosen = (
+    target_chosen = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
         .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
         .masked_fill(kept_mask[:, None], 0)
     )
-    dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
-    dloss_dlogits -= kept_chosen
+    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= target_chosen
     return loss, WeightKeptNoneLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
 
 
@@ -4235,16 +4247,18 @@ def residuals_backward_weight_kept_none_label_smoothing(
     kept_mask = kept == 0
     target_weight = weight[target]
     p = torch.exp(logprobs)
-    kept_chosen = (
+    target_chosen = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
         .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
         .masked_fill(kept_mask[:, None], 0)
     )
-    kept_chosen_sum = kept_chosen.sum(1)
-    grad_logits = grad_dloss_dlogits * p
-    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
-    grad_logits = grad_logits * kept_chosen_sum[:, None]
+    target_chosen_sum = target_chosen.sum(1)
+    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
+    grad_logits = torch.addcmul(
+        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
+    )
+    grad_logits = grad_logits * target_chosen_sum[:, None]
     return (grad_logits,)
 
 
@@ -7007,20 +7021,21 @@ def residuals_backward_target_weight_none_label_smoothing(
     grad_probabilities = grad_probabilities.addcmul(
         grad_logprobs_times_smoothed.T, logprobs, value=1 - label_smoothing
     )
-    grad_logits = (
+    grad_logprobs_times_smoothed_product = grad_logprobs_times_smoothed * smoothed.T
+    grad_logits = torch.addcmul(
+        grad_logprobs_times_smoothed_product.T,
         torch.addcmul(
             torch.sub(
-                -(grad_logprobs_times_smoothed * smoothed.T).sum(0),
+                -grad_logprobs_times_smoothed_product.sum(0),
                 grad_dloss_dprobabilities @ weight,
                 alpha=label_smoothing - 1,
             ),
             grad_dloss_dlogits_sum,
             smoothed_sum,
             value=-1,
-        )[:, None]
-        * p
+        )[:, None],
+        p,
     )
-    grad_logits = grad_logits.addcmul(grad_logprobs_times_smoothed.T, smoothed)
     grad_logits = grad_logits.addcmul(weight, grad_dloss_dprobabilities, value=label_smoothing - 1)
     grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities, grad_weight

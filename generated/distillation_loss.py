@@ -117,9 +117,13 @@ def residuals_backward(
     N = dloss_dlogits.shape[0]
     logprobs = torch.log_softmax(logits / temperature, 1)
     p = torch.exp(logprobs)
-    grad_logits = grad_dloss_dlogits * p
-    grad_logits = grad_logits.addcmul((grad_dloss_dlogits * p).sum(1, keepdim=True), p, value=-1)
-    grad_logits /= N
+    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
+    grad_logits = (
+        torch.addcmul(
+            grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
+        )
+        / N
+    )
     return (grad_logits,)
 
 

@@ -163,7 +163,9 @@ def residuals_backward(
         gamma * right_chosen_power * grad_exp_right_chosen_1.masked_fill(right_mask, 0)
     )
     expm1_right_plus_one = expm1_right + 1
-    grad_logits = (
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(
+        grad_p_times_p,
         torch.addcmul(
             torch.addcmul(
                 torch.addcmul(
@@ -171,7 +173,7 @@ def residuals_backward(
                     grad_exp_right_chosen_1_product + grad_exp_right_chosen_product,
                     expm1_right,
                 ).masked_fill(right_mask, 0)
-                - (grad_p * p).sum(1),
+                - grad_p_times_p.sum(1),
                 expm1_right_plus_one,
                 grad_exp_right,
                 value=-1,
@@ -179,10 +181,9 @@ def residuals_backward(
             grad_exp_right_chosen_chosen,
             right_chosen_power,
             value=-1,
-        )[:, None]
-        * p
+        )[:, None],
+        p,
     )
-    grad_logits = grad_logits.addcmul(grad_p, p)
     grad_logits = grad_logits.scatter_add(
         1,
         target[:, None],
@@ -457,7 +458,9 @@ def residuals_backward_sum(
         gamma * right_chosen_power * grad_exp_right_chosen_1.masked_fill(right_mask, 0)
     )
     expm1_right_plus_one = expm1_right + 1
-    grad_logits = (
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(
+        grad_p_times_p,
         torch.addcmul(
             torch.addcmul(
                 torch.addcmul(
@@ -465,7 +468,7 @@ def residuals_backward_sum(
                     grad_exp_right_chosen_1_product + grad_exp_right_chosen_product,
                     expm1_right,
                 ).masked_fill(right_mask, 0)
-                - (grad_p * p).sum(1),
+                - grad_p_times_p.sum(1),
                 expm1_right_plus_one,
                 grad_exp_right,
                 value=-1,
@@ -473,10 +476,9 @@ def residuals_backward_sum(
             grad_exp_right_chosen_chosen,
             right_chosen_power,
             value=-1,
-        )[:, None]
-        * p
+        )[:, None],
+        p,
     )
-    grad_logits = grad_logits.addcmul(grad_p, p)
     grad_logits = grad_logits.scatter_add(
         1,
         target[:, None],
@@ -723,7 +725,9 @@ def residuals_backward_none(
         gamma * right_chosen_power * grad_exp_right_chosen_1.masked_fill(right_mask, 0)
     )
     expm1_right_plus_one = expm1_right + 1
-    grad_logits = (
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(
+        grad_p_times_p,
         torch.addcmul(
             torch.addcmul(
                 torch.addcmul(
@@ -731,7 +735,7 @@ def residuals_backward_none(
                     grad_exp_right_chosen_1_product + grad_exp_right_chosen_product,
                     expm1_right,
                 ).masked_fill(right_mask, 0)
-                - (grad_p * p).sum(1),
+                - grad_p_times_p.sum(1),
                 expm1_right_plus_one,
                 grad_exp_right,
                 value=-1,
@@ -739,10 +743,9 @@ def residuals_backward_none(
             grad_exp_right_chosen_chosen,
             right_chosen_power,
             value=-1,
-        )[:, None]
-        * p
+        )[:, None],
+        p,
     )
-    grad_logits = grad_logits.addcmul(grad_p, p)
     grad_logits = grad_logits.scatter_add(
         1,
         target[:, None],

@@ -288,19 +288,19 @@ def double_backward_weight(
     grad_loss_scaled = grad_loss / N
     off_scaled = delta * torch.sign(off)
     abs_off_mask = abs_off > delta
-    abs_off_chosen = torch.where(abs_off_mask, off_scaled, off)
+    off_chosen = torch.where(abs_off_mask, off_scaled, off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_off = grad_loss_scaled * torch.addcmul(
         (grad_grad_x_minus_grad_grad_target * weight).masked_fill(abs_off_mask, 0),
         off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, off_scaled, 0),
         grad_grad_weight,
     )
-    grad_weight = grad_loss_scaled * abs_off_chosen * grad_grad_x_minus_grad_grad_target
+    grad_weight = grad_loss_scaled * grad_grad_x_minus_grad_grad_target * off_chosen
     grad_grad_loss = torch.add(
         (
             grad_grad_weight * torch.where(abs_off_mask, 2 * delta * abs_off - delta**2, off**2)
         ).sum(),
-        (abs_off_chosen * grad_grad_x_minus_grad_grad_target * weight).sum(),
+        (grad_grad_x_minus_grad_grad_target * off_chosen * weight).sum(),
         alpha=2,
     ) / (2 * N)
     return grad_grad_loss, grad_weight, grad_off
@@ -620,16 +620,16 @@ def double_backward_sum_weight(
     abs_off = torch.abs(off)
     off_scaled = delta * torch.sign(off)
     abs_off_mask = abs_off > delta
-    abs_off_chosen = torch.where(abs_off_mask, off_scaled, off)
+    off_chosen = torch.where(abs_off_mask, off_scaled, off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_off = grad_loss * torch.addcmul(
         (grad_grad_x_minus_grad_grad_target * weight).masked_fill(abs_off_mask, 0),
         off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, off_scaled, 0),
         grad_grad_weight,
     )
-    grad_weight = grad_loss * abs_off_chosen * grad_grad_x_minus_grad_grad_target
+    grad_weight = grad_loss * grad_grad_x_minus_grad_grad_target * off_chosen
     grad_grad_loss = torch.add(
-        (abs_off_chosen * grad_grad_x_minus_grad_grad_target * weight).sum(),
+        (grad_grad_x_minus_grad_grad_target * off_chosen * weight).sum(),
         (
             grad_grad_weight * torch.where(abs_off_mask, 2 * delta * abs_off - delta**2, off**2)
         ).sum(),
@@ -960,7 +960,7 @@ def double_backward_none_weight(
     abs_off = torch.abs(off)
     off_scaled = delta * torch.sign(off)
     abs_off_mask = abs_off > delta
-    abs_off_chosen = torch.where(abs_off_mask, off_scaled, off)
+    off_chosen = torch.where(abs_off_mask, off_scaled, off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     product = grad_grad_x_minus_grad_grad_target * weight
     grad_off = (
@@ -971,9 +971,9 @@ def double_backward_none_weight(
         )
         * grad_loss
     )
-    grad_weight = abs_off_chosen * grad_grad_x_minus_grad_grad_target * grad_loss
+    grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss * off_chosen
     grad_grad_loss = torch.addcmul(
-        abs_off_chosen * product,
+        off_chosen * product,
         grad_grad_weight,
         torch.where(abs_off_mask, 2 * delta * abs_off - delta**2, off**2),
         value=0.5,

@@ -100,9 +100,10 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
             f"got {[*grad_y.shape]}"
         )
     grad_bias = grad_y.sum((0, 2))
-    grad_weight = (grad_y * x_hat).sum((0, 2))
+    grad_y_times_x = grad_y * x_hat
+    grad_weight = grad_y_times_x.sum((0, 2))
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x = grad_x.addcmul((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x.addcmul(grad_y_times_x.mean(2, keepdim=True), x_hat, value=-1)
     grad_x = grad_x * (weight * rstd)[:, :, None]
     return Gradients(grad_x, grad_weight, grad_bias)
 
@@ -119,33 +120,28 @@ def double_backward(
     Given are those of the gradients that it returned.
     """
     weight, rstd, x_hat = residuals
-    S = x_hat.shape[2]
+    grad_y_times_x = grad_y * x_hat
     grad_y_mean = grad_y.mean(2)
-    grad_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum(2)
+    grad_y_times_x_mean = grad_y_times_x.mean(2)
     rstd_times_weight = weight * rstd
-    grad_grad_x_sum_scaled = grad_grad_x_sum / S
-    grad_x_hat = grad_grad_weight[:, None] * grad_y
+    rstd_centred = torch.addcmul(
+        grad_grad_weight, rstd_times_weight, (grad_grad_x * x_hat).mean(2), value=-1
+    )
+    grad_x_hat = rstd_centred[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
-        rstd_times_weight[:, :, None],
-        (grad_grad_x_sum_scaled[:, :, None] * grad_y).addcmul(
-            grad_y_mean_1[:, :, None], grad_grad_x
-        ),
-        value=-1,
+        (grad_y_times_x_mean * rstd_times_weight)[:, :, None], grad_grad_x, value=-1
     )
     grad_y_total = grad_y - grad_y_mean[:, :, None]
-    grad_y_total = grad_y_total.addcmul(grad_y_mean_1[:, :, None], x_hat, value=-1)
+    grad_y_total = grad_y_total.addcmul(grad_y_times_x_mean[:, :, None], x_hat, value=-1)
     grad_rstd = (grad_grad_x * grad_y_total).sum(2)
     grad_rstd = grad_rstd * weight
     grad_weight = (grad_grad_x * grad_y_total * rstd[:, :, None]).sum((0, 2))
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd_times_weight[:, :, None],
-        (grad_grad_x - grad_grad_x.mean(2, keepdim=True)).addcmul(
-            grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1
-        ),
+        grad_grad_x - grad_grad_x.mean(2, keepdim=True),
     )
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight[:, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(rstd_centred[:, :, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -295,9 +291,10 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
             f"grad_y must have shape (N, C, S) where N = {N}, C = {C}, S = {S}, "
             f"got {[*grad_y.shape]}"
         )
-    grad_weight = (grad_y * x_hat).sum((0, 2))
+    grad_y_times_x = grad_y * x_hat
+    grad_weight = grad_y_times_x.sum((0, 2))
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x = grad_x.addcmul((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x.addcmul(grad_y_times_x.mean(2, keepdim=True), x_hat, value=-1)
     grad_x = grad_x * (weight * rstd)[:, :, None]
     return NoBiasGradients(grad_x, grad_weight)
 
@@ -310,29 +307,25 @@ def double_backward_no_bias(
     Given are those of the gradients that it returned.
     """
     weight, rstd, x_hat = residuals
-    S = x_hat.shape[2]
+    grad_y_times_x = grad_y * x_hat
     grad_y_mean = grad_y.mean(2)
-    grad_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum(2)
+    grad_y_times_x_mean = grad_y_times_x.mean(2)
     rstd_times_weight = weight * rstd
-    grad_grad_x_sum_scaled = grad_grad_x_sum / S
-    grad_x_hat = grad_grad_weight[:, None] * grad_y
+    rstd_centred = torch.addcmul(
+        grad_grad_weight, rstd_times_weight, (grad_grad_x * x_hat).mean(2), value=-1
+    )
+    grad_x_hat = rstd_centred[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
-        rstd_times_weight[:, :, None],
-        (grad_grad_x_sum_scaled[:, :, None] * grad_y).addcmul(
-            grad_y_mean_1[:, :, None], grad_grad_x
-        ),
-        value=-1,
+        (grad_y_times_x_mean * rstd_times_weight)[:, :, None], grad_grad_x, value=-1
     )
     grad_y_total = grad_y - grad_y_mean[:, :, None]
-    grad_y_total = grad_y_total.addcmul(grad_y_mean_1[:, :, None], x_hat, value=-1)
+    grad_y_total = grad_y_total.addcmul(grad_y_times_x_mean[:, :, None], x_hat, value=-1)
     grad_rstd = (grad_grad_x * grad_y_total).sum(2)
     grad_rstd = grad_rstd * weight
     grad_weight = (grad_grad_x * grad_y_total * rstd[:, :, None]).sum((0, 2))
     grad_grad_y = grad_grad_x - grad_grad_x.mean(2, keepdim=True)
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1)
     grad_grad_y = grad_grad_y * rstd_times_weight[:, :, None]
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight[:, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(rstd_centred[:, :, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -869,9 +862,10 @@ def backward_running_mean(grad_y: Tensor, residuals: RunningMeanResiduals) -> Ru
             f"got {[*grad_y.shape]}"
         )
     grad_bias = grad_y.sum((0, 2))
-    grad_weight = (grad_y * x_hat).sum((0, 2))
+    grad_y_times_x = grad_y * x_hat
+    grad_weight = grad_y_times_x.sum((0, 2))
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x = grad_x.addcmul((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x.addcmul(grad_y_times_x.mean(2, keepdim=True), x_hat, value=-1)
     grad_x = grad_x * (weight * rstd)[:, :, None]
     return RunningMeanGradients(grad_x, grad_weight, grad_bias)
 
@@ -888,33 +882,28 @@ def double_backward_running_mean(
     Given are those of the gradients that it returned.
     """
     _, _, weight, rstd, x_hat = residuals
-    S = x_hat.shape[2]
+    grad_y_times_x = grad_y * x_hat
     grad_y_mean = grad_y.mean(2)
-    grad_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum(2)
+    grad_y_times_x_mean = grad_y_times_x.mean(2)
     rstd_times_weight = weight * rstd
-    grad_grad_x_sum_scaled = grad_grad_x_sum / S
-    grad_x_hat = grad_grad_weight[:, None] * grad_y
+    rstd_centred = torch.addcmul(
+        grad_grad_weight, rstd_times_weight, (grad_grad_x * x_hat).mean(2), value=-1
+    )
+    grad_x_hat = rstd_centred[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
-        rstd_times_weight[:, :, None],
-        (grad_grad_x_sum_scaled[:, :, None] * grad_y).addcmul(
-            grad_y_mean_1[:, :, None], grad_grad_x
-        ),
-        value=-1,
+        (grad_y_times_x_mean * rstd_times_weight)[:, :, None], grad_grad_x, value=-1
     )
     grad_y_total = grad_y - grad_y_mean[:, :, None]
-    grad_y_total = grad_y_total.addcmul(grad_y_mean_1[:, :, None], x_hat, value=-1)
+    grad_y_total = grad_y_total.addcmul(grad_y_times_x_mean[:, :, None], x_hat, value=-1)
     grad_rstd = (grad_grad_x * grad_y_total).sum(2)
     grad_rstd = grad_rstd * weight
     grad_weight = (grad_grad_x * grad_y_total * rstd[:, :, None]).sum((0, 2))
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd_times_weight[:, :, None],
-        (grad_grad_x - grad_grad_x.mean(2, keepdim=True)).addcmul(
-            grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1
-        ),
+        grad_grad_x - grad_grad_x.mean(2, keepdim=True),
     )
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight[:, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(rstd_centred[:, :, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -1345,9 +1334,10 @@ def backward_running_mean_no_bias(
             f"grad_y must have shape (N, C, S) where N = {N}, C = {C}, S = {S}, "
             f"got {[*grad_y.shape]}"
         )
-    grad_weight = (grad_y * x_hat).sum((0, 2))
+    grad_y_times_x = grad_y * x_hat
+    grad_weight = grad_y_times_x.sum((0, 2))
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x = grad_x.addcmul((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
+    grad_x = grad_x.addcmul(grad_y_times_x.mean(2, keepdim=True), x_hat, value=-1)
     grad_x = grad_x * (weight * rstd)[:, :, None]
     return RunningMeanNoBiasGradients(grad_x, grad_weight)
 
@@ -1363,29 +1353,25 @@ def double_backward_running_mean_no_bias(
     Given are those of the gradients that it returned.
     """
     _, _, weight, rstd, x_hat = residuals
-    S = x_hat.shape[2]
+    grad_y_times_x = grad_y * x_hat
     grad_y_mean = grad_y.mean(2)
-    grad_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum(2)
+    grad_y_times_x_mean = grad_y_times_x.mean(2)
     rstd_times_weight = weight * rstd
-    grad_grad_x_sum_scaled = grad_grad_x_sum / S
-    grad_x_hat = grad_grad_weight[:, None] * grad_y
+    rstd_centred = torch.addcmul(
+        grad_grad_weight, rstd_times_weight, (grad_grad_x * x_hat).mean(2), value=-1
+    )
+    grad_x_hat = rstd_centred[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
-        rstd_times_weight[:, :, None],
-        (grad_grad_x_sum_scaled[:, :, None] * grad_y).addcmul(
-            grad_y_mean_1[:, :, None], grad_grad_x
-        ),
-        value=-1,
+        (grad_y_times_x_mean * rstd_times_weight)[:, :, None], grad_grad_x, value=-1
     )
     grad_y_total = grad_y - grad_y_mean[:, :, None]
-    grad_y_total = grad_y_total.addcmul(grad_y_mean_1[:, :, None], x_hat, value=-1)
+    grad_y_total = grad_y_total.addcmul(grad_y_times_x_mean[:, :, None], x_hat, value=-1)
     grad_rstd = (grad_grad_x * grad_y_total).sum(2)
     grad_rstd = grad_rstd * weight
     grad_weight = (grad_grad_x * grad_y_total * rstd[:, :, None]).sum((0, 2))
     grad_grad_y = grad_grad_x - grad_grad_x.mean(2, keepdim=True)
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1)
     grad_grad_y = grad_grad_y * rstd_times_weight[:, :, None]
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight[:, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(rstd_centred[:, :, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 

@@ -91,8 +91,8 @@ def double_backward(
 def residuals_backward(grad_p: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     p = residuals.p
-    grad_x = grad_p * p
-    grad_x = grad_x.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_x = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_x,)
 
 

@@ -297,19 +297,20 @@ def residuals_backward(
     Xb, W1, bngain, W2, _, embcat, bnvar_inv, bnraw, h, p, V = residuals
     N, T = Xb.shape
     D = W1.shape[0] // T
-    grad_logits = grad_p * p
-    grad_logits = grad_logits.addcmul((grad_p * p).sum(1, keepdim=True), p, value=-1)
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     grad_h_total = torch.addmm(grad_h, grad_logits, W2.T)
     h_squared = h**2
-    h_total = h_squared - 1
     one_minus_h_squared = 1 - h_squared
+    grad_h_total_product = grad_h_total * one_minus_h_squared
+    h_total = h_squared - 1
     bnraw_scaled = bnraw / (N - 1)
     grad_hprebn = grad_bnraw - grad_bnraw.mean(0)
     grad_hprebn = grad_hprebn.addcmul(
         bngain,
-        torch.addcmul(
-            (grad_h_total * h_total).mean(0), (bnraw * grad_h_total * h_total).sum(0), bnraw_scaled
-        ).addcmul(grad_h_total, one_minus_h_squared),
+        (grad_h_total_product + (grad_h_total * h_total).mean(0)).addcmul(
+            (bnraw * grad_h_total * h_total).sum(0), bnraw_scaled
+        ),
     )
     grad_hprebn = grad_hprebn.addcmul(
         torch.addcmul((bnraw * grad_bnraw).sum(0), grad_bnvar_inv, bnvar_inv),
@@ -320,7 +321,7 @@ def residuals_backward(
     grad_embcat_total = torch.addmm(grad_embcat, grad_hprebn, W1.T)
     grad_b2 = grad_logits.sum(0)
     grad_W2 = h.T @ grad_logits
-    grad_bnbias = (grad_h_total * one_minus_h_squared).sum(0)
+    grad_bnbias = grad_h_total_product.sum(0)
     grad_bngain = (bnraw * grad_h_total * one_minus_h_squared).sum(0)
     grad_b1 = grad_hprebn.sum(0)
     grad_W1 = embcat.T @ grad_hprebn

@@ -1541,8 +1541,8 @@ def forward_weight_kept_sum(
         .masked_fill(kept_mask, 0)
         .sum()
     )
-    kept_mask_chosen = target_weight.masked_fill(kept_mask, 0)
-    kept_scaled = -kept_mask_chosen
+    target_weight_chosen = target_weight.masked_fill(kept_mask, 0)
+    kept_scaled = -target_weight_chosen
     return loss, WeightKeptSumResiduals(target, kept_scaled, K)
 
 
@@ -1704,8 +1704,8 @@ def forward_weight_kept_none(
     loss = (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept_mask, 0
     )
-    kept_mask_chosen = target_weight.masked_fill(kept_mask, 0)
-    kept_scaled = -kept_mask_chosen
+    target_weight_chosen = target_weight.masked_fill(kept_mask, 0)
+    kept_scaled = -target_weight_chosen
     return loss, WeightKeptNoneResiduals(target, kept_scaled, K)
 
 

@@ -1017,7 +1017,7 @@ def residuals_backward_p(
     size_abs_chosen = size_abs.masked_fill(size_abs_mask, 1)
     size_abs_power = size_abs_chosen ** (p - 1)
     grad_size_abs_product_chosen = grad_size_abs_product.masked_fill(size_abs_sum_mask[:, None], 0)
-    size_abs_mask_chosen = size_abs_power.masked_fill(size_abs_mask, 0)
+    size_abs_power_chosen = size_abs_power.masked_fill(size_abs_mask, 0)
     grad_x = (
         torch.addcmul(
             (
@@ -1025,11 +1025,11 @@ def residuals_backward_p(
                 * (grad_neg_inv_size - grad_inv_size)
                 * size_abs_sum_power.masked_fill(size_abs_sum_mask, 0)
             ).masked_fill(size <= eps, 0),
-            (grad_size_abs_product_chosen * sign_x * size_abs_mask_chosen).sum(1),
+            (grad_size_abs_product_chosen * sign_x * size_abs_power_chosen).sum(1),
             (size_abs_sum_chosen ** (1 / p - 2)).masked_fill(size_abs_sum_mask, 0),
             value=1 - p,
         )[:, None]
-        * size_abs_mask_chosen
+        * size_abs_power_chosen
     )
     grad_x = grad_x.addcmul(
         size_abs_sum_power[:, None] * grad_size_abs_product_chosen * sign_x,

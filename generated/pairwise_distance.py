@@ -815,17 +815,17 @@ def residuals_backward_p(
     y_abs_chosen = y_abs.masked_fill(y_abs_mask, 1)
     y_abs_power = y_abs_chosen ** (p - 1)
     grad_dy_dx1_chosen = grad_dy_dx1.masked_fill(y_abs_sum_mask[:, None], 0)
-    y_abs_mask_chosen = y_abs_power.masked_fill(y_abs_mask, 0)
+    y_abs_power_chosen = y_abs_power.masked_fill(y_abs_mask, 0)
     grad_x1 = (y_abs_chosen ** (p - 2)).masked_fill(y_abs_mask, 0)
     grad_x1 = grad_x1 * (
         (y_abs_sum_chosen ** (1 / p - 1))[:, None] * grad_dy_dx1_chosen * sign_off
     ).mul_(p - 1)
     grad_x1 = grad_x1.addcmul(
         (
-            (grad_dy_dx1_chosen * sign_off * y_abs_mask_chosen).sum(1)
+            (grad_dy_dx1_chosen * sign_off * y_abs_power_chosen).sum(1)
             * (y_abs_sum_chosen ** (1 / p - 2)).masked_fill(y_abs_sum_mask, 0)
         )[:, None],
-        y_abs_mask_chosen,
+        y_abs_power_chosen,
         value=(1 / p - 1) * p,
     )
     grad_x1 = grad_x1 * sign_off

@@ -900,11 +900,11 @@ def residuals_backward_swap(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
-    between_mask_chosen = (far**-2).masked_fill(between_mask, 0)
+    far_chosen = (far**-2).masked_fill(between_mask, 0)
     off_far_product = (
         torch.addcmul(
-            between_mask_chosen * (grad_off_far_total * off_far).sum(1),
-            between_mask_chosen,
+            far_chosen * (grad_off_far_total * off_far).sum(1),
+            far_chosen,
             (grad_off_between_product_total * off_far).sum(1),
             value=-1,
         )
@@ -924,13 +924,13 @@ def residuals_backward_swap(
     grad_off_between_product_product_product_2 = (
         torch.where(between_mask, between**-1, 0)[:, None] * grad_off_between_product_product_total
     )
-    between_mask_chosen_1 = (far**-1).masked_fill(between_mask, 0)
+    far_chosen_1 = (far**-1).masked_fill(between_mask, 0)
     grad_negative = (
         grad_off_between_product_product_product - grad_off_between_product_product_product_2
     )
     grad_negative = grad_negative - off_far_product
     grad_negative = grad_negative.addcmul(
-        between_mask_chosen_1[:, None], grad_off_far_total - grad_off_between_product_total
+        far_chosen_1[:, None], grad_off_far_total - grad_off_between_product_total
     )
     grad_off_between_product_product_product_1 = (
         near**-2
@@ -950,7 +950,7 @@ def residuals_backward_swap(
     ) / near[:, None]
     grad_anchor = grad_anchor + off_far_product
     grad_anchor = grad_anchor.addcmul(
-        between_mask_chosen_1[:, None], grad_off_between_product_total - grad_off_far_total
+        far_chosen_1[:, None], grad_off_between_product_total - grad_off_far_total
     )
     return grad_anchor, grad_positive, grad_negative
 
@@ -1236,11 +1236,11 @@ def residuals_backward_swap_sum(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
-    between_mask_chosen = (far**-2).masked_fill(between_mask, 0)
+    far_chosen = (far**-2).masked_fill(between_mask, 0)
     off_far_product = (
         torch.addcmul(
-            between_mask_chosen * (grad_off_far_total * off_far).sum(1),
-            between_mask_chosen,
+            far_chosen * (grad_off_far_total * off_far).sum(1),
+            far_chosen,
             (grad_off_between_product_total * off_far).sum(1),
             value=-1,
         )
@@ -1256,11 +1256,11 @@ def residuals_backward_swap_sum(
     grad_dloss_dpositive_product_2 = (
         torch.where(between_mask, between**-1, 0)[:, None] * grad_dloss_dpositive_total
     )
-    between_mask_chosen_1 = (far**-1).masked_fill(between_mask, 0)
+    far_chosen_1 = (far**-1).masked_fill(between_mask, 0)
     grad_negative = grad_dloss_dpositive_product - grad_dloss_dpositive_product_2
     grad_negative = grad_negative - off_far_product
     grad_negative = grad_negative.addcmul(
-        between_mask_chosen_1[:, None], grad_off_far_total - grad_off_between_product_total
+        far_chosen_1[:, None], grad_off_far_total - grad_off_between_product_total
     )
     grad_dloss_dpositive_product_1 = (
         near**-2 * ((grad_off_far_total - grad_dloss_dpositive_chosen) * off_near).sum(1)
@@ -1275,7 +1275,7 @@ def residuals_backward_swap_sum(
     ) / near[:, None]
     grad_anchor = grad_anchor + off_far_product
     grad_anchor = grad_anchor.addcmul(
-        between_mask_chosen_1[:, None], grad_off_between_product_total - grad_off_far_total
+        far_chosen_1[:, None], grad_off_between_product_total - grad_off_far_total
     )
     return grad_anchor, grad_positive, grad_negative
 
@@ -1557,11 +1557,11 @@ def residuals_backward_swap_none(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
-    between_mask_chosen = (far**-2).masked_fill(between_mask, 0)
+    far_chosen = (far**-2).masked_fill(between_mask, 0)
     off_far_product = (
         torch.addcmul(
-            between_mask_chosen * (grad_off_far_total * off_far).sum(1),
-            between_mask_chosen,
+            far_chosen * (grad_off_far_total * off_far).sum(1),
+            far_chosen,
             (grad_off_between_product_total * off_far).sum(1),
             value=-1,
         )
@@ -1574,13 +1574,13 @@ def residuals_backward_swap_none(
     grad_off_between_product_total_product_1 = (
         torch.where(between_mask, between**-1, 0)[:, None] * total
     )
-    between_mask_chosen_1 = (far**-1).masked_fill(between_mask, 0)
+    far_chosen_1 = (far**-1).masked_fill(between_mask, 0)
     grad_negative = (
         grad_off_between_product_total_product - grad_off_between_product_total_product_1
     )
     grad_negative = grad_negative - off_far_product
     grad_negative = grad_negative.addcmul(
-        between_mask_chosen_1[:, None], grad_off_far_total - grad_off_between_product_total
+        far_chosen_1[:, None], grad_off_far_total - grad_off_between_product_total
     )
     grad_off_between_product_total_1_product = (
         near**-2 * ((grad_off_far_total - grad_off_between_product_total_1) * off_near).sum(1)
@@ -1599,7 +1599,7 @@ def residuals_backward_swap_none(
     ) / near[:, None]
     grad_anchor = grad_anchor + off_far_product
     grad_anchor = grad_anchor.addcmul(
-        between_mask_chosen_1[:, None], grad_off_between_product_total - grad_off_far_total
+        far_chosen_1[:, None], grad_off_between_product_total - grad_off_far_total
     )
     return grad_anchor, grad_positive, grad_negative
 
@@ -3766,7 +3766,7 @@ class PInfSwapResiduals(NamedTuple):
     between_argmax: Tensor
     near_total_mask: Tensor
     between_mask: Tensor
-    between_chosen: Tensor
+    between_argmax_off_between_chosen: Tensor
     sign_far_argmax_off_far: Tensor
     sign_near_argmax_off_near: Tensor
     D: int
@@ -3840,7 +3840,9 @@ def forward_p_inf_swap(
     near_total = near - other + margin
     near_total_mask = near_total < 0
     loss = near_total.masked_fill(near_total_mask, 0).mean()
-    between_chosen = torch.where(between_mask, torch.sign(between_argmax_off_between), 0)
+    between_argmax_off_between_chosen = torch.where(
+        between_mask, torch.sign(between_argmax_off_between), 0
+    )
     sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
     sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
     return loss, PInfSwapResiduals(
@@ -3849,7 +3851,7 @@ def forward_p_inf_swap(
         between_argmax,
         near_total_mask,
         between_mask,
-        between_chosen,
+        between_argmax_off_between_chosen,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
         D,
@@ -3872,7 +3874,7 @@ def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInf
         between_argmax,
         near_total_mask,
         between_mask,
-        between_chosen,
+        between_argmax_off_between_chosen,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
         D,
@@ -3882,17 +3884,21 @@ def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInf
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
     near_total_chosen = grad_loss_scaled.masked_fill(near_total_mask, 0)
-    grad_negative = between_chosen.new_zeros(N, D)
-    grad_negative.scatter_add_(1, between_argmax[:, None], between_chosen[:, None])
+    grad_negative = between_argmax_off_between_chosen.new_zeros(N, D)
+    grad_negative.scatter_add_(
+        1, between_argmax[:, None], between_argmax_off_between_chosen[:, None]
+    )
     grad_negative.scatter_add_(
         1, far_argmax[:, None], sign_far_argmax_off_far.masked_fill(between_mask, 0)[:, None]
     )
     grad_negative = grad_negative * near_total_chosen[:, None]
-    grad_positive = between_chosen.new_zeros(N, D)
-    grad_positive.scatter_add_(1, between_argmax[:, None], between_chosen[:, None])
+    grad_positive = between_argmax_off_between_chosen.new_zeros(N, D)
+    grad_positive.scatter_add_(
+        1, between_argmax[:, None], between_argmax_off_between_chosen[:, None]
+    )
     grad_positive.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
     grad_positive = grad_positive * (-grad_loss_scaled).masked_fill(near_total_mask, 0)[:, None]
-    grad_anchor = between_chosen.new_zeros(N, D)
+    grad_anchor = between_argmax_off_between_chosen.new_zeros(N, D)
     grad_anchor.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
     grad_anchor.scatter_add_(
         1, far_argmax[:, None], (-sign_far_argmax_off_far).masked_fill(between_mask, 0)[:, None]
@@ -3918,7 +3924,7 @@ def double_backward_p_inf_swap(
         between_argmax,
         near_total_mask,
         between_mask,
-        between_chosen,
+        between_argmax_off_between_chosen,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
         *_,
@@ -3926,7 +3932,7 @@ def double_backward_p_inf_swap(
     N = grad_grad_anchor.shape[0]
     grad_loss_scaled = grad_loss / N
     near_total_chosen = grad_loss_scaled.masked_fill(near_total_mask, 0)
-    between_mask_chosen = sign_far_argmax_off_far.masked_fill(between_mask, 0)
+    sign_far_argmax_off_far_chosen = sign_far_argmax_off_far.masked_fill(between_mask, 0)
     grad_grad_positive_near_argmax = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
     grad_grad_anchor_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
     grad_sign_near_argmax_off_near = (
@@ -3943,34 +3949,36 @@ def double_backward_p_inf_swap(
     between_argmax_grad_grad_negative = grad_grad_negative.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
-    grad_between_chosen = (
+    grad_between_argmax_off_between_chosen = (
         between_argmax_grad_grad_negative - between_argmax_grad_grad_positive
     ) * near_total_chosen
     grad_grad_loss = (
         torch.addcmul(
             torch.addcmul(
                 torch.addcmul(
-                    between_argmax_grad_grad_negative * between_chosen,
-                    between_mask_chosen,
+                    between_argmax_grad_grad_negative * between_argmax_off_between_chosen,
                     far_argmax_grad_grad_negative,
+                    sign_far_argmax_off_far_chosen,
                 ),
                 grad_grad_anchor_near_argmax,
                 sign_near_argmax_off_near,
             ),
-            between_mask_chosen,
             far_argmax_grad_grad_anchor,
+            sign_far_argmax_off_far_chosen,
             value=-1,
         )
         .masked_fill(near_total_mask, 0)
         .sum()
-        - (between_argmax_grad_grad_positive * between_chosen).masked_fill(near_total_mask, 0).sum()
+        - (between_argmax_grad_grad_positive * between_argmax_off_between_chosen)
+        .masked_fill(near_total_mask, 0)
+        .sum()
         - (grad_grad_positive_near_argmax * sign_near_argmax_off_near)
         .masked_fill(near_total_mask, 0)
         .sum()
     ) / N
     return (
         grad_grad_loss,
-        grad_between_chosen,
+        grad_between_argmax_off_between_chosen,
         grad_sign_far_argmax_off_far,
         grad_sign_near_argmax_off_near,
     )
@@ -3997,7 +4005,7 @@ class _PInfSwapBackwardFunction(torch.autograd.Function):
         residuals = PInfSwapResiduals(*saved, *ctx.numbers)
         (
             grad_grad_loss,
-            grad_between_chosen,
+            grad_between_argmax_off_between_chosen,
             grad_sign_far_argmax_off_far,
             grad_sign_near_argmax_off_near,
         ) = double_backward_p_inf_swap(
@@ -4010,7 +4018,7 @@ class _PInfSwapBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_between_chosen,
+            grad_between_argmax_off_between_chosen,
             grad_sign_far_argmax_off_far,
             grad_sign_near_argmax_off_near,
             None,
@@ -4034,7 +4042,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             residuals.between_argmax,
             residuals.near_total_mask,
             residuals.between_mask,
-            residuals.between_chosen,
+            residuals.between_argmax_off_between_chosen,
             residuals.sign_far_argmax_off_far,
             residuals.sign_near_argmax_off_near,
         )
@@ -4049,7 +4057,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             near_total_mask,
             between_mask,
-            between_chosen,
+            between_argmax_off_between_chosen,
             sign_far_argmax_off_far,
             sign_near_argmax_off_near,
         ) = output
@@ -4060,7 +4068,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             near_total_mask,
             between_mask,
-            between_chosen,
+            between_argmax_off_between_chosen,
             sign_far_argmax_off_far,
             sign_near_argmax_off_near,
         )
@@ -4070,7 +4078,7 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             near_total_mask,
             between_mask,
-            between_chosen,
+            between_argmax_off_between_chosen,
             sign_far_argmax_off_far,
             sign_near_argmax_off_near,
         )
@@ -4101,7 +4109,7 @@ class PInfSwapSumResiduals(NamedTuple):
     far_argmax: Tensor
     between_argmax: Tensor
     between_mask: Tensor
-    between_chosen: Tensor
+    between_argmax_off_between_chosen: Tensor
     near_total_mask: Tensor
     sign_far_argmax_off_far: Tensor
     sign_near_argmax_off_near: Tensor
@@ -4176,7 +4184,9 @@ def forward_p_inf_swap_sum(
     near_total = near - other + margin
     near_total_mask = near_total < 0
     loss = near_total.masked_fill(near_total_mask, 0).sum()
-    between_chosen = torch.where(between_mask, torch.sign(between_argmax_off_between), 0)
+    between_argmax_off_between_chosen = torch.where(
+        between_mask, torch.sign(between_argmax_off_between), 0
+    )
     sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
     sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
     return loss, PInfSwapSumResiduals(
@@ -4184,7 +4194,7 @@ def forward_p_inf_swap_sum(
         far_argmax,
         between_argmax,
         between_mask,
-        between_chosen,
+        between_argmax_off_between_chosen,
         near_total_mask,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
@@ -4209,7 +4219,7 @@ def backward_p_inf_swap_sum(
         far_argmax,
         between_argmax,
         between_mask,
-        between_chosen,
+        between_argmax_off_between_chosen,
         near_total_mask,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
@@ -4219,17 +4229,21 @@ def backward_p_inf_swap_sum(
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     near_total_mask_chosen = grad_loss.masked_fill(near_total_mask, 0)
-    grad_negative = between_chosen.new_zeros(N, D)
-    grad_negative.scatter_add_(1, between_argmax[:, None], between_chosen[:, None])
+    grad_negative = between_argmax_off_between_chosen.new_zeros(N, D)
+    grad_negative.scatter_add_(
+        1, between_argmax[:, None], between_argmax_off_between_chosen[:, None]
+    )
     grad_negative.scatter_add_(
         1, far_argmax[:, None], sign_far_argmax_off_far.masked_fill(between_mask, 0)[:, None]
     )
     grad_negative = grad_negative * near_total_mask_chosen[:, None]
-    grad_positive = between_chosen.new_zeros(N, D)
-    grad_positive.scatter_add_(1, between_argmax[:, None], between_chosen[:, None])
+    grad_positive = between_argmax_off_between_chosen.new_zeros(N, D)
+    grad_positive.scatter_add_(
+        1, between_argmax[:, None], between_argmax_off_between_chosen[:, None]
+    )
     grad_positive.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
     grad_positive = grad_positive * (-grad_loss).masked_fill(near_total_mask, 0)[:, None]
-    grad_anchor = between_chosen.new_zeros(N, D)
+    grad_anchor = between_argmax_off_between_chosen.new_zeros(N, D)
     grad_anchor.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
     grad_anchor.scatter_add_(
         1, far_argmax[:, None], (-sign_far_argmax_off_far).masked_fill(between_mask, 0)[:, None]
@@ -4254,14 +4268,14 @@ def double_backward_p_inf_swap_sum(
         far_argmax,
         between_argmax,
         between_mask,
-        between_chosen,
+        between_argmax_off_between_chosen,
         near_total_mask,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
         *_,
     ) = residuals
     near_total_mask_chosen = grad_loss.masked_fill(near_total_mask, 0)
-    between_mask_chosen = sign_far_argmax_off_far.masked_fill(between_mask, 0)
+    sign_far_argmax_off_far_chosen = sign_far_argmax_off_far.masked_fill(between_mask, 0)
     grad_grad_positive_near_argmax = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
     grad_grad_anchor_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
     grad_sign_near_argmax_off_near = torch.addcmul(
@@ -4281,7 +4295,7 @@ def double_backward_p_inf_swap_sum(
     between_argmax_grad_grad_negative = grad_grad_negative.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
-    grad_between_chosen = torch.addcmul(
+    grad_between_argmax_off_between_chosen = torch.addcmul(
         between_argmax_grad_grad_negative * near_total_mask_chosen,
         between_argmax_grad_grad_positive,
         near_total_mask_chosen,
@@ -4291,27 +4305,29 @@ def double_backward_p_inf_swap_sum(
         torch.addcmul(
             torch.addcmul(
                 torch.addcmul(
-                    between_argmax_grad_grad_negative * between_chosen,
-                    between_mask_chosen,
+                    between_argmax_grad_grad_negative * between_argmax_off_between_chosen,
                     far_argmax_grad_grad_negative,
+                    sign_far_argmax_off_far_chosen,
                 ),
                 grad_grad_anchor_near_argmax,
                 sign_near_argmax_off_near,
             ),
-            between_mask_chosen,
             far_argmax_grad_grad_anchor,
+            sign_far_argmax_off_far_chosen,
             value=-1,
         )
         .masked_fill(near_total_mask, 0)
         .sum()
-        - (between_argmax_grad_grad_positive * between_chosen).masked_fill(near_total_mask, 0).sum()
+        - (between_argmax_grad_grad_positive * between_argmax_off_between_chosen)
+        .masked_fill(near_total_mask, 0)
+        .sum()
         - (grad_grad_positive_near_argmax * sign_near_argmax_off_near)
         .masked_fill(near_total_mask, 0)
         .sum()
     )
     return (
         grad_grad_loss,
-        grad_between_chosen,
+        grad_between_argmax_off_between_chosen,
         grad_sign_far_argmax_off_far,
         grad_sign_near_argmax_off_near,
     )
@@ -4338,7 +4354,7 @@ class _PInfSwapSumBackwardFunction(torch.autograd.Function):
         residuals = PInfSwapSumResiduals(*saved, *ctx.numbers)
         (
             grad_grad_loss,
-            grad_between_chosen,
+            grad_between_argmax_off_between_chosen,
             grad_sign_far_argmax_off_far,
             grad_sign_near_argmax_off_near,
         ) = double_backward_p_inf_swap_sum(
@@ -4350,7 +4366,7 @@ class _PInfSwapSumBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_between_chosen,
+            grad_between_argmax_off_between_chosen,
             None,
             grad_sign_far_argmax_off_far,
             grad_sign_near_argmax_off_near,
@@ -4374,7 +4390,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             residuals.far_argmax,
             residuals.between_argmax,
             residuals.between_mask,
-            residuals.between_chosen,
+            residuals.between_argmax_off_between_chosen,
             residuals.near_total_mask,
             residuals.sign_far_argmax_off_far,
             residuals.sign_near_argmax_off_near,
@@ -4389,7 +4405,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             far_argmax,
             between_argmax,
             between_mask,
-            between_chosen,
+            between_argmax_off_between_chosen,
             near_total_mask,
             sign_far_argmax_off_far,
             sign_near_argmax_off_near,
@@ -4400,7 +4416,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             far_argmax,
             between_argmax,
             between_mask,
-            between_chosen,
+            between_argmax_off_between_chosen,
             near_total_mask,
             sign_far_argmax_off_far,
             sign_near_argmax_off_near,
@@ -4410,7 +4426,7 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             far_argmax,
             between_argmax,
             between_mask,
-            between_chosen,
+            between_argmax_off_between_chosen,
             near_total_mask,
             sign_far_argmax_off_far,
             sign_near_argmax_off_near,
@@ -4443,7 +4459,7 @@ class PInfSwapNoneResiduals(NamedTuple):
     between_argmax: Tensor
     near_total_mask: Tensor
     between_mask: Tensor
-    between_chosen: Tensor
+    between_argmax_off_between_chosen: Tensor
     sign_far_argmax_off_far: Tensor
     sign_near_argmax_off_near: Tensor
     D: int
@@ -4517,7 +4533,9 @@ def forward_p_inf_swap_none(
     near_total = near - other + margin
     near_total_mask = near_total < 0
     loss = near_total.masked_fill(near_total_mask, 0)
-    between_chosen = torch.where(between_mask, torch.sign(between_argmax_off_between), 0)
+    between_argmax_off_between_chosen = torch.where(
+        between_mask, torch.sign(between_argmax_off_between), 0
+    )
     sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
     sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
     return loss, PInfSwapNoneResiduals(
@@ -4526,7 +4544,7 @@ def forward_p_inf_swap_none(
         between_argmax,
         near_total_mask,
         between_mask,
-        between_chosen,
+        between_argmax_off_between_chosen,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
         D,
@@ -4551,7 +4569,7 @@ def backward_p_inf_swap_none(
         between_argmax,
         near_total_mask,
         between_mask,
-        between_chosen,
+        between_argmax_off_between_chosen,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
         D,
@@ -4562,17 +4580,21 @@ def backward_p_inf_swap_none(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near_total_mask, 0)
-    grad_negative = between_chosen.new_zeros(N, D)
-    grad_negative.scatter_add_(1, between_argmax[:, None], between_chosen[:, None])
+    grad_negative = between_argmax_off_between_chosen.new_zeros(N, D)
+    grad_negative.scatter_add_(
+        1, between_argmax[:, None], between_argmax_off_between_chosen[:, None]
+    )
     grad_negative.scatter_add_(
         1, far_argmax[:, None], sign_far_argmax_off_far.masked_fill(between_mask, 0)[:, None]
     )
     grad_negative = grad_negative * grad_near[:, None]
-    grad_positive = between_chosen.new_zeros(N, D)
-    grad_positive.scatter_add_(1, between_argmax[:, None], between_chosen[:, None])
+    grad_positive = between_argmax_off_between_chosen.new_zeros(N, D)
+    grad_positive.scatter_add_(
+        1, between_argmax[:, None], between_argmax_off_between_chosen[:, None]
+    )
     grad_positive.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
     grad_positive = grad_positive * (-grad_near)[:, None]
-    grad_anchor = between_chosen.new_zeros(N, D)
+    grad_anchor = between_argmax_off_between_chosen.new_zeros(N, D)
     grad_anchor.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
     grad_anchor.scatter_add_(
         1, far_argmax[:, None], (-sign_far_argmax_off_far).masked_fill(between_mask, 0)[:, None]
@@ -4598,13 +4620,13 @@ def double_backward_p_inf_swap_none(
         between_argmax,
         near_total_mask,
         between_mask,
-        between_chosen,
+        between_argmax_off_between_chosen,
         sign_far_argmax_off_far,
         sign_near_argmax_off_near,
         *_,
     ) = residuals
     grad_near = grad_loss.masked_fill(near_total_mask, 0)
-    between_mask_chosen = sign_far_argmax_off_far.masked_fill(between_mask, 0)
+    sign_far_argmax_off_far_chosen = sign_far_argmax_off_far.masked_fill(between_mask, 0)
     total_1 = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(
         1
     ) - grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
@@ -4617,22 +4639,24 @@ def double_backward_p_inf_swap_none(
     total = grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(
         1
     ) - grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1)
-    grad_between_chosen = grad_near * total
+    grad_between_argmax_off_between_chosen = grad_near * total
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
             torch.addcmul(
-                between_chosen * total, between_mask_chosen, far_argmax_grad_grad_negative
+                between_argmax_off_between_chosen * total,
+                far_argmax_grad_grad_negative,
+                sign_far_argmax_off_far_chosen,
             ),
             sign_near_argmax_off_near,
             total_1,
         ),
-        between_mask_chosen,
         far_argmax_grad_grad_anchor,
+        sign_far_argmax_off_far_chosen,
         value=-1,
     ).masked_fill(near_total_mask, 0)
     return (
         grad_grad_loss,
-        grad_between_chosen,
+        grad_between_argmax_off_between_chosen,
         grad_sign_far_argmax_off_far,
         grad_sign_near_argmax_off_near,
     )
@@ -4659,7 +4683,7 @@ class _PInfSwapNoneBackwardFunction(torch.autograd.Function):
         residuals = PInfSwapNoneResiduals(*saved, *ctx.numbers)
         (
             grad_grad_loss,
-            grad_between_chosen,
+            grad_between_argmax_off_between_chosen,
             grad_sign_far_argmax_off_far,
             grad_sign_near_argmax_off_near,
         ) = double_backward_p_inf_swap_none(
@@ -4672,7 +4696,7 @@ class _PInfSwapNoneBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_between_chosen,
+            grad_between_argmax_off_between_chosen,
             grad_sign_far_argmax_off_far,
             grad_sign_near_argmax_off_near,
             None,
@@ -4698,7 +4722,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             residuals.between_argmax,
             residuals.near_total_mask,
             residuals.between_mask,
-            residuals.between_chosen,
+            residuals.between_argmax_off_between_chosen,
             residuals.sign_far_argmax_off_far,
             residuals.sign_near_argmax_off_near,
         )
@@ -4713,7 +4737,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             near_total_mask,
             between_mask,
-            between_chosen,
+            between_argmax_off_between_chosen,
             sign_far_argmax_off_far,
             sign_near_argmax_off_near,
         ) = output
@@ -4724,7 +4748,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             near_total_mask,
             between_mask,
-            between_chosen,
+            between_argmax_off_between_chosen,
             sign_far_argmax_off_far,
             sign_near_argmax_off_near,
         )
@@ -4734,7 +4758,7 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             near_total_mask,
             between_mask,
-            between_chosen,
+            between_argmax_off_between_chosen,
             sign_far_argmax_off_far,
             sign_near_argmax_off_near,
         )
@@ -4828,19 +4852,20 @@ def forward_p(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
+    off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
+    off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     far_total = near - far + margin
     far_total_mask = far_total < 0
     loss = far_total.masked_fill(far_total_mask, 0).mean()
-    off_far_mask = abs_off_far == 0
     abs_off_far_product = (
         (abs_off_far.masked_fill(off_far_mask, 1) ** (p - 1))
         .mul_(torch.sign(off_far))
@@ -4854,7 +4879,6 @@ def forward_p(
             :, None
         ]
     )
-    off_near_mask = abs_off_near == 0
     abs_off_near_product = (
         (abs_off_near.masked_fill(off_near_mask, 1) ** (p - 1))
         .mul_(torch.sign(off_near))
@@ -4929,15 +4953,15 @@ def residuals_backward_p(
     _, _, margin, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_power = abs_off_near**p
     off_near_mask = abs_off_near == 0
+    off_near_power = abs_off_near**p
     off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_power = abs_off_far**p
     off_far_mask = abs_off_far == 0
+    off_far_power = abs_off_far**p
     off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
@@ -5160,19 +5184,20 @@ def forward_p_sum(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
+    off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
+    off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     far_total = near - far + margin
     far_total_mask = far_total < 0
     loss = far_total.masked_fill(far_total_mask, 0).sum()
-    off_far_mask = abs_off_far == 0
     dloss_dnegative = (
         (abs_off_far.masked_fill(off_far_mask, 1) ** (p - 1))
         .mul_(torch.sign(off_far))
@@ -5186,7 +5211,6 @@ def forward_p_sum(
             :, None
         ]
     )
-    off_near_mask = abs_off_near == 0
     dloss_dpositive = (
         (abs_off_near.masked_fill(off_near_mask, 1) ** (p - 1))
         .mul_(torch.sign(off_near))
@@ -5255,15 +5279,15 @@ def residuals_backward_p_sum(
     _, _, margin, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_power = abs_off_near**p
     off_near_mask = abs_off_near == 0
+    off_near_power = abs_off_near**p
     off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_power = abs_off_far**p
     off_far_mask = abs_off_far == 0
+    off_far_power = abs_off_far**p
     off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
@@ -5475,19 +5499,20 @@ def forward_p_none(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
+    off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
+    off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     far_total = near - far + margin
     far_total_mask = far_total < 0
     loss = far_total.masked_fill(far_total_mask, 0)
-    off_far_mask = abs_off_far == 0
     abs_off_far_chosen = (
         (abs_off_far.masked_fill(off_far_mask, 1) ** (p - 1))
         .mul_(torch.sign(off_far))
@@ -5495,7 +5520,6 @@ def forward_p_none(
         .mul_((off_far_sum.masked_fill(off_far_sum_mask, 1) ** (1 / p - 1))[:, None])
         .masked_fill(off_far_sum_mask[:, None], 0)
     )
-    off_near_mask = abs_off_near == 0
     abs_off_near_chosen = (
         (abs_off_near.masked_fill(off_near_mask, 1) ** (p - 1))
         .mul_(torch.sign(off_near))
@@ -5566,14 +5590,14 @@ def residuals_backward_p_none(
     _, abs_off_far_chosen, _, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_power = abs_off_near**p
     off_near_mask = abs_off_near == 0
+    off_near_power = abs_off_near**p
     off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_power = abs_off_far**p
     off_far_mask = abs_off_far == 0
+    off_far_power = abs_off_far**p
     off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     sign_off_far = torch.sign(off_far)
@@ -5791,20 +5815,23 @@ def forward_p_swap(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
+    off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
+    off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
     off_between_power = abs_off_between**p
+    off_between_mask = abs_off_between == 0
     off_between_sum = torch.where(
-        abs_off_between == 0, off_between_power.detach(), off_between_power
+        off_between_mask, off_between_power.detach(), off_between_power
     ).sum(1)
     off_between_sum_mask = off_between_sum == 0
     between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum_mask, 0)
@@ -5813,7 +5840,6 @@ def forward_p_swap(
     near_total = near - other + margin
     near_total_mask = near_total < 0
     loss = near_total.masked_fill(near_total_mask, 0).mean()
-    off_between_mask = abs_off_between == 0
     off_between_chosen = torch.where(
         between_mask[:, None],
         (abs_off_between.masked_fill(off_between_mask, 1) ** (p - 1))
@@ -5823,7 +5849,6 @@ def forward_p_swap(
         .masked_fill(off_between_sum_mask[:, None], 0),
         0,
     )
-    off_far_mask = abs_off_far == 0
     off_far_chosen = (
         (abs_off_far.masked_fill(off_far_mask, 1) ** (p - 1))
         .mul_(torch.sign(off_far))
@@ -5833,7 +5858,6 @@ def forward_p_swap(
         .masked_fill(between_mask[:, None], 0)
     )
     off_between_chosen_plus_off_far_chosen = off_between_chosen + off_far_chosen
-    off_near_mask = abs_off_near == 0
     off_near_chosen = (
         (abs_off_near.masked_fill(off_near_mask, 1) ** (p - 1))
         .mul_(torch.sign(off_near))
@@ -5938,21 +5962,21 @@ def residuals_backward_p_swap(
     near_total_mask, _, _, _, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_power = abs_off_near**p
     off_near_mask = abs_off_near == 0
+    off_near_power = abs_off_near**p
     off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_power = abs_off_far**p
     off_far_mask = abs_off_far == 0
+    off_far_power = abs_off_far**p
     off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
-    off_between_power = abs_off_between**p
     off_between_mask = abs_off_between == 0
+    off_between_power = abs_off_between**p
     off_between_sum = torch.where(
         off_between_mask, off_between_power.detach(), off_between_power
     ).sum(1)
@@ -6262,20 +6286,23 @@ def forward_p_swap_sum(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
+    off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
+    off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
     off_between_power = abs_off_between**p
+    off_between_mask = abs_off_between == 0
     off_between_sum = torch.where(
-        abs_off_between == 0, off_between_power.detach(), off_between_power
+        off_between_mask, off_between_power.detach(), off_between_power
     ).sum(1)
     off_between_sum_mask = off_between_sum == 0
     between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum_mask, 0)
@@ -6284,7 +6311,6 @@ def forward_p_swap_sum(
     near_total = near - other + margin
     near_total_mask = near_total < 0
     loss = near_total.masked_fill(near_total_mask, 0).sum()
-    off_between_mask = abs_off_between == 0
     off_between_chosen = torch.where(
         between_mask[:, None],
         (abs_off_between.masked_fill(off_between_mask, 1) ** (p - 1))
@@ -6294,7 +6320,6 @@ def forward_p_swap_sum(
         .masked_fill(off_between_sum_mask[:, None], 0),
         0,
     )
-    off_far_mask = abs_off_far == 0
     off_far_chosen = (
         (abs_off_far.masked_fill(off_far_mask, 1) ** (p - 1))
         .mul_(torch.sign(off_far))
@@ -6304,7 +6329,6 @@ def forward_p_swap_sum(
         .masked_fill(between_mask[:, None], 0)
     )
     off_between_chosen_plus_off_far_chosen = off_between_chosen + off_far_chosen
-    off_near_mask = abs_off_near == 0
     off_near_chosen = (
         (abs_off_near.masked_fill(off_near_mask, 1) ** (p - 1))
         .mul_(torch.sign(off_near))
@@ -6402,21 +6426,21 @@ def residuals_backward_p_swap_sum(
     near_total_mask, _, _, _, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_power = abs_off_near**p
     off_near_mask = abs_off_near == 0
+    off_near_power = abs_off_near**p
     off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_power = abs_off_far**p
     off_far_mask = abs_off_far == 0
+    off_far_power = abs_off_far**p
     off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
-    off_between_power = abs_off_between**p
     off_between_mask = abs_off_between == 0
+    off_between_power = abs_off_between**p
     off_between_sum = torch.where(
         off_between_mask, off_between_power.detach(), off_between_power
     ).sum(1)
@@ -6728,20 +6752,23 @@ def forward_p_swap_none(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
+    off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
+    off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
     off_between_power = abs_off_between**p
+    off_between_mask = abs_off_between == 0
     off_between_sum = torch.where(
-        abs_off_between == 0, off_between_power.detach(), off_between_power
+        off_between_mask, off_between_power.detach(), off_between_power
     ).sum(1)
     off_between_sum_mask = off_between_sum == 0
     between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum_mask, 0)
@@ -6750,7 +6777,6 @@ def forward_p_swap_none(
     near_total = near - other + margin
     near_total_mask = near_total < 0
     loss = near_total.masked_fill(near_total_mask, 0)
-    off_between_mask = abs_off_between == 0
     off_between_chosen = torch.where(
         between_mask[:, None],
         (abs_off_between.masked_fill(off_between_mask, 1) ** (p - 1))
@@ -6760,7 +6786,6 @@ def forward_p_swap_none(
         .masked_fill(off_between_sum_mask[:, None], 0),
         0,
     )
-    off_far_mask = abs_off_far == 0
     off_far_chosen = (
         (abs_off_far.masked_fill(off_far_mask, 1) ** (p - 1))
         .mul_(torch.sign(off_far))
@@ -6770,7 +6795,6 @@ def forward_p_swap_none(
         .masked_fill(between_mask[:, None], 0)
     )
     off_between_chosen_plus_off_far_chosen = off_between_chosen + off_far_chosen
-    off_near_mask = abs_off_near == 0
     off_near_chosen = (
         (abs_off_near.masked_fill(off_near_mask, 1) ** (p - 1))
         .mul_(torch.sign(off_near))
@@ -6868,21 +6892,21 @@ def residuals_backward_p_swap_none(
     _, _, _, _, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_power = abs_off_near**p
     off_near_mask = abs_off_near == 0
+    off_near_power = abs_off_near**p
     off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_power = abs_off_far**p
     off_far_mask = abs_off_far == 0
+    off_far_power = abs_off_far**p
     off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
-    off_between_power = abs_off_between**p
     off_between_mask = abs_off_between == 0
+    off_between_power = abs_off_between**p
     off_between_sum = torch.where(
         off_between_mask, off_between_power.detach(), off_between_power
     ).sum(1)

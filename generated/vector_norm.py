@@ -715,14 +715,14 @@ def residuals_backward_ord(
     y_abs_chosen = y_abs.masked_fill(y_abs_mask, 1)
     y_abs_power = y_abs_chosen ** (ord - 1)
     grad_dy_dx_chosen = grad_dy_dx.masked_fill(y_abs_sum_mask[:, None], 0)
-    y_abs_mask_chosen = y_abs_power.masked_fill(y_abs_mask, 0)
+    y_abs_power_chosen = y_abs_power.masked_fill(y_abs_mask, 0)
     grad_x = (
         (1 - ord)
         * (
-            (grad_dy_dx_chosen * sign_x * y_abs_mask_chosen).sum(1)
+            (grad_dy_dx_chosen * sign_x * y_abs_power_chosen).sum(1)
             * (y_abs_sum_chosen ** (1 / ord - 2)).masked_fill(y_abs_sum_mask, 0)
         )
-    )[:, None] * y_abs_mask_chosen
+    )[:, None] * y_abs_power_chosen
     grad_x = grad_x.addcmul(
         (y_abs_sum_chosen ** (1 / ord - 1))[:, None] * grad_dy_dx_chosen * sign_x,
         (y_abs_chosen ** (ord - 2)).masked_fill(y_abs_mask, 0),

@@ -84,6 +84,8 @@ def _relation(expr: Any, scope: Scope) -> Value:
     left, right = expr.args
     if isinstance(expr, Gt) and right == 0 and _is_mask(left):
         return emit(And(*(Eq(*f.args) for f in Mul.make_args(left))), scope)
+    if isinstance(expr, Eq) and isinstance(left, Index) and isinstance(right, Index):
+        return _diagonal(left, right, scope)
     values = [emit(a, scope) for a in (left, right)]
     if values[0].scalar and not values[1].scalar:  # the tensor stands on the left, as one says it
         expr, values = expr.reversed, values[::-1]
@@ -97,6 +99,11 @@ def _relation(expr: Any, scope: Scope) -> Value:
     (one, other), layout = _lined_up(values, scope)
     code = f"{one.at(COMPARE + 1)} {sign} {other.at(COMPARE + 1)}"
     return Value(code, layout, binds=COMPARE, boolean=True, fresh=True)
+
+
+def _diagonal(row: Index, column: Index, scope: Scope) -> Value:
+    code = f"torch.eye({scope.size(row)}, dtype=torch.bool, device={scope.like}.device)"
+    return Value(code, ((row,), (column,)), boolean=True, fresh=True)
 
 
 def _is_mask(expr: Any) -> bool:
@@ -135,6 +142,9 @@ def _detached(value: Value) -> Value:
 
 
 def _delta(expr: Any, scope: Scope) -> Value:
+    row, column = expr.args
+    if isinstance(row, Index) and isinstance(column, Index):
+        return _diagonal(row, column, scope)
     one, other = (emit(a, scope) for a in expr.args)
     (left, right), layout = _lined_up([one, other], scope)
     code = f"{left.at(COMPARE + 1)} == {right.at(COMPARE + 1)}"

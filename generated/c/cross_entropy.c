@@ -689,13 +689,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks, wide));
+    wide *const restrict logprobs_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks,
+            wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
-        wide kept_sum_1_total = 0;
+        wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -719,21 +720,21 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             kept_sum_total += kept[n];
-            kept_sum_1_total += kept[n] == 0 ? 0 : logits[n * K + target[n]] - logits_max[n] -
+            logprobs_sum_total += kept[n] == 0 ? 0 : logits[n * K + target[n]] - logits_max[n] -
                     logits_log_sum_exp[n];
         }
         kept_sum_parts[block] = kept_sum_total;
-        kept_sum_1_parts[block] = kept_sum_1_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
     wide kept_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
         kept_sum_total += kept_sum_parts[block];
     kept_sum[0] = kept_sum_total;
-    wide kept_sum_1_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        kept_sum_1_total += kept_sum_1_parts[block];
-    const real kept_sum_1 = kept_sum_1_total;
-    loss[0] = -kept_sum_1 / kept_sum[0];
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum / kept_sum[0];
     free(workspace);
     return 0;
 }
@@ -783,13 +784,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks, wide));
+    wide *const restrict logprobs_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks,
+            wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
-        wide kept_sum_1_total = 0;
+        wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -813,36 +815,36 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             kept_sum_total += kept[n];
-            /* logprobs_sum[n] = sum_k(logprobs[n,k]) */
-            wide logprobs_sum_total = 0;
+            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]) */
+            wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_span)
+                real logprobs_sum_1_span = 0;
+                #pragma omp simd reduction(+ : logprobs_sum_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_span += logprobs;
+                    logprobs_sum_1_span += logprobs;
                 }
-                logprobs_sum_total += logprobs_sum_span;
+                logprobs_sum_1_total += logprobs_sum_1_span;
             }
-            const real logprobs_sum = logprobs_sum_total;
-            kept_sum_1_total += kept[n] == 0 ? 0 : (1 - label_smoothing) * (logits[n * K +
+            const real logprobs_sum_1 = logprobs_sum_1_total;
+            logprobs_sum_total += kept[n] == 0 ? 0 : (1 - label_smoothing) * (logits[n * K +
                     target[n]] - logits_max[n] - logits_log_sum_exp[n]) + (label_smoothing / K) *
-                    logprobs_sum;
+                    logprobs_sum_1;
         }
         kept_sum_parts[block] = kept_sum_total;
-        kept_sum_1_parts[block] = kept_sum_1_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
     wide kept_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
         kept_sum_total += kept_sum_parts[block];
     kept_sum[0] = kept_sum_total;
-    wide kept_sum_1_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        kept_sum_1_total += kept_sum_1_parts[block];
-    const real kept_sum_1 = kept_sum_1_total;
-    loss[0] = -kept_sum_1 / kept_sum[0];
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum / kept_sum[0];
     free(workspace);
     return 0;
 }
@@ -909,12 +911,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide kept_sum_total = 0;
+        wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -937,16 +939,16 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            kept_sum_total += kept[n] == 0 ? 0 : logits[n * K + target[n]] - logits_max[n] -
+            logprobs_sum_total += kept[n] == 0 ? 0 : logits[n * K + target[n]] - logits_max[n] -
                     logits_log_sum_exp[n];
         }
-        kept_sum_parts[block] = kept_sum_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
-    wide kept_sum_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        kept_sum_total += kept_sum_parts[block];
-    const real kept_sum = kept_sum_total;
-    loss[0] = -kept_sum;
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum;
     free(workspace);
     return 0;
 }
@@ -991,12 +993,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide kept_sum_total = 0;
+        wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -1019,30 +1021,31 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum[n] = sum_k(logprobs[n,k]) */
-            wide logprobs_sum_total = 0;
+            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]) */
+            wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_span)
+                real logprobs_sum_1_span = 0;
+                #pragma omp simd reduction(+ : logprobs_sum_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_span += logprobs;
+                    logprobs_sum_1_span += logprobs;
                 }
-                logprobs_sum_total += logprobs_sum_span;
+                logprobs_sum_1_total += logprobs_sum_1_span;
             }
-            const real logprobs_sum = logprobs_sum_total;
-            kept_sum_total += kept[n] == 0 ? 0 : (1 - label_smoothing) * (logits[n * K + target[n]]
-                    - logits_max[n] - logits_log_sum_exp[n]) + (label_smoothing / K) * logprobs_sum;
+            const real logprobs_sum_1 = logprobs_sum_1_total;
+            logprobs_sum_total += kept[n] == 0 ? 0 : (1 - label_smoothing) * (logits[n * K +
+                    target[n]] - logits_max[n] - logits_log_sum_exp[n]) + (label_smoothing / K) *
+                    logprobs_sum_1;
         }
-        kept_sum_parts[block] = kept_sum_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
-    wide kept_sum_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        kept_sum_total += kept_sum_parts[block];
-    const real kept_sum = kept_sum_total;
-    loss[0] = -kept_sum;
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum;
     free(workspace);
     return 0;
 }
@@ -1073,55 +1076,55 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n_tile = 0; n_tile < N; n_tile += n_width) {
         const int64_t n_end = least(n_tile + n_width, N);
-        real kept_chosen_sum[TILE];
-        wide kept_chosen_sum_total[TILE];
+        real target_chosen_sum[TILE];
+        wide target_chosen_sum_total[TILE];
         for (int64_t i = 0; i < n_end - n_tile; i++)
-            kept_chosen_sum_total[i] = 0;
+            target_chosen_sum_total[i] = 0;
         for (int64_t k_block = 0; k_block < K; k_block += BLOCK) {
             const int64_t k_end = least(k_block + BLOCK, K);
-            real kept_chosen_sum_rows[TILE];
+            real target_chosen_sum_rows[TILE];
             for (int64_t i = 0; i < n_end - n_tile; i++)
-                kept_chosen_sum_rows[i] = 0;
+                target_chosen_sum_rows[i] = 0;
             for (int64_t k_few = k_block; k_few < k_end; k_few += FEW) {
                 if (k_few + FEW <= k_end) {
-                    /* kept_chosen_sum[n] = sum_k(kept_chosen[n,k]) */
+                    /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
                     #pragma omp simd
                     for (int64_t n = n_tile; n < n_end; n++) {
-                        real kept_chosen_sum_few = 0;
+                        real target_chosen_sum_few = 0;
                         for (int64_t k = k_few; k < k_few + FEW; k++) {
-                            const real kept_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                            const real target_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
                                     label_smoothing) * (k == target[n]);
-                            kept_chosen_sum_few += kept_chosen;
+                            target_chosen_sum_few += target_chosen;
                         }
-                        kept_chosen_sum_rows[n - n_tile] += kept_chosen_sum_few;
+                        target_chosen_sum_rows[n - n_tile] += target_chosen_sum_few;
                     }
                 } else {
                     for (int64_t k = k_few; k < k_end; k++) {
-                        /* kept_chosen_sum[n] = sum_k(kept_chosen[n,k]) */
+                        /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
                         #pragma omp simd
                         for (int64_t n = n_tile; n < n_end; n++) {
-                            const real kept_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                            const real target_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
                                     label_smoothing) * (k == target[n]);
-                            kept_chosen_sum_rows[n - n_tile] += kept_chosen;
+                            target_chosen_sum_rows[n - n_tile] += target_chosen;
                         }
                     }
                 }
             }
             for (int64_t n = n_tile; n < n_end; n++) {
-                kept_chosen_sum_total[n - n_tile] += kept_chosen_sum_rows[n - n_tile];
+                target_chosen_sum_total[n - n_tile] += target_chosen_sum_rows[n - n_tile];
             }
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            kept_chosen_sum[n - n_tile] = kept_chosen_sum_total[n - n_tile];
+            target_chosen_sum[n - n_tile] = target_chosen_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            /* grad_logits[n,k] = grad_loss*(kept_chosen_sum[n]*p[n,k] - kept_chosen[n,k]) */
+            /* grad_logits[n,k] = grad_loss*(target_chosen_sum[n]*p[n,k] - target_chosen[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                const real kept_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                const real target_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
                         label_smoothing) * (k == target[n]);
-                grad_logits[n * K + k] = grad_loss[0] * (kept_chosen_sum[n - n_tile] * p[n * K + k]
-                        - kept_chosen);
+                grad_logits[n * K + k] = grad_loss[0] * (target_chosen_sum[n - n_tile] * p[n * K +
+                        k] - target_chosen);
             }
         }
     }
@@ -1163,9 +1166,9 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-        const real kept_chosen = kept[n] == 0 ? 0 : logits[n * K + target[n]] - logits_max[n] -
+        const real logprobs_chosen = kept[n] == 0 ? 0 : logits[n * K + target[n]] - logits_max[n] -
                 logits_log_sum_exp[n];
-        loss[n] = -kept_chosen;
+        loss[n] = -logprobs_chosen;
     }
     return 0;
 }
@@ -1243,10 +1246,10 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             logprobs_sum_total += logprobs_sum_span;
         }
         const real logprobs_sum = logprobs_sum_total;
-        const real kept_chosen = kept[n] == 0 ? 0 : (1 - label_smoothing) * (logits[n * K +
+        const real logprobs_chosen = kept[n] == 0 ? 0 : (1 - label_smoothing) * (logits[n * K +
                 target[n]] - logits_max[n] - logits_log_sum_exp[n]) + (label_smoothing / K) *
                 logprobs_sum;
-        loss[n] = -kept_chosen;
+        loss[n] = -logprobs_chosen;
     }
     return 0;
 }
@@ -1277,55 +1280,55 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n_tile = 0; n_tile < N; n_tile += n_width) {
         const int64_t n_end = least(n_tile + n_width, N);
-        real kept_chosen_1_sum[TILE];
-        wide kept_chosen_1_sum_total[TILE];
+        real target_chosen_sum[TILE];
+        wide target_chosen_sum_total[TILE];
         for (int64_t i = 0; i < n_end - n_tile; i++)
-            kept_chosen_1_sum_total[i] = 0;
+            target_chosen_sum_total[i] = 0;
         for (int64_t k_block = 0; k_block < K; k_block += BLOCK) {
             const int64_t k_end = least(k_block + BLOCK, K);
-            real kept_chosen_1_sum_rows[TILE];
+            real target_chosen_sum_rows[TILE];
             for (int64_t i = 0; i < n_end - n_tile; i++)
-                kept_chosen_1_sum_rows[i] = 0;
+                target_chosen_sum_rows[i] = 0;
             for (int64_t k_few = k_block; k_few < k_end; k_few += FEW) {
                 if (k_few + FEW <= k_end) {
-                    /* kept_chosen_1_sum[n] = sum_k(kept_chosen_1[n,k]) */
+                    /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
                     #pragma omp simd
                     for (int64_t n = n_tile; n < n_end; n++) {
-                        real kept_chosen_1_sum_few = 0;
+                        real target_chosen_sum_few = 0;
                         for (int64_t k = k_few; k < k_few + FEW; k++) {
-                            const real kept_chosen_1 = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                            const real target_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
                                     label_smoothing) * (k == target[n]);
-                            kept_chosen_1_sum_few += kept_chosen_1;
+                            target_chosen_sum_few += target_chosen;
                         }
-                        kept_chosen_1_sum_rows[n - n_tile] += kept_chosen_1_sum_few;
+                        target_chosen_sum_rows[n - n_tile] += target_chosen_sum_few;
                     }
                 } else {
                     for (int64_t k = k_few; k < k_end; k++) {
-                        /* kept_chosen_1_sum[n] = sum_k(kept_chosen_1[n,k]) */
+                        /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
                         #pragma omp simd
                         for (int64_t n = n_tile; n < n_end; n++) {
-                            const real kept_chosen_1 = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                            const real target_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
                                     label_smoothing) * (k == target[n]);
-                            kept_chosen_1_sum_rows[n - n_tile] += kept_chosen_1;
+                            target_chosen_sum_rows[n - n_tile] += target_chosen;
                         }
                     }
                 }
             }
             for (int64_t n = n_tile; n < n_end; n++) {
-                kept_chosen_1_sum_total[n - n_tile] += kept_chosen_1_sum_rows[n - n_tile];
+                target_chosen_sum_total[n - n_tile] += target_chosen_sum_rows[n - n_tile];
             }
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            kept_chosen_1_sum[n - n_tile] = kept_chosen_1_sum_total[n - n_tile];
+            target_chosen_sum[n - n_tile] = target_chosen_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            /* grad_logits[n,k] = grad_loss[n]*(kept_chosen_1_sum[n]*p[n,k] - kept_chosen_1[n,k]) */
+            /* grad_logits[n,k] = grad_loss[n]*(target_chosen_sum[n]*p[n,k] - target_chosen[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                const real kept_chosen_1 = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                const real target_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
                         label_smoothing) * (k == target[n]);
-                grad_logits[n * K + k] = grad_loss[n] * (kept_chosen_1_sum[n - n_tile] * p[n * K +
-                        k] - kept_chosen_1);
+                grad_logits[n * K + k] = grad_loss[n] * (target_chosen_sum[n - n_tile] * p[n * K +
+                        k] - target_chosen);
             }
         }
     }
@@ -1980,13 +1983,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks, wide));
+    wide *const restrict logprobs_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks,
+            wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
-        wide kept_sum_1_total = 0;
+        wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -2011,21 +2015,21 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             const real target_weight = weight[target[n]];
             kept_sum_total += kept[n] * target_weight;
-            kept_sum_1_total += kept[n] == 0 ? 0 : target_weight * (logits[n * K + target[n]] -
+            logprobs_sum_total += kept[n] == 0 ? 0 : target_weight * (logits[n * K + target[n]] -
                     logits_max[n] - logits_log_sum_exp[n]);
         }
         kept_sum_parts[block] = kept_sum_total;
-        kept_sum_1_parts[block] = kept_sum_1_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
     wide kept_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
         kept_sum_total += kept_sum_parts[block];
     kept_sum[0] = kept_sum_total;
-    wide kept_sum_1_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        kept_sum_1_total += kept_sum_1_parts[block];
-    const real kept_sum_1 = kept_sum_1_total;
-    loss[0] = -kept_sum_1 / kept_sum[0];
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum / kept_sum[0];
     free(workspace);
     return 0;
 }
@@ -2077,13 +2081,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks, wide));
+    wide *const restrict logprobs_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks,
+            wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
-        wide kept_sum_1_total = 0;
+        wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -2108,36 +2113,36 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             const real target_weight = weight[target[n]];
             kept_sum_total += kept[n] * target_weight;
-            /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]) */
-            wide logprobs_sum_total = 0;
+            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]) */
+            wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_span)
+                real logprobs_sum_1_span = 0;
+                #pragma omp simd reduction(+ : logprobs_sum_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_span += weight[k] * logprobs;
+                    logprobs_sum_1_span += weight[k] * logprobs;
                 }
-                logprobs_sum_total += logprobs_sum_span;
+                logprobs_sum_1_total += logprobs_sum_1_span;
             }
-            const real logprobs_sum = logprobs_sum_total;
-            kept_sum_1_total += kept[n] == 0 ? 0 : (label_smoothing / K) * logprobs_sum + (1 -
+            const real logprobs_sum_1 = logprobs_sum_1_total;
+            logprobs_sum_total += kept[n] == 0 ? 0 : (label_smoothing / K) * logprobs_sum_1 + (1 -
                     label_smoothing) * target_weight * (logits[n * K + target[n]] - logits_max[n] -
                     logits_log_sum_exp[n]);
         }
         kept_sum_parts[block] = kept_sum_total;
-        kept_sum_1_parts[block] = kept_sum_1_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
     wide kept_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
         kept_sum_total += kept_sum_parts[block];
     kept_sum[0] = kept_sum_total;
-    wide kept_sum_1_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        kept_sum_1_total += kept_sum_1_parts[block];
-    const real kept_sum_1 = kept_sum_1_total;
-    loss[0] = -kept_sum_1 / kept_sum[0];
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum / kept_sum[0];
     free(workspace);
     return 0;
 }
@@ -2208,12 +2213,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide kept_sum_total = 0;
+        wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -2237,16 +2242,16 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             const real target_weight = weight[target[n]];
-            kept_sum_total += kept[n] == 0 ? 0 : target_weight * (logits[n * K + target[n]] -
+            logprobs_sum_total += kept[n] == 0 ? 0 : target_weight * (logits[n * K + target[n]] -
                     logits_max[n] - logits_log_sum_exp[n]);
         }
-        kept_sum_parts[block] = kept_sum_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
-    wide kept_sum_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        kept_sum_total += kept_sum_parts[block];
-    const real kept_sum = kept_sum_total;
-    loss[0] = -kept_sum;
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum;
     free(workspace);
     return 0;
 }
@@ -2294,12 +2299,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide kept_sum_total = 0;
+        wide logprobs_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -2322,31 +2327,31 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]) */
-            wide logprobs_sum_total = 0;
+            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]) */
+            wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_span)
+                real logprobs_sum_1_span = 0;
+                #pragma omp simd reduction(+ : logprobs_sum_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_span += weight[k] * logprobs;
+                    logprobs_sum_1_span += weight[k] * logprobs;
                 }
-                logprobs_sum_total += logprobs_sum_span;
+                logprobs_sum_1_total += logprobs_sum_1_span;
             }
-            const real logprobs_sum = logprobs_sum_total;
-            kept_sum_total += kept[n] == 0 ? 0 : (label_smoothing / K) * logprobs_sum + (1 -
+            const real logprobs_sum_1 = logprobs_sum_1_total;
+            logprobs_sum_total += kept[n] == 0 ? 0 : (label_smoothing / K) * logprobs_sum_1 + (1 -
                     label_smoothing) * weight[target[n]] * (logits[n * K + target[n]] -
                     logits_max[n] - logits_log_sum_exp[n]);
         }
-        kept_sum_parts[block] = kept_sum_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
-    wide kept_sum_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        kept_sum_total += kept_sum_parts[block];
-    const real kept_sum = kept_sum_total;
-    loss[0] = -kept_sum;
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = -logprobs_sum;
     free(workspace);
     return 0;
 }
@@ -2378,57 +2383,57 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n_tile = 0; n_tile < N; n_tile += n_width) {
         const int64_t n_end = least(n_tile + n_width, N);
-        real kept_chosen_sum[TILE];
-        wide kept_chosen_sum_total[TILE];
+        real target_chosen_sum[TILE];
+        wide target_chosen_sum_total[TILE];
         for (int64_t i = 0; i < n_end - n_tile; i++)
-            kept_chosen_sum_total[i] = 0;
+            target_chosen_sum_total[i] = 0;
         for (int64_t k_block = 0; k_block < K; k_block += BLOCK) {
             const int64_t k_end = least(k_block + BLOCK, K);
-            real kept_chosen_sum_rows[TILE];
+            real target_chosen_sum_rows[TILE];
             for (int64_t i = 0; i < n_end - n_tile; i++)
-                kept_chosen_sum_rows[i] = 0;
+                target_chosen_sum_rows[i] = 0;
             for (int64_t k_few = k_block; k_few < k_end; k_few += FEW) {
                 if (k_few + FEW <= k_end) {
-                    /* kept_chosen_sum[n] = sum_k(kept_chosen[n,k]) */
+                    /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
                     #pragma omp simd
                     for (int64_t n = n_tile; n < n_end; n++) {
-                        real kept_chosen_sum_few = 0;
+                        real target_chosen_sum_few = 0;
                         for (int64_t k = k_few; k < k_few + FEW; k++) {
-                            const real kept_chosen = kept[n] == 0 ? 0 : weight[k] * label_smoothing
-                                    / K + (1 - label_smoothing) * weight[target[n]] * (k ==
-                                    target[n]);
-                            kept_chosen_sum_few += kept_chosen;
+                            const real target_chosen = kept[n] == 0 ? 0 : weight[k] *
+                                    label_smoothing / K + (1 - label_smoothing) * weight[target[n]]
+                                    * (k == target[n]);
+                            target_chosen_sum_few += target_chosen;
                         }
-                        kept_chosen_sum_rows[n - n_tile] += kept_chosen_sum_few;
+                        target_chosen_sum_rows[n - n_tile] += target_chosen_sum_few;
                     }
                 } else {
                     for (int64_t k = k_few; k < k_end; k++) {
-                        /* kept_chosen_sum[n] = sum_k(kept_chosen[n,k]) */
+                        /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
                         #pragma omp simd
                         for (int64_t n = n_tile; n < n_end; n++) {
-                            const real kept_chosen = kept[n] == 0 ? 0 : weight[k] * label_smoothing
-                                    / K + (1 - label_smoothing) * weight[target[n]] * (k ==
-                                    target[n]);
-                            kept_chosen_sum_rows[n - n_tile] += kept_chosen;
+                            const real target_chosen = kept[n] == 0 ? 0 : weight[k] *
+                                    label_smoothing / K + (1 - label_smoothing) * weight[target[n]]
+                                    * (k == target[n]);
+                            target_chosen_sum_rows[n - n_tile] += target_chosen;
                         }
                     }
                 }
             }
             for (int64_t n = n_tile; n < n_end; n++) {
-                kept_chosen_sum_total[n - n_tile] += kept_chosen_sum_rows[n - n_tile];
+                target_chosen_sum_total[n - n_tile] += target_chosen_sum_rows[n - n_tile];
             }
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            kept_chosen_sum[n - n_tile] = kept_chosen_sum_total[n - n_tile];
+            target_chosen_sum[n - n_tile] = target_chosen_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            /* grad_logits[n,k] = grad_loss*(kept_chosen_sum[n]*p[n,k] - kept_chosen[n,k]) */
+            /* grad_logits[n,k] = grad_loss*(target_chosen_sum[n]*p[n,k] - target_chosen[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                const real kept_chosen = kept[n] == 0 ? 0 : (label_smoothing / K) * weight[k] + ((1
-                        - label_smoothing) * weight[target[n]]) * ((k == target[n]));
-                grad_logits[n * K + k] = grad_loss[0] * (kept_chosen_sum[n - n_tile] * p[n * K + k]
-                        - kept_chosen);
+                const real target_chosen = kept[n] == 0 ? 0 : (label_smoothing / K) * weight[k] +
+                        ((1 - label_smoothing) * weight[target[n]]) * ((k == target[n]));
+                grad_logits[n * K + k] = grad_loss[0] * (target_chosen_sum[n - n_tile] * p[n * K +
+                        k] - target_chosen);
             }
         }
     }
@@ -2472,9 +2477,9 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
         const real target_weight = weight[target[n]];
-        const real kept_chosen = kept[n] == 0 ? 0 : target_weight * (logits[n * K + target[n]] -
+        const real logprobs_chosen = kept[n] == 0 ? 0 : target_weight * (logits[n * K + target[n]] -
                 logits_max[n] - logits_log_sum_exp[n]);
-        loss[n] = -kept_chosen;
+        loss[n] = -logprobs_chosen;
     }
     return 0;
 }
@@ -2555,10 +2560,10 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             logprobs_sum_total += logprobs_sum_span;
         }
         const real logprobs_sum = logprobs_sum_total;
-        const real kept_chosen = kept[n] == 0 ? 0 : (label_smoothing / K) * logprobs_sum + (1 -
+        const real logprobs_chosen = kept[n] == 0 ? 0 : (label_smoothing / K) * logprobs_sum + (1 -
                 label_smoothing) * weight[target[n]] * (logits[n * K + target[n]] - logits_max[n] -
                 logits_log_sum_exp[n]);
-        loss[n] = -kept_chosen;
+        loss[n] = -logprobs_chosen;
     }
     return 0;
 }
@@ -2590,57 +2595,57 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n_tile = 0; n_tile < N; n_tile += n_width) {
         const int64_t n_end = least(n_tile + n_width, N);
-        real kept_chosen_1_sum[TILE];
-        wide kept_chosen_1_sum_total[TILE];
+        real target_chosen_sum[TILE];
+        wide target_chosen_sum_total[TILE];
         for (int64_t i = 0; i < n_end - n_tile; i++)
-            kept_chosen_1_sum_total[i] = 0;
+            target_chosen_sum_total[i] = 0;
         for (int64_t k_block = 0; k_block < K; k_block += BLOCK) {
             const int64_t k_end = least(k_block + BLOCK, K);
-            real kept_chosen_1_sum_rows[TILE];
+            real target_chosen_sum_rows[TILE];
             for (int64_t i = 0; i < n_end - n_tile; i++)
-                kept_chosen_1_sum_rows[i] = 0;
+                target_chosen_sum_rows[i] = 0;
             for (int64_t k_few = k_block; k_few < k_end; k_few += FEW) {
                 if (k_few + FEW <= k_end) {
-                    /* kept_chosen_1_sum[n] = sum_k(kept_chosen_1[n,k]) */
+                    /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
                     #pragma omp simd
                     for (int64_t n = n_tile; n < n_end; n++) {
-                        real kept_chosen_1_sum_few = 0;
+                        real target_chosen_sum_few = 0;
                         for (int64_t k = k_few; k < k_few + FEW; k++) {
-                            const real kept_chosen_1 = kept[n] == 0 ? 0 : weight[k] *
+                            const real target_chosen = kept[n] == 0 ? 0 : weight[k] *
                                     label_smoothing / K + (1 - label_smoothing) * weight[target[n]]
                                     * (k == target[n]);
-                            kept_chosen_1_sum_few += kept_chosen_1;
+                            target_chosen_sum_few += target_chosen;
                         }
-                        kept_chosen_1_sum_rows[n - n_tile] += kept_chosen_1_sum_few;
+                        target_chosen_sum_rows[n - n_tile] += target_chosen_sum_few;
                     }
                 } else {
                     for (int64_t k = k_few; k < k_end; k++) {
-                        /* kept_chosen_1_sum[n] = sum_k(kept_chosen_1[n,k]) */
+                        /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
                         #pragma omp simd
                         for (int64_t n = n_tile; n < n_end; n++) {
-                            const real kept_chosen_1 = kept[n] == 0 ? 0 : weight[k] *
+                            const real target_chosen = kept[n] == 0 ? 0 : weight[k] *
                                     label_smoothing / K + (1 - label_smoothing) * weight[target[n]]
                                     * (k == target[n]);
-                            kept_chosen_1_sum_rows[n - n_tile] += kept_chosen_1;
+                            target_chosen_sum_rows[n - n_tile] += target_chosen;
                         }
                     }
                 }
             }
             for (int64_t n = n_tile; n < n_end; n++) {
-                kept_chosen_1_sum_total[n - n_tile] += kept_chosen_1_sum_rows[n - n_tile];
+                target_chosen_sum_total[n - n_tile] += target_chosen_sum_rows[n - n_tile];
             }
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            kept_chosen_1_sum[n - n_tile] = kept_chosen_1_sum_total[n - n_tile];
+            target_chosen_sum[n - n_tile] = target_chosen_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            /* grad_logits[n,k] = grad_loss[n]*(kept_chosen_1_sum[n]*p[n,k] - kept_chosen_1[n,k]) */
+            /* grad_logits[n,k] = grad_loss[n]*(target_chosen_sum[n]*p[n,k] - target_chosen[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                const real kept_chosen_1 = kept[n] == 0 ? 0 : (label_smoothing / K) * weight[k] +
+                const real target_chosen = kept[n] == 0 ? 0 : (label_smoothing / K) * weight[k] +
                         ((1 - label_smoothing) * weight[target[n]]) * ((k == target[n]));
-                grad_logits[n * K + k] = grad_loss[n] * (kept_chosen_1_sum[n - n_tile] * p[n * K +
-                        k] - kept_chosen_1);
+                grad_logits[n * K + k] = grad_loss[n] * (target_chosen_sum[n - n_tile] * p[n * K +
+                        k] - target_chosen);
             }
         }
     }

@@ -129,41 +129,42 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
                 /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
-                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_weight[c] = sum_n_s(grad_y_times_x[n,c,s]) */
                 /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
-                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_times_x_sum[n,c] = sum_s(grad_y_times_x[n,c,s]) */
                 wide grad_y_sum_total = 0;
-                wide grad_y_sum_1_total = 0;
+                wide grad_y_times_x_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_bias_span = 0;
                     real grad_weight_span = 0;
                     real grad_y_sum_span = 0;
-                    real grad_y_sum_1_span = 0;
-                    #pragma omp simd reduction(+ : grad_bias_span, grad_weight_span, grad_y_sum_span, grad_y_sum_1_span)
+                    real grad_y_times_x_sum_span = 0;
+                    #pragma omp simd reduction(+ : grad_bias_span, grad_weight_span, grad_y_sum_span, grad_y_times_x_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         grad_bias_span += grad_y[(n * C + c) * S + s];
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
-                        grad_weight_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        const real grad_y_times_x = grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_weight_span += grad_y_times_x;
                         grad_y_sum_span += grad_y[(n * C + c) * S + s];
-                        grad_y_sum_1_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_y_times_x_sum_span += grad_y_times_x;
                     }
                     grad_bias_rows[c] += grad_bias_span;
                     grad_weight_rows[c] += grad_weight_span;
                     grad_y_sum_total += grad_y_sum_span;
-                    grad_y_sum_1_total += grad_y_sum_1_span;
+                    grad_y_times_x_sum_total += grad_y_times_x_sum_span;
                 }
                 const real grad_y_sum = grad_y_sum_total;
-                const real grad_y_sum_1 = grad_y_sum_1_total;
+                const real grad_y_times_x_sum = grad_y_times_x_sum_total;
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
-                        grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
+                        grad_y_times_x_sum[n,c]*x_hat[n,c,s]/S) */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                     const real x_hat = rstd[n * C + c] * x_centred;
                     grad_x[(n * C + c) * S + s] = (weight[c] * rstd[n * C + c]) * ((grad_y[(n * C +
-                            c) * S + s] - grad_y_sum / S - (grad_y_sum_1 / S) * x_hat));
+                            c) * S + s] - grad_y_sum / S - (grad_y_times_x_sum / S) * x_hat));
                 }
             }
         }
@@ -253,38 +254,39 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
-                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_weight[c] = sum_n_s(grad_y_times_x[n,c,s]) */
                 /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
-                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_times_x_sum[n,c] = sum_s(grad_y_times_x[n,c,s]) */
                 wide grad_y_sum_total = 0;
-                wide grad_y_sum_1_total = 0;
+                wide grad_y_times_x_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_weight_span = 0;
                     real grad_y_sum_span = 0;
-                    real grad_y_sum_1_span = 0;
-                    #pragma omp simd reduction(+ : grad_weight_span, grad_y_sum_span, grad_y_sum_1_span)
+                    real grad_y_times_x_sum_span = 0;
+                    #pragma omp simd reduction(+ : grad_weight_span, grad_y_sum_span, grad_y_times_x_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
-                        grad_weight_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        const real grad_y_times_x = grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_weight_span += grad_y_times_x;
                         grad_y_sum_span += grad_y[(n * C + c) * S + s];
-                        grad_y_sum_1_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_y_times_x_sum_span += grad_y_times_x;
                     }
                     grad_weight_rows[c] += grad_weight_span;
                     grad_y_sum_total += grad_y_sum_span;
-                    grad_y_sum_1_total += grad_y_sum_1_span;
+                    grad_y_times_x_sum_total += grad_y_times_x_sum_span;
                 }
                 const real grad_y_sum = grad_y_sum_total;
-                const real grad_y_sum_1 = grad_y_sum_1_total;
+                const real grad_y_times_x_sum = grad_y_times_x_sum_total;
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
-                        grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
+                        grad_y_times_x_sum[n,c]*x_hat[n,c,s]/S) */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                     const real x_hat = rstd[n * C + c] * x_centred;
                     grad_x[(n * C + c) * S + s] = (weight[c] * rstd[n * C + c]) * ((grad_y[(n * C +
-                            c) * S + s] - grad_y_sum / S - (grad_y_sum_1 / S) * x_hat));
+                            c) * S + s] - grad_y_sum / S - (grad_y_times_x_sum / S) * x_hat));
                 }
             }
         }
@@ -621,41 +623,42 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
                 /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
-                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_weight[c] = sum_n_s(grad_y_times_x[n,c,s]) */
                 /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
-                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_times_x_sum[n,c] = sum_s(grad_y_times_x[n,c,s]) */
                 wide grad_y_sum_total = 0;
-                wide grad_y_sum_1_total = 0;
+                wide grad_y_times_x_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_bias_span = 0;
                     real grad_weight_span = 0;
                     real grad_y_sum_span = 0;
-                    real grad_y_sum_1_span = 0;
-                    #pragma omp simd reduction(+ : grad_bias_span, grad_weight_span, grad_y_sum_span, grad_y_sum_1_span)
+                    real grad_y_times_x_sum_span = 0;
+                    #pragma omp simd reduction(+ : grad_bias_span, grad_weight_span, grad_y_sum_span, grad_y_times_x_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         grad_bias_span += grad_y[(n * C + c) * S + s];
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
-                        grad_weight_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        const real grad_y_times_x = grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_weight_span += grad_y_times_x;
                         grad_y_sum_span += grad_y[(n * C + c) * S + s];
-                        grad_y_sum_1_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_y_times_x_sum_span += grad_y_times_x;
                     }
                     grad_bias_rows[c] += grad_bias_span;
                     grad_weight_rows[c] += grad_weight_span;
                     grad_y_sum_total += grad_y_sum_span;
-                    grad_y_sum_1_total += grad_y_sum_1_span;
+                    grad_y_times_x_sum_total += grad_y_times_x_sum_span;
                 }
                 const real grad_y_sum = grad_y_sum_total;
-                const real grad_y_sum_1 = grad_y_sum_1_total;
+                const real grad_y_times_x_sum = grad_y_times_x_sum_total;
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
-                        grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
+                        grad_y_times_x_sum[n,c]*x_hat[n,c,s]/S) */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                     const real x_hat = rstd[n * C + c] * x_centred;
                     grad_x[(n * C + c) * S + s] = (weight[c] * rstd[n * C + c]) * ((grad_y[(n * C +
-                            c) * S + s] - grad_y_sum / S - (grad_y_sum_1 / S) * x_hat));
+                            c) * S + s] - grad_y_sum / S - (grad_y_times_x_sum / S) * x_hat));
                 }
             }
         }
@@ -893,38 +896,39 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
-                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_weight[c] = sum_n_s(grad_y_times_x[n,c,s]) */
                 /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
-                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_times_x_sum[n,c] = sum_s(grad_y_times_x[n,c,s]) */
                 wide grad_y_sum_total = 0;
-                wide grad_y_sum_1_total = 0;
+                wide grad_y_times_x_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_weight_span = 0;
                     real grad_y_sum_span = 0;
-                    real grad_y_sum_1_span = 0;
-                    #pragma omp simd reduction(+ : grad_weight_span, grad_y_sum_span, grad_y_sum_1_span)
+                    real grad_y_times_x_sum_span = 0;
+                    #pragma omp simd reduction(+ : grad_weight_span, grad_y_sum_span, grad_y_times_x_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
-                        grad_weight_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        const real grad_y_times_x = grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_weight_span += grad_y_times_x;
                         grad_y_sum_span += grad_y[(n * C + c) * S + s];
-                        grad_y_sum_1_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_y_times_x_sum_span += grad_y_times_x;
                     }
                     grad_weight_rows[c] += grad_weight_span;
                     grad_y_sum_total += grad_y_sum_span;
-                    grad_y_sum_1_total += grad_y_sum_1_span;
+                    grad_y_times_x_sum_total += grad_y_times_x_sum_span;
                 }
                 const real grad_y_sum = grad_y_sum_total;
-                const real grad_y_sum_1 = grad_y_sum_1_total;
+                const real grad_y_times_x_sum = grad_y_times_x_sum_total;
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
-                        grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
+                        grad_y_times_x_sum[n,c]*x_hat[n,c,s]/S) */
                 #pragma omp simd
                 for (int64_t s = 0; s < S; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                     const real x_hat = rstd[n * C + c] * x_centred;
                     grad_x[(n * C + c) * S + s] = (weight[c] * rstd[n * C + c]) * ((grad_y[(n * C +
-                            c) * S + s] - grad_y_sum / S - (grad_y_sum_1 / S) * x_hat));
+                            c) * S + s] - grad_y_sum / S - (grad_y_times_x_sum / S) * x_hat));
                 }
             }
         }

@@ -240,36 +240,37 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_spans, wide));
+    wide *const restrict logprobs_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_spans,
+            wide));
     /* kept_sum = sum_n(kept[n]) */
-    /* kept_sum_1 = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]])) */
+    /* logprobs_sum = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide kept_sum_total = 0;
-        wide kept_sum_1_total = 0;
+        wide logprobs_sum_total = 0;
         real kept_sum_span = 0;
-        real kept_sum_1_span = 0;
-        #pragma omp simd reduction(+ : kept_sum_span, kept_sum_1_span)
+        real logprobs_sum_span = 0;
+        #pragma omp simd reduction(+ : kept_sum_span, logprobs_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             kept_sum_span += kept[n];
-            kept_sum_1_span += kept[n] == 0 ? 0 : -logprobs[n * K + target[n]];
+            logprobs_sum_span += kept[n] == 0 ? 0 : -logprobs[n * K + target[n]];
         }
         kept_sum_total += kept_sum_span;
-        kept_sum_1_total += kept_sum_1_span;
+        logprobs_sum_total += logprobs_sum_span;
         kept_sum_parts[block] = kept_sum_total;
-        kept_sum_1_parts[block] = kept_sum_1_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
     wide kept_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
         kept_sum_total += kept_sum_parts[block];
     kept_sum[0] = kept_sum_total;
-    wide kept_sum_1_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        kept_sum_1_total += kept_sum_1_parts[block];
-    const real kept_sum_1 = kept_sum_1_total;
-    loss[0] = kept_sum_1 / kept_sum[0];
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = logprobs_sum / kept_sum[0];
     free(workspace);
     return 0;
 }
@@ -576,37 +577,38 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict kept_sum_1_parts = (wide *)((char *)kept_sum_parts + ROOM(n_spans, wide));
+    wide *const restrict logprobs_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_spans,
+            wide));
     /* kept_sum = sum_n(kept[n]*target_weight[n]) */
-    /* kept_sum_1 = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]*target_weight[n])) */
+    /* logprobs_sum = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]*target_weight[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide kept_sum_total = 0;
-        wide kept_sum_1_total = 0;
+        wide logprobs_sum_total = 0;
         real kept_sum_span = 0;
-        real kept_sum_1_span = 0;
-        #pragma omp simd reduction(+ : kept_sum_span, kept_sum_1_span)
+        real logprobs_sum_span = 0;
+        #pragma omp simd reduction(+ : kept_sum_span, logprobs_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real target_weight = weight[target[n]];
             kept_sum_span += kept[n] * target_weight;
-            kept_sum_1_span += kept[n] == 0 ? 0 : -target_weight * logprobs[n * K + target[n]];
+            logprobs_sum_span += kept[n] == 0 ? 0 : -target_weight * logprobs[n * K + target[n]];
         }
         kept_sum_total += kept_sum_span;
-        kept_sum_1_total += kept_sum_1_span;
+        logprobs_sum_total += logprobs_sum_span;
         kept_sum_parts[block] = kept_sum_total;
-        kept_sum_1_parts[block] = kept_sum_1_total;
+        logprobs_sum_parts[block] = logprobs_sum_total;
     }
     wide kept_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
         kept_sum_total += kept_sum_parts[block];
     kept_sum[0] = kept_sum_total;
-    wide kept_sum_1_total = 0;
+    wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        kept_sum_1_total += kept_sum_1_parts[block];
-    const real kept_sum_1 = kept_sum_1_total;
-    loss[0] = kept_sum_1 / kept_sum[0];
+        logprobs_sum_total += logprobs_sum_parts[block];
+    const real logprobs_sum = logprobs_sum_total;
+    loss[0] = logprobs_sum / kept_sum[0];
     free(workspace);
     return 0;
 }

@@ -153,12 +153,12 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict far_mask_sum_parts = (wide *)workspace;
+    wide *const restrict far_total_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide far_mask_sum_total = 0;
+        wide far_total_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
             /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
@@ -184,7 +184,7 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
             const real far = R(sqrt)(off_far_squared_sum);
             const real far_total_ = margin + near - far;
             const real far_mask = far_total_ < 0;
-            far_mask_sum_total += far_mask ? 0 : far_total_;
+            far_total_sum_total += far_mask ? 0 : far_total_;
             const real far_mask_chosen = far_mask ? 0 : 1;
             const real far_mask_chosen_scaled = (1 / (real)N) * far_mask_chosen;
             /* grad_negative[n,d] = far_mask_chosen_scaled[n]*off_far[n,d]/far[n] */
@@ -199,13 +199,13 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
                 grad_anchor[n * D + d] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
         }
-        far_mask_sum_parts[block] = far_mask_sum_total;
+        far_total_sum_parts[block] = far_total_sum_total;
     }
-    wide far_mask_sum_total = 0;
+    wide far_total_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        far_mask_sum_total += far_mask_sum_parts[block];
-    const real far_mask_sum = far_mask_sum_total;
-    loss[0] = far_mask_sum / N;
+        far_total_sum_total += far_total_sum_parts[block];
+    const real far_total_sum = far_total_sum_total;
+    loss[0] = far_total_sum / N;
     free(workspace);
     return 0;
 }
@@ -1542,20 +1542,24 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
         return 1;
     real *const restrict near_total_mask = (real *)workspace;
     real *const restrict between_mask = (real *)((char *)near_total_mask + ROOM(N, real));
-    real *const restrict between_chosen = (real *)((char *)between_mask + ROOM(N, real));
-    real *const restrict sign_far_argmax_off_far = (real *)((char *)between_chosen + ROOM(N, real));
+    real *const restrict between_argmax_off_between_chosen = (real *)((char *)between_mask + ROOM(N,
+            real));
+    real *const restrict sign_far_argmax_off_far = (real *)((char
+            *)between_argmax_off_between_chosen + ROOM(N, real));
     real *const restrict sign_near_argmax_off_near = (real *)((char *)sign_far_argmax_off_far +
             ROOM(N, real));
     /* near_total_mask[n] = near_total_[n] < 0 */
     /* between_mask[n] = between[n] <= far[n] */
-    /* between_chosen[n] = where(between_mask[n], sign(between_argmax_off_between[n]), 0) */
+    /* between_argmax_off_between_chosen[n] = where(between_mask[n],
+            sign(between_argmax_off_between[n]), 0) */
     /* sign_far_argmax_off_far[n] = sign(far_argmax_off_far[n]) */
     /* sign_near_argmax_off_near[n] = sign(near_argmax_off_near[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         near_total_mask[n] = near_total_[n] < 0;
         between_mask[n] = between[n] <= far[n];
-        between_chosen[n] = between_mask[n] ? sign(between_argmax_off_between[n]) : 0;
+        between_argmax_off_between_chosen[n] = between_mask[n] ? sign(between_argmax_off_between[n])
+                : 0;
         sign_far_argmax_off_far[n] = sign(far_argmax_off_far[n]);
         sign_near_argmax_off_near[n] = sign(near_argmax_off_near[n]);
     }
@@ -1563,22 +1567,23 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real near_total_chosen = near_total_mask[n] ? 0 : grad_loss_scaled;
-        /* grad_negative[n,d] = near_total_chosen[n]*(between_chosen[n]*delta(d, between_argmax[n])
-                + delta(d, far_argmax[n])*where(between_mask[n], 0, sign_far_argmax_off_far[n])) */
+        /* grad_negative[n,d] = near_total_chosen[n]*(between_argmax_off_between_chosen[n]*delta(d,
+                between_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
+                sign_far_argmax_off_far[n])) */
         /* grad_positive[n,d] = where(near_total_mask[n], 0,
-                -grad_loss_scaled)*(between_chosen[n]*delta(d, between_argmax[n]) +
-                sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
+                -grad_loss_scaled)*(between_argmax_off_between_chosen[n]*delta(d, between_argmax[n])
+                + sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
         /* grad_anchor[n,d] = near_total_chosen[n]*(sign_near_argmax_off_near[n]*delta(d,
                 near_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
                 -sign_far_argmax_off_far[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
-            grad_negative[n * D + d] = near_total_chosen * (between_chosen[n] * (d ==
-                    between_argmax[n]) + (between_mask[n] ? 0 : sign_far_argmax_off_far[n]) * (d ==
-                    far_argmax[n]));
+            grad_negative[n * D + d] = near_total_chosen * (between_argmax_off_between_chosen[n] *
+                    (d == between_argmax[n]) + (between_mask[n] ? 0 : sign_far_argmax_off_far[n]) *
+                    (d == far_argmax[n]));
             grad_positive[n * D + d] = (near_total_mask[n] ? 0 : -grad_loss_scaled) *
-                    (between_chosen[n] * (d == between_argmax[n]) + sign_near_argmax_off_near[n] *
-                    (d == near_argmax[n]));
+                    (between_argmax_off_between_chosen[n] * (d == between_argmax[n]) +
+                    sign_near_argmax_off_near[n] * (d == near_argmax[n]));
             grad_anchor[n * D + d] = near_total_chosen * ((between_mask[n] ? 0 :
                     -sign_far_argmax_off_far[n]) * (d == far_argmax[n]) +
                     sign_near_argmax_off_near[n] * (d == near_argmax[n]));
@@ -1690,29 +1695,33 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real between_mask = between[n] <= far[n];
-        const real between_chosen = between_mask ? sign(between_argmax_off_between[n]) : 0;
+        const real between_argmax_off_between_chosen = between_mask ?
+                sign(between_argmax_off_between[n]) : 0;
         const real near_total_mask = near_total_[n] < 0;
         const real sign_far_argmax_off_far = sign(far_argmax_off_far[n]);
         const real near_total_mask_chosen = near_total_mask ? 0 : grad_loss[0];
-        /* grad_negative[n,d] = near_total_mask_chosen[n]*(between_chosen[n]*delta(d,
+        /* grad_negative[n,d] =
+                near_total_mask_chosen[n]*(between_argmax_off_between_chosen[n]*delta(d,
                 between_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
                 sign_far_argmax_off_far[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
-            grad_negative[n * D + d] = near_total_mask_chosen * (between_chosen * (d ==
-                    between_argmax[n]) + (between_mask ? 0 : sign_far_argmax_off_far) * (d ==
+            grad_negative[n * D + d] = near_total_mask_chosen * (between_argmax_off_between_chosen *
+                    (d == between_argmax[n]) + (between_mask ? 0 : sign_far_argmax_off_far) * (d ==
                     far_argmax[n]));
         }
         const real sign_near_argmax_off_near = sign(near_argmax_off_near[n]);
-        /* grad_positive[n,d] = where(near_total_mask[n], 0, -grad_loss)*(between_chosen[n]*delta(d,
-                between_argmax[n]) + sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
+        /* grad_positive[n,d] = where(near_total_mask[n], 0,
+                -grad_loss)*(between_argmax_off_between_chosen[n]*delta(d, between_argmax[n]) +
+                sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
         /* grad_anchor[n,d] = near_total_mask_chosen[n]*(sign_near_argmax_off_near[n]*delta(d,
                 near_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
                 -sign_far_argmax_off_far[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
-            grad_positive[n * D + d] = (near_total_mask ? 0 : -grad_loss[0]) * (between_chosen * (d
-                    == between_argmax[n]) + sign_near_argmax_off_near * (d == near_argmax[n]));
+            grad_positive[n * D + d] = (near_total_mask ? 0 : -grad_loss[0]) *
+                    (between_argmax_off_between_chosen * (d == between_argmax[n]) +
+                    sign_near_argmax_off_near * (d == near_argmax[n]));
             grad_anchor[n * D + d] = near_total_mask_chosen * ((between_mask ? 0 :
                     -sign_far_argmax_off_far) * (d == far_argmax[n]) + sign_near_argmax_off_near *
                     (d == near_argmax[n]));
@@ -1808,24 +1817,27 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
-        const real between_chosen = between_mask ? sign(between_argmax_off_between[n]) : 0;
+        const real between_argmax_off_between_chosen = between_mask ?
+                sign(between_argmax_off_between[n]) : 0;
         const real sign_far_argmax_off_far = sign(far_argmax_off_far[n]);
-        /* grad_negative[n,d] = grad_near[n]*(between_chosen[n]*delta(d, between_argmax[n]) +
-                delta(d, far_argmax[n])*where(between_mask[n], 0, sign_far_argmax_off_far[n])) */
+        /* grad_negative[n,d] = grad_near[n]*(between_argmax_off_between_chosen[n]*delta(d,
+                between_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
+                sign_far_argmax_off_far[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
-            grad_negative[n * D + d] = grad_near * (between_chosen * (d == between_argmax[n]) +
-                    (between_mask ? 0 : sign_far_argmax_off_far) * (d == far_argmax[n]));
+            grad_negative[n * D + d] = grad_near * (between_argmax_off_between_chosen * (d ==
+                    between_argmax[n]) + (between_mask ? 0 : sign_far_argmax_off_far) * (d ==
+                    far_argmax[n]));
         }
         const real sign_near_argmax_off_near = sign(near_argmax_off_near[n]);
-        /* grad_positive[n,d] = -grad_near[n]*(between_chosen[n]*delta(d, between_argmax[n]) +
-                sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
+        /* grad_positive[n,d] = -grad_near[n]*(between_argmax_off_between_chosen[n]*delta(d,
+                between_argmax[n]) + sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
         /* grad_anchor[n,d] = grad_near[n]*(sign_near_argmax_off_near[n]*delta(d, near_argmax[n]) +
                 delta(d, far_argmax[n])*where(between_mask[n], 0, -sign_far_argmax_off_far[n])) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
-            grad_positive[n * D + d] = -grad_near * (between_chosen * (d == between_argmax[n]) +
-                    sign_near_argmax_off_near * (d == near_argmax[n]));
+            grad_positive[n * D + d] = -grad_near * (between_argmax_off_between_chosen * (d ==
+                    between_argmax[n]) + sign_near_argmax_off_near * (d == near_argmax[n]));
             grad_anchor[n * D + d] = grad_near * ((between_mask ? 0 : -sign_far_argmax_off_far) * (d
                     == far_argmax[n]) + sign_near_argmax_off_near * (d == near_argmax[n]));
         }

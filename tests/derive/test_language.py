@@ -122,7 +122,7 @@ def infinity() -> object:
     op = define("scaled", "Scales columns.")
     n = op.axes("n")
     x = op.input("x", n)
-    return op.let("y", [n], Where(x[n] > 0, x[n], -sympy.oo))
+    return op.build(op.let("y", [n], Where(x[n] > 0, x[n], -sympy.oo)))
 
 
 def too_few_indices() -> object:
@@ -318,7 +318,7 @@ MISTAKES: dict[Mistake, tuple[str, ...]] = {
     axis_of_another_definition: ("'y'", "axis 'm'", "not declared"),
     unsupported_function: ("'y'", "unsupported function 'Heaviside'", "supported: exp"),
     undefined_function: ("'y'", "unsupported function 'mystery'"),
-    infinity: ("'y'", "NegativeInfinity"),
+    infinity: ("'y'", "-inf in places"),
     too_few_indices: ("'y'", "x[n, c] has 2 indices, got 1"),
     no_indices: ("x[n, c] is used without its indices",),
     arithmetic_on_an_index: ("'y'", "n + 1 on axis 'n'", "neither an index"),

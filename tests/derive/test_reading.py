@@ -117,8 +117,26 @@ MISTAKES = [
     ("y[n] = x[n]\nupdates y = y", (2, 9), "only an input of real numbers is a buffer"),
     ("y[n] = x[n]*m[n]\nupdates m = y, m = y", (2, 16), "'m' is asked for twice"),
     ("y[n] = x[n]\nupdates m = y", (2, 9), "unknown name 'm'"),
+    ("y[n] = 2x[n]", (1, 8), "a product needs its sign, as in 2*x[n]"),
+    ("y[n] = |x[n]|", (1, 8), "write abs(x)"),
+    ("y[n] = mean(x[n])", (1, 8), "it runs over letters, as in mean_n(x[n])"),
+    ("y = max(x[n])", (1, 5), "it runs over letters, as in max_n(x[n])"),
+    ("y[n] = sigmoid(x[n])", (1, 8), "write 1 / (1 + exp(-x))"),
+    ("inputs x[t]\ny[t] = x[t-1]", (2, 1), "what is to be shifted, the caller shifts"),
+    ("inputs x[i,d], p[i,j]\ny[i] = sum_{j,d}(p[i,j]*x[j,d])", (2, 27), "letters j over i"),
+    ("y[n,n] = x[n]", (1, 1), "stands twice; it needs a second letter over its axis"),
+    ("y[n] = where(x[n] > 0, x[n], -inf)", (1, 1), "'y' of 'operation' is -inf in places"),
+    ("y[n] = x[n] + where(x[n] > 0, 0, -inf)", (1, 1), "what an exponential leaves out"),
+    ("y[n] = x[n] * inf", (1, 1), "only -inf may be chosen, under an exp"),
     ("", (1, 1), "no definition"),
 ]
+
+
+def test_what_is_masked_by_minus_infinity_is_left_out() -> None:
+    masked = "z[n,k] = where(m[n,k] > 0, x[n,k], -inf)\nt[n] = log(sum_k(exp(z[n,k] / 2 + b[k])))"
+    spelt = "t[n] = log(sum_k(where(m[n,k] > 0, exp(x[n,k] / 2 + b[k]), 0)))"
+    inputs = "inputs x[n,k], m[n,k], b[k]\n"
+    assert reading(inputs + masked).lets == reading(inputs + spelt).lets
 
 
 @pytest.mark.parametrize(("text", "place", "problem"), MISTAKES)
