@@ -10,6 +10,7 @@ from typing import Any
 
 from sympy import Expr, S, SympifyError, sympify
 
+from derive.calling import Calling
 from derive.calls import Letters, match_axes, translate
 from derive.checks import check_expression, check_identifier
 from derive.expressions import (
@@ -24,21 +25,7 @@ from derive.expressions import (
 )
 from derive.facts import is_nonnegative, is_positive
 from derive.functions import as_where
-from derive.interface import (
-    AUTOCAST,
-    GIVEN,
-    ROLES,
-    SHAPING,
-    Argument,
-    Cases,
-    Choice,
-    Interface,
-    Update,
-    When,
-    arguments_of,
-    choices_of,
-    variants_of,
-)
+from derive.interface import Cases, Update, When
 from derive.language import (
     Call,
     Definition,
@@ -90,16 +77,7 @@ class Builder:
         self._lets: dict[str, Let] = {}
         self._masked: dict[str, tuple[Tensor, Expr]] = {}
         self._calls: list[Call] = []
-        self._arguments: tuple[Argument, ...] | None = None
-        self._roles: dict[Axis, str] = {}
-        self._absent: dict[str, Expr] = {}
-        self._cases: dict[str, Cases] = {}
-        self._given: dict[str, str] = {}
-        self._pairs: dict[str, str] = {}
-        self._updates: list[Update] = []
-        self._constants: list[When] = []
-        self._demands: list[tuple[str, str]] = []
-        self._autocast: str | None = None
+        self._calling = Calling(name)
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -118,17 +96,7 @@ class Builder:
         `autocast` says what its result is under autocast, where that decides: `"float32"`, the
         same `"float32 on gpu"` alone, or `"lower"` for the lower precision.
         """
-        if autocast not in AUTOCAST:
-            known = ", ".join(filter(None, AUTOCAST))
-            raise DefinitionError(
-                f"operation {self.name!r}: autocast={autocast!r}; there are {known}"
-            )
-        try:
-            self._arguments, self._autocast = arguments_of(signature), autocast
-        except SyntaxError:
-            raise DefinitionError(
-                f"operation {self.name!r}: {signature!r} is no signature, such as 'x, dim=-1'"
-            ) from None
+        self._calling.sign(signature, autocast)
 
     # --- what a definition is made of ---
 
@@ -149,13 +117,7 @@ class Builder:
             letters.append(self._axes[name])
         if len(roles.split()) > len(letters):
             raise DefinitionError(f"axes {names!r}: there are more roles, {roles!r}, than axes")
-        for letter, role in zip(letters, roles.split(), strict=False):
-            if role not in ROLES:
-                known = ", ".join(ROLES)
-                raise DefinitionError(
-                    f"axis {letter.name!r}: no role is called {role!r}; there are {known}"
-                )
-            self._roles[letter.axis] = role
+        self._calling.play(letters, roles.split())
         return letters[0] if len(letters) == 1 else tuple(letters)
 
     def input(
@@ -166,15 +128,9 @@ class Builder:
         A tensor that the caller may leave out is, where it is `absent`, that number everywhere;
         `given` says how he may give it, as a key of `derive.interface.GIVEN`.
         """
-        self._note_given(name, "input", given)
-        if given == "paired":
-            if not self._absent:
-                raise DefinitionError(
-                    f"input {name!r}: it is paired with an input before it that may be absent"
-                )
-            self._pairs[name] = list(self._absent)[-1]
+        self._calling.note_given(name, "input", given)
         if absent is not None:
-            self._absent[name] = sympify(absent)
+            self._calling.absent[name] = sympify(absent)
         return self._add_input(Tensor(name, dims, **facts))
 
     def integers(self, name: str, *dims: Dim) -> Tensor:
@@ -190,7 +146,7 @@ class Builder:
         """
         check_identifier(name, "option")
         self._check_new(name, "option")
-        self._note_given(name, "option", given)
+        self._calling.note_given(name, "option", given)
         self._options[name] = Option(name, default, **facts)
         return self._options[name].symbol
 
@@ -243,7 +199,7 @@ class Builder:
         """
         choices = (choice,) if isinstance(choice, str) else choice
         for named in choices:
-            if named not in {argument.name for argument in self._arguments or ()}:
+            if named not in self._calling.argument_names:
                 raise DefinitionError(f"let {name!r}: the signature has no argument {named!r}")
         lets = []
         for value, (indices, expr) in values.items():
@@ -263,7 +219,7 @@ class Builder:
             )
             for value, let in lets
         ]
-        self._cases[name] = Cases(choices, tuple(lets), unknown)
+        self._calling.cases[name] = Cases(choices, tuple(lets), unknown)
         self._lets[name] = lets[0][1]
         return lets[0][1].tensor
 
@@ -285,9 +241,9 @@ class Builder:
             raise DefinitionError(f"{where}: only an input of real numbers is a buffer")
         if let.name not in self._lets or let.integer or let.axes != buffer.axes:
             raise DefinitionError(f"{where}: {let.name!r} is no let of real numbers over its axes")
-        before = [update.when.input for update in self._updates]
+        before = [update.when.input for update in self._calling.updates]
         check_once(f"update in {self.name!r}", [*before, buffer.name])
-        self._updates.append(Update(When(buffer.name, tuple(chosen.items())), let.name))
+        self._calling.updates.append(Update(When(buffer.name, tuple(chosen.items())), let.name))
 
     def constant(self, tensor: Tensor, **chosen: Any) -> None:
         """An input that has no gradient for some values of choices: `target=True`, where the
@@ -300,13 +256,13 @@ class Builder:
         where = f"constant {tensor.name!r} in {self.name!r}"
         if tensor.name not in self._inputs or tensor.integer:
             raise DefinitionError(f"{where}: only an input of real numbers has a gradient")
-        if self._arguments is None or not chosen:
+        if self._calling.arguments is None or not chosen:
             raise DefinitionError(
                 f"{where}: it is so for values of an argument of op.called, which comes first; "
                 "op.build(..., wrt=[...]) says whose gradients there are at all"
             )
-        check_once(where, [*(when.input for when in self._constants), tensor.name])
-        self._constants.append(When(tensor.name, tuple(chosen.items())))
+        check_once(where, [*(when.input for when in self._calling.constants), tensor.name])
+        self._calling.constants.append(When(tensor.name, tuple(chosen.items())))
 
     def demand(self, condition: str, raises: str = "ValueError") -> None:
         """A condition such as `beta >= 0`, without which the function raises.
@@ -324,14 +280,14 @@ class Builder:
                 f"demand {condition!r} in {self.name!r}: it must be an expression"
             ) from None
         read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        known = [*self._options, *self._inputs, *(a.name for a in self._arguments or ())]
+        known = [*self._options, *self._inputs, *self._calling.argument_names]
         known += [name.upper() for name in self._axes]
         if not read <= set(known):
             raise DefinitionError(
                 f"demand {condition!r} in {self.name!r}: {min(read - set(known))!r} is unknown; "
                 f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
             )
-        self._demands.append((ast.unparse(tree), raises))
+        self._calling.demands.append((ast.unparse(tree), raises))
 
     def call(
         self,
@@ -424,100 +380,12 @@ class Builder:
             chunked=chunked,
             source=self.source,
         )
-        if self._arguments is None:
-            return replace(whole, updates=tuple((u.when.input, u.let) for u in self._updates))
-        return self._with_interface(whole, self._arguments, [t.name for t in without])
-
-    def _with_interface(
-        self, whole: Definition, arguments: tuple[Argument, ...], without: Sequence[str]
-    ) -> Definition:
-        """The usual variant, and with it the public function over all of them."""
-        arguments = tuple(self._with_tensors(a) for a in arguments)
-        cases = {choice: c for c in self._cases.values() for choice in c.choices}
-        choices = [
-            choice
-            for argument in arguments
-            for choice in choices_of(argument, cases, self._absent, without, self._given)
-        ]
-        self._check_interface(whole, arguments, choices)
-        found = variants_of(
-            whole,
-            self._cases,
-            self._absent,
-            choices,
-            self._pairs,
-            self._updates,
-            self._constants,
-        )
-        variants = tuple(found)
-        interface = Interface(
-            arguments,
-            tuple(self._roles.items()),
-            tuple(choices),
-            variants,
-            tuple(self._given.items()),
-            tuple(self._pairs.items()),
-            tuple(self._demands),
-            self._autocast,
-        )
-        return replace(variants[0].definition, interface=interface)
-
-    def _with_tensors(self, argument: Argument) -> Argument:
-        """An argument, which is the input of its own name unless the signature says another."""
-        names = argument.tensors or ((argument.name,) if argument.name in self._inputs else ())
-        for name in names:
-            if name not in self._inputs:
-                raise DefinitionError(
-                    f"argument {argument.name!r} of {self.name!r}: there is no input {name!r}"
-                )
-        return replace(argument, tensors=names)
+        calling = self._calling
+        if calling.arguments is None:
+            return replace(whole, updates=tuple((u.when.input, u.let) for u in calling.updates))
+        return calling.interface(whole, [t.name for t in without])
 
     # --- checks ---
-
-    def _note_given(self, name: str, what: str, given: str) -> None:
-        known = [how for how in GIVEN if (how == "epsilon") == (what == "option")]
-        if given and given not in known:
-            raise DefinitionError(
-                f"{what} {name!r}: no way to give it is {given!r}; there are {', '.join(known)}"
-            )
-        if given:
-            self._given[name] = given
-
-    def _check_interface(
-        self, whole: Definition, arguments: Iterable[Argument], choices: Iterable[Choice]
-    ) -> None:
-        where = f"operation {self.name!r}"
-        if not SHAPING & {*self._roles.values()}:
-            raise DefinitionError(
-                f"{where}: its axes have no roles that say which dimensions of a caller's tensors "
-                "they are, such as op.axes('n c', 'rest last')"
-            )
-        if len(whole.outputs) > 1 and not any(argument.halved for argument in arguments):
-            raise DefinitionError(
-                f"{where}: a function that is called on tensors of any rank returns one of them, "
-                f"got the outputs {', '.join(whole.outputs)}; without op.called it returns them all"
-            )
-        for argument in arguments:
-            if self._given.get(argument.name) == "epsilon" and argument.default != "None":
-                raise DefinitionError(
-                    f"{where}: {argument.name!r} is the machine epsilon where it is left out, so "
-                    f"its default in op.called must be None, got {argument.default or 'none'}"
-                )
-        known = {choice.name: choice.values for choice in choices}
-        whens = [(f"update of {u.when.input!r}", u.when) for u in self._updates]
-        whens += [(f"constant {when.input!r}", when) for when in self._constants]
-        for what, when in whens:
-            for name, value in when.chosen:
-                if name not in known:
-                    raise DefinitionError(
-                        f"{what} in {self.name!r}: nothing is chosen by {name!r}; there are "
-                        f"{', '.join(sorted(known)) or 'none'}"
-                    )
-                if value not in known[name]:
-                    raise DefinitionError(
-                        f"{what} in {self.name!r}: {name!r} is never {value!r}; it is one of "
-                        f"{', '.join(map(repr, known[name]))}"
-                    )
 
     def _add_input(self, tensor: Tensor) -> Tensor:
         self._check_name(tensor.name, f"input {tensor.name!r}")

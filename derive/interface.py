@@ -15,14 +15,11 @@ the mathematics. An `Interface` says how the one is seen as the other:
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sympy import Expr, prod
-
-from derive.expressions import Axis, Element, Sum, names_used
+from derive.expressions import Axis
 
 if TYPE_CHECKING:
     from derive.language import Definition, Let
@@ -195,112 +192,3 @@ def arguments_of(signature: str) -> tuple[Argument, ...]:
 def _names(annotation: ast.expr | None) -> Iterator[str]:
     if annotation is not None:
         yield from (node.id for node in ast.walk(annotation) if isinstance(node, ast.Name))
-
-
-def choices_of(
-    argument: Argument,
-    cases: Mapping[str, Cases],
-    absent: Mapping[str, Expr],
-    without: Sequence[str],
-    given: Mapping[str, str],
-) -> Iterator[Choice]:
-    """The choices that an argument makes: by its value, its being given, its holding integers."""
-    if len(argument.tensors) > 1 and not argument.halved:
-        yield Choice(argument.name, (True, False), "integers")
-    elif argument.name in cases and not argument.tensors:
-        chosen = cases[argument.name]
-        yield Choice(argument.name, chosen.values(argument.name), unknown=chosen.unknown)
-    for name in argument.tensors:
-        if name in absent and given.get(name) != "paired":
-            values = (False, True) if name in without else (True, False)
-            yield Choice(name, values, "given", mask=given.get(name) == "mask")
-
-
-def variants_of(
-    definition: Definition,
-    cases: Mapping[str, Cases],
-    absent: Mapping[str, Expr],
-    choices: Sequence[Choice],
-    pairs: Mapping[str, str],
-    updates: Sequence[Update],
-    constants: Sequence[When],
-) -> Iterator[Variant]:
-    """Every definition that the choices lead to, the usual one first.
-
-    `cases` are alternatives by the let's name, `absent` what stands for a tensor left out,
-    `pairs` names the tensor beside which another one is given, and `constants` have no gradient.
-    """
-    from derive.language import needed  # not above: a definition holds an interface
-
-    known: dict[tuple[object, ...], Definition] = {}
-    for values in product(*(c.values for c in choices)):
-        chosen = dict(zip((c.name for c in choices), values, strict=True))
-        taken = [
-            cases[let.name].let(chosen) if let.name in cases else let for let in definition.lets
-        ]
-        lets = [let for let in taken if let is not None]
-        if len(lets) < len(taken):
-            continue
-        chosen |= {name: chosen[other] for name, other in pairs.items()}
-        left_out = {name: value for name, value in absent.items() if not chosen[name]}
-        lets = [_without(let, left_out) for let in lets]
-        changed = [update for update in updates if update.when.applies(chosen)]
-        lets = needed(lets, [*definition.outputs, *(update.let for update in changed)])
-        read = names_used(*(let.value for let in lets))
-        fixed = {constant.input for constant in constants if constant.applies(chosen)}
-        options = {s.name for let in lets for s in let.value.free_symbols}
-        inputs = tuple(t for t in definition.inputs if t.name in read)
-        variant = replace(
-            definition,
-            inputs=inputs,
-            options=tuple(o for o in definition.options if o.name in options),
-            lets=tuple(lets),
-            wrt=tuple(name for name in definition.wrt if name in read - fixed),
-            calls=(),
-            updates=tuple((update.when.input, update.let) for update in changed),
-            variant=label(choices, values),
-        )
-        # A choice that makes no difference beside the others makes no variant of its own.
-        same = (inputs, variant.options, variant.lets, variant.wrt)
-        yield Variant(values, known.setdefault(same, variant))
-
-
-def label(choices: Sequence[Choice], values: Sequence[Any]) -> str:
-    """A variant in a word that can end an identifier: `sum_weight`; empty for the first values."""
-    words = []
-    for choice, value in zip(choices, values, strict=True):
-        if value is choice.values[0] or value == choice.values[0]:
-            continue
-        words.append(_word(choice, value))
-    return "_".join(words)
-
-
-def _word(choice: Choice, value: Any) -> str:
-    if choice.kind == "integers":
-        return choice.name
-    if isinstance(value, str):
-        return value
-    if value is True or value is OTHERWISE:
-        return choice.name
-    if value is False or value is None:
-        return f"no_{choice.name}"
-    return f"{choice.name}_{value}".replace(".", "_").replace("-", "minus_")
-
-
-def _without(let: Let, left_out: Mapping[str, Expr]) -> Let:
-    """A let in which tensors are replaced by what stands for them."""
-    found: dict[Any, Expr] = {
-        e: left_out[str(e.base)] for e in let.value.atoms(Element) if str(e.base) in left_out
-    }
-    found |= {s: left_out[s.name] for s in let.value.free_symbols if s.name in left_out}
-    return replace(let, value=_counted(let.value.xreplace(found))) if found else let
-
-
-def _counted(value: Expr) -> Expr:
-    """An expression in which a sum of what does not vary is a multiple of it: `sum_n(1)` is N."""
-    sums = {
-        s: s.body * prod(i.size for i in s.indices)
-        for s in value.atoms(Sum)
-        if not s.body.free_symbols & set(s.indices)
-    }
-    return value.xreplace(sums)
