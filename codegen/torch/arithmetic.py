@@ -29,6 +29,7 @@ from codegen.torch.values import (
     Value,
     letters_of,
     line_up,
+    permute,
 )
 from derive.expressions import Element, Index, Sum, free_indices
 
@@ -144,11 +145,26 @@ def _as_mean(code: str) -> str:
 
 def _masked(deltas: Sequence[Any], rest: Any, scope: Scope, emit: Emit) -> Value:
     """A value where indices are equal, zero elsewhere."""
-    masks = [emit(d, scope) for d in deltas]
     value = finished(gathered(rest, scope, emit), scope)
+    if len(deltas) == 1 and (diagonal := _on_diagonal(deltas[0], value, scope)) is not None:
+        return diagonal
+    masks = [emit(d, scope) for d in deltas]
     lined, layout = line_up([*masks, value], scope.order, scope.size)
     mask = " & ".join(m.at(ATOM) if len(masks) > 1 else m.text for m in lined[:-1])
     return Value(f"torch.where({mask}, {lined[-1].text}, 0)", layout, fresh=True)
+
+
+def _on_diagonal(delta: Any, value: Value, scope: Scope) -> Value | None:
+    """The matrices that have a value's vectors on their diagonals, if that is what is meant."""
+    along = [i for i in delta.args if (i,) in scope.split(value).dims]
+    others = [i for i in delta.args if isinstance(i, Index) and i not in value.letters]
+    if len(along) != 1 or len(others) != 1:
+        return None
+    value = scope.split(value)
+    rest = tuple(dim for dim in value.dims if dim != (along[0],))
+    vectors = permute(value, (*rest, (along[0],)))
+    dims = (*vectors.dims, (others[0],))
+    return Value(f"torch.diag_embed({vectors.text})", dims, fresh=True)
 
 
 def _associated(scale: Any, over: list[Value], under: list[Value], scope: Scope) -> Scaled:

@@ -100,6 +100,11 @@ def test_no_backward_pass_reads_an_exponential(name: str) -> None:
     assert "w_sum" not in body
 
 
+def test_what_lies_on_a_diagonal_is_put_there() -> None:
+    text = source(WEIGHTS["pairs"])
+    assert "grad_s.sub_(torch.diag_embed(grad_loss * sigmoid_s)" in text
+
+
 def test_a_mask_of_letters_is_made_once() -> None:
     text = source(WEIGHTS["others"])
     forward = text[text.index("def forward(") : text.index("def backward(")]

@@ -158,7 +158,7 @@ def centred() -> Definition:
 
 
 def test_two_letters_over_one_axis_share_a_loop_where_they_may() -> None:
-    assert nests(differences())[0] == "m(own n_1(tanh_x far) y)"
+    assert nests(differences())[0] == "m(own n_1(tanh_x tanh_x_sum) far y)"
 
 
 def test_what_a_turn_needs_of_all_others_is_complete_before_its_loop() -> None:
