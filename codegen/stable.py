@@ -360,7 +360,7 @@ def _total(expr: Expr) -> Expr:
     """A sum of what a logarithm has left a sign or a factor in front of."""
     assert isinstance(expr, Sum)
     number, body = expr.body.as_coeff_Mul()
-    return expr if number == 1 else number * Sum(body, *expr.indices)
+    return expr if number == 1 or body == 1 else number * Sum(body, *expr.indices)
 
 
 _RULES: dict[type, Callable[[Any], Expr]] = {
