@@ -32,6 +32,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     backward_lets = needed(
         derivation.backward.lets, [t.name for _, t in derivation.backward.gradients]
     )
+    backward_lets = with_zeros(backward_lets)
     gradients = tuple((f"grad_{name}", tensor) for name, tensor in derivation.backward.gradients)
     forward_lets = derivation.forward
     if not literal:
@@ -101,11 +102,11 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
     new = {let.name for let in early}
     forward = (*derivation.forward, *early)
     known = taken | {let.name for let in forward}
-    called = {
-        let.name: (let.tensor, let.value)
-        for let in _forward_lets(forward, [*definition.outputs, *new], literal=False)
-        if let.name in new and is_atomic(let.value) and names_used(let.value) <= known
-    }
+    called: dict[str, tuple[Tensor, Expr]] = {}
+    for let in _forward_lets(forward, [*definition.outputs, *new], literal=False):
+        value = substitute(let.value, called)
+        if let.name in new and is_atomic(value) and names_used(value) <= known:
+            called[let.name] = (let.tensor, value)
     early, late = (
         [replace(let, value=substitute(let.value, called)) for let in lets]
         for lets in (early, late)
@@ -163,6 +164,18 @@ def _value_and_grad(
         differentiable=False,
         literal=definition.chunked,
     )
+
+
+def with_zeros(lets: Iterable[Let]) -> tuple[Let, ...]:
+    """The lets with zero written where one is read that is zero everywhere, as the cotangent of
+    what gradients stop at."""
+    zeros: dict[str, tuple[Tensor, Expr]] = {}
+    result: list[Let] = []
+    for let in lets:
+        result.append(replace(let, value=substitute(let.value, zeros)))
+        if result[-1].value == 0:
+            zeros[let.name] = (let.tensor, S.Zero)
+    return tuple(result)
 
 
 def kept_for(

@@ -21,7 +21,7 @@ from typing import Any
 from sympy import Add, Expr, Mul, S
 
 from codegen.forms import spelled_out
-from codegen.lowering import kept_for, outputs_once, varying
+from codegen.lowering import kept_for, outputs_once, varying, with_zeros
 from codegen.program import Kept, Module, Program
 from codegen.renaming import Renaming
 from codegen.safe import made_safe, stable, without_exponentials
@@ -297,12 +297,13 @@ def _simplest(
     found: Derivation,
 ) -> tuple[tuple[Let, ...], tuple[tuple[str, Tensor], ...]]:
     """The lets of a backward pass in safe form, and the gradients that are not zero."""
-    values = {let.name: let.value for let in found.backward.lets}
+    backward = with_zeros(found.backward.lets)
+    values = {let.name: let.value for let in backward}
     gradients = tuple(
         (f"grad_{name}", tensor)
         for name, tensor in found.backward.gradients
         if values.get(tensor.name) != 0
     )
-    lets = needed(found.backward.lets, [tensor.name for _, tensor in gradients])
+    lets = needed(backward, [tensor.name for _, tensor in gradients])
     lets = without_exponentials(lets, found.forward)
     return tuple(stable(lets, varying(found.definition.wrt, found.forward))), gradients

@@ -14,6 +14,8 @@ from codegen.pipeline import compile, source
 from derive import Mean, define, exp, library
 from derive.language import DefinitionError
 from derive.points import random_point, two_sizes
+from derive.reading import read
+from gradsmith.check import check
 from gradsmith.emitted import Functions
 from gradsmith.samples import at_point, random_sample
 
@@ -224,3 +226,20 @@ def test_an_output_that_repeats_what_backward_reads_keeps_its_gradient() -> None
     leaf = torch.tensor([0.5, -1.0], requires_grad=True)
     (gradient,) = torch.autograd.grad(module.repeated(leaf).sum(), leaf)
     torch.testing.assert_close(gradient, leaf.detach().exp())
+
+
+def test_nothing_is_computed_of_what_gradients_stop_at() -> None:
+    text = """
+        letters j over k
+        inputs x[n,k], pick[k] (integer)
+        p[n,k] = sum_j(exp(x[n,j])*(1 - delta(j, pick[k]))) / sum_j(exp(x[n,j]))
+        q[k] = stop_gradient(p[0,pick[k]])
+    """
+    (definition,) = read(text, library.load).values()
+    module = compile(definition)
+    assert all(row.passed for row in check(definition, module))
+    x = torch.randn(2, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(
+        module.operation(x, torch.tensor([0, 2, 1])).sum(), x, allow_unused=True
+    )
+    assert gradient is None or not gradient.any()
