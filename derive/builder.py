@@ -328,9 +328,10 @@ class Builder:
             value = translate(let.value, tensors, values, letters)
             add = self._add_integer_let if let.tensor.integer else self.let
             tensors[let.name] = add(name, dims, value)
-        self._calls.append(
-            Call(callee, tuple(tensors.items()), tuple(values.items()), tuple(axes.items()))
-        )
+        if not {tensor.name for tensor in inputs.values()} & self._masked.keys():  # else spelt out
+            self._calls.append(
+                Call(callee, tuple(tensors.items()), tuple(values.items()), tuple(axes.items()))
+            )
         return tensors[callee.outputs[0]]
 
     def build(

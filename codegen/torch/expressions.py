@@ -145,8 +145,8 @@ def _delta(expr: Any, scope: Scope) -> Value:
     row, column = expr.args
     if isinstance(row, Index) and isinstance(column, Index):
         return _diagonal(row, column, scope)
-    one, other = (emit(a, scope) for a in expr.args)
-    (left, right), layout = _lined_up([one, other], scope)
+    sides = sorted((emit(a, scope) for a in expr.args), key=lambda v: v.scalar)  # as one says it
+    (left, right), layout = _lined_up(sides, scope)
     code = f"{left.at(COMPARE + 1)} == {right.at(COMPARE + 1)}"
     return Value(code, layout, binds=COMPARE, boolean=True, fresh=True)
 

@@ -45,6 +45,11 @@ def others(s: Tensor) -> Tensor:
     return s.masked_fill(own, -torch.inf).logsumexp(1) - s.masked_fill(own, 0).sum(1) / 4
 
 
+def called(s: Tensor, v: Tensor) -> Tensor:
+    later = torch.ones(5, 5).triu(1) == 1
+    return torch.softmax(s.masked_fill(later, -torch.inf), 1) @ v
+
+
 def window(s: Tensor, m: Tensor) -> Tensor:
     later = torch.ones(5, 5).triu(1) == 1
     return (2 * s).masked_fill(later | (m != 1), -torch.inf).logsumexp(1)
@@ -58,6 +63,7 @@ CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "pairs": (pairs, [(5, 3), (5, 3)]),
     "others": (others, [(5, 5)]),
     "window": (window, [(5, 5)]),
+    "called": (called, [(5, 5), (5, 2)]),
 }
 FIXED = {"graph": [NEAR.long()], "window": [torch.tensor([1, 0, 1, 1, 0])]}
 
