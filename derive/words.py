@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Add, Basic, Eq, Mul, Ne, Pow
+from sympy import Add, Basic, Eq, Mul, Pow
 from sympy.logic.boolalg import Boolean
 
 from derive.expressions import Element, Index, Parameter, Sum, Where, free_indices
@@ -28,8 +28,8 @@ def word(expr: Basic) -> str:
 
 
 def _word(expr: Basic) -> str:
-    if isinstance(expr, Eq | Ne) and all(isinstance(side, Index) for side in expr.args):
-        return "diagonal" if isinstance(expr, Eq) else "off_diagonal"
+    if isinstance(expr, Eq) and all(isinstance(side, Index) for side in expr.args):
+        return "diagonal"
     if isinstance(expr, Boolean):
         return f"{stem(expr)}_mask" if expr.atoms(Element) else "mask"
     if isinstance(expr, Sum):

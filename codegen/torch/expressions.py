@@ -102,7 +102,8 @@ def _relation(expr: Any, scope: Scope) -> Value:
 
 
 def _diagonal(row: Index, column: Index, scope: Scope) -> Value:
-    code = f"torch.eye({scope.size(row)}, dtype=torch.bool, device={scope.like}.device)"
+    sizes = ", ".join(dict.fromkeys([scope.size(row), scope.size(column)]))
+    code = f"torch.eye({sizes}, dtype=torch.bool, device={scope.like}.device)"
     return Value(code, ((row,), (column,)), boolean=True, fresh=True)
 
 

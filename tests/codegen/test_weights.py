@@ -50,6 +50,10 @@ def called(s: Tensor, v: Tensor) -> Tensor:
     return torch.softmax(s.masked_fill(later, -torch.inf), 1) @ v
 
 
+def oblong(x: Tensor) -> Tensor:
+    return (x**2).masked_fill(torch.eye(5, 3) == 1, 0)
+
+
 def window(s: Tensor, m: Tensor) -> Tensor:
     later = torch.ones(5, 5).triu(1) == 1
     return (2 * s).masked_fill(later | (m != 1), -torch.inf).logsumexp(1)
@@ -63,6 +67,7 @@ CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "pairs": (pairs, [(5, 3), (5, 3)]),
     "others": (others, [(5, 5)]),
     "window": (window, [(5, 5)]),
+    "oblong": (oblong, [(5, 3)]),
     "called": (called, [(5, 5), (5, 2)]),
 }
 FIXED = {"graph": [NEAR.long()], "window": [torch.tensor([1, 0, 1, 1, 0])]}
