@@ -69,9 +69,9 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     no = log1p_neg_x.masked_fill(x_mask, -100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1).mean()
     no_minus_yes = no - yes
-    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    x_chosen = torch.reciprocal(1 - x).masked_fill(x_mask, 0)
     target_total = torch.addcmul(
-        x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1
+        x_chosen, x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0), target, value=-1
     )
     return loss, Residuals(no_minus_yes, target_total)
 
@@ -126,8 +126,8 @@ def residuals_backward(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     one_minus_x = 1 - x
-    x_chosen = (one_minus_x**-1).masked_fill(x_mask, 0)
-    x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
+    x_chosen = torch.reciprocal(one_minus_x).masked_fill(x_mask, 0)
+    x_total = x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0)
     grad_target = -grad_target_total * x_total
     x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
@@ -155,9 +155,12 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     no = log1p_neg_x.masked_fill(x_mask, -100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1).mean()
     grad_target = (no - yes) / N
-    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    x_chosen = torch.reciprocal(1 - x).masked_fill(x_mask, 0)
     grad_x = (
-        torch.addcmul(x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1) / N
+        torch.addcmul(
+            x_chosen, x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0), target, value=-1
+        )
+        / N
     )
     return loss, Gradients(grad_x, grad_target)
 
@@ -274,9 +277,9 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     no = log1p_neg_x.masked_fill(x_mask, -100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1).sum()
     dloss_dtarget = no - yes
-    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    x_chosen = torch.reciprocal(1 - x).masked_fill(x_mask, 0)
     dloss_dx = torch.addcmul(
-        x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1
+        x_chosen, x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0), target, value=-1
     )
     return loss, SumResiduals(dloss_dtarget, dloss_dx)
 
@@ -325,8 +328,8 @@ def residuals_backward_sum(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     one_minus_x = 1 - x
-    x_chosen = (one_minus_x**-1).masked_fill(x_mask, 0)
-    x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
+    x_chosen = torch.reciprocal(one_minus_x).masked_fill(x_mask, 0)
+    x_total = x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0)
     grad_target = -grad_dloss_dx * x_total
     x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
@@ -451,9 +454,9 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     no = log1p_neg_x.masked_fill(x_mask, -100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1)
     dloss_dtarget = no - yes
-    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    x_chosen = torch.reciprocal(1 - x).masked_fill(x_mask, 0)
     dloss_dx = torch.addcmul(
-        x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1
+        x_chosen, x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0), target, value=-1
     )
     return loss, NoneResiduals(dloss_dtarget, dloss_dx)
 
@@ -505,8 +508,8 @@ def residuals_backward_none(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     one_minus_x = 1 - x
-    x_chosen = (one_minus_x**-1).masked_fill(x_mask, 0)
-    x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
+    x_chosen = torch.reciprocal(one_minus_x).masked_fill(x_mask, 0)
+    x_total = x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0)
     grad_target = -grad_dloss_dx * x_total
     x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
@@ -639,9 +642,9 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     loss = -(torch.addcmul((1 - target) * no, target, yes) * weight).mean()
     weight_scaled = weight / N
     no_minus_yes = no - yes
-    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    x_chosen = torch.reciprocal(1 - x).masked_fill(x_mask, 0)
     target_total = torch.addcmul(
-        x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1
+        x_chosen, x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0), target, value=-1
     )
     return loss, WeightResiduals(weight_scaled, no_minus_yes, target_total)
 
@@ -694,8 +697,8 @@ def residuals_backward_weight(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     one_minus_x = 1 - x
-    x_chosen = (one_minus_x**-1).masked_fill(x_mask, 0)
-    x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
+    x_chosen = torch.reciprocal(one_minus_x).masked_fill(x_mask, 0)
+    x_total = x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0)
     grad_target = -grad_target_total * x_total
     x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
@@ -830,9 +833,9 @@ def forward_weight_sum(
     no_sum = (torch.addcmul((1 - target) * no, target, yes) * weight).sum()
     loss = -no_sum
     no_minus_yes = no - yes
-    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    x_chosen = torch.reciprocal(1 - x).masked_fill(x_mask, 0)
     target_total = torch.addcmul(
-        x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1
+        x_chosen, x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0), target, value=-1
     )
     return loss, WeightSumResiduals(weight, no_minus_yes, target_total)
 
@@ -885,8 +888,8 @@ def residuals_backward_weight_sum(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     one_minus_x = 1 - x
-    x_chosen = (one_minus_x**-1).masked_fill(x_mask, 0)
-    x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
+    x_chosen = torch.reciprocal(one_minus_x).masked_fill(x_mask, 0)
+    x_total = x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0)
     grad_target = -grad_target_total * x_total
     x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
@@ -1019,9 +1022,9 @@ def forward_weight_none(
     no = log1p_neg_x.masked_fill(x_mask, -100)
     loss = -(torch.addcmul((1 - target) * no, target, yes) * weight)
     no_minus_yes = no - yes
-    x_chosen = ((1 - x) ** -1).masked_fill(x_mask, 0)
+    x_chosen = torch.reciprocal(1 - x).masked_fill(x_mask, 0)
     target_total = torch.addcmul(
-        x_chosen, x_chosen + (x**-1).masked_fill(x_mask_1, 0), target, value=-1
+        x_chosen, x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0), target, value=-1
     )
     return loss, WeightNoneResiduals(weight, no_minus_yes, target_total)
 
@@ -1077,8 +1080,8 @@ def residuals_backward_weight_none(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     one_minus_x = 1 - x
-    x_chosen = (one_minus_x**-1).masked_fill(x_mask, 0)
-    x_total = x_chosen + (x**-1).masked_fill(x_mask_1, 0)
+    x_chosen = torch.reciprocal(one_minus_x).masked_fill(x_mask, 0)
+    x_total = x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0)
     grad_target = -grad_target_total * x_total
     x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
     grad_x = torch.addcmul(

@@ -133,7 +133,7 @@ def double_backward(
     Given are those of the gradients that it returned.
     """
     x1, x2, dot, x1_squared_sum, x2_squared_sum, size1, size2 = residuals
-    size1_product_2 = size1**-1 / size2
+    size1_product_2 = torch.reciprocal(size1) / size2
     grad_y_product = grad_y * size1_product_2
     x2_squared_sum_mask = x2_squared_sum == 0
     x2_squared_sum_chosen = x2_squared_sum.masked_fill(x2_squared_sum_mask, 1)

@@ -1046,9 +1046,10 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
     grad_logits = (
         grad_logits
-        * (grad_loss * (kept_sum**-1).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0))[
-            :, None
-        ]
+        * (
+            grad_loss
+            * torch.reciprocal(kept_sum).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
+        )[:, None]
     )
     return KeptGradients(grad_logits)
 
@@ -1061,7 +1062,7 @@ def double_backward_kept(
     Given are those of the gradients that it returned.
     """
     target, kept, kept_sum, p = residuals
-    kept_chosen = (kept_sum**-1).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
+    kept_chosen = torch.reciprocal(kept_sum).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
     grad_p = (grad_loss * kept_chosen)[:, None] * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p * kept_chosen[:, None]).sum() - (
         kept_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)

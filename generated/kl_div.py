@@ -102,7 +102,7 @@ def double_backward(
     target_mask = target == 0
     target_total = (torch.log(target) + 1).masked_fill(target_mask, 0)
     target_total = target_total - x
-    grad_target = (target.masked_fill(target_mask, 1) ** -1).masked_fill(target_mask, 0)
+    grad_target = torch.reciprocal(target.masked_fill(target_mask, 1)).masked_fill(target_mask, 0)
     grad_target = grad_target * grad_grad_target
     grad_target = grad_target - grad_grad_x
     grad_target = grad_target * grad_loss_scaled
@@ -435,7 +435,7 @@ def double_backward_sum(
     target_total = (torch.log(target) + 1).masked_fill(target_mask, 0)
     target_total = target_total - x
     grad_grad_target_product = grad_loss * grad_grad_target
-    grad_target = (target.masked_fill(target_mask, 1) ** -1).masked_fill(target_mask, 0)
+    grad_target = torch.reciprocal(target.masked_fill(target_mask, 1)).masked_fill(target_mask, 0)
     grad_target = grad_target * grad_grad_target_product
     grad_target = grad_target.addcmul(grad_loss, grad_grad_x, value=-1)
     grad_x = -grad_grad_target_product
@@ -748,7 +748,7 @@ def double_backward_none(
     target_total = (torch.log(target) + 1).masked_fill(target_mask, 0)
     target_total = target_total - x
     grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
-    grad_target = (target.masked_fill(target_mask, 1) ** -1).masked_fill(target_mask, 0)
+    grad_target = torch.reciprocal(target.masked_fill(target_mask, 1)).masked_fill(target_mask, 0)
     grad_target = grad_target * grad_grad_target_times_grad_loss
     grad_target = grad_target.addcmul(grad_grad_x, grad_loss, value=-1)
     grad_x = -grad_grad_target_times_grad_loss
@@ -1050,7 +1050,7 @@ def double_backward_batchmean(
     target_mask = target == 0
     target_total = (torch.log(target) + 1).masked_fill(target_mask, 0)
     target_total = target_total - x
-    grad_target = (target.masked_fill(target_mask, 1) ** -1).masked_fill(target_mask, 0)
+    grad_target = torch.reciprocal(target.masked_fill(target_mask, 1)).masked_fill(target_mask, 0)
     grad_target = grad_target * grad_grad_target
     grad_target = grad_target - grad_grad_x
     grad_target = grad_target * grad_loss_scaled

@@ -214,7 +214,7 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     abs_target = torch.abs(target_minus_x)
     target_sum = (abs_target * weight).sum()
     loss = target_sum / weight_sum
-    dloss_dloss_product = weight_sum**-1
+    dloss_dloss_product = torch.reciprocal(weight_sum)
     abs_target_centred = abs_target - loss
     target_minus_x_product = weight * torch.sign(target_minus_x)
     return loss, WeightResiduals(dloss_dloss_product, abs_target_centred, target_minus_x_product)

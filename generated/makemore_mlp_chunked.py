@@ -223,7 +223,7 @@ def forward(
     norm_logits = logits - logit_maxes[:, None]
     counts = torch.exp(norm_logits)
     counts_sum = counts.sum(1)
-    counts_sum_inv = counts_sum**-1
+    counts_sum_inv = torch.reciprocal(counts_sum)
     probs = counts_sum_inv[:, None] * counts
     logprobs = torch.log(probs)
     loss = -1 / (N or torch.nan) * logprobs.gather(1, Yb[:, None]).squeeze(1).sum()
@@ -630,7 +630,7 @@ def value_and_grad(
     norm_logits = logits - logit_maxes[:, None]
     counts = torch.exp(norm_logits)
     counts_sum = counts.sum(1)
-    counts_sum_inv = counts_sum**-1
+    counts_sum_inv = torch.reciprocal(counts_sum)
     probs = counts_sum_inv[:, None] * counts
     logprobs = torch.log(probs)
     loss = -1 / (N or torch.nan) * logprobs.gather(1, Yb[:, None]).squeeze(1).sum()

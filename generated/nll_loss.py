@@ -497,9 +497,10 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     grad_logprobs = grad_logprobs.scatter_add(
         1,
         target[:, None],
-        (-grad_loss * (kept_sum**-1).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0))[
-            :, None
-        ],
+        (
+            -grad_loss
+            * torch.reciprocal(kept_sum).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
+        )[:, None],
     )
     return KeptGradients(grad_logprobs)
 
@@ -512,7 +513,7 @@ def double_backward_kept(
     Given are those of the gradients that it returned.
     """
     target, kept, kept_sum, *_ = residuals
-    kept_chosen = (kept_sum**-1).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
+    kept_chosen = torch.reciprocal(kept_sum).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
     grad_grad_logprobs_sum = (
         kept_chosen * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
     ).sum()

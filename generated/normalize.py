@@ -61,7 +61,7 @@ def forward(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, Residuals]:
     _check(x)
     x_squared_sum = (x**2).sum(1)
     size = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum == 0, 0)
-    inv_size = size.masked_fill(size <= eps, eps) ** -1
+    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
     y = inv_size[:, None] * x
     return y, Residuals(x, x_squared_sum, size, inv_size, eps)
 
@@ -260,7 +260,7 @@ def forward_p_1(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, P1Residuals]:
     _check_p_1(x)
     size_abs = torch.abs(x)
     size = size_abs.sum(1)
-    inv_size = size.masked_fill(size <= eps, eps) ** -1
+    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
     y = inv_size[:, None] * x
     return y, P1Residuals(x, size, inv_size, eps)
 
@@ -429,7 +429,7 @@ def forward_p_0(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, P0Residuals]:
     """
     _check_p_0(x)
     size = (x != 0).to(x.dtype).sum(1)
-    inv_size = size.masked_fill(size <= eps, eps) ** -1
+    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
     y = inv_size[:, None] * x
     return y, P0Residuals(inv_size)
 
@@ -551,7 +551,7 @@ def forward_p_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PInfResidua
     _check_p_inf(x)
     size_argmax = torch.abs(x).argmax(1)
     size = torch.abs(x.gather(1, size_argmax[:, None]).squeeze(1))
-    inv_size = size.masked_fill(size <= eps, eps) ** -1
+    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
     y = inv_size[:, None] * x
     return y, PInfResiduals(x, size_argmax, size, inv_size, eps)
 
@@ -736,7 +736,7 @@ def forward_p_minus_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PMinu
     abs_x = torch.abs(x)
     size_argmax_1 = (-abs_x).argmax(1)
     size = torch.abs(x.gather(1, size_argmax_1[:, None]).squeeze(1))
-    inv_size = size.masked_fill(size <= eps, eps) ** -1
+    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
     y = inv_size[:, None] * x
     return y, PMinusInfResiduals(x, size_argmax_1, size, inv_size, eps)
 
@@ -930,7 +930,7 @@ def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor,
     size_abs_sum_mask = size_abs_sum == 0
     size = (size_abs_sum ** (1 / p)).masked_fill(size_abs_sum_mask, 0)
     size_mask = size <= eps
-    inv_size = size.masked_fill(size_mask, eps) ** -1
+    inv_size = torch.reciprocal(size.masked_fill(size_mask, eps))
     y = inv_size[:, None] * x
     size_abs_product = (
         (size_abs.masked_fill(size_abs_mask, 1) ** (p - 1))

@@ -381,8 +381,8 @@ def backward_p_0(grad_y: Tensor, residuals: P0Residuals) -> P0Gradients:
     """
     K = residuals.K
     (N,) = grad_y.shape
-    grad_x2 = torch.full((N, K), 0, dtype=grad_y.dtype, device=grad_y.device)
-    grad_x1 = torch.full((N, K), 0, dtype=grad_y.dtype, device=grad_y.device)
+    grad_x2 = grad_y.new_zeros((N, K))
+    grad_x1 = grad_y.new_zeros((N, K))
     return P0Gradients(grad_x1, grad_x2)
 
 

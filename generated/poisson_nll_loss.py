@@ -887,7 +887,7 @@ def double_backward_full_none(
     grad_dloss_dx = grad_grad_x * grad_loss
     grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
     grad_target = grad_grad_target_times_grad_loss * torch.where(
-        target_mask, torch.sub(target**-1, target**-2, alpha=0.5), 0
+        target_mask, torch.sub(torch.reciprocal(target), target**-2, alpha=0.5), 0
     )
     grad_x = -grad_grad_target_times_grad_loss
     grad_grad_loss = torch.addcmul(dloss_dx * grad_grad_x, grad_grad_target, target_total)
@@ -1581,7 +1581,7 @@ def residuals_backward_no_log_input_full(
     grad_target_total_product = grad_target_total / x_total
     grad_target = (
         torch.sub(
-            torch.where(target_mask, target**-1, 0),
+            torch.where(target_mask, torch.reciprocal(target), 0),
             torch.where(target_mask, target**-2, 0),
             alpha=0.5,
         )
@@ -1769,7 +1769,7 @@ def residuals_backward_no_log_input_full_sum(
     grad_dloss_dx_product = grad_dloss_dx / x_total
     grad_target = (
         torch.sub(
-            torch.where(target_mask, target**-1, 0),
+            torch.where(target_mask, torch.reciprocal(target), 0),
             torch.where(target_mask, target**-2, 0),
             alpha=0.5,
         )
@@ -1963,7 +1963,7 @@ def residuals_backward_no_log_input_full_none(
     grad_dloss_dx_product = grad_dloss_dx / x_total
     grad_target = (
         torch.sub(
-            torch.where(target_mask, target**-1, 0),
+            torch.where(target_mask, torch.reciprocal(target), 0),
             torch.where(target_mask, target**-2, 0),
             alpha=0.5,
         )

@@ -47,7 +47,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x)
-    inv_abs_x = (torch.abs(x) + 1) ** -1
+    inv_abs_x = torch.reciprocal(torch.abs(x) + 1)
     y = inv_abs_x * x
     dy_dx = (-y * torch.sign(x) + 1) * inv_abs_x
     return y, Residuals(dy_dx)
@@ -86,7 +86,7 @@ def double_backward(
 
 def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    inv_abs_x = (torch.abs(x) + 1) ** -1
+    inv_abs_x = torch.reciprocal(torch.abs(x) + 1)
     sign_x = torch.sign(x)
     grad_x = 2 * (inv_abs_x**2 * (inv_abs_x * sign_x * x - 1) * grad_dy_dx * sign_x)
     return (grad_x,)

@@ -92,7 +92,7 @@ def forward(
     far_total = near - far + margin
     far_mask = far_total < 0
     loss = far_total.masked_fill(far_mask, 0).mean()
-    off_far_product = (far**-1).masked_fill(far_mask, 0)[:, None] * off_far
+    off_far_product = torch.reciprocal(far).masked_fill(far_mask, 0)[:, None] * off_far
     off_near_product = (-1 / near).masked_fill(far_mask, 0)[:, None] * off_near
     return loss, Residuals(off_far_product, off_near_product, margin, eps)
 
@@ -161,9 +161,9 @@ def residuals_backward(
         (grad_off_far_product * off_far).sum(1) * (far**-2).masked_fill(far_mask, 0) / far
     )[:, None] * off_far
     grad_negative = grad_negative.addcmul(
-        (far**-1).masked_fill(far_mask, 0)[:, None], grad_off_far_product, value=-1
+        torch.reciprocal(far).masked_fill(far_mask, 0)[:, None], grad_off_far_product, value=-1
     )
-    grad_positive = (near**-1).masked_fill(far_mask, 0)[:, None] * grad_off_near_product
+    grad_positive = torch.reciprocal(near).masked_fill(far_mask, 0)[:, None] * grad_off_near_product
     grad_positive = grad_positive.addcmul(
         ((grad_off_near_product * off_near).sum(1) * (near**-2).masked_fill(far_mask, 0) / near)[
             :, None
@@ -346,7 +346,7 @@ def forward_sum(
     far_total = near - far + margin
     far_mask = far_total < 0
     loss = far_total.masked_fill(far_mask, 0).sum()
-    dloss_dnegative = (far**-1).masked_fill(far_mask, 0)[:, None] * off_far
+    dloss_dnegative = torch.reciprocal(far).masked_fill(far_mask, 0)[:, None] * off_far
     dloss_dpositive = (-1 / near).masked_fill(far_mask, 0)[:, None] * off_near
     return loss, SumResiduals(dloss_dnegative, dloss_dpositive, margin, eps)
 
@@ -411,9 +411,9 @@ def residuals_backward_sum(
         (grad_dloss_dnegative * off_far).sum(1) * (far**-2).masked_fill(far_mask, 0) / far
     )[:, None] * off_far
     grad_negative = grad_negative.addcmul(
-        (far**-1).masked_fill(far_mask, 0)[:, None], grad_dloss_dnegative, value=-1
+        torch.reciprocal(far).masked_fill(far_mask, 0)[:, None], grad_dloss_dnegative, value=-1
     )
-    grad_positive = (near**-1).masked_fill(far_mask, 0)[:, None] * grad_dloss_dpositive
+    grad_positive = torch.reciprocal(near).masked_fill(far_mask, 0)[:, None] * grad_dloss_dpositive
     grad_positive = grad_positive.addcmul(
         ((grad_dloss_dpositive * off_near).sum(1) * (near**-2).masked_fill(far_mask, 0) / near)[
             :, None
@@ -804,9 +804,11 @@ def forward_swap(
     near_total = near - other + margin
     near_total_mask = near_total < 0
     loss = near_total.masked_fill(near_total_mask, 0).mean()
-    off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
+    off_between_product = (
+        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
+    )
     off_between_product_total = torch.addcmul(
-        off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far
+        off_between_product, torch.reciprocal(far).masked_fill(between_mask, 0)[:, None], off_far
     )
     off_near_product = off_near / near[:, None]
     off_between_product_product = off_between_product + off_near_product
@@ -922,9 +924,10 @@ def residuals_backward_swap(
         / between
     )[:, None] * off_between
     grad_off_between_product_product_product_2 = (
-        torch.where(between_mask, between**-1, 0)[:, None] * grad_off_between_product_product_total
+        torch.where(between_mask, torch.reciprocal(between), 0)[:, None]
+        * grad_off_between_product_product_total
     )
-    far_chosen_1 = (far**-1).masked_fill(between_mask, 0)
+    far_chosen_1 = torch.reciprocal(far).masked_fill(between_mask, 0)
     grad_negative = (
         grad_off_between_product_product_product - grad_off_between_product_product_product_2
     )
@@ -1158,9 +1161,11 @@ def forward_swap_sum(
     near_total = near - other + margin
     near_total_mask = near_total < 0
     loss = near_total.masked_fill(near_total_mask, 0).sum()
-    off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
+    off_between_product = (
+        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
+    )
     off_between_product_total = torch.addcmul(
-        off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far
+        off_between_product, torch.reciprocal(far).masked_fill(between_mask, 0)[:, None], off_far
     )
     off_near_product = off_near / near[:, None]
     dloss_dpositive = off_between_product + off_near_product
@@ -1254,9 +1259,10 @@ def residuals_backward_swap_sum(
         / between
     )[:, None] * off_between
     grad_dloss_dpositive_product_2 = (
-        torch.where(between_mask, between**-1, 0)[:, None] * grad_dloss_dpositive_total
+        torch.where(between_mask, torch.reciprocal(between), 0)[:, None]
+        * grad_dloss_dpositive_total
     )
-    far_chosen_1 = (far**-1).masked_fill(between_mask, 0)
+    far_chosen_1 = torch.reciprocal(far).masked_fill(between_mask, 0)
     grad_negative = grad_dloss_dpositive_product - grad_dloss_dpositive_product_2
     grad_negative = grad_negative - off_far_product
     grad_negative = grad_negative.addcmul(
@@ -1468,9 +1474,11 @@ def forward_swap_none(
     near_total = near - other + margin
     near_total_mask = near_total < 0
     loss = near_total.masked_fill(near_total_mask, 0)
-    off_between_product = torch.where(between_mask, between**-1, 0)[:, None] * off_between
+    off_between_product = (
+        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
+    )
     off_between_product_total = torch.addcmul(
-        off_between_product, (far**-1).masked_fill(between_mask, 0)[:, None], off_far
+        off_between_product, torch.reciprocal(far).masked_fill(between_mask, 0)[:, None], off_far
     )
     off_near_product = off_near / near[:, None]
     off_between_product_total_1 = -off_between_product
@@ -1572,9 +1580,9 @@ def residuals_backward_swap_none(
         (off_between * total).sum(1) * torch.where(between_mask, between**-2, 0) / between
     )[:, None] * off_between
     grad_off_between_product_total_product_1 = (
-        torch.where(between_mask, between**-1, 0)[:, None] * total
+        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * total
     )
-    far_chosen_1 = (far**-1).masked_fill(between_mask, 0)
+    far_chosen_1 = torch.reciprocal(far).masked_fill(between_mask, 0)
     grad_negative = (
         grad_off_between_product_total_product - grad_off_between_product_total_product_1
     )

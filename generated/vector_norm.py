@@ -328,7 +328,7 @@ def backward_ord_0(grad_y: Tensor, residuals: Ord0Residuals) -> Ord0Gradients:
     """
     K = residuals.K
     (N,) = grad_y.shape
-    grad_x = torch.full((N, K), 0, dtype=grad_y.dtype, device=grad_y.device)
+    grad_x = grad_y.new_zeros((N, K))
     return Ord0Gradients(grad_x)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +16,14 @@ from torch.utils._pytree import tree_leaves
 NO_COMPILER = "no C compiler: install one as `cc`, or name one as CC"
 
 CallsOf = Callable[[ModuleType], Counter[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What lives as long as the process is in pytest's folders: a worker ends without farewell."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("process")))
+        yield
 
 
 @pytest.fixture(scope="session")

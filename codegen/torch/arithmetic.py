@@ -16,17 +16,18 @@ from typing import Any
 from sympy import Add, KroneckerDelta, Mul, Pow, S
 
 from codegen.program import is_scalar
+from codegen.torch.functions import POWERS
 from codegen.torch.scalars import scalar
 from codegen.torch.scatter import Scatter, as_scatter, filled, scattered
 from codegen.torch.scope import Scope
 from codegen.torch.values import (
     ATOM,
     PLUS,
-    POWER,
     TIMES,
     UNARY,
     Update,
     Value,
+    call,
     letters_of,
     line_up,
     permute,
@@ -183,7 +184,7 @@ def _associated(scale: Any, over: list[Value], under: list[Value], scope: Scope)
         pending = pending[1:]
         if not pending and scale != 1 and not scope.literal:
             return Scaled(S.One, _quotient(scalar(scale), only, scope))
-        running = Value(f"{only.at(ATOM)} ** -1", only.dims, binds=POWER, fresh=True)
+        running = call(POWERS[S.NegativeOne], only)
     else:
         pending.remove(first)
         running = first[1]

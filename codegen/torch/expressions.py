@@ -18,7 +18,7 @@ from codegen.torch.functions import FUNCTIONS, POWERS, RELATIONS
 from codegen.torch.reductions import argmax, product, reduced, summed
 from codegen.torch.scalars import scalar
 from codegen.torch.scope import Scope
-from codegen.torch.values import ATOM, COMPARE, MASK_AND, MASK_OR, POWER, UNARY, Value, line_up
+from codegen.torch.values import ATOM, COMPARE, MASK_AND, MASK_OR, POWER, UNARY, Value, call, line_up
 from derive.expressions import ArgMax, Element, Index, Product, StopGradient, Sum, Where
 
 
@@ -36,12 +36,6 @@ def emit(expr: Any, scope: Scope) -> Value:
     if type(expr) in FUNCTIONS:
         return call(FUNCTIONS[type(expr)], scope.real(emit(expr.args[0], scope)))
     raise CodegenError(f"the torch target cannot print {type(expr).__name__!r}: {expr}")
-
-
-def call(function: str, *arguments: Value) -> Value:
-    """An elementwise function of values that share one layout."""
-    text = ", ".join(a.text for a in arguments)
-    return Value(f"{function}({text})", arguments[0].dims, fresh=True, remembered=True)
 
 
 def _element(expr: Any, scope: Scope) -> Value:

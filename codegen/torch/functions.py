@@ -39,6 +39,7 @@ FUNCTIONS: dict[Any, str] = {
 POWERS: dict[Any, str] = {
     sympy.Rational(1, 2): "torch.sqrt",
     sympy.Rational(-1, 2): "torch.rsqrt",
+    sympy.Integer(-1): "torch.reciprocal",
 }
 
 RELATIONS: dict[Any, str] = {

@@ -92,7 +92,8 @@ def _filled(number: Value, tensor: Tensor | None, scope: Scope) -> Value:
     dims = storage(tensor) if tensor is not None else ()
     sizes = [extent(dim, scope.size) for dim in dims]
     shape = f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
-    return Value(f"torch.full({shape}, {number.text}, {scope.kind})", dims, fresh=True)
+    made = f"new_zeros({shape})" if number.text == "0" else f"new_full({shape}, {number.text})"
+    return Value(f"{scope.like}.{made}", dims, fresh=True)
 
 
 def _expanded(value: Value, tensor: Tensor, scope: Scope) -> Value:

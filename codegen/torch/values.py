@@ -114,6 +114,12 @@ class Value:
         return replace(self, updates=(*self.updates, update), keepdim="", pair=None, total=False)
 
 
+def call(function: str, *arguments: Value) -> Value:
+    """An elementwise function of values that share one layout."""
+    text = ", ".join(a.text for a in arguments)
+    return Value(f"{function}({text})", arguments[0].dims, fresh=True, remembered=True)
+
+
 def letters_of(values: Iterable[Value]) -> list[Index]:
     """Every letter of some values, each once, in order of appearance."""
     return list(dict.fromkeys(i for v in values for i in v.letters))
