@@ -1,7 +1,7 @@
 """The stages from a definition to source text, in order.
 
     derive   definition -> derivation     differentiated, simplified, verified (`derive`)
-    lower    derivation -> module         tensor programs (`codegen.lowering`)
+    lower    derivation -> module         tensor programs (`codegen.lowering.lower`)
     render   module     -> texts          one of the TARGETS: torch statements (`codegen.torch`),
                                           or loops in C (`codegen.c`), laid out by templates
     format   texts      -> texts          ruff, once for all that is Python
@@ -36,9 +36,9 @@ from codegen.cache import Cache, key
 from codegen.program import CodegenError
 from codegen.templating import digest, source_name
 from codegen.torch import source as torch
+from derive.calculus.trace import Derivation
 from derive.derivation import derive
-from derive.language import Definition
-from derive.trace import Derivation
+from derive.language.definition import Definition
 
 _WORTH_PROCESSES = 4
 

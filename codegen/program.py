@@ -5,8 +5,8 @@ A `Program` is one function. It takes tensors, options and what another program 
 returns some of them.
 
 Supported:
-- lets over any number of axes, whose values are expressions of `derive.expressions` and
-  `codegen.forms`: elementwise functions, sums, products, argmax, gathers, deltas, choices;
+- lets over any number of axes, whose values are expressions of `derive.language.expressions` and
+  `codegen.lowering.forms`: elementwise functions, sums, products, argmax, gathers, deltas, choices;
 - several letters over one axis, composite dimensions, literal indices;
 - scalar options and axis sizes as numbers.
 
@@ -25,8 +25,8 @@ from typing import Any
 
 from sympy import Expr
 
-from derive.expressions import Axis, Binder, Index, Parameter, names_used
-from derive.language import Let, Option, Tensor
+from derive.language.definition import Let, Option, Tensor
+from derive.language.expressions import Axis, Binder, Index, Parameter, names_used
 
 
 class CodegenError(ValueError):

@@ -13,9 +13,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from derive import ops
-from derive.language import Definition, Let
-from derive.text import arrangement_of, lets_text
-from derive.trace import Derivation
+from derive.calculus.trace import Derivation
+from derive.language.definition import Definition, Let
+from derive.printing.text import arrangement_of, lets_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _OPERATIONS = Path(ops.__file__).resolve().parent

@@ -37,8 +37,9 @@ from sympy import (
     tanh,
 )
 
-from derive.builder import REDUCTION, Builder, define, reductions
-from derive.expressions import (
+from derive.language.builder import REDUCTION, Builder, define, reductions
+from derive.language.definition import Definition, DefinitionError, Let, Option, Tensor
+from derive.language.expressions import (
     ArgMax,
     Axis,
     Index,
@@ -51,9 +52,8 @@ from derive.expressions import (
     Where,
     delta,
 )
-from derive.functions import erfc
-from derive.interface import OTHERWISE
-from derive.language import Definition, DefinitionError, Let, Option, Tensor
+from derive.language.functions import erfc
+from derive.language.interface import OTHERWISE
 
 __all__ = [
     "OTHERWISE",

@@ -6,11 +6,11 @@ from functools import lru_cache
 
 from sympy import Expr
 
-from derive.differentiate import chain_rule
-from derive.language import Definition, Tensor
-from derive.simplify import simplify
-from derive.trace import Backward, Derivation, Step
-from derive.verify import verify
+from derive.calculus.differentiate import chain_rule
+from derive.calculus.trace import Backward, Derivation, Step
+from derive.language.definition import Definition, Tensor
+from derive.simplification.simplify import simplify
+from derive.verification.verify import verify
 
 
 @lru_cache(maxsize=256)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from derive import library
-from derive.language import Definition, DefinitionError
-from derive.reading import read
+from derive.language.definition import Definition, DefinitionError
+from derive.notation.reading import read
 
 TEXT = ".grad"
 """The ending of a file in the text form of the language."""

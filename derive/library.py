@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from derive import ops
-from derive.builder import Builder
-from derive.language import Definition, DefinitionError
+from derive.language.builder import Builder
+from derive.language.definition import Definition, DefinitionError
 
 _FOLDER = Path(ops.__file__).parent
 
@@ -42,6 +42,15 @@ def load(name: str) -> Definition:
     near = difflib.get_close_matches(name, names(), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(names())}"
     raise DefinitionError(f"the library has no operation {name!r}{hint}")
+
+
+def operation_of(definition: Definition) -> Definition | None:
+    """The library's operation that has this very definition for itself or for a variant."""
+    try:
+        operation = load(definition.name)
+    except DefinitionError:
+        return None
+    return operation if definition in (operation, *operation.variants) else None
 
 
 def variant_of(definition: Definition, variant: str) -> Definition:

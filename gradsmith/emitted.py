@@ -11,9 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from codegen.torch.interface import function_name
-from derive.language import Definition
+from derive import library
+from derive.language.definition import Definition
 from gradsmith.errors import Failure
-from gradsmith.namesakes import in_library
 
 TARGETS = {"torch": "generated", "c": "generated.c"}
 """The languages that code is emitted in, and the package of each one's committed modules."""
@@ -22,7 +22,7 @@ TARGETS = {"torch": "generated", "c": "generated.c"}
 def emitted(definition: Definition, target: str = "torch") -> ModuleType:
     """The emitted module: the committed one of a library operation, or one made in memory."""
     name = f"{TARGETS[target]}.{definition.name}"
-    if in_library(definition) and find_spec(name):
+    if library.operation_of(definition) and find_spec(name):
         return import_module(name)
     from codegen import pipeline
 

@@ -26,8 +26,8 @@ def reported() -> Iterator[None]:
     """What goes wrong with a definition, from its text to its code, said as a command says it."""
     from codegen.program import CodegenError
     from derive import DefinitionError
-    from derive.arithmetic import Undefined
-    from derive.verify import VerificationError
+    from derive.verification.arithmetic import Undefined
+    from derive.verification.verify import VerificationError
 
     try:
         yield

@@ -38,10 +38,10 @@ def answer(text: str) -> Answer:
     """What the page shows for a text: `html`, or an `error` with its place in the text."""
     from codegen.program import CodegenError
     from derive import DefinitionError, library
-    from derive.arithmetic import Undefined
-    from derive.grammar import TextError
-    from derive.reading import read
-    from derive.verify import VerificationError
+    from derive.notation.grammar import TextError
+    from derive.notation.reading import read
+    from derive.verification.arithmetic import Undefined
+    from derive.verification.verify import VerificationError
     from gradsmith.pages import html
     from gradsmith.pages.page import draft
 

@@ -44,9 +44,9 @@ from derive import (
     sqrt,
     tanh,
 )
-from derive.expressions import Parameter
-from derive.points import random_point, two_sizes
-from gradsmith.check import (
+from derive.language.expressions import Parameter
+from derive.verification.points import random_point, two_sizes
+from gradsmith.proof.check import (
     Trial,
     backward_problems,
     finite_difference_problems,

@@ -13,7 +13,7 @@ from codegen.torch.autograd import targets
 from codegen.torch.module import Function as Emitted
 from codegen.torch.module import interface, parameters, shape_guard, shape_text
 from codegen.torch.statements import sizes
-from derive.language import Tensor
+from derive.language.definition import Tensor
 
 
 @dataclass(frozen=True)

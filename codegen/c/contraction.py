@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sympy import Expr
 
 from codegen.c.nests import Contraction
-from derive.expressions import Index
+from derive.language.expressions import Index
 
 
 @dataclass(frozen=True)

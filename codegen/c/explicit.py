@@ -1,7 +1,7 @@
 """Programs in which each reduction has a let of its own.
 
 A loop nest computes either one value for each position or one value from many. Here every
-sum, product and largest position is given a name, and the safe forms of `codegen.forms` are
+sum, product and largest position is given a name, and the safe forms are
 written out as what they are made of:
 
     LogSumExp(z, k)   ->  shift + log(sum_exp),   shift = max_k z where that is finite
@@ -19,10 +19,12 @@ from typing import Any
 
 from sympy import Add, Basic, Expr, KroneckerDelta, Mul, exp, log
 
-from codegen.forms import Along, Elementary, LogSoftmax, LogSumExp, Softmax
-from codegen.narrow import narrowed
+from codegen.lowering.forms import Along, Elementary, LogSoftmax, LogSumExp, Softmax
+from codegen.lowering.unused_axes import narrowed
 from codegen.program import Program
-from derive.expressions import (
+from derive.calculus.recognise import abstract
+from derive.language.definition import Let, Tensor
+from derive.language.expressions import (
     ArgMax,
     Binder,
     Element,
@@ -33,9 +35,7 @@ from derive.expressions import (
     free_indices,
     fresh_names,
 )
-from derive.language import Let, Tensor
-from derive.recognise import abstract
-from derive.words import stem
+from derive.simplification.naming import stem
 
 
 class Largest(Binder):

@@ -25,9 +25,9 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
 from codegen.c.functions import FUNCTIONS, RELATIONS
-from codegen.forms import Divisor
+from codegen.lowering.forms import Divisor
 from codegen.program import CodegenError
-from derive.expressions import Element, Index, Parameter, StopGradient, Where, free_indices
+from derive.language.expressions import Element, Index, Parameter, StopGradient, Where, free_indices
 
 CHOICE, EITHER, BOTH, EQUALITY, RELATION, PLUS, TIMES, UNARY, ATOM = range(9)
 """From loosest to tightest, as C has them."""

@@ -11,8 +11,8 @@ from typing import Any
 import sympy
 
 from codegen.c.explicit import Finite
-from codegen.forms import Expm1, Log1p, LogAddExp, Sigmoid
-from derive.functions import erfc
+from codegen.lowering.forms import Expm1, Log1p, LogAddExp, Sigmoid
+from derive.language.functions import erfc
 
 FUNCTIONS: dict[Any, str] = {
     sympy.exp: "vector_exp",

@@ -8,17 +8,17 @@ from functools import partial
 
 from sympy import Expr, S, Symbol
 
+from codegen.c.accumulators import Gather, bounds
 from codegen.c.contraction import product_of
 from codegen.c.explicit import Largest
 from codegen.c.expressions import RELATION, Printer, Text
-from codegen.c.gather import Gather, bounds
 from codegen.c.memory import REAL, WIDE, Array, Memory, Piece, kind_of
 from codegen.c.nests import Contraction, Loop, Node, Statement
 from codegen.c.schedule import Schedule, schedule
 from codegen.c.spikes import Spike, spike_of
 from codegen.c.storage import Path, Placed, homes, placed
 from codegen.program import Program
-from derive.expressions import ArgMax, Element, Index, Product
+from derive.language.expressions import ArgMax, Element, Index, Product
 
 Lines = list[str]
 Place = tuple[str, tuple[Expr, ...]]

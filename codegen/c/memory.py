@@ -9,8 +9,8 @@ from sympy import Expr
 
 from codegen.c.expressions import Printer
 from codegen.c.storage import Home, Path, Placed
-from derive.expressions import Axis, Index
-from derive.language import Tensor
+from derive.language.definition import Tensor
+from derive.language.expressions import Axis, Index
 
 REAL, WIDE, PLACE = "real", "wide", "int64_t"
 

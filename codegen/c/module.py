@@ -14,8 +14,8 @@ from codegen.c.kernel import Kernel
 from codegen.c.memory import kind_of
 from codegen.c.names import spelling
 from codegen.program import Module, Program
-from derive.expressions import ArgMax, Element, Index, names_used
-from derive.language import Tensor
+from derive.language.definition import Tensor
+from derive.language.expressions import ArgMax, Element, Index, names_used
 
 _WIDTH = 96
 

@@ -11,9 +11,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from codegen.c.functions import ELEMENTARY, FUNCTIONS
+from codegen.lowering.renaming import Renaming
 from codegen.program import Program
-from codegen.renaming import Renaming
-from derive.expressions import Axis, Index
+from derive.language.expressions import Axis, Index
 
 _KEYWORDS = frozenset((
     *("auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else"),

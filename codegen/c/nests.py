@@ -12,10 +12,10 @@ from functools import cached_property
 from sympy import Expr, KroneckerDelta, Mul, Symbol, Tuple, default_sort_key
 
 from codegen.c.explicit import Largest, is_reduction
-from derive.expressions import ArgMax, Binder, Element, Index, Product, Sum
-from derive.language import Let, Tensor
-from derive.substitute import substitute
-from derive.text import text
+from derive.language.definition import Let, Tensor
+from derive.language.expressions import ArgMax, Binder, Element, Index, Product, Sum
+from derive.language.substitute import substitute
+from derive.printing.text import text
 
 _WORDS = {Sum: "sum", Product: "prod", Largest: "max", ArgMax: "argmax"}
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from codegen.c.explicit import explicit, is_reduction
-from codegen.lowering import kept_for
+from codegen.lowering.lower import kept_for
+from codegen.lowering.renaming import Renaming
 from codegen.program import Module, Program
-from codegen.renaming import Renaming
-from derive.expressions import Index, fresh_names, names_used
-from derive.language import Definition, Let, Tensor, needed
+from derive.language.definition import Definition, Let, Tensor, needed
+from derive.language.expressions import Index, fresh_names, names_used
 
 _READ = 2
 """As many inputs of full size may be read in place of one residual."""

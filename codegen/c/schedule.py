@@ -23,8 +23,8 @@ from codegen.c.explicit import Finite, is_reduction
 from codegen.c.functions import FUNCTIONS
 from codegen.c.nests import Contraction, Loop, Node, Statement, statement
 from codegen.program import Program
-from derive.expressions import Element, Index, Sum, free_indices, fresh_names, names_used
-from derive.language import Let
+from derive.language.definition import Let
+from derive.language.expressions import Element, Index, Sum, free_indices, fresh_names, names_used
 
 _LIGHT = 12
 """As many additions, multiplications and comparisons cost less than going to memory."""

@@ -11,7 +11,7 @@ from codegen.c import binding
 from codegen.c.module import Function, functions, needed
 from codegen.c.recompute import recomputing
 from codegen.c.training import model_of, steps
-from codegen.lowering import lower
+from codegen.lowering.lower import lower
 from codegen.templating import (
     as_comment,
     as_docstring,
@@ -21,8 +21,8 @@ from codegen.templating import (
     source_name,
 )
 from codegen.torch.source import public
-from derive.language import Definition
-from derive.trace import Derivation
+from derive.calculus.trace import Derivation
+from derive.language.definition import Definition
 
 CONSTANTS = {
     "TILE": ("1024", "columns that are worked on together, at most"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sympy import Dummy, Expr, KroneckerDelta, S
 
 from codegen.c.nests import Statement
-from derive.expressions import Element, Index, Parameter
+from derive.language.expressions import Element, Index, Parameter
 
 
 @dataclass(frozen=True)

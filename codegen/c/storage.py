@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from codegen.c.nests import Contraction, Loop, Node, Statement
 from codegen.c.schedule import Schedule
 from codegen.program import Program
-from derive.expressions import Index
-from derive.language import Tensor
+from derive.language.definition import Tensor
+from derive.language.expressions import Index
 
 Path = tuple[int, ...]
 """Where a node stands: its place at the top, its place in the loop that stands there, and on."""

@@ -9,8 +9,8 @@ from codegen.c.memory import PLACE, REAL, Piece, allocated
 from codegen.c.module import Function, Parameter, filled, wrapped
 from codegen.program import Module
 from codegen.templating import render
-from derive.expressions import Axis
-from derive.language import Tensor
+from derive.language.definition import Tensor
+from derive.language.expressions import Axis
 
 _OWN = frozenset(("samples", "rate", "losses", "batch", "loss", "gradients", "check_trainable"))
 """What the function that takes many steps calls its own."""

@@ -9,9 +9,9 @@ from functools import cached_property
 from sympy import Basic, Symbol
 from sympy.core.relational import Relational
 
-from derive.expressions import Axis, Element
-from derive.interface import Argument, Interface, Variant
-from derive.language import Definition, Tensor
+from derive.language.definition import Definition, Tensor
+from derive.language.expressions import Axis, Element
+from derive.language.interface import Argument, Interface, Variant
 
 
 @dataclass(frozen=True)

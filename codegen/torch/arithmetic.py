@@ -32,7 +32,7 @@ from codegen.torch.values import (
     line_up,
     permute,
 )
-from derive.expressions import Element, Index, Sum, free_indices
+from derive.language.expressions import Element, Index, Sum, free_indices
 
 Emit = Callable[[Any, Scope], Value]
 

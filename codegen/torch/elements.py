@@ -10,7 +10,7 @@ from sympy import Integer
 
 from codegen.torch.scope import Scope, name_of
 from codegen.torch.values import ATOM, Dims, Value, in_order, letters_of, line_up, permute
-from derive.expressions import Index
+from derive.language.expressions import Index
 
 Emit = Callable[[Any, Scope], Value]
 

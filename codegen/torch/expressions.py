@@ -10,7 +10,7 @@ from sympy import Add, Integer, KroneckerDelta, Mul, Pow, S, Symbol, polygamma
 from sympy.core.relational import Eq, Gt, Relational
 from sympy.logic.boolalg import And, Not, Or
 
-from codegen.forms import LogAddExp, LogSoftmax, LogSumExp, Softmax
+from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Softmax
 from codegen.program import CodegenError, is_scalar
 from codegen.torch.arithmetic import add, multiply
 from codegen.torch.elements import element
@@ -18,8 +18,18 @@ from codegen.torch.functions import FUNCTIONS, POWERS, RELATIONS
 from codegen.torch.reductions import argmax, product, reduced, summed
 from codegen.torch.scalars import scalar
 from codegen.torch.scope import Scope
-from codegen.torch.values import ATOM, COMPARE, MASK_AND, MASK_OR, POWER, UNARY, Value, call, line_up
-from derive.expressions import ArgMax, Element, Index, Product, StopGradient, Sum, Where
+from codegen.torch.values import (
+    ATOM,
+    COMPARE,
+    MASK_AND,
+    MASK_OR,
+    POWER,
+    UNARY,
+    Value,
+    call,
+    line_up,
+)
+from derive.language.expressions import ArgMax, Element, Index, Product, StopGradient, Sum, Where
 
 
 def emit(expr: Any, scope: Scope) -> Value:

@@ -6,8 +6,8 @@ from typing import Any
 
 import sympy
 
-from codegen.forms import Expm1, Log1p, Sigmoid
-from derive.functions import erfc
+from codegen.lowering.forms import Expm1, Log1p, Sigmoid
+from derive.language.functions import erfc
 
 FUNCTIONS: dict[Any, str] = {
     sympy.exp: "torch.exp",

@@ -16,8 +16,8 @@ from functools import cached_property
 from codegen.torch.arguments import Arguments
 from codegen.torch.demands import demanded
 from codegen.torch.shapes import Layout, layout, refusal
-from derive.interface import OTHERWISE, Argument, Choice, Interface, Variant
-from derive.language import Definition, Tensor
+from derive.language.definition import Definition, Tensor
+from derive.language.interface import OTHERWISE, Argument, Choice, Interface, Variant
 
 HELPERS = (
     "_along",

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from codegen.narrow import narrowed
+from codegen.lowering.sharing import named_once
+from codegen.lowering.unused_axes import narrowed
 from codegen.program import Kept, Module, Program
-from codegen.sharing import named_once
 from codegen.torch.autograd import autograd, targets
 from codegen.torch.interface import camel
 from codegen.torch.statements import sizes, sizes_in, statements, storage
-from derive.language import Option, Tensor
-from derive.points import least_sizes
+from derive.language.definition import Option, Tensor
+from derive.verification.points import least_sizes
 
 
 @dataclass(frozen=True)

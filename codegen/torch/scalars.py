@@ -10,12 +10,12 @@ from sympy import Add, Float, Integer, Mul, Pow, Rational, S, default_sort_key
 from sympy.core.relational import Ge, Le
 from sympy.logic.boolalg import And, Not, Or
 
-from codegen.forms import Divisor, Expm1, Log1p, LogAddExp, Sigmoid, spelled_out
+from codegen.lowering.forms import Divisor, Expm1, Log1p, LogAddExp, Sigmoid, spelled_out
 from codegen.program import CodegenError
 from codegen.torch.functions import RELATIONS
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
-from derive.expressions import Parameter, Where
-from derive.functions import erfc
+from derive.language.expressions import Parameter, Where
+from derive.language.functions import erfc
 
 _MATH = {
     sympy.exp: "math.exp",

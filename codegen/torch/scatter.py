@@ -26,7 +26,7 @@ from codegen.torch.values import (
     permute,
     reshape,
 )
-from derive.expressions import Element, Index, Parameter, Sum, free_indices
+from derive.language.expressions import Element, Index, Parameter, Sum, free_indices
 
 Emit = Callable[[Any, Scope], Value]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from codegen.program import CodegenError
 from codegen.torch.values import Value, split
-from derive.expressions import Index, names_used
-from derive.language import Tensor
+from derive.language.definition import Tensor
+from derive.language.expressions import Index, names_used
 
 _NAME = r"(?<![\w.])[A-Za-z_]\w*\b(?!=[^=]|\.(?:dtype|device|shape)\b)"
 """A name in Python source that is neither an attribute nor a keyword, and read as a tensor."""

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from codegen.program import CodegenError
 from codegen.torch.arguments import Arguments
-from derive.language import Tensor
+from derive.language.definition import Tensor
 
 Roles = tuple[str | None, ...]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from codegen.lowering import lower
-from codegen.second import with_second_order
+from codegen.lowering.lower import lower
+from codegen.lowering.second_order import with_second_order
 from codegen.templating import as_docstring, digest, formulas, render, source_name
 from codegen.torch.interface import PublicFunction
 from codegen.torch.module import context
-from derive.language import Definition
-from derive.trace import Derivation
+from derive.calculus.trace import Derivation
+from derive.language.definition import Definition
 
 
 @dataclass(frozen=True)

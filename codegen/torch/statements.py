@@ -13,8 +13,8 @@ from codegen.program import CodegenError, Program
 from codegen.torch.expressions import emit
 from codegen.torch.scope import Scope
 from codegen.torch.values import ATOM, Dims, Value, conform, extent
-from derive.expressions import Axis, Element, Where, names_used
-from derive.language import Tensor
+from derive.language.definition import Tensor
+from derive.language.expressions import Axis, Element, Where, names_used
 
 
 def storage(tensor: Tensor) -> Dims:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from derive.expressions import Index
+from derive.language.expressions import Index
 
 Letters = tuple[Index, ...]
 Dims = tuple[Letters, ...]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from gradsmith.bench import Case, Result
+    from gradsmith.timing.bench import Case, Result
 
 STEP = "step"
 
@@ -76,7 +76,7 @@ def command(
         return
     import torch
 
-    from gradsmith.bench import measure
+    from gradsmith.timing.bench import measure
 
     torch.set_num_threads(1)
     results = []
@@ -93,8 +93,8 @@ def _loops(cases: tuple[str, ...], rounds: int, as_json: bool) -> None:
     import torch
 
     from derive import library
-    from gradsmith import loops
     from gradsmith.emitted import require_compiler
+    from gradsmith.timing import loops
 
     require_compiler()
     torch.set_num_threads(1)
@@ -128,7 +128,7 @@ def _count(names: tuple[str, ...], as_json: bool) -> None:
     from statistics import mean
 
     from derive import library
-    from gradsmith.kernels import compare
+    from gradsmith.timing.kernels import compare
 
     found = []
     for name in _known(names, library.names()):
@@ -167,7 +167,7 @@ def _known(names: tuple[str, ...], known: list[str]) -> tuple[str, ...] | list[s
 
 def _cases(names: tuple[str, ...]) -> Iterator[Case]:
     from derive import library
-    from gradsmith import bench
+    from gradsmith.timing import bench
 
     for name in _known(names, _timed()):
         if name == STEP:
@@ -177,7 +177,7 @@ def _cases(names: tuple[str, ...]) -> Iterator[Case]:
 
 
 def _line(result: Result) -> str:
-    from gradsmith.bench import CONTESTANTS
+    from gradsmith.timing.bench import CONTESTANTS
 
     parts = [f"{result.case:13s} {result.size:11s}"]
     for name in CONTESTANTS:

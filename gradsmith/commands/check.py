@@ -129,7 +129,7 @@ def command(
 
 
 def _prove(definitions: list[Definition], seed: int, target: str, as_json: bool) -> bool:
-    from gradsmith.check import check
+    from gradsmith.proof.check import check
 
     rows = []
     for definition in (v for d in definitions for v in d.variants):
@@ -149,7 +149,7 @@ def _prove(definitions: list[Definition], seed: int, target: str, as_json: bool)
 
 def _sampled(definitions: list[Definition], target: str, device: str) -> bool:
     from gradsmith.emitted import emitted
-    from gradsmith.opinfo import count, entries, require_device
+    from gradsmith.proof.opinfo import count, entries, require_device
 
     require_device(device)
     samples = agreed = 0
@@ -185,7 +185,7 @@ def _values(options: tuple[str, ...]) -> dict[str, float]:
 
 
 def _judge(definition: Definition, against: str, seed: int, options: dict[str, float]) -> bool:
-    from gradsmith.against import judge, load
+    from gradsmith.proof.against import judge, load
 
     verdicts = judge(definition, load(against), seed, options)
     for verdict in verdicts:

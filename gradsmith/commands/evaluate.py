@@ -16,8 +16,7 @@ def command(folder: Path, names: Path | None) -> None:
     """Print the train, validation and test loss of the newest checkpoint of a run in DIR."""
     import torch
 
-    from gradsmith import names as dataset
-    from gradsmith import runs
+    from gradsmith.makemore import dataset, runs
 
     torch.set_num_threads(1)
     found = runs.newest(folder)

@@ -34,8 +34,8 @@ def command(number: str, names: Path | None, seed: int, as_json: bool) -> None:
     """
     import torch
 
-    from gradsmith import names as dataset
-    from gradsmith.exercises import EXERCISES
+    from gradsmith.makemore import dataset
+    from gradsmith.makemore.exercises import EXERCISES
 
     torch.set_num_threads(1)
     result = EXERCISES[int(number)](dataset.load(names), seed)

@@ -20,7 +20,7 @@ def command(port: int, show: bool) -> None:
     import signal
 
     from derive import library
-    from derive.writing import definition_text
+    from derive.printing.writing import definition_text
     from gradsmith.errors import UserError
     from gradsmith.pages import html
     from gradsmith.playground import Server, Worker

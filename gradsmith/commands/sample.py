@@ -22,7 +22,7 @@ def command(folder: Path, count: int, seed: int | None) -> None:
     """
     import torch
 
-    from gradsmith import runs
+    from gradsmith.makemore import runs
 
     torch.set_num_threads(1)
     found = runs.newest(folder)

@@ -112,16 +112,16 @@ def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str
         return sources([definition], target="c")[f"{definition.name}.c"]
     derivation = derive(definition)
     if form == "text":
-        from derive.report import as_text
+        from derive.printing.report import as_text
 
         return as_text(derivation, steps)
     if form == "json":
         import json
 
-        from derive.data import as_data
+        from derive.printing.data import as_data
 
         return json.dumps(as_data(derivation, steps), indent=2) + "\n"
-    from derive.paper import as_latex
+    from derive.printing.paper import as_latex
 
     document = as_latex(derivation, steps, fragment)
     if form == "latex":
@@ -133,7 +133,7 @@ def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str
 
 def _kept(definition: Definition) -> str:
     """What the emitted forward pass keeps, where it works ahead of what the formulas read."""
-    from codegen.lowering import lower
+    from codegen.lowering.lower import lower
     from derive.derivation import derive
 
     derivation = derive(definition)
@@ -148,7 +148,7 @@ def _kept(definition: Definition) -> str:
 
 def _backward_of(definition: Definition) -> Definition:
     """The backward pass that was derived, as a definition to differentiate."""
-    from derive.backward import backward_of
+    from derive.calculus.backward import backward_of
     from derive.derivation import derive
 
     return backward_of(derive(definition))
@@ -158,7 +158,7 @@ def _find(op: str | None, definitions: Path | None, text: str | None) -> Definit
     """The definition that was asked for: by name, from a file, or as text."""
     from derive import library
     from derive.files import load_definitions, named
-    from derive.reading import read
+    from derive.notation.reading import read
     from gradsmith.errors import UserError
 
     if sum((definitions is not None, text is not None)) > 1:

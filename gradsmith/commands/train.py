@@ -114,7 +114,7 @@ def command(
         TimeRemainingColumn,
     )
 
-    from gradsmith import checkpoint, runs
+    from gradsmith.makemore import checkpoint, runs
 
     # At this size a second thread costs more than it brings, and may round otherwise.
     torch.set_num_threads(1)

@@ -12,9 +12,9 @@ from pygments.lexers.python import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, Operator, String
 from sympy import Add, Expr, Mul
 
-from derive.expressions import names_in
-from derive.language import Let
-from derive.marks import Marked
+from derive.language.definition import Let
+from derive.language.expressions import names_in
+from derive.printing.marks import Marked
 
 FUNCTIONS = ("forward", "backward")
 

@@ -7,10 +7,10 @@ from types import ModuleType
 
 import torch
 
-from derive.language import Definition
-from derive.points import random_point, two_sizes
-from gradsmith.check import Trial, agrees
+from derive.language.definition import Definition
+from derive.verification.points import random_point, two_sizes
 from gradsmith.comparison import Comparison, compare
+from gradsmith.proof.check import Trial, agrees
 
 SEED = 0
 

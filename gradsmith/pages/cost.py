@@ -16,13 +16,13 @@ from torch import Generator, Tensor
 from torch.utils._pytree import tree_leaves
 
 from codegen import pipeline
-from derive.expressions import Axis
-from derive.language import Definition
-from derive.trace import Derivation
-from gradsmith.bench import without_residuals
+from derive.calculus.trace import Derivation
+from derive.language.definition import Definition
+from derive.language.expressions import Axis
 from gradsmith.emitted import Functions
-from gradsmith.launches import bytes_of, launches
-from gradsmith.samples import Sample, random_like, random_sample
+from gradsmith.proof.samples import Sample, random_like, random_sample
+from gradsmith.timing.bench import without_residuals
+from gradsmith.timing.launches import bytes_of, launches
 
 ELEMENTS = 1 << 15
 """About how many elements the largest tensor has."""

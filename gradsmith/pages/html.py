@@ -13,14 +13,14 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 from sympy import Basic, Expr
 
-from derive import mathml, paper
-from derive.arrange import Arrangement
-from derive.cost import cost
-from derive.measure import fitted, width
-from derive.rules import BY_NAME
-from derive.text import arrangement_of, declaration
-from derive.trace import Derivation
-from derive.writing import definition_text
+from derive.calculus.trace import Derivation
+from derive.printing import mathml, paper
+from derive.printing.arrange import Arrangement
+from derive.printing.measure import fitted, width
+from derive.printing.text import arrangement_of, declaration
+from derive.printing.writing import definition_text
+from derive.simplification.cost import cost
+from derive.simplification.rules import BY_NAME
 from gradsmith.pages import font
 from gradsmith.pages.page import Page
 from gradsmith.pages.variants import Listed

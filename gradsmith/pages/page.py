@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from codegen import pipeline
 from codegen.templating import digest
-from derive.arrange import Arrangement
 from derive.derivation import derive
-from derive.language import Definition
-from derive.story import Story, story
-from derive.text import arrangement_of
+from derive.language.definition import Definition
+from derive.printing.arrange import Arrangement
+from derive.printing.story import Story, story
+from derive.printing.text import arrangement_of
 from gradsmith.pages.code import Beside, side_by_side
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from codegen.writer import write_whole
 from derive.derivation import derive
-from derive.language import Definition
+from derive.language.definition import Definition
 from gradsmith.pages import html
 from gradsmith.pages.page import page
 from gradsmith.pages.variants import Listed, listed

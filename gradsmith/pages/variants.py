@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from derive.interface import OTHERWISE, Choice
-from derive.language import Definition
+from derive.language.definition import Definition
+from derive.language.interface import OTHERWISE, Choice
 
 
 @dataclass(frozen=True)

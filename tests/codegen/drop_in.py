@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from derive import library
-from gradsmith.opinfo import ORDERS, entries
+from gradsmith.proof.opinfo import ORDERS, entries
 
 PUBLIC = [name for name in library.names() if library.load(name).interface is not None]
 SAMPLED = [name for name in PUBLIC if entries(name)]

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from codegen.pipeline import compile
 from derive import StopGradient, Sum, Where, cos, define, exp, library, sin, sqrt, tanh
-from gradsmith.check import check
-from gradsmith.launches import launches
+from gradsmith.proof.check import check
+from gradsmith.timing.launches import launches
 
 
 def kept(module: ModuleType, *inputs: Tensor) -> dict[str, Tensor]:

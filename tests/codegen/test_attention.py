@@ -8,11 +8,11 @@ import pytest
 import torch
 from sympy import Expr, S
 
-from codegen.lowering import lower
+from codegen.lowering.lower import lower
 from codegen.pipeline import compile, source
 from derive import Definition, Sum, Where, define, exp, sqrt
 from derive.derivation import derive
-from derive.expressions import Index
+from derive.language.expressions import Index
 
 
 def attention() -> Definition:

@@ -7,7 +7,7 @@ import pytest
 from codegen import cache, pipeline
 from codegen.cache import Cache
 from derive import define
-from derive.language import Definition
+from derive.language.definition import Definition
 
 
 def scaled(by: int) -> Definition:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from codegen.pipeline import compile
 from derive import Definition, Mean, Sum, define, exp, log
-from gradsmith.check import check
+from gradsmith.proof.check import check
 
 
 def contrastive() -> Definition:

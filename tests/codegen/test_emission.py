@@ -12,12 +12,12 @@ import torch
 
 from codegen.pipeline import compile, source
 from derive import Mean, define, exp, library
-from derive.language import DefinitionError
-from derive.points import random_point, two_sizes
-from derive.reading import read
-from gradsmith.check import check
+from derive.language.definition import DefinitionError
+from derive.notation.reading import read
+from derive.verification.points import random_point, two_sizes
 from gradsmith.emitted import Functions
-from gradsmith.samples import at_point, random_sample
+from gradsmith.proof.check import check
+from gradsmith.proof.samples import at_point, random_sample
 
 GENERATED = Path(__file__).parents[2] / "generated"
 MODULES = sorted(p.stem for p in GENERATED.glob("*.py") if p.stem != "__init__")

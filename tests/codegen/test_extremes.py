@@ -15,7 +15,7 @@ from torch import Tensor
 
 from codegen.pipeline import compile
 from derive.files import load_definitions
-from gradsmith.check import check
+from gradsmith.proof.check import check
 
 Function = Callable[[Tensor], Tensor]
 

@@ -22,7 +22,7 @@ from generated.linear import linear
 from generated.mse_loss import mse_loss
 from generated.smooth_l1_loss import smooth_l1_loss
 from generated.softmax import softmax
-from gradsmith.check import check
+from gradsmith.proof.check import check
 
 OUTSIDE = '''
 """An operation of somebody else's."""

@@ -12,8 +12,8 @@ import torch
 
 from codegen.pipeline import compile
 from derive import Eq, Max, Maximum, Sum, Where, define, exp, sin, sqrt
-from gradsmith.check import check
-from gradsmith.launches import launches
+from gradsmith.proof.check import check
+from gradsmith.timing.launches import launches
 
 
 def backward(module: ModuleType) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from codegen.forms import (
+from codegen.lowering.forms import (
     Expm1,
     Log1p,
     LogAddExp,
@@ -14,7 +14,7 @@ from codegen.forms import (
     Softmax,
     spelled_out,
 )
-from codegen.stable import bare_exponentials, stabilise
+from codegen.lowering.stable_expressions import bare_exponentials, stabilise
 from derive import Sum, define, exp, log, tanh
 
 op = define("words", "Letters and tensors to write expressions with.")

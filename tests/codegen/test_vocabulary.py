@@ -12,10 +12,10 @@ import torch
 from codegen.pipeline import compile, source
 from codegen.program import CodegenError
 from derive import Definition, Product, Rational, StopGradient, Sum, define
-from derive.points import random_point, two_sizes
-from gradsmith import reference
-from gradsmith.check import check
-from gradsmith.samples import at_point
+from derive.verification.points import random_point, two_sizes
+from gradsmith.proof import reference
+from gradsmith.proof.check import check
+from gradsmith.proof.samples import at_point
 
 CallsOf = Callable[[ModuleType], Counter[str]]
 

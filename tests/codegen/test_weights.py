@@ -12,7 +12,7 @@ from torch import Tensor
 
 from codegen.pipeline import compile, source
 from derive.files import load_definitions
-from gradsmith.check import check
+from gradsmith.proof.check import check
 
 WEIGHTS = load_definitions(Path(__file__).parents[1] / "definitions" / "weights.grad")
 NEAR = torch.eye(5).roll(1, 0) + torch.eye(5)

@@ -12,11 +12,13 @@ from typing import Any
 
 atheris: Any = import_module("atheris")  # which is not there on every machine
 
-with atheris.instrument_imports(include=["derive.grammar", "derive.reading", "derive.formulas"]):
-    from derive.grammar import TextError
-    from derive.language import Definition, DefinitionError
-    from derive.reading import read
-    from derive.writing import definition_text
+with atheris.instrument_imports(
+    include=["derive.notation.grammar", "derive.notation.reading", "derive.notation.formulas"]
+):
+    from derive.language.definition import Definition, DefinitionError
+    from derive.notation.grammar import TextError
+    from derive.notation.reading import read
+    from derive.printing.writing import definition_text
 
 
 def unknown(name: str) -> Definition:

@@ -3,10 +3,10 @@
 import pytest
 
 from derive import define, library
-from derive.backward import Apart, backward_of
+from derive.calculus.backward import Apart, backward_of
 from derive.derivation import derive
-from derive.language import Definition
-from derive.text import arrangement_of, text
+from derive.language.definition import Definition
+from derive.printing.text import arrangement_of, text
 
 
 def gradient(definition: Definition, name: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from derive import define, exp, library
-from derive.cost import Cost, cost, largest_rank
 from derive.derivation import derive
-from derive.work import NOMINAL_SIZE, work
+from derive.simplification.cost import Cost, cost, largest_rank
+from derive.simplification.work import NOMINAL_SIZE, work
 
 
 @pytest.mark.parametrize(

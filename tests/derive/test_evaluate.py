@@ -36,9 +36,9 @@ from derive import (
     pi,
     sqrt,
 )
-from derive.arithmetic import Undefined
-from derive.evaluate import Array, evaluate, evaluate_expr
-from derive.functions import FUNCTIONS
+from derive.language.functions import FUNCTIONS
+from derive.verification.arithmetic import Undefined
+from derive.verification.evaluate import Array, evaluate, evaluate_expr
 
 n, c = Index("n", Axis("n")), Index("c", Axis("c"))
 i = n.another("i")

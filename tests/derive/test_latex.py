@@ -31,9 +31,9 @@ from derive import (
     tanh,
 )
 from derive.derivation import derive
-from derive.latex import broken, escaped, latex, name_latex
-from derive.paper import as_latex
-from derive.rules import BY_NAME
+from derive.printing.latex import broken, escaped, latex, name_latex
+from derive.printing.paper import as_latex
+from derive.simplification.rules import BY_NAME
 
 n, c = (Index(name, Axis(name)) for name in "nc")
 x, w = Tensor("x", (n, c)), Tensor("w", (c,))

@@ -6,11 +6,11 @@ import pytest
 from sympy import Expr
 
 from derive import Axis, Index, Sum, Tensor, Where, exp, library
-from derive.arrange import Arrangement
 from derive.derivation import derive
-from derive.latex import latex
-from derive.mathml import mathml
-from derive.measure import fitted, rows_of, width
+from derive.printing.arrange import Arrangement
+from derive.printing.latex import latex
+from derive.printing.mathml import mathml
+from derive.printing.measure import fitted, rows_of, width
 
 n, c = (Index(name, Axis(name)) for name in "nc")
 scores, weight, shift = (Tensor(name, (n, c)) for name in ("scores", "weight", "shift"))

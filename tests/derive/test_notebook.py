@@ -8,9 +8,9 @@ import pytest
 from latex2mathml.converter import convert
 
 from derive import library
+from derive.calculus.trace import Derivation, Step
 from derive.derivation import derive
-from derive.language import Definition
-from derive.trace import Derivation, Step
+from derive.language.definition import Definition
 
 BATCH_NORM = derive(library.load("batch_norm"))
 SHOWN = [BATCH_NORM.definition, BATCH_NORM, *BATCH_NORM.steps]

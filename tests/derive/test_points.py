@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 
 from derive import Definition, Rational, StopGradient, Sum, define, exp, library, log, sqrt
-from derive.arithmetic import Undefined
-from derive.evaluate import Array
-from derive.points import (
+from derive.verification.arithmetic import Undefined
+from derive.verification.evaluate import Array
+from derive.verification.points import (
     Point,
     finite_difference,
     index_bounds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from derive import Abs, Eq, Sum, Where, define, exp, log, sqrt
 from derive.derivation import derive
-from derive.language import Definition
+from derive.language.definition import Definition
 
 
 def kept(definition: Definition) -> list[str]:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from sympy import Expr, Symbol
 
 from derive import Definition, DefinitionError, library
-from derive.expressions import Index
-from derive.grammar import LONGEST, TextError
-from derive.language import Let
-from derive.reading import read
-from derive.writing import definition_text
+from derive.language.definition import Let
+from derive.language.expressions import Index
+from derive.notation.grammar import LONGEST, TextError
+from derive.notation.reading import read
+from derive.printing.writing import definition_text
 
 BATCH_NORM = """
 mean[c]    = mean_n(x[n,c])

@@ -20,12 +20,12 @@ from derive import (
     log,
     sqrt,
 )
-from derive.cost import cost
+from derive.calculus.trace import Derivation
 from derive.derivation import derive
 from derive.files import load_definitions
-from derive.rules import RULES
-from derive.text import arrangement_of, text
-from derive.trace import Derivation
+from derive.printing.text import arrangement_of, text
+from derive.simplification.cost import cost
+from derive.simplification.rules import RULES
 
 DEFINITIONS = Path(__file__).parents[1] / "definitions"
 

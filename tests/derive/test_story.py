@@ -10,14 +10,14 @@ from latex2mathml.converter import convert
 from sympy import Add, Expr
 
 from derive import Sum, define, library
-from derive.changes import changes
+from derive.calculus.trace import Derivation
 from derive.derivation import derive
-from derive.marks import Marked, unmarked
-from derive.mathml import mathml
-from derive.paper import as_latex
-from derive.story import story
-from derive.text import arrangement_of, text
-from derive.trace import Derivation
+from derive.printing.differences import changes
+from derive.printing.marks import Marked, unmarked
+from derive.printing.mathml import mathml
+from derive.printing.paper import as_latex
+from derive.printing.story import story
+from derive.printing.text import arrangement_of, text
 
 op = define("marks", "Expressions to compare.")
 n, c = op.axes("n c")

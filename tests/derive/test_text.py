@@ -28,11 +28,11 @@ from derive import (
     sqrt,
     tanh,
 )
-from derive.arrange import Arrangement
 from derive.derivation import derive
-from derive.report import as_text
-from derive.rules import BY_NAME
-from derive.text import declaration, equations, lets_text, text
+from derive.printing.arrange import Arrangement
+from derive.printing.report import as_text
+from derive.printing.text import declaration, equations, lets_text, text
+from derive.simplification.rules import BY_NAME
 
 n, c, t, d = (Index(name, Axis(name)) for name in "nctd")
 i = n.another("i")

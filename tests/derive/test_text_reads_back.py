@@ -13,9 +13,9 @@ import pytest
 
 from derive import Definition, Index, Let, library
 from derive.derivation import derive
-from derive.evaluate import Array
-from derive.text import arrangement_of, text
-from derive.verify import surroundings
+from derive.printing.text import arrangement_of, text
+from derive.verification.evaluate import Array
+from derive.verification.verify import surroundings
 
 
 class Element:

@@ -9,12 +9,12 @@ import pytest
 from sympy import Add, Expr, Symbol
 
 from derive import Sum, define, library
+from derive.calculus.differentiate import chain_rule
+from derive.calculus.trace import Backward, Derivation, Step
 from derive.derivation import derive
-from derive.differentiate import chain_rule
-from derive.expressions import Index
-from derive.language import Let, Tensor
-from derive.trace import Backward, Derivation, Step
-from derive.verify import VerificationError, check_structure, verify
+from derive.language.definition import Let, Tensor
+from derive.language.expressions import Index
+from derive.verification.verify import VerificationError, check_structure, verify
 
 N = Index("n", next(a for a in library.load("batch_norm").axes if a.name == "n")).size
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from gradsmith import names
 from gradsmith.cli import main
+from gradsmith.makemore import dataset as names
 
 Command = Callable[..., Result]
 

@@ -10,10 +10,10 @@ import torch
 from click.testing import CliRunner
 
 from derive import library
-from gradsmith import bench
 from gradsmith.cli import main
 from gradsmith.emitted import emitted
-from gradsmith.launches import launches
+from gradsmith.timing import bench
+from gradsmith.timing.launches import launches
 
 KEYS = ["case", "size", "generated", "chunked", "autograd", "compiled", "native", "kernels"]
 

@@ -20,7 +20,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from derive import library
-from derive.writing import definition_text
+from derive.printing.writing import definition_text
 from gradsmith.pages import html, site
 from gradsmith.playground import Server, Worker
 

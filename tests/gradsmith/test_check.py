@@ -14,9 +14,9 @@ from torch import Tensor
 
 from codegen import pipeline
 from derive import Sum, define, exp, library, log
-from gradsmith.check import check
 from gradsmith.cli import main
 from gradsmith.emitted import emitted
+from gradsmith.proof.check import check
 
 HERE = Path(__file__).parent
 DEFINITIONS = {
@@ -132,7 +132,7 @@ def test_a_failure_exits_with_1_and_says_what_on_standard_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = spoilt("tanh", "torch.tanh(x)", "torch.sin(x)")
-    monkeypatch.setattr("gradsmith.check.emitted", lambda definition, target: wrong)
+    monkeypatch.setattr("gradsmith.proof.check.emitted", lambda definition, target: wrong)
     shown, messages = run("tanh", "--json", code=1)
     assert json.loads(shown)[0]["gradcheck"] is False
     assert "tanh: forward: h is off by" in messages

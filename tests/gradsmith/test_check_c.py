@@ -14,9 +14,9 @@ from click.testing import CliRunner
 
 from codegen.pipeline import compile
 from derive import library
-from gradsmith.check import check
 from gradsmith.cli import main
-from gradsmith.opinfo import DTYPES, KINDS, count, entries
+from gradsmith.proof.check import check
+from gradsmith.proof.opinfo import DTYPES, KINDS, count, entries
 
 CallsOf = Callable[[ModuleType], Counter[str]]
 

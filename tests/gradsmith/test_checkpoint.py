@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gradsmith import checkpoint, notebook
-from gradsmith.checkpoint import Checkpoint, DamagedCheckpoint, Options
-from gradsmith.model import Calibration
+from gradsmith.makemore import checkpoint, notebook
+from gradsmith.makemore.checkpoint import Checkpoint, DamagedCheckpoint, Options
+from gradsmith.makemore.model import Calibration
 
 
 @pytest.fixture

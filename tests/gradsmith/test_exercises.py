@@ -11,11 +11,11 @@ import pytest
 import torch
 from click.testing import Result
 
-from gradsmith import exercises
 from gradsmith.comparison import compare
-from gradsmith.exercises import EXERCISES
-from gradsmith.names import Dataset
-from gradsmith.notebook import Parameters
+from gradsmith.makemore import exercises
+from gradsmith.makemore.dataset import Dataset
+from gradsmith.makemore.exercises import EXERCISES
+from gradsmith.makemore.notebook import Parameters
 
 Command = Callable[..., Result]
 

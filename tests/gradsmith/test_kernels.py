@@ -9,13 +9,14 @@ import torch
 from click.testing import CliRunner
 
 from derive import library
-from derive.language import Definition
-from derive.points import random_point, two_sizes
-from gradsmith import primitives, reference
+from derive.language.definition import Definition
+from derive.verification.points import random_point, two_sizes
 from gradsmith.cli import main
-from gradsmith.kernels import compare
-from gradsmith.launches import launches
-from gradsmith.samples import at_point, random_like
+from gradsmith.proof import reference
+from gradsmith.proof.samples import at_point, random_like
+from gradsmith.timing import primitives
+from gradsmith.timing.kernels import compare
+from gradsmith.timing.launches import launches
 
 VARIANTS = [v for name in library.names() for v in library.load(name).variants]
 

@@ -21,8 +21,9 @@ import pytest
 import torch
 
 from derive import StopGradient, library
-from derive.points import random_point, two_sizes
-from gradsmith.check import (
+from derive.verification.points import random_point, two_sizes
+from gradsmith.emitted import emitted
+from gradsmith.proof.check import (
     Trial,
     backward_problems,
     finite_difference_problems,
@@ -32,7 +33,6 @@ from gradsmith.check import (
     second_order_problems,
     value_and_grad_problems,
 )
-from gradsmith.emitted import emitted
 
 SMALL = [name for name in library.names() if not name.startswith("makemore")]
 MODELS = [name for name in library.names() if name.startswith("makemore")]

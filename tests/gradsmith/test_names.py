@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gradsmith import names
-from gradsmith.names import DatasetError
+from gradsmith.makemore import dataset as names
+from gradsmith.makemore.dataset import DatasetError
 
 
 def test_the_default_names_are_those_that_are_shipped() -> None:

@@ -8,9 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gradsmith import names, notebook
-from gradsmith.model import calibrate
-from gradsmith.notebook import Parameters
+from gradsmith.makemore import dataset as names
+from gradsmith.makemore import notebook
+from gradsmith.makemore.model import calibrate
+from gradsmith.makemore.notebook import Parameters
 
 
 @pytest.mark.parametrize("seed", [0, 7])

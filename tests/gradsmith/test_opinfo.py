@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from derive import library
 from gradsmith.cli import main
-from gradsmith.opinfo import KINDS, count, entries
+from gradsmith.proof.opinfo import KINDS, count, entries
 
 PUBLIC = [name for name in library.names() if library.load(name).interface is not None]
 SAMPLED = [name for name in PUBLIC if entries(name)]

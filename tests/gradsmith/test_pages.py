@@ -13,9 +13,9 @@ from click.testing import Result
 from codegen import pipeline
 from derive import library
 from derive.derivation import derive
-from derive.expressions import names_in
-from derive.language import Let
-from derive.marks import Marked, unmarked
+from derive.language.definition import Let
+from derive.language.expressions import names_in
+from derive.printing.marks import Marked, unmarked
 from gradsmith.pages import html, site
 from gradsmith.pages.code import Beside, Statement, side_by_side
 from gradsmith.pages.page import draft, page

@@ -117,7 +117,7 @@ def test_show_order_2_derives_the_gradient_of_the_backward_pass(
 
 VARIANTS = """
 from derive import define
-from derive.builder import reductions
+from derive.language.builder import reductions
 op = define("off", "Squared error.")
 op.called("input: x, target, reduction='mean'")
 n = op.axes("n", "elements")

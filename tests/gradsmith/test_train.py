@@ -15,14 +15,15 @@ import pytest
 import torch
 from click.testing import Result
 
-from gradsmith import checkpoint, gradients, names, notebook
-from gradsmith.checkpoint import Checkpoint, Options
 from gradsmith.commands.train import command
 from gradsmith.errors import Failure
-from gradsmith.gradients import BACKWARDS
-from gradsmith.model import calibrate
-from gradsmith.notebook import Parameters
-from gradsmith.training import Training
+from gradsmith.makemore import checkpoint, gradients, notebook
+from gradsmith.makemore import dataset as names
+from gradsmith.makemore.checkpoint import Checkpoint, Options
+from gradsmith.makemore.gradients import BACKWARDS
+from gradsmith.makemore.model import calibrate
+from gradsmith.makemore.notebook import Parameters
+from gradsmith.makemore.training import Training
 
 Command = Callable[..., Result]
 
@@ -87,7 +88,7 @@ def test_a_step_is_the_notebooks(few_names: Path) -> None:
 def test_the_learning_rate_drops_at_an_absolute_step(
     few_names: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradsmith.training.DROP_AT", 1)
+    monkeypatch.setattr("gradsmith.makemore.training.DROP_AT", 1)
 
     def ones(parameters: Parameters, X: torch.Tensor, Y: torch.Tensor):
         return torch.tensor(1.0), tuple(torch.ones_like(p) for p in parameters)

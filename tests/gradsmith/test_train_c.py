@@ -17,11 +17,12 @@ import torch
 from click.testing import Result
 from torch import Tensor
 
-from gradsmith import checkpoint, gradients, names, notebook
-from gradsmith.checkpoint import Checkpoint, Options
 from gradsmith.errors import Failure
-from gradsmith.gradients import emitted, emitted_arguments
-from gradsmith.training import BLOCK, Training
+from gradsmith.makemore import checkpoint, gradients, notebook
+from gradsmith.makemore import dataset as names
+from gradsmith.makemore.checkpoint import Checkpoint, Options
+from gradsmith.makemore.gradients import emitted, emitted_arguments
+from gradsmith.makemore.training import BLOCK, Training
 
 Command = Callable[..., Result]
 CallsOf = Callable[[ModuleType], Counter[str]]

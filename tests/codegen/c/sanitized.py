@@ -23,11 +23,11 @@ import torch
 from torch import Generator, Tensor
 
 from derive import Definition, library
-from derive.expressions import Axis
-from derive.points import index_bounds
-from gradsmith import reference
+from derive.language.expressions import Axis
+from derive.verification.points import index_bounds
 from gradsmith.emitted import Functions
-from gradsmith.samples import Sample, random_like, random_sample
+from gradsmith.proof import reference
+from gradsmith.proof.samples import Sample, random_like, random_sample
 
 SMALL = {
     "TILE": "4",

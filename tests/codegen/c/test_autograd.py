@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from derive import library
-from derive.points import random_point, two_sizes
+from derive.verification.points import random_point, two_sizes
 from gradsmith.emitted import Functions
-from gradsmith.samples import at_point
+from gradsmith.proof.samples import at_point
 
 CallsOf = Callable[[ModuleType], Counter[str]]
 

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from codegen.pipeline import compile
 from derive import Definition, Mean, Sum, define, exp, sqrt
 from gradsmith.emitted import Functions
-from gradsmith.samples import random_like, random_sample
+from gradsmith.proof.samples import random_like, random_sample
 
 LETTERS = [
     *(("block", "span"), ("tile", "narrow"), ("double", "variant"), ("infinity", "null")),

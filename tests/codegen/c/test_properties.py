@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from derive import Definition, library
 from gradsmith.emitted import Functions
-from gradsmith.samples import Sample, random_like, random_sample
+from gradsmith.proof.samples import Sample, random_like, random_sample
 
 NAMES = library.names()
 

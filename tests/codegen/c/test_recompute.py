@@ -8,7 +8,7 @@ import pytest
 
 from codegen.pipeline import compile
 from derive import Definition, StopGradient, Sum, cos, define, log, tanh
-from gradsmith.check import check
+from gradsmith.proof.check import check
 
 
 def parts_of_the_same_name() -> Definition:

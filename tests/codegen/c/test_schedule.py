@@ -15,12 +15,12 @@ import torch
 from codegen.c.nests import Contraction, Loop, Node
 from codegen.c.recompute import recomputing
 from codegen.c.schedule import schedule
-from codegen.lowering import lower
+from codegen.lowering.lower import lower
 from codegen.pipeline import compile
 from codegen.program import Module
 from derive import Definition, Mean, Sum, define, delta, exp, library, log, tanh
 from derive.derivation import derive
-from gradsmith.check import check
+from gradsmith.proof.check import check
 
 CallsOf = Callable[[ModuleType], Counter[str]]
 

@@ -1,0 +1,1 @@
+"""From a derivation to tensor programs: what is kept, named, stable and shared."""

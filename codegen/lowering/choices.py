@@ -1,0 +1,120 @@
+"""Products with a choice: what is multiplied by 0 or 1 is chosen or not.
+
+    g * Where(c, 0, 1)                       ->  Where(c, 0, g)
+    g * (Where(c, 0, 1) + Where(d, 0, 2))    ->  Where(c, 0, g) + Where(d, 0, 2*g)
+    g * Where(c, 0, a), g * Where(c, 0, b)   ->  Where(c, 0, g) * a, Where(c, 0, g) * b
+    Where(u == 0, a, u**-p)                  ->  Where(u == 0, a, Where(u == 0, 1, u)**-p)
+
+The last is for whoever differentiates once more: a power that is not chosen is infinite at 0, and
+so is its derivative, which nothing times infinity would make no number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
+from typing import Any
+
+from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul, Pow
+
+from derive.calculus.recognise import is_atomic
+from derive.language.definition import Let
+from derive.language.expressions import Where, free_indices, names_used
+
+
+def with_choices(lets: Sequence[Let], varying: Set[str]) -> list[Let]:
+    """The lets in the forms above; `varying` names the tensors that are differentiated by."""
+    lets = [replace(let, value=chosen(_guarded(let.value, varying))) for let in lets]
+    masks = Counter(mask for let in lets for mask in _masked(let.value))
+    again = {mask for mask, count in masks.items() if count > 1}
+    return [replace(let, value=_mask_shared(let.value, again)) for let in lets]
+
+
+def _guarded(expr: Any, varying: Set[str]) -> Any:
+    """Powers of what a choice knows not to be 0 are taken of a number that is not."""
+
+    def safe(choice: Where) -> Expr:
+        condition, (zero, other) = choice.condition, choice.branches
+        if not (isinstance(condition, Eq) and condition.rhs == 0):
+            return choice
+        if not names_used(condition) & varying:
+            return choice
+        inside = Where(condition, 1, condition.lhs)
+        powers = {
+            p: Pow(inside, p.exp)
+            for p in other.atoms(Pow)
+            if p.base == condition.lhs and not (p.exp.is_Integer and p.exp.is_positive)
+        }
+        return Where(condition, zero, other.xreplace(powers)) if powers else choice
+
+    return expr.replace(lambda e: isinstance(e, Where), safe)
+
+
+def _masked(expr: Any) -> Iterator[tuple[Any, Expr]]:
+    """The condition of each choice between 0 and a value, with a factor that arrives there."""
+    for product in expr.atoms(Mul) if isinstance(expr, Basic) else ():
+        for choice in _masked_in(product):
+            arriving = [f for f in product.args if _arrives(f, choice)]
+            yield from ((choice.condition, f) for f in arriving)
+
+
+def _masked_in(product: Expr) -> list[Where]:
+    """The factors that are 0 where a condition holds, and else a value."""
+    return [f for f in product.args if isinstance(f, Where) and f.branches[0] == 0]
+
+
+def _arrives(factor: Expr, choice: Where) -> bool:
+    """Whether a factor is a cotangent over no more letters than the choice."""
+    is_cotangent = any(name.startswith("grad_") for name in names_used(factor))
+    return is_atomic(factor) and is_cotangent and free_indices(factor) <= free_indices(choice)
+
+
+def _mask_shared(expr: Any, masks: set[tuple[Any, Expr]]) -> Any:
+    """Choices between 0 and a value whose mask serves elsewhere too: the cotangent is masked."""
+
+    def moved(product: Any) -> Any:
+        for choice in _masked_in(product):
+            for factor in product.args:
+                if (choice.condition, factor) in masks:
+                    rest = [f for f in product.args if f not in (choice, factor)]
+                    return Mul(Where(choice.condition, 0, factor), choice.branches[1], *rest)
+        return product
+
+    return expr.replace(lambda e: isinstance(e, Mul), moved) if masks else expr
+
+
+def chosen(expr: Any) -> Any:
+    """The same value, where a choice between 0 and a number takes in what it is multiplied by."""
+    if is_atomic(expr):
+        return expr
+    args = [chosen(a) for a in expr.args]
+    changed = any(a is not b for a, b in zip(args, expr.args, strict=True))
+    rebuilt = expr.func(*args) if changed else expr
+    return _product(rebuilt) if isinstance(rebuilt, Mul) else rebuilt
+
+
+def _product(expr: Mul) -> Expr:
+    for factor in expr.args:
+        others = [f for f in expr.args if f is not factor]
+        if isinstance(factor, Where) and _takes_in(factor):
+            letters = free_indices(factor)
+            inside = [f for f in others if free_indices(f) <= letters]
+            if all(f.is_number for f in inside):  # the others have more letters than the choice
+                inside = [f for f in others if not f.has(KroneckerDelta)]
+                inside = [f for f in inside if letters <= free_indices(f)] or inside
+            branches = (Mul(b, *inside) for b in factor.branches)
+            outside = [f for f in others if f not in inside]
+            return Mul(chosen(Where(factor.condition, *branches)), *outside)
+        if isinstance(factor, Add) and all(_takes_in(a) for a in factor.args):
+            return Add(*(_product(Mul(a, *others)) for a in factor.args))
+    return expr
+
+
+def _takes_in(expr: Expr) -> bool:
+    """Whether one branch is 0 and the other a number, or another such choice; with a sign too."""
+    number, choice = expr.as_coeff_Mul()
+    if not (number.is_number and isinstance(choice, Where)) or 0 not in choice.branches:
+        return False
+    other = choice.branches[choice.branches.index(0) - 1]
+    return other.is_number is True or _takes_in(other)

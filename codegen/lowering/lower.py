@@ -1,0 +1,269 @@
+"""From a derivation to tensor programs: what is computed, what is kept, what is dropped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sympy import Expr, Mul, S
+
+from codegen.lowering.ahead import worked_out_ahead
+from codegen.lowering.empty_sums import divided_safely
+from codegen.lowering.sharing import shared
+from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
+from codegen.program import Kept, Module, Program
+from derive.calculus.recognise import is_atomic
+from derive.calculus.trace import Derivation
+from derive.language.definition import Definition, Let, Tensor, needed
+from derive.language.expressions import Axis, Index, StopGradient, Sum, names_used
+from derive.language.substitute import substitute
+
+
+def lower(derivation: Derivation, ahead: bool = False) -> Module:
+    """The programs of a derivation: forward, backward and, for a scalar output, both in one.
+
+    `ahead` has the forward pass work out what it can of the gradients.
+    """
+    if not derivation.definition.chunked:
+        derivation = outputs_once(derivation)
+    definition = derivation.definition
+    literal = definition.chunked
+    backward_lets = needed(
+        derivation.backward.lets, [t.name for _, t in derivation.backward.gradients]
+    )
+    backward_lets = with_zeros(backward_lets)
+    gradients = tuple((f"grad_{name}", tensor) for name, tensor in derivation.backward.gradients)
+    forward_lets = derivation.forward
+    if not literal:
+        backward_lets = without_exponentials(backward_lets, forward_lets)
+        safe = stable(backward_lets, varying(definition.wrt, forward_lets))
+        backward_lets = shared(safe, besides=(let.name for let in forward_lets))
+        backward_lets = divided_safely(backward_lets, [t for _, t in gradients])
+    if ahead and not literal:
+        early, backward_lets = _ahead(derivation, backward_lets)
+        forward_lets = (*forward_lets, *early)
+    kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
+    outputs = tuple(definition.tensors[name] for name in definition.outputs)
+    forward = Program(
+        name="forward",
+        params=definition.inputs,
+        options=definition.options,
+        kept=Kept(),
+        lets=_forward_lets(
+            _with_stops(forward_lets, kept.names), [*definition.outputs, *kept.names], literal
+        ),
+        results=tuple((t.name, t) for t in outputs),
+        literal=literal,
+        keeps=kept,
+    )
+    backward = Program(
+        name="backward",
+        params=derivation.seeds,
+        options=(),
+        kept=kept,
+        lets=backward_lets,
+        results=gradients,
+        literal=literal,
+    )
+    return Module(
+        name=definition.name,
+        variant=definition.variant,
+        summary=definition.summary,
+        inputs=definition.inputs,
+        options=definition.options,
+        outputs=outputs,
+        updates=tuple(name for _, name in definition.updates),
+        seeds=derivation.seeds,
+        gradients=definition.wrt,
+        kept=kept,
+        forward=forward,
+        backward=backward,
+        value_and_grad=_value_and_grad(derivation, outputs, gradients),
+    )
+
+
+def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...], tuple[Let, ...]]:
+    """What the forward pass works out of the gradients, and what is left; whatever has another
+    name there already goes by that."""
+    definition = derivation.definition
+    taken = {named.name for named in (*definition.inputs, *definition.options)}
+    taken |= set(definition.outputs)
+    taken |= {name for axis in definition.axes for name in (axis.name, axis.size.name)}
+    early, late = worked_out_ahead(
+        lets,
+        derivation.seeds,
+        gradients=[tensor.name for _, tensor in derivation.backward.gradients],
+        made=[let.tensor for let in derivation.forward if let.name not in definition.outputs],
+        inputs=definition.inputs,
+        outputs=[definition.tensors[name] for name in definition.outputs],
+        taken=taken,
+    )
+    new = {let.name for let in early}
+    forward = (*derivation.forward, *early)
+    known = taken | {let.name for let in forward}
+    called: dict[str, tuple[Tensor, Expr]] = {}
+    for let in _forward_lets(forward, [*definition.outputs, *new], literal=False):
+        value = substitute(let.value, called)
+        if let.name in new and is_atomic(value) and names_used(value) <= known:
+            called[let.name] = (let.tensor, value)
+    early, late = (
+        [replace(let, value=substitute(let.value, called)) for let in lets]
+        for lets in (early, late)
+    )
+    return tuple(let for let in early if let.name not in called), shared(late, known)
+
+
+def outputs_once(derivation: Derivation) -> Derivation:
+    """An output that only repeats another let takes its place: one tensor is not kept twice."""
+    forward, backward = derivation.forward, derivation.backward.lets
+    for name in derivation.definition.outputs:
+        again = next(let for let in forward if let.name == name)
+        first = next((let for let in forward if let.tensor.element == again.value), None)
+        if first is None or first.tensor.dims != again.tensor.dims:
+            continue
+        if first.name in derivation.definition.outputs:
+            continue
+        meant = {first.name: (again.tensor, again.tensor.element)}
+        forward = tuple(
+            replace(let, value=substitute(let.value, meant))
+            for let in (replace(f, tensor=again.tensor) if f is first else f for f in forward)
+            if let is not again
+        )
+        backward = tuple(replace(let, value=substitute(let.value, meant)) for let in backward)
+    simplified = replace(derivation.backward, lets=backward)
+    return replace(derivation, forward=forward, simplified=simplified)
+
+
+def _value_and_grad(
+    derivation: Derivation, outputs: Sequence[Tensor], gradients: tuple[tuple[str, Tensor], ...]
+) -> Program | None:
+    """Loss and gradients in one program, where the cotangent of the only output is one."""
+    definition = derivation.definition
+    if len(outputs) != 1 or outputs[0].indices or definition.variant:
+        return None
+    one = {seed.symbol: S.One for seed in derivation.seeds}
+    backward = tuple(
+        replace(let, value=let.value.xreplace(one)) for let in derivation.backward.lets
+    )
+    if not definition.chunked:
+        backward = without_exponentials(backward, derivation.forward)
+    wanted = [outputs[0].name, *(tensor.name for _, tensor in gradients)]
+    lets = _forward_lets((*derivation.forward, *backward), wanted, definition.chunked)
+    lets = _with_stops(lets, ())
+    if not definition.chunked:
+        lets = _without_scaled_sums(lets, set(wanted))
+        lets = divided_safely(lets, [t for _, t in gradients], [outputs[0].name])
+    return Program(
+        name="value_and_grad",
+        params=definition.inputs,
+        options=definition.options,
+        kept=Kept(),
+        lets=lets,
+        results=((outputs[0].name, outputs[0]), *gradients),
+        differentiable=False,
+        literal=definition.chunked,
+    )
+
+
+def with_zeros(lets: Iterable[Let]) -> tuple[Let, ...]:
+    """The lets with zero written where one is read that is zero everywhere, as the cotangent of
+    what gradients stop at."""
+    zeros: dict[str, tuple[Tensor, Expr]] = {}
+    result: list[Let] = []
+    for let in lets:
+        result.append(replace(let, value=substitute(let.value, zeros)))
+        if result[-1].value == 0:
+            zeros[let.name] = (let.tensor, S.Zero)
+    return tuple(result)
+
+
+def kept_for(
+    definition: Definition,
+    made: Sequence[Let],
+    seeds: Sequence[Tensor],
+    lets: Sequence[Let],
+    gradients: Sequence[tuple[str, Tensor]],
+) -> Kept:
+    """What the lets of a backward pass read of the inputs and of what the forward pass made, and
+    the sizes that they cannot see in it."""
+    used = names_used(*(let.value for let in lets)) | {t.name for _, t in gradients}
+    at_hand = (*definition.inputs, *(let.tensor for let in made))
+    updated = [name for _, name in definition.updates]
+    tensors = (
+        *(definition.tensors[name] for name in updated),
+        *(t for t in at_hand if t.name in used and t.name not in updated),
+    )
+    options = tuple(o for o in definition.options if o.name in used)
+    seen = visible((*seeds, *tensors))
+    wanted = {a for _, t in gradients for a in t.axes}
+    wanted |= {a for let in lets for a in let.tensor.axes}
+    wanted |= {i.axis for let in lets for i in let.value.atoms(Index)}
+    sizes = {a.size.name for a in definition.axes} & used
+    wanted |= {a for a in definition.axes if a.size.name in sizes}
+    return Kept(tensors, options, tuple(sorted(wanted - seen)))
+
+
+def visible(tensors: Iterable[Tensor]) -> set[Axis]:
+    """The axes whose size can be read off the shapes of some tensors."""
+    dims = [d if isinstance(d, tuple) else (d,) for t in tensors for d in t.dims]
+    seen = {d[0].axis for d in dims if len(d) == 1}
+    while True:
+        unknown = [{i.axis for i in d} - seen for d in dims]
+        new = {a for axes in unknown if len(axes) == 1 for a in axes} - seen
+        if not new:
+            return seen
+        seen |= new
+
+
+def _forward_lets(lets: Sequence[Let], wanted: Iterable[str], literal: bool) -> tuple[Let, ...]:
+    """The lets that are needed, in numerically safe form unless they are to stay as written."""
+    wanted = list(wanted)
+    return needed(lets, wanted) if literal else shared(made_safe(lets, wanted))
+
+
+def _with_stops(lets: Sequence[Let], kept: Iterable[str]) -> tuple[Let, ...]:
+    """The lets with gradients stopped only on the way to what is kept.
+
+    Autograd differentiates what is kept, where the backward pass is differentiated; an output
+    it does not: that has its backward pass.
+    """
+    differentiated = {let.name for let in needed(lets, kept)}
+    return tuple(
+        let
+        if let.name in differentiated
+        else replace(let, value=let.value.replace(StopGradient, lambda e: e))
+        for let in lets
+    )
+
+
+def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:
+    """A scaled sum that one elementwise let reads is written there: its scale costs no kernel."""
+    readers = Counter(name for let in lets for name in names_used(let.value))
+    inlined: dict[str, tuple[Tensor, Expr]] = {}
+    result = []
+    for let in lets:
+        value = substitute(let.value, inlined)
+        if not isinstance(value, Expr):  # a condition
+            result.append(replace(let, value=value))
+            continue
+        scale, rest = value.as_independent(Sum, as_Add=False)
+        is_scaled = isinstance(rest, Sum) and scale != 1 and 1 / scale != count_of(rest)
+        if is_scaled and let.name not in wanted and readers[let.name] == 1:
+            inlined[let.name] = (let.tensor, value)
+        else:
+            result.append(replace(let, value=value))
+    return tuple(result)
+
+
+def count_of(total: Sum) -> Expr:
+    return Mul(*(i.size for i in total.indices))
+
+
+def varying(wrt: Iterable[str], lets: Sequence[Let]) -> set[str]:
+    """The names of what the gradients are taken of, and of all that is made of it."""
+    found = set(wrt)
+    for let in lets:
+        if names_used(let.value) & found:
+            found.add(let.name)
+    return found

@@ -1,0 +1,314 @@
+"""What a program would compute more than once is computed once, under a name.
+
+Equal subexpressions, whatever letters they are written with, are found in all lets of a
+program; the largest come first, so that their parts are named only where they occur elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, default_sort_key
+from sympy.core.relational import Relational
+from sympy.logic.boolalg import And, Not, Or
+
+from codegen.program import Program, is_scalar
+from derive.calculus.recognise import abstract, is_atomic
+from derive.language.definition import Let, Tensor
+from derive.language.expressions import (
+    Axis,
+    Element,
+    Index,
+    Sum,
+    Where,
+    free_indices,
+    fresh_names,
+    names_used,
+)
+from derive.language.substitute import substitute
+from derive.simplification.naming import word
+
+
+def shared(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let, ...]:
+    """The lets, and before the first that reads it a let for each repeated subexpression; none is
+    called as what there is `besides`."""
+    given, others = {let.name for let in lets}, frozenset(besides)
+    result = [replace(let, value=_taken_out(let.value)) for let in lets]
+    while True:
+        while (repeated := _largest_repeated(result)) is not None:
+            result = _named(result, repeated, others)
+        while (product := _common_product(result)) is not None:
+            result = _factored(result, product, others)
+        once = _without_repeats(result, {let.name for let in result} - given)
+        if len(once) == len(result):
+            return tuple(_negated_once(once))
+        result = once  # what read two names of one thing may be the same now
+
+
+def _taken_out(expr: Any) -> Any:
+    """An expression whose sums have before them what is the same in all of their terms."""
+    if not expr.has(Sum):
+        return expr
+    expr = expr.func(*map(_taken_out, expr.args))
+    if not isinstance(expr, Sum) or not isinstance(expr.body, Mul):
+        return expr
+    bound = set(expr.indices)
+    same = [f for f in expr.body.args if f.atoms(Element) and not free_indices(f) & bound]
+    return Mul(*same, Sum(Mul(*(f for f in expr.body.args if f not in same)), *expr.indices))
+
+
+def _is_read(expr: Basic) -> bool:
+    """Whether nothing is computed for an expression, as for an element that no tensor chooses."""
+    if isinstance(expr, Element):
+        return all(not isinstance(i, Expr) or isinstance(i, Index | Integer) for i in expr.indices)
+    return is_atomic(expr)
+
+
+def _without_repeats(lets: list[Let], new: set[str]) -> list[Let]:
+    """The lets, each new one that another only repeats being called as that one is."""
+    for again in lets:
+        first = next((let for let in lets if let.name in new and _repeats(again, let)), None)
+        if first is None:
+            continue
+        called = {first.name: (first.tensor, again.tensor[first.tensor.indices])}
+        rest = [replace(o, value=substitute(o.value, called)) for o in lets if o is not again]
+        place = lets.index(first)
+        named = Let(again.tensor, first.at(*again.tensor.indices))
+        return _without_repeats([*rest[:place], named, *rest[place + 1 :]], new)
+    return lets
+
+
+def _repeats(let: Let, other: Let) -> bool:
+    """Whether a let is another one over again, be its letters called otherwise."""
+    same = _axes(let.tensor) == _axes(other.tensor)
+    return same and let.value == other.tensor[let.tensor.indices]
+
+
+def named_once(program: Program) -> Program:
+    """The program without lets that only give another tensor a second name: what it does not hand
+    on is read by the first name, and what it hands on is made under that name."""
+    handed = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
+    made = {let.name: let for let in program.lets}
+    for let in () if program.literal else program.lets:
+        value = let.value
+        if not isinstance(value, Element) or value.indices != let.tensor.indices:
+            continue
+        source = program.tensors[value.base.label.name]
+        if _axes(source) != _axes(let.tensor):
+            continue
+        if let.name not in handed:
+            renamed, rest = let.tensor, [o for o in program.lets if o is not let]
+            called = value
+        elif source.name in made and source.name not in handed:
+            first = made[source.name]
+            anew = Let(replace(let.tensor, dims=source.dims), first.value)
+            rest = [anew if o is first else o for o in program.lets if o is not let]
+            renamed, called = source, let.tensor[source.indices]
+        else:
+            continue
+        lets = tuple(
+            replace(o, value=substitute(o.value, {renamed.name: (renamed, called)})) for o in rest
+        )
+        return named_once(replace(program, lets=lets))
+    return program
+
+
+def _axes(tensor: Tensor) -> list[tuple[Axis, ...]]:
+    """The axes of each stored dimension."""
+    return [tuple(i.axis for i in (d if isinstance(d, tuple) else (d,))) for d in tensor.dims]
+
+
+def _common_product(lets: Sequence[Let]) -> frozenset[Expr] | None:
+    """The most factors that two products share, of which computing them takes a kernel."""
+    products = [_factors(p) for let in lets for p in _products(let.value)]
+    common = {a & b for place, a in enumerate(products) for b in products[:place]}
+    worth = [c for c in common if len(c) > 1 and any(not is_scalar(f) for f in c)]
+    return max(worth, key=lambda c: (len(c), sorted(map(str, c))), default=None)
+
+
+def _products(expr: Basic) -> Iterator[Mul]:
+    """The products that are carried out as they stand: not those that are summed or scattered."""
+    if is_atomic(expr) or is_scalar(expr) or isinstance(expr, Sum | KroneckerDelta):
+        return
+    if isinstance(expr, Mul) and not expr.has(KroneckerDelta):
+        yield expr
+    for arg in expr.args:
+        yield from _products(arg)
+
+
+def _factors(product: Mul) -> frozenset[Expr]:
+    """What a product is made of, its numbers as one factor and without their sign."""
+    tensors = [f for f in product.args if not is_scalar(f)]
+    numbers = _sign(product) * _numbers(product)
+    return frozenset(tensors if numbers == 1 else [*tensors, numbers])
+
+
+def _numbers(product: Mul) -> Expr:
+    return Mul(*(f for f in product.args if is_scalar(f)))
+
+
+def _sign(product: Mul) -> int:
+    return -1 if _numbers(product).could_extract_minus_sign() else 1
+
+
+def _factored(lets: Sequence[Let], common: frozenset[Expr], others: frozenset[str]) -> list[Let]:
+    """The lets with a name for some factors that several products share."""
+    product = Mul(*common)
+    first = next(
+        place
+        for place, let in enumerate(lets)
+        if any(common <= _factors(p) for p in _products(let.value))
+    )
+    taken = others.union((let.name for let in lets), *(names_used(let.value) for let in lets))
+    (fresh,) = fresh_names([word(product)], taken)
+    tensor = Tensor(fresh, _stored(tuple(abstract(product)[1]), product))
+
+    def replaced(expr: Any) -> Any:
+        if is_atomic(expr) or is_scalar(expr) or isinstance(expr, Sum | KroneckerDelta):
+            return expr
+        args = [replaced(a) for a in expr.args]
+        if isinstance(expr, Mul) and not expr.has(KroneckerDelta) and common <= _factors(expr):
+            return _sign(expr) * tensor.element * Mul(*_factors(expr) - common)
+        if all(a is b for a, b in zip(args, expr.args, strict=True)):
+            return expr
+        return expr.func(*args)
+
+    rest = [replace(let, value=replaced(let.value)) for let in lets[first:]]
+    return [*lets[:first], Let(tensor, product), *rest]
+
+
+def _negated_once(lets: list[Let]) -> list[Let]:
+    """`a = -g*x` and `b = -a` as `b = g*x` and `a = -b`: one sign less."""
+    for place, let in enumerate(lets):
+        sign, value = _unsigned(let.value)
+        if sign == 1:
+            continue
+        for later in range(place + 1, len(lets)):
+            other = lets[later]
+            if other.value == -let.tensor.element and other.tensor.dims == let.tensor.dims:
+                between = lets[place + 1 : later]
+                if not any(let.name in names_used(b.value) for b in between):
+                    positive = replace(other, value=value)
+                    negative = replace(let, value=-other.tensor.element)
+                    return _negated_once(
+                        [*lets[:place], positive, *between, negative, *lets[later + 1 :]]
+                    )
+    return lets
+
+
+def _largest_repeated(lets: Sequence[Let]) -> Expr | None:
+    """The pattern of the largest subexpression that occurs at least twice."""
+    counts: Counter[Expr] = Counter()
+    for let in lets:
+        counts.update(abstract(e)[0] for e in _computed(let.value))
+    repeated = [pattern for pattern, count in counts.items() if count > 1]
+    return max(repeated, key=lambda e: (e.count_ops(), default_sort_key(e)), default=None)
+
+
+def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
+    """The subexpressions that take a kernel, each as often as it is written."""
+    if _is_read(expr) or is_scalar(expr) or isinstance(expr, KroneckerDelta):
+        return
+    if isinstance(expr, Element):
+        yield expr
+        return
+    letters = free_indices(expr)
+    product_of_a_sum = (  # carried out by the sum's own kernel
+        summed
+        and isinstance(expr, Mul)
+        and any(free_indices(f) < letters for f in expr.args if not is_scalar(f))
+    )
+    scatter = expr.has(KroneckerDelta) and not isinstance(expr, Where)
+    inverse = isinstance(expr, Pow) and expr.exp == -1  # dividing is as cheap as multiplying
+    if not (scatter or product_of_a_sum or inverse) and (expr.atoms(Element) or _is_mask(expr)):
+        term = _unsigned(expr)[1]
+        if not is_atomic(term):
+            yield term
+    if isinstance(expr, And | Or | Not):
+        return  # a part of a condition has no name, the whole has one
+    for arg in expr.args:
+        number, rest = arg.as_coeff_Mul() if isinstance(expr, Add) else (1, arg)
+        yield from _computed(rest if number != 1 else arg, isinstance(expr, Sum))
+
+
+def _is_mask(expr: Basic) -> bool:
+    """Whether an expression compares letters, as `i != j` does."""
+    return isinstance(expr, Relational) and len(free_indices(expr)) > 1
+
+
+def _unsigned(expr: Any) -> tuple[int, Any]:
+    """A product's sign, and the product without it: what differs by a sign is computed once."""
+    if isinstance(expr, Mul) and expr.as_coeff_Mul()[0].is_negative:
+        return -1, -expr
+    return 1, expr
+
+
+def _multiples(expr: Any) -> Iterator[tuple[Any, Any]]:
+    """The ways to see an expression as a number times another one, itself first."""
+    yield 1, expr
+    if isinstance(expr, Mul):
+        yield -1, -expr
+        yield expr.as_coeff_Mul()
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A tensor that holds what a pattern stands for, and the letters it holds it at."""
+
+    pattern: Expr
+    tensor: Tensor
+    letters: tuple[Index, ...]
+
+    def at(self, letters: Sequence[Index]) -> Expr:
+        place = dict(zip(self.letters, letters, strict=True))
+        return self.tensor[tuple(place[i] for i in self.tensor.indices)]
+
+    def replaced(self, expr: Any) -> Any:
+        """An expression that reads the tensor wherever it has the pattern."""
+        if _is_read(expr) or is_scalar(expr):
+            return expr
+        for number, value in _multiples(expr):
+            pattern, letters = abstract(value)
+            if pattern == self.pattern:
+                return number * self.at(letters)
+        if isinstance(expr, And | Or | Not | Element):
+            return expr
+        args = [self.replaced(a) for a in expr.args]
+        if all(a is b for a, b in zip(args, expr.args, strict=True)):
+            return expr
+        return expr.func(*args)
+
+
+def _named(lets: Sequence[Let], pattern: Expr, others: frozenset[str]) -> list[Let]:
+    """The lets with a name for a pattern: that of the let which is nothing else, or a new one."""
+    first, found = next(
+        (place, e)
+        for place, let in enumerate(lets)
+        for e in _computed(let.value)
+        if abstract(e)[0] == pattern
+    )
+    own, letters = lets[first], abstract(found)[1]
+    if own.value == found and set(letters) == set(own.tensor.indices):
+        name = _Name(pattern, own.tensor, letters)
+        return [*lets[: first + 1], *(_reading(name, let) for let in lets[first + 1 :])]
+    taken = others.union((let.name for let in lets), *(names_used(let.value) for let in lets))
+    (fresh,) = fresh_names([word(found)], taken)
+    looked_up = isinstance(found, Element) and bool(found.is_integer)
+    tensor = Tensor(fresh, _stored(letters, found), integer=looked_up)
+    name = _Name(pattern, tensor, letters)
+    rest = [_reading(name, let) for let in lets[first:]]
+    return [*lets[:first], Let(name.tensor, found), *rest]
+
+
+def _reading(name: _Name, let: Let) -> Let:
+    return replace(let, value=name.replaced(let.value))
+
+
+def _stored(letters: Sequence[Index], expr: Expr) -> tuple[Index, ...]:
+    """The letters of a new let in the order of the element that has most of them."""
+    elements = sorted(expr.atoms(Element), key=lambda e: (-len({*e.indices} & {*letters}), str(e)))
+    stored = [i for element in elements for i in element.indices if i in letters]
+    return tuple(dict.fromkeys([*stored, *letters]))

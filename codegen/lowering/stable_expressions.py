@@ -1,0 +1,374 @@
+"""Numerically safe forms, found in the mathematics.
+
+`exp(z)` overflows where `exp(z) / sum_k exp(z)` does not. `stabilise` finds the forms of
+`codegen.lowering.forms` in an expression, from the laws of exponentials alone:
+
+    log(sum_k exp(z))          ->  LogSumExp(z, k)
+    log(sum_k w exp(z))        ->  LogSumExp(z + log(w), k), where no w is negative
+    exp(a) * exp(b)            ->  exp(a + b)
+    (sum_k exp(z))**-p         ->  exp(-p * LogSumExp(z, k))
+    z - LogSumExp(z, k)        ->  LogSoftmax(z, k)
+    exp(LogSoftmax(z, k))      ->  Softmax(z, k)
+    (1 + exp(a))**-1           ->  Sigmoid(-a)
+    log(exp(a) + exp(b))       ->  LogAddExp(a, b), also where a and b are such logarithms
+    log(cosh(a))               ->  LogAddExp(a, -a) - log(2)
+    log(1 + a)                 ->  Log1p(a)
+    exp(a) - 1                 ->  Expm1(a)
+    1 - Sigmoid(a)             ->  Sigmoid(-a)
+    Where(c, exp(a), 0)        ->  exp(Where(c, a, -oo))
+    Where(i != j, a, b)        ->  Where(i == j, b, a)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sympy import (
+    Add,
+    Basic,
+    Eq,
+    Expr,
+    KroneckerDelta,
+    Mul,
+    Ne,
+    Pow,
+    S,
+    cosh,
+    default_sort_key,
+    exp,
+    log,
+)
+
+from codegen.lowering.forms import (
+    Expm1,
+    Log1p,
+    LogAddExp,
+    LogSoftmax,
+    LogSumExp,
+    Sigmoid,
+    Softmax,
+)
+from derive.language.expressions import Index, Sum, Where, free_indices
+from derive.language.facts import is_nonnegative
+
+
+def stabilise(expr: Expr) -> Expr:
+    """The same value, with the forms above wherever the expression allows them.
+
+    An exponential that is chosen or left out is that of a masked exponent, where this makes all
+    of them safe.
+    """
+    plain = _walk(expr)
+    if not bare_exponentials(plain) or not expr.has(Where):
+        return plain
+    masked = _walk(expr.replace(lambda e: isinstance(e, Where), _masked))
+    return plain if bare_exponentials(masked) else masked
+
+
+def bare_exponentials(expr: Basic) -> int:
+    """How many exponentials are left that no safe form protects."""
+    return sum(not _is_a_part(power) for power in expr.atoms(exp))
+
+
+_WHOLES = (LogAddExp, LogSumExp)
+"""Logarithms of what exponentials are parts of."""
+
+
+def _is_a_part(power: Expr) -> bool:
+    """Whether an exponential is divided by a sum that it is a term of, as it is or with a weight:
+    `exp(a - log(exp(a) + ...))` is at most 1, and `exp(a - log(w exp(a) + ...))` at most 1/w."""
+    terms = Add.make_args(power.args[0])
+    wholes = [-term for term in terms if isinstance(-term, _WHOLES)]
+    if len(wholes) != 1:
+        return False
+    (whole,) = wholes
+    rest = Add(*(t for t in terms if t != -whole))
+    return any(_is_among(rest, part) for part in _parts(whole))
+
+
+def _is_among(exponent: Expr, part: Expr) -> bool:
+    """Whether an exponent is a part of a whole, or one of those that the part sums up."""
+    if not isinstance(part, LogSumExp) or len(part.indices) != 1:
+        return exponent == part
+    (bound,) = part.indices
+    weights = [
+        Add.make_args(part.body.xreplace({bound: letter}) - exponent)
+        for letter in free_indices(exponent)
+        if letter.axis == bound.axis
+    ]
+    return any(all(w == 0 or isinstance(w, log) for w in found) for found in weights)
+
+
+def _parts(expr: Expr) -> list[Expr]:
+    """What exponentials are added up of."""
+    if not isinstance(expr, LogAddExp):
+        return [expr]
+    return [part for arg in expr.args for part in _parts(arg)]
+
+
+def _walk(expr: Any) -> Any:
+    if not expr.args or isinstance(expr, KroneckerDelta):
+        return expr
+    args = [_walk(a) for a in expr.args]
+    changed = any(a is not b for a, b in zip(args, expr.args, strict=True))
+    rebuilt = expr.func(*args) if changed else expr
+    rule = _RULES.get(type(rebuilt))
+    return rule(rebuilt) if rule else rebuilt
+
+
+def _masked(choice: Where) -> Expr:
+    """`Where(c, exp(u), 0)` as `exp(Where(c, u, -oo))`, the other way round too."""
+    exponents = [
+        S.NegativeInfinity if branch == 0 else _pure_exponent(branch) for branch in choice.branches
+    ]
+    if None in exponents or exponents == [S.NegativeInfinity] * 2:
+        return choice
+    return exp(Where(choice.condition, *exponents))
+
+
+def _log(expr: Expr) -> Expr:
+    (inside,) = expr.args
+    if isinstance(inside, Softmax):
+        return LogSoftmax(*inside.args)
+    if isinstance(inside, Sigmoid):
+        return -_add_exponents([-inside.args[0], S.Zero])
+    if isinstance(inside, exp):
+        return inside.args[0]
+    if (exponent := _logarithm(inside)) is not None:
+        return exponent
+    if isinstance(inside, Mul):
+        safe = [(f, _logarithm(f)) for f in inside.args]
+        rest = Mul(*(f for f, found in safe if found is None))
+        if rest.is_positive and any(found is not None for _, found in safe):
+            return Add(log(rest), *(found for _, found in safe if found is not None))
+    if isinstance(inside, Add) and S.One in inside.args:
+        return Log1p(inside - 1)
+    return expr
+
+
+def _logarithm(expr: Expr) -> Expr | None:
+    """The safe logarithm of a power, a sum or a product of exponentials; None for anything else."""
+    if isinstance(expr, Pow) and expr.exp.is_number:
+        inner = _logarithm(expr.base)
+        return None if inner is None else expr.exp * inner
+    if isinstance(expr, exp):
+        return expr.args[0]
+    if isinstance(expr, cosh):
+        return _add_exponents([expr.args[0], -expr.args[0]]) - log(2)
+    if isinstance(expr, Sum) and expr.body.has(exp):
+        inner = _pure_exponent(expr.body, weighted=True)
+        return None if inner is None else LogSumExp(inner, *expr.indices)
+    if isinstance(expr, Mul):
+        parts = [_logarithm(f) for f in expr.args]
+        return None if None in parts else _sum(p for p in parts if p is not None)
+    if isinstance(expr, Add) and expr.has(exp):
+        exponents = [_pure_exponent(a, weighted=True) for a in expr.args]
+        if all(e is not None for e in exponents):
+            return _add_exponents(e for e in exponents if e is not None)
+    return None
+
+
+def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
+    """u where the expression is exp(u), a sum or a product of such, or a positive number; and,
+    where it may be `weighted`, what is known not to be negative."""
+    if isinstance(expr, exp):
+        return expr.args[0]
+    if expr.is_number and expr.is_positive:
+        return log(expr)
+    if isinstance(expr, Softmax):
+        return LogSoftmax(*expr.args)
+    if isinstance(expr, Mul):
+        parts = [_pure_exponent(f, weighted) for f in expr.args]
+        return None if None in parts else _sum(p for p in parts if p is not None)
+    if isinstance(expr, Sum):
+        return _logarithm(expr)
+    return log(expr) if weighted and _is_weight(expr) else None
+
+
+def _is_weight(expr: Expr) -> bool:
+    """Whether what an exponential is multiplied by may stand as its logarithm beside the exponent:
+    it is not negative, and no exponential itself."""
+    return not expr.has(exp, Sum, *_WHOLES) and is_nonnegative(expr)
+
+
+def _add_exponents(exponents: Iterable[Expr]) -> Expr:
+    """log(exp(a) + exp(b) + ...)."""
+    first, *rest = sorted(exponents, key=lambda e: (e.is_number, default_sort_key(e)))
+    for other in rest:
+        first = LogAddExp(first, other)
+    return first
+
+
+def _power(expr: Expr) -> Expr:
+    """A negative power of a sum of exponentials."""
+    base, exponent = expr.args
+    if not (exponent.is_number and exponent.is_negative):
+        return expr
+    if (a := _one_plus_exp(base)) is not None:
+        return Pow(Sigmoid(-a), -exponent)
+    inner = _logarithm(base)
+    return expr if inner is None else _exp(exp(exponent * inner))
+
+
+def _product(expr: Expr) -> Expr:
+    """Gather the exponentials of a product, and let each meet its denominator."""
+    exponents, logistic, others = _gathered(expr)
+    if not exponents:
+        return expr
+    total = _sum(exponents)
+    for weight in filter(_is_weight, tuple(others)):
+        weighted = _sum([total, log(weight)])
+        met = [weighted, *(_sum([weighted, -a]) for a, _ in logistic)]
+        if any(isinstance(exponent, LogSoftmax) for exponent in met):
+            total = weighted
+            others.remove(weight)
+    sums = [f for f in others if isinstance(f, Sum | Add) and f.has(exp)]
+    for count, other in enumerate(sums, start=1):
+        met = total.has(*_WHOLES) or any(e.has(*_WHOLES) for e in other.atoms(exp))
+        if met and total != 0:
+            part = _one_whole(total) if count < len(sums) else total
+            others[others.index(other)] = _push(other, exp(part))
+            total = _sum([total, -part])
+    for a, power in logistic:
+        taken = 0
+        while taken < power and _lighter(less := _sum([total, -a]), total):
+            total, taken = less, taken + 1
+        others += [Sigmoid(a)] * taken + [Sigmoid(-a)] * (power - taken)
+    return Mul(*others, _exp(exp(total)))
+
+
+def _gathered(expr: Expr) -> tuple[list[Expr], list[tuple[Expr, int]], list[Expr]]:
+    """The exponents in a product, each a with the power of 1/(1 + exp(a)), and the other factors.
+
+    A sum of exponentials is one where there is something that it may meet.
+    """
+    exponents: list[Expr] = []
+    logistic: list[tuple[Expr, int]] = []
+    others: list[Expr] = []
+    for factor in Mul.make_args(expr):
+        base, power = factor.as_base_exp() if isinstance(factor, Pow) else (factor, S.One)
+        if isinstance(factor, exp):
+            exponents.append(factor.args[0])
+        elif isinstance(base, Softmax) and power.is_number:
+            exponents.append(power * LogSoftmax(*base.args))
+        elif isinstance(base, Sigmoid) and power.is_Integer and power.is_positive:
+            logistic.append((-base.args[0], int(power)))
+        else:
+            others.append(factor)
+    if logistic or any(e.has(LogSumExp, LogSoftmax) for e in exponents):
+        sums = {f: e for f in others if isinstance(f, Sum) and (e := _pure_exponent(f)) is not None}
+        others = [f for f in others if f not in sums]
+        exponents += sums.values()
+    return exponents, logistic, others
+
+
+def _one_whole(exponent: Expr) -> Expr:
+    """What one of several sums of exponentials is divided by, where they are by a power of a sum;
+    the exponent itself where that is none."""
+    for term in Add.make_args(exponent):
+        number, whole = term.as_coeff_Mul()
+        if isinstance(whole, _WHOLES) and number.is_Integer and number < -1:
+            return -whole
+    return exponent
+
+
+def _lighter(after: Expr, before: Expr) -> bool:
+    """Whether an exponent is that of something safe, or a shorter one, where it was not before."""
+    if after == 0 or before == 0:
+        return after == 0
+    if _is_safe(before) or _is_safe(after):
+        return not _is_safe(before)
+    return after.count_ops() < before.count_ops()
+
+
+def _is_safe(exponent: Expr) -> bool:
+    return isinstance(exponent, LogSoftmax) or _is_a_part(exp(exponent))
+
+
+def _push(expr: Expr, factor: Expr) -> Expr:
+    """Multiply under a sum, so that each exponential meets its denominator."""
+    if isinstance(expr, Sum):
+        expr = expr.rename({i.name for i in free_indices(factor)})
+        body, bound = _walk(Mul(expr.body, factor)), set(expr.indices)
+        inside = [f for f in Mul.make_args(body) if free_indices(f) & bound]
+        outside = [f for f in Mul.make_args(body) if f not in inside]
+        return Mul(*outside, Sum(Mul(*inside), *expr.indices))
+    return Add(*(_walk(Mul(a, factor)) for a in expr.args))
+
+
+def _one_plus_exp(base: Basic) -> Expr | None:
+    """a where the base is 1 + exp(a)."""
+    if isinstance(base, Add) and len(base.args) == 2 and S.One in base.args and base.has(exp):
+        return _pure_exponent(base - 1, weighted=True)
+    return None
+
+
+def _exp(expr: Expr) -> Expr:
+    """exp of a log-softmax is a softmax, and of several their product."""
+    if not isinstance(expr, exp):
+        return expr
+    (inside,) = expr.args
+    terms = Add.make_args(_sum(Add.make_args(inside)))
+    if all(isinstance(term, LogSoftmax) for term in terms):
+        return Mul(*(Softmax(*term.args) for term in terms))
+    return exp(Add(*terms))
+
+
+def _sum(terms: Iterable[Expr]) -> Expr:
+    """The sum of terms, with z - LogSumExp(z) found in it."""
+    return _add(Add(*terms))
+
+
+def _add(expr: Expr) -> Expr:
+    terms = list(Add.make_args(expr))
+    for term in terms:
+        coefficient, node = term.as_coeff_Mul()
+        if not isinstance(node, LogSumExp) or len(node.indices) != 1:
+            continue
+        (bound,) = node.indices
+        rest = Add(*(t for t in terms if t is not term))
+        if coefficient.is_Integer and abs(coefficient) > 1:  # one of them at a time
+            unit = S.One if coefficient > 0 else S.NegativeOne
+            rest, coefficient = rest + (coefficient - unit) * node, unit
+        for letter in sorted(free_indices(rest), key=default_sort_key):
+            if letter.axis != bound.axis or letter in free_indices(node):
+                continue
+            logit = node.body.xreplace({bound: letter})
+            left = rest + coefficient * logit
+            if left == 0 or left.count_ops() < rest.count_ops():
+                return _add(left - coefficient * LogSoftmax(logit, letter))
+    for one in {S.One, S.NegativeOne} & {*terms}:
+        for term in terms:
+            if isinstance(-term / one, Sigmoid):
+                return Add(expr - term - one, one * Sigmoid(-(-term / one).args[0]))
+            if isinstance(-term / one, exp):
+                return Add(expr - term - one, -one * Expm1(*(-term / one).args))
+    return expr
+
+
+def _off_diagonal(expr: Expr) -> Expr:
+    """A choice off a diagonal as one on it: there is one mask for both."""
+    assert isinstance(expr, Where)
+    condition, branches = expr.condition, expr.branches
+    if not (isinstance(condition, Ne) and all(isinstance(side, Index) for side in condition.args)):
+        return expr
+    return Where(Eq(*condition.args), *reversed(branches))
+
+
+def _total(expr: Expr) -> Expr:
+    """A sum of what a logarithm has left a sign or a factor in front of."""
+    assert isinstance(expr, Sum)
+    number, body = expr.body.as_coeff_Mul()
+    return expr if number == 1 or body == 1 else number * Sum(body, *expr.indices)
+
+
+_RULES: dict[type, Callable[[Any], Expr]] = {
+    log: _log,
+    exp: _exp,
+    Mul: _product,
+    Pow: _power,
+    Add: _add,
+    Sum: _total,
+    Where: _off_diagonal,
+}

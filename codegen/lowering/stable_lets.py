@@ -1,0 +1,178 @@
+"""Lets in numerically safe form: found across lets, as `stable_expressions` does in one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+
+from sympy import Add, Expr, Pow, exp, log, together
+
+from codegen.lowering.choices import with_choices
+from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
+from codegen.lowering.stable_expressions import bare_exponentials, stabilise
+from derive.calculus.normal import normalise
+from derive.calculus.recognise import abstract
+from derive.language.definition import Let, Tensor, needed
+from derive.language.expressions import Sum, names_used
+from derive.language.substitute import replace_exactly, substitute
+
+
+def made_safe(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
+    """The lets that are needed, in numerically safe form; repeated parts are not named."""
+    wanted = list(wanted)
+    return needed(_safe(needed(lets, wanted)), wanted)
+
+
+def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
+    """Lets in safe form; an exponential that has a name of its own is looked through where that
+    makes its users safe, and whatever is made of exponentials is under a logarithm."""
+    hazards: dict[str, Let] = {}
+    direct: dict[str, Let] = {}
+    powered: dict[str, Let] = {}
+    safe: list[Let] = []
+    for let in lets:
+        if let.value.has(exp) or set(powered) & names_used(let.value):
+            powered[let.name] = _substituted(let, powered)
+        let = replace(let, value=_logarithms_seen_through(let.value, powered))
+        plain = stabilise(let.value)
+        through = _substituted(let, hazards)
+        forms = (through.value, _substituted(let, direct).value)
+        value = _first_safe(forms, plain)
+        if through.value != let.value or bare_exponentials(plain):
+            hazards[let.name] = through
+        if bare_exponentials(plain):
+            direct[let.name] = let
+        safe.append(replace(let, value=value))
+    return tuple(safe)
+
+
+def _first_safe(forms: Iterable[Expr], plain: Expr) -> Expr:
+    """The first of some forms that has no exponential left, or else the plain one."""
+    found = (stabilise(form) for form in forms)
+    return next((value for value in found if not bare_exponentials(value)), plain)
+
+
+def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let, ...]:
+    """A backward pass in which none reads exponentials or sums of them, where something safe can be
+    read in their place: `p[i,j] * rows[i] / columns[j]` is a softmax along the columns."""
+    whole = _Meanings.of(made)
+    powers = sorted(whole.powers)
+    # An exponential that is a factor of its own is none that a sum of them is divided by.
+    less = [_Meanings.of(made, plain) for plain in ({name} for name in powers)]
+    less += [_Meanings.of(made, set(powers))] if len(powers) > 1 else []
+    result = []
+    for let in lets:
+        read = names_used(let.value)
+        tried = [whole, *less] if read & whole.sums.keys() else [whole]
+        for meanings in tried if read & {*whole.sums, *whole.powers} else ():
+            value = meanings.safe(let.value)
+            if not (bare_exponentials(value) or names_used(value) & whole.sums.keys()):
+                let = replace(let, value=_by_name(value, meanings.named))
+                break
+        result.append(let)
+    return _complemented(result, [let for let in whole.named if isinstance(let.value, Sigmoid)])
+
+
+def _complemented(lets: Sequence[Let], named: Iterable[Let]) -> tuple[Let, ...]:
+    """The lets with each `1 - s` read as the sigmoid of the opposite argument, which does not round
+    to zero, where a sigmoid s is read for nothing else."""
+    for sigmoid in named:
+        meaning = {sigmoid.name: (sigmoid.tensor, sigmoid.value)}
+        found = [
+            replace(let, value=_by_name(stabilise(substitute(let.value, meaning)), [sigmoid]))
+            if sigmoid.name in names_used(let.value)
+            else let
+            for let in lets
+        ]
+        if not any(sigmoid.name in names_used(let.value) for let in found):
+            lets = found
+    return tuple(lets)
+
+
+@dataclass(frozen=True)
+class _Meanings:
+    """What names of exponentials, of sums of them, of their logarithms and of safe quotients stand
+    for; the quotients also in safe form."""
+
+    powers: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
+    sums: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
+    quotients: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
+    logarithms: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
+    named: list[Let] = field(default_factory=list)
+
+    @staticmethod
+    def of(made: Sequence[Let], plain: Set[str] = frozenset()) -> _Meanings:
+        """Those of a forward pass, but for the names that are to stay as `plain` as they are."""
+        found = _Meanings()
+        for let in made:
+            if let.name in plain:
+                continue
+            through = substitute(let.value, found.powers | found.sums | found.logarithms)
+            safe = stabilise(through)
+            if isinstance(safe, LogSoftmax | LogAddExp | LogSumExp):
+                found.logarithms[let.name] = (let.tensor, through)
+            elif isinstance(safe, Softmax | Sigmoid):
+                found.quotients[let.name] = (let.tensor, through)
+                found.named.append(replace(let, value=safe))
+            elif bare_exponentials(safe):
+                summed = any(total.has(exp) for total in through.atoms(Sum))
+                into = found.sums if summed else found.powers
+                into[let.name] = (let.tensor, through)
+        return found
+
+    def safe(self, value: Expr) -> Expr:
+        """A value in safe form, all of these names seen through; that of a log-softmax is one."""
+        totals = {n: m for n, m in self.logarithms.items() if not _is_log_softmax(m[1])}
+        through = substitute(value, self.powers | self.sums | self.quotients | totals)
+        return stabilise(normalise(_quotients_joined(through)))
+
+
+def _is_log_softmax(value: Expr) -> bool:
+    return isinstance(stabilise(value), LogSoftmax)
+
+
+def _quotients_joined(value: Expr) -> Expr:
+    """`1/(1 - 1/(1 + e))` as `(1 + e)/e`, which divides by nothing that comes to zero."""
+
+    def is_difference(e: Expr) -> bool:
+        return isinstance(e, Pow) and isinstance(e.base, Add) and e.base.has(exp) and e.exp == -1
+
+    return value.replace(is_difference, lambda e: 1 / together(e.base))
+
+
+def _by_name(value: Expr, lets: Iterable[Let]) -> Expr:
+    """A value that reads each softmax or sigmoid which has a name by that."""
+    for let in lets:
+        pattern, own = abstract(let.value)
+        if set(own) != set(let.tensor.indices):
+            continue  # it is repeated along an axis: nothing says where it is to be read
+        for found in value.atoms(type(let.value)):
+            other, letters = abstract(found)
+            if other == pattern:
+                place = dict(zip(own, letters, strict=True))
+                element = let.tensor[tuple(place[i] for i in let.tensor.indices)]
+                value = replace_exactly(value, found, element)
+    return value
+
+
+def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
+    """Logarithms of tensors that may have underflowed, taken of what the tensors are made of."""
+
+    def seen(logarithm: Expr) -> Expr:
+        (inside,) = logarithm.args
+        through = log(substitute(inside, {n: (o.tensor, o.value) for n, o in powered.items()}))
+        safe = stabilise(through)
+        return logarithm if safe.has(log) or bare_exponentials(safe) else through
+
+    return value.replace(lambda e: isinstance(e, log) and names_used(e) & set(powered), seen)
+
+
+def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
+    """A let with the names of others replaced by what they stand for."""
+    values = {name: (other.tensor, other.value) for name, other in lets.items()}
+    return replace(let, value=substitute(let.value, values))
+
+
+def stable(lets: Sequence[Let], varying: set[str]) -> list[Let]:
+    """The lets of a backward pass in numerically safe form; repeated parts are not named."""
+    return with_choices([replace(let, value=stabilise(let.value)) for let in lets], varying)

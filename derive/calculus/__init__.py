@@ -1,0 +1,1 @@
+"""From a definition to its chunked backward: the normal form, deltas, the chain rule."""

@@ -1,0 +1,40 @@
+"""Contract deltas without multiplying out: differences stay whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sympy import Add, Expr, KroneckerDelta, Mul, Pow
+
+from derive.calculus.normal import normalise
+from derive.language.definition import Tensor
+from derive.language.expressions import free_indices, is_scalar
+from derive.language.substitute import substitute
+
+
+def contract(expr: Expr) -> Expr:
+    """The normal form of an expression in which every delta-free sum of terms is one factor."""
+    return keeping_sums_whole(expr, normalise)
+
+
+def keeping_sums_whole(expr: Expr, rewrite: Callable[[Expr], Expr]) -> Expr:
+    """Rewrite an expression as if each delta-free sum of terms inside a product were a tensor."""
+    hidden: dict[str, tuple[Tensor, Expr]] = {}
+
+    def hide(e: Any, inside: bool) -> Any:
+        if not isinstance(e, Expr) or not e.args or is_scalar(e):
+            return e
+        if isinstance(e, Add) and inside and not e.has(KroneckerDelta):
+            content, whole = e.primitive()  # SymPy writes 2*(x - m) as 2*x - 2*m
+            name = next(
+                (n for n, (_, known) in hidden.items() if known == whole), f"__{len(hidden)}"
+            )
+            tensor = Tensor(name, tuple(sorted(free_indices(whole), key=str)))
+            hidden[name] = (tensor, whole)
+            return content * tensor.element
+        if not e.has(Add):
+            return e
+        return e.func(*(hide(a, inside or isinstance(e, Mul | Pow)) for a in e.args))
+
+    return substitute(rewrite(hide(expr, False)), hidden)

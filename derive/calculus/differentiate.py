@@ -1,0 +1,189 @@
+"""Reverse mode over the lets of a definition: the chain rule, one cotangent a line.
+
+The cotangent of a let is the sum, over the lets that use it, of their cotangent times
+the local partial, contracted over their axes. Elementary derivatives are SymPy's own
+(`fdiff`); the structural ones are the rows below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sympy import Add, Expr, KroneckerDelta, Mul, Pow, S, Symbol, log
+
+from derive.calculus.deltas import contract
+from derive.calculus.recognise import Rewriter
+from derive.calculus.trace import Backward
+from derive.language.definition import Definition, Let, Tensor
+from derive.language.expressions import (
+    ArgMax,
+    Binder,
+    Element,
+    Product,
+    StopGradient,
+    Sum,
+    Where,
+    fresh_indices,
+    fresh_names,
+    names_in,
+)
+from derive.language.functions import BY_CLASS, DERIVED
+
+
+def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
+    """The derivative of an expression with respect to one element of a tensor.
+
+    The element's indices `at` must not occur in the expression. Where an element of the tensor
+    stands in the expression, the derivative is a product of deltas, one an axis.
+
+    Raises:
+        NotImplementedError: there is no rule for a node; the message says what to add where.
+    """
+    if tensor.name not in names_in(expr):
+        return S.Zero
+    if isinstance(expr, Element):
+        if expr.base.label.name != tensor.name:
+            return S.Zero
+        return Mul(*(KroneckerDelta(i, j) for i, j in zip(expr.indices, at, strict=True)))
+    if isinstance(expr, Symbol):
+        return S.One
+    if isinstance(expr, Add):
+        return Add(*(partial(a, tensor, at) for a in expr.args))
+    if isinstance(expr, Mul):
+        return Add(
+            *(
+                Mul(*expr.args[:i], partial(a, tensor, at), *expr.args[i + 1 :])
+                for i, a in enumerate(expr.args)
+            )
+        )
+    if isinstance(expr, Pow):
+        base, exponent = expr.args
+        inner = exponent * Pow(base, exponent - 1) * partial(base, tensor, at)
+        if tensor.name in names_in(exponent):
+            inner += expr * log(base) * partial(exponent, tensor, at)
+        return inner
+    if isinstance(expr, Sum):
+        expr = expr.rename({i.name for i in at if isinstance(i, Symbol)})
+        return Sum(partial(expr.body, tensor, at), *expr.indices)
+    if isinstance(expr, Product):
+        renamed = expr.rename({i.name for i in at if isinstance(i, Symbol)})
+        return _partial_of_product(renamed, tensor, at)
+    if isinstance(expr, Where):
+        yes, no = expr.branches
+        return Where(expr.condition, partial(yes, tensor, at), partial(no, tensor, at))
+    if isinstance(expr, StopGradient | ArgMax | KroneckerDelta):
+        return S.Zero
+    row = BY_CLASS.get(type(expr)) or DERIVED.get(type(expr))
+    if row is None:
+        raise NotImplementedError(
+            f"no derivative for {type(expr).__name__!r}: "
+            "add a row to FUNCTIONS in derive/language/functions.py"
+        )
+    if row.flat:
+        return S.Zero
+    return Add(
+        *(
+            row.derivative(expr, place) * partial(argument, tensor, at)
+            for place, argument in enumerate(expr.args, start=1)
+            if tensor.name in names_in(argument)
+        )
+    )
+
+
+def _partial_of_product(expr: Binder, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
+    """The product of all factors but one, times that one's derivative: no division by a factor."""
+    taken = names_in(expr) | {i.name for i in at if isinstance(i, Symbol)}
+    chosen = fresh_indices(expr.indices, taken)
+    here = dict(zip(expr.indices, chosen, strict=True))
+    same = Mul(*(KroneckerDelta(i, here[i]) for i in expr.indices))
+    others = Product(Where(same > 0, S.One, expr.body), *expr.indices)
+    return Sum(others * partial(expr.body.xreplace(here), tensor, at), *chosen)
+
+
+def cotangent_of(tensor: Tensor) -> Tensor:
+    """The tensor that holds the cotangent of another: the same dimensions, named `grad_<name>`."""
+    return Tensor(f"grad_{tensor.name}", tensor.dims)
+
+
+def total_of(tensor: Tensor, tensors: Iterable[str]) -> Tensor:
+    """The tensor that holds the cotangent of an output which other lets use as well: what arrives
+    and what they send. Its name is not that of the cotangent of another of the `tensors`."""
+    (name,) = fresh_names([f"{tensor.name}_total"], tensors)
+    return Tensor(f"grad_{name}", tensor.dims)
+
+
+def cotangents_of(tensor: Tensor) -> set[str]:
+    """The names that a tensor's cotangents may have: an output that is used has two."""
+    name = cotangent_of(tensor).name
+    return {name, f"{name}_total"}
+
+
+def contribution(let: Let, to: Tensor, cotangent: Expr) -> Expr:
+    """What one let sends back to a tensor it uses, at the tensor's own letters.
+
+    `cotangent` is the let's own cotangent at the let's letters.
+    """
+    letters = to.indices
+    taken = names_in(let.value) | {i.name for i in (*letters, *let.tensor.indices)}
+    taken |= names_in(cotangent)
+    fresh = tuple(fresh_indices(let.tensor.indices, taken))
+    here = dict(zip(let.tensor.indices, fresh, strict=True))
+    arriving = cotangent.xreplace(here)
+    local = partial(let.value.xreplace(here), to, letters)
+    return Sum(arriving * local, *fresh) if fresh else arriving * local
+
+
+def differentiable(definition: Definition) -> list[Tensor]:
+    """The tensors on a path from a wanted one to an output, in the order they are made."""
+    users: dict[str, set[str]] = {}
+    for let in definition.lets:
+        for name in names_in(let.value):
+            users.setdefault(name, set()).add(let.name)
+    reached: set[str] = set()
+    for let in reversed(definition.lets):
+        if let.name in definition.outputs or users.get(let.name, set()) & reached:
+            reached.add(let.name)
+    wanted = set(definition.wrt)
+    for let in definition.lets:
+        if names_in(let.value) & wanted:
+            wanted.add(let.name)
+    return [
+        t
+        for t in definition.tensors.values()
+        if not t.integer and t.name in wanted and (t.name in reached or t.name in definition.wrt)
+    ]
+
+
+def chain_rule(definition: Definition) -> tuple[tuple[Tensor, ...], Backward]:
+    """The seeds, and the chunked backward pass: every cotangent a let, by the chain rule alone.
+
+    Differences stay whole, as they are written; a function that a let has computed is that let.
+    A let that is an output and is also used by later lets gets `grad_<name>_total`, the
+    arriving cotangent plus what its users send.
+    """
+    tensors = differentiable(definition)
+    names = {t.name for t in tensors}
+    lets: list[Let] = []
+    seeds = tuple(cotangent_of(definition.tensors[name]) for name in definition.outputs)
+    functions = Rewriter()
+    for let in definition.lets:
+        if type(let.value) in BY_CLASS:
+            functions.add(let.value, let.tensor.element)
+    gradients: dict[str, Tensor] = {}
+    for tensor in reversed(tensors):
+        users = [
+            let
+            for let in definition.lets
+            if let.name in names and tensor.name in names_in(let.value)
+        ]
+        value = Add(*(contribution(let, tensor, gradients[let.name].element) for let in users))
+        cotangent = cotangent_of(tensor)
+        if tensor.name in definition.outputs:
+            if not users:
+                gradients[tensor.name] = cotangent
+                continue
+            value = cotangent.element + value
+            cotangent = total_of(tensor, definition.tensors)
+        gradients[tensor.name] = cotangent
+        lets.append(Let(cotangent, functions.apply(contract(value))))
+    return seeds, Backward(tuple(lets), tuple((name, gradients[name]) for name in definition.wrt))

@@ -1,0 +1,412 @@
+"""The normal form: a sum of products, with deltas contracted and every sum pushed in.
+
+Two expressions that are equal by the laws of index notation alone (distributivity,
+`sum_k f = K f` where f does not depend on k, `sum_k delta(k, i) f(k) = f(i)`, the names of
+bound indices) have the same normal form. No let is looked at here.
+
+A term is a coefficient, made of numbers, axis sizes and options, times a monomial, made
+of everything else. Coefficients are kept as cancelled fractions.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import permutations, product
+
+from sympy import (
+    Add,
+    Expr,
+    Integer,
+    KroneckerDelta,
+    Mul,
+    Pow,
+    S,
+    cancel,
+    cos,
+    cosh,
+    default_sort_key,
+    sin,
+    sinh,
+    tan,
+    tanh,
+    together,
+)
+from sympy.core.basic import Basic
+
+from derive.language.expressions import (
+    Binder,
+    Element,
+    Index,
+    Sum,
+    Where,
+    free_indices,
+    fresh_indices,
+    is_scalar,
+    names_in,
+)
+
+Terms = dict[Expr, Expr]
+"""Monomial to coefficient."""
+
+_EXPAND_POWERS_UP_TO = 6
+_PERMUTE_UP_TO = 5
+
+
+def normalise(expr: Expr) -> Expr:
+    """The normal form of an expression."""
+    return rebuild(terms_of(expr))
+
+
+def rebuild(terms: Terms) -> Expr:
+    """The sum of coefficient times monomial."""
+    return Add(*(Mul(coefficient, monomial) for monomial, coefficient in terms.items()))
+
+
+@lru_cache(maxsize=200_000)
+def _terms(expr: Expr) -> tuple[tuple[Expr, Expr], ...]:
+    if is_scalar(expr):
+        return ((S.One, expr),) if expr != 0 else ()
+    if isinstance(expr, Add):
+        return _collected(pair for arg in expr.args for pair in _terms(arg))
+    if isinstance(expr, Mul):
+        return _product([_terms(arg) for arg in expr.args])
+    if isinstance(expr, Pow):
+        return _power(expr)
+    if isinstance(expr, Sum):
+        body = _terms(expr.body)
+        return _collected(
+            pair
+            for monomial, coefficient in body
+            for pair in _sum_of_monomial(monomial, coefficient, expr.indices)
+        )
+    if not expr.args or isinstance(expr, Element):
+        return ((expr, S.One),)
+    if isinstance(expr, Where):
+        return _choice(expr)
+    return _split(_rebuild_arguments(expr))
+
+
+def terms_of(expr: Expr) -> Terms:
+    """The normal form as a table of monomials and their coefficients."""
+    return dict(_terms(expr))
+
+
+def _rebuild_arguments(expr: Expr) -> Expr:
+    if isinstance(expr, KroneckerDelta):
+        return expr
+    if isinstance(expr, Binder):
+        return canonical_binder(expr.func(normalise(expr.body), *expr.indices))
+    args = [normalise(a) if isinstance(a, Expr) else _inside_condition(a) for a in expr.args]
+    return expr.func(*args)
+
+
+def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
+    """`where(c, f a, f b)` is `f where(c, a, b)`, for deltas and a coefficient that branches share,
+    and for an element that has not all of the condition's letters: a choice of it is larger.
+
+    Other factors stay inside: where a branch is not taken, they may be undefined.
+    """
+    condition = _inside_condition(expr.condition)
+    letters, placed = free_indices(condition), expr.has(KroneckerDelta)
+
+    def moves(factor: Expr) -> bool:
+        if isinstance(factor, Element):
+            return not placed and not letters <= free_indices(factor)
+        return isinstance(factor, KroneckerDelta)
+
+    branches = [_terms(b) for b in expr.branches]
+    terms = [t for branch in branches for t in branch]
+    if not terms:
+        return ()
+    shared = set.intersection(*({f for f in Mul.make_args(m) if moves(f)} for m, _ in terms))
+    coefficient = terms[0][1] if all(c == terms[0][1] for _, c in terms) else S.One
+    outside = Mul(*shared)
+    inside = [
+        Add(
+            *(
+                Mul(c / coefficient, *(f for f in Mul.make_args(m) if f not in shared))
+                for m, c in branch
+            )
+        )
+        for branch in branches
+    ]
+    chosen = Where(condition, *inside)
+    if not isinstance(chosen, Where):
+        return _terms(outside * coefficient * chosen)
+    return tuple(_apply_deltas(outside * chosen, coefficient))
+
+
+def _inside_condition(condition: Basic) -> Basic:
+    if isinstance(condition, Expr):
+        return normalise(condition)
+    if not condition.args:
+        return condition
+    return condition.func(*(_inside_condition(a) for a in condition.args))
+
+
+def _split(expr: Expr) -> tuple[tuple[Expr, Expr], ...]:
+    """A product or a single factor, without expanding anything, as one term."""
+    if expr == 0:
+        return ()
+    factors = Mul.make_args(expr)
+    if any(isinstance(f, Add) for f in factors):
+        return _terms(expr)
+    coefficient = Mul(*(f for f in factors if is_scalar(f)))
+    return ((Mul(*(f for f in factors if not is_scalar(f))), coefficient),)
+
+
+def _collected(pairs: Iterable[tuple[Expr, Expr]]) -> tuple[tuple[Expr, Expr], ...]:
+    table: dict[Expr, list[Expr]] = defaultdict(list)
+    for monomial, coefficient in pairs:
+        table[monomial].append(coefficient)
+    result = []
+    for monomial, coefficients in table.items():
+        coefficient = tidy(Add(*coefficients)) if len(coefficients) > 1 else coefficients[0]
+        if coefficient != 0:
+            result.append((monomial, coefficient))
+    return tuple(result)
+
+
+@lru_cache(maxsize=20_000)
+def tidy(coefficient: Expr) -> Expr:
+    """A coefficient as a cancelled fraction."""
+    if coefficient.is_Number or coefficient.is_Symbol:
+        return coefficient
+    return cancel(together(coefficient))
+
+
+def _product(parts: list[tuple[tuple[Expr, Expr], ...]]) -> tuple[tuple[Expr, Expr], ...]:
+    pairs = []
+    for combination in product(*parts):
+        coefficient = Mul(*(c for _, c in combination))
+        pairs.extend(_times([m for m, _ in combination], coefficient))
+    return _collected(pairs)
+
+
+def _times(monomials: list[Expr], coefficient: Expr) -> Iterable[tuple[Expr, Expr]]:
+    """Multiply monomials; deltas are applied to the other factors."""
+    factor = with_quotients(Mul(*monomials))
+    if factor.is_Add:  # SymPy distributes a number over a sum
+        return [(m, c * coefficient) for m, c in _terms(factor)]
+    return _apply_deltas(factor, coefficient)
+
+
+def with_quotients(expr: Expr) -> Expr:
+    """`sinh(a)/cosh(a)` is `tanh(a)`, which is bounded; and the like."""
+    if not expr.has(*DIVISORS):
+        return expr
+    return expr.replace(lambda e: isinstance(e, Mul), _with_quotients)
+
+
+def _with_quotients(monomial: Expr) -> Expr:
+    powers = monomial.as_powers_dict()
+    for above, below, quotient in _QUOTIENTS:
+        for factor in [f for f in powers if isinstance(f, above)]:
+            power, other = powers[factor], below(*factor.args)
+            if power.is_Integer and power > 0 and powers.get(other) == -power:
+                monomial *= (quotient(*factor.args) * other / factor) ** power
+    return monomial
+
+
+_QUOTIENTS = ((sinh, cosh, tanh), (sin, cos, tan))
+DIVISORS = tuple(below for _, below, _ in _QUOTIENTS)
+"""Functions that another one may be divided by to give a third."""
+
+
+def _apply_deltas(monomial: Expr, coefficient: Expr) -> Iterable[tuple[Expr, Expr]]:
+    """`delta(k, y) f(k)` is `delta(k, y) f(y)`."""
+    factors = list(Mul.make_args(monomial))
+    if not any(isinstance(f, KroneckerDelta) for f in factors) or len(factors) == 1:
+        scalar = [f for f in factors if is_scalar(f)]
+        if scalar:
+            rest = Mul(*(f for f in factors if not is_scalar(f)))
+            return [(rest, coefficient * Mul(*scalar))]
+        return [(monomial, coefficient)]
+    for d in sorted((f for f in factors if isinstance(f, KroneckerDelta)), key=default_sort_key):
+        old, new = _orient(d)
+        if old is None:
+            continue
+        others = [f for f in factors if f is not d]
+        replaced = [_replace_index(f, old, new) for f in others]
+        if replaced != others:
+            pairs = []
+            for m, c in _product([_terms(f) for f in replaced]):
+                pairs.extend(_apply_deltas(Mul(d, m), c * coefficient))
+            return pairs
+    return [(monomial, coefficient)]
+
+
+def _orient(d: KroneckerDelta) -> tuple[Index | None, Expr]:
+    """Which index a delta replaces, and by what: a letter by what it must equal."""
+    i, j = d.args
+    letters = [a for a in (i, j) if isinstance(a, Index)]
+    if len(letters) == 2:
+        old, new = sorted(letters, key=lambda a: a.name, reverse=True)
+        return old, new
+    if not letters:
+        return None, i
+    letter = letters[0]
+    other = j if letter is i else i
+    return (None, i) if letter in other.free_symbols else (letter, other)
+
+
+def _replace_index(expr: Expr, old: Index, new: Expr) -> Expr:
+    return expr.xreplace({old: new}) if old in expr.free_symbols else expr
+
+
+def _power(expr: Pow) -> tuple[tuple[Expr, Expr], ...]:
+    base, exponent = expr.args
+    inner = _terms(base)
+    if exponent.is_Integer and exponent > 0 and len(inner) > 1 and exponent <= _EXPAND_POWERS_UP_TO:
+        return _product([inner] * int(exponent))
+    if len(inner) == 1:
+        monomial, coefficient = inner[0]
+        if exponent.is_Integer:
+            if isinstance(monomial, KroneckerDelta):
+                return ((Pow(monomial, exponent), coefficient**exponent),)
+            return tuple(_apply_deltas(Pow(monomial, exponent), coefficient**exponent))
+        raised = Pow(coefficient * monomial, normalise(exponent))
+        return _split(raised)
+    return _split(Pow(rebuild(dict(inner)), normalise(exponent)))
+
+
+# --- sums ---
+
+
+def _sum_of_monomial(
+    monomial: Expr, coefficient: Expr, indices: tuple[Index, ...]
+) -> Iterable[tuple[Expr, Expr]]:
+    """Sum one term: flatten inner sums, contract deltas, split what does not depend."""
+    bound = list(indices)
+    factors: list[Expr] = []
+    pending = list(Mul.make_args(monomial))
+    taken = names_in(monomial) | {i.name for i in bound}
+    while pending:
+        factor = pending.pop()
+        if isinstance(factor, Sum) and free_indices(factor) & set(bound):
+            fresh = fresh_indices(factor.indices, taken)
+            taken |= {i.name for i in fresh}
+            bound.extend(fresh)
+            body = factor.body.xreplace(dict(zip(factor.indices, fresh, strict=True)))
+            pending.extend(Mul.make_args(body))
+        else:
+            factors.append(factor)
+    for factor in factors:
+        if len(parts := _chosen_apart(factor, bound)) > 1:
+            rest = Mul(*(f for f in factors if f is not factor))
+            terms = (term for part in parts for term in _terms(part))
+            return [
+                pair
+                for m, c in terms
+                for pair in _sum_of_monomial(m * rest, c * coefficient, tuple(bound))
+            ]
+    for d in sorted((f for f in factors if isinstance(f, KroneckerDelta)), key=default_sort_key):
+        old, new = _contractible(d, bound)
+        if old is not None:
+            rest = [f for f in factors if f is not d]
+            replaced = Mul(*(_replace_index(f, old, new) for f in rest))
+            left = tuple(i for i in bound if i != old)
+            pairs: list[tuple[Expr, Expr]] = []
+            for m, c in _terms(replaced):
+                if left:
+                    pairs.extend(_sum_of_monomial(m, c * coefficient, left))
+                else:
+                    pairs.append((m, c * coefficient))
+            return pairs
+    for i in bound:
+        if not any(i in f.free_symbols for f in factors):
+            coefficient *= i.size
+    bound = [i for i in bound if any(i in f.free_symbols for f in factors)]
+    outside = [f for f in factors if not (f.free_symbols & set(bound))]
+    inside = [f for f in factors if f.free_symbols & set(bound)]
+    sums = [
+        canonical_binder(Sum(Mul(*component), *letters))
+        for component, letters in _components(inside, bound)
+    ]
+    return _apply_deltas(Mul(*outside, *sums), coefficient)
+
+
+def _chosen_apart(factor: Expr, bound: list[Index]) -> list[Expr]:
+    """A choice by the letters of a sum, in which deltas stand that the sum contracts, as a choice
+    for each product of deltas."""
+    if not (isinstance(factor, Where) and free_indices(factor.condition) & {*bound}):
+        return [factor]
+    branches = [_terms(branch) for branch in factor.branches]
+    products = dict.fromkeys(_deltas(m) for branch in branches for m, _ in branch)
+    deltas = [d for product in products for d in Mul.make_args(product) if d != 1]
+    if not any(_contractible(d, bound)[0] for d in deltas):
+        return [factor]
+    return [
+        Where(factor.condition, *(_with_deltas(branch, product) for branch in branches))
+        for product in products
+    ]
+
+
+def _deltas(monomial: Expr) -> Expr:
+    """The product of a monomial's deltas."""
+    return Mul(*(f for f in Mul.make_args(monomial) if isinstance(f, KroneckerDelta)))
+
+
+def _with_deltas(terms: Iterable[tuple[Expr, Expr]], product: Expr) -> Expr:
+    """Those of some terms whose deltas have this product."""
+    return Add(*(m * c for m, c in terms if _deltas(m) == product))
+
+
+def _contractible(d: KroneckerDelta, bound: list[Index]) -> tuple[Index | None, Expr]:
+    i, j = d.args
+    for letter, other in ((i, j), (j, i)):
+        if letter in bound and letter not in other.free_symbols:
+            return letter, other
+    return None, i
+
+
+def _components(factors: list[Expr], bound: list[Index]) -> list[tuple[list[Expr], list[Index]]]:
+    """Groups of factors that share bound indices, directly or through others."""
+    groups: list[tuple[list[Expr], set[Index]]] = []
+    for factor in factors:
+        letters = {i for i in bound if i in factor.free_symbols}
+        touching = [g for g in groups if g[1] & letters]
+        groups = [g for g in groups if not g[1] & letters]
+        merged = [factor], set(letters)
+        for members, used in touching:
+            merged[0].extend(members)
+            merged[1].update(used)
+        groups.append(merged)
+    return [(members, sorted(used, key=lambda i: i.name)) for members, used in groups]
+
+
+@lru_cache(maxsize=50_000)
+def canonical_binder(expr: Expr) -> Expr:
+    """The same expression with bound indices named after their axes, in one chosen way."""
+    if not isinstance(expr, Binder):
+        return expr
+    outside = {i.name for i in free_indices(expr)}
+    letters = list(expr.indices)
+    if len(letters) > _PERMUTE_UP_TO:
+        return expr
+    best: Expr | None = None
+    best_key = None
+    seen_axes = sorted({i.axis.name for i in letters})
+    groups = [[i for i in letters if i.axis.name == axis] for axis in seen_axes]
+    for orders in product(*(permutations(group) for group in groups)):
+        old = [i for order in orders for i in order]
+        new = fresh_indices(old, outside)
+        renamed = expr.func(expr.body.xreplace(dict(zip(old, new, strict=True))), *new)
+        if len(letters) == 1 or all(len(g) == 1 for g in groups):
+            return renamed
+        key = default_sort_key(renamed)
+        if best_key is None or key < best_key:
+            best, best_key = renamed, key
+    return best if best is not None else expr
+
+
+def factors_of(monomial: Expr) -> dict[Expr, Expr]:
+    """A monomial as a table of bases and exponents."""
+    table: dict[Expr, Expr] = {}
+    for factor in Mul.make_args(monomial):
+        base, exponent = factor.as_base_exp() if isinstance(factor, Pow) else (factor, Integer(1))
+        table[base] = table.get(base, S.Zero) + exponent
+    table.pop(S.One, None)
+    return table

@@ -1,0 +1,130 @@
+"""Recognise the primal: find known tensors in an expression.
+
+A `Rewriter` holds equations "expression = what it is called", for expressions at the top
+of which stands a function, a power, a sum or a choice. Free letters of an equation stand
+for any index, so `exp(z[n, k]) = e[n, k]` also finds `exp(z[m, target[m]])`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from sympy import Add, Basic, Expr, Mul, Pow, S, exp
+
+from derive.calculus.normal import canonical_binder, normalise
+from derive.language.expressions import Binder, Element, Index, free_indices, is_scalar
+
+Pattern = Expr
+"""An expression whose free letters were replaced by numbered places, one list an axis."""
+
+
+@dataclass
+class Rewriter:
+    """Equations, found by the shape of their left side."""
+
+    table: dict[Pattern, list[tuple[tuple[Index, ...], Expr, Expr]]] = field(default_factory=dict)
+
+    def add(self, left: Expr, right: Expr) -> None:
+        """Rewrite `left` as `right`; the first equation wins.
+
+        Where `right` has a letter that `left` has not, as a let that repeats a value along an
+        axis does, nothing says what that letter is, and the equation is not used.
+        """
+        if free_indices(right) - free_indices(left):
+            return
+        kernel, exponent = _as_power(left)
+        pattern, letters = abstract(kernel)
+        self.table.setdefault(pattern, []).append((letters, right, exponent))
+
+    def lookup(self, expr: Expr) -> Expr | None:
+        """What an expression is called: also a whole power of what an equation names."""
+        kernel, exponent = _as_power(expr)
+        pattern, letters = abstract(kernel)
+        for own, right, unit in self.table.get(pattern, ()):
+            if (exponent / unit).is_Integer:
+                return Pow(right.xreplace(dict(zip(own, letters, strict=True))), exponent / unit)
+        return None
+
+    def apply(self, expr: Expr) -> Expr:
+        """The expression with every known part, largest first, replaced by its name."""
+        if not self.table:
+            return expr
+        return self._walk(expr)
+
+    def _walk(self, expr: Any) -> Any:
+        if is_atomic(expr) or is_scalar(expr):
+            return expr
+        if isinstance(expr, Expr) and not isinstance(expr, Add | Mul):
+            found = self.lookup(expr)
+            if found is not None:
+                return found
+        args = [self._walk(a) for a in expr.args]
+        if all(a is b for a, b in zip(args, expr.args, strict=True)):
+            return expr
+        return expr.func(*args)
+
+
+def _as_power(expr: Expr) -> tuple[Expr, Expr]:
+    """An expression as a kernel and a rational exponent: `u**(-3/2)` by u, `exp(-2u)` by exp(u).
+
+    The kernel is in normal form, so that it is found however it is written.
+    """
+    if isinstance(expr, Pow) and expr.exp.is_Rational:
+        return normalise(expr.base), expr.exp
+    expr = normalise(expr)
+    if isinstance(expr, exp):
+        number, rest = expr.args[0].as_coeff_Mul()
+        if number.is_Rational and not number.is_zero:
+            return exp(rest), number
+    return expr, S.One
+
+
+def is_atomic(expr: Basic) -> bool:
+    return not expr.args or isinstance(expr, Element)
+
+
+@lru_cache(maxsize=100_000)
+def abstract(expr: Expr) -> tuple[Pattern, tuple[Index, ...]]:
+    """An expression with its free letters numbered in order of appearance, and those letters."""
+    letters: dict[Index, None] = {}
+
+    def visit(e: Basic, bound: frozenset[Index]) -> None:
+        if isinstance(e, Index):
+            if e not in bound:
+                letters.setdefault(e)
+            return
+        if isinstance(e, Binder):
+            visit(e.body, bound | set(e.indices))
+            return
+        for a in _ordered(e):
+            visit(a, bound)
+
+    visit(expr, frozenset())
+    free = tuple(letters)
+    places = {i: Index(f"_{number}", i.axis) for number, i in enumerate(free)}
+    pattern = expr.xreplace(places)
+    return canonical_binder(pattern) if isinstance(pattern, Binder) else pattern, free
+
+
+def _ordered(expr: Basic) -> list[Basic]:
+    """Arguments in an order that does not depend on the letters."""
+    if isinstance(expr, Element) or not isinstance(expr, Add | Mul):
+        return list(expr.args)
+    return sorted(expr.args, key=_skeleton)
+
+
+@lru_cache(maxsize=100_000)
+def _skeleton(expr: Basic) -> str:
+    """A spelling of an expression with every letter blanked out."""
+    if isinstance(expr, Index):
+        return f"<{expr.axis.name}>"
+    if isinstance(expr, Binder):
+        return f"{type(expr).__name__}({_skeleton(expr.body)})"
+    if not expr.args:
+        return str(expr)
+    parts = [_skeleton(a) for a in expr.args]
+    if isinstance(expr, Add | Mul):
+        parts.sort()
+    return f"{type(expr).__name__}({','.join(parts)})"

@@ -1,0 +1,102 @@
+"""What a derivation is: the steps that led to it, and the backward passes it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from sympy import Expr
+
+from derive.language.definition import Definition, Let, Tensor
+from derive.language.expressions import names_used
+
+
+@dataclass(frozen=True)
+class Step:
+    """One firing of a rule: `tensor`, at its own letters, was `before` and became `after`.
+
+    `rule` is the name of a row in `derive.simplification.rules.RULES`. Both expressions are in
+    the tensors of the definition, the cotangents of its outputs, and the cotangents named before
+    this one. `using` holds the equations that the rule used, where it used any: left side, right
+    side; `reasons` those from which they follow, in the order of an argument.
+    """
+
+    rule: str
+    tensor: Tensor
+    before: Expr
+    after: Expr
+    using: tuple[tuple[Expr, Expr], ...] = ()
+    reasons: tuple[tuple[Expr, Expr], ...] = ()
+
+    def _repr_latex_(self) -> str:
+        from derive.printing import notebook
+
+        return notebook.step_latex(self)
+
+    def _repr_html_(self) -> str:
+        from derive.printing import notebook
+
+        return notebook.step_html(self)
+
+
+@dataclass(frozen=True)
+class Backward:
+    """A backward pass: lets in order, and which of them is the gradient of what.
+
+    `gradients` pairs each name in the definition's `wrt` with the tensor that holds its gradient.
+    """
+
+    lets: tuple[Let, ...]
+    gradients: tuple[tuple[str, Tensor], ...]
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The gradient of a definition, and how it was found.
+
+    `forward` holds the definition's lets and any that the simplification proposed, in order;
+    `seeds` the cotangents of the outputs, which the backward pass is given; `chunked` names
+    every cotangent, `simplified` only those that pay.
+    """
+
+    definition: Definition
+    forward: tuple[Let, ...]
+    seeds: tuple[Tensor, ...]
+    chunked: Backward
+    simplified: Backward
+    steps: tuple[Step, ...]
+
+    @property
+    def backward(self) -> Backward:
+        """The backward pass to emit: the chunked one where the definition asks for it."""
+        return self.chunked if self.definition.chunked else self.simplified
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name: inputs, forward lets, seeds, and both backward passes' lets."""
+        return {
+            t.name: t
+            for t in (
+                *self.definition.inputs,
+                *(let.tensor for let in self.forward),
+                *self.seeds,
+                *(let.tensor for let in self.chunked.lets),
+                *(let.tensor for let in self.simplified.lets),
+            )
+        }
+
+    def residuals(self, backward: Backward | None = None) -> tuple[Tensor, ...]:
+        """The inputs and forward lets that a backward pass reads, in the order they are made."""
+        used = names_used(*(let.value for let in (backward or self.backward).lets))
+        made = (*self.definition.inputs, *(let.tensor for let in self.forward))
+        return tuple(t for t in made if t.name in used)
+
+    def _repr_latex_(self) -> str:
+        from derive.printing import notebook
+
+        return notebook.derivation_latex(self)
+
+    def _repr_html_(self) -> str:
+        from derive.printing import notebook
+
+        return notebook.derivation_html(self)

@@ -1,0 +1,474 @@
+"""How a definition is written: one line an axis, an input, an option or a let."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sympy import Expr, S, SympifyError, sympify
+
+from derive.language.checks import check_expression, check_identifier
+from derive.language.composition import Letters, match_axes, translate
+from derive.language.definition import (
+    Call,
+    Definition,
+    DefinitionError,
+    Dim,
+    Let,
+    Option,
+    Tensor,
+    check_once,
+    check_wrt,
+)
+from derive.language.expressions import (
+    ArgMax,
+    Axis,
+    Index,
+    Mean,
+    Parameter,
+    Sum,
+    free_indices,
+    fresh_names,
+)
+from derive.language.facts import is_nonnegative, is_positive
+from derive.language.functions import as_where
+from derive.language.interface import Cases, Update, When
+from derive.language.masked import is_masked, without_masks
+from derive.language.signature import Calling
+from derive.language.substitute import substitute
+
+
+def define(name: str, summary: str) -> Builder:
+    """Start the definition of an operation; `summary` is one line that says what it computes."""
+    return Builder(name, summary)
+
+
+REDUCTION = "size_average=None, reduce=None, reduction='mean'"
+"""The arguments that choose one of `reductions`, the two of PyTorch's older callers with them."""
+
+
+def reductions(value: Any, *over: Index) -> dict[Any, tuple[list[Index], Any]]:
+    """The usual cases of `reduction`: the mean of a loss, its sum, or each element of it."""
+    return {
+        "mean": ([], Mean(value, *over)),
+        "sum": ([], Sum(value, *over)),
+        "none": ([*over], value),
+    }
+
+
+class Builder:
+    """Collects axes, inputs, options and lets, checking each as it comes."""
+
+    def __init__(self, name: str, summary: str) -> None:
+        check_identifier(name, "operation")
+        if not summary.strip():
+            raise DefinitionError(
+                f"operation {name!r} has no summary; say in one line what it computes"
+            )
+        self.name = name
+        self.summary = summary.strip()
+        self.source = sys._getframe(2).f_code.co_filename  # inspect.stack reads every file
+        self._axes: dict[str, Index] = {}
+        self._inputs: dict[str, Tensor] = {}
+        self._options: dict[str, Option] = {}
+        self._lets: dict[str, Let] = {}
+        self._masked: dict[str, tuple[Tensor, Expr]] = {}
+        self._calls: list[Call] = []
+        self._calling = Calling(name)
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The inputs so far, in order."""
+        return tuple(self._inputs.values())
+
+    @property
+    def lets(self) -> tuple[Let, ...]:
+        """The lets so far, in order."""
+        return tuple(self._lets.values())
+
+    def called(self, signature: str, *, autocast: str | None = None) -> None:
+        """Say how the public function is called, such as `"input: x, dim=-1"`, on tensors of any
+        rank; see `derive.language.interface`.
+
+        `autocast` says what its result is under autocast, where that decides: `"float32"`, the
+        same `"float32 on gpu"` alone, or `"lower"` for the lower precision.
+        """
+        self._calling.sign(signature, autocast)
+
+    # --- what a definition is made of ---
+
+    def axes(self, names: str, roles: str = "") -> Any:
+        """New axes, each with its letter: `n, c = op.axes("n c")`; one name gives one letter.
+
+        `roles` says of each which dimensions of a caller's tensors it is: `"rest channel"`.
+        """
+        letters = []
+        for name in names.split():
+            check_identifier(name, "axis")
+            if name != name.lower():
+                raise DefinitionError(
+                    f"axis {name!r} must be lower case: {name.upper()!r} is its size"
+                )
+            self._check_new(name, "axis")
+            self._axes[name] = Index(name, Axis(name))
+            letters.append(self._axes[name])
+        if len(roles.split()) > len(letters):
+            raise DefinitionError(f"axes {names!r}: there are more roles, {roles!r}, than axes")
+        self._calling.play(letters, roles.split())
+        return letters[0] if len(letters) == 1 else tuple(letters)
+
+    def input(
+        self, name: str, *dims: Dim, absent: int | None = None, given: str = "", **facts: Any
+    ) -> Tensor:
+        """A real tensor; facts: positive, nonnegative, nonzero, sums_to_one, symmetric.
+
+        A tensor that the caller may leave out is, where it is `absent`, that number everywhere;
+        `given` says how he may give it, as a key of `derive.language.interface.GIVEN`.
+        """
+        self._calling.note_given(name, "input", given)
+        if absent is not None:
+            self._calling.absent[name] = sympify(absent)
+        return self._add_input(Tensor(name, dims, **facts))
+
+    def integers(self, name: str, *dims: Dim) -> Tensor:
+        """A tensor of indices, such as class targets."""
+        return self._add_input(Tensor(name, dims, integer=True))
+
+    def option(
+        self, name: str, default: int | float | None = None, *, given: str = "", **facts: bool
+    ) -> Parameter:
+        """A scalar parameter; facts: integer, positive, nonnegative. Returns its symbol.
+
+        With `given="epsilon"` the caller may leave it out, and then it is the machine epsilon.
+        """
+        check_identifier(name, "option")
+        self._check_new(name, "option")
+        self._calling.note_given(name, "option", given)
+        self._options[name] = Option(name, default, **facts)
+        return self._options[name].symbol
+
+    def let(self, name: str, indices: Sequence[Dim] | Index, value: Any) -> Tensor:
+        """Name an intermediate: `op.let("mean", [c], Mean(x[n, c], n))`.
+
+        Raises:
+            DefinitionError: names the let, the axis and the mistake.
+        """
+        dims = (indices,) if isinstance(indices, Index) else tuple(indices)
+        self._check_name(name, f"let {name!r}")
+        try:
+            value = sympify(value, strict=True)
+        except SympifyError:
+            raise DefinitionError(f"let {name!r}: {value!r} is not an expression") from None
+        if not isinstance(value, Expr):
+            raise DefinitionError(f"let {name!r} must be a real expression, got {value}")
+        tensor = self._checked_tensor(Tensor(name, dims), f"let {name!r}")
+        if name in {i.name for i in value.atoms(Index)} | {i.name for i in tensor.indices}:
+            raise DefinitionError(f"let {name!r} has the name of a letter in it; use another")
+        value = without_masks(substitute(as_where(value), self._masked))
+        self._check_value(name, tensor, value.xreplace({S.NegativeInfinity: S.Zero}))
+        if value.has(S.NegativeInfinity):
+            return self._add_masked_let(tensor, value)
+        if isinstance(value, ArgMax):
+            return self._add_integer_let(name, dims, value)
+        value = self._hoist_argmax(name, value)
+        if is_positive(value):
+            tensor = replace(tensor, positive=True)
+        elif is_nonnegative(value):
+            tensor = replace(tensor, nonnegative=True)
+        self._lets[name] = Let(tensor, value)
+        return tensor
+
+    def cases(
+        self,
+        name: str,
+        choice: str | tuple[str, ...],
+        values: Mapping[Any, tuple[Sequence[Index], Any]],
+        unknown: str = "ValueError",
+    ) -> Tensor:
+        """A let whose value an argument of the function decides, the usual value first.
+
+        `op.cases("y", "approximate", {"none": ([n], ...), "tanh": ([n], ...)})`; the key
+        `OTHERWISE` is for every value that has no case of its own; without it the function
+        raises `unknown` for them. Of several choices the keys are tuples of their values.
+
+        Raises:
+            DefinitionError: no argument has that name, or a case is no let.
+        """
+        choices = (choice,) if isinstance(choice, str) else choice
+        for named in choices:
+            if named not in self._calling.argument_names:
+                raise DefinitionError(f"let {name!r}: the signature has no argument {named!r}")
+        lets = []
+        for value, (indices, expr) in values.items():
+            self.let(name, indices, expr)
+            lets.append(((value,) if len(choices) == 1 else value, self._lets.pop(name)))
+        # A fact holds of the let where it holds in every case.
+        positive = all(let.tensor.positive for _, let in lets)
+        nonnegative = not positive and all(
+            let.tensor.positive or let.tensor.nonnegative for _, let in lets
+        )
+        lets = [
+            (
+                value,
+                replace(
+                    let, tensor=replace(let.tensor, positive=positive, nonnegative=nonnegative)
+                ),
+            )
+            for value, let in lets
+        ]
+        self._calling.cases[name] = Cases(choices, tuple(lets), unknown)
+        self._lets[name] = lets[0][1]
+        return lets[0][1].tensor
+
+    def update(self, buffer: Tensor, value: Any, **chosen: Any) -> None:
+        """What an input becomes that is a buffer, such as a running mean; it is not differentiated.
+
+        `chosen` says for which values of choices: `training=True`.
+        """
+        self.becomes(buffer, self.let(f"next_{buffer.name}", buffer.indices, value), **chosen)
+
+    def becomes(self, buffer: Tensor, let: Tensor, **chosen: Any) -> None:
+        """The same, of a let that is there already.
+
+        Raises:
+            DefinitionError: they are no input and no let over the same axes.
+        """
+        where = f"update of {buffer.name!r} in {self.name!r}"
+        if buffer.name not in self._inputs or buffer.integer:
+            raise DefinitionError(f"{where}: only an input of real numbers is a buffer")
+        if let.name not in self._lets or let.integer or let.axes != buffer.axes:
+            raise DefinitionError(f"{where}: {let.name!r} is no let of real numbers over its axes")
+        before = [update.when.input for update in self._calling.updates]
+        check_once(f"update in {self.name!r}", [*before, buffer.name])
+        self._calling.updates.append(Update(When(buffer.name, tuple(chosen.items())), let.name))
+
+    def constant(self, tensor: Tensor, **chosen: Any) -> None:
+        """An input that has no gradient for some values of choices: `target=True`, where the
+        target is one of integers. The function refuses one that requires a gradient then.
+
+        Raises:
+            DefinitionError: it is no input of real numbers, there is no signature yet, or nothing
+                is chosen: then it is left out of `wrt`.
+        """
+        where = f"constant {tensor.name!r} in {self.name!r}"
+        if tensor.name not in self._inputs or tensor.integer:
+            raise DefinitionError(f"{where}: only an input of real numbers has a gradient")
+        if self._calling.arguments is None or not chosen:
+            raise DefinitionError(
+                f"{where}: it is so for values of an argument of op.called, which comes first; "
+                "op.build(..., wrt=[...]) says whose gradients there are at all"
+            )
+        check_once(where, [*(when.input for when in self._calling.constants), tensor.name])
+        self._calling.constants.append(When(tensor.name, tuple(chosen.items())))
+
+    def demand(self, condition: str, raises: str = "ValueError") -> None:
+        """A condition such as `beta >= 0`, without which the function raises.
+
+        It may read options, arguments, inputs (of which it must hold everywhere) and the sizes
+        of axes.
+
+        Raises:
+            DefinitionError: it is no expression, or reads what is none of these.
+        """
+        try:
+            tree = ast.parse(condition, mode="eval").body
+        except SyntaxError:
+            raise DefinitionError(
+                f"demand {condition!r} in {self.name!r}: it must be an expression"
+            ) from None
+        read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        known = [*self._options, *self._inputs, *self._calling.argument_names]
+        known += [name.upper() for name in self._axes]
+        if not read <= set(known):
+            raise DefinitionError(
+                f"demand {condition!r} in {self.name!r}: {min(read - set(known))!r} is unknown; "
+                f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
+            )
+        self._calling.demands.append((ast.unparse(tree), raises))
+
+    def call(
+        self,
+        callee: Definition,
+        inputs: Mapping[str, Tensor],
+        options: Mapping[str, Any] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> Tensor:
+        """Use another definition: its lets are added under their own names, or those in `names`.
+
+        `inputs` gives a tensor of this definition for each input of the callee, `options`
+        values other than the defaults. Returns the callee's output.
+
+        Raises:
+            DefinitionError: an input is missing, unknown or of another rank; a name is taken.
+        """
+        where = f"call of {callee.name!r} in {self.name!r}"
+        names, options = dict(names or {}), dict(options or {})
+        wanted = {t.name: t for t in callee.inputs}
+        if set(inputs) != set(wanted):
+            raise DefinitionError(
+                f"{where}: it takes the inputs {sorted(wanted)}, got {sorted(inputs)}"
+            )
+        unknown = sorted(set(names) - {let.name for let in callee.lets})
+        unknown += sorted(set(options) - {o.name for o in callee.options})
+        if unknown:
+            raise DefinitionError(f"{where}: unknown name {unknown[0]!r}")
+        axes = match_axes(where, callee, inputs)
+        values = {
+            o.name: sympify(options.get(o.name, o.symbol if o.name in self._options else o.default))
+            for o in callee.options
+        }
+        tensors = dict(inputs)
+        letters = Letters.of(axes, self._axes)
+        for let in callee.lets:
+            name = names.get(let.name, let.name)
+            dims = letters.dims(let.tensor.dims)
+            value = translate(let.value, tensors, values, letters)
+            add = self._add_integer_let if let.tensor.integer else self.let
+            tensors[let.name] = add(name, dims, value)
+        if not {tensor.name for tensor in inputs.values()} & self._masked.keys():  # else spelt out
+            self._calls.append(
+                Call(callee, tuple(tensors.items()), tuple(values.items()), tuple(axes.items()))
+            )
+        return tensors[callee.outputs[0]]
+
+    def build(
+        self,
+        *outputs: Tensor,
+        wrt: Iterable[Tensor] | None = None,
+        chunked: bool = False,
+        without: Iterable[Tensor] = (),
+    ) -> Definition:
+        """The finished definition. `wrt`: whose gradients are wanted; by default all real inputs'.
+
+        Of several variants it is the usual one: every choice at its first value, and every tensor
+        given, but for those in `without`.
+
+        Raises:
+            DefinitionError: there is no let, an output is no let, or `wrt` has no gradient.
+        """
+        for output in outputs:
+            if output.name in self._masked:
+                raise DefinitionError(
+                    f"output {output.name!r} of {self.name!r} is -inf in places: no gradient"
+                )
+        if not self._lets or not outputs:
+            raise DefinitionError(f"operation {self.name!r} is empty: it needs a let and an output")
+        for output in outputs:
+            if output.name not in self._lets:
+                raise DefinitionError(
+                    f"output {output.name!r} of {self.name!r} is not one of its lets"
+                )
+            if output.integer:
+                raise DefinitionError(
+                    f"output {output.name!r} of {self.name!r} holds integers: no gradient"
+                )
+        tensors = self._inputs | {name: let.tensor for name, let in self._lets.items()}
+        wanted = tuple(t.name for t in (wrt or [t for t in self._inputs.values() if not t.integer]))
+        check_wrt(self.name, wanted, tensors)
+        check_once(f"output of {self.name!r}", [t.name for t in outputs])
+        whole = Definition(
+            name=self.name,
+            summary=self.summary,
+            inputs=tuple(self._inputs.values()),
+            options=tuple(self._options.values()),
+            lets=tuple(self._lets.values()),
+            outputs=tuple(t.name for t in outputs),
+            wrt=wanted,
+            calls=tuple(self._calls),
+            chunked=chunked,
+            source=self.source,
+        )
+        calling = self._calling
+        if calling.arguments is None:
+            return replace(whole, updates=tuple((u.when.input, u.let) for u in calling.updates))
+        return calling.interface(whole, [t.name for t in without])
+
+    # --- checks ---
+
+    def _add_input(self, tensor: Tensor) -> Tensor:
+        self._check_name(tensor.name, f"input {tensor.name!r}")
+        self._inputs[tensor.name] = self._checked_tensor(tensor, f"input {tensor.name!r}")
+        return tensor
+
+    def _add_integer_let(self, name: str, dims: tuple[Dim, ...], value: Expr) -> Tensor:
+        self._check_name(name, f"let {name!r}")
+        tensor = self._checked_tensor(Tensor(name, dims, integer=True), f"let {name!r}")
+        self._lets[name] = Let(tensor, value)
+        return tensor
+
+    def _add_masked_let(self, tensor: Tensor, value: Expr) -> Tensor:
+        """A let that is minus infinity in places is written out where it is exponentiated."""
+        if not is_masked(value):
+            raise DefinitionError(
+                f"let {tensor.name!r}: -inf stands for what an exponential leaves out, as in "
+                f"exp(where(c, x, -inf)), and for nothing else; no maximum need be subtracted, the "
+                f"emitted code is safe without: {value}"
+            )
+        self._masked[tensor.name] = tensor, value
+        return tensor
+
+    def _checked_tensor(self, tensor: Tensor, where: str) -> Tensor:
+        seen: set[Index] = set()
+        for index in tensor.indices:
+            if not isinstance(index, Index):
+                raise DefinitionError(f"{where}: {index!r} is not an index; use one from axes(...)")
+            if index.axis.name not in self._axes:
+                raise DefinitionError(
+                    f"{where}: axis {index.axis.name!r} is not declared in this definition"
+                )
+            if index in seen:
+                raise DefinitionError(
+                    f"{where}: index {index.name!r} of axis {index.axis.name!r} stands twice; "
+                    f"it needs a second letter over its axis"
+                )
+            seen.add(index)
+        return tensor
+
+    def _check_name(self, name: str, where: str) -> None:
+        check_identifier(name, where.split()[0])
+        self._check_new(name, where.split()[0])
+
+    def _check_new(self, name: str, kind: str) -> None:
+        if kind == "axis" and name in self._axes:
+            raise DefinitionError(f"axis {name!r} in {self.name!r}: the name is already an axis")
+        homes = {
+            "an input": self._inputs,
+            "an option": self._options,
+            "a let": {**self._lets, **self._masked},
+            "the size of an axis": {axis.upper(): None for axis in self._axes},
+        }
+        for home, names in homes.items():
+            if name in names or (kind == "axis" and name.upper() in names):
+                taken = name if name in names else name.upper()
+                raise DefinitionError(
+                    f"{kind} {name!r} in {self.name!r}: the name {taken!r} is already {home}"
+                )
+
+    def _check_value(self, name: str, tensor: Tensor, value: Expr) -> None:
+        check_expression(name, value, self._inputs, self._lets, self._options, self._axes)
+        missing = free_indices(value) - set(tensor.indices)
+        if missing:
+            index = min(missing, key=lambda i: i.name)
+            raise DefinitionError(
+                f"let {name!r}: index {index.name!r} of axis {index.axis.name!r} is used "
+                f"but is neither on the left side nor summed over"
+            )
+
+    def _hoist_argmax(self, name: str, value: Expr) -> Expr:
+        """Name every argmax, so that a maximum is a gather at a tensor of indices."""
+        for arg in sorted(value.atoms(ArgMax), key=lambda a: len(a.atoms(ArgMax))):
+            letters = tuple(sorted(free_indices(arg), key=lambda i: i.name))
+            if any(i.name not in self._axes for i in letters):
+                continue  # a bound or second letter: it stays where it is written
+            existing = [let for let in self._lets.values() if let.value == arg]
+            if existing:
+                tensor = existing[0].tensor
+            else:
+                taken = {*self._inputs, *self._options, *self._lets}
+                stem = f"{name}_argmax"
+                tensor = self._add_integer_let(next(fresh_names([stem], taken)), letters, arg)
+            value = value.xreplace({arg: tensor.element})
+        return value

@@ -1,0 +1,138 @@
+"""What is known of an expression's sign, beyond what SymPy infers.
+
+A definition is taken to be defined: what it divides by is not zero, and what it takes an
+even root of is not negative. So `1/sqrt(u)` is positive whatever `u` is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sympy import Add, Expr, Integer, Mul, Pow, Rational, Symbol, exp, log
+
+from derive.language.definition import Let
+from derive.language.expressions import Element, StopGradient, Sum, Where, is_scalar, names_in
+
+
+def is_positive(expr: Expr) -> bool:
+    """Whether an expression is greater than zero wherever it is defined."""
+    if expr.is_positive:
+        return True
+    if isinstance(expr, exp):
+        return True
+    if isinstance(expr, Pow):
+        base, exponent = expr.args
+        if is_positive(base):
+            return True
+        return _is_even_root(exponent) and exponent.is_negative is True
+    if isinstance(expr, Mul):
+        return all(is_positive(a) for a in expr.args)
+    if isinstance(expr, Add):
+        return all(is_nonnegative(a) for a in expr.args) and any(is_positive(a) for a in expr.args)
+    if isinstance(expr, Sum):
+        return is_positive(expr.body)
+    if isinstance(expr, StopGradient):
+        return is_positive(expr.args[0])
+    if isinstance(expr, Where):
+        return all(is_positive(b) for b in expr.branches)
+    return False
+
+
+def is_nonnegative(expr: Expr) -> bool:
+    """Whether an expression is zero or more wherever it is defined."""
+    if expr.is_nonnegative or is_positive(expr):
+        return True
+    if isinstance(expr, Pow):
+        base, exponent = expr.args
+        if isinstance(exponent, Integer) and exponent % 2 == 0:
+            return True
+        return is_nonnegative(base) or _is_even_root(exponent)
+    if isinstance(expr, Mul | Add):
+        return all(is_nonnegative(a) for a in expr.args)
+    if isinstance(expr, Sum):
+        return is_nonnegative(expr.body)
+    if isinstance(expr, StopGradient):
+        return is_nonnegative(expr.args[0])
+    if isinstance(expr, Where):
+        return all(is_nonnegative(b) for b in expr.branches)
+    return False
+
+
+def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:
+    """Whether an expression cannot be zero. `divisors` names tensors that are divided by.
+
+    A coefficient of sizes and options counts as non-zero unless it is the number zero: the
+    emitted code divides by it or multiplies with it only where the definition does.
+    """
+    if is_scalar(expr):
+        return expr != 0
+    if is_positive(expr) or expr.is_nonzero:
+        return True
+    if isinstance(expr, Mul):
+        return all(is_nonzero(a, divisors) for a in expr.args)
+    if isinstance(expr, Pow):
+        return is_nonzero(expr.base, divisors)
+    name = getattr(getattr(expr, "base", expr), "name", None)
+    return name in divisors
+
+
+@dataclass
+class Magnitudes:
+    """The tensors that are exponentials, those that may grow as large, and those that may be
+    rounded to zero though they are not zero, as they are divided by such, like a sigmoid."""
+
+    small: set[str] = field(default_factory=set)
+    large: set[str] = field(default_factory=set)
+    powers: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, lets: Iterable[Let]) -> Magnitudes:
+        found = cls()
+        for let in lets:
+            if found.vanishes(let.value):
+                found.small.add(let.name)
+            if found.grows(let.value):
+                found.large.add(let.name)
+            if isinstance(let.value, exp):
+                found.powers.add(let.name)
+        return found
+
+    def losses(self, expr: Expr) -> int:
+        """How often it divides by what may be rounded to zero, or takes a logarithm of that or of
+        an exponential: neither gets back what was there. To divide by an exponential is no loss,
+        as it is to multiply by another one."""
+        below = {f.base for f in expr.atoms(Pow) if f.exp.is_negative}
+        inside = {f.args[0] for f in expr.atoms(log)}
+        back = [e for e in inside if self.vanishes(e) or _is_one_of(e, self.powers)]
+        return sum(map(self.vanishes, below)) + len(back)
+
+    def vanishes(self, expr: Expr) -> bool:
+        """Whether it may be rounded to zero: then to divide by it gives nothing back."""
+        if isinstance(expr, Pow):
+            return self.grows(expr.base) if expr.exp.is_negative else self.vanishes(expr.base)
+        if isinstance(expr, Mul):
+            return any(map(self.vanishes, expr.args))
+        if isinstance(expr, Add):
+            return all(map(self.vanishes, expr.args))
+        if isinstance(expr, Sum):
+            return self.vanishes(expr.body)
+        return _is_one_of(expr, self.small)
+
+    def grows(self, expr: Expr) -> bool:
+        """Whether it may be as large as an exponential."""
+        if isinstance(expr, Pow):
+            return self.vanishes(expr.base) if expr.exp.is_negative else self.grows(expr.base)
+        if isinstance(expr, Add | Mul):
+            return any(map(self.grows, expr.args))
+        if isinstance(expr, Sum):
+            return self.grows(expr.body)
+        return isinstance(expr, exp) or _is_one_of(expr, self.large)
+
+
+def _is_one_of(expr: Expr, names: set[str]) -> bool:
+    return isinstance(expr, Element | Symbol) and bool(names_in(expr) & names)
+
+
+def _is_even_root(exponent: Expr) -> bool:
+    return isinstance(exponent, Rational) and exponent.q % 2 == 0

@@ -1,0 +1,150 @@
+"""The elementwise functions of the language, one row each.
+
+A row is added here to support another function; the printers keep a table of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Number, NumberSymbol, Pow
+from sympy.core.relational import Relational
+from sympy.logic.boolalg import And, BooleanAtom, Not, Or
+
+from derive.language.expressions import Binder, StopGradient, Where
+
+
+class erfc(sympy.erfc):
+    """`1 - erf(x)`. SymPy writes that of `-x` as `2 - erfc(x)`, whose small values are lost."""
+
+    @classmethod
+    def eval(cls, arg: Expr) -> Expr | None:
+        return sympy.erfc(arg) if arg.is_number else None
+
+    def _eval_is_positive(self) -> bool | None:
+        return self.args[0].is_real
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """An elementwise function: its name and SymPy's class, which knows its derivative.
+
+    `flat` marks a function whose derivative is zero wherever it exists (sign, floor).
+    """
+
+    name: str
+    function: type[Basic]
+    flat: bool = False
+
+    def derivative(self, applied: Expr, place: int) -> Expr:
+        """The derivative with respect to the argument at `place`, counted from one.
+
+        Every argument is real, so the derivative of |x| is its sign, zero at zero as in PyTorch.
+        """
+        if self.function is sympy.Abs:
+            return sympy.sign(applied.args[0])
+        return applied.fdiff(place)
+
+
+FUNCTIONS = (
+    Elementwise("exp", sympy.exp),
+    Elementwise("log", sympy.log),
+    Elementwise("sin", sympy.sin),
+    Elementwise("cos", sympy.cos),
+    Elementwise("tan", sympy.tan),
+    Elementwise("asin", sympy.asin),
+    Elementwise("acos", sympy.acos),
+    Elementwise("atan", sympy.atan),
+    Elementwise("sinh", sympy.sinh),
+    Elementwise("cosh", sympy.cosh),
+    Elementwise("tanh", sympy.tanh),
+    Elementwise("asinh", sympy.asinh),
+    Elementwise("acosh", sympy.acosh),
+    Elementwise("atanh", sympy.atanh),
+    Elementwise("erf", sympy.erf),
+    Elementwise("erfc", erfc),
+    Elementwise("loggamma", sympy.loggamma),
+    Elementwise("Abs", sympy.Abs),
+    Elementwise("sign", sympy.sign, flat=True),
+    Elementwise("floor", sympy.floor, flat=True),
+    Elementwise("ceiling", sympy.ceiling, flat=True),
+)
+
+BY_CLASS = {row.function: row for row in FUNCTIONS}
+
+DERIVED: dict[type[Basic], Elementwise] = {
+    sympy.polygamma: Elementwise("polygamma", sympy.polygamma)
+}
+"""Functions that nobody writes, but that derivatives lead to and that have one themselves."""
+
+_STRUCTURE = (
+    Add,
+    Mul,
+    Pow,
+    Number,
+    NumberSymbol,
+    KroneckerDelta,
+    Binder,
+    Where,
+    StopGradient,
+    Relational,
+    And,
+    Or,
+    Not,
+    BooleanAtom,
+)
+
+
+def is_supported(expr: Basic) -> bool:
+    """Whether the language has the node at the top of an expression."""
+    if expr in (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+        return False
+    return isinstance(expr, _STRUCTURE) or type(expr) in BY_CLASS
+
+
+def supported_names() -> list[str]:
+    return [row.name for row in FUNCTIONS] + [
+        "sqrt",
+        "Sum",
+        "Product",
+        "Maximum",
+        "Where",
+        "StopGradient",
+    ]
+
+
+def as_where(expr: Expr) -> Expr:
+    """Spell SymPy's Piecewise, Max and Min with `Where`, and its erfc as the one above.
+
+    The branch that is taken at a kink fixes the subgradient there.
+
+    Max(a, b) takes a where they are equal.
+    """
+
+    def walk(e: Any) -> Any:
+        if not e.args:
+            return e
+        args = [walk(a) for a in e.args]
+        if type(e) is sympy.erfc:
+            return erfc(*args)
+        if isinstance(e, sympy.Piecewise):
+            return _piecewise([(a.args[0], a.args[1]) for a in args])
+        if isinstance(e, sympy.Max | sympy.Min):
+            ordered = sorted(args, key=sympy.default_sort_key)
+            chosen = ordered[0]
+            for other in ordered[1:]:
+                better = chosen >= other if isinstance(e, sympy.Max) else chosen <= other
+                chosen = Where(better, chosen, other)
+            return chosen
+        return e.func(*args) if any(a is not b for a, b in zip(args, e.args, strict=True)) else e
+
+    return walk(expr)
+
+
+def _piecewise(pairs: list[tuple[Any, Any]]) -> Any:
+    (value, condition), rest = pairs[0], pairs[1:]
+    if condition == sympy.true or not rest:
+        return value
+    return Where(condition, value, _piecewise(rest))

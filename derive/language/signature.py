@@ -1,0 +1,269 @@
+"""How Python calls an operation, as its definition says it a line at a time.
+
+A `Calling` collects the signature and what goes with it, and makes the `Interface` of it: each
+argument's choices, and the variant that every set of chosen values leads to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+from sympy import Expr, prod
+
+from derive.language.definition import Definition, DefinitionError, Let, needed
+from derive.language.expressions import Axis, Element, Sum, names_used
+from derive.language.interface import (
+    AUTOCAST,
+    GIVEN,
+    OTHERWISE,
+    ROLES,
+    SHAPING,
+    Argument,
+    Cases,
+    Choice,
+    Interface,
+    Update,
+    Variant,
+    When,
+    arguments_of,
+)
+
+
+@dataclass
+class Calling:
+    """What a definition says of the public function of an operation `name`.
+
+    `cases` are alternatives by the let's name, `absent` what stands for a tensor left out, `pairs`
+    names the tensor beside which another one is given, and `constants` have no gradient.
+    """
+
+    name: str
+    arguments: tuple[Argument, ...] | None = None
+    autocast: str | None = None
+    roles: dict[Axis, str] = field(default_factory=dict)
+    absent: dict[str, Expr] = field(default_factory=dict)
+    cases: dict[str, Cases] = field(default_factory=dict)
+    given: dict[str, str] = field(default_factory=dict)
+    pairs: dict[str, str] = field(default_factory=dict)
+    updates: list[Update] = field(default_factory=list)
+    constants: list[When] = field(default_factory=list)
+    demands: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        return tuple(argument.name for argument in self.arguments or ())
+
+    def sign(self, signature: str, autocast: str | None) -> None:
+        """Take the function's signature, and what its result is under autocast.
+
+        Raises:
+            DefinitionError: one of them is none.
+        """
+        if autocast not in AUTOCAST:
+            known = ", ".join(filter(None, AUTOCAST))
+            raise DefinitionError(
+                f"operation {self.name!r}: autocast={autocast!r}; there are {known}"
+            )
+        try:
+            self.arguments, self.autocast = arguments_of(signature), autocast
+        except SyntaxError:
+            raise DefinitionError(
+                f"operation {self.name!r}: {signature!r} is no signature, such as 'x, dim=-1'"
+            ) from None
+
+    def play(self, letters: Sequence[Any], roles: Sequence[str]) -> None:
+        """Give letters' axes their roles.
+
+        Raises:
+            DefinitionError: there is no such role.
+        """
+        for letter, role in zip(letters, roles, strict=False):
+            if role not in ROLES:
+                known = ", ".join(ROLES)
+                raise DefinitionError(
+                    f"axis {letter.name!r}: no role is called {role!r}; there are {known}"
+                )
+            self.roles[letter.axis] = role
+
+    def note_given(self, name: str, what: str, given: str) -> None:
+        """Note how an input or an option may be given, if that is said.
+
+        Raises:
+            DefinitionError: there is no such way, or nothing that it could be paired with.
+        """
+        known = [how for how in GIVEN if (how == "epsilon") == (what == "option")]
+        if given and given not in known:
+            raise DefinitionError(
+                f"{what} {name!r}: no way to give it is {given!r}; there are {', '.join(known)}"
+            )
+        if given == "paired":
+            if not self.absent:
+                raise DefinitionError(
+                    f"input {name!r}: it is paired with an input before it that may be absent"
+                )
+            self.pairs[name] = list(self.absent)[-1]
+        if given:
+            self.given[name] = given
+
+    def interface(self, whole: Definition, without: Sequence[str]) -> Definition:
+        """The usual variant of a definition, and with it the public function over all of them.
+
+        Raises:
+            DefinitionError: what is said of the function does not fit the definition.
+        """
+        inputs = {tensor.name for tensor in whole.inputs}
+        arguments = tuple(self._with_tensors(a, inputs) for a in self.arguments or ())
+        choices = [c for argument in arguments for c in self._choices(argument, without)]
+        self._check(whole, arguments, choices)
+        variants = tuple(self._variants(whole, choices))
+        interface = Interface(
+            arguments,
+            tuple(self.roles.items()),
+            tuple(choices),
+            variants,
+            tuple(self.given.items()),
+            tuple(self.pairs.items()),
+            tuple(self.demands),
+            self.autocast,
+        )
+        return replace(variants[0].definition, interface=interface)
+
+    def _with_tensors(self, argument: Argument, inputs: set[str]) -> Argument:
+        """An argument, which is the input of its own name unless the signature says another."""
+        names = argument.tensors or ((argument.name,) if argument.name in inputs else ())
+        for name in names:
+            if name not in inputs:
+                raise DefinitionError(
+                    f"argument {argument.name!r} of {self.name!r}: there is no input {name!r}"
+                )
+        return replace(argument, tensors=names)
+
+    def _choices(self, argument: Argument, without: Sequence[str]) -> Iterator[Choice]:
+        """What an argument decides: by its value, by being given, by holding integers."""
+        cases = {choice: c for c in self.cases.values() for choice in c.choices}
+        if len(argument.tensors) > 1 and not argument.halved:
+            yield Choice(argument.name, (True, False), "integers")
+        elif argument.name in cases and not argument.tensors:
+            chosen = cases[argument.name]
+            yield Choice(argument.name, chosen.values(argument.name), unknown=chosen.unknown)
+        for name in argument.tensors:
+            if name in self.absent and self.given.get(name) != "paired":
+                values = (False, True) if name in without else (True, False)
+                yield Choice(name, values, "given", mask=self.given.get(name) == "mask")
+
+    def _variants(self, whole: Definition, choices: Sequence[Choice]) -> Iterator[Variant]:
+        """Every definition that the choices lead to, the usual one first."""
+        known: dict[tuple[object, ...], Definition] = {}
+        for values in product(*(c.values for c in choices)):
+            chosen = dict(zip((c.name for c in choices), values, strict=True))
+            variant = self._variant(whole, chosen, label(choices, values))
+            if variant is not None:
+                # A choice that makes no difference beside the others makes no variant of its own.
+                same = (variant.inputs, variant.options, variant.lets, variant.wrt)
+                yield Variant(values, known.setdefault(same, variant))
+
+    def _variant(self, whole: Definition, chosen: dict[str, Any], name: str) -> Definition | None:
+        """The definition for some chosen values; None where there is none."""
+        cases = self.cases
+        taken = [cases[let.name].let(chosen) if let.name in cases else let for let in whole.lets]
+        lets = [let for let in taken if let is not None]
+        if len(lets) < len(taken):
+            return None
+        chosen |= {name: chosen[other] for name, other in self.pairs.items()}
+        left_out = {name: value for name, value in self.absent.items() if not chosen[name]}
+        lets = [_without(let, left_out) for let in lets]
+        changed = [update for update in self.updates if update.when.applies(chosen)]
+        lets = needed(lets, [*whole.outputs, *(update.let for update in changed)])
+        read = names_used(*(let.value for let in lets))
+        fixed = {constant.input for constant in self.constants if constant.applies(chosen)}
+        options = {s.name for let in lets for s in let.value.free_symbols}
+        return replace(
+            whole,
+            inputs=tuple(t for t in whole.inputs if t.name in read),
+            options=tuple(o for o in whole.options if o.name in options),
+            lets=tuple(lets),
+            wrt=tuple(name for name in whole.wrt if name in read - fixed),
+            calls=(),
+            updates=tuple((update.when.input, update.let) for update in changed),
+            variant=name,
+        )
+
+    def _check(
+        self, whole: Definition, arguments: Sequence[Argument], choices: Sequence[Choice]
+    ) -> None:
+        where = f"operation {self.name!r}"
+        if not SHAPING & {*self.roles.values()}:
+            raise DefinitionError(
+                f"{where}: its axes have no roles that say which dimensions of a caller's tensors "
+                "they are, such as op.axes('n c', 'rest last')"
+            )
+        if len(whole.outputs) > 1 and not any(argument.halved for argument in arguments):
+            raise DefinitionError(
+                f"{where}: a function that is called on tensors of any rank returns one of them, "
+                f"got the outputs {', '.join(whole.outputs)}; without op.called it returns them all"
+            )
+        for argument in arguments:
+            if self.given.get(argument.name) == "epsilon" and argument.default != "None":
+                raise DefinitionError(
+                    f"{where}: {argument.name!r} is the machine epsilon where it is left out, so "
+                    f"its default in op.called must be None, got {argument.default or 'none'}"
+                )
+        known = {choice.name: choice.values for choice in choices}
+        whens = [(f"update of {u.when.input!r}", u.when) for u in self.updates]
+        whens += [(f"constant {when.input!r}", when) for when in self.constants]
+        for what, when in whens:
+            for name, value in when.chosen:
+                if name not in known:
+                    raise DefinitionError(
+                        f"{what} in {self.name!r}: nothing is chosen by {name!r}; there are "
+                        f"{', '.join(sorted(known)) or 'none'}"
+                    )
+                if value not in known[name]:
+                    raise DefinitionError(
+                        f"{what} in {self.name!r}: {name!r} is never {value!r}; it is one of "
+                        f"{', '.join(map(repr, known[name]))}"
+                    )
+
+
+def label(choices: Sequence[Choice], values: Sequence[Any]) -> str:
+    """A variant in a word that can end an identifier: `sum_weight`; empty for the first values."""
+    words = []
+    for choice, value in zip(choices, values, strict=True):
+        if value is choice.values[0] or value == choice.values[0]:
+            continue
+        words.append(_word(choice, value))
+    return "_".join(words)
+
+
+def _word(choice: Choice, value: Any) -> str:
+    if choice.kind == "integers":
+        return choice.name
+    if isinstance(value, str):
+        return value
+    if value is True or value is OTHERWISE:
+        return choice.name
+    if value is False or value is None:
+        return f"no_{choice.name}"
+    return f"{choice.name}_{value}".replace(".", "_").replace("-", "minus_")
+
+
+def _without(let: Let, left_out: Mapping[str, Expr]) -> Let:
+    """A let in which tensors are replaced by what stands for them."""
+    found: dict[Any, Expr] = {
+        e: left_out[str(e.base)] for e in let.value.atoms(Element) if str(e.base) in left_out
+    }
+    found |= {s: left_out[s.name] for s in let.value.free_symbols if s.name in left_out}
+    return replace(let, value=_counted(let.value.xreplace(found))) if found else let
+
+
+def _counted(value: Expr) -> Expr:
+    """An expression in which a sum of what does not vary is a multiple of it: `sum_n(1)` is N."""
+    sums = {
+        s: s.body * prod(i.size for i in s.indices)
+        for s in value.atoms(Sum)
+        if not s.body.free_symbols & set(s.indices)
+    }
+    return value.xreplace(sums)

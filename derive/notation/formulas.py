@@ -1,0 +1,361 @@
+"""From formulas in the text form of the language to SymPy expressions.
+
+Every value is built from the classes that the tables below name. No text is handed to SymPy, and
+none to Python; what SymPy would compute at once, such as a power of constants, is bounded.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import sympy
+from lark import Token, Tree
+from sympy import Add, Basic, Expr, Float, Mul, Pow, Rational
+from sympy.logic.boolalg import Boolean
+
+from derive.language.definition import DefinitionError, Tensor
+from derive.language.expressions import (
+    ArgMax,
+    Index,
+    Maximum,
+    Mean,
+    Minimum,
+    Product,
+    StopGradient,
+    Sum,
+    Where,
+    delta,
+)
+from derive.language.functions import FUNCTIONS
+from derive.notation.grammar import Node, TextError, place_of
+
+BINDERS: dict[str, Callable[..., Any]] = {
+    "sum": Sum,
+    "mean": Mean,
+    "prod": Product,
+    "max": Maximum,
+    "min": Minimum,
+    "argmax": ArgMax,
+}
+CALLS: dict[str, tuple[Callable[..., Any], tuple[int, int]]] = {
+    **{row.name: (row.function, (1, 1)) for row in FUNCTIONS},
+    "abs": (sympy.Abs, (1, 1)),
+    "ceil": (sympy.ceiling, (1, 1)),
+    "sqrt": (sympy.sqrt, (1, 1)),
+    "max": (sympy.Max, (2, 8)),
+    "min": (sympy.Min, (2, 8)),
+    "delta": (delta, (2, 2)),
+    "where": (Where, (3, 3)),
+    "stop_gradient": (StopGradient, (1, 1)),
+}
+CONSTANTS: dict[str, Expr] = {
+    "pi": sympy.pi,
+    "EulerGamma": sympy.EulerGamma,
+    "GoldenRatio": sympy.GoldenRatio,
+    "inf": sympy.oo,
+}
+RELATIONS: dict[str, Callable[..., Any]] = {
+    "==": sympy.Eq,
+    "!=": sympy.Ne,
+    "<": sympy.Lt,
+    "<=": sympy.Le,
+    ">": sympy.Gt,
+    ">=": sympy.Ge,
+}
+SPELT = {
+    "softmax": "exp(x[k]) / sum_k(exp(x[k]))",
+    "log_softmax": "x[k] - log(sum_k(exp(x[k])))",
+    "logsumexp": "log(sum_k(exp(x[k])))",
+    "sigmoid": "1 / (1 + exp(-x))",
+    "logsigmoid": "-log(1 + exp(-x))",
+    "softplus": "log(1 + exp(x))",
+    "silu": "x / (1 + exp(-x))",
+    "relu": "max(x, 0)",
+    "leaky_relu": "where(x > 0, x, 0.01*x)",
+    "clamp": "min(max(x, low), high)",
+    "clip": "min(max(x, low), high)",
+    "norm": "sqrt(sum_k(x[k]**2))",
+    "var": "mean_k((x[k] - mean_k(x[k]))**2)",
+    "std": "sqrt(mean_k((x[k] - mean_k(x[k]))**2))",
+    "square": "x**2",
+    "pow": "x**2",
+    "rsqrt": "1 / sqrt(x)",
+    "log1p": "log(1 + x)",
+    "expm1": "exp(x) - 1",
+    "detach": "stop_gradient(x)",
+}
+"""Functions that are no primitives here, and how they are written; the emitted code is safe."""
+_DIGITS = 40
+_LARGEST_EXPONENT = 64
+_LARGEST_ARGUMENT = 1000
+_MOST_BITS = 2000
+
+
+@dataclass
+class Names:
+    """What the names in a text stand for, so far.
+
+    `later` are those that some line makes; `declared` says that the inputs are declared.
+    """
+
+    text: str
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    options: dict[str, Expr] = field(default_factory=dict)
+    axes: dict[str, Index] = field(default_factory=dict)
+    letters: dict[str, Index] = field(default_factory=dict)
+    later: set[str] = field(default_factory=set)
+    declared: bool = False
+
+    def letter(self, name: str) -> Index | None:
+        """The letter of that name: a second one over some axis, or an axis's own."""
+        return self.letters.get(name) or self.axes.get(name)
+
+    def fail(self, node: Node, problem: str) -> NoReturn:
+        """Raise what is wrong with a node, at its place in the text."""
+        raise TextError(problem, self.text, place_of(node))
+
+    def near(self, name: str) -> str:
+        """A hint at the known name that looks most like an unknown one."""
+        return close(name, [*self.tensors, *self.options, *self.later, *CONSTANTS])
+
+    @contextmanager
+    def at(self, node: Node) -> Iterator[None]:
+        """What is wrong inside is told with a node's place, unless it has one already."""
+        try:
+            yield
+        except TextError:
+            raise
+        except (DefinitionError, ValueError, TypeError) as error:
+            raise TextError(str(error), self.text, place_of(node)) from None
+
+
+def close(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` where some known name looks like it, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def plain_number(token: Token, names: Names) -> int | float:
+    """The number that a token spells."""
+    _check_digits(token, names)
+    return int(token) if token.isdigit() else float(token)
+
+
+def value(node: Node, names: Names) -> Any:
+    """The number or the condition that a node of a syntax tree stands for.
+
+    Raises:
+        TextError: a name, a letter or a function is unknown, or something does not fit.
+    """
+    assert isinstance(node, Tree)
+    with names.at(node):
+        found = _VALUES[node.data](node, names)
+    if isinstance(found, Expr):
+        _check_size(found.as_coeff_Mul()[0], node, names)
+    return found
+
+
+def _reals(nodes: Sequence[Node], names: Names) -> list[Expr]:
+    values = [value(node, names) for node in nodes]
+    for node, found in zip(nodes, values, strict=True):
+        if not isinstance(found, Expr):
+            names.fail(node, "a condition stands where a number does: use where(..., 1, 0)")
+    return values
+
+
+def _conditions(nodes: Sequence[Node], names: Names) -> list[Boolean]:
+    values = [value(node, names) for node in nodes]
+    for node, found in zip(nodes, values, strict=True):
+        if not isinstance(found, Boolean):
+            names.fail(node, "a number stands where a condition does, such as x[n] > 0")
+    return values
+
+
+def _either(node: Tree[Token], names: Names) -> Basic:
+    return sympy.Or(*_conditions(node.children, names))
+
+
+def _both(node: Tree[Token], names: Names) -> Basic:
+    return sympy.And(*_conditions(node.children, names))
+
+
+def _negated(node: Tree[Token], names: Names) -> Basic:
+    return sympy.Not(*_conditions(node.children, names))
+
+
+def _relation(node: Tree[Token], names: Names) -> Basic:
+    left, relation, right = node.children
+    return RELATIONS[str(relation)](*_reals([left, right], names))
+
+
+def _sum(node: Tree[Token], names: Names) -> Expr:
+    terms = _reals(node.children[::2], names)
+    signs = [1, *(-1 if sign == "-" else 1 for sign in node.children[1::2])]
+    return Add(*(term if sign > 0 else -term for term, sign in zip(terms, signs, strict=True)))
+
+
+def _product(node: Tree[Token], names: Names) -> Expr:
+    first, *others = _reals(node.children[::2], names)
+    for operator, factor in zip(node.children[1::2], others, strict=True):
+        if operator == "/" and factor.is_zero:
+            names.fail(node, "this divides by zero")
+        first = first / factor if operator == "/" else first * factor
+    return first
+
+
+def _minus(node: Tree[Token], names: Names) -> Expr:
+    return Mul(-1, _reals(node.children[1:], names)[0])
+
+
+def _power(node: Tree[Token], names: Names) -> Expr:
+    base, exponent = _reals(node.children, names)
+    constant = not base.free_symbols and not exponent.free_symbols
+    if constant and not abs(exponent) <= _LARGEST_EXPONENT:
+        names.fail(node, f"a power of constants beyond {_LARGEST_EXPONENT} is not computed")
+    if base.is_zero and exponent.is_negative:
+        names.fail(node, "this divides by zero")
+    return Pow(base, exponent)
+
+
+def _number(node: Tree[Token], names: Names) -> Expr:
+    _check_digits(node.children[0], names)
+    return Rational(str(node.children[0]))
+
+
+def _about(node: Tree[Token], names: Names) -> Expr:
+    _check_digits(node.children[0], names)
+    return Float(float(str(node.children[0])[1:]))
+
+
+def _check_digits(token: Node, names: Names) -> None:
+    digits, _, exponent = str(token).lower().partition("e")
+    if len(digits) > _DIGITS or abs(int(exponent or 0)) > 300:
+        names.fail(token, f"a number has at most {_DIGITS} digits, and an exponent up to 300")
+
+
+def _check_size(number: Basic, node: Node, names: Names) -> None:
+    if isinstance(number, Rational) and max(abs(number.p), number.q).bit_length() > _MOST_BITS:
+        names.fail(node, "this number is too large")
+
+
+def _name(node: Tree[Token], names: Names) -> Expr:
+    name = str(node.children[0])
+    if name in names.tensors:
+        tensor = names.tensors[name]
+        if tensor.indices:
+            names.fail(node, f"{tensor!r} is used without its indices")
+        return tensor.symbol
+    if name in names.options:
+        return names.options[name]
+    if name.lower() in names.axes and name.isupper():
+        return names.axes[name.lower()].size
+    if name in CONSTANTS:
+        return CONSTANTS[name]
+    letter = names.letter(name)
+    if letter is not None:
+        return letter
+    if name in names.later:
+        names.fail(node, f"{name!r} is used before the line that makes it")
+    names.fail(node, f"unknown name {name!r}{names.near(name)}")
+
+
+def _element(node: Tree[Token], names: Names) -> Expr:
+    token, *indices = node.children
+    tensor = names.tensors.get(str(token))
+    if tensor is None:
+        names.fail(token, _no_tensor(str(token), names))
+    if len(indices) != len(tensor.indices):
+        names.fail(node, f"{tensor!r} has {len(tensor.indices)} indices, got {len(indices)}")
+    values = [value(index, names) for index in indices]
+    for index, found, axis in zip(indices, values, tensor.axes, strict=True):
+        if isinstance(found, Index) and found.axis != axis:
+            problem = f"{found.name!r} runs over axis {found.axis.name!r}, and {tensor!r}"
+            hint = f"; for a second letter over it, a line: letters {found.name} over {axis.name}"
+            names.fail(index, f"{problem} has axis {axis.name!r} here{hint}")
+    return tensor[tuple(values)]
+
+
+def _no_tensor(name: str, names: Names) -> str:
+    """What is wrong with a name that stands where a tensor's does."""
+    if name in names.later:
+        return f"{name!r} is used before the line that makes it"
+    if name in names.options:
+        return f"{name!r} is an option, which has no indices"
+    hint = names.near(name)
+    if not hint and not names.declared:
+        hint = "; declare it by a line such as: inputs x[n,c]"
+    return f"unknown tensor {name!r}{hint}"
+
+
+def _call(node: Tree[Token], names: Names) -> Expr:
+    token, *arguments = node.children
+    name = str(token)
+    if name not in CALLS:
+        names.fail(token, f"unknown function {name!r}{_instead(name)}")
+    function, (least, most) = CALLS[name]
+    if not least <= len(arguments) <= most:
+        hint = _instead(name) if name in BINDERS and len(arguments) == 1 else ""
+        wanted = str(least) if least == most else f"{least} to {most}"
+        names.fail(node, f"{name} takes {wanted} arguments, got {len(arguments)}{hint}")
+    if name == "where":
+        (condition,) = _conditions(arguments[:1], names)
+        return Where(condition, *_reals(arguments[1:], names))
+    values = _reals(arguments, names)
+    for argument, value in zip(arguments, values, strict=True):
+        if not value.free_symbols and name != "delta":
+            _check_constant(argument, value, names)
+    value = function(*values)
+    if value in (sympy.zoo, sympy.oo, -sympy.oo, sympy.nan):
+        names.fail(node, "this is no number")
+    for number in value.atoms(Rational) if not value.free_symbols else ():
+        _check_size(number, node, names)
+    return value
+
+
+def _instead(name: str) -> str:
+    """A hint at what is written in place of a function that there is not."""
+    if name in BINDERS:
+        return f"; it runs over letters, as in {name}_n(x[n])"
+    if name in SPELT:
+        return f"; write {SPELT[name]}"
+    return close(name, CALLS)
+
+
+def _check_constant(node: Node, value: Expr, names: Names) -> None:
+    """SymPy computes functions of constants: only those that are soon computed."""
+    if not (value.is_real and abs(value) <= _LARGEST_ARGUMENT):
+        names.fail(node, f"a function of a constant beyond {_LARGEST_ARGUMENT} is not computed")
+
+
+def _binder(node: Tree[Token], names: Names) -> Expr:
+    token, body = node.children
+    kind, _, under = str(token).partition("_")
+    letters = []
+    for name in (letter.strip() for letter in under.strip("{}").split(",")):
+        letter = names.letter(name)
+        if letter is None:
+            names.fail(token, f"unknown letter {name!r}{close(name, names.axes)}")
+        letters.append(letter)
+    return BINDERS[kind](*_reals([body], names), *letters)
+
+
+_VALUES: dict[str, Callable[[Tree[Token], Names], Any]] = {
+    "either": _either,
+    "both": _both,
+    "negated": _negated,
+    "relation": _relation,
+    "sum": _sum,
+    "product": _product,
+    "minus": _minus,
+    "power": _power,
+    "number": _number,
+    "about": _about,
+    "name": _name,
+    "element": _element,
+    "call": _call,
+    "binder": _binder,
+}

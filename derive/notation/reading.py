@@ -1,0 +1,308 @@
+"""From the text form of the language to definitions, by the `Builder` that a Python file uses.
+
+`grammar` says how the text is put together, `formulas` what its formulas mean; here
+are the declarations, and what goes without saying: inputs that nobody declared, and the axes
+that second letters run over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from lark import Token, Tree
+from sympy import Expr
+
+from derive.language.builder import Builder
+from derive.language.definition import Definition, Dim, Tensor
+from derive.language.expressions import Index
+from derive.notation.formulas import Names, plain_number, value
+from derive.notation.grammar import Node, Place, TextError, parse, place_of
+
+Lookup = Callable[[str], Definition]
+Line = Tree[Token]
+
+FACTS = ("integer", "positive", "nonnegative", "nonzero", "symmetric")
+MOST_LETS = 200
+UNNAMED = "operation"
+
+
+def read(text: str, lookup: Lookup, source: str = "<text>") -> dict[str, Definition]:
+    """The definitions of a text, by name, in its order.
+
+    One whose `inputs` are not declared has those that its lets use; one without a header is
+    called `operation`. `lookup` gives the definition of a name after `use` that the text itself
+    does not define before; it raises a DefinitionError for a name that it does not know.
+
+    Raises:
+        TextError: a mistake, with its line and column.
+    """
+    found: dict[str, Definition] = {}
+    for lines in _definitions(parse(text)):
+        if len(lines) > MOST_LETS:
+            problem = f"a definition has at most {MOST_LETS} lines"
+            raise TextError(problem, text, place_of(lines[MOST_LETS]))
+        names = Names(text)
+        reader = _Reader(names, lines, lambda name: found.get(name) or lookup(name), source)
+        definition = reader.definition()
+        if definition.name in found:
+            names.fail(lines[0], f"two definitions are named {definition.name!r}")
+        found[definition.name] = definition
+    if not found:
+        raise TextError("there is no definition here", text, Place(0, 1))
+    return found
+
+
+def _definitions(tree: Tree[Token]) -> Iterator[list[Line]]:
+    """The lines of each definition: one begins at each header."""
+    lines: list[Line] = []
+    for line in tree.iter_subtrees_topdown():
+        if line not in tree.children:
+            continue
+        if line.data == "header" and lines:
+            yield lines
+            lines = []
+        lines.append(line)
+    if lines:
+        yield lines
+
+
+class _Reader:
+    """One definition as it is read."""
+
+    def __init__(self, names: Names, lines: Sequence[Line], lookup: Lookup, source: str) -> None:
+        self.names = names
+        self.lines = lines
+        self.lookup = lookup
+        self.builder = self._begun()
+        self.builder.source = source
+
+    def definition(self) -> Definition:
+        """The definition that the lines make."""
+        self.names.later = self._made_later()
+        self.names.declared = bool(self._of_kind("inputs"))
+        for kind, declare in (
+            ("letters", self._letters),
+            ("inputs", self._inputs),
+            ("options", self._options),
+        ):
+            for line in self._of_kind(kind):
+                declare(line)
+        if not self.names.declared:
+            self._infer_inputs()
+        for line in self.lines:
+            if line.data == "let":
+                self._let(line)
+            elif line.data == "use":
+                self._use(line)
+        return self._built()
+
+    def _begun(self) -> Builder:
+        headers = self._of_kind("header")
+        if len(headers) == 0:
+            return Builder(UNNAMED, "Without a name.")
+        name, _, summary = str(headers[0].children[0]).partition(":")
+        with self.names.at(headers[0]):
+            return Builder(name.strip(), summary.strip() or "Without a summary.")
+
+    def _built(self) -> Definition:
+        outputs = [t for line in self._of_kind("outputs") for t in self._named(line)]
+        wrt = [t for line in self._of_kind("gradients") for t in self._named(line)]
+        for line in self._of_kind("updates"):
+            for update in line.find_data("update"):
+                buffer, let = self._named(update)
+                with self.names.at(update):
+                    self.builder.becomes(buffer, let)
+        if not outputs:
+            made = [t for t in self.names.tensors.values() if t not in self.builder.inputs]
+            outputs = [t for t in made if not t.integer][-1:]
+        chunked = bool(self._of_kind("chunked"))
+        with self.names.at(self.lines[-1]):
+            return self.builder.build(*outputs, wrt=wrt or None, chunked=chunked)
+
+    def _named(self, line: Line) -> list[Tensor]:
+        for token in line.children:
+            if token not in self.names.tensors:
+                name = str(token)
+                self.names.fail(token, f"unknown name {name!r}{self.names.near(name)}")
+        return [self.names.tensors[str(token)] for token in line.children]
+
+    def _of_kind(self, kind: str) -> list[Line]:
+        return [line for line in self.lines if line.data == kind]
+
+    def _made_later(self) -> set[str]:
+        """The names that some let or `use` of the definition makes."""
+        heads = [line.children[0] for line in self._of_kind("let")]
+        made = {str(head.children[0]) for head in heads if isinstance(head, Tree)}
+        for line in self._of_kind("use"):
+            made |= set(_names_after_as(line) or (let.name for let in self._callee(line).lets))
+        return made
+
+    # --- declarations ---
+
+    def _letters(self, line: Line) -> None:
+        for letter in line.find_data("letter"):
+            name, over = map(str, letter.children)
+            self.names.letters[name] = self._axis(over, letter).another(name)
+
+    def _axis(self, name: str, node: Node) -> Index:
+        if name not in self.names.axes:
+            with self.names.at(node):
+                self.names.axes[name] = self.builder.axes(name)
+        return self.names.axes[name]
+
+    def _letter(self, name: str, node: Node) -> Index:
+        """A letter that was seen before, or else that of a new axis."""
+        return self.names.letter(name) or self._axis(name, node)
+
+    def _head(self, head: Node) -> tuple[str, list[Dim]]:
+        """The name and the dimensions of what is declared, or of a let's left side."""
+        name, *dims = head.children if isinstance(head, Tree) else [head]
+        return str(name), [
+            tuple(self._letter(str(letter), letter) for letter in _tokens(dim))
+            if isinstance(dim, Tree)
+            else self._letter(str(dim), dim)
+            for dim in dims
+            if dim is not None
+        ]
+
+    def _inputs(self, line: Line) -> None:
+        for declared in line.find_data("tensor"):
+            head, facts = declared.children
+            known = self._facts(facts)
+            name, dims = self._head(head)
+            self._input(name, dims, declared, **known)
+
+    def _input(self, name: str, dims: Sequence[Dim], node: Node, **facts: Any) -> None:
+        with self.names.at(node):
+            if facts.pop("integer", False):
+                self.names.tensors[name] = self.builder.integers(name, *dims)
+            else:
+                self.names.tensors[name] = self.builder.input(name, *dims, **facts)
+
+    def _facts(self, facts: Node | None) -> dict[str, Any]:
+        known: dict[str, Any] = {}
+        for fact in facts.find_data("fact") if isinstance(facts, Tree) else ():
+            words = _tokens(fact)
+            if len(words) == 2:
+                known["sums_to_one"] = self._letter(str(words[1]), fact)
+            elif words[0] not in FACTS:
+                self.names.fail(
+                    fact, f"unknown fact {str(words[0])!r}; there are {', '.join(FACTS)}"
+                )
+            else:
+                known[str(words[0])] = True
+        return known
+
+    def _options(self, line: Line) -> None:
+        for declared in line.find_data("option"):
+            name, default, facts = declared.children
+            number = self._default(default)
+            known = self._facts(facts)
+            for fact in known:
+                if fact in ("nonzero", "symmetric", "sums_to_one"):
+                    self.names.fail(declared, f"an option cannot be {fact.replace('_', ' ')}")
+            with self.names.at(declared):
+                self.names.options[str(name)] = self.builder.option(str(name), number, **known)
+
+    def _default(self, node: Node | None) -> int | float | None:
+        if not isinstance(node, Tree):
+            return None
+        *sign, size = _tokens(node)
+        number = float("inf") if size == "inf" else plain_number(size, self.names)
+        return -number if sign else number
+
+    # --- what goes without saying ---
+
+    def _infer_inputs(self) -> None:
+        """What the lets use and no line makes: a tensor over the letters that it is first used at.
+
+        One that stands where an index does holds integers.
+        """
+        elements = [
+            e for line in self.lines for e in line.iter_subtrees_topdown() if e.data == "element"
+        ]
+        integers = {
+            str(inner.children[0])
+            for element in elements
+            for index in element.children[1:]
+            if isinstance(index, Tree)
+            for inner in index.find_data("element")
+        }
+        for element in elements:
+            name, *indices = element.children
+            if name in self.names.later or name in self.names.tensors:
+                continue
+            letters = [_plain_letter(index) for index in indices]
+            if all(letters) and len(set(letters)) == len(letters):
+                dims = [self._letter(letter, element) for letter in letters]
+                self._input(str(name), dims, element, integer=name in integers)
+
+    def _learn_letters(self, line: Line) -> None:
+        """A new letter runs over the axis at which some tensor has it."""
+        known = self.names
+        for element in line.iter_subtrees_topdown():
+            if element.data != "element" or element.children[0] not in known.tensors:
+                continue
+            axes = known.tensors[str(element.children[0])].axes
+            for index, axis in zip(element.children[1:], axes, strict=False):
+                letter = _plain_letter(index)
+                if letter and known.letter(letter) is None and letter not in known.tensors:
+                    known.letters[letter] = Index(letter, axis)
+
+    # --- lets ---
+
+    def _let(self, line: Line) -> None:
+        head, formula = line.children
+        self._learn_letters(line)
+        name, dims = self._head(head)
+        built = value(formula, self.names)
+        if not isinstance(built, Expr):
+            self.names.fail(formula, "a let is a number, and this a condition: where(..., 1, 0)")
+        with self.names.at(line):
+            made = self.builder.let(name, dims, built)
+        self._know_lets()
+        self.names.tensors[made.name] = made  # one that is -inf in places is no let
+
+    def _know_lets(self) -> None:
+        self.names.tensors |= {let.name: let.tensor for let in self.builder.lets}
+
+    def _callee(self, line: Line) -> Definition:
+        with self.names.at(line.children[0]):
+            return self.lookup(str(line.children[0]))
+
+    def _use(self, line: Line) -> None:
+        callee = self._callee(line)
+        renamed = _names_after_as(line)
+        if renamed and len(renamed) != len(callee.lets):
+            wanted = f"{callee.name} makes {len(callee.lets)} tensors"
+            self.names.fail(line, f"{wanted}, got {len(renamed)} names")
+        wanted_inputs = {tensor.name for tensor in callee.inputs}
+        inputs: dict[str, Tensor] = {}
+        options: dict[str, Any] = {}
+        for argument in line.find_data("argument"):
+            name, given = str(argument.children[0]), argument.children[1]
+            if name not in wanted_inputs:
+                options[name] = value(given, self.names)
+                continue
+            tensor = self.names.tensors.get(_plain_letter(given))
+            if tensor is None:
+                self.names.fail(given, f"the input {name!r} of {callee.name} is a tensor's name")
+            inputs[name] = tensor
+        names = dict(zip([let.name for let in callee.lets], renamed, strict=False))
+        with self.names.at(line):
+            self.builder.call(callee, inputs, options, names)
+        self._know_lets()
+
+
+def _tokens(tree: Node) -> list[Token]:
+    return [t for t in tree.children if isinstance(t, Token)] if isinstance(tree, Tree) else [tree]
+
+
+def _plain_letter(node: Node | None) -> str:
+    """The name that a formula is, or nothing."""
+    return str(node.children[0]) if isinstance(node, Tree) and node.data == "name" else ""
+
+
+def _names_after_as(line: Line) -> list[str]:
+    return [str(token) for token in _tokens(line) if token.type == "NAME"]

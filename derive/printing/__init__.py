@@ -1,0 +1,1 @@
+"""How definitions and derivations are shown: text, LaTeX, MathML, paper, notebooks, data."""

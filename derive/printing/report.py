@@ -1,0 +1,75 @@
+"""A whole derivation on a page: the definition, the steps, the gradient and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from derive.calculus.trace import Derivation, Step
+from derive.printing.arrange import Arrangement
+from derive.printing.text import arrangement_of, declaration, equations, lets_text, text
+from derive.simplification.cost import Cost, cost
+from derive.simplification.rules import BY_NAME
+
+
+def as_text(derivation: Derivation, steps: bool = False) -> str:
+    """A derivation in plain text; with `steps`, each with its rule and why that holds."""
+    definition, arrangement = derivation.definition, arrangement_of(derivation)
+    given = ", ".join(map(declaration, definition.inputs))
+    options = ", ".join(map(declaration, definition.options))
+    lines = [f"{definition.full_name}: {definition.summary}", "", "Definition"]
+    lines += [f"  inputs   {given}"]
+    lines += [f"  options  {options}"] if options else []
+    becomes = ", ".join(f"{buffer} = {let}" for buffer, let in definition.updates)
+    lines += [f"  updates  {becomes}"] if becomes else []
+    lines += ["", *_indented(lets_text(definition.lets, arrangement, _WIDTH))]
+    if steps:
+        chain = lets_text(derivation.chunked.lets, arrangement, _WIDTH)
+        lines += ["", "Chain rule, a line for each cotangent", *_indented(chain)]
+        lines += ["", "Simplification"] if derivation.steps else []
+        for number, step in enumerate(derivation.steps, start=1):
+            lines += ["", f"  {number}. {step.rule}: {BY_NAME[step.rule].because}"]
+            lines += _indented(_step_text(step, arrangement), 5)
+    if _proposed(derivation):
+        lines += ["", "Forward, with what the gradient reuses"]
+        lines += _indented(lets_text(derivation.forward, arrangement, _WIDTH))
+    gradient = lets_text(derivation.backward.lets, arrangement, _WIDTH) or [_GIVEN]
+    lines += ["", "Gradient", *_indented(gradient)]
+    lines += ["", "Cost of the backward pass", *_indented(_cost_text(derivation))]
+    return "\n".join(lines) + "\n"
+
+
+_WIDTH = 110
+_GIVEN = "what the backward pass is given, as it is"
+
+
+def _proposed(derivation: Derivation) -> bool:
+    """Whether the simplification changed the forward pass: it names more, or says it otherwise."""
+    return derivation.forward != derivation.definition.lets
+
+
+def _indented(lines: Iterable[str], by: int = 2) -> list[str]:
+    return [" " * by + line for line in lines]
+
+
+def _step_text(step: Step, arrangement: Arrangement) -> list[str]:
+    head = text(step.tensor.element)
+    using = [
+        f"using {text(left, arrangement)} = {text(right, arrangement)}"
+        for left, right in step.using
+    ]
+    return using + equations([(head, step.before), ("", step.after)], arrangement, _WIDTH - 5)
+
+
+def _costs(derivation: Derivation) -> tuple[tuple[str, Cost], ...]:
+    return (
+        ("chunked", cost(derivation.chunked, derivation)),
+        ("simplified", cost(derivation.simplified, derivation)),
+    )
+
+
+def _cost_text(derivation: Derivation) -> list[str]:
+    lines = [f"{'':<12}{'passes':>6}  {'reductions':>10}  residuals"]
+    for name, one in _costs(derivation):
+        kept = ", ".join(one.residuals) or "none"
+        lines.append(f"{name:<12}{one.passes:>6}  {one.reductions:>10}  {kept}")
+    return lines

@@ -1,0 +1,347 @@
+"""Propose lets: cut a definition into steps small enough to be solved for what they hide.
+
+Whatever way a definition is written, its lets are cut until each is one of a reduction, one
+elementwise function, or a polynomial. The new lets are proposals: the forward pass gets
+those that the simplified gradient ends up using, and no others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+
+from sympy import Add, Expr, Mul, Pow, Rational, exp
+
+from derive.calculus.contractions import has_contraction, is_contraction
+from derive.calculus.differentiate import cotangents_of
+from derive.calculus.normal import canonical_binder, normalise
+from derive.calculus.recognise import abstract, is_atomic
+from derive.language.definition import Definition, Let, Tensor
+from derive.language.expressions import (
+    Axis,
+    Element,
+    Index,
+    Sum,
+    Where,
+    free_indices,
+    fresh_names,
+    is_scalar,
+    names_used,
+)
+from derive.language.facts import is_nonnegative, is_nonzero, is_positive
+from derive.language.functions import BY_CLASS
+from derive.language.substitute import substitute
+from derive.simplification.naming import applied, base_stem, mixes_sizes, names, stem
+
+
+@dataclass
+class Atomiser:
+    """Cuts lets in order, remembering what it has named."""
+
+    taken: set[str]
+    lets: list[Let] = field(default_factory=list)
+    proposed: set[str] = field(default_factory=set)
+    divisors: set[str] = field(default_factory=set)
+    axes: tuple[Axis, ...] = ()
+    averaged: set[Expr] = field(default_factory=set)
+    known: dict[Expr, tuple[tuple[Index, ...], Tensor, tuple[Index, ...]]] = field(
+        default_factory=dict
+    )
+
+    def add(self, let: Let) -> None:
+        """Cut one let of the definition."""
+        value = let.value if let.tensor.integer else self._visit(weighted(let.value), top=True)
+        tensor = let.tensor
+        if not tensor.positive and is_positive(value):
+            tensor = replace(tensor, positive=True)
+        self._remember(value, tensor)
+        self.lets.append(Let(let.tensor, value))
+
+    def _remember(self, value: Expr, tensor: Tensor) -> None:
+        pattern, letters = abstract(value)
+        if set(letters) == set(tensor.indices):
+            self.known.setdefault(pattern, (letters, tensor, tensor.indices))
+
+    def _name(self, value: Expr, name: str) -> Expr:
+        """The element of a let with this value: one that is known, or a new proposal."""
+        if is_atomic(value):
+            return value
+        pattern, letters = abstract(value)
+        if pattern in self.known:
+            own, tensor, order = self.known[pattern]
+            place = dict(zip(own, letters, strict=True))
+            return tensor[tuple(place[i] for i in order)]
+        (fresh,) = fresh_names([name], self.taken)
+        self.taken.add(fresh)
+        home = _home(sorted(letters, key=self._place))
+        here = value.xreplace(home)
+        tensor = Tensor(fresh, tuple(home.values()), positive=is_positive(value))
+        self.proposed.add(fresh)
+        self.lets.append(Let(tensor, here))
+        self._remember(here, tensor)
+        place = {own: used for used, own in home.items()}
+        return tensor[tuple(place[i] for i in tensor.indices)]
+
+    def _place(self, index: Index) -> tuple[int, bool, str]:
+        return self.axes.index(index.axis), index.name != index.axis.name, index.name
+
+    def _visit(self, expr: Expr, top: bool = False) -> Expr:
+        if is_atomic(expr) or is_scalar(expr):
+            return expr
+        if isinstance(expr, Sum):
+            if is_contraction(expr):
+                return self._contraction(expr, top)
+            value = Sum(self._summand(expr), *expr.indices)
+            if top:
+                return value
+            if abstract(expr)[0] in self.averaged:
+                count = Mul(*(i.size for i in expr.indices))
+                return count * self._name(value / count, f"{stem(expr.body)}_mean")
+            return self._name(value, f"{stem(expr.body)}_sum")
+        if isinstance(expr, Mul):
+            return self._product(expr, top)
+        if isinstance(expr, Add):
+            value = Add(*(self._visit(a, top and has_contraction(a)) for a in expr.args))
+            return (
+                value
+                if top or not mixes_sizes(value)
+                else self._name(value, f"{stem(value)}_centred")
+            )
+        if isinstance(expr, Pow):
+            return self._power(expr, top)
+        if isinstance(expr, Where) and is_exponential(expr):
+            return expr if top else self._name(expr, f"{stem(expr)}_weight")
+        if type(expr) in BY_CLASS:
+            value = expr.func(*(self._visit(a) for a in expr.args))
+            if top or type(value) not in BY_CLASS:
+                return value
+            return self._name(value, applied(value))
+        return expr
+
+    def _summand(self, expr: Sum) -> Expr:
+        """What a sum adds up; weights that differ from term to term stay beside what they weigh."""
+        body = expr.body
+        if isinstance(body, Mul):
+            return self._product(body, top=False, bound=frozenset(expr.indices))
+        return self._visit(body)
+
+    def _contraction(self, expr: Sum, top: bool) -> Expr:
+        """Name what a contraction joins, and the contraction where an expression uses it."""
+        factors = [self._visit(f) for f in Mul.make_args(expr.body)]
+        made = [f for f in factors if not is_scalar(f) and set(names(f)) & self.proposed]
+        given = [f for f in factors if f not in made]
+        if len(made) > 1 and not any(f.has(Sum) for f in made):
+            made = [self._name(Mul(*made), "p" if any(f.has(Pow) for f in made) else "product")]
+        value = Sum(Mul(*given, *made), *expr.indices)
+        return value if top else self._name(value, "_".join(dict.fromkeys(names(expr.body))))
+
+    def _power(self, expr: Pow, top: bool) -> Expr:
+        base, exponent = expr.args
+        if not is_scalar(exponent):
+            return expr
+        base = self._visit(base)
+        if exponent.is_negative:
+            self._divide_by(base)
+        value = Pow(base, exponent)
+        simple = is_atomic(base) and exponent.is_Integer
+        if (
+            top
+            or simple
+            or (exponent.is_Integer and exponent.is_positive)
+            or not isinstance(value, Pow)
+        ):
+            return value
+        if exponent.is_Integer and exponent < -1:
+            return Pow(self._power(1 / base, top=False), -exponent)
+        if -exponent == 1 and self._is_logistic(base):
+            name = f"sigmoid_{stem(base).removeprefix('exp_').removeprefix('neg_')}"
+        elif exponent == Rational(-1, 2):
+            name = "rstd"
+        elif exponent == Rational(1, 2):
+            name = f"root_{stem(base)}"
+        else:
+            name = f"inv_{stem(base)}" if exponent.is_negative else f"{stem(base)}_power"
+        return self._name(value, name)
+
+    def _is_logistic(self, below: Expr) -> bool:
+        """Whether an expression is `1 + exp(-x)`, whose inverse has a name of its own."""
+        named = {let.name: let.value for let in self.lets}
+        terms = [named.get(a.base.label.name) if isinstance(a, Element) else a for a in below.args]
+        return len(terms) == 2 and 1 in terms and any(isinstance(a, exp) for a in terms)
+
+    def _divide_by(self, base: Expr) -> None:
+        name = getattr(getattr(base, "base", base), "name", None)
+        if name is not None:
+            self.divisors.add(str(name))
+
+    def _product(self, expr: Mul, top: bool, bound: frozenset[Index] = frozenset()) -> Expr:
+        """A coefficient times one sum is a reduction; else a full tensor times a scale is a let.
+
+        A scale does not depend on the letters that are bound around the product.
+        """
+        scalars = [a for a in expr.args if is_scalar(a)]
+        others = [a for a in expr.args if not is_scalar(a)]
+        coefficient = Mul(*scalars)
+        if len(others) == 1 and isinstance(others[0], Sum):
+            inner = others[0]
+            if is_contraction(inner):
+                return coefficient * self._contraction(inner, top)
+            if top:
+                return coefficient * Sum(self._summand(inner), *inner.indices)
+            return coefficient * self._visit(inner)
+        visited = [self._visit(a) for a in others]
+        letters = free_indices(expr)
+        full = [a for a in visited if is_atomic(a) and free_indices(a) == letters]
+        scales = [
+            a
+            for a in visited
+            if free_indices(a) < letters
+            and not free_indices(a) & bound
+            and len(names(a)) == 1
+            and is_nonzero(a, frozenset(self.divisors))
+        ]
+        if len(full) == 1 and scales and not (top and len(full) + len(scales) == len(visited)):
+            rest = [a for a in visited if a not in full and a not in scales]
+            scaled = self._name(Mul(*full, *scales), f"{base_stem(full[0])}_hat")
+            return Mul(coefficient, *rest, scaled)
+        return Mul(coefficient, *visited)
+
+
+def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], frozenset[str]]:
+    """A definition's lets in small steps, the names of the proposals among them, and the divisors.
+
+    A positive reduction `s = sum_k f` also proposes the normalised `f/s`.
+    """
+    taken = {*definition.tensors, *(o.name for o in definition.options)}
+    taken = taken.union(*map(cotangents_of, definition.tensors.values()))
+    taken |= {axis.name for axis in definition.axes} | {axis.size.name for axis in definition.axes}
+    atomiser = Atomiser(taken, axes=definition.axes, averaged=_averaged(definition))
+    weights = _weights(definition)
+    for let in definition.lets:
+        if let.name in weights:
+            atomiser.lets.append(let)
+        else:
+            atomiser.add(replace(let, value=substitute(let.value, weights)))
+    values = {let.name: let for let in atomiser.lets}
+    for let in list(atomiser.lets):
+        summand = _plain_summand(let, values)
+        if summand is None:
+            continue
+        ratio = summand / let.tensor.element
+        if not any(_is_ratio(other, ratio, values) for other in atomiser.lets):
+            atomiser._name(ratio, "p")
+    return tuple(atomiser.lets), frozenset(atomiser.proposed), frozenset(atomiser.divisors)
+
+
+def _weights(definition: Definition) -> dict[str, tuple[Tensor, Expr]]:
+    """The exponentials that are nothing but weights, and the sums that they make: a gradient is to
+    be written in their softmax, which overflows nowhere."""
+    wanted = {*definition.outputs, *definition.wrt}
+    found: dict[str, tuple[Tensor, Expr]] = {}
+    for let in definition.lets:
+        if let.name in wanted or not is_exponential(let.value):
+            continue
+        meant: dict[str, tuple[Tensor, Expr]] = {let.name: (let.tensor, let.value)}
+        for other in definition.lets:
+            value = substitute(other.value, meant)
+            if isinstance(value, Sum) and value != other.value and _weighs(value):
+                meant[other.name] = (other.tensor, value)
+        readers = [r for r in definition.lets if r.name not in meant]
+        values = [r.value for r in readers if names_used(r.value) & meant.keys()]
+        spelt = [substitute(value, meant) for value in values]
+        if not wanted & meant.keys() and spelt and all(weighted(value) != value for value in spelt):
+            found |= meant
+    return found
+
+
+def _weighs(total: Sum) -> bool:
+    return any(map(is_exponential, (total.body, *Mul.make_args(total.body))))
+
+
+def is_exponential(expr: Expr) -> bool:
+    """Whether an expression is an exponential, be it masked or given a weight that is not negative:
+    what weighs the terms of a softmax."""
+    if isinstance(expr, Where):
+        return all(b == 0 or is_exponential(b) for b in expr.branches)
+    if isinstance(expr, Mul):
+        others = [f for f in expr.args if not is_exponential(f)]
+        return len(others) < len(expr.args) and all(map(is_nonnegative, others))
+    return isinstance(expr, exp)
+
+
+def weighted(expr: Expr) -> Expr:
+    """Sums of exponentials with weights, over the sum of the same exponentials, as softmax sums.
+
+    `sum_k exp(z) v / sum_k exp(z)` is `sum_k (exp(z) / sum_k exp(z)) v`: neither sum overflows.
+    """
+
+    def joined(product: Mul) -> Expr:
+        for divisor in product.args:
+            if not (isinstance(divisor, Pow) and isinstance(divisor.base, Sum)):
+                continue
+            total = divisor.base
+            if not is_exponential(total.body) or divisor.exp != -1:
+                continue
+            for other in product.args:
+                if not isinstance(other, Sum) or set(other.indices) & free_indices(divisor):
+                    continue
+                if _is_summed(total, other):
+                    inner = Sum(other.body * divisor, *other.indices)
+                    return Mul(*(a for a in product.args if a not in (divisor, other)), inner)
+        return product
+
+    return expr.replace(lambda e: isinstance(e, Mul), joined)
+
+
+def _is_summed(total: Sum, weighing: Sum) -> bool:
+    """Whether one sum adds up, with weights, what the other one does without."""
+    factors = Mul.make_args(weighing.body)
+    count = len(Mul.make_args(total.body))
+    return len(factors) > count and any(
+        canonical_binder(Sum(Mul(*some), *weighing.indices)) == canonical_binder(total)
+        for some in combinations(factors, count)
+    )
+
+
+def _averaged(definition: Definition) -> set[Expr]:
+    """The sums that the definition divides by the number of their terms, somewhere."""
+    found = set()
+    for let in definition.lets:
+        for term in let.value.atoms(Mul):
+            for factor in term.args:
+                inner = factor.base if isinstance(factor, Pow) else factor
+                if isinstance(inner, Sum):
+                    power = factor.exp if isinstance(factor, Pow) else 1
+                    count = Mul(*(i.size for i in inner.indices)) ** power
+                    if count in (1 / Mul(*(a for a in term.args if is_scalar(a)))).args or (
+                        count == 1 / abs(Mul(*(a for a in term.args if is_scalar(a))))
+                    ):
+                        found.add(abstract(inner)[0])
+    return found
+
+
+def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
+    """The f of `s = sum_k f`, where f is an exponential that has a name."""
+    value = let.value
+    if not isinstance(value, Sum) or not isinstance(value.body, Element):
+        return None
+    summed = values.get(value.body.base.label.name)
+    return value.body if summed is not None and is_exponential(summed.value) else None
+
+
+def _is_ratio(let: Let, ratio: Expr, values: dict[str, Let]) -> bool:
+    """Whether a let is the ratio already, once powers with names of their own are spelt out."""
+    powers = {
+        name: (own.tensor, own.value) for name, own in values.items() if isinstance(own.value, Pow)
+    }
+    value = substitute(let.value, powers)
+    return abstract(normalise(value))[0] == abstract(normalise(ratio))[0]
+
+
+def _home(letters: list[Index]) -> dict[Index, Index]:
+    """The letters a proposal is declared with: the axis's own name, a second letter as it is."""
+    home: dict[Index, Index] = {}
+    for index in letters:
+        own = Index(index.axis.name, index.axis)
+        home[index] = index if own in home.values() or own in letters else own
+    return home

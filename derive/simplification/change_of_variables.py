@@ -1,0 +1,265 @@
+"""Change of variables: an expression in the tensors that the forward pass computed.
+
+Every let is an equation, and is used once, in one direction:
+
+- solved for the tensor it hides (`x = x_hat/rstd + mean`), which is thereby eliminated;
+- unfolded, where it is a polynomial that was not solved: the let is eliminated;
+- as a name for the function or the power that it is (`tanh(a)` is `h`);
+- as a reduction identity: what its sum is, in the variables that are left
+  (`sum_n x_hat = 0`, `sum_k p = 1`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations, permutations
+
+from sympy import Add, Expr, Mul, Pow, S, Symbol, log
+
+from derive.calculus.invert import difference_of_logarithms, kernels
+from derive.calculus.normal import DIVISORS, canonical_binder, normalise, terms_of
+from derive.calculus.recognise import Rewriter
+from derive.language.definition import Let, Tensor
+from derive.language.expressions import Element, Sum, free_indices, is_scalar, names_used
+from derive.language.facts import is_nonzero
+from derive.language.functions import BY_CLASS
+from derive.language.substitute import substitute
+
+_FIXPOINT_LIMIT = 40
+
+
+class NoFixpoint(Exception):
+    """The chosen equations are solved for each other in a circle."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A let solved for a kernel: the kernel's element equals `value` at the kernel's letters."""
+
+    let: str
+    kernel: Tensor
+    value: Expr
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.let, self.kernel.name
+
+
+@dataclass(frozen=True)
+class System:
+    """The equations of a group of lets, sorted by what they are."""
+
+    lets: tuple[Let, ...]
+    divisors: frozenset[str]
+    inputs: tuple[Tensor, ...] = ()
+
+    @cached_property
+    def by_name(self) -> dict[str, Let]:
+        return {let.name: let for let in self.lets}
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        return {let.name: kind(let) for let in self.lets}
+
+    @cached_property
+    def functions(self) -> Rewriter:
+        """The lets that name a function or a power."""
+        return self.functions_but(frozenset())
+
+    def functions_but(self, others: Collection[str]) -> Rewriter:
+        """The same without some of them."""
+        rewriter = Rewriter()
+        for let in self.lets:
+            if self.kinds[let.name] == "function" and let.name not in others:
+                rewriter.add(normalise(let.value), let.tensor.element)
+        return rewriter
+
+    def solutions(self, solvable: dict[str, Tensor]) -> tuple[Solution, ...]:
+        """Every way to solve a let for one of the `solvable` tensors, or for itself by another."""
+        found = [
+            Solution(let.name, tensor, value)
+            for let in self.lets
+            for tensor, value in kernels(let, solvable, self.divisors)
+        ]
+        # What is divided by, where the quotient is a function: `sinh(a)/cosh(a)`.
+        below = [let for let in self.lets if isinstance(let.value, DIVISORS)]
+        found += [Solution(let.name, let.tensor, let.value) for let in below]
+        logarithms = [let for let in self.lets if isinstance(let.value, log)]
+        for let, other in permutations(logarithms, 2):
+            if let.tensor.indices == other.tensor.indices:
+                apart = difference_of_logarithms(let, other, self.lets)
+                if apart is not None:
+                    found.append(Solution(let.name, let.tensor, other.tensor.element + apart))
+        return tuple(found)
+
+
+def kind(let: Let) -> str:
+    """What a let is: reduction, function, integer, or polynomial."""
+    value = let.value
+    if let.tensor.integer:
+        return "integer"
+    core = [f for f in Mul.make_args(value) if not is_scalar(f)]
+    if len(core) == 1 and isinstance(core[0], Sum):
+        return "reduction"
+    if len(core) == 1 and value == core[0]:
+        (only,) = core
+        if type(only) in BY_CLASS:
+            return "function"
+        if isinstance(only, Pow) and not (only.exp.is_Integer and isinstance(only.base, Element)):
+            return (
+                "function" if not (only.exp.is_Integer and only.exp.is_positive) else "polynomial"
+            )
+        if not isinstance(only, Add | Mul | Pow | Element | Symbol):
+            return "function"
+    return "polynomial"
+
+
+@dataclass
+class Coordinates:
+    """One choice of solutions: rewrites expressions to a fixpoint."""
+
+    system: System
+    chosen: tuple[Solution, ...]
+    _memo: dict[Expr, Expr] = field(default_factory=dict)
+    _origins: dict[Expr, tuple[Let, Expr, Expr]] = field(default_factory=dict)
+
+    @cached_property
+    def functions(self) -> Rewriter:
+        """The lets that name a function or a power, but for those that are unfolded."""
+        own = {s.let for s in self.chosen if s.value == self.system.by_name[s.let].value}
+        return self.system.functions_but(own) if own else self.system.functions
+
+    @cached_property
+    def replacements(self) -> dict[str, tuple[Tensor, Expr]]:
+        """By tensor name: its letters, and what its element is replaced by."""
+        solved = {s.let for s in self.chosen}
+        table = {s.kernel.name: (s.kernel, s.value) for s in self.chosen}
+        for let in self.system.lets:
+            if (
+                self.system.kinds[let.name] == "polynomial"
+                and let.name not in solved
+                and let.name not in table
+            ):
+                table[let.name] = (let.tensor, let.value)
+        return table
+
+    @cached_property
+    def circular(self) -> frozenset[str]:
+        """The eliminated tensors whose equations lead into a circle: replacing one never ends."""
+        left = {name: names_used(value) for name, (_, value) in self.replacements.items()}
+        while ends := {name for name, read in left.items() if not read & left.keys()}:
+            left = {name: read for name, read in left.items() if name not in ends}
+        return frozenset(left)
+
+    @cached_property
+    def identities(self) -> Rewriter:
+        """What the sums of the reductions are, in these coordinates."""
+        rewriter = Rewriter()
+        for tensor in self.system.inputs:
+            if tensor.sums_to_one is not None:
+                rewriter.add(canonical_binder(Sum(tensor.element, tensor.sums_to_one)), S.One)
+        kernels_here = {s.kernel.name for s in self.chosen}
+        for let in self.system.lets:
+            if self.system.kinds[let.name] != "reduction":
+                continue
+            right = rewriter.apply(self.substitute(let.value))
+            left = (
+                self.substitute(let.tensor.element)
+                if let.name in kernels_here
+                else let.tensor.element
+            )
+            difference = normalise(right - left)
+            found = pivot(difference, self.system.divisors)
+            if found is not None and rewriter.lookup(found[0]) is None:
+                rewriter.add(*found)
+                self._origins[found[0]] = let, left, right
+        return rewriter
+
+    def reasons(self, total: Expr) -> list[tuple[Expr, Expr]]:
+        """Why a sum is what `identities` says: a let, what is put into it, what it then says."""
+        if total not in self._origins:
+            return []
+        let, left, right = self._origins[total]
+        read = sorted(names_used(let.value) & set(self.replacements))
+        elements = [self.replacements[name][0].element for name in read]
+        solved = [(element, self.substitute(element)) for element in elements]
+        return [(let.tensor.element, let.value), *solved, (left, right)]
+
+    def substitute(self, expr: Expr) -> Expr:
+        """The normal form with every eliminated tensor replaced, and functions recognised."""
+        current = self.functions.apply(normalise(expr))
+        # Each round goes one equation deeper; only what is recognised may lead back to one.
+        for _ in range(len(self.replacements) + 2):
+            read = names_used(current)
+            if read & self.circular:
+                raise NoFixpoint
+            if not read & self.replacements.keys():
+                return current
+            following = normalise(substitute(current, self.replacements))
+            current = self.functions.apply(following)
+        raise NoFixpoint
+
+    def in_place(self, expr: Expr) -> Expr:
+        """An expression as it stands, but for the tensors that equations are solved for."""
+        table = {s.kernel.name: (s.kernel, s.value) for s in self.chosen}
+        for _ in self.chosen:
+            expr = substitute(expr, table)
+        return expr
+
+    def rewrite(self, expr: Expr) -> Expr:
+        """The normal form of an expression in these coordinates, reduction identities applied."""
+        if expr not in self._memo:
+            current = self.substitute(expr)
+            for _ in range(_FIXPOINT_LIMIT):
+                following = self.substitute(exchanged(self.identities.apply(current), self))
+                if following == current:
+                    break
+                current = following
+            else:
+                raise NoFixpoint
+            self._memo[expr] = current
+        return self._memo[expr]
+
+
+def exchanged(expr: Expr, coordinates: Coordinates) -> Expr:
+    """Sums over several letters, with an inner sum that is known done first.
+
+    `sum_{t,d} g[d] p[t] v[t,d]` is `sum_d g[d] y[d]` where `y[d] = sum_t p[t] v[t,d]`.
+    """
+
+    def inside_out(total: Sum) -> Expr:
+        for count in range(1, len(total.indices)):
+            for letters in combinations(total.indices, count):
+                factors = Mul.make_args(total.body)
+                inner = [f for f in factors if free_indices(f) & set(letters)]
+                outer = [f for f in factors if f not in inner]
+                if not outer:
+                    continue
+                known = coordinates.identities.lookup(canonical_binder(Sum(Mul(*inner), *letters)))
+                if known is not None:
+                    rest = [i for i in total.indices if i not in letters]
+                    return Sum(Mul(*outer, known), *rest)
+        return total
+
+    return expr.replace(lambda e: isinstance(e, Sum) and len(e.indices) > 1, inside_out)
+
+
+def pivot(difference: Expr, divisors: frozenset[str]) -> tuple[Expr, Expr] | None:
+    """Solve `difference = 0` for the only sum in it: the sum, and what it equals."""
+    table = terms_of(difference)
+    holding = {m: c for m, c in table.items() if m.has(Sum)}
+    if len(holding) != 1:
+        return None
+    ((monomial, coefficient),) = holding.items()
+    factors = Mul.make_args(monomial)
+    sums = [f for f in factors if f.has(Sum)]
+    if len(sums) != 1 or not isinstance(sums[0], Sum):
+        return None
+    scale = coefficient * Mul(*(f for f in factors if f is not sums[0]))
+    if not is_nonzero(scale, divisors):
+        return None
+    rest = Add(*(c * m for m, c in table.items() if m not in holding))
+    value = normalise(-rest / scale)
+    return (sums[0], value) if free_indices(value) <= free_indices(sums[0]) else None

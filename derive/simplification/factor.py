@@ -1,0 +1,235 @@
+"""From the normal form to what a person would write: common factors are taken out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+
+from sympy import (
+    Add,
+    Expr,
+    Float,
+    Mul,
+    Pow,
+    S,
+    Symbol,
+    default_sort_key,
+    expand_mul,
+    gcd_terms,
+)
+from sympy import factor as polynomial_factor
+
+from derive.calculus.normal import Terms, factors_of, terms_of, tidy
+from derive.language.expressions import Element, Index, KroneckerDelta, Sum, is_scalar
+
+_CANCEL_UP_TO = 8
+_FACTOR_UP_TO = 8
+
+
+def factor(expr: Expr) -> Expr:
+    """A sum of products with common factors taken out, in one deterministic way."""
+    return factor_terms(terms_of(expr))
+
+
+def factor_terms(terms: Terms) -> Expr:
+    if not terms:
+        return S.Zero
+    if len(terms) == 1:
+        ((monomial, coefficient),) = terms.items()
+        return _times(factor_coefficient(coefficient), monomial)
+    table = {monomial: factors_of(monomial) for monomial in terms}
+    common = _common(list(table.values()))
+    content = _content(list(terms.values()))
+    rest: Terms = {
+        _without(table[monomial], common): tidy(coefficient / content)
+        for monomial, coefficient in terms.items()
+    }
+    inner = _polynomial(rest) or (_group(rest) if common or content != 1 else _group(terms))
+    return _times(content, *(Pow(b, e) for b, e in common.items()), inner)
+
+
+def factor_coefficient(coefficient: Expr) -> Expr:
+    return coefficient if coefficient.is_Atom else gcd_terms(coefficient)
+
+
+def _times(*factors: Expr) -> Expr:
+    """A product that stays one: SymPy would hand a number to the addends of a lone sum."""
+    factors = tuple(f for f in factors if f != 1)
+    if len(factors) == 2 and factors[0].is_Number and factors[1].is_Add:
+        if factors[0] == -1:
+            return Add(*(-a for a in factors[1].args))
+        return Mul(*factors, evaluate=False)
+    return Mul(*factors)
+
+
+def _without(factors: dict[Expr, Expr], common: dict[Expr, Expr]) -> Expr:
+    return Mul(*(Pow(b, e - common.get(b, S.Zero)) for b, e in factors.items()))
+
+
+def _common(tables: list[dict[Expr, Expr]]) -> dict[Expr, Expr]:
+    """The powers that every term holds; a delta is never taken out of a sum."""
+    first, *others = tables
+    shared = {}
+    for base, exponent in first.items():
+        if (
+            isinstance(base, KroneckerDelta)
+            and len(tables) > 1
+            and not _same_everywhere(base, tables)
+        ):
+            continue
+        exponents = [exponent, *(t.get(base, S.Zero) for t in others)]
+        if all(e.is_number and e > 0 for e in exponents):
+            shared[base] = min(exponents)
+        elif all(e.is_number and e < 0 for e in exponents):
+            shared[base] = max(exponents)
+        elif len(set(exponents)) == 1:
+            shared[base] = exponent
+    return shared
+
+
+def _same_everywhere(base: Expr, tables: list[dict[Expr, Expr]]) -> bool:
+    return all(base in t for t in tables)
+
+
+def _content(coefficients: list[Expr]) -> Expr:
+    """The common factor of coefficients, signed so that the first addend comes out positive."""
+    tables = [factors_of(factor_coefficient(tidy(c))) for c in coefficients]
+    shared = _common([{b: e for b, e in t.items() if not b.is_number} for t in tables])
+    content = Mul(*(Pow(b, e) for b, e in shared.items()))
+    numbers = [Mul(*(b**e for b, e in t.items() if b.is_number)) for t in tables]
+    if all(n.is_Rational for n in numbers):
+        magnitudes = {abs(n) for n in numbers}
+        if len(magnitudes) == 1:
+            content *= magnitudes.pop()
+    if all(n.is_negative for n in numbers):
+        content = -content
+    return content
+
+
+def _group(terms: Terms) -> Expr:
+    """Take out the factor that most terms share, if at least two do; then go on with the others."""
+    counts: Counter[Expr] = Counter()
+    for monomial in terms:
+        counts.update(
+            base
+            for base, exponent in factors_of(monomial).items()
+            if not isinstance(base, KroneckerDelta) and exponent.is_number
+        )
+    shared = [base for base, count in counts.items() if count >= 2]
+    if not shared or len(terms) < 3:
+        return Add(*(_times(factor_coefficient(c), m) for m, c in terms.items()))
+    best = max(shared, key=lambda b: (counts[b], -len(str(b)), str(default_sort_key(b))))
+    inside = {m: c for m, c in terms.items() if best in factors_of(m)}
+    outside = {m: c for m, c in terms.items() if best not in factors_of(m)}
+    if len(inside) == len(terms):
+        return Add(*(_times(factor_coefficient(c), m) for m, c in terms.items()))
+    return Add(factor_terms(inside), _group(outside) if outside else S.Zero)
+
+
+def _polynomial(terms: Terms) -> Expr | None:
+    """The sum as a product where it is a polynomial that has factors: `1 - 3*s + 2*s**2` is
+    `(1 - s)*(1 - 2*s)`, in which nothing cancels."""
+    if not 3 <= len(terms) <= _FACTOR_UP_TO or not all(c.is_Rational for c in terms.values()):
+        return None
+    elements = {base for monomial in terms for base in factors_of(monomial) if base != 1}
+    powers = [e for monomial in terms for b, e in factors_of(monomial).items() if b != 1]
+    if len(elements) > _FACTOR_UP_TO or not all(isinstance(e, Element) for e in elements):
+        return None
+    if not all(e.is_Integer and e > 0 for e in powers):
+        return None
+    return _factors_found(frozenset(terms.items()))
+
+
+@lru_cache(maxsize=10_000)
+def _factors_found(terms: frozenset[tuple[Expr, Expr]]) -> Expr | None:
+    names = {e: Symbol(f"_{n}") for n, e in enumerate(sorted(_elements(terms), key=str))}
+    whole = Add(*(c * m.xreplace(names) for m, c in terms))
+    found = _squares_kept(polynomial_factor(whole))
+    if not isinstance(found, Mul | Pow) or len([f for f in found.args if f.is_Add]) < 2:
+        return None
+    back = {symbol: e for e, symbol in names.items()}
+    return Mul(*(_from_one(_grouped(f.xreplace(back))) for f in Mul.make_args(found)))
+
+
+def _elements(terms: Iterable[tuple[Expr, Expr]]) -> set[Expr]:
+    return set().union(*(m.atoms(Element) for m, _ in terms))
+
+
+def _grouped(expr: Expr) -> Expr:
+    return factor(expr) if isinstance(expr, Add) and len(expr.args) > 2 else expr
+
+
+def _from_one(expr: Expr) -> Expr:
+    """`1 - x` for `x - 1`, with the sign before it."""
+    if isinstance(expr, Add) and len(expr.args) == 2 and expr.as_coeff_Add()[0].is_negative:
+        return Mul(-1, Add(*(-a for a in expr.args)), evaluate=False)
+    return expr
+
+
+def _squares_kept(product: Expr) -> Expr:
+    """A product in which `(a - b)*(a + b)` is `a**2 - b**2`."""
+    factors = list(Mul.make_args(product))
+    for place, one in enumerate(factors):
+        for later in range(place + 1, len(factors)):
+            joined = expand_mul(one * factors[later])
+            if one.is_Add and factors[later].is_Add and len(joined.args) == len(one.args) == 2:
+                rest = [f for n, f in enumerate(factors) if n not in (place, later)]
+                return _squares_kept(Mul(joined, *rest))
+    return product
+
+
+def cancelled(expr: Expr) -> Expr:
+    """A fraction of tensor elements in lowest terms, numerator and denominator factored.
+
+    Numbers with a decimal point are left alone: they have no common factors.
+    """
+    if expr.has(Float, KroneckerDelta):
+        return expr
+    names: dict[Expr, Expr] = {}
+
+    def hide(e: Expr) -> Expr:
+        if is_scalar(e):
+            return e
+        if isinstance(e, Add | Mul):
+            return e.func(*(hide(a) for a in e.args))
+        if isinstance(e, Pow) and e.exp.is_Integer:
+            return Pow(hide(e.base), e.exp)
+        return names.setdefault(e, Symbol(f"_{len(names)}"))
+
+    fraction = hide(expr)
+    if len(names) > _CANCEL_UP_TO:
+        return expr
+    lowest = polynomial_factor(fraction).xreplace({symbol: e for e, symbol in names.items()})
+    sums = [f for f in Mul.make_args(lowest) if f.is_Add]
+    if len(sums) == 1 and lowest.could_extract_minus_sign():
+        (only,) = sums
+        return (-lowest / only) * Add(*(-a for a in only.args))
+    return Mul(*map(_from_one, Mul.make_args(lowest))) if len(sums) > 1 else lowest
+
+
+def differences_joined(expr: Expr) -> Expr | None:
+    """`sum_k f - sum_k f s` is `sum_k f (1 - s)`, `1 + s` likewise: one reduction instead of two,
+    and no difference of large sums. None where there are no two such sums."""
+    groups: dict[tuple[Expr, tuple[Index, ...]], list[tuple[Expr, Sum]]] = {}
+    rest, found = S.Zero, False
+    for monomial, coefficient in terms_of(expr).items():
+        sums = [f for f in Mul.make_args(monomial) if isinstance(f, Sum)]
+        if len(sums) == 1:
+            outside = monomial / sums[0]
+            groups.setdefault((outside, sums[0].indices), []).append((coefficient, sums[0]))
+        else:
+            rest += coefficient * monomial
+    for (outside, indices), members in groups.items():
+        body = factor(Add(*(c * total.body for c, total in members)))
+        numbers = Mul(*(f for f in Mul.make_args(body) if is_scalar(f)))
+        if len(members) == 2 and any(map(_is_from_one, Mul.make_args(body))):
+            rest += numbers * outside * Sum(body / numbers, *indices)
+            found = True
+        else:
+            rest += Add(*(c * outside * total for c, total in members))
+    return rest if found else None
+
+
+def _is_from_one(expr: Expr) -> bool:
+    return isinstance(expr, Add) and len(expr.args) == 2 and expr.as_coeff_Add()[0] in (1, -1)

@@ -1,0 +1,130 @@
+"""Short names for what an expression computes, after the tensors that it is made of."""
+
+from __future__ import annotations
+
+from sympy import Add, Basic, Eq, Mul, Pow
+from sympy.logic.boolalg import Boolean
+
+from derive.language.expressions import (
+    Element,
+    Index,
+    Parameter,
+    Sum,
+    Where,
+    free_indices,
+    is_scalar,
+)
+
+_LONGEST = 40
+_SHORT = {
+    Boolean: "mask",
+    Where: "chosen",
+    Sum: "sum",
+    Add: "total",
+    Mul: "product",
+    Pow: "power",
+}
+
+
+def word(expr: Basic) -> str:
+    """A name: `off_sum`, `x_minus_target`, `log_x`; only its last word, where it would be long."""
+    name = _word(expr)
+    if len(name) <= _LONGEST:
+        return name
+    return next((short for kind, short in _SHORT.items() if isinstance(expr, kind)), "part")
+
+
+def _word(expr: Basic) -> str:
+    if isinstance(expr, Eq) and all(isinstance(side, Index) for side in expr.args):
+        return "diagonal"
+    if isinstance(expr, Boolean):
+        return f"{stem(expr)}_mask" if expr.atoms(Element) else "mask"
+    if isinstance(expr, Sum):
+        return f"{stem(expr.body)}_sum"
+    if isinstance(expr, Pow):
+        return f"{stem(expr.base)}_{'squared' if expr.exp == 2 else 'power'}"
+    if isinstance(expr, Add):
+        return _of_terms(expr)
+    if isinstance(expr, Mul):
+        tensors = [f for f in expr.args if not is_scalar(f)]
+        if len(tensors) == len(expr.args) == 2 and all(isinstance(f, Element) for f in tensors):
+            parts = sorted(map(base_stem, tensors))
+            if not any("_times_" in part for part in parts):
+                return "_times_".join(parts)
+        if isinstance(-expr, Element):
+            return f"neg_{stem(expr)}"
+        return f"{stem(expr)}_{'product' if len(tensors) > 1 else 'scaled'}"
+    if isinstance(expr, Where):
+        return f"{stem(expr)}_chosen"
+    if isinstance(expr, Element):
+        return "_".join(names(expr))
+    return applied(expr)
+
+
+def applied(expr: Basic) -> str:
+    """A name for a function of something: `exp_x`, and `exp_neg_x` where that is of `-x`."""
+    argument = expr.args[0]
+    sign = "neg_" if isinstance(argument, Mul) and isinstance(-argument, Element) else ""
+    return f"{type(expr).__name__.lower()}_{sign}{stem(argument)}"
+
+
+def _of_terms(expr: Add) -> str:
+    if mixes_sizes(expr):
+        return f"{stem(expr)}_centred"
+    terms = [a for a in expr.args if not is_scalar(a)]
+    plain = [a for a in terms if isinstance(a, Element)]
+    taken = [-a for a in terms if isinstance(-a, Element)]
+    if len(terms) == len(expr.args) == 2:
+        if len(plain) == len(taken) == 1:
+            return f"{base_stem(plain[0])}_minus_{base_stem(taken[0])}"
+        if len(plain) == 2:
+            return "_plus_".join(sorted(map(base_stem, plain)))
+    if len(terms) == 1 and 1 in expr.args:
+        (term,) = terms
+        if term in plain:
+            return f"{base_stem(term)}_plus_one"
+        if isinstance(-term, Element) or (isinstance(-term, Pow) and (-term).exp == 2):
+            return f"one_minus_{stem(-term)}"
+    return f"{stem(expr)}_total"
+
+
+def names(expr: Basic) -> list[str]:
+    """The names of the tensors in an expression, in order."""
+    found: dict[str, None] = {}
+    for element in sorted(expr.atoms(Element), key=str):
+        found.setdefault(element.base.label.name)
+    return list(found)
+
+
+def stem(expr: Basic) -> str:
+    """A short name for an expression, after the first tensor over all its letters."""
+    if isinstance(expr, Pow) and expr.exp == 2:
+        return f"{stem(expr.base)}_squared"
+    letters = free_indices(expr)
+    branches = [b for b in expr.branches if b.atoms(Element)] if isinstance(expr, Where) else []
+    elements = sorted(set().union(*(b.atoms(Element) for b in branches or [expr])), key=str)
+    for element in elements:
+        if free_indices(element) == letters:
+            return base_stem(element)
+    if elements:
+        return base_stem(elements[0])
+    symbols = (s for s in expr.free_symbols if not isinstance(s, Index | Parameter))
+    return min((s.name for s in symbols), default="u")
+
+
+def base_stem(element: Basic) -> str:
+    name = element.base.label.name if isinstance(element, Element) else str(element)
+    return name.removesuffix("_centred").removesuffix("_hat")
+
+
+def mixes_sizes(expr: Basic) -> bool:
+    """Whether a sum joins a full tensor with one that lacks an axis: a shift."""
+    if not isinstance(expr, Add):
+        return False
+    letters = free_indices(expr)
+    nonscalar = [a for a in expr.args if not is_scalar(a)]
+    return (
+        len(nonscalar) == 2
+        and any(free_indices(a) == letters for a in nonscalar)
+        and any(free_indices(a) < letters for a in nonscalar)
+    )

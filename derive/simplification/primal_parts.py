@@ -1,0 +1,172 @@
+"""What the backward pass would compute and the forward pass computes anyhow is kept instead.
+
+A part of the gradient that is made of the primal alone, and that stands in the forward pass
+too, becomes a let of it: `x - target` for the gradient of a squared error. It is kept where no
+more memory is kept for it than before, and where computing it again would be a reduction;
+what is computed element by element is rather done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, default_sort_key, log
+
+from derive.calculus.differentiate import cotangents_of
+from derive.calculus.normal import normalise
+from derive.calculus.recognise import abstract, is_atomic
+from derive.language.definition import Definition, Let, Tensor
+from derive.language.expressions import (
+    ArgMax,
+    Binder,
+    Element,
+    Index,
+    Where,
+    fresh_names,
+    is_scalar,
+    names_used,
+)
+from derive.language.substitute import substitute
+from derive.simplification.naming import word
+from derive.simplification.work import size, work
+
+_WORTH_KEEPING = 8.0
+"""Operations for each number kept that are too many to be done again."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Both passes, and the lets of the forward one that were named for the backward one."""
+
+    forward: tuple[Let, ...]
+    backward: tuple[Let, ...]
+
+
+def in_primal(definition: Definition, forward: Sequence[Let], backward: Sequence[Let]) -> Passes:
+    """The passes with a let for each part of the gradient that is worth keeping."""
+    repeats = {let.name: (let.tensor, let.value) for let in forward if _repeats(let)}
+    forward = [replace(let, value=substitute(let.value, repeats)) for let in forward]
+    passes = Passes(tuple(forward), tuple(backward))
+    while (better := _one_more(definition, passes)) is not None:
+        passes = better
+    everything = _all_more(definition, passes)
+    return everything if _kept(definition, everything) <= _kept(definition, passes) else passes
+
+
+def _repeats(let: Let) -> bool:
+    """Whether a let is another tensor under its name, letter for letter."""
+    return isinstance(let.value, Element) and let.value.indices == let.tensor.dims
+
+
+def _one_more(definition: Definition, passes: Passes) -> Passes | None:
+    """The passes with the largest part that is worth it named; None where there is none."""
+    before = _kept(definition, passes)
+    for part in _common_parts(definition, passes):
+        named = _named(definition, passes, part)
+        more = _kept(definition, named) - before
+        if more <= 0 or work([part]) > _WORTH_KEEPING * more:
+            return named
+    return None
+
+
+def _all_more(definition: Definition, passes: Passes) -> Passes:
+    """The passes with every part named: together they may take the place of what they read."""
+    while parts := _common_parts(definition, passes):
+        passes = _named(definition, passes, parts[0])
+    return passes
+
+
+def _common_parts(definition: Definition, passes: Passes) -> list[Expr]:
+    """The parts that both passes compute, as the forward pass writes them, largest first."""
+    known = {t.name for t in definition.inputs} | {o.name for o in definition.options}
+    known |= {let.name for let in passes.forward} | {a.size.name for a in definition.axes}
+    computed = {
+        _pattern(e)[0]: e for let in passes.forward for e in _parts(let.value) if e != let.value
+    }
+    wanted: dict[Expr, Expr] = {}
+    for let in passes.backward:
+        for part in _parts(let.value):
+            for same in (part, -part) if isinstance(part, Add) else (part,):
+                pattern = _pattern(same)[0]
+                if pattern in computed and names_used(part) <= known:
+                    wanted[pattern] = computed[pattern]
+    return sorted(wanted.values(), key=lambda e: (-e.count_ops(), default_sort_key(e)))
+
+
+def _kept(definition: Definition, passes: Passes) -> float:
+    """How many numbers, nominally, the backward pass reads of the primal."""
+    read = names_used(*(let.value for let in passes.backward))
+    tensors = (*definition.inputs, *(let.tensor for let in passes.forward))
+    return sum(size(t.indices) for t in tensors if t.name in read)
+
+
+def _pattern(expr: Expr) -> tuple[Expr, tuple[Index, ...]]:
+    """A part in normal form with its letters numbered, and those letters."""
+    return abstract(normalise(expr)) if isinstance(expr, Add | Mul) else abstract(expr)
+
+
+def _parts(expr: Basic, chosen: bool = False) -> Iterator[Expr]:
+    """The subexpressions that are computed: no element as it is stored, no number, no condition.
+
+    In a branch that may not be `chosen` everywhere, only what has a value everywhere.
+    """
+    if not expr.args or is_scalar(expr) or isinstance(expr, KroneckerDelta | ArgMax):
+        return
+    looked_up = isinstance(expr, Element)
+    if looked_up and all(isinstance(i, Index) for i in expr.indices):
+        return
+    number, rest = expr.as_coeff_Mul() if isinstance(expr, Mul) else (1, None)
+    multiple = rest is not None and number != 1 and is_atomic(rest)
+    inverse = isinstance(expr, Pow) and expr.exp == -1  # dividing is as cheap as multiplying
+    plain = not (multiple or inverse or expr.has(KroneckerDelta, ArgMax))
+    partial = chosen and _is_partial(expr)
+    if isinstance(expr, Expr) and plain and expr.atoms(Element) and not partial:
+        yield expr
+    if isinstance(expr, Where):
+        yield from _parts(expr.condition, chosen)
+        for branch in expr.branches:
+            yield from _parts(branch, chosen=True)
+    elif not looked_up:
+        for arg in expr.args[:1] if isinstance(expr, Binder) else expr.args:
+            yield from _parts(arg, chosen)
+
+
+def _is_partial(expr: Basic) -> bool:
+    """Whether an expression may have no value somewhere."""
+    powers = (p.exp for p in expr.atoms(Pow))
+    return expr.has(log) or any(not (e.is_Integer and e.is_positive) for e in powers)
+
+
+def _named(definition: Definition, passes: Passes, expr: Expr) -> Passes:
+    """The passes with a let for a part, before the forward let that computes it first."""
+    pattern, letters = _pattern(expr)
+    taken = {*definition.tensors, *(o.name for o in definition.options)}
+    taken = taken.union(*map(cotangents_of, definition.tensors.values()))
+    taken |= {let.name for let in (*passes.forward, *passes.backward)}
+    (name,) = fresh_names([word(expr)], taken)
+    ordered = sorted(letters, key=lambda i: (definition.axes.index(i.axis), i.name))
+    looked_up = isinstance(expr, Element) and bool(expr.is_integer)
+    tensor = Tensor(name, tuple(ordered), integer=looked_up)
+
+    def replaced(value: Any) -> Any:
+        if not value.args or is_scalar(value):
+            return value
+        for sign in (1, -1) if isinstance(value, Add) else (1,):
+            found, at = _pattern(value if sign == 1 else -value)
+            if found == pattern:
+                place = dict(zip(letters, at, strict=True))
+                return sign * tensor[tuple(place[i] for i in tensor.indices)]
+        args = [replaced(a) for a in value.args]
+        if all(a is b for a, b in zip(args, value.args, strict=True)):
+            return value
+        return value.func(*args)
+
+    first = next(
+        place for place, let in enumerate(passes.forward) if replaced(let.value) != let.value
+    )
+    forward = [replace(let, value=replaced(let.value)) for let in passes.forward]
+    forward.insert(first, Let(tensor, expr))
+    backward = (replace(let, value=replaced(let.value)) for let in passes.backward)
+    return Passes(tuple(forward), tuple(backward))

@@ -1,0 +1,99 @@
+"""One definition on its way through the simplification: who uses what, what arrives where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from sympy import Add, Expr, S
+
+from derive.calculus.contractions import has_contraction
+from derive.calculus.deltas import contract
+from derive.calculus.differentiate import contribution, cotangent_of, total_of
+from derive.calculus.normal import normalise
+from derive.language.definition import Definition, Let, Tensor
+from derive.language.expressions import names_in
+from derive.language.facts import Magnitudes
+from derive.simplification.partition import Partition
+
+TERM_LIMIT = 150
+
+
+class TooLarge(Exception):
+    """A group whose gradient has too many terms when written out."""
+
+    def __init__(self, group: int) -> None:
+        self.group = group
+
+
+@dataclass
+class Task:
+    """One definition on its way through the simplification."""
+
+    definition: Definition
+    lets: tuple[Let, ...]
+    proposed: frozenset[str]
+    divisors: frozenset[str]
+    tensors: list[Tensor]
+    parts: Partition
+    users: dict[str, list[Let]] = field(default_factory=dict)
+    multiply: bool = True
+    memo: dict[str, Expr] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        on_path = {t.name for t in self.tensors}
+        for let in self.lets:
+            if let.name in on_path:
+                for name in names_in(let.value) & on_path:
+                    self.users.setdefault(name, []).append(let)
+
+    @cached_property
+    def magnitudes(self) -> Magnitudes:
+        """What may be rounded to zero, but for what is divided by already."""
+        found = Magnitudes.of(self.lets)
+        return replace(found, small=found.small - self.divisors)
+
+    def arriving(self, tensor: Tensor) -> Expr:
+        """The cotangent of a let, as its group sees it: a name, or everything written out."""
+        if tensor.name in self.definition.outputs and tensor.name not in self.users:
+            return cotangent_of(tensor).element
+        if tensor.name in self.parts.joints:
+            return self.held(tensor).element
+        if tensor.name not in self.memo:
+            value = S.Zero
+            if tensor.name in self.definition.outputs:
+                value = cotangent_of(tensor).element
+            for let in self.users.get(tensor.name, ()):
+                value += self.sent(let, tensor)
+            value = normalise(value) if self.multiply else contract(value)
+            if len(Add.make_args(value)) > TERM_LIMIT:
+                raise TooLarge(self.parts.group[tensor.name])
+            self.memo[tensor.name] = value
+        return self.memo[tensor.name]
+
+    def sent(self, let: Let, to: Tensor) -> Expr:
+        raw = contribution(let, to, self.arriving(let.tensor))
+        whole = has_contraction(let.value) or not self.multiply
+        return contract(raw) if whole else normalise(raw)
+
+    def held(self, tensor: Tensor) -> Tensor:
+        """The tensor that holds a named cotangent."""
+        if tensor.name in self.definition.outputs and tensor.name in self.users:
+            return total_of(tensor, self.definition.tensors)
+        return cotangent_of(tensor)
+
+    def is_whole(self, tensor: Tensor) -> bool:
+        """Whether a gradient arrives from one group, so that the group has all of it."""
+        users = self.users.get(tensor.name, ())
+        groups = {self.parts.group[let.name] for let in users}
+        mixed = any(has_contraction(let.value) for let in users)
+        return len(groups) == 1 and not mixed and tensor.name not in self.definition.outputs
+
+    def targets(self) -> list[Tensor]:
+        """The tensors whose cotangent the backward pass computes, last made first."""
+        return [
+            t
+            for t in reversed(self.tensors)
+            if (t.name in self.parts.joints or t.name in self.definition.wrt)
+            and (t.name in self.users or t.name not in self.definition.outputs)
+        ]

@@ -1,0 +1,1 @@
+"""The independent evaluator, and every step of a derivation held against it."""

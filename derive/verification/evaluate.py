@@ -1,0 +1,345 @@
+"""The independent oracle: runs lets as they are written, with loops over their indices.
+
+Nothing here knows a rule of calculus or of simplification, and nothing here is rounded as a
+machine rounds: integers are exact and real numbers have 60 digits, so two expressions that
+are equal agree to dozens of digits, and two that differ do not. Values are `Array`s. An
+expression is turned once into nested Python closures, one a node; the values of sums and of
+functions are remembered for each setting of the letters they depend on.
+"""
+
+from __future__ import annotations
+
+import decimal
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from math import prod
+from typing import Any
+
+import sympy
+from sympy import (
+    Add,
+    Basic,
+    Expr,
+    Integer,
+    Mul,
+    NumberSymbol,
+    Pow,
+    Rational,
+    Symbol,
+)
+from sympy.logic.boolalg import BooleanFalse, BooleanTrue
+
+from derive.language.definition import Let
+from derive.language.expressions import (
+    ArgMax,
+    Axis,
+    Binder,
+    Element,
+    Index,
+    Product,
+    StopGradient,
+    Sum,
+    Where,
+    free_indices,
+)
+from derive.verification.arithmetic import (
+    FUNCTIONS,
+    Undefined,
+    Value,
+    divide,
+    exact_arithmetic,
+    first_largest,
+    number,
+    power,
+)
+
+Sizes = Mapping[Axis, int]
+
+
+@dataclass(frozen=True)
+class Array:
+    """The values of a tensor, the last index fastest; composite dimensions are expanded."""
+
+    shape: tuple[int, ...]
+    values: tuple[Value, ...]
+
+    @classmethod
+    def of(cls, nested: Any) -> Array:
+        """An array from nested sequences of numbers, or from one number.
+
+        Integers stay integers. Floats are taken exactly as they are, to the last bit.
+        """
+        if not isinstance(nested, Sequence):
+            return cls((), (nested if isinstance(nested, int) else Decimal(nested),))
+        parts = [cls.of(part) for part in nested]
+        if len({part.shape for part in parts}) != 1:
+            raise ValueError("an array needs rows of one length, and at least one")
+        return cls((len(parts), *parts[0].shape), tuple(v for part in parts for v in part.values))
+
+    def __getitem__(self, indices: int | tuple[int, ...]) -> Value:
+        indices = indices if isinstance(indices, tuple) else (indices,)
+        if len(indices) != len(self.shape) or any(
+            not 0 <= i < size for i, size in zip(indices, self.shape, strict=True)
+        ):
+            raise IndexError(f"index {indices} is outside of shape {self.shape}")
+        return self.values[sum(map(operator.mul, indices, _strides(self.shape)))]
+
+    def nested(self) -> Any:
+        """Nested lists of floats, or of integers where it holds indices; one number if 0-d."""
+        flat = [v if isinstance(v, int) else float(v) for v in self.values]
+        for size in reversed(self.shape[1:]):
+            flat = [flat[i : i + size] for i in range(0, len(flat), size)]
+        return flat if self.shape else flat[0]
+
+    def largest(self) -> Decimal:
+        """The largest magnitude among the values."""
+        return max((abs(Decimal(v)) for v in self.values), default=Decimal(0))
+
+
+Values = Mapping[str, Array]
+
+
+def evaluate(
+    lets: Iterable[Let],
+    values: Values,
+    sizes: Sizes,
+    nudges: Values | None = None,
+    still: Values | None = None,
+) -> dict[str, Array]:
+    """Every tensor: the given `values`, and each let's as it is written, in order.
+
+    `values` holds the inputs and the options, options as 0-d arrays. `nudges` are added to the
+    tensors they name, lets included, before anything reads them. What stands under
+    `StopGradient` reads `still` in place of the values, if given.
+
+    Raises:
+        Undefined: a let has no real value here; the message names it.
+        KeyError: a let reads a name that has no value.
+    """
+    nudges = nudges or {}
+
+    def nudged(name: str, array: Array) -> Array:
+        if name not in nudges:
+            return array
+        with exact_arithmetic():
+            pairs = zip(array.values, nudges[name].values, strict=True)
+            return Array(array.shape, tuple(value + nudge for value, nudge in pairs))
+
+    known = {name: nudged(name, array) for name, array in values.items()}
+    for let in lets:
+        try:
+            array = evaluate_expr(let.value, let.tensor.indices, known, sizes, still)
+        except Undefined as error:
+            raise Undefined(f"let {let.name!r}: {error}") from None
+        known[let.name] = nudged(let.name, array)
+    return known
+
+
+def evaluate_expr(
+    expr: Expr, letters: Sequence[Index], values: Values, sizes: Sizes, still: Values | None = None
+) -> Array:
+    """The array of an expression over its free `letters`, in their order.
+
+    Raises:
+        Undefined: the expression has no real value at some index.
+        KeyError: it reads a name that has no value.
+    """
+    missing = free_indices(expr) - set(letters)
+    if missing:
+        raise ValueError(f"{expr} depends on {min(i.name for i in missing)!r}, which is not given")
+    with exact_arithmetic():
+        compiler = _Compiler(values, sizes, values if still is None else still)
+        scope = {letter: compiler.slot() for letter in letters}
+        element = compiler.thunk(expr, scope)
+        shape = tuple(sizes[letter.axis] for letter in letters)
+        try:
+            return Array(shape, tuple(compiler.each(scope.values(), shape, element)))
+        except (decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow) as error:
+            raise Undefined(f"{expr} is undefined ({type(error).__name__})") from None
+
+
+Thunk = Callable[[], Any]
+Scope = Mapping[Index, int]
+
+
+class _Compiler:
+    """Turns expressions into closures that read the letters' current values from `at`."""
+
+    def __init__(self, values: Values, sizes: Sizes, still: Values) -> None:
+        self.values, self.sizes, self.still = values, sizes, still
+        self.sizes_by_symbol = {axis.size: size for axis, size in sizes.items()}
+        self.at: list[int] = []
+        self.made: dict[tuple[Basic, tuple[int, ...]], Thunk] = {}
+
+    def slot(self) -> int:
+        self.at.append(0)
+        return len(self.at) - 1
+
+    def each(self, slots: Iterable[int], shape: Sequence[int], element: Thunk) -> Iterator[Any]:
+        """The element's value at every setting of the letters in `slots`."""
+        slots = tuple(slots)
+        for setting in itertools.product(*map(range, shape)):
+            for slot, i in zip(slots, setting, strict=True):
+                self.at[slot] = i
+            yield element()
+
+    def thunk(self, expr: Basic, scope: Scope) -> Thunk:
+        slots = tuple(sorted(scope[i] for i in free_indices(expr)))
+        key = (expr, slots)
+        if key not in self.made:
+            made = self.build(expr, scope)
+            if isinstance(expr, Binder) or (isinstance(expr, sympy.Function) and slots):
+                made = self.remembered(made, slots)
+            self.made[key] = made
+        return self.made[key]
+
+    def remembered(self, thunk: Thunk, slots: tuple[int, ...]) -> Thunk:
+        at, seen = self.at, {}
+        key_of: Callable[[list[int]], Any] = operator.itemgetter(*slots) if slots else len
+
+        def recall() -> Any:
+            key = key_of(at)
+            if key not in seen:
+                seen[key] = thunk()
+            return seen[key]
+
+        return recall
+
+    def build(self, expr: Basic, scope: Scope) -> Thunk:
+        for cls, builder in _BUILDERS.items():
+            if isinstance(expr, cls):
+                return builder(self, expr, scope)
+        parts = [self.thunk(arg, scope) for arg in expr.args]
+        for cls, function in FUNCTIONS.items():
+            if isinstance(expr, cls):
+                return lambda: function(*[part() for part in parts])
+        raise TypeError(f"the evaluator does not know {type(expr).__name__} in {expr}")
+
+    # --- one builder a kind of node ---
+
+    def index(self, expr: Index, scope: Scope) -> Thunk:
+        at, slot = self.at, scope[expr]
+        return lambda: at[slot]
+
+    def symbol(self, expr: Any, scope: Scope) -> Thunk:
+        if expr in self.sizes_by_symbol:
+            return _constant(self.sizes_by_symbol[expr])
+        array = self.values[expr.name]
+        if array.shape:
+            raise ValueError(f"{expr.name!r} has shape {array.shape} and is used without indices")
+        return _constant(array.values[0])
+
+    def element(self, expr: Any, scope: Scope) -> Thunk:
+        array = self.values[expr.base.label.name]
+        parts = [self.thunk(i, scope) for i in expr.indices]
+        if len(parts) != len(array.shape):
+            raise ValueError(f"{expr} has {len(parts)} indices on shape {array.shape}")
+        if all(
+            isinstance(i, Index) and self.sizes[i.axis] == size
+            for i, size in zip(expr.indices, array.shape, strict=True)
+        ):
+            at, flat = self.at, array.values
+            steps = [
+                (scope[i], s) for i, s in zip(expr.indices, _strides(array.shape), strict=True)
+            ]
+            if len(steps) == 1:
+                ((only, _),) = steps
+                return lambda: flat[at[only]]
+            return lambda: flat[sum([at[slot] * stride for slot, stride in steps])]
+        return lambda: array[tuple(operator.index(part()) for part in parts)]
+
+    def binder(self, expr: Binder, scope: Scope) -> Thunk:
+        slots = {i: self.slot() for i in expr.indices}
+        body = self.thunk(expr.body, {**scope, **slots})
+        shape = [self.sizes[i.axis] for i in expr.indices]
+        each, slots = self.each, tuple(slots.values())
+        if isinstance(expr, Sum):
+            return lambda: sum(each(slots, shape, body), start=Decimal(0))
+        if isinstance(expr, Product):
+            return lambda: prod(each(slots, shape, body), start=Decimal(1))
+        if isinstance(expr, ArgMax) and len(slots) == 1:
+            return lambda: first_largest(list(each(slots, shape, body)))
+        raise TypeError(f"the evaluator does not know {expr}")
+
+    def where(self, expr: Where, scope: Scope) -> Thunk:
+        condition, yes, no = (self.thunk(arg, scope) for arg in expr.args)
+        return lambda: yes() if condition() else no()
+
+    def stop(self, expr: StopGradient, scope: Scope) -> Thunk:
+        other = _Compiler(self.still, self.sizes, self.still)
+        other.at = self.at
+        return other.thunk(expr.args[0], scope)
+
+    def add(self, expr: Add, scope: Scope) -> Thunk:
+        parts = [self.thunk(arg, scope) for arg in expr.args]
+        return lambda: sum([part() for part in parts])
+
+    def mul(self, expr: Mul, scope: Scope) -> Thunk:
+        """One division at the end, so that the mean of equal numbers is that number exactly."""
+        above, below = _above_and_below(expr)
+        parts = [self.thunk(arg, scope) for arg in above]
+        divisors = [self.thunk(arg, scope) for arg in below]
+        if not divisors:
+            return lambda: prod([part() for part in parts])
+        return lambda: divide(
+            prod([part() for part in parts]), prod([divisor() for divisor in divisors])
+        )
+
+    def power(self, expr: Pow, scope: Scope) -> Thunk:
+        base, exponent = self.thunk(expr.base, scope), self.thunk(expr.exp, scope)
+        if expr.exp == sympy.Rational(1, 2):
+            return lambda: Decimal(base()).sqrt()
+        if expr.exp == -sympy.Rational(1, 2):
+            return lambda: 1 / Decimal(base()).sqrt()
+        return lambda: power(base(), exponent())
+
+
+def _above_and_below(expr: Mul) -> tuple[list[Basic], list[Basic]]:
+    """The factors of a product, those with a negative number for an exponent turned over."""
+    above: list[Basic] = []
+    below: list[Basic] = []
+    for factor in expr.args:
+        if isinstance(factor, Rational):
+            above.append(Integer(factor.p))
+            below += [] if factor.q == 1 else [Integer(factor.q)]
+        elif isinstance(factor, Pow) and factor.exp.is_Rational and factor.exp.is_negative:
+            below.append(Pow(factor.base, -factor.exp))
+        else:
+            above.append(factor)
+    return above, below
+
+
+def _constant(value: Any) -> Thunk:
+    return lambda: value
+
+
+def _number(self: _Compiler, expr: Any, scope: Scope) -> Thunk:
+    return _constant(number(expr))
+
+
+def _truth(self: _Compiler, expr: Basic, scope: Scope) -> Thunk:
+    return _constant(isinstance(expr, BooleanTrue))
+
+
+_BUILDERS: Mapping[type[Any], Callable[[_Compiler, Any, Scope], Thunk]] = {
+    Index: _Compiler.index,
+    Symbol: _Compiler.symbol,
+    Element: _Compiler.element,
+    Binder: _Compiler.binder,
+    Where: _Compiler.where,
+    StopGradient: _Compiler.stop,
+    Add: _Compiler.add,
+    Mul: _Compiler.mul,
+    Pow: _Compiler.power,
+    sympy.Number: _number,
+    NumberSymbol: _number,
+    BooleanTrue: _truth,
+    BooleanFalse: _truth,
+}
+
+
+def _strides(shape: Sequence[int]) -> list[int]:
+    return [prod(shape[i + 1 :]) for i in range(len(shape))]

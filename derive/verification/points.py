@@ -1,0 +1,295 @@
+"""Points at which definitions are evaluated, and finite differences there."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from math import prod
+from typing import Any
+
+from sympy import Basic, Eq, Integer, KroneckerDelta, Ne, Symbol
+
+from derive.language.definition import Definition, Let, Option, Tensor
+from derive.language.expressions import Axis, Element, Index
+from derive.verification.arithmetic import Undefined, Value, exact_arithmetic
+from derive.verification.evaluate import Array, Sizes, evaluate
+
+
+@dataclass(frozen=True)
+class Point:
+    """A size for every axis, and a value for every input and option of a definition."""
+
+    sizes: Mapping[Axis, int]
+    values: Mapping[str, Array]
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{axis.name.upper()}={size}" for axis, size in self.sizes.items())
+        options = ", ".join(
+            f"{name}={float(array.values[0]):.6g}"
+            for name, array in self.values.items()
+            if not array.shape
+        )
+        return f"{sizes}; {options}" if options else sizes
+
+
+def two_sizes(definition: Definition) -> tuple[dict[Axis, int], dict[Axis, int]]:
+    """Two assignments of sizes to its axes: in each all are different and at least 3, or as much
+    as literal indices ask for.
+
+    At size 2, N/(N - 1) is N and a normalised row squared is constant, which hides mistakes.
+    """
+    axes, least = definition.axes, least_sizes(definition.lets, definition.tensors)
+    rising = {axis: max(3 + i, least.get(axis, 0)) for i, axis in enumerate(axes)}
+    falling = {axis: max(3 + i, least.get(axis, 0)) for i, axis in enumerate(reversed(axes))}
+    if len(axes) == 1:
+        falling = {axis: size + 1 for axis, size in rising.items()}
+    return rising, falling
+
+
+def least_sizes(lets: Iterable[Let], tensors: Mapping[str, Tensor]) -> dict[Axis, int]:
+    """What axes have to be as large as, for the literal indices on them: 3 for `x[n, 2]`."""
+    least: dict[Axis, int] = {}
+    for element in (e for let in lets for e in let.value.atoms(Element)):
+        axes = tensors[element.base.label.name].axes
+        for axis, index in zip(axes, element.indices, strict=True):
+            if isinstance(index, Integer):
+                least[axis] = max(int(index) + 1, least.get(axis, 0))
+    return least
+
+
+# Where inputs are drawn, in turn, until the definition has a value there: first on both sides of
+# zero, then inside (0, 1) for logarithms and inverse sines, then above 1, then mixed.
+_RANGES = ((-2, 2), (0, 1), (1, 3), (-1, 1), (3, 6))
+_TRIES = 60
+
+
+def random_point(definition: Definition, sizes: Sizes, seed: int, usual: bool = False) -> Point:
+    """Random, non-uniform values for inputs and options, at which every let has a value.
+
+    With `usual` an option that has a default takes it. Tensors keep what the definition says of
+    them: positive, symmetric, rows that sum to one; integer tensors hold valid indices for the
+    axes on which they are used.
+
+    Raises:
+        Undefined: no point was found at which the definition has a value.
+    """
+    draw = random.Random(seed)
+    bounds, landmarks = index_bounds(definition, sizes), _landmarks(definition)
+    reason: Undefined | None = None
+    for attempt in range(_TRIES):
+        values: dict[str, Array] = {}
+        for tensor in definition.inputs:
+            low, high = _RANGES[attempt] if attempt < len(_RANGES) else draw.choice(_RANGES)
+            array = random_tensor(tensor, sizes, draw, (low, high), bounds)
+            marks = landmarks.get(tensor.name)
+            values[tensor.name] = _at_landmarks(array, marks, draw) if marks else array
+        for option in definition.options:
+            turn = 1 if usual else attempt
+            values[option.name] = Array((), (_random_option(option, draw, turn),))
+        try:
+            evaluate(definition.lets, values, sizes)
+            return Point(sizes, values)
+        except Undefined as error:
+            reason = error
+    raise Undefined(
+        f"{definition.name!r} has no value at {_TRIES} random points; at the last: {reason}"
+    )
+
+
+def kinked_point(definition: Definition, seed: int) -> Point | None:
+    """Small integers with zeros and ties, where a rule that is right almost everywhere is wrong.
+
+    Sizes are 4 and 5, so that means are exact and what should be zero is. None where the
+    definition has no value at such a point.
+    """
+    least = least_sizes(definition.lets, definition.tensors)
+    sizes = {a: max(4 + place % 2, least.get(a, 0)) for place, a in enumerate(definition.axes)}
+    draw = random.Random(seed)
+    bounds = index_bounds(definition, sizes)
+    for _ in range(3):
+        values = {
+            t.name: random_tensor(t, sizes, draw, (-1, 1), bounds, grain=1)
+            for t in definition.inputs
+        }
+        values |= {
+            o.name: Array((), (_random_option(o, draw, 0, grain=1),)) for o in definition.options
+        }
+        try:
+            evaluate(definition.lets, values, sizes)
+            return Point(sizes, values)
+        except Undefined:
+            continue
+    return None
+
+
+def random_tensor(
+    tensor: Tensor,
+    sizes: Sizes,
+    draw: random.Random,
+    span: tuple[int, int] = (-2, 2),
+    bounds: Mapping[str, int] | None = None,
+    grain: int = 10_000,
+) -> Array:
+    """Random values that keep the tensor's facts: multiples of 1/`grain` inside `span`.
+
+    `bounds` says below what the values of an integer tensor stay, by name.
+    """
+    shape = tuple(sizes[axis] for axis in tensor.axes)
+    count = prod(shape)
+    if tensor.integer:
+        below = (bounds or {}).get(tensor.name, 3)
+        return Array(shape, tuple(draw.randrange(below) for _ in range(count)))
+    with exact_arithmetic():
+        values = [_draw(draw, span, grain, tensor) for _ in range(count)]
+        array = Array(shape, tuple(values))
+        if tensor.symmetric:
+            array = _symmetric(array, tensor)
+        if tensor.sums_to_one is not None:
+            array = _sums_to_one(array, tensor, draw)
+    return array
+
+
+def index_bounds(definition: Definition, sizes: Sizes) -> dict[str, int]:
+    """For each integer input: the size of the smallest axis that it indexes or is compared with."""
+    found: dict[str, list[int]] = {}
+
+    def meet(used: Basic, axis: Axis) -> None:
+        if isinstance(used, Element | Symbol) and not isinstance(used, Index):
+            found.setdefault(tensor_name(used), []).append(sizes[axis])
+
+    for let in definition.lets:
+        for element in let.value.atoms(Element):
+            tensor = definition.tensors[tensor_name(element)]
+            for used, axis in zip(element.indices, tensor.axes, strict=True):
+                meet(used, axis)
+        for equal in let.value.atoms(KroneckerDelta):
+            for one, other in (equal.args, equal.args[::-1]):
+                if isinstance(one, Index):
+                    meet(other, one.axis)
+    return {name: min(bounds) for name, bounds in found.items()}
+
+
+def _landmarks(definition: Definition) -> dict[str, list[Decimal]]:
+    """The numbers that elements of a real input are asked to equal: elsewhere nothing happens.
+
+    Not zero, which is asked for where a function ends.
+    """
+    found: dict[str, set[Decimal]] = {}
+    inputs = {tensor.name for tensor in definition.inputs if not tensor.integer}
+    for let in definition.lets:
+        for equal in let.value.atoms(Eq, Ne):
+            for one, other in (equal.args, equal.args[::-1]):
+                if not other.is_Integer or other == 0:
+                    continue
+                if isinstance(one, Element) and tensor_name(one) in inputs:
+                    found.setdefault(tensor_name(one), set()).add(Decimal(int(other)))
+    return {name: sorted(marks) for name, marks in found.items()}
+
+
+def _at_landmarks(array: Array, marks: Sequence[Decimal], draw: random.Random) -> Array:
+    """An array of which three elements in four stand at a landmark."""
+    values = (draw.choice(marks) if draw.random() < 0.75 else value for value in array.values)
+    return Array(array.shape, tuple(values))
+
+
+def finite_difference(
+    lets: Iterable[Let],
+    point: Point,
+    directions: Mapping[str, Array],
+    seeds: Mapping[str, Array],
+    step: Decimal = Decimal("1e-20"),
+) -> Decimal:
+    """The derivative of sum(seed * output) when every named tensor moves along its direction.
+
+    A central difference of the lets as they are written, sharp to about 35 digits because the
+    evaluator has 60. `directions` names inputs or lets; a let moves beside what its own value
+    does, so that one difference tests the gradients of all of them. `seeds` pairs each output
+    with its weights. What stands under `StopGradient` is held still.
+
+    Raises:
+        Undefined: the lets have no value next to the point.
+    """
+    lets = tuple(lets)
+    base = evaluate(lets, point.values, point.sizes)
+    with exact_arithmetic():
+        ends: list[Decimal] = []
+        for signed in (step, -step):
+            nudges = {
+                name: Array(direction.shape, tuple(signed * v for v in direction.values))
+                for name, direction in directions.items()
+            }
+            after = evaluate(lets, point.values, point.sizes, nudges, still=base)
+            ends.append(sum((dot(seed, after[name]) for name, seed in seeds.items()), Decimal(0)))
+        return (ends[0] - ends[1]) / (2 * step)
+
+
+def tensor_name(element: Any) -> str:
+    """The name of the tensor of which an expression is an element."""
+    return (element.base.label if hasattr(element, "base") else element).name
+
+
+def dot(a: Array, b: Array) -> Decimal:
+    """The sum of the products of two arrays' elements."""
+    with exact_arithmetic():
+        products = (Decimal(x) * y for x, y in zip(a.values, b.values, strict=True))
+        return sum(products, start=Decimal(0))
+
+
+def _draw(
+    draw: random.Random, span: tuple[int, int], grain: int, facts: Tensor | Option
+) -> Decimal:
+    low, high = span
+    while True:
+        value = Decimal(draw.randint(low * grain, high * grain)) / grain
+        if facts.positive or facts.nonnegative:
+            value = abs(value)
+        banned = facts.positive or getattr(facts, "nonzero", False) or grain > 1
+        if value or not banned:
+            return value
+
+
+def _random_option(option: Option, draw: random.Random, attempt: int, grain: int = 1000) -> Value:
+    """A value inside (0, 2): below every axis's size, so that `N - correction` is never zero.
+
+    Where no such value works (a probability, say), the option's own default is taken.
+    """
+    if attempt % 2 and option.default is not None:
+        return int(option.default) if option.integer else Decimal(option.default)
+    if option.integer:
+        return draw.randint(1, 2)
+    return _draw(draw, (0, 2) if attempt < 2 else (0, 1), grain, option)
+
+
+def _symmetric(array: Array, tensor: Tensor) -> Array:
+    axes = tensor.axes
+    i, j = next((i, j) for j in range(len(axes)) for i in range(j) if axes[i] == axes[j])
+
+    def mirrored(setting: tuple[int, ...]) -> Value:
+        low, high = sorted((setting[i], setting[j]))
+        return array[*(low if p == i else high if p == j else s for p, s in enumerate(setting))]
+
+    return Array(array.shape, tuple(mirrored(s) for s in _settings(array.shape)))
+
+
+def _sums_to_one(array: Array, tensor: Tensor, draw: random.Random) -> Array:
+    """Rows of positive multiples of one over a power of ten, so that their sum is one exactly."""
+    where = next(i for i, letter in enumerate(tensor.indices) if letter == tensor.sums_to_one)
+    rows: dict[tuple[int, ...], list[Decimal]] = {}
+    for setting in _settings(array.shape):
+        others = setting[:where] + setting[where + 1 :]
+        if others not in rows:
+            size = array.shape[where]
+            cuts = sorted(draw.sample(range(1, 10_000), size - 1))
+            edges = [0, *cuts, 10_000]
+            rows[others] = [Decimal(b - a) / 10_000 for a, b in itertools.pairwise(edges)]
+    return Array(
+        array.shape,
+        tuple(rows[s[:where] + s[where + 1 :]][s[where]] for s in _settings(array.shape)),
+    )
+
+
+def _settings(shape: Sequence[int]) -> Iterable[tuple[int, ...]]:
+    return itertools.product(*map(range, shape))

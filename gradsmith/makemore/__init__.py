@@ -1,0 +1,1 @@
+"""The notebook's character model: its data, its exercises, its training with emitted gradients."""

@@ -1,0 +1,1 @@
+"""What emitted code costs: time, kernels and bytes, beside the alternatives."""
