@@ -3,7 +3,7 @@
 SymPy's own order follows its internals. Here positive terms stand before negative ones, and
 plain numbers before other terms; factors go from coefficients to small tensors, to full ones, to
 functions, sums and differences; what has a negative exponent goes below a fraction bar. The text
-and the LaTeX printer both use it.
+and what is typeset both use it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, Rational,
 
 from derive.language.expressions import Binder, Element, Index, free_indices
 from derive.printing.marks import unmarked
+
+ADD, MUL, POW, ATOM = range(4)
+"""How tightly what stands at the top of a formula binds."""
 
 GREEK = frozenset(
     {"alpha", "beta", "gamma", "delta", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"}

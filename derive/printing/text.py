@@ -14,10 +14,16 @@ from derive.calculus.trace import Derivation
 from derive.language.definition import Dim, Let, Option, Tensor
 from derive.language.expressions import ArgMax, Binder, Element, Product, StopGradient, Sum, Where
 from derive.language.functions import BY_CLASS
-from derive.printing.arrange import Arrangement, decimal, delta_sides, letters_in_order
-
-# How tightly what stands at the top of a text binds.
-ADD, MUL, POW, ATOM = range(4)
+from derive.printing.arrange import (
+    ADD,
+    ATOM,
+    MUL,
+    POW,
+    Arrangement,
+    decimal,
+    delta_sides,
+    letters_in_order,
+)
 
 _BINDERS = {Sum: "sum", Product: "prod", ArgMax: "argmax"}
 _NAMES = {sympy.Abs: "abs", sympy.ceiling: "ceil"}
