@@ -94,7 +94,8 @@ def execute(path: Path) -> ModuleType:
         DefinitionError: the file is missing or raises; the message has the line.
     """
     if not path.is_file():
-        raise DefinitionError(f"{path}: there is no such file")
+        what = "is no file" if path.exists() else "there is no such file"
+        raise DefinitionError(f"{path}: {what}")
     name = f"_definitions_in_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -103,7 +104,7 @@ def execute(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = _line_in(path, error)
         kind = "" if isinstance(error, DefinitionError) else f"{type(error).__name__}: "
         raise DefinitionError(f"{path}:{line}: {kind}{_message(error)}") from error
@@ -143,7 +144,7 @@ def _is_imported_from_library(definition: Definition, path: Path) -> bool:
     return source.parent == _FOLDER.resolve() and source != path.resolve()
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException) -> str:
     return error.msg if isinstance(error, SyntaxError) else str(error)
 
 
@@ -151,7 +152,7 @@ def _is_same_file(name: str | None, path: Path) -> bool:
     return name is not None and Path(name).resolve() == path.resolve()
 
 
-def _line_in(path: Path, error: Exception) -> int:
+def _line_in(path: Path, error: BaseException) -> int:
     """The last line of the file that was running when the error was raised."""
     if isinstance(error, SyntaxError) and _is_same_file(error.filename, path):
         return error.lineno or 1

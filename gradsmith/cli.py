@@ -6,11 +6,16 @@ print a help text or to complete a word.
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from importlib import import_module, metadata
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
+
+from gradsmith.errors import Failure
 
 
 class Entry(NamedTuple):
@@ -52,6 +57,19 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(entry.name, entry.summary) for entry in COMMANDS])
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command; a full disk is said in a line, wherever it was met."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"Error: {where}{error.strerror}", err=True)
+            # What standard output still holds would be written, and fail, once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(Failure.exit_code)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         return [

@@ -18,7 +18,17 @@ ROOMS = {
     "generated": {"torch"},
     "gradsmith": {
         *("derive", "codegen", "generated"),
-        *("torch", "numpy", "sympy", "click", "rich", "safetensors", "matplotlib", "platformdirs"),
+        *(
+            "torch",
+            "numpy",
+            "sympy",
+            "click",
+            "rich",
+            "safetensors",
+            "filelock",
+            "matplotlib",
+            "platformdirs",
+        ),
         *("jinja2", "markupsafe", "pygments", "fontTools"),
     },
 }

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gradsmith.options import SEED
+
 if TYPE_CHECKING:
     from derive import Definition
 
@@ -37,7 +39,7 @@ _SHOWN = 5
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=SEED,
     default=0,
     show_default=True,
     help="Inputs and cotangents are drawn from it.",

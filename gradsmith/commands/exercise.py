@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from gradsmith.options import SEED
+
 NUMBERS = ("1", "2", "3", "4")
 
 
@@ -15,7 +17,7 @@ NUMBERS = ("1", "2", "3", "4")
 @click.option("--names", type=click.Path(path_type=Path), help="A names file, one name a line.")
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=SEED,
     default=0,
     show_default=True,
     help="Seeds torch's global generator, from which the batch-norm parameters are drawn.",

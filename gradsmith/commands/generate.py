@@ -74,8 +74,8 @@ def command(
     whole = _whole(ops, definitions)
     changes = {place: compare(place, found, whole) for place, found in texts.items()}
     for change in (c for found in changes.values() for c in found):
-        click.echo(f"{change.kind}: {change.path}", err=True)
-        if diff or check:
+        click.echo(f"{change.kind if check else _DONE[change.kind]}: {change.path}", err=True)
+        if diff or (check and change.kind != "missing"):
             click.echo(change.diff, nl=False)
     if check and any(changes.values()):
         raise click.exceptions.Exit(1)
@@ -88,6 +88,10 @@ def command(
         except OSError as error:
             raise UserError(f"{place} cannot be written: {error.strerror}") from None
         click.echo(f"{len(found)} of {len(texts[place])} files written in {place}", err=True)
+
+
+_DONE = {"missing": "new", "changed": "changed", "orphan": "deleted"}
+"""What becomes of a file that is out of step."""
 
 
 def _kept() -> Path:

@@ -40,6 +40,8 @@ def command(op: str, file: Path | None) -> None:
     with reported():
         define(op, "checks the name")
     file = file or Path(f"{op}.py")
+    if file.suffix != ".py":
+        raise UserError(f"{file}: a definition in Python wants a name that ends in .py")
     try:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(SCAFFOLD.format(name=op))

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from gradsmith.options import SEED
+
 
 @click.command(short_help="Sample names from a trained model.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--count", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=SEED,
     help="Draw from a generator of this seed, not from where the run's own stands.",
 )
 def command(folder: Path, count: int, seed: int | None) -> None:

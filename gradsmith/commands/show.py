@@ -91,9 +91,19 @@ def command(
         click.echo(content, nl=False)
         return
     try:
-        output.write_bytes(content if isinstance(content, bytes) else content.encode())
+        _write(output, content if isinstance(content, bytes) else content.encode())
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}") from None
+
+
+def _write(output: Path, content: bytes) -> None:
+    """Write a file whole, or leave it as it was; a device, as /dev/stdout, takes what it gets."""
+    from codegen.writer import write_whole
+
+    if output.exists() and not output.is_file():
+        output.write_bytes(content)
+    else:
+        write_whole(output, content)
 
 
 def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str | bytes:

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from gradsmith.errors import Failure, UserError
+from gradsmith.options import SEED
 
 DEFAULT_OUT = Path("runs/train")
 REPORT_EVERY = 10_000
@@ -38,7 +39,7 @@ def _target(stated: str | None, backward: str) -> str:
 
 
 @click.command(short_help="Train the character model with derived gradients.")
-@click.option("--steps", type=click.IntRange(min=1), default=200_000, show_default=True)
+@click.option("--steps", type=click.IntRange(1, 10**9), default=200_000, show_default=True)
 @click.option(
     "--backward",
     type=click.Choice(["generated", "chunked", "autograd"]),
@@ -60,7 +61,7 @@ def _target(stated: str | None, backward: str) -> str:
 @click.option("--names", type=click.Path(path_type=Path), help="A names file, one name a line.")
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=SEED,
     default=0,
     show_default=True,
     help="Seeds torch's global generator, from which the batch-norm parameters are drawn.",
@@ -114,7 +115,7 @@ def command(
         TimeRemainingColumn,
     )
 
-    from gradsmith.makemore import checkpoint, runs
+    from gradsmith.makemore import runs
 
     # At this size a second thread costs more than it brings, and may round otherwise.
     torch.set_num_threads(1)
@@ -124,19 +125,22 @@ def command(
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     )
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    runs.prepare(out, resume, overwrite)
-    found, damaged = checkpoint.newest(out) if resume else (None, [])
-    for file in damaged:
-        console.print(f"{file.name} is damaged: passed over")
-        file.unlink()
-    if resume:
-        state = f"going on from step {found.step}" if found else "no checkpoint: starting afresh"
-        console.print(f"{out}: {state}")
-    console.quiet = quiet
-    target = _target(target, found.options.backward if found else backward)
-    request = runs.Request(steps, backward, seed, names, target, stated)
-    with torch.no_grad():
+    with runs.claimed(out), torch.no_grad():
+        found, damaged = runs.earlier(out, resume, overwrite)
+        if resume:
+            state = (
+                f"going on from step {found.step}" if found else "no checkpoint: starting afresh"
+            )
+            console.print(f"{out}: {state}")
+        target = _target(target, found.options.backward if found else backward)
+        request = runs.Request(steps, backward, seed, names, target, stated)
         data, training = runs.begin(request, found)
+        for file in damaged:
+            console.print(f"{file.name} is damaged: passed over")
+            file.unlink()
+        if overwrite:
+            runs.discard(out)
+        console.quiet = quiet
         total = training.options.steps
         console.print(
             f"examples: {len(data.train)} train, {len(data.val)} val, {len(data.test)} test; "

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import click
+from filelock import FileLock, Timeout
 
 from codegen.writer import write_whole
 from gradsmith.errors import UserError
@@ -18,6 +22,7 @@ from gradsmith.makemore.training import Advance, Training
 
 METRICS = "metrics.json"
 CURVE = "loss.png"
+LOCK = ".lock"
 SAMPLES = 20
 
 FLAGS = {
@@ -63,25 +68,56 @@ class Results:
     samples: tuple[str, ...]
 
 
-def prepare(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Make the folder of a run ready.
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """The folder of a run, for this process alone; one that was made and stays empty goes again.
 
-    Raises RunError where it cannot be made, or holds a run and neither flag says what to do.
+    Raises RunError where it cannot be made, or another process trains in it.
+    """
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise RunError(f"--out {folder}: another process is training there") from None
+    except OSError as error:
+        raise RunError(f"--out {folder}: cannot be made a folder: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def earlier(folder: Path, resume: bool, overwrite: bool) -> tuple[Checkpoint | None, list[Path]]:
+    """What to go on from, None to begin afresh; and the newer checkpoints that are damaged.
+
+    Raises RunError where the folder holds a run and neither flag says what to do, or a run to
+    resume of which no checkpoint is whole.
     """
     if resume and overwrite:
         raise RunError("--resume goes on with a run and --overwrite discards it: give one of them")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"--out {folder}: cannot be made a folder: {error.strerror}") from None
-    if checkpoint.holds_run(folder) and not (resume or overwrite):
-        raise RunError(
-            f"--out {folder}: already holds a run; --resume goes on, --overwrite discards it"
-        )
-    if overwrite:
-        checkpoint.clear(folder)
-        for leftover in (METRICS, CURVE):
-            (folder / leftover).unlink(missing_ok=True)
+    if not resume:
+        if checkpoint.holds_run(folder) and not overwrite:
+            raise RunError(
+                f"--out {folder}: already holds a run; --resume goes on, --overwrite discards it"
+            )
+        return None, []
+    found, damaged = checkpoint.newest(folder)
+    if damaged and found is None:
+        names = ", ".join(file.name for file in damaged)
+        raise RunError(f"--out {folder}: {names} damaged, and no other; --overwrite begins anew")
+    return found, damaged
+
+
+def discard(folder: Path) -> None:
+    """Drop the run that a folder holds, and nothing else that is there."""
+    checkpoint.clear(folder)
+    for leftover in (METRICS, CURVE):
+        (folder / leftover).unlink(missing_ok=True)
 
 
 def begin(request: Request, found: Checkpoint | None) -> tuple[Dataset, Training]:
@@ -164,8 +200,13 @@ def names_of(found: Checkpoint) -> Dataset:
 
 
 def newest(folder: Path) -> Checkpoint:
-    """The newest whole checkpoint of a run. Raises RunError where there is none."""
+    """The newest whole checkpoint of a run, damaged ones named on standard error.
+
+    Raises RunError where there is none.
+    """
     found, damaged = checkpoint.newest(folder)
+    for file in damaged if found else ():
+        click.echo(f"{file.name} is damaged: passed over", err=True)
     if found is None:
         what = f"{len(damaged)} damaged checkpoints" if damaged else "no checkpoint"
         raise RunError(f"{folder}: holds {what}; wanted the --out folder of a `gradsmith train`")

@@ -56,6 +56,27 @@ def test_there_is_one_file_for_each_command_and_no_other() -> None:
     assert files == {entry.name for entry in COMMANDS}
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [("list",), ("show", "tanh", "--format", "json")])
+def test_a_full_disk_is_said_in_a_line(arguments: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        finished = subprocess.run(
+            [sys.executable, "-m", "gradsmith", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert finished.returncode == 1
+    assert finished.stderr == "Error: No space left on device\n"
+
+
+def test_a_seed_of_more_than_64_bits_is_refused(gradsmith: Command) -> None:
+    result = gradsmith("check", "tanh", "--seed", 2**64)
+    assert result.exit_code == 2
+    assert "not in the range" in result.stderr
+
+
 def test_the_module_runs_as_the_command_does() -> None:
     finished = run("-m", "gradsmith", "--version")
     assert (finished.returncode, finished.stdout.split()[0]) == (0, "gradsmith")

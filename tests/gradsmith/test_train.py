@@ -17,7 +17,7 @@ from click.testing import Result
 
 from gradsmith.commands.train import command
 from gradsmith.errors import Failure
-from gradsmith.makemore import checkpoint, gradients, notebook
+from gradsmith.makemore import checkpoint, gradients, notebook, runs
 from gradsmith.makemore import dataset as names
 from gradsmith.makemore.checkpoint import Checkpoint, Options
 from gradsmith.makemore.gradients import BACKWARDS
@@ -242,6 +242,45 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(finished: Path, gradsmith
     result = gradsmith("train", "--resume", "--out", finished)
     assert f"{damaged.name} is damaged" in result.stderr
     assert same(newest(finished), expected)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_left_as_it_is(
+    finished: Path, gradsmith: Command
+) -> None:
+    for file in finished.glob(checkpoint.PATTERN):
+        file.write_bytes(file.read_bytes()[:100])
+    before = sorted(file.name for file in finished.iterdir())
+    result = gradsmith("train", "--resume", "--out", finished)
+    assert result.exit_code == 2
+    assert "damaged" in result.stderr and "--overwrite begins anew" in result.stderr
+    assert sorted(file.name for file in finished.iterdir()) == before
+
+
+def test_sampling_from_an_older_checkpoint_says_that_the_newest_is_damaged(
+    finished: Path, gradsmith: Command
+) -> None:
+    newest_file = max(finished.glob(checkpoint.PATTERN))
+    newest_file.write_bytes(newest_file.read_bytes()[:100])
+    result = gradsmith("sample", finished, "--count", 1)
+    assert result.exit_code == 0, result.stderr
+    assert f"{newest_file.name} is damaged: passed over" in result.stderr
+
+
+def test_two_runs_do_not_train_in_one_folder(
+    tmp_path: Path, few_names: Path, gradsmith: Command
+) -> None:
+    arguments = ["train", "--steps", 5, "--names", few_names, "--out", tmp_path]
+    with runs.claimed(tmp_path):
+        refused = gradsmith(*arguments)
+    assert refused.exit_code == 2
+    assert "another process is training there" in refused.stderr
+    assert gradsmith(*arguments).exit_code == 0
+
+
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path: Path, gradsmith: Command) -> None:
+    result = gradsmith("train", "--names", tmp_path / "none.txt", "--out", tmp_path / "new")
+    assert result.exit_code == 2
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_holds_a_run_is_refused(
