@@ -15,6 +15,7 @@
     log(1 + a)                 ->  Log1p(a)
     exp(a) - 1                 ->  Expm1(a)
     1 - Sigmoid(a)             ->  Sigmoid(-a)
+    exp(-a) * Expm1(a)         ->  -Expm1(-a)
     Where(c, exp(a), 0)        ->  exp(Where(c, a, -oo))
     Where(i != j, a, b)        ->  Where(i == j, b, a)
 """
@@ -22,6 +23,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import permutations
 from typing import Any
 
 from sympy import (
@@ -49,7 +51,7 @@ from codegen.lowering.forms import (
     Sigmoid,
     Softmax,
 )
-from derive.language.expressions import Index, Sum, Where, free_indices
+from derive.language.expressions import Element, Index, Sum, Where, free_indices
 from derive.language.facts import is_nonnegative
 
 
@@ -88,15 +90,20 @@ def _is_a_part(power: Expr) -> bool:
 
 
 def _is_among(exponent: Expr, part: Expr) -> bool:
-    """Whether an exponent is a part of a whole, or one of those that the part sums up."""
-    if not isinstance(part, LogSumExp) or len(part.indices) != 1:
+    """Whether an exponent is a part of a whole, or one of those that the part sums up, or some."""
+    if exponent == part or not isinstance(part, LogSumExp):
         return exponent == part
-    (bound,) = part.indices
-    weights = [
-        Add.make_args(part.body.xreplace({bound: letter}) - exponent)
-        for letter in free_indices(exponent)
-        if letter.axis == bound.axis
-    ]
+    exponent = exponent.body if isinstance(exponent, LogSumExp) else exponent
+    letters = sorted(free_indices(exponent), key=default_sort_key)
+    placed = (
+        dict(zip(part.indices, some, strict=True))
+        for some in permutations(letters, len(part.indices))
+    )
+    weights = (
+        Add.make_args(part.body.xreplace(place) - exponent)
+        for place in placed
+        if all(bound.axis == letter.axis for bound, letter in place.items())
+    )
     return any(all(w == 0 or isinstance(w, log) for w in found) for found in weights)
 
 
@@ -118,13 +125,18 @@ def _walk(expr: Any) -> Any:
 
 
 def _masked(choice: Where) -> Expr:
-    """`Where(c, exp(u), 0)` as `exp(Where(c, u, -oo))`, the other way round too."""
-    exponents = [
-        S.NegativeInfinity if branch == 0 else _pure_exponent(branch) for branch in choice.branches
-    ]
+    """`Where(c, exp(u), 0)` as `exp(Where(c, u, -oo))`, the other way round too, and of what is
+    multiplied by positions and sizes alone, which are finite where it is left out."""
+    scale, branches = S.One, list(choice.branches)
+    if S.Zero in branches:
+        scale, chosen = Add(*branches).as_independent(Element, exp, as_Add=False)
+        if not scale.is_polynomial(*scale.free_symbols):
+            return choice
+        branches = [S.Zero if branch == 0 else chosen for branch in branches]
+    exponents = [S.NegativeInfinity if b == 0 else _pure_exponent(b) for b in branches]
     if None in exponents or exponents == [S.NegativeInfinity] * 2:
         return choice
-    return exp(Where(choice.condition, *exponents))
+    return scale * exp(Where(choice.condition, *exponents))
 
 
 def _log(expr: Expr) -> Expr:
@@ -217,6 +229,9 @@ def _product(expr: Expr) -> Expr:
     if not exponents:
         return expr
     total = _sum(exponents)
+    for place, factor in enumerate(others):
+        if isinstance(factor, Expm1) and _shorter(less := _sum([total, *factor.args]), total):
+            total, others[place] = less, -Expm1(-factor.args[0])
     for weight in filter(_is_weight, tuple(others)):
         weighted = _sum([total, log(weight)])
         met = [weighted, *(_sum([weighted, -a]) for a, _ in logistic)]
@@ -279,7 +294,11 @@ def _lighter(after: Expr, before: Expr) -> bool:
         return after == 0
     if _is_safe(before) or _is_safe(after):
         return not _is_safe(before)
-    return after.count_ops() < before.count_ops()
+    return _shorter(after, before)
+
+
+def _shorter(after: Expr, before: Expr) -> bool:
+    return after == 0 or after.count_ops() < before.count_ops()
 
 
 def _is_safe(exponent: Expr) -> bool:

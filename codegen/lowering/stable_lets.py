@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from sympy import Add, Expr, Pow, exp, log, together
@@ -32,7 +32,7 @@ def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
     safe: list[Let] = []
     for let in lets:
         if let.value.has(exp) or set(powered) & names_used(let.value):
-            powered[let.name] = _substituted(let, powered)
+            powered[let.name] = let
         let = replace(let, value=_logarithms_seen_through(let.value, powered))
         plain = stabilise(let.value)
         through = _substituted(let, hazards)
@@ -63,13 +63,17 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
     result = []
     for let in lets:
         read = names_used(let.value)
-        tried = [whole, *less] if read & whole.sums.keys() else [whole]
-        for meanings in tried if read & {*whole.sums, *whole.powers} else ():
-            value = meanings.safe(let.value)
-            if not (bare_exponentials(value) or names_used(value) & whole.sums.keys()):
-                let = replace(let, value=_by_name(value, meanings.named))
-                break
-        result.append(let)
+        several = read & whole.sums.keys() or len(read & whole.powers.keys()) > 1
+        tried = [whole, *less] if several else [whole]
+        if not read & {*whole.sums, *whole.powers}:
+            tried = []
+        safe = (
+            replace(let, value=_by_name(value, meanings.named))
+            for meanings in tried
+            for value in meanings.safe(let.value)
+            if not (bare_exponentials(value) or names_used(value) & meanings.unsafe)
+        )
+        result.append(next(safe, let))
     return _complemented(result, [let for let in whole.named if isinstance(let.value, Sigmoid)])
 
 
@@ -92,13 +96,14 @@ def _complemented(lets: Sequence[Let], named: Iterable[Let]) -> tuple[Let, ...]:
 @dataclass(frozen=True)
 class _Meanings:
     """What names of exponentials, of sums of them, of their logarithms and of safe quotients stand
-    for; the quotients also in safe form."""
+    for; the quotients also in safe form. `unsafe` are the sums, those of what stays plain too."""
 
     powers: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
     sums: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
     quotients: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
     logarithms: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
     named: list[Let] = field(default_factory=list)
+    unsafe: set[str] = field(default_factory=set)
 
     @staticmethod
     def of(made: Sequence[Let], plain: Set[str] = frozenset()) -> _Meanings:
@@ -109,7 +114,7 @@ class _Meanings:
                 continue
             through = substitute(let.value, found.powers | found.sums | found.logarithms)
             safe = stabilise(through)
-            if isinstance(safe, LogSoftmax | LogAddExp | LogSumExp):
+            if isinstance(safe.as_coeff_Mul()[1], LogSoftmax | LogAddExp | LogSumExp):
                 found.logarithms[let.name] = (let.tensor, through)
             elif isinstance(safe, Softmax | Sigmoid):
                 found.quotients[let.name] = (let.tensor, through)
@@ -118,13 +123,20 @@ class _Meanings:
                 summed = any(total.has(exp) for total in through.atoms(Sum))
                 into = found.sums if summed else found.powers
                 into[let.name] = (let.tensor, through)
+                found.unsafe.update({let.name} if summed else ())
+            elif names_used(safe) & found.unsafe or any(
+                names_used(total) & plain for total in safe.atoms(Sum)
+            ):
+                found.unsafe.add(let.name)
         return found
 
-    def safe(self, value: Expr) -> Expr:
-        """A value in safe form, all of these names seen through; that of a log-softmax is one."""
+    def safe(self, value: Expr) -> Iterator[Expr]:
+        """A value in safe form, all of these names seen through; that of a log-softmax is one. It
+        is not multiplied out, which cancels, unless it must be."""
         totals = {n: m for n, m in self.logarithms.items() if not _is_log_softmax(m[1])}
         through = substitute(value, self.powers | self.sums | self.quotients | totals)
-        return stabilise(normalise(_quotients_joined(through)))
+        yield stabilise(through)
+        yield stabilise(normalise(_quotients_joined(through)))
 
 
 def _is_log_softmax(value: Expr) -> bool:
@@ -156,13 +168,18 @@ def _by_name(value: Expr, lets: Iterable[Let]) -> Expr:
 
 
 def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
-    """Logarithms of tensors that may have underflowed, taken of what the tensors are made of."""
+    """Logarithms of tensors that may have underflowed, taken of what the tensors are made of, as
+    far as it takes to be safe."""
+    meant = {name: (let.tensor, let.value) for name, let in powered.items()}
 
     def seen(logarithm: Expr) -> Expr:
-        (inside,) = logarithm.args
-        through = log(substitute(inside, {n: (o.tensor, o.value) for n, o in powered.items()}))
-        safe = stabilise(through)
-        return logarithm if safe.has(log) or bare_exponentials(safe) else through
+        through = logarithm
+        while names_used(through) & meant.keys():
+            through = substitute(through, meant)
+            safe = stabilise(through)
+            if not (safe.has(log) or bare_exponentials(safe)):
+                return through
+        return logarithm
 
     return value.replace(lambda e: isinstance(e, log) and names_used(e) & set(powered), seen)
 

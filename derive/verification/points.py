@@ -41,7 +41,7 @@ def two_sizes(definition: Definition) -> tuple[dict[Axis, int], dict[Axis, int]]
 
     At size 2, N/(N - 1) is N and a normalised row squared is constant, which hides mistakes.
     """
-    axes, least = definition.axes, least_sizes(definition.lets, definition.tensors)
+    axes, least = definition.axes, _sizes_to_differentiate(definition)
     rising = {axis: max(3 + i, least.get(axis, 0)) for i, axis in enumerate(axes)}
     falling = {axis: max(3 + i, least.get(axis, 0)) for i, axis in enumerate(reversed(axes))}
     if len(axes) == 1:
@@ -57,6 +57,18 @@ def least_sizes(lets: Iterable[Let], tensors: Mapping[str, Tensor]) -> dict[Axis
         for axis, index in zip(axes, element.indices, strict=True):
             if isinstance(index, Integer):
                 least[axis] = max(int(index) + 1, least.get(axis, 0))
+    return least
+
+
+def _sizes_to_differentiate(definition: Definition) -> dict[Axis, int]:
+    """The least sizes at which a definition has a gradient too: that of `delta(t, 2)*g` by g is
+    read at 2."""
+    least = least_sizes(definition.lets, definition.tensors)
+    for delta in (d for let in definition.lets for d in let.value.atoms(KroneckerDelta)):
+        places = [side for side in delta.args if isinstance(side, Integer)]
+        for letter in (side for side in delta.args if isinstance(side, Index)):
+            for place in places:
+                least[letter.axis] = max(int(place) + 1, least.get(letter.axis, 0))
     return least
 
 
@@ -105,7 +117,7 @@ def kinked_point(definition: Definition, seed: int) -> Point | None:
     Sizes are 4 and 5, so that means are exact and what should be zero is. None where the
     definition has no value at such a point.
     """
-    least = least_sizes(definition.lets, definition.tensors)
+    least = _sizes_to_differentiate(definition)
     sizes = {a: max(4 + place % 2, least.get(a, 0)) for place, a in enumerate(definition.axes)}
     draw = random.Random(seed)
     bounds = index_bounds(definition, sizes)
