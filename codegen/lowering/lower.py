@@ -37,6 +37,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     forward_lets = derivation.forward
     if not literal:
         backward_lets = without_exponentials(backward_lets, forward_lets)
+        backward_lets = needed(backward_lets, [t.name for _, t in gradients])
         safe = stable(backward_lets, varying(definition.wrt, forward_lets))
         backward_lets = shared(safe, besides=(let.name for let in forward_lets))
         backward_lets = divided_safely(backward_lets, [t for _, t in gradients])

@@ -304,6 +304,6 @@ def _simplest(
         for name, tensor in found.backward.gradients
         if values.get(tensor.name) != 0
     )
-    lets = needed(backward, [tensor.name for _, tensor in gradients])
-    lets = without_exponentials(lets, found.forward)
+    wanted = [tensor.name for _, tensor in gradients]
+    lets = needed(without_exponentials(needed(backward, wanted), found.forward), wanted)
     return tuple(stable(lets, varying(found.definition.wrt, found.forward))), gradients

@@ -54,15 +54,18 @@ def _first_safe(forms: Iterable[Expr], plain: Expr) -> Expr:
 
 def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let, ...]:
     """A backward pass in which none reads exponentials or sums of them, where something safe can be
-    read in their place: `p[i,j] * rows[i] / columns[j]` is a softmax along the columns."""
+    read in their place: `p[i,j] * rows[i] / columns[j]` is a softmax along the columns. What cannot
+    be made safe by itself is looked through by what reads it, and may then be needed no more."""
     whole = _Meanings.of(made)
     powers = sorted(whole.powers)
     # An exponential that is a factor of its own is none that a sum of them is divided by.
     less = [_Meanings.of(made, plain) for plain in ({name} for name in powers)]
     less += [_Meanings.of(made, set(powers))] if len(powers) > 1 else []
-    result = []
+    result: list[Let] = []
+    through: dict[str, tuple[Tensor, Expr]] = {}
     for let in lets:
-        read = names_used(let.value)
+        spelt = substitute(let.value, through)
+        read = names_used(spelt)
         several = read & whole.sums.keys() or len(read & whole.powers.keys()) > 1
         tried = [whole, *less] if several else [whole]
         if not read & {*whole.sums, *whole.powers}:
@@ -70,10 +73,12 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
         safe = (
             replace(let, value=_by_name(value, meanings.named))
             for meanings in tried
-            for value in meanings.safe(let.value)
+            for value in meanings.safe(spelt)
             if not (bare_exponentials(value) or names_used(value) & meanings.unsafe)
         )
-        result.append(next(safe, let))
+        if (found := next(safe, None)) is None and read & whole.sums.keys():
+            through[let.name] = (let.tensor, spelt)
+        result.append(found or let)
     return _complemented(result, [let for let in whole.named if isinstance(let.value, Sigmoid)])
 
 

@@ -1,0 +1,87 @@
+"""Several exponentials in one formula: the gradients are those that one writes with care."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from codegen.pipeline import compile
+from derive.files import load_definitions
+from gradsmith.proof.check import check
+
+DEFINITIONS = Path(__file__).parents[1] / "definitions" / "exponentials.grad"
+EXPONENTIALS = load_definitions(DEFINITIONS)
+
+
+def siglip(u: Tensor, v: Tensor, t: Tensor, b: Tensor) -> Tensor:
+    signs = 1 - 2 * torch.eye(5, dtype=u.dtype)
+    return -F.logsigmoid(-signs * (t.exp() * u @ v.T + b)).sum(1).mean()
+
+
+def nearness(x: Tensor, y: Tensor) -> Tensor:
+    apart = ((x[:, None] - y) ** 2).sum(2)
+    return (-2 * apart).flatten().logsumexp(0) - torch.tensor(apart.numel()).log()
+
+
+def slopes(s: Tensor, m: Tensor) -> Tensor:
+    later = torch.ones(5, 5).triu(1) == 1
+    far = torch.arange(5)[:, None] - torch.arange(5)
+    return torch.softmax((s - m * far).masked_fill(later, -torch.inf), 1)
+
+
+def soft_minimum(a: Tensor, b: Tensor) -> Tensor:
+    return -torch.stack([-a, -b]).logsumexp(0)
+
+
+def logistics(x: Tensor, weight: Tensor, mu: Tensor, s: Tensor) -> Tensor:
+    z = (x[:, None] - mu) * torch.exp(-s)
+    p = F.log_softmax(weight, 1) - z - s + 2 * F.logsigmoid(z)
+    return -p.logsumexp(1).mean()
+
+
+def regression(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    return -F.logsigmoid(-(x @ w + b)).sum()
+
+
+CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
+    "siglip": (siglip, [(5, 3), (5, 3), (), ()]),
+    "nearness": (nearness, [(5, 3), (4, 3)]),
+    "slopes": (slopes, [(5, 5), ()]),
+    "soft_minimum": (soft_minimum, [(6,), (6,)]),
+    "logistics": (logistics, [(5,), (5, 3), (5, 3), (5, 3)]),
+    "regression": (regression, [(5, 3), (3,), ()]),
+}
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("spread", [1.0, 1e4])
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_two_orders_of_gradients_are_right_however_large_the_exponents(
+    name: str, spread: float, target: str, c_compiler: None
+) -> None:
+    plainly, shapes = CASES[name]
+    generator = torch.Generator().manual_seed(0)
+    given = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    given[0] *= spread
+    emitted = getattr(compile(EXPONENTIALS[name], target), name)
+    results = []
+    for of in (emitted, plainly):
+        leaves = [x.clone().requires_grad_() for x in given]
+        value = of(*leaves)
+        seed = torch.linspace(0.5, 1.5, value.numel(), dtype=value.dtype).reshape(value.shape)
+        first = torch.autograd.grad(value, leaves, seed, create_graph=True)
+        second = torch.autograd.grad(sum(g.tanh().sum() for g in first), leaves)
+        results.append((value, *first, *second))
+    torch.testing.assert_close(*results, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("name", CASES)
+def test_they_are_proven_like_any_other(name: str, target: str, c_compiler: None) -> None:
+    definition = EXPONENTIALS[name]
+    assert all(row.passed for row in check(definition, compile(definition, target)))
