@@ -12,7 +12,7 @@ from codegen.lowering.sharing import named_once
 from codegen.lowering.unused_axes import narrowed
 from codegen.program import Kept, Module, Program
 from codegen.torch.autograd import autograd, targets
-from codegen.torch.interface import camel
+from codegen.torch.names import camel
 from codegen.torch.statements import sizes, sizes_in, statements, storage
 from derive.language.definition import Option, Tensor
 from derive.verification.points import least_sizes
