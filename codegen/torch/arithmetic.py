@@ -66,7 +66,10 @@ def multiply(expr: Any, scope: Scope, emit: Emit) -> Value:
 
 
 def _one_plus_product(expr: Any, scope: Scope, emit: Emit) -> Value | None:
-    """`g * (1 - h**2)` as `g - (g*h)*h`: two kernels, and one temporary, where there were three."""
+    """`g * (1 - h**2)` as `g - (g*h)*h`: two kernels, and one temporary, where there were three.
+
+    Of squares alone: where `g*h` is too large, so is `g*h**2`, which of other products is not sure.
+    """
     factors = Mul.make_args(expr)
     sums = [f for f in factors if isinstance(f, Add)]
     others = [f for f in factors if f not in sums]
