@@ -173,7 +173,8 @@ def functions(derivation: Derivation) -> str:
     needs, the second order takes longest to derive."""
     definition = replace(derivation.definition, interface=None)
     part = torch_source.part(derivation, autograd=False)
-    (text,) = torch_source.texts(definition, [part], _command(definition, TARGETS["torch"])).values()
+    command = _command(definition, TARGETS["torch"])
+    (text,) = torch_source.texts(definition, [part], command).values()
     return text
 
 

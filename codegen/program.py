@@ -18,12 +18,12 @@ Not supported, on purpose:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sympy import Expr
+from sympy import Expr, Mul
 
 from derive.language.definition import Let, Option, Tensor
 from derive.language.expressions import Axis, Binder, Index, Parameter, names_used
@@ -133,7 +133,12 @@ class Module:
     again: tuple[Tensor, ...] = ()
 
 
-def is_scalar(expr: Any) -> bool:
+def count_of(indices: Iterable[Index]) -> Expr:
+    """How many terms a sum over some letters has."""
+    return Mul(*(i.size for i in indices))
+
+
+def is_number(expr: Any) -> bool:
     """Whether an expression is a number, of literals, options and sizes, and no tensor."""
     if not isinstance(expr, Expr):
         return False

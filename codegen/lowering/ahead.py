@@ -20,7 +20,7 @@ from typing import Any
 from sympy import Add, And, Basic, Expr, KroneckerDelta, Mul, Or, S, Symbol
 from sympy.logic.boolalg import Boolean
 
-from codegen.program import is_scalar
+from codegen.program import is_number
 from derive.calculus.recognise import is_atomic
 from derive.language.definition import Dim, Let, Tensor, needed
 from derive.language.expressions import (
@@ -173,9 +173,9 @@ class _Plan:
 
 
 def _operations(expr: Any) -> int:
-    if is_atomic(expr) or is_scalar(expr):
+    if is_atomic(expr) or is_number(expr):
         return 0
-    tensors = [a for a in expr.args if not is_scalar(a)]
+    tensors = [a for a in expr.args if not is_number(a)]
     numbers = len(tensors) < len(expr.args)
     own = len(tensors) + numbers - 1 if isinstance(expr, Add | Mul) else 1
     if isinstance(expr, Add):  # what is taken away costs no more than what is added
@@ -254,7 +254,7 @@ class _Parts:
 
     def named(self, expr: Any, name: str = "") -> Any:
         """What a part is called, if naming it saves work."""
-        if is_atomic(expr) or is_scalar(expr) or expr.has(KroneckerDelta, ArgMax):
+        if is_atomic(expr) or is_number(expr) or expr.has(KroneckerDelta, ArgMax):
             return expr
         if not _elements(expr):
             return expr

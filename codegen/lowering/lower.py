@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sympy import Expr, Mul, S
+from sympy import Expr, S
 
 from codegen.lowering.ahead import worked_out_ahead
 from codegen.lowering.empty_sums import divided_safely
-from codegen.lowering.sharing import shared
+from codegen.lowering.sharing import computed_once
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
-from codegen.program import Kept, Module, Program
+from codegen.program import Kept, Module, Program, count_of
 from derive.calculus.recognise import is_atomic
 from derive.calculus.trace import Derivation
 from derive.language.definition import Definition, Let, Tensor, needed
@@ -38,7 +38,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     if not literal:
         backward_lets = without_exponentials(backward_lets, forward_lets)
         safe = stable(backward_lets, varying(definition.wrt, forward_lets))
-        backward_lets = shared(safe, besides=(let.name for let in forward_lets))
+        backward_lets = computed_once(safe, besides=(let.name for let in forward_lets))
         backward_lets = divided_safely(backward_lets, [t for _, t in gradients])
     if ahead and not literal:
         early, backward_lets = _ahead(derivation, backward_lets)
@@ -111,7 +111,7 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
         [replace(let, value=substitute(let.value, called)) for let in lets]
         for lets in (early, late)
     )
-    return tuple(let for let in early if let.name not in called), shared(late, known)
+    return tuple(let for let in early if let.name not in called), computed_once(late, known)
 
 
 def outputs_once(derivation: Derivation) -> Derivation:
@@ -219,7 +219,7 @@ def visible(tensors: Iterable[Tensor]) -> set[Axis]:
 def _forward_lets(lets: Sequence[Let], wanted: Iterable[str], literal: bool) -> tuple[Let, ...]:
     """The lets that are needed, in numerically safe form unless they are to stay as written."""
     wanted = list(wanted)
-    return needed(lets, wanted) if literal else shared(made_safe(lets, wanted))
+    return needed(lets, wanted) if literal else computed_once(made_safe(lets, wanted))
 
 
 def _with_stops(lets: Sequence[Let], kept: Iterable[str]) -> tuple[Let, ...]:
@@ -248,16 +248,12 @@ def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ..
             result.append(replace(let, value=value))
             continue
         scale, rest = value.as_independent(Sum, as_Add=False)
-        is_scaled = isinstance(rest, Sum) and scale != 1 and 1 / scale != count_of(rest)
+        is_scaled = isinstance(rest, Sum) and scale != 1 and 1 / scale != count_of(rest.indices)
         if is_scaled and let.name not in wanted and readers[let.name] == 1:
             inlined[let.name] = (let.tensor, value)
         else:
             result.append(replace(let, value=value))
     return tuple(result)
-
-
-def count_of(total: Sum) -> Expr:
-    return Mul(*(i.size for i in total.indices))
 
 
 def varying(wrt: Iterable[str], lets: Sequence[Let]) -> set[str]:

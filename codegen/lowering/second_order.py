@@ -23,7 +23,7 @@ from sympy import Add, Expr, Mul, S
 from codegen.lowering.forms import spelled_out
 from codegen.lowering.lower import kept_for, outputs_once, varying, with_zeros
 from codegen.lowering.renaming import Renaming
-from codegen.lowering.sharing import shared
+from codegen.lowering.sharing import computed_once
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
 from codegen.program import Kept, Module, Program
 from derive.calculus.backward import Apart
@@ -102,7 +102,7 @@ def _double_backward(module: Module, masks: _Masks) -> Program | None:
     lets = tuple(masks.restored(let) for let in lets)
     program = Program("double_backward", params, (), module.kept, lets, gradients, order=2)
     program = Renaming(_shorter(program, names)).program(program)
-    return replace(program, lets=shared(program.lets))
+    return replace(program, lets=computed_once(program.lets))
 
 
 def _shorter(program: Program, names: Apart) -> dict[str, str]:
@@ -193,7 +193,7 @@ def _with_residuals_backward(
     at_hand = {let.name: let for let in (*module.forward.lets, *found.forward)}
     anew = in_order([let for name, let in at_hand.items() if name not in kept])
     lets = (*made_safe(anew, names_used(*(let.value for let in lets))), *lets)
-    lets = shared([masks.restored(let) for let in lets])
+    lets = computed_once([masks.restored(let) for let in lets])
     more = kept_for(derivation.definition, (), found.seeds, lets, gradients)
     inputs = tuple(t for t in more.tensors if t in module.inputs and t.name not in kept)
     keeps = Kept(

@@ -15,7 +15,7 @@ from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, default_s
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
-from codegen.program import Program, is_scalar
+from codegen.program import Program, is_number
 from derive.calculus.recognise import abstract, is_atomic
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import (
@@ -32,7 +32,7 @@ from derive.language.substitute import substitute
 from derive.simplification.naming import word
 
 
-def shared(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let, ...]:
+def computed_once(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let, ...]:
     """The lets, and before the first that reads it a let for each repeated subexpression; none is
     called as what there is `besides`."""
     given, others = {let.name for let in lets}, frozenset(besides)
@@ -125,13 +125,13 @@ def _common_product(lets: Sequence[Let]) -> frozenset[Expr] | None:
     """The most factors that two products share, of which computing them takes a kernel."""
     products = [_factors(p) for let in lets for p in _products(let.value)]
     common = {a & b for place, a in enumerate(products) for b in products[:place]}
-    worth = [c for c in common if len(c) > 1 and any(not is_scalar(f) for f in c)]
+    worth = [c for c in common if len(c) > 1 and any(not is_number(f) for f in c)]
     return max(worth, key=lambda c: (len(c), sorted(map(str, c))), default=None)
 
 
 def _products(expr: Basic) -> Iterator[Mul]:
     """The products that are carried out as they stand: not those that are summed or scattered."""
-    if is_atomic(expr) or is_scalar(expr) or isinstance(expr, Sum | KroneckerDelta):
+    if is_atomic(expr) or is_number(expr) or isinstance(expr, Sum | KroneckerDelta):
         return
     if isinstance(expr, Mul) and not expr.has(KroneckerDelta):
         yield expr
@@ -141,13 +141,13 @@ def _products(expr: Basic) -> Iterator[Mul]:
 
 def _factors(product: Mul) -> frozenset[Expr]:
     """What a product is made of, its numbers as one factor and without their sign."""
-    tensors = [f for f in product.args if not is_scalar(f)]
+    tensors = [f for f in product.args if not is_number(f)]
     numbers = _sign(product) * _numbers(product)
     return frozenset(tensors if numbers == 1 else [*tensors, numbers])
 
 
 def _numbers(product: Mul) -> Expr:
-    return Mul(*(f for f in product.args if is_scalar(f)))
+    return Mul(*(f for f in product.args if is_number(f)))
 
 
 def _sign(product: Mul) -> int:
@@ -167,7 +167,7 @@ def _factored(lets: Sequence[Let], common: frozenset[Expr], others: frozenset[st
     tensor = Tensor(fresh, _stored(tuple(abstract(product)[1]), product))
 
     def replaced(expr: Any) -> Any:
-        if is_atomic(expr) or is_scalar(expr) or isinstance(expr, Sum | KroneckerDelta):
+        if is_atomic(expr) or is_number(expr) or isinstance(expr, Sum | KroneckerDelta):
             return expr
         args = [replaced(a) for a in expr.args]
         if isinstance(expr, Mul) and not expr.has(KroneckerDelta) and common <= _factors(expr):
@@ -210,7 +210,7 @@ def _largest_repeated(lets: Sequence[Let]) -> Expr | None:
 
 def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
     """The subexpressions that take a kernel, each as often as it is written."""
-    if _is_read(expr) or is_scalar(expr) or isinstance(expr, KroneckerDelta):
+    if _is_read(expr) or is_number(expr) or isinstance(expr, KroneckerDelta):
         return
     if isinstance(expr, Element):
         yield expr
@@ -219,11 +219,12 @@ def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
     product_of_a_sum = (  # carried out by the sum's own kernel
         summed
         and isinstance(expr, Mul)
-        and any(free_indices(f) < letters for f in expr.args if not is_scalar(f))
+        and any(free_indices(f) < letters for f in expr.args if not is_number(f))
     )
     scatter = expr.has(KroneckerDelta) and not isinstance(expr, Where)
     inverse = isinstance(expr, Pow) and expr.exp == -1  # dividing is as cheap as multiplying
-    if not (scatter or product_of_a_sum or inverse) and (expr.atoms(Element) or _is_mask(expr)):
+    elsewhere = scatter or product_of_a_sum or inverse
+    if not elsewhere and (expr.atoms(Element) or _compares_letters(expr)):
         term = _unsigned(expr)[1]
         if not is_atomic(term):
             yield term
@@ -234,7 +235,7 @@ def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
         yield from _computed(rest if number != 1 else arg, isinstance(expr, Sum))
 
 
-def _is_mask(expr: Basic) -> bool:
+def _compares_letters(expr: Basic) -> bool:
     """Whether an expression compares letters, as `i != j` does."""
     return isinstance(expr, Relational) and len(free_indices(expr)) > 1
 
@@ -268,7 +269,7 @@ class _Name:
 
     def replaced(self, expr: Any) -> Any:
         """An expression that reads the tensor wherever it has the pattern."""
-        if _is_read(expr) or is_scalar(expr):
+        if _is_read(expr) or is_number(expr):
             return expr
         for number, value in _multiples(expr):
             pattern, letters = abstract(value)
