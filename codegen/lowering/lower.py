@@ -12,7 +12,7 @@ from codegen.lowering.ahead import worked_out_ahead
 from codegen.lowering.empty_sums import divided_safely
 from codegen.lowering.sharing import computed_once
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
-from codegen.program import Kept, Module, Program, count_of
+from codegen.program import Module, Program, Residuals, count_of
 from derive.calculus.recognise import is_atomic
 from derive.calculus.trace import Derivation
 from derive.language.definition import Definition, Let, Tensor, needed
@@ -43,25 +43,25 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     if ahead and not literal:
         early, backward_lets = _ahead(derivation, backward_lets)
         forward_lets = (*forward_lets, *early)
-    kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
+    kept = residuals_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
     outputs = tuple(definition.tensors[name] for name in definition.outputs)
     forward = Program(
         name="forward",
         params=definition.inputs,
         options=definition.options,
-        kept=Kept(),
+        unpacked=Residuals(),
         lets=_forward_lets(
             _with_stops(forward_lets, kept.names), [*definition.outputs, *kept.names], literal
         ),
         results=tuple((t.name, t) for t in outputs),
         literal=literal,
-        keeps=kept,
+        saved=kept,
     )
     backward = Program(
         name="backward",
         params=derivation.seeds,
         options=(),
-        kept=kept,
+        unpacked=kept,
         lets=backward_lets,
         results=gradients,
         literal=literal,
@@ -76,7 +76,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
         updates=tuple(name for _, name in definition.updates),
         seeds=derivation.seeds,
         gradients=definition.wrt,
-        kept=kept,
+        residuals=kept,
         forward=forward,
         backward=backward,
         value_and_grad=_value_and_grad(derivation, outputs, gradients),
@@ -158,7 +158,7 @@ def _value_and_grad(
         name="value_and_grad",
         params=definition.inputs,
         options=definition.options,
-        kept=Kept(),
+        unpacked=Residuals(),
         lets=lets,
         results=((outputs[0].name, outputs[0]), *gradients),
         differentiable=False,
@@ -178,13 +178,13 @@ def with_zeros(lets: Iterable[Let]) -> tuple[Let, ...]:
     return tuple(result)
 
 
-def kept_for(
+def residuals_for(
     definition: Definition,
     made: Sequence[Let],
     seeds: Sequence[Tensor],
     lets: Sequence[Let],
     gradients: Sequence[tuple[str, Tensor]],
-) -> Kept:
+) -> Residuals:
     """What the lets of a backward pass read of the inputs and of what the forward pass made, and
     the sizes that they cannot see in it."""
     used = names_used(*(let.value for let in lets)) | {t.name for _, t in gradients}
@@ -201,7 +201,7 @@ def kept_for(
     wanted |= {i.axis for let in lets for i in let.value.atoms(Index)}
     sizes = {a.size.name for a in definition.axes} & used
     wanted |= {a for a in definition.axes if a.size.name in sizes}
-    return Kept(tensors, options, tuple(sorted(wanted - seen)))
+    return Residuals(tensors, options, tuple(sorted(wanted - seen)))
 
 
 def visible(tensors: Iterable[Tensor]) -> set[Axis]:

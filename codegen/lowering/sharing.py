@@ -90,7 +90,7 @@ def _repeats(let: Let, other: Let) -> bool:
 def named_once(program: Program) -> Program:
     """The program without lets that only give another tensor a second name: what it does not hand
     on is read by the first name, and what it hands on is made under that name."""
-    handed = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
+    handed = {*program.saved.names, *(tensor.name for _, tensor in program.results)}
     made = {let.name: let for let in program.lets}
     for let in () if program.literal else program.lets:
         value = let.value

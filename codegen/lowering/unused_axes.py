@@ -23,7 +23,7 @@ from derive.language.expressions import ArgMax, Element, Index, free_indices
 
 def narrowed(program: Program) -> Program:
     """The same program, each let that it does not hand on over the axes it depends on."""
-    whole = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
+    whole = {*program.saved.names, *(tensor.name for _, tensor in program.results)}
     narrow: dict[str, Tensor] = {}
     constants: dict[str, Basic] = {}
     lets: list[Let] = []
