@@ -13,7 +13,7 @@ an output and an input, less is kept in all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -165,7 +165,7 @@ class _Plan:
         """The plan in which what a let makes of the inputs alone has names of its own."""
         taken = {*self.taken, *self.forward.made, *self.seeds, *(other.name for other in self.lets)}
         taken |= {i.name for other in self.lets for i in other.value.atoms(Index)}
-        parts = _Parts(let, self.varying, self.seeds, taken, [])
+        parts = _Parts(let, self.varying, self.seeds, taken)
         value = parts.value()
         place = self.lets.index(let)
         lets = (*self.lets[:place], *parts.made, Let(let.tensor, value), *self.lets[place + 1 :])
@@ -188,18 +188,21 @@ def _bytes(tensor: Tensor, value: Any = None) -> int:
     return size * _LENGTH ** len(tensor.indices)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Parts:
-    """Takes a let apart: what varies with the cotangents, and what does not."""
+    """Takes a let apart: what varies with the cotangents, and what does not.
+
+    `made` collects the lets of what does not, under names that are not `taken`.
+    """
 
     let: Let
     varying: frozenset[str]
     seeds: tuple[str, ...]
     taken: set[str]
-    made: list[Let]
+    made: list[Let] = field(default_factory=list)
 
     def value(self) -> Any:
-        """The let's value; `made` holds what it reads in place of its parts."""
+        """The let's value, which reads what is made in place of its parts."""
         value = self.let.value
         varying = [e for e in _elements(value) if _name(e) in self.varying]
         if len(varying) == 1 and not value.has(KroneckerDelta):

@@ -27,44 +27,32 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     """
     if not derivation.definition.chunked:
         derivation = outputs_once(derivation)
-    definition = derivation.definition
-    literal = definition.chunked
-    backward_lets = needed(
-        derivation.backward.lets, [t.name for _, t in derivation.backward.gradients]
-    )
-    backward_lets = with_zeros(backward_lets)
+    definition, seeds = derivation.definition, derivation.seeds
     gradients = tuple((f"grad_{name}", tensor) for name, tensor in derivation.backward.gradients)
-    forward_lets = derivation.forward
-    if not literal:
-        backward_lets = without_exponentials(backward_lets, forward_lets)
-        safe = stable(backward_lets, varying(definition.wrt, forward_lets))
-        backward_lets = computed_once(safe, besides=(let.name for let in forward_lets))
-        backward_lets = divided_safely(backward_lets, [t for _, t in gradients])
-    if ahead and not literal:
-        early, backward_lets = _ahead(derivation, backward_lets)
-        forward_lets = (*forward_lets, *early)
-    kept = residuals_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
     outputs = tuple(definition.tensors[name] for name in definition.outputs)
+    forward_lets, backward_lets = _both_passes(derivation, ahead)
+    residuals = residuals_for(definition, forward_lets, seeds, backward_lets, gradients)
+    wanted = [*definition.outputs, *residuals.names]
     forward = Program(
         name="forward",
         params=definition.inputs,
         options=definition.options,
         unpacked=Residuals(),
         lets=_forward_lets(
-            _with_stops(forward_lets, kept.names), [*definition.outputs, *kept.names], literal
+            _with_stops(forward_lets, residuals.names), wanted, literal=definition.chunked
         ),
         results=tuple((t.name, t) for t in outputs),
-        literal=literal,
-        saved=kept,
+        literal=definition.chunked,
+        saved=residuals,
     )
     backward = Program(
         name="backward",
-        params=derivation.seeds,
+        params=seeds,
         options=(),
-        unpacked=kept,
+        unpacked=residuals,
         lets=backward_lets,
         results=gradients,
-        literal=literal,
+        literal=definition.chunked,
     )
     return Module(
         name=definition.name,
@@ -74,13 +62,31 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
         options=definition.options,
         outputs=outputs,
         updates=tuple(name for _, name in definition.updates),
-        seeds=derivation.seeds,
+        seeds=seeds,
         gradients=definition.wrt,
-        residuals=kept,
+        residuals=residuals,
         forward=forward,
         backward=backward,
         value_and_grad=_value_and_grad(derivation, outputs, gradients),
     )
+
+
+def _both_passes(derivation: Derivation, ahead: bool) -> tuple[tuple[Let, ...], tuple[Let, ...]]:
+    """The lets of the forward pass as they are derived, with what is worked out `ahead`, and those
+    of the backward pass as they are emitted; both as they are written, if those are chunked."""
+    definition, forward = derivation.definition, derivation.forward
+    gradients = [tensor for _, tensor in derivation.backward.gradients]
+    backward = with_zeros(needed(derivation.backward.lets, [t.name for t in gradients]))
+    if definition.chunked:
+        return forward, backward
+    backward = without_exponentials(backward, forward)
+    backward = stable(backward, varying(definition.wrt, forward))
+    backward = computed_once(backward, besides=(let.name for let in forward))
+    backward = divided_safely(backward, gradients)
+    if not ahead:
+        return forward, backward
+    early, late = _ahead(derivation, backward)
+    return (*forward, *early), late
 
 
 def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...], tuple[Let, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from sympy import Add, Expr, Pow, exp, log, together
 
@@ -94,36 +94,39 @@ class _Meanings:
     """What names of exponentials, of sums of them, of their logarithms and of safe quotients stand
     for; the quotients also in safe form."""
 
-    powers: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
-    sums: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
-    quotients: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
-    logarithms: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
-    named: list[Let] = field(default_factory=list)
+    powers: Mapping[str, tuple[Tensor, Expr]]
+    sums: Mapping[str, tuple[Tensor, Expr]]
+    quotients: Mapping[str, tuple[Tensor, Expr]]
+    logarithms: Mapping[str, tuple[Tensor, Expr]]
+    named: tuple[Let, ...]
 
     @staticmethod
     def of(made: Sequence[Let], plain: Set[str] = frozenset()) -> _Meanings:
         """Those of a forward pass, but for the names that are to stay as `plain` as they are."""
-        found = _Meanings()
+        powers: dict[str, tuple[Tensor, Expr]] = {}
+        sums: dict[str, tuple[Tensor, Expr]] = {}
+        quotients: dict[str, tuple[Tensor, Expr]] = {}
+        logarithms: dict[str, tuple[Tensor, Expr]] = {}
+        named: list[Let] = []
         for let in made:
             if let.name in plain:
                 continue
-            through = substitute(let.value, found.powers | found.sums | found.logarithms)
+            through = substitute(let.value, powers | sums | logarithms)
             safe = stabilise(through)
             if isinstance(safe, LogSoftmax | LogAddExp | LogSumExp):
-                found.logarithms[let.name] = (let.tensor, through)
+                logarithms[let.name] = (let.tensor, through)
             elif isinstance(safe, Softmax | Sigmoid):
-                found.quotients[let.name] = (let.tensor, through)
-                found.named.append(replace(let, value=safe))
+                quotients[let.name] = (let.tensor, through)
+                named.append(replace(let, value=safe))
             elif bare_exponentials(safe):
                 summed = any(total.has(exp) for total in through.atoms(Sum))
-                into = found.sums if summed else found.powers
-                into[let.name] = (let.tensor, through)
-        return found
+                (sums if summed else powers)[let.name] = (let.tensor, through)
+        return _Meanings(powers, sums, quotients, logarithms, tuple(named))
 
     def safe(self, value: Expr) -> Expr:
         """A value in safe form, all of these names seen through; that of a log-softmax is one."""
         totals = {n: m for n, m in self.logarithms.items() if not _is_log_softmax(m[1])}
-        through = substitute(value, self.powers | self.sums | self.quotients | totals)
+        through = substitute(value, {**self.powers, **self.sums, **self.quotients, **totals})
         return stabilise(normalise(_quotients_joined(through)))
 
 
