@@ -79,6 +79,11 @@ class Program:
         bound = (*self.params, *self.unpacked.tensors, *(let.tensor for let in self.lets))
         return {t.name: t for t in bound}
 
+    @cached_property
+    def handed_on(self) -> frozenset[str]:
+        """The names of the tensors that it returns or saves."""
+        return frozenset((*self.saved.names, *(tensor.name for _, tensor in self.results)))
+
     def origins(self, before: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
         """By the name of each tensor, the parameters that it is computed from.
 

@@ -25,8 +25,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
 
     `ahead` has the forward pass work out what it can of the gradients.
     """
-    if not derivation.definition.chunked:
-        derivation = outputs_once(derivation)
+    derivation = outputs_once(derivation)
     definition, seeds = derivation.definition, derivation.seeds
     gradients = tuple((f"grad_{name}", tensor) for name, tensor in derivation.backward.gradients)
     outputs = tuple(definition.tensors[name] for name in definition.outputs)
@@ -90,8 +89,10 @@ def _both_passes(derivation: Derivation, ahead: bool) -> tuple[tuple[Let, ...], 
 
 
 def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...], tuple[Let, ...]]:
-    """What the forward pass works out of the gradients, and what is left; whatever has another
-    name there already goes by that."""
+    """The lets of the backward pass in two: those that the forward pass works out, and those left.
+
+    What the forward pass has under another name already is read by that, and is no let of its own.
+    """
     definition = derivation.definition
     taken = {named.name for named in (*definition.inputs, *definition.options)}
     taken |= set(definition.outputs)
@@ -121,7 +122,10 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
 
 
 def outputs_once(derivation: Derivation) -> Derivation:
-    """An output that only repeats another let takes its place: one tensor is not kept twice."""
+    """The derivation with each output that only repeats another let in its place, so that one
+    tensor is not kept twice; as it is, if it is emitted as it is written."""
+    if derivation.definition.chunked:
+        return derivation
     forward, backward = derivation.forward, derivation.backward.lets
     for name in derivation.definition.outputs:
         again = next(let for let in forward if let.name == name)

@@ -21,7 +21,7 @@ class Renaming:
     letters: Mapping[Index, Index] = field(default_factory=dict)
 
     def program(self, program: Program) -> Program:
-        """The same program in these names."""
+        """A program in these names."""
         if not self.names and all(i == other for i, other in self.letters.items()):
             return program
         return replace(

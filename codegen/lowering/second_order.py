@@ -38,8 +38,7 @@ from derive.simplification.simplify import in_order
 
 def with_second_order(module: Module, derivation: Derivation) -> Module:
     """The module with the two passes that second derivatives take."""
-    if not derivation.definition.chunked:
-        derivation = outputs_once(derivation)
+    derivation = outputs_once(derivation)
     masks = _Masks.of(module)
     double = _double_backward(module, masks)
     if double is None:

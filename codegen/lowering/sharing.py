@@ -33,8 +33,8 @@ from derive.simplification.naming import word
 
 
 def computed_once(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let, ...]:
-    """The lets, and before the first that reads it a let for each repeated subexpression; none is
-    called as what there is `besides`."""
+    """The lets, with a new one for each subexpression that is repeated, before the first that reads
+    it. `besides` are names that no new let takes."""
     given, others = {let.name for let in lets}, frozenset(besides)
     result = [replace(let, value=_taken_out(let.value)) for let in lets]
     while True:
@@ -90,7 +90,6 @@ def _repeats(let: Let, other: Let) -> bool:
 def named_once(program: Program) -> Program:
     """The program without lets that only give another tensor a second name: what it does not hand
     on is read by the first name, and what it hands on is made under that name."""
-    handed = {*program.saved.names, *(tensor.name for _, tensor in program.results)}
     made = {let.name: let for let in program.lets}
     for let in () if program.literal else program.lets:
         value = let.value
@@ -99,10 +98,10 @@ def named_once(program: Program) -> Program:
         source = program.tensors[value.base.label.name]
         if _axes(source) != _axes(let.tensor):
             continue
-        if let.name not in handed:
+        if let.name not in program.handed_on:
             renamed, rest = let.tensor, [o for o in program.lets if o is not let]
             called = value
-        elif source.name in made and source.name not in handed:
+        elif source.name in made and source.name not in program.handed_on:
             first = made[source.name]
             anew = Let(replace(let.tensor, dims=source.dims), first.value)
             rest = [anew if o is first else o for o in program.lets if o is not let]

@@ -146,7 +146,7 @@ def split(value: Value, size: Size, keep: Iterable[Letters] = ()) -> Value:
 
 
 def reshape(value: Value, dims: Dims, size: Size) -> Value:
-    """The same elements in the same order under other dimensions."""
+    """The elements of a value, in the same order, under other dimensions."""
     if dims == value.dims:
         return value
     sizes = ", ".join(extent(dim, size) for dim in dims)
