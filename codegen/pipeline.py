@@ -31,11 +31,11 @@ from typing import Any
 
 from ruff import find_ruff_bin
 
-from codegen.c import source as c
+from codegen.c import source as c_source
 from codegen.cache import Cache, key
 from codegen.program import CodegenError
 from codegen.templating import digest, source_name
-from codegen.torch import source as torch
+from codegen.torch import source as torch_source
 from derive.calculus.trace import Derivation
 from derive.derivation import derive
 from derive.language.definition import Definition
@@ -48,19 +48,15 @@ class Target:
     """A language to emit.
 
     `part` renders one variant, `texts` the files of an operation, by name, from its parts;
-    `shared` are files that stand beside them.
+    `shared` are files that stand beside them. `load` imports what is emitted of a definition, as a
+    module of a name.
     """
 
     name: str
     part: Callable[[Derivation], Any]
     texts: Callable[[Definition, Sequence[Any], str], dict[str, str]]
+    load: Callable[[Definition, str], ModuleType]
     shared: Callable[[], dict[str, str]] = dict
-
-
-TARGETS = {
-    "torch": Target("torch", torch.part, torch.texts),
-    "c": Target("c", c.part, c.texts, c.shared),
-}
 
 
 def compile(definition: Definition, target: str = "torch") -> ModuleType:
@@ -71,8 +67,11 @@ def compile(definition: Definition, target: str = "torch") -> ModuleType:
         VerificationError: a step of the derivation changes a value.
     """
     name = f"_gradsmith_{definition.name}_{digest(definition, target)[:12]}"
-    if target == "c":
-        return _imported(definition, name)
+    return TARGETS[target].load(definition, name)
+
+
+def _load_text(definition: Definition, name: str) -> ModuleType:
+    """The torch module of a definition, from its text; tracebacks show its lines."""
     text = source(definition)
     filename = f"<generated {definition.name}>"
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
@@ -83,7 +82,7 @@ def compile(definition: Definition, target: str = "torch") -> ModuleType:
     return module
 
 
-def _imported(definition: Definition, name: str) -> ModuleType:
+def _load_binding(definition: Definition, name: str) -> ModuleType:
     """The binding of a definition's C file, from a folder that lives as long as the process."""
     folder = Path(tempfile.mkdtemp(prefix="gradsmith-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -99,6 +98,12 @@ def _imported(definition: Definition, name: str) -> ModuleType:
         sys.modules[package] = ModuleType(package)
         sys.modules[package].__path__ = [str(path)]
     return import_module(f"{name}.c.{definition.name}")
+
+
+TARGETS = {
+    "torch": Target("torch", torch_source.part, torch_source.texts, _load_text),
+    "c": Target("c", c_source.part, c_source.texts, _load_binding, c_source.shared),
+}
 
 
 def source(definition: Definition) -> str:
@@ -130,7 +135,7 @@ def sources(
 
 
 def _made(definitions: list[Definition], command: str, target: Target) -> dict[str, dict[str, str]]:
-    """The same, of definitions that have to be derived; by their names."""
+    """The emitted files of definitions that have to be derived, by file, by operation."""
     if not definitions:
         return {}
     work = [variant for definition in definitions for variant in definition.variants]
@@ -167,8 +172,9 @@ def functions(derivation: Derivation) -> str:
     """A torch module of `forward` and `backward` alone, before it is formatted: of what autograd
     needs, the second order takes longest to derive."""
     definition = replace(derivation.definition, interface=None)
-    part = torch.part(derivation, autograd=False)
-    (text,) = torch.texts(definition, [part], _command(definition, TARGETS["torch"])).values()
+    part = torch_source.part(derivation, autograd=False)
+    command = _command(definition, TARGETS["torch"])
+    (text,) = torch_source.texts(definition, [part], command).values()
     return text
 
 

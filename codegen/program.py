@@ -18,12 +18,12 @@ Not supported, on purpose:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sympy import Expr
+from sympy import Expr, Mul
 
 from derive.language.definition import Let, Option, Tensor
 from derive.language.expressions import Axis, Binder, Index, Parameter, names_used
@@ -34,7 +34,7 @@ class CodegenError(ValueError):
 
 
 @dataclass(frozen=True)
-class Kept:
+class Residuals:
     """What a forward program hands to a backward program, in order: tensors, options, sizes."""
 
     tensors: tuple[Tensor, ...] = ()
@@ -54,9 +54,9 @@ class Kept:
 class Program:
     """One function over tensors.
 
-    `params` and `options` are its arguments and `kept` what it unpacks from the residuals;
-    `lets` are evaluated in order; `results` pairs the name a result is returned under with
-    the tensor that holds it; `keeps` is what it hands on besides. `literal` asks a target to
+    `params` and `options` are its arguments; `unpacked` are the residuals that it reads, `saved`
+    those that it hands on to another program. `lets` are evaluated in order; `results` pairs the
+    name a result is returned under with the tensor that holds it. `literal` asks a target to
     keep each let's operations as they are written, one rounding each, rather than to fuse them;
     `differentiable` says that what it computes may be differentiated once more; `order` is 2 of
     what is run for second derivatives.
@@ -65,26 +65,31 @@ class Program:
     name: str
     params: tuple[Tensor, ...]
     options: tuple[Option, ...]
-    kept: Kept
+    unpacked: Residuals
     lets: tuple[Let, ...]
     results: tuple[tuple[str, Tensor], ...]
     literal: bool = False
     differentiable: bool = True
     order: int = 1
-    keeps: Kept = Kept()
+    saved: Residuals = Residuals()
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name."""
-        bound = (*self.params, *self.kept.tensors, *(let.tensor for let in self.lets))
+        bound = (*self.params, *self.unpacked.tensors, *(let.tensor for let in self.lets))
         return {t.name: t for t in bound}
+
+    @cached_property
+    def handed_on(self) -> frozenset[str]:
+        """The names of the tensors that it returns or saves."""
+        return frozenset((*self.saved.names, *(tensor.name for _, tensor in self.results)))
 
     def origins(self, before: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
         """By the name of each tensor, the parameters that it is computed from.
 
         `before` gives those of the tensors that another program kept.
         """
-        found = {t.name: before.get(t.name, frozenset((t.name,))) for t in self.kept.tensors}
+        found = {t.name: before.get(t.name, frozenset((t.name,))) for t in self.unpacked.tensors}
         found |= {t.name: frozenset((t.name,)) for t in self.params}
         for let in self.lets:
             read = [found[name] for name in names_used(let.value) if name in found]
@@ -93,14 +98,14 @@ class Program:
 
     @cached_property
     def option_names(self) -> frozenset[str]:
-        return frozenset(o.name for o in (*self.options, *self.kept.options))
+        return frozenset(o.name for o in (*self.options, *self.unpacked.options))
 
     @cached_property
     def axes(self) -> dict[str, Axis]:
         """Every axis whose size can occur, by the name of its size symbol."""
         axes = [a for t in self.tensors.values() for a in t.axes]
         axes += [i.axis for let in self.lets for i in let.value.atoms(Index)]
-        axes += self.kept.sizes
+        axes += self.unpacked.sizes
         return {axis.size.name: axis for axis in sorted(axes)}
 
 
@@ -124,7 +129,7 @@ class Module:
     updates: tuple[str, ...]
     seeds: tuple[Tensor, ...]
     gradients: tuple[str, ...]
-    kept: Kept
+    residuals: Residuals
     forward: Program
     backward: Program
     value_and_grad: Program | None
@@ -133,7 +138,12 @@ class Module:
     again: tuple[Tensor, ...] = ()
 
 
-def is_scalar(expr: Any) -> bool:
+def count_of(indices: Iterable[Index]) -> Expr:
+    """How many terms a sum over some letters has."""
+    return Mul(*(i.size for i in indices))
+
+
+def is_number(expr: Any) -> bool:
     """Whether an expression is a number, of literals, options and sizes, and no tensor."""
     if not isinstance(expr, Expr):
         return False

@@ -18,6 +18,12 @@ from derive.language.definition import Definition, Let
 from derive.printing.text import arrangement_of, lets_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_LAID_OUT_BY = {
+    "torch": (_TEMPLATES / "torch",),
+    "c": (_TEMPLATES / "c", _TEMPLATES / "torch"),
+}
+"""The folders of each target's templates: a binding has the public function of the torch module."""
+
 _OPERATIONS = Path(ops.__file__).resolve().parent
 _WIDTH = 92
 
@@ -40,7 +46,7 @@ def _environment() -> Environment:
 
 
 def digest(definition: Definition, target: str) -> str:
-    """A hash of what is emitted: the definition and the content of a target's templates."""
+    """A hash of what is emitted: the definition and the templates that a target lays it out by."""
     parts = [_template_digest(target), *map(repr, _content(definition))]
     if definition.interface is not None:
         interface = definition.interface
@@ -59,7 +65,7 @@ def _content(d: Definition) -> tuple[object, ...]:
 
 @cache
 def _template_digest(target: str) -> str:
-    files = sorted((_TEMPLATES / target).iterdir())
+    files = [file for folder in _LAID_OUT_BY[target] for file in sorted(folder.iterdir())]
     content = b"\0".join(f.read_bytes() for f in files)
     return hashlib.sha256(content).hexdigest()
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from codegen.torch.interface import function_name
+from codegen.torch.names import function_name
 from derive import library
 from derive.language.definition import Definition
 from gradsmith.errors import Failure

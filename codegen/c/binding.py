@@ -51,7 +51,7 @@ def _autograd(module: Module) -> dict[str, Any]:
     """What the template lays out of the function for autograd."""
     names, options = [t.name for t in module.inputs], [o.name for o in module.options]
     outputs = [t.name for t in module.outputs]
-    kept = [t.name for t in module.kept.tensors]
+    kept = [t.name for t in module.residuals.tensors]
     taken = [*outputs, *(name for name in kept if name not in (*names, *outputs))]
     gradients = [f"gradients.grad_{n}" if n in module.gradients else "None" for n in names]
     axes = {i.axis.size.name: i.axis for t in module.inputs for i in t.indices}
@@ -59,7 +59,7 @@ def _autograd(module: Module) -> dict[str, Any]:
         "saved": [*names, *(name for name in kept if name not in names)],
         "inputs_taken": targets([*names, *options], [*names, *options]),
         "outputs_taken": targets(taken, kept) if {*taken} & {*kept} else "",
-        "kept_sizes": sizes([a.size.name for a in module.kept.sizes], module.inputs, axes),
+        "kept_sizes": sizes([a.size.name for a in module.residuals.sizes], module.inputs, axes),
         "input_gradients": [*gradients, *("None" for _ in options)],
     }
 
@@ -99,7 +99,9 @@ def _emitted(program: Program, module: Module, function: Function) -> Emitted:
     given = {t.name: t for t in reversed(read_by(program))}
     made = [t for t in made_by(program) if t.name not in given]
     like = next(t.name for t in given.values() if not t.integer)
-    sized = {name: axis for name, axis in program.axes.items() if axis not in program.kept.sizes}
+    sized = {
+        name: axis for name, axis in program.axes.items() if axis not in program.unpacked.sizes
+    }
     arguments = [
         *(f"{p.name}.data_ptr()" if p.is_tensor else p.name for p in function.parameters[:-1]),
         "torch.get_num_threads()",

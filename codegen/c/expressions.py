@@ -19,14 +19,14 @@ from sympy import (
     Rational,
     S,
     Symbol,
-    default_sort_key,
 )
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
-from codegen.c.functions import FUNCTIONS, RELATIONS
+from codegen.c.functions import FUNCTIONS
 from codegen.lowering.forms import Divisor
 from codegen.program import CodegenError
+from codegen.spelling import EXACT, RELATIONS, terms_of
 from derive.language.expressions import Element, Index, Parameter, StopGradient, Where, free_indices
 
 CHOICE, EITHER, BOTH, EQUALITY, RELATION, PLUS, TIMES, UNARY, ATOM = range(9)
@@ -100,7 +100,7 @@ class Printer:
         return self.element(expr.base.label.name, tuple(expr.indices))
 
     def _integer(self, expr: Any) -> Text:
-        if abs(expr) > _EXACT:
+        if abs(expr) > EXACT:
             return self._number(expr)
         return Text(str(int(expr)), ATOM if expr >= 0 else UNARY, whole=True)
 
@@ -112,7 +112,7 @@ class Printer:
     def _rational(self, expr: Any) -> Text:
         if expr < 0:
             return self._negated(expr)
-        if expr.q & (expr.q - 1) == 0 or max(expr.p, expr.q) > _EXACT:
+        if expr.q & (expr.q - 1) == 0 or max(expr.p, expr.q) > EXACT:
             return self._number(expr)
         return Text(f"(real){expr.p} / {expr.q}", TIMES)
 
@@ -120,10 +120,7 @@ class Printer:
         return Text(f"-{self.text(-expr).at(UNARY)}", UNARY)
 
     def _add(self, expr: Any) -> Text:
-        def place(term: Any) -> tuple[bool, bool, Any]:
-            return term.could_extract_minus_sign(), term.is_number, default_sort_key(term)
-
-        first, *rest = sorted(expr.args, key=place)
+        first, *rest = terms_of(expr)
         text = self.text(first)
         code, whole = text.at(PLUS), text.whole
         for term in rest:
@@ -230,9 +227,6 @@ class Printer:
     def _truth(self, expr: Any) -> Text:
         return Text("1" if expr == sympy.true else "0", whole=True)
 
-
-_EXACT = 2**53
-"""No larger integers are all numbers of double precision."""
 
 _TURNED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "==": "==", "!=": "!="}
 

@@ -44,15 +44,6 @@ FUNCTIONS: dict[Any, str] = {
     Finite: "finite",
 }
 
-RELATIONS: dict[Any, str] = {
-    sympy.Gt: ">",
-    sympy.Ge: ">=",
-    sympy.Lt: "<",
-    sympy.Le: "<=",
-    sympy.Eq: "==",
-    sympy.Ne: "!=",
-}
-
 NEEDS: dict[str, tuple[str, ...]] = {
     "sigmoid": ("vector_exp",),
     "log_add_exp": ("vector_exp", "larger"),

@@ -67,7 +67,7 @@ def function(program: Program) -> Function:
         *((t.name, f"const {kind_of(t)} *restrict ") for t in read),
         *((t.name, f"{kind_of(t)} *restrict ") for t in made),
         *((name, "int64_t ") for name in program.axes),
-        *((o.name, "real ") for o in (*program.options, *program.kept.options)),
+        *((o.name, "real ") for o in (*program.options, *program.unpacked.options)),
     ]
     parameters = (
         *(Parameter(name, kind, spelled.get(name, name)) for name, kind in kinds),
@@ -82,12 +82,12 @@ def function(program: Program) -> Function:
 def read_by(program: Program) -> tuple[Tensor, ...]:
     """What a program is given: all of its own parameters, and what it uses of what was kept."""
     used = names_used(*(let.value for let in program.lets))
-    return (*program.params, *(t for t in program.kept.tensors if t.name in used))
+    return (*program.params, *(t for t in program.unpacked.tensors if t.name in used))
 
 
 def made_by(program: Program) -> tuple[Tensor, ...]:
     """What a program returns and hands on, each tensor once."""
-    made = (*(tensor for _, tensor in program.results), *program.keeps.tensors)
+    made = (*(tensor for _, tensor in program.results), *program.saved.tensors)
     return tuple(dict.fromkeys(made))
 
 

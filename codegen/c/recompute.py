@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from codegen.c.explicit import explicit, is_reduction
-from codegen.lowering.lower import kept_for
+from codegen.lowering.lower import residuals_for
 from codegen.lowering.renaming import Renaming
 from codegen.program import Module, Program
 from derive.language.definition import Definition, Let, Tensor, needed
@@ -24,17 +24,17 @@ def recomputing(module: Module, definition: Definition) -> Module:
     """The same module in explicit programs, with fewer residuals of full size."""
     own = _apart(module.backward, module.forward)
     besides = [let.name for let in own.lets]
-    whole = module.kept
+    whole = module.residuals
     while True:
-        forward = explicit(replace(module.forward, keeps=whole), besides)
+        forward = explicit(replace(module.forward, saved=whole), besides)
         again: dict[str, Let] = {}
-        for tensor in module.kept.tensors:
+        for tensor in module.residuals.tensors:
             again |= _recipe(tensor.name, forward, set(module.updates)) or {}
         read = names_used(*(let.value for let in again.values()))
         lets = tuple(let for let in own.lets if let.name not in read | again.keys())
         elsewhere = again.keys() | {let.name for let in lets}
         # What is kept has all of the axes that it was defined with.
-        kept = kept_for(
+        kept = residuals_for(
             definition,
             [_as_defined(let, module.forward) for let in forward.lets if let.name not in elsewhere],
             own.params,
@@ -50,9 +50,9 @@ def recomputing(module: Module, definition: Definition) -> Module:
     joint = module.value_and_grad
     return replace(
         module,
-        kept=kept,
-        forward=replace(forward, keeps=kept, lets=needed(forward.lets, wanted)),
-        backward=explicit(replace(own, kept=kept, lets=(*first, *lets))),
+        residuals=kept,
+        forward=replace(forward, saved=kept, lets=needed(forward.lets, wanted)),
+        backward=explicit(replace(own, unpacked=kept, lets=(*first, *lets))),
         value_and_grad=joint and explicit(joint),
     )
 

@@ -49,7 +49,7 @@ def schedule(program: Program) -> Schedule:
 
 
 def _inlined(program: Program) -> dict[str, Let]:
-    handed = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
+    handed = program.handed_on
     multiplied: set[str] = set()
     for let in program.lets:
         if (operands := contraction_of(statement(let, {}))) is not None:

@@ -80,9 +80,9 @@ def _placed(nodes: tuple[Node, ...], path: Path, loops: tuple[Loop, ...]) -> Ite
 
 def homes(program: Program, schedule: Schedule) -> Mapping[str, Home]:
     """Where each tensor that a statement makes, or that the program is given, lives."""
-    handed = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
+    handed = program.handed_on
     everything = placed(schedule.nests)
-    found = {t.name: _given(t) for t in (*program.params, *program.kept.tensors)}
+    found = {t.name: _given(t) for t in (*program.params, *program.unpacked.tensors)}
     for one in everything:
         tensor = one.statement.tensor
         if tensor.name in handed:

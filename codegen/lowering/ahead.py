@@ -13,14 +13,14 @@ an output and an input, less is kept in all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from sympy import Add, And, Basic, Expr, KroneckerDelta, Mul, Or, S, Symbol
 from sympy.logic.boolalg import Boolean
 
-from codegen.program import is_scalar
+from codegen.program import is_number
 from derive.calculus.recognise import is_atomic
 from derive.language.definition import Dim, Let, Tensor, needed
 from derive.language.expressions import (
@@ -165,7 +165,7 @@ class _Plan:
         """The plan in which what a let makes of the inputs alone has names of its own."""
         taken = {*self.taken, *self.forward.made, *self.seeds, *(other.name for other in self.lets)}
         taken |= {i.name for other in self.lets for i in other.value.atoms(Index)}
-        parts = _Parts(let, self.varying, self.seeds, taken, [])
+        parts = _Parts(let, self.varying, self.seeds, taken)
         value = parts.value()
         place = self.lets.index(let)
         lets = (*self.lets[:place], *parts.made, Let(let.tensor, value), *self.lets[place + 1 :])
@@ -173,9 +173,9 @@ class _Plan:
 
 
 def _operations(expr: Any) -> int:
-    if is_atomic(expr) or is_scalar(expr):
+    if is_atomic(expr) or is_number(expr):
         return 0
-    tensors = [a for a in expr.args if not is_scalar(a)]
+    tensors = [a for a in expr.args if not is_number(a)]
     numbers = len(tensors) < len(expr.args)
     own = len(tensors) + numbers - 1 if isinstance(expr, Add | Mul) else 1
     if isinstance(expr, Add):  # what is taken away costs no more than what is added
@@ -188,18 +188,21 @@ def _bytes(tensor: Tensor, value: Any = None) -> int:
     return size * _LENGTH ** len(tensor.indices)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Parts:
-    """Takes a let apart: what varies with the cotangents, and what does not."""
+    """Takes a let apart: what varies with the cotangents, and what does not.
+
+    `made` collects the lets of what does not, under names that are not `taken`.
+    """
 
     let: Let
     varying: frozenset[str]
     seeds: tuple[str, ...]
     taken: set[str]
-    made: list[Let]
+    made: list[Let] = field(default_factory=list)
 
     def value(self) -> Any:
-        """The let's value; `made` holds what it reads in place of its parts."""
+        """The let's value, which reads what is made in place of its parts."""
         value = self.let.value
         varying = [e for e in _elements(value) if _name(e) in self.varying]
         if len(varying) == 1 and not value.has(KroneckerDelta):
@@ -254,7 +257,7 @@ class _Parts:
 
     def named(self, expr: Any, name: str = "") -> Any:
         """What a part is called, if naming it saves work."""
-        if is_atomic(expr) or is_scalar(expr) or expr.has(KroneckerDelta, ArgMax):
+        if is_atomic(expr) or is_number(expr) or expr.has(KroneckerDelta, ArgMax):
             return expr
         if not _elements(expr):
             return expr

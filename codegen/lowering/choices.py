@@ -85,7 +85,7 @@ def _mask_shared(expr: Any, masks: set[tuple[Any, Expr]]) -> Any:
 
 
 def chosen(expr: Any) -> Any:
-    """The same value, where a choice between 0 and a number takes in what it is multiplied by."""
+    """A value in which a choice between 0 and a number takes in what it is multiplied by."""
     if is_atomic(expr):
         return expr
     args = [chosen(a) for a in expr.args]

@@ -35,7 +35,7 @@ def divided_safely(
 def _over(
     lets: Sequence[Let], axis: Axis, gradients: Sequence[Tensor], fixed: set[str]
 ) -> Sequence[Let]:
-    """The same of one axis."""
+    """The lets, the gradients finite where they sum over this axis and its size is 0."""
     safe = {
         let.name: replace(let, value=_divided(let.value, axis))
         for let in lets

@@ -86,7 +86,7 @@ class Divisor(Elementary):
 
 
 def spelled_out(expr: Any) -> Any:
-    """The same value without any of the safe forms, as it is differentiated."""
+    """A value without any of the safe forms, as it is differentiated."""
     found = expr.replace(lambda e: type(e) in _MEANINGS, lambda e: _MEANINGS[type(e)](*e.args))
     return without_masks(found)
 

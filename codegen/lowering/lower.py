@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sympy import Expr, Mul, S
+from sympy import Expr, S
 
 from codegen.lowering.ahead import worked_out_ahead
 from codegen.lowering.empty_sums import divided_safely
-from codegen.lowering.sharing import shared
+from codegen.lowering.sharing import computed_once
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
-from codegen.program import Kept, Module, Program
+from codegen.program import Module, Program, Residuals, count_of
 from derive.calculus.recognise import is_atomic
 from derive.calculus.trace import Derivation
 from derive.language.definition import Definition, Let, Tensor, needed
@@ -25,47 +25,33 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
 
     `ahead` has the forward pass work out what it can of the gradients.
     """
-    if not derivation.definition.chunked:
-        derivation = outputs_once(derivation)
-    definition = derivation.definition
-    literal = definition.chunked
-    backward_lets = needed(
-        derivation.backward.lets, [t.name for _, t in derivation.backward.gradients]
-    )
-    backward_lets = with_zeros(backward_lets)
+    derivation = outputs_once(derivation)
+    definition, seeds = derivation.definition, derivation.seeds
     gradients = tuple((f"grad_{name}", tensor) for name, tensor in derivation.backward.gradients)
-    forward_lets = derivation.forward
-    if not literal:
-        backward_lets = without_exponentials(backward_lets, forward_lets)
-        backward_lets = needed(backward_lets, [t.name for _, t in gradients])
-        safe = stable(backward_lets, varying(definition.wrt, forward_lets))
-        backward_lets = shared(safe, besides=(let.name for let in forward_lets))
-        backward_lets = divided_safely(backward_lets, [t for _, t in gradients])
-    if ahead and not literal:
-        early, backward_lets = _ahead(derivation, backward_lets)
-        forward_lets = (*forward_lets, *early)
-    kept = kept_for(definition, forward_lets, derivation.seeds, backward_lets, gradients)
     outputs = tuple(definition.tensors[name] for name in definition.outputs)
+    forward_lets, backward_lets = _both_passes(derivation, ahead)
+    residuals = residuals_for(definition, forward_lets, seeds, backward_lets, gradients)
+    wanted = [*definition.outputs, *residuals.names]
     forward = Program(
         name="forward",
         params=definition.inputs,
         options=definition.options,
-        kept=Kept(),
+        unpacked=Residuals(),
         lets=_forward_lets(
-            _with_stops(forward_lets, kept.names), [*definition.outputs, *kept.names], literal
+            _with_stops(forward_lets, residuals.names), wanted, literal=definition.chunked
         ),
         results=tuple((t.name, t) for t in outputs),
-        literal=literal,
-        keeps=kept,
+        literal=definition.chunked,
+        saved=residuals,
     )
     backward = Program(
         name="backward",
-        params=derivation.seeds,
+        params=seeds,
         options=(),
-        kept=kept,
+        unpacked=residuals,
         lets=backward_lets,
         results=gradients,
-        literal=literal,
+        literal=definition.chunked,
     )
     return Module(
         name=definition.name,
@@ -75,18 +61,39 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
         options=definition.options,
         outputs=outputs,
         updates=tuple(name for _, name in definition.updates),
-        seeds=derivation.seeds,
+        seeds=seeds,
         gradients=definition.wrt,
-        kept=kept,
+        residuals=residuals,
         forward=forward,
         backward=backward,
         value_and_grad=_value_and_grad(derivation, outputs, gradients),
     )
 
 
+def _both_passes(derivation: Derivation, ahead: bool) -> tuple[tuple[Let, ...], tuple[Let, ...]]:
+    """The lets of the forward pass as they are derived, with what is worked out `ahead`, and those
+    of the backward pass as they are emitted; both as they are written, if those are chunked."""
+    definition, forward = derivation.definition, derivation.forward
+    gradients = [tensor for _, tensor in derivation.backward.gradients]
+    wanted = [tensor.name for tensor in gradients]
+    backward = with_zeros(needed(derivation.backward.lets, wanted))
+    if definition.chunked:
+        return forward, backward
+    backward = needed(without_exponentials(backward, forward), wanted)
+    backward = stable(backward, varying(definition.wrt, forward))
+    backward = computed_once(backward, besides=(let.name for let in forward))
+    backward = divided_safely(backward, gradients)
+    if not ahead:
+        return forward, backward
+    early, late = _ahead(derivation, backward)
+    return (*forward, *early), late
+
+
 def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...], tuple[Let, ...]]:
-    """What the forward pass works out of the gradients, and what is left; whatever has another
-    name there already goes by that."""
+    """The lets of the backward pass in two: those that the forward pass works out, and those left.
+
+    What the forward pass has under another name already is read by that, and is no let of its own.
+    """
     definition = derivation.definition
     taken = {named.name for named in (*definition.inputs, *definition.options)}
     taken |= set(definition.outputs)
@@ -112,11 +119,14 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
         [replace(let, value=substitute(let.value, called)) for let in lets]
         for lets in (early, late)
     )
-    return tuple(let for let in early if let.name not in called), shared(late, known)
+    return tuple(let for let in early if let.name not in called), computed_once(late, known)
 
 
 def outputs_once(derivation: Derivation) -> Derivation:
-    """An output that only repeats another let takes its place: one tensor is not kept twice."""
+    """The derivation with each output that only repeats another let in its place, so that one
+    tensor is not kept twice; as it is, if it is emitted as it is written."""
+    if derivation.definition.chunked:
+        return derivation
     forward, backward = derivation.forward, derivation.backward.lets
     for name in derivation.definition.outputs:
         again = next(let for let in forward if let.name == name)
@@ -159,7 +169,7 @@ def _value_and_grad(
         name="value_and_grad",
         params=definition.inputs,
         options=definition.options,
-        kept=Kept(),
+        unpacked=Residuals(),
         lets=lets,
         results=((outputs[0].name, outputs[0]), *gradients),
         differentiable=False,
@@ -179,13 +189,13 @@ def with_zeros(lets: Iterable[Let]) -> tuple[Let, ...]:
     return tuple(result)
 
 
-def kept_for(
+def residuals_for(
     definition: Definition,
     made: Sequence[Let],
     seeds: Sequence[Tensor],
     lets: Sequence[Let],
     gradients: Sequence[tuple[str, Tensor]],
-) -> Kept:
+) -> Residuals:
     """What the lets of a backward pass read of the inputs and of what the forward pass made, and
     the sizes that they cannot see in it."""
     used = names_used(*(let.value for let in lets)) | {t.name for _, t in gradients}
@@ -202,7 +212,7 @@ def kept_for(
     wanted |= {i.axis for let in lets for i in let.value.atoms(Index)}
     sizes = {a.size.name for a in definition.axes} & used
     wanted |= {a for a in definition.axes if a.size.name in sizes}
-    return Kept(tensors, options, tuple(sorted(wanted - seen)))
+    return Residuals(tensors, options, tuple(sorted(wanted - seen)))
 
 
 def visible(tensors: Iterable[Tensor]) -> set[Axis]:
@@ -220,7 +230,7 @@ def visible(tensors: Iterable[Tensor]) -> set[Axis]:
 def _forward_lets(lets: Sequence[Let], wanted: Iterable[str], literal: bool) -> tuple[Let, ...]:
     """The lets that are needed, in numerically safe form unless they are to stay as written."""
     wanted = list(wanted)
-    return needed(lets, wanted) if literal else shared(made_safe(lets, wanted))
+    return needed(lets, wanted) if literal else computed_once(made_safe(lets, wanted))
 
 
 def _with_stops(lets: Sequence[Let], kept: Iterable[str]) -> tuple[Let, ...]:
@@ -249,16 +259,12 @@ def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ..
             result.append(replace(let, value=value))
             continue
         scale, rest = value.as_independent(Sum, as_Add=False)
-        is_scaled = isinstance(rest, Sum) and scale != 1 and 1 / scale != count_of(rest)
+        is_scaled = isinstance(rest, Sum) and scale != 1 and 1 / scale != count_of(rest.indices)
         if is_scaled and let.name not in wanted and readers[let.name] == 1:
             inlined[let.name] = (let.tensor, value)
         else:
             result.append(replace(let, value=value))
     return tuple(result)
-
-
-def count_of(total: Sum) -> Expr:
-    return Mul(*(i.size for i in total.indices))
 
 
 def varying(wrt: Iterable[str], lets: Sequence[Let]) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sympy import IndexedBase, Symbol
 
-from codegen.program import Kept, Program
+from codegen.program import Program, Residuals
 from derive.language.definition import Dim, Let, Option, Tensor
 from derive.language.expressions import Element, Index, Parameter
 
@@ -21,15 +21,15 @@ class Renaming:
     letters: Mapping[Index, Index] = field(default_factory=dict)
 
     def program(self, program: Program) -> Program:
-        """The same program in these names."""
+        """A program in these names."""
         if not self.names and all(i == other for i, other in self.letters.items()):
             return program
         return replace(
             program,
             params=tuple(map(self._tensor, program.params)),
             options=tuple(map(self._option, program.options)),
-            kept=self._kept(program.kept),
-            keeps=self._kept(program.keeps),
+            unpacked=self._residuals(program.unpacked),
+            saved=self._residuals(program.saved),
             lets=tuple(
                 Let(self._tensor(let.tensor), self._expression(let.value)) for let in program.lets
             ),
@@ -51,9 +51,11 @@ class Renaming:
     def _option(self, option: Option) -> Option:
         return replace(option, name=self.names.get(option.name, option.name))
 
-    def _kept(self, kept: Kept) -> Kept:
-        tensors = tuple(map(self._tensor, kept.tensors))
-        return replace(kept, tensors=tensors, options=tuple(map(self._option, kept.options)))
+    def _residuals(self, residuals: Residuals) -> Residuals:
+        tensors = tuple(map(self._tensor, residuals.tensors))
+        return replace(
+            residuals, tensors=tensors, options=tuple(map(self._option, residuals.options))
+        )
 
     def _expression(self, expr: Any) -> Any:
         if isinstance(expr, Index):

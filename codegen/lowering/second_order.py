@@ -21,11 +21,11 @@ from typing import Any
 from sympy import Add, Expr, Mul, S
 
 from codegen.lowering.forms import spelled_out
-from codegen.lowering.lower import kept_for, outputs_once, varying, with_zeros
+from codegen.lowering.lower import outputs_once, residuals_for, varying, with_zeros
 from codegen.lowering.renaming import Renaming
-from codegen.lowering.sharing import shared
+from codegen.lowering.sharing import computed_once
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
-from codegen.program import Kept, Module, Program
+from codegen.program import Module, Program, Residuals
 from derive.calculus.backward import Apart
 from derive.calculus.differentiate import cotangent_of
 from derive.calculus.trace import Derivation
@@ -38,8 +38,7 @@ from derive.simplification.simplify import in_order
 
 def with_second_order(module: Module, derivation: Derivation) -> Module:
     """The module with the two passes that second derivatives take."""
-    if not derivation.definition.chunked:
-        derivation = outputs_once(derivation)
+    derivation = outputs_once(derivation)
     masks = _Masks.of(module)
     double = _double_backward(module, masks)
     if double is None:
@@ -82,7 +81,7 @@ def _made(module: Module, masks: _Masks) -> list[Tensor]:
     """What the forward pass makes and keeps that somebody may differentiate by."""
     varies = varying(module.gradients, module.forward.lets)
     varies -= {*module.updates, *masks.conditions, *(t.name for t in module.outputs)}
-    made = [t for t in module.kept.tensors if t not in module.inputs and not t.integer]
+    made = [t for t in module.residuals.tensors if t not in module.inputs and not t.integer]
     return [t for t in made if t.name in varies]
 
 
@@ -100,9 +99,9 @@ def _double_backward(module: Module, masks: _Masks) -> Program | None:
     lets = (*made_safe(found.forward, names_used(*(let.value for let in lets))), *lets)
     params = (*found.seeds, *definition.inputs[: len(module.seeds)])
     lets = tuple(masks.restored(let) for let in lets)
-    program = Program("double_backward", params, (), module.kept, lets, gradients, order=2)
+    program = Program("double_backward", params, (), module.residuals, lets, gradients, order=2)
     program = Renaming(_shorter(program, names)).program(program)
-    return replace(program, lets=shared(program.lets))
+    return replace(program, lets=computed_once(program.lets))
 
 
 def _shorter(program: Program, names: Apart) -> dict[str, str]:
@@ -121,7 +120,7 @@ def _of_backward(module: Module, masks: _Masks) -> tuple[Definition, Apart]:
     """The backward pass as a definition whose outputs are the gradients; it is differentiated by
     cotangents and by what varies."""
     program = module.backward
-    given = tuple(map(masks.tensor, (*program.params, *program.kept.tensors)))
+    given = tuple(map(masks.tensor, (*program.params, *program.unpacked.tensors)))
     lets = _with_finite_exponents(_without_conditions(program.lets), ())
     lets = [masks.let(let) for let in lets]
     outputs: list[Tensor] = []
@@ -140,7 +139,7 @@ def _of_backward(module: Module, masks: _Masks) -> tuple[Definition, Apart]:
         name=module.name,
         summary=module.summary,
         inputs=(*map(names.tensor, given), *_unread(module, given)),
-        options=program.kept.options,
+        options=program.unpacked.options,
         lets=lets,
         outputs=tuple(names.tensor(t).name for t in outputs),
         wrt=tuple(t.name for t in wanted if not t.integer and t.name in read),
@@ -178,7 +177,7 @@ def _with_residuals_backward(
     """The module with the pass that takes cotangents of residuals back to the inputs."""
     double = module.double_backward
     assert double is not None
-    kept = {t.name for t in module.kept.tensors}
+    kept = {t.name for t in module.residuals.tensors}
     found = _without_outputs(derive(_of_residuals(module, derivation, masks, made)), made)
     lets, gradients = _simplest(found)
     if not gradients:
@@ -193,22 +192,22 @@ def _with_residuals_backward(
     at_hand = {let.name: let for let in (*module.forward.lets, *found.forward)}
     anew = in_order([let for name, let in at_hand.items() if name not in kept])
     lets = (*made_safe(anew, names_used(*(let.value for let in lets))), *lets)
-    lets = shared([masks.restored(let) for let in lets])
-    more = kept_for(derivation.definition, (), found.seeds, lets, gradients)
+    lets = computed_once([masks.restored(let) for let in lets])
+    more = residuals_for(derivation.definition, (), found.seeds, lets, gradients)
     inputs = tuple(t for t in more.tensors if t in module.inputs and t.name not in kept)
-    keeps = Kept(
-        module.kept.tensors,
-        tuple(o for o in module.options if o in (*module.kept.options, *more.options)),
-        tuple(sorted({*module.kept.sizes, *more.sizes})),
+    residuals = Residuals(
+        module.residuals.tensors,
+        tuple(o for o in module.options if o in (*module.residuals.options, *more.options)),
+        tuple(sorted({*module.residuals.sizes, *more.sizes})),
     )
     params = (*found.seeds, *inputs)
-    program = Program("residuals_backward", params, (), keeps, lets, gradients, order=2)
+    program = Program("residuals_backward", params, (), residuals, lets, gradients, order=2)
     return replace(
         module,
-        kept=keeps,
-        forward=replace(module.forward, keeps=keeps),
-        backward=replace(module.backward, kept=keeps),
-        double_backward=replace(double, kept=keeps),
+        residuals=residuals,
+        forward=replace(module.forward, saved=residuals),
+        backward=replace(module.backward, unpacked=residuals),
+        double_backward=replace(double, unpacked=residuals),
         residuals_backward=program,
         again=inputs,
     )
@@ -223,7 +222,7 @@ def _of_residuals(
     written = {let.name for let in derivation.forward}
     later = [let for let in module.forward.lets if let.name not in written]
     lets = [let for let in (*derivation.forward, *later) if let.name not in masks.conditions]
-    lets = _with_finite_exponents(needed(lets, module.kept.names), module.kept.names)
+    lets = _with_finite_exponents(needed(lets, module.residuals.names), module.residuals.names)
     lets = tuple(masks.let(let) for let in lets)
     read = names_used(*(let.value for let in lets))
     conditions = [masks.tensor(t) for name, t in masks.conditions.items() if name in read]
@@ -231,7 +230,7 @@ def _of_residuals(
         definition,
         inputs=(*definition.inputs, *conditions),
         lets=lets,
-        outputs=tuple(t.name for t in (*module.outputs, *made) if t in module.kept.tensors),
+        outputs=tuple(t.name for t in (*module.outputs, *made) if t in module.residuals.tensors),
         wrt=tuple(t.name for t in definition.inputs if t.name in read & {*definition.wrt}),
         calls=(),
         variant="",

@@ -15,7 +15,7 @@ from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, default_s
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
-from codegen.program import Program, is_scalar
+from codegen.program import Program, is_number
 from derive.calculus.recognise import abstract, is_atomic
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import (
@@ -32,9 +32,9 @@ from derive.language.substitute import substitute
 from derive.simplification.naming import word
 
 
-def shared(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let, ...]:
-    """The lets, and before the first that reads it a let for each repeated subexpression; none is
-    called as what there is `besides`."""
+def computed_once(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let, ...]:
+    """The lets, with a new one for each subexpression that is repeated, before the first that reads
+    it. `besides` are names that no new let takes."""
     given, others = {let.name for let in lets}, frozenset(besides)
     result = [replace(let, value=_taken_out(let.value)) for let in lets]
     while True:
@@ -90,7 +90,6 @@ def _repeats(let: Let, other: Let) -> bool:
 def named_once(program: Program) -> Program:
     """The program without lets that only give another tensor a second name: what it does not hand
     on is read by the first name, and what it hands on is made under that name."""
-    handed = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
     made = {let.name: let for let in program.lets}
     for let in () if program.literal else program.lets:
         value = let.value
@@ -99,10 +98,10 @@ def named_once(program: Program) -> Program:
         source = program.tensors[value.base.label.name]
         if _axes(source) != _axes(let.tensor):
             continue
-        if let.name not in handed:
+        if let.name not in program.handed_on:
             renamed, rest = let.tensor, [o for o in program.lets if o is not let]
             called = value
-        elif source.name in made and source.name not in handed:
+        elif source.name in made and source.name not in program.handed_on:
             first = made[source.name]
             anew = Let(replace(let.tensor, dims=source.dims), first.value)
             rest = [anew if o is first else o for o in program.lets if o is not let]
@@ -125,13 +124,13 @@ def _common_product(lets: Sequence[Let]) -> frozenset[Expr] | None:
     """The most factors that two products share, of which computing them takes a kernel."""
     products = [_factors(p) for let in lets for p in _products(let.value)]
     common = {a & b for place, a in enumerate(products) for b in products[:place]}
-    worth = [c for c in common if len(c) > 1 and any(not is_scalar(f) for f in c)]
+    worth = [c for c in common if len(c) > 1 and any(not is_number(f) for f in c)]
     return max(worth, key=lambda c: (len(c), sorted(map(str, c))), default=None)
 
 
 def _products(expr: Basic) -> Iterator[Mul]:
     """The products that are carried out as they stand: not those that are summed or scattered."""
-    if is_atomic(expr) or is_scalar(expr) or isinstance(expr, Sum | KroneckerDelta):
+    if is_atomic(expr) or is_number(expr) or isinstance(expr, Sum | KroneckerDelta):
         return
     if isinstance(expr, Mul) and not expr.has(KroneckerDelta):
         yield expr
@@ -141,13 +140,13 @@ def _products(expr: Basic) -> Iterator[Mul]:
 
 def _factors(product: Mul) -> frozenset[Expr]:
     """What a product is made of, its numbers as one factor and without their sign."""
-    tensors = [f for f in product.args if not is_scalar(f)]
+    tensors = [f for f in product.args if not is_number(f)]
     numbers = _sign(product) * _numbers(product)
     return frozenset(tensors if numbers == 1 else [*tensors, numbers])
 
 
 def _numbers(product: Mul) -> Expr:
-    return Mul(*(f for f in product.args if is_scalar(f)))
+    return Mul(*(f for f in product.args if is_number(f)))
 
 
 def _sign(product: Mul) -> int:
@@ -167,7 +166,7 @@ def _factored(lets: Sequence[Let], common: frozenset[Expr], others: frozenset[st
     tensor = Tensor(fresh, _stored(tuple(abstract(product)[1]), product))
 
     def replaced(expr: Any) -> Any:
-        if is_atomic(expr) or is_scalar(expr) or isinstance(expr, Sum | KroneckerDelta):
+        if is_atomic(expr) or is_number(expr) or isinstance(expr, Sum | KroneckerDelta):
             return expr
         args = [replaced(a) for a in expr.args]
         if isinstance(expr, Mul) and not expr.has(KroneckerDelta) and common <= _factors(expr):
@@ -210,7 +209,7 @@ def _largest_repeated(lets: Sequence[Let]) -> Expr | None:
 
 def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
     """The subexpressions that take a kernel, each as often as it is written."""
-    if _is_read(expr) or is_scalar(expr) or isinstance(expr, KroneckerDelta):
+    if _is_read(expr) or is_number(expr) or isinstance(expr, KroneckerDelta):
         return
     if isinstance(expr, Element):
         yield expr
@@ -219,11 +218,12 @@ def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
     product_of_a_sum = (  # carried out by the sum's own kernel
         summed
         and isinstance(expr, Mul)
-        and any(free_indices(f) < letters for f in expr.args if not is_scalar(f))
+        and any(free_indices(f) < letters for f in expr.args if not is_number(f))
     )
     scatter = expr.has(KroneckerDelta) and not isinstance(expr, Where)
     inverse = isinstance(expr, Pow) and expr.exp == -1  # dividing is as cheap as multiplying
-    if not (scatter or product_of_a_sum or inverse) and (expr.atoms(Element) or _is_mask(expr)):
+    elsewhere = scatter or product_of_a_sum or inverse
+    if not elsewhere and (expr.atoms(Element) or _compares_letters(expr)):
         term = _unsigned(expr)[1]
         if not is_atomic(term):
             yield term
@@ -234,7 +234,7 @@ def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
         yield from _computed(rest if number != 1 else arg, isinstance(expr, Sum))
 
 
-def _is_mask(expr: Basic) -> bool:
+def _compares_letters(expr: Basic) -> bool:
     """Whether an expression compares letters, as `i != j` does."""
     return isinstance(expr, Relational) and len(free_indices(expr)) > 1
 
@@ -268,7 +268,7 @@ class _Name:
 
     def replaced(self, expr: Any) -> Any:
         """An expression that reads the tensor wherever it has the pattern."""
-        if _is_read(expr) or is_scalar(expr):
+        if _is_read(expr) or is_number(expr):
             return expr
         for number, value in _multiples(expr):
             pattern, letters = abstract(value)

@@ -56,7 +56,7 @@ from derive.language.facts import is_nonnegative
 
 
 def stabilise(expr: Expr) -> Expr:
-    """The same value, with the forms above wherever the expression allows them.
+    """A value with the forms above wherever the expression allows them.
 
     An exponential that is chosen or left out is that of a masked exponent, where this makes all
     of them safe.
@@ -73,7 +73,7 @@ def bare_exponentials(expr: Basic) -> int:
     return sum(not _is_a_part(power) for power in expr.atoms(exp))
 
 
-_WHOLES = (LogAddExp, LogSumExp)
+_LOG_SUMS = (LogAddExp, LogSumExp)
 """Logarithms of what exponentials are parts of."""
 
 
@@ -81,12 +81,12 @@ def _is_a_part(power: Expr) -> bool:
     """Whether an exponential is divided by a sum that it is a term of, as it is or with a weight:
     `exp(a - log(exp(a) + ...))` is at most 1, and `exp(a - log(w exp(a) + ...))` at most 1/w."""
     terms = Add.make_args(power.args[0])
-    wholes = [-term for term in terms if isinstance(-term, _WHOLES)]
-    if len(wholes) != 1:
+    log_sums = [-term for term in terms if isinstance(-term, _LOG_SUMS)]
+    if len(log_sums) != 1:
         return False
-    (whole,) = wholes
-    rest = Add(*(t for t in terms if t != -whole))
-    return any(_is_among(rest, part) for part in _parts(whole))
+    (log_sum,) = log_sums
+    rest = Add(*(t for t in terms if t != -log_sum))
+    return any(_is_among(rest, part) for part in _parts(log_sum))
 
 
 def _is_among(exponent: Expr, part: Expr) -> bool:
@@ -201,7 +201,7 @@ def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
 def _is_weight(expr: Expr) -> bool:
     """Whether what an exponential is multiplied by may stand as its logarithm beside the exponent:
     it is not negative, and no exponential itself."""
-    return not expr.has(exp, Sum, *_WHOLES) and is_nonnegative(expr)
+    return not expr.has(exp, Sum, *_LOG_SUMS) and is_nonnegative(expr)
 
 
 def _add_exponents(exponents: Iterable[Expr]) -> Expr:
@@ -240,9 +240,9 @@ def _product(expr: Expr) -> Expr:
             others.remove(weight)
     sums = [f for f in others if isinstance(f, Sum | Add) and f.has(exp)]
     for count, other in enumerate(sums, start=1):
-        met = total.has(*_WHOLES) or any(e.has(*_WHOLES) for e in other.atoms(exp))
+        met = total.has(*_LOG_SUMS) or any(e.has(*_LOG_SUMS) for e in other.atoms(exp))
         if met and total != 0:
-            part = _one_whole(total) if count < len(sums) else total
+            part = _one_log_sum(total) if count < len(sums) else total
             others[others.index(other)] = _push(other, exp(part))
             total = _sum([total, -part])
     for a, power in logistic:
@@ -278,13 +278,13 @@ def _gathered(expr: Expr) -> tuple[list[Expr], list[tuple[Expr, int]], list[Expr
     return exponents, logistic, others
 
 
-def _one_whole(exponent: Expr) -> Expr:
-    """What one of several sums of exponentials is divided by, where they are by a power of a sum;
-    the exponent itself where that is none."""
+def _one_log_sum(exponent: Expr) -> Expr:
+    """The exponent of what one of several sums of exponentials is divided by: one `-log_sum` where
+    there are several in the exponent, all of it otherwise."""
     for term in Add.make_args(exponent):
-        number, whole = term.as_coeff_Mul()
-        if isinstance(whole, _WHOLES) and number.is_Integer and number < -1:
-            return -whole
+        number, log_sum = term.as_coeff_Mul()
+        if isinstance(log_sum, _LOG_SUMS) and number.is_Integer and number < -1:
+            return -log_sum
     return exponent
 
 

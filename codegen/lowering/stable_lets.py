@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from sympy import Add, Expr, Pow, exp, log, together
 
@@ -103,43 +103,47 @@ class _Meanings:
     """What names of exponentials, of sums of them, of their logarithms and of safe quotients stand
     for; the quotients also in safe form. `unsafe` are the sums, those of what stays plain too."""
 
-    powers: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
-    sums: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
-    quotients: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
-    logarithms: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
-    named: list[Let] = field(default_factory=list)
-    unsafe: set[str] = field(default_factory=set)
+    powers: Mapping[str, tuple[Tensor, Expr]]
+    sums: Mapping[str, tuple[Tensor, Expr]]
+    quotients: Mapping[str, tuple[Tensor, Expr]]
+    logarithms: Mapping[str, tuple[Tensor, Expr]]
+    named: tuple[Let, ...]
+    unsafe: frozenset[str]
 
     @staticmethod
     def of(made: Sequence[Let], plain: Set[str] = frozenset()) -> _Meanings:
         """Those of a forward pass, but for the names that are to stay as `plain` as they are."""
-        found = _Meanings()
+        powers: dict[str, tuple[Tensor, Expr]] = {}
+        sums: dict[str, tuple[Tensor, Expr]] = {}
+        quotients: dict[str, tuple[Tensor, Expr]] = {}
+        logarithms: dict[str, tuple[Tensor, Expr]] = {}
+        named: list[Let] = []
+        unsafe: set[str] = set()
         for let in made:
             if let.name in plain:
                 continue
-            through = substitute(let.value, found.powers | found.sums | found.logarithms)
+            through = substitute(let.value, powers | sums | logarithms)
             safe = stabilise(through)
             if isinstance(safe.as_coeff_Mul()[1], LogSoftmax | LogAddExp | LogSumExp):
-                found.logarithms[let.name] = (let.tensor, through)
+                logarithms[let.name] = (let.tensor, through)
             elif isinstance(safe, Softmax | Sigmoid):
-                found.quotients[let.name] = (let.tensor, through)
-                found.named.append(replace(let, value=safe))
+                quotients[let.name] = (let.tensor, through)
+                named.append(replace(let, value=safe))
             elif bare_exponentials(safe):
                 summed = any(total.has(exp) for total in through.atoms(Sum))
-                into = found.sums if summed else found.powers
-                into[let.name] = (let.tensor, through)
-                found.unsafe.update({let.name} if summed else ())
-            elif names_used(safe) & found.unsafe or any(
+                (sums if summed else powers)[let.name] = (let.tensor, through)
+                unsafe.update({let.name} if summed else ())
+            elif names_used(safe) & unsafe or any(
                 names_used(total) & plain for total in safe.atoms(Sum)
             ):
-                found.unsafe.add(let.name)
-        return found
+                unsafe.add(let.name)
+        return _Meanings(powers, sums, quotients, logarithms, tuple(named), frozenset(unsafe))
 
     def safe(self, value: Expr) -> Iterator[Expr]:
         """A value in safe form, all of these names seen through; that of a log-softmax is one. It
         is not multiplied out, which cancels, unless it must be."""
         totals = {n: m for n, m in self.logarithms.items() if not _is_log_softmax(m[1])}
-        through = substitute(value, self.powers | self.sums | self.quotients | totals)
+        through = substitute(value, {**self.powers, **self.sums, **self.quotients, **totals})
         yield stabilise(through)
         yield stabilise(normalise(_quotients_joined(through)))
 

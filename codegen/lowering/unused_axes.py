@@ -22,15 +22,14 @@ from derive.language.expressions import ArgMax, Element, Index, free_indices
 
 
 def narrowed(program: Program) -> Program:
-    """The same program, each let that it does not hand on over the axes it depends on."""
-    whole = {*program.keeps.names, *(tensor.name for _, tensor in program.results)}
+    """The program, each let that it does not hand on over the axes that its value depends on."""
     narrow: dict[str, Tensor] = {}
     constants: dict[str, Basic] = {}
     lets: list[Let] = []
     for let in program.lets:
         value = reread(let.value, program.tensors, narrow, constants)
         needed = free_indices(value)
-        if let.name in whole or needed >= set(let.tensor.indices):
+        if let.name in program.handed_on or needed >= set(let.tensor.indices):
             lets.append(let if value is let.value else Let(let.tensor, value))
         elif value in (S.true, S.false) or (let.tensor.integer and isinstance(value, Integer)):
             constants[let.name] = value

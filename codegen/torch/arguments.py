@@ -43,6 +43,11 @@ class Arguments:
         return {role for _, role in self.interface.roles}
 
     @cached_property
+    def halved(self) -> bool:
+        """Whether an argument is cut into its halves, along the argument `dim`."""
+        return any(a.halved for a in self.interface.arguments)
+
+    @cached_property
     def primary(self) -> str:
         """The variable whose shape the others follow: the first argument, or its first half."""
         first = next(a for a in self.interface.arguments if a.tensors)
@@ -78,6 +83,36 @@ class Arguments:
     def one_of_two(self, name: str) -> bool:
         argument = self.by_tensor[name]
         return len(argument.tensors) > 1 and not argument.halved
+
+    def may_lack(self, name: str) -> bool:
+        """Whether a tensor is not always given."""
+        return name in dict(self.interface.pairs) or self.optional(name)
+
+    def of_some_variants(self, name: str) -> bool:
+        """Whether only some variants take a tensor, which is seen where they are called."""
+        return self.may_lack(name) or self.one_of_two(name)
+
+    def given(self, how: str) -> list[str]:
+        """The tensors and options that are given in a way, a key of `GIVEN`."""
+        return [name for name, way in self.interface.given if way == how]
+
+    @cached_property
+    def masks(self) -> dict[str, Tensor]:
+        """The integers beside which each mask stands."""
+        found: dict[str, Tensor] = {}
+        for name in self.given("mask"):
+            beside = (t for t in self.tensors.values() if t.axes == self.tensors[name].axes)
+            found[name] = next(t for t in beside if t.integer)
+        return found
+
+    def is_mask(self, argument: Argument) -> bool:
+        """Whether an argument stands for a mask, which is no tensor of the caller's."""
+        return any(name in self.masks for name in argument.tensors)
+
+    @cached_property
+    def real_or_integer(self) -> list[str]:
+        """The variables that hold real numbers or integers, as the caller likes."""
+        return list(dict.fromkeys(map(self.variable, filter(self.one_of_two, self.tensors))))
 
     def with_roles(self, *roles: str | None) -> list[str]:
         """The variables of the tensors over exactly these roles."""

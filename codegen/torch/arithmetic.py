@@ -9,17 +9,17 @@ rounding, for each that is written.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sympy import Add, KroneckerDelta, Mul, Pow, S
 
-from codegen.program import is_scalar
+from codegen.program import count_of, is_number
 from codegen.torch.functions import POWERS
 from codegen.torch.scalars import scalar
 from codegen.torch.scatter import Scatter, as_scatter, filled, scattered
-from codegen.torch.scope import Scope
+from codegen.torch.scope import Emit, Scope
 from codegen.torch.values import (
     ATOM,
     PLUS,
@@ -33,8 +33,6 @@ from codegen.torch.values import (
     permute,
 )
 from derive.language.expressions import Element, Index, Sum, free_indices
-
-Emit = Callable[[Any, Scope], Value]
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,10 @@ def multiply(expr: Any, scope: Scope, emit: Emit) -> Value:
 
 
 def _one_plus_product(expr: Any, scope: Scope, emit: Emit) -> Value | None:
-    """`g * (1 - h**2)` as `g - (g*h)*h`: two kernels, and one temporary, where there were three."""
+    """`g * (1 - h**2)` as `g - (g*h)*h`: two kernels, and one temporary, where there were three.
+
+    Of squares alone: where `g*h` is too large, so is `g*h**2`, which of other products is not sure.
+    """
     factors = Mul.make_args(expr)
     sums = [f for f in factors if isinstance(f, Add)]
     others = [f for f in factors if f not in sums]
@@ -84,8 +85,8 @@ def _one_plus_product(expr: Any, scope: Scope, emit: Emit) -> Value | None:
 
 def gathered(expr: Any, scope: Scope, emit: Emit) -> Scaled:
     """A product as a number and at most two tensors."""
-    numbers = [f for f in Mul.make_args(expr) if is_scalar(f)]
-    tensors = [f for f in Mul.make_args(expr) if not is_scalar(f)]
+    numbers = [f for f in Mul.make_args(expr) if is_number(f)]
+    tensors = [f for f in Mul.make_args(expr) if not is_number(f)]
     scale = Mul(*numbers)
     deltas = [f for f in tensors if isinstance(f, KroneckerDelta)]
     rest = [f for f in tensors if not isinstance(f, KroneckerDelta)]
@@ -116,7 +117,7 @@ def _means(scale: Any, factors: list[Any], scope: Scope) -> tuple[Any, list[Any]
     found: list[Any] = []
     for factor in factors:
         if isinstance(factor, Sum) and not factor.body.has(KroneckerDelta):
-            count = Mul(*(i.size for i in factor.indices))
+            count = count_of(factor.indices)
             left = scale * count
             if left.count_ops() < scale.count_ops() or left in (1, -1):
                 body = factor.body
@@ -136,7 +137,7 @@ def emit_mean(mean: _Mean, scope: Scope, emit: Emit) -> Value:
             code=_as_mean(value.code),
             keepdim=_as_mean(value.keepdim),
         )
-    return scaled(value, 1 / Mul(*(i.size for i in mean.sum.indices)), scope)
+    return scaled(value, 1 / count_of(mean.sum.indices), scope)
 
 
 def _as_mean(code: str) -> str:
@@ -269,7 +270,7 @@ def add(expr: Any, scope: Scope, emit: Emit) -> Value:
     plain: list[Any] = []
     for term in Add.make_args(expr):
         scatter = as_scatter(term, everything)
-        if is_scalar(term):
+        if is_number(term):
             constant += term
         elif scatter is not None:
             scatters.append(scatter)

@@ -18,12 +18,12 @@ def autograd(module: Module) -> dict[str, Any]:
     """
     outputs = [t.name for t in module.outputs]
     arguments = [*(t.name for t in module.inputs), *(o.name for o in module.options)]
-    kept = [t.name for t in module.kept.tensors]
+    kept = [t.name for t in module.residuals.tensors]
     made = [name for name in kept if name not in (*arguments, *outputs)]
     saved = [*(t.name for t in module.again), *kept]
-    numbers = module.kept.names[len(kept) :]
+    numbers = module.residuals.names[len(kept) :]
     axes = {i.axis.size.name: i.axis for t in module.inputs for i in t.indices}
-    lines = sizes([a.size.name for a in module.kept.sizes], module.inputs, axes)
+    lines = sizes([a.size.name for a in module.residuals.sizes], module.inputs, axes)
     read = {*saved, *numbers, *re.findall(r"\w+", " ".join(lines))}
     shown = {*saved, *(outputs if len(outputs) > 1 else ())}
     seeds = [t.name for t in module.seeds]
@@ -68,7 +68,7 @@ def _double(module: Module) -> dict[str, Any]:
     program = module.double_backward
     assert program is not None
     found = [name for name, _ in program.results]
-    given = [*(t.name for t in module.seeds), *module.kept.names]
+    given = [*(t.name for t in module.seeds), *module.residuals.names]
     return {
         "arriving": [t.name for t in program.params[: -len(module.seeds)]],
         "found": found,

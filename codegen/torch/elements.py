@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from sympy import Integer
 
-from codegen.torch.scope import Scope, name_of
-from codegen.torch.values import ATOM, Dims, Value, in_order, letters_of, line_up, permute
+from codegen.torch.scope import Emit, Scope, name_of
+from codegen.torch.values import ATOM, Dims, Value, letters_of, line_up, permute, sorted_by
 from derive.language.expressions import Index
-
-Emit = Callable[[Any, Scope], Value]
 
 
 def element(expr: Any, scope: Scope, emit: Emit) -> Value:
@@ -88,7 +85,7 @@ def _gather(value: Value, at: list[Any], scope: Scope, emit: Emit) -> Value:
     positions = [places.get(p) or scope.arange(i) for p, i in enumerate(at)]
     lined, layout = line_up(
         [scope.split(p) for p in positions],
-        in_order(letters_of(positions), scope.order),
+        sorted_by(letters_of(positions), scope.order),
         scope.size,
     )
     return _copied(value, f"{value.code}[{', '.join(p.text for p in lined)}]", layout)

@@ -11,10 +11,11 @@ from sympy.core.relational import Eq, Gt, Relational
 from sympy.logic.boolalg import And, Not, Or
 
 from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Softmax
-from codegen.program import CodegenError, is_scalar
+from codegen.program import CodegenError, is_number
+from codegen.spelling import RELATIONS
 from codegen.torch.arithmetic import add, multiply
 from codegen.torch.elements import element
-from codegen.torch.functions import FUNCTIONS, POWERS, RELATIONS
+from codegen.torch.functions import FUNCTIONS, POWERS
 from codegen.torch.reductions import argmax, product, reduced, summed
 from codegen.torch.scalars import scalar
 from codegen.torch.scope import Scope
@@ -38,7 +39,7 @@ def emit(expr: Any, scope: Scope) -> Value:
     Raises:
         CodegenError: the torch target has no way to print a node.
     """
-    if is_scalar(expr):
+    if is_number(expr):
         return scalar(expr)
     for kind, printer in _PRINTERS:
         if isinstance(expr, kind):
@@ -54,7 +55,7 @@ def _element(expr: Any, scope: Scope) -> Value:
 
 def _power(expr: Any, scope: Scope) -> Value:
     base, exponent = expr.args
-    if exponent in POWERS and not is_scalar(base):
+    if exponent in POWERS and not is_number(base):
         return call(POWERS[exponent], scope.real(emit(base, scope)))
     values = [scope.real(emit(a, scope)) for a in (base, exponent)]
     (left, right), layout = _lined_up(values, scope)
@@ -86,7 +87,7 @@ def _where(expr: Any, scope: Scope) -> Value:
 
 def _relation(expr: Any, scope: Scope) -> Value:
     left, right = expr.args
-    if isinstance(expr, Gt) and right == 0 and _is_mask(left):
+    if isinstance(expr, Gt) and right == 0 and _is_product_of_deltas(left):
         return emit(And(*(Eq(*f.args) for f in Mul.make_args(left))), scope)
     if isinstance(expr, Eq) and isinstance(left, Index) and isinstance(right, Index):
         return _diagonal(left, right, scope)
@@ -111,7 +112,7 @@ def _diagonal(row: Index, column: Index, scope: Scope) -> Value:
     return Value(code, ((row,), (column,)), boolean=True, fresh=True)
 
 
-def _is_mask(expr: Any) -> bool:
+def _is_product_of_deltas(expr: Any) -> bool:
     return all(isinstance(f, KroneckerDelta) for f in Mul.make_args(expr))
 
 

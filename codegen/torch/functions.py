@@ -41,12 +41,3 @@ POWERS: dict[Any, str] = {
     sympy.Rational(-1, 2): "torch.rsqrt",
     sympy.Integer(-1): "torch.reciprocal",
 }
-
-RELATIONS: dict[Any, str] = {
-    sympy.Gt: ">",
-    sympy.Ge: ">=",
-    sympy.Lt: "<",
-    sympy.Le: "<=",
-    sympy.Eq: "==",
-    sympy.Ne: "!=",
-}

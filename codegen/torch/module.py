@@ -10,9 +10,9 @@ from typing import Any
 
 from codegen.lowering.sharing import named_once
 from codegen.lowering.unused_axes import narrowed
-from codegen.program import Kept, Module, Program
+from codegen.program import Module, Program, Residuals
 from codegen.torch.autograd import autograd, targets
-from codegen.torch.interface import camel
+from codegen.torch.names import camel
 from codegen.torch.statements import sizes, sizes_in, statements, storage
 from derive.language.definition import Option, Tensor
 from derive.verification.points import least_sizes
@@ -47,19 +47,19 @@ def context(module: Module) -> dict[str, Any]:
         "double_backward": None,
         "residuals_backward": None,
         **programs,
-        "unpacked": {name: _unpacked(programs[name], module.kept) for name in programs},
+        "unpacked": {name: _unpacked(programs[name], module.residuals) for name in programs},
         "multiplies": [name for name in programs if _multiplies(programs[name])],
         "joint": module.value_and_grad and function(module.value_and_grad),
         "torch_target": "",
     }
 
 
-def _unpacked(function: Function, kept: Kept) -> str:
+def _unpacked(function: Function, residuals: Residuals) -> str:
     """The line that takes what a function reads out of the residuals."""
-    used = [name for name in kept.names if _reads(function.body, name)]
+    used = [name for name in residuals.names if _reads(function.body, name)]
     if len(used) == 1:
         return f"{used[0]} = residuals.{used[0]}"
-    return f"{targets(kept.names, used)} = residuals" if used else ""
+    return f"{targets(residuals.names, used)} = residuals" if used else ""
 
 
 def _reads(lines: Sequence[str], name: str) -> bool:
@@ -71,7 +71,7 @@ def interface(module: Module) -> dict[str, Any]:
     names = [t.name for t in module.inputs]
     options = [o.name for o in module.options]
     outputs = [t.name for t in module.outputs]
-    kept = [t.name for t in module.kept.tensors]
+    kept = [t.name for t in module.residuals.tensors]
     made = [name for name in kept if name not in (*names, *outputs)]
     taken = [*outputs, *made]
     several = len(outputs) > 1
@@ -84,8 +84,8 @@ def interface(module: Module) -> dict[str, Any]:
         "outputs": outputs,
         "seeds": [t.name for t in module.seeds],
         "gradients": [f"grad_{name}" for name in module.gradients],
-        "kept": module.kept.names,
-        "kept_taken": ["_" if name in module.updates else name for name in module.kept.names],
+        "kept": module.residuals.names,
+        "kept_taken": ["_" if name in module.updates else name for name in module.residuals.names],
         "made": made,
         "emitted": [*outputs, *(f"residuals.{name}" for name in made)],
         "taken": targets(taken, outputs),
@@ -112,9 +112,9 @@ def _multiplies(program: Function) -> bool:
 
 
 def _fields(module: Module) -> list[str]:
-    fields = [f"{t.name}: Tensor" for t in module.kept.tensors]
-    fields += [f"{o.name}: {_kind(o)}" for o in module.kept.options]
-    fields += [f"{a.size.name}: int" for a in module.kept.sizes]
+    fields = [f"{t.name}: Tensor" for t in module.residuals.tensors]
+    fields += [f"{o.name}: {_kind(o)}" for o in module.residuals.options]
+    fields += [f"{a.size.name}: int" for a in module.residuals.sizes]
     return ["", *fields] if fields else []
 
 
@@ -166,9 +166,9 @@ def function(
     """
     program = named_once(narrowed(program))
     body = statements(program, before or {})
-    given = {a.size.name for a in program.kept.sizes}
+    given = {a.size.name for a in program.unpacked.sizes}
     axes = {name: axis for name, axis in program.axes.items() if name not in given}
-    kept = tuple(program.kept.tensors)
+    kept = tuple(program.unpacked.tensors)
     known = given | set(sizes_in(kept, axes))
     guards = [
         line
@@ -176,7 +176,7 @@ def function(
         if {i.size.name for i in tensor.indices} <= known
         for line in shape_guard(tensor, f"{tensor.name}.shape != {shape_text(tensor)}")
     ]
-    opening = sizes([*guards, *body, *program.keeps.names], (*kept, *program.params), axes)
+    opening = sizes([*guards, *body, *program.saved.names], (*kept, *program.params), axes)
     return Function(
         params=parameters(program.params, program.options),
         body=(*opening, *guards, *body),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from string import ascii_lowercase
@@ -10,23 +10,21 @@ from typing import Any
 
 from sympy import Add, KroneckerDelta, Mul, Pow
 
-from codegen.program import CodegenError, is_scalar
+from codegen.program import CodegenError, count_of, is_number
 from codegen.torch.arithmetic import finished, gathered, times
 from codegen.torch.scatter import as_index_add, index_added
-from codegen.torch.scope import Scope, name_of
+from codegen.torch.scope import Emit, Scope, name_of
 from codegen.torch.values import (
     ATOM,
     TIMES,
     Letters,
     Value,
-    in_order,
     letters_of,
     permute,
     reshape,
+    sorted_by,
 )
 from derive.language.expressions import Element, Index, Sum, free_indices
-
-Emit = Callable[[Any, Scope], Value]
 
 
 def summed(expr: Any, scope: Scope, emit: Emit) -> Value:
@@ -41,7 +39,7 @@ def summed(expr: Any, scope: Scope, emit: Emit) -> Value:
     added = as_index_add(expr)
     if added is not None:
         return index_added(added, scope, emit)
-    if isinstance(body, Add) and any(_is_contraction(a, bound) for a in body.args):
+    if isinstance(body, Add) and any(_grows_when_multiplied(a, bound) for a in body.args):
         return emit(Add(*(Sum(a, *bound) for a in body.args)), scope)
     factors = Mul.make_args(body)
     outside = [f for f in factors if not free_indices(f) & set(bound)]
@@ -51,7 +49,7 @@ def summed(expr: Any, scope: Scope, emit: Emit) -> Value:
     if any(isinstance(f, KroneckerDelta) for f in factors):
         return reduced("sum", emit(body, scope), bound, scope)
     scope = scope.ordered(*_as_stored(body, scope), *scope.order)
-    numbers = [f for f in factors if is_scalar(f)]
+    numbers = [f for f in factors if is_number(f)]
     if numbers:  # a factor such as i + 1 is made of an index
         return emit(
             Mul(*numbers, Sum(Mul(*(f for f in factors if f not in numbers)), *bound)), scope
@@ -69,7 +67,7 @@ def _as_stored(body: Any, scope: Scope) -> list[Index]:
     return []
 
 
-def _is_contraction(term: Any, bound: Sequence[Index]) -> bool:
+def _grows_when_multiplied(term: Any, bound: Sequence[Index]) -> bool:
     """Whether carrying a term's product out would make a tensor larger than any factor."""
     letters = [free_indices(f) for f in Mul.make_args(term)]
     return len(letters) > 1 and all(own != set().union(*letters) for own in letters)
@@ -180,7 +178,7 @@ def _contract(left: Value, right: Value, bound: Sequence[Index], scope: Scope) -
             return _contracted(pair, rest, scope)
     if not bound:
         return times(left, right, scope)
-    out = in_order([i for i in letters_of([left, right]) if i not in bound], scope.order)
+    out = sorted_by([i for i in letters_of([left, right]) if i not in bound], scope.order)
     if out and out[0] in right.letters and out[0] not in left.letters:
         left, right = right, left
     shared = set(left.letters) & set(right.letters)
@@ -306,7 +304,7 @@ def product(expr: Any, scope: Scope, emit: Emit) -> Value:
     if idle:
         rest = [i for i in bound if i not in idle]
         inner = expr.func(body, *rest) if rest else body
-        return emit(Pow(inner, Mul(*(i.size for i in idle)), evaluate=False), scope)
+        return emit(Pow(inner, count_of(idle), evaluate=False), scope)
     value = scope.split(scope.real(emit(body, scope)))
     for letter in bound:
         if len(value.dims) == 1:

@@ -12,7 +12,7 @@ from sympy.logic.boolalg import And, Not, Or
 
 from codegen.lowering.forms import Divisor, Expm1, Log1p, LogAddExp, Sigmoid, spelled_out
 from codegen.program import CodegenError
-from codegen.torch.functions import RELATIONS
+from codegen.spelling import EXACT, RELATIONS, terms_of
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
 from derive.language.expressions import Parameter, Where
 from derive.language.functions import erfc
@@ -42,7 +42,6 @@ _MATH = {
     Expm1: "math.expm1",
 }
 _HALVES = (2, 4, 8, 16)  # decimals that are exact and short
-_EXACT = 2**53  # no larger integers are all numbers of double precision
 _CONSTANTS = {
     sympy.pi: ("torch.pi", ATOM),
     sympy.E: ("torch.e", ATOM),
@@ -64,7 +63,7 @@ def scalar(expr: Any) -> Value:
 def _scalar(expr: Any) -> tuple[str, int]:
     if expr in _CONSTANTS:
         return _CONSTANTS[expr]
-    if isinstance(expr, Rational) and max(abs(expr.p), expr.q) > _EXACT:
+    if isinstance(expr, Rational) and max(abs(expr.p), expr.q) > EXACT:
         return repr(float(expr)), ATOM if expr >= 0 else UNARY
     if isinstance(expr, Integer):
         return str(int(expr)), ATOM if expr >= 0 else UNARY
@@ -124,10 +123,7 @@ def _within(expr: Any, binds: int) -> str:
 
 
 def _add(expr: Any) -> str:
-    def place(term: Any) -> tuple[bool, bool, Any]:
-        return (term.could_extract_minus_sign(), term.is_number, default_sort_key(term))
-
-    first, *rest = sorted(expr.args, key=place)
+    first, *rest = terms_of(expr)
     code = _within(first, PLUS)
     for term in rest:
         if term.could_extract_minus_sign():

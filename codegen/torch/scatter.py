@@ -7,28 +7,26 @@ delta(i, j)                                ->  an identity matrix
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from sympy import KroneckerDelta, Mul, S, Symbol
 
-from codegen.program import is_scalar
+from codegen.program import is_number
 from codegen.torch.scalars import scalar
-from codegen.torch.scope import Scope
+from codegen.torch.scope import Emit, Scope
 from codegen.torch.values import (
     ATOM,
     Dims,
     Update,
     Value,
     extent,
-    in_order,
     permute,
     reshape,
+    sorted_by,
 )
 from derive.language.expressions import Element, Index, Parameter, Sum, free_indices
-
-Emit = Callable[[Any, Scope], Value]
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def as_scatter(term: Any, letters: Set[Index]) -> Scatter | None:
 
 def filled(scatter: Scatter, scope: Scope, number: Any = S.Zero) -> Value:
     """A tensor that holds one number everywhere, for a scatter to add into."""
-    dims = tuple((i,) for i in in_order(scatter.letters, scope.order))
+    dims = tuple((i,) for i in sorted_by(scatter.letters, scope.order))
     like = scope.like_for(scatter.at, scatter.coefficient)
     if number == 0:
         return zeros(dims, like, scope)
@@ -88,9 +86,9 @@ def zeros(dims: Dims, like: str, scope: Scope) -> Value:
 def scattered(into: Value, scatter: Scatter, scope: Scope, emit: Emit) -> Value:
     """A tensor with one more scatter added, in place where it is owned."""
     into = scope.split(into)
-    missing = [i for i in in_order(scatter.letters, scope.order) if (i,) not in into.dims]
+    missing = [i for i in sorted_by(scatter.letters, scope.order) if (i,) not in into.dims]
     if missing:
-        wanted = in_order(scatter.letters, scope.order)
+        wanted = sorted_by(scatter.letters, scope.order)
         sizes = ", ".join(scope.size(i) for i in wanted)
         into = Value(f"{_aligned(into, wanted)}.expand({sizes})", tuple((i,) for i in wanted))
     place = into.dims.index((scatter.along,))
@@ -99,7 +97,7 @@ def scattered(into: Value, scatter: Scatter, scope: Scope, emit: Emit) -> Value:
     inner = scope.ordered(*(i for dim in layout for i in dim))
     index = _spread(scope.split(emit(scatter.at, inner)), layout, sizes)
     added = [index]
-    if is_scalar(scatter.coefficient) and not scope.differentiable:
+    if is_number(scatter.coefficient) and not scope.differentiable:
         number = scalar(scatter.coefficient).text
         name, arguments = "scatter", f'{place}, {index.text}, {number}, reduce="add"'
     else:
@@ -171,8 +169,8 @@ def index_added(added: IndexAdd, scope: Scope, emit: Emit) -> Value:
     running = [i for i in added.bound if i in positions]
     early = [i for i in added.bound if i not in positions]
     rest = Sum(added.rest, *early) if early else added.rest
-    outer = in_order(free_indices(rest) - set(added.bound) - positions, scope.order)
-    batch = in_order(positions - set(added.bound), scope.order)
+    outer = sorted_by(free_indices(rest) - set(added.bound) - positions, scope.order)
+    batch = sorted_by(positions - set(added.bound), scope.order)
     inner = scope.ordered(*batch, *running, *outer)
     index = scope.split(emit(added.at, inner))
     if not batch:
@@ -200,7 +198,7 @@ def _into_zeros(
 
 
 def _source(rest: Any, inner: Scope, emit: Emit, scope: Scope) -> Value:
-    if is_scalar(rest):
+    if is_number(rest):
         return Value(f"{scope.like}.new_full((), {scalar(rest).text})")
     return scope.split(scope.real(emit(rest, inner)))
 
@@ -216,7 +214,7 @@ def _index_added(
     emit: Emit,
 ) -> Value:
     """The plain case: every letter of the positions is summed over."""
-    order = in_order([added.along, *outer], scope.order)
+    order = sorted_by([added.along, *outer], scope.order)
     place = order.index(added.along)
     index = permute(index, [(i,) for i in running])
     if len(running) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,6 +102,10 @@ class Scope:
         if not (value.boolean or value.integer):
             return value
         return Value(f"{value.at(9)}.to({self.like}.dtype)", value.dims, fresh=True)
+
+
+Emit = Callable[[Any, Scope], Value]
+"""What prints an expression: handed down by the printer of expressions to those of its parts."""
 
 
 def name_of(element: Any) -> str:

@@ -195,7 +195,7 @@ class Tail:
 
     def enter(self) -> Iterator[str]:
         first, named = self.arguments.primary, self.arguments.named
-        if len(self._whole) > 1 and not self._halved:
+        if len(self._whole) > 1 and not self.arguments.halved:
             names = ", ".join(self._whole)
             yield f"{names} = torch.broadcast_tensors({names})"
         if self._role in _DIMS:
@@ -222,10 +222,6 @@ class Tail:
         definitions = [v.definition for v in self.arguments.interface.variants]
         axes = [d.tensors[name].axes for d in definitions for name in d.outputs]
         return ("rest", self._role) in map(self.arguments.roles_over, axes)
-
-    @cached_property
-    def _halved(self) -> bool:
-        return any(a.halved for a in self.arguments.interface.arguments)
 
     def seen(self, tensor: Tensor, wide: str) -> str:
         roles, name = self.arguments.roles_of(tensor), self.arguments.variable(tensor.name)

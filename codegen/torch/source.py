@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from codegen.lowering.lower import lower
 from codegen.lowering.second_order import with_second_order
 from codegen.templating import as_docstring, digest, formulas, render, source_name
-from codegen.torch.interface import PublicFunction
 from codegen.torch.module import context
+from codegen.torch.public import public_function
 from derive.calculus.trace import Derivation
 from derive.language.definition import Definition
 
@@ -62,17 +62,10 @@ def texts(definition: Definition, parts: Sequence[Part], command: str) -> dict[s
 
 def public(definition: Definition, torch_target: str = "") -> str:
     """The public function of a definition that has an interface."""
-    assert definition.interface is not None
-    function = PublicFunction(definition, definition.interface)
     return render(
         "torch/public.py.jinja",
         name=definition.name,
         summary=as_docstring(definition.summary),
-        params=function.params,
-        body=function.body,
-        needs=function.needs,
-        raises=function.raises,
-        tensors=function.tensors,
-        arguments=function.arguments,
         torch_target=torch_target,
+        **asdict(public_function(definition)),
     )

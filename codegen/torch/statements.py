@@ -41,7 +41,7 @@ def statements(program: Program, before: Mapping[str, frozenset[str]]) -> list[s
 
     `before` says which parameters what it unpacks was computed from.
     """
-    given = (*program.params, *program.kept.tensors)
+    given = (*program.params, *program.unpacked.tensors)
     masks = _masks(program)
     values = {
         t.name: Value(t.name, storage(t), integer=t.integer, boolean=t.name in masks) for t in given
@@ -55,8 +55,8 @@ def statements(program: Program, before: Mapping[str, frozenset[str]]) -> list[s
     lines: list[str] = []
     borrowed = {t.name for t in given}
     results = {tensor.name for _, tensor in program.results}
-    returned = {*program.keeps.names, *results}
-    forward = program.differentiable and not program.kept.names
+    returned = {*program.saved.names, *results}
+    forward = program.differentiable and not program.unpacked.names
     for let in program.lets:
         value = emit(let.value, scope.ordered(*let.tensor.indices))
         value = value if let.tensor.integer or isinstance(let.value, Boolean) else scope.real(value)

@@ -125,7 +125,7 @@ def letters_of(values: Iterable[Value]) -> list[Index]:
     return list(dict.fromkeys(i for v in values for i in v.letters))
 
 
-def in_order(letters: Iterable[Index], order: Sequence[Index]) -> list[Index]:
+def sorted_by(letters: Iterable[Index], order: Sequence[Index]) -> list[Index]:
     """Letters sorted by their place in `order`, those not in it last, by name."""
     place = {letter: at for at, letter in enumerate(order)}
     return sorted(letters, key=lambda i: (place.get(i, len(order)), i.name))
@@ -146,7 +146,7 @@ def split(value: Value, size: Size, keep: Iterable[Letters] = ()) -> Value:
 
 
 def reshape(value: Value, dims: Dims, size: Size) -> Value:
-    """The same elements in the same order under other dimensions."""
+    """The elements of a value, in the same order, under other dimensions."""
     if dims == value.dims:
         return value
     sizes = ", ".join(extent(dim, size) for dim in dims)
@@ -191,7 +191,7 @@ def line_up(
         and not any(set(g) & set(h) for h in groups if h != g)
     }
     values = [split(v, size, common) for v in values]
-    letters = in_order(letters_of(values), order)
+    letters = sorted_by(letters_of(values), order)
     layout: list[Letters] = []
     for letter in letters:
         group = next((g for g in common if letter in g), (letter,))

@@ -147,7 +147,7 @@ def _kept(definition: Definition) -> str:
     from derive.derivation import derive
 
     derivation = derive(definition)
-    kept = [tensor.name for tensor in lower(derivation, ahead=True).kept.tensors]
+    kept = [tensor.name for tensor in lower(derivation, ahead=True).residuals.tensors]
     if {*kept} == {tensor.name for tensor in derivation.residuals()}:
         return ""
     return (

@@ -80,7 +80,7 @@ def test_weights_are_a_softmax_whatever_of_them_has_a_name(
     else:
         n = named("n", [i, c], Sum(e * v[j, c], j))
     definition = op.build(op.let("y", [i, c], n / z))
-    assert [t.name for t in lower(derive(definition)).kept.tensors] == ["v", "p"]
+    assert [t.name for t in lower(derive(definition)).residuals.tensors] == ["v", "p"]
     module = compile(definition, target)
     generator = torch.Generator().manual_seed(0)
     scores, values = (torch.randn(5, 5, generator=generator).requires_grad_() for _ in range(2))

@@ -1,0 +1,90 @@
+"""A caller's tensors over the axes of a definition, by views that autograd differentiates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from codegen.torch.arguments import Arguments
+from codegen.torch.demands import demanded
+from codegen.torch.shapes import Layout
+from derive.language.definition import Tensor
+
+
+def seen(operation: str, arguments: Arguments, layout: Layout) -> Iterator[str]:
+    """Lines that see the tensors of an operation that are always there over its axes."""
+    yield f"dtype = {_dtype(arguments)}"
+    for name in arguments.real_or_integer:  # numbers have a part in the dtype, integers have none
+        yield f"if {name}.is_floating_point():"
+        yield f"    dtype = torch.promote_types(dtype, {name}.dtype)"
+    yield from layout.enter()
+    yield from _sized(operation, arguments, layout)
+    for mask, beside in arguments.masks.items():
+        yield from _mask(mask, beside, arguments, layout)
+    always = [t for name, t in arguments.tensors.items() if not arguments.of_some_variants(name)]
+    # The first one last: the views of the others may read the shape that it was given in.
+    for tensor in sorted(always, key=lambda t: arguments.variable(t.name) == arguments.primary):
+        yield f"{tensor.name} = {view(tensor, arguments, layout)}"
+
+
+def view(tensor: Tensor, arguments: Arguments, layout: Layout) -> str:
+    """A tensor over the axes of the definition, as an expression of the variable that holds it."""
+    name = arguments.variable(tensor.name)
+    if tensor.name in arguments.masks:
+        return tensor.name
+    if tensor.integer:
+        return layout.seen(tensor, _as_index(tensor.name, name, arguments))
+    given = name
+    alike = arguments.alike if len(arguments.alike) > 1 or arguments.real_or_integer else []
+    if "inplace" in arguments.named and name == arguments.primary:
+        given = f"{name}.clone() if inplace else {name}"
+    elif name in (*arguments.real_or_integer, *alike):
+        given = f"{name}.to(dtype)"
+    return layout.seen(tensor, f"_wide({given})")
+
+
+def _dtype(arguments: Arguments) -> str:
+    """The dtype of the result: what the tensors that are alike have in common."""
+    first, *others = arguments.alike
+    dtype = f"{first}.dtype"
+    for other in others:
+        dtype = f"torch.promote_types({dtype}, {other}.dtype)"
+    if arguments.interface.autocast is not None:
+        dtype = f'_autocast({dtype}, {first}, "{arguments.interface.autocast}")'
+    return f"dtype or {dtype}" if "dtype" in arguments.named else dtype
+
+
+def _sized(operation: str, arguments: Arguments, layout: Layout) -> Iterator[str]:
+    """Lines for conditions on the sizes of axes."""
+    lines = list(demanded(operation, arguments, sized=True))
+    for axis, role in arguments.interface.roles:
+        if any(re.search(rf"\b{axis.size.name}\b", line) for line in lines):
+            yield f"{axis.size.name} = {layout.size(role)}"
+    yield from lines
+
+
+def _as_index(name: str, variable: str, arguments: Arguments) -> str:
+    """Integers that are an index, if they are inside the axis that they index."""
+    if name not in arguments.indexed:
+        return variable
+    home, place = arguments.indexed[name]
+    role = arguments.roles_of(home)[place]
+    shown = f"{arguments.variable(home.name)}.shape[{place}]"
+    size = shown if role is None else "math.prod(tail)"
+    return f'_indices("{variable}", {variable}, {size})'
+
+
+def _mask(mask: str, beside: Tensor, arguments: Arguments, layout: Layout) -> Iterator[str]:
+    """A mask from the integer that does not count, which is put out of the way."""
+    integers, left_out = arguments.variable(beside.name), arguments.variable(mask)
+    dtype = f"torch.promote_types({arguments.real}.dtype, torch.float32)"
+    counted = layout.seen(beside, integers)
+    given = f"{left_out} is not None"
+    if arguments.one_of_two(beside.name):
+        yield f"if {integers}.is_floating_point() and {given} and {left_out} >= 0:"
+        yield f'    raise RuntimeError("{left_out} is for a {integers} of integers")'
+        given += f" and not {integers}.is_floating_point()"
+    yield f"{mask} = None"
+    yield f"if {given}:"
+    yield f"    {mask} = ({counted} != {left_out}).to({dtype})"
+    yield f"    {integers} = {integers}.masked_fill({integers} == {left_out}, 0)"
