@@ -83,7 +83,7 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
         return S.Zero
     return Add(
         *(
-            row.derivative(expr, place) * partial(argument, tensor, at)
+            expr.fdiff(place) * partial(argument, tensor, at)
             for place, argument in enumerate(expr.args, start=1)
             if tensor.name in names_in(argument)
         )

@@ -38,15 +38,6 @@ class Elementwise:
     function: type[Basic]
     flat: bool = False
 
-    def derivative(self, applied: Expr, place: int) -> Expr:
-        """The derivative with respect to the argument at `place`, counted from one.
-
-        Every argument is real, so the derivative of |x| is its sign, zero at zero as in PyTorch.
-        """
-        if self.function is sympy.Abs:
-            return sympy.sign(applied.args[0])
-        return applied.fdiff(place)
-
 
 FUNCTIONS = (
     Elementwise("exp", sympy.exp),
