@@ -48,8 +48,8 @@ class Statement:
     @cached_property
     def elements(self) -> tuple[tuple[str, tuple[Expr, ...]], ...]:
         """The elements that are read: each tensor's name and the indices."""
-        found = [(e.base.label.name, tuple(e.indices)) for e in self.reads.atoms(Element)]
-        found += [(i.base.label.name, tuple(i.indices)) for a in self.at for i in a.atoms(Element)]
+        found = [(e.tensor_name, tuple(e.indices)) for e in self.reads.atoms(Element)]
+        found += [(i.tensor_name, tuple(i.indices)) for a in self.at for i in a.atoms(Element)]
         whole = {s.name for s in self.reads.free_symbols if not isinstance(s, Index)}
         whole -= {name for name, _ in found}
         return (*sorted(found, key=str), *((name, ()) for name in sorted(whole)))

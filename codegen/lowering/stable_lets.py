@@ -11,7 +11,7 @@ from codegen.lowering.choices import with_choices
 from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
 from codegen.lowering.stable_expressions import bare_exponentials, stabilise
 from derive.calculus.normal import normalise
-from derive.calculus.recognise import abstract
+from derive.calculus.recognise import Named, abstract
 from derive.language.definition import Let, Tensor, needed
 from derive.language.expressions import Sum, names_used
 from derive.language.substitute import replace_exactly, substitute
@@ -149,9 +149,7 @@ def _by_name(value: Expr, lets: Iterable[Let]) -> Expr:
         for found in value.atoms(type(let.value)):
             other, letters = abstract(found)
             if other == pattern:
-                place = dict(zip(own, letters, strict=True))
-                element = let.tensor[tuple(place[i] for i in let.tensor.indices)]
-                value = replace_exactly(value, found, element)
+                value = replace_exactly(value, found, Named(let.tensor, own).at(letters))
     return value
 
 

@@ -13,7 +13,7 @@ from sympy import Add, KroneckerDelta, Mul, Pow
 from codegen.program import CodegenError, is_scalar
 from codegen.torch.arithmetic import finished, gathered, times
 from codegen.torch.scatter import as_index_add, index_added
-from codegen.torch.scope import Scope, name_of
+from codegen.torch.scope import Scope
 from codegen.torch.values import (
     ATOM,
     TIMES,
@@ -63,7 +63,7 @@ def _as_stored(body: Any, scope: Scope) -> list[Index]:
     """The letters of a sum's body in the order of a tensor over all of them, if it has one."""
     for element in sorted(body.atoms(Element), key=str):
         if set(element.indices) == free_indices(body):
-            tensor, value = scope.named(name_of(element))
+            tensor, value = scope.named(element.tensor_name)
             used = dict(zip(tensor.indices, element.indices, strict=True))
             return [used[i] for i in value.letters]
     return []

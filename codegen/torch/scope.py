@@ -102,8 +102,3 @@ class Scope:
         if not (value.boolean or value.integer):
             return value
         return Value(f"{value.at(9)}.to({self.like}.dtype)", value.dims, fresh=True)
-
-
-def name_of(element: Any) -> str:
-    """The name of the tensor that an element belongs to."""
-    return element.base.label.name if hasattr(element, "base") else element.name

@@ -35,10 +35,10 @@ def kernels(
     exponentials and logarithms.
     """
     found = []
-    elements = [e for e in let.value.atoms(Element) if e.base.label.name in tensors]
+    elements = [e for e in let.value.atoms(Element) if e.tensor_name in tensors]
     for element in sorted(elements, key=str):
-        name = element.base.label.name
-        if sum(1 for e in elements if e.base.label.name == name) != 1:
+        name = element.tensor_name
+        if sum(1 for e in elements if e.tensor_name == name) != 1:
             continue
         if not all(isinstance(i, Index) for i in element.indices):
             continue

@@ -11,7 +11,7 @@ from sympy import Basic, Integer, KroneckerDelta, S, Symbol
 from sympy.core.function import AppliedUndef
 
 from derive.language.definition import DefinitionError, Let, Option, Tensor
-from derive.language.expressions import ArgMax, Binder, Element, Index, free_indices
+from derive.language.expressions import ArgMax, Binder, Element, Index, free_indices, tensor_name
 from derive.language.functions import is_supported, supported_names
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
@@ -147,6 +147,6 @@ def _lookup(
 
 
 def _is_integer_tensor(expr: Basic, inputs: Mapping[str, Tensor], lets: Mapping[str, Let]) -> bool:
-    name = expr.base.label.name if isinstance(expr, Element) else getattr(expr, "name", "")
+    name = tensor_name(expr)
     tensor = inputs.get(name) or (lets[name].tensor if name in lets else None)
     return tensor is not None and tensor.integer

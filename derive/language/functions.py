@@ -13,7 +13,7 @@ from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Number, NumberSymbol, P
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
-from derive.language.expressions import Binder, StopGradient, Where
+from derive.language.expressions import Binder, StopGradient, Where, with_args
 
 
 class erfc(sympy.erfc):
@@ -129,7 +129,7 @@ def as_where(expr: Expr) -> Expr:
                 better = chosen >= other if isinstance(e, sympy.Max) else chosen <= other
                 chosen = Where(better, chosen, other)
             return chosen
-        return e.func(*args) if any(a is not b for a, b in zip(args, e.args, strict=True)) else e
+        return with_args(e, args)
 
     return walk(expr)
 

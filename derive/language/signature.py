@@ -253,7 +253,7 @@ def _word(choice: Choice, value: Any) -> str:
 def _without(let: Let, left_out: Mapping[str, Expr]) -> Let:
     """A let in which tensors are replaced by what stands for them."""
     found: dict[Any, Expr] = {
-        e: left_out[str(e.base)] for e in let.value.atoms(Element) if str(e.base) in left_out
+        e: left_out[e.tensor_name] for e in let.value.atoms(Element) if e.tensor_name in left_out
     }
     found |= {s: left_out[s.name] for s in let.value.free_symbols if s.name in left_out}
     return replace(let, value=_counted(let.value.xreplace(found))) if found else let

@@ -8,7 +8,7 @@ from typing import Any
 from sympy import Expr, Symbol
 
 from derive.language.definition import Tensor
-from derive.language.expressions import Element, Index
+from derive.language.expressions import Element, Index, with_args
 
 
 def substitute(expr: Expr, values: Mapping[str, tuple[Tensor, Expr]]) -> Expr:
@@ -22,18 +22,15 @@ def substitute(expr: Expr, values: Mapping[str, tuple[Tensor, Expr]]) -> Expr:
     def walk(e: Any) -> Any:
         if isinstance(e, Element):
             indices = tuple(walk(i) for i in e.indices)
-            if e.base.label.name in values:
-                tensor, value = values[e.base.label.name]
+            if e.tensor_name in values:
+                tensor, value = values[e.tensor_name]
                 return value.xreplace(dict(zip(tensor.indices, indices, strict=True)))
             return e if indices == e.indices else Element(e.base, *indices)
         if isinstance(e, Symbol):
             if not isinstance(e, Index) and e.name in values:
                 return values[e.name][1]
             return e
-        if not e.args:
-            return e
-        args = [walk(a) for a in e.args]
-        return e if all(a is b for a, b in zip(args, e.args, strict=True)) else e.func(*args)
+        return with_args(e, [walk(a) for a in e.args])
 
     return walk(expr)
 
@@ -42,9 +39,6 @@ def replace_exactly(expr: Expr, old: Expr, new: Expr) -> Expr:
     """Replace an expression wherever it stands letter for letter, under sums too."""
 
     def walk(e: Any) -> Any:
-        if e == old:
-            return new
-        args = [walk(a) for a in e.args]
-        return e if all(a is b for a, b in zip(args, e.args, strict=True)) else e.func(*args)
+        return new if e == old else with_args(e, [walk(a) for a in e.args])
 
     return walk(expr)

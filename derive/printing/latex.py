@@ -170,7 +170,7 @@ def _symbol(expr: Any, arrangement: Arrangement) -> tuple[str, int]:
 
 def _element(expr: Any, arrangement: Arrangement) -> tuple[str, int]:
     indices = ",".join(latex(i, arrangement) for i in expr.indices)
-    return f"{name_latex(expr.base.label.name)}_{{{indices}}}", ATOM
+    return f"{name_latex(expr.tensor_name)}_{{{indices}}}", ATOM
 
 
 def _number(expr: Any, arrangement: Arrangement) -> tuple[str, int]:

@@ -158,7 +158,7 @@ def _symbol(expr: Any, arrangement: Arrangement) -> Written:
 
 
 def _element(expr: Any, arrangement: Arrangement) -> Written:
-    name = name_mathml(expr.base.label.name)
+    name = name_mathml(expr.tensor_name)
     indices = '<mo separator="true">,</mo>'.join(mathml(i, arrangement) for i in expr.indices)
     return f"<msub>{name}<mrow>{indices}</mrow></msub>", ATOM
 

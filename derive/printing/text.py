@@ -118,7 +118,7 @@ def _list(exprs: Sequence[Any], arrangement: Arrangement) -> str:
 
 def _element(expr: Any, arrangement: Arrangement) -> tuple[str, int]:
     indices = ",".join(text(i, arrangement) for i in expr.indices)
-    return f"{expr.base.label.name}[{indices}]", ATOM
+    return f"{expr.tensor_name}[{indices}]", ATOM
 
 
 def _number(expr: Any, arrangement: Arrangement) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from sympy import Add, Expr, Mul, Pow, Rational, exp
 from derive.calculus.contractions import has_contraction, is_contraction
 from derive.calculus.differentiate import cotangents_of
 from derive.calculus.normal import canonical_binder, normalise
-from derive.calculus.recognise import abstract, is_atomic
+from derive.calculus.recognise import Named, abstract, is_atomic
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import (
     Axis,
@@ -27,6 +27,7 @@ from derive.language.expressions import (
     fresh_names,
     is_scalar,
     names_used,
+    tensor_name,
 )
 from derive.language.facts import is_nonnegative, is_nonzero, is_positive
 from derive.language.functions import BY_CLASS
@@ -44,9 +45,7 @@ class Atomiser:
     divisors: set[str] = field(default_factory=set)
     axes: tuple[Axis, ...] = ()
     averaged: set[Expr] = field(default_factory=set)
-    known: dict[Expr, tuple[tuple[Index, ...], Tensor, tuple[Index, ...]]] = field(
-        default_factory=dict
-    )
+    known: dict[Expr, Named] = field(default_factory=dict)
 
     def add(self, let: Let) -> None:
         """Cut one let of the definition."""
@@ -60,7 +59,7 @@ class Atomiser:
     def _remember(self, value: Expr, tensor: Tensor) -> None:
         pattern, letters = abstract(value)
         if set(letters) == set(tensor.indices):
-            self.known.setdefault(pattern, (letters, tensor, tensor.indices))
+            self.known.setdefault(pattern, Named(tensor, letters))
 
     def _name(self, value: Expr, name: str) -> Expr:
         """The element of a let with this value: one that is known, or a new proposal."""
@@ -68,9 +67,7 @@ class Atomiser:
             return value
         pattern, letters = abstract(value)
         if pattern in self.known:
-            own, tensor, order = self.known[pattern]
-            place = dict(zip(own, letters, strict=True))
-            return tensor[tuple(place[i] for i in order)]
+            return self.known[pattern].at(letters)
         (fresh,) = fresh_names([name], self.taken)
         self.taken.add(fresh)
         home = _home(sorted(letters, key=self._place))
@@ -79,8 +76,7 @@ class Atomiser:
         self.proposed.add(fresh)
         self.lets.append(Let(tensor, here))
         self._remember(here, tensor)
-        place = {own: used for used, own in home.items()}
-        return tensor[tuple(place[i] for i in tensor.indices)]
+        return tensor[tuple(home)]
 
     def _place(self, index: Index) -> tuple[int, bool, str]:
         return self.axes.index(index.axis), index.name != index.axis.name, index.name
@@ -166,13 +162,12 @@ class Atomiser:
     def _is_logistic(self, below: Expr) -> bool:
         """Whether an expression is `1 + exp(-x)`, whose inverse has a name of its own."""
         named = {let.name: let.value for let in self.lets}
-        terms = [named.get(a.base.label.name) if isinstance(a, Element) else a for a in below.args]
+        terms = [named.get(a.tensor_name) if isinstance(a, Element) else a for a in below.args]
         return len(terms) == 2 and 1 in terms and any(isinstance(a, exp) for a in terms)
 
     def _divide_by(self, base: Expr) -> None:
-        name = getattr(getattr(base, "base", base), "name", None)
-        if name is not None:
-            self.divisors.add(str(name))
+        if name := tensor_name(base):
+            self.divisors.add(name)
 
     def _product(self, expr: Mul, top: bool, bound: frozenset[Index] = frozenset()) -> Expr:
         """A coefficient times one sum is a reduction; else a full tensor times a scale is a let.
@@ -325,7 +320,7 @@ def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
     value = let.value
     if not isinstance(value, Sum) or not isinstance(value.body, Element):
         return None
-    summed = values.get(value.body.base.label.name)
+    summed = values.get(value.body.tensor_name)
     return value.body if summed is not None and is_exponential(summed.value) else None
 
 

@@ -103,7 +103,7 @@ def best_outcome(
     members = task.parts.members(number)
     lets = _closure(task, members)
     system = System(lets, task.divisors, task.definition.inputs)
-    solvable = {e.base.label.name: None for let in lets for e in let.value.atoms(Element)}
+    solvable = {e.tensor_name: None for let in lets for e in let.value.atoms(Element)}
     tensors = {t.name: t for t in (*task.definition.inputs, *(let.tensor for let in task.lets))}
     solutions = system.solutions(
         {name: tensors[name] for name in solvable if name in tensors and not tensors[name].integer}

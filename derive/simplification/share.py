@@ -55,7 +55,7 @@ def _occurrences(expr: Expr, name: str) -> int:
         for node in Mul.make_args(monomial):
             inner = node.body if isinstance(node, Sum) else node
             count += any(
-                isinstance(f, Element) and f.base.label.name == name for f in Mul.make_args(inner)
+                isinstance(f, Element) and f.tensor_name == name for f in Mul.make_args(inner)
             )
     return count
 

@@ -18,7 +18,7 @@ from sympy import Add, Expr, Mul, S, exp
 from derive.calculus.contractions import has_contraction
 from derive.calculus.differentiate import cotangent_of, differentiable
 from derive.calculus.normal import normalise, terms_of, with_quotients
-from derive.calculus.recognise import abstract
+from derive.calculus.recognise import Named, abstract
 from derive.calculus.trace import Step
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import Element, names_in, names_used
@@ -136,7 +136,7 @@ def _unit(task: Task, number: int) -> tuple[Choice, dict[str, str]] | None:
 def _without_single_shifts(task: Task, lets: list[Let]) -> list[Let]:
     """A proposed `x - m` that the backward pass reads once is written out, not kept."""
     elements = [e for let in lets for e in let.value.atoms(Element)]
-    reads = Counter(e.base.label.name for e in elements)
+    reads = Counter(e.tensor_name for e in elements)
     shifts = {
         let.name: (let.tensor, let.value)
         for let in task.lets
@@ -182,22 +182,19 @@ def _forward(task: Task, used: set[str]) -> tuple[tuple[Let, ...], Speller]:
 def _through_own_lets(lets: list[Let], proposed: frozenset[str]) -> list[Let]:
     """A proposal that is the exponential of a let is written so: `p = exp(logprobs)`."""
     values = {let.name: let for let in lets if let.name not in proposed}
-    patterns = {}
+    named: dict[Expr, Named] = {}
     for let in values.values():
         if let.tensor.indices and not let.tensor.integer:
             powered = _expanded_exp(let.value)
             if powered is not None:
                 pattern, letters = abstract(powered)
                 if set(letters) == set(let.tensor.indices):
-                    patterns.setdefault(pattern, (letters, let))
+                    named.setdefault(pattern, Named(let.tensor, letters))
     result = []
     for let in lets:
         pattern, letters = abstract(normalise(let.value))
-        if let.name in proposed and pattern in patterns:
-            own, named = patterns[pattern]
-            place = dict(zip(own, letters, strict=True))
-            indices = tuple(place[i] for i in named.tensor.indices)
-            let = Let(let.tensor, exp(named.tensor[indices]))
+        if let.name in proposed and pattern in named:
+            let = Let(let.tensor, exp(named[pattern].at(letters)))
         result.append(let)
     return result
 
