@@ -124,9 +124,8 @@ def statement(let: Let, inlined: dict[str, Let]) -> Statement:
         value, bound = _without_deltas(value, bound)
         at, value = _placed(at, value, bound)
         how = how if bound else None
-    within = {name: (other.tensor, other.value) for name, other in inlined.items()}
     reads = _leaves(value)
-    while (further := _leaves(*(substitute(leaf, within) for leaf in reads))) != reads:
+    while (further := _leaves(*(substitute(leaf, inlined.values()) for leaf in reads))) != reads:
         reads = further
     return Statement(let.tensor, at, value, reads, how, bound)
 

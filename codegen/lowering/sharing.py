@@ -74,7 +74,7 @@ def _without_repeats(lets: list[Let], new: set[str]) -> list[Let]:
         first = next((let for let in lets if let.name in new and _repeats(again, let)), None)
         if first is None:
             continue
-        called = {first.name: (first.tensor, again.tensor[first.tensor.indices])}
+        called = [Let(first.tensor, again.tensor[first.tensor.indices])]
         rest = [replace(o, value=substitute(o.value, called)) for o in lets if o is not again]
         place = lets.index(first)
         named = Let(again.tensor, first.at(*again.tensor.indices))
@@ -110,9 +110,7 @@ def named_once(program: Program) -> Program:
             renamed, called = source, let.tensor[source.indices]
         else:
             continue
-        lets = tuple(
-            replace(o, value=substitute(o.value, {renamed.name: (renamed, called)})) for o in rest
-        )
+        lets = tuple(replace(o, value=substitute(o.value, [Let(renamed, called)])) for o in rest)
         return named_once(replace(program, lets=lets))
     return program
 

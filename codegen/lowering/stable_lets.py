@@ -12,7 +12,7 @@ from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Sigmoid, So
 from codegen.lowering.stable_expressions import bare_exponentials, stabilise
 from derive.calculus.normal import normalise
 from derive.calculus.recognise import Named, abstract
-from derive.language.definition import Let, Tensor, needed
+from derive.language.definition import Let, needed
 from derive.language.expressions import Sum, names_used
 from derive.language.substitute import replace_exactly, substitute
 
@@ -77,9 +77,8 @@ def _complemented(lets: Sequence[Let], named: Iterable[Let]) -> tuple[Let, ...]:
     """The lets with each `1 - s` read as the sigmoid of the opposite argument, which does not round
     to zero, where a sigmoid s is read for nothing else."""
     for sigmoid in named:
-        meaning = {sigmoid.name: (sigmoid.tensor, sigmoid.value)}
         found = [
-            replace(let, value=_by_name(stabilise(substitute(let.value, meaning)), [sigmoid]))
+            replace(let, value=_by_name(stabilise(substitute(let.value, [sigmoid])), [sigmoid]))
             if sigmoid.name in names_used(let.value)
             else let
             for let in lets
@@ -94,10 +93,10 @@ class _Meanings:
     """What names of exponentials, of sums of them, of their logarithms and of safe quotients stand
     for; the quotients also in safe form."""
 
-    powers: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
-    sums: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
-    quotients: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
-    logarithms: dict[str, tuple[Tensor, Expr]] = field(default_factory=dict)
+    powers: dict[str, Let] = field(default_factory=dict)
+    sums: dict[str, Let] = field(default_factory=dict)
+    quotients: dict[str, Let] = field(default_factory=dict)
+    logarithms: dict[str, Let] = field(default_factory=dict)
     named: list[Let] = field(default_factory=list)
 
     @staticmethod
@@ -107,24 +106,25 @@ class _Meanings:
         for let in made:
             if let.name in plain:
                 continue
-            through = substitute(let.value, found.powers | found.sums | found.logarithms)
-            safe = stabilise(through)
+            known = found.powers | found.sums | found.logarithms
+            through = replace(let, value=substitute(let.value, known.values()))
+            safe = stabilise(through.value)
             if isinstance(safe, LogSoftmax | LogAddExp | LogSumExp):
-                found.logarithms[let.name] = (let.tensor, through)
+                found.logarithms[let.name] = through
             elif isinstance(safe, Softmax | Sigmoid):
-                found.quotients[let.name] = (let.tensor, through)
+                found.quotients[let.name] = through
                 found.named.append(replace(let, value=safe))
             elif bare_exponentials(safe):
-                summed = any(total.has(exp) for total in through.atoms(Sum))
+                summed = any(total.has(exp) for total in through.value.atoms(Sum))
                 into = found.sums if summed else found.powers
-                into[let.name] = (let.tensor, through)
+                into[let.name] = through
         return found
 
     def safe(self, value: Expr) -> Expr:
         """A value in safe form, all of these names seen through; that of a log-softmax is one."""
-        totals = {n: m for n, m in self.logarithms.items() if not _is_log_softmax(m[1])}
-        through = substitute(value, self.powers | self.sums | self.quotients | totals)
-        return stabilise(normalise(_quotients_joined(through)))
+        totals = {n: m for n, m in self.logarithms.items() if not _is_log_softmax(m.value)}
+        known = self.powers | self.sums | self.quotients | totals
+        return stabilise(normalise(_quotients_joined(substitute(value, known.values()))))
 
 
 def _is_log_softmax(value: Expr) -> bool:
@@ -158,7 +158,7 @@ def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
 
     def seen(logarithm: Expr) -> Expr:
         (inside,) = logarithm.args
-        through = log(substitute(inside, {n: (o.tensor, o.value) for n, o in powered.items()}))
+        through = log(substitute(inside, powered.values()))
         safe = stabilise(through)
         return logarithm if safe.has(log) or bare_exponentials(safe) else through
 
@@ -167,8 +167,7 @@ def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
 
 def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
     """A let with the names of others replaced by what they stand for."""
-    values = {name: (other.tensor, other.value) for name, other in lets.items()}
-    return replace(let, value=substitute(let.value, values))
+    return replace(let, value=substitute(let.value, lets.values()))
 
 
 def stable(lets: Sequence[Let], varying: set[str]) -> list[Let]:

@@ -70,7 +70,7 @@ def difference_of_logarithms(let: Let, other: Let, lets: Sequence[Let]) -> Expr 
     """`log(a) - log(b)` where `a/b` is an exponential: `log(1 - s) - log(s)` is `-x` where
     `s = 1/(1 + exp(-x))`. None for other quotients."""
     quotient = let.value.args[0] / other.value.args[0]
-    meanings = {one.name: (one.tensor, one.value) for one in lets if not one.value.has(Binder)}
+    meanings = [one for one in lets if not one.value.has(Binder)]
     for _ in lets:
         quotient = substitute(quotient, meanings)
     names = {e: Symbol(f"_{n}") for n, e in enumerate(sorted(_exponentials(quotient), key=str))}

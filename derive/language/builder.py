@@ -75,7 +75,7 @@ class Builder:
         self._inputs: dict[str, Tensor] = {}
         self._options: dict[str, Option] = {}
         self._lets: dict[str, Let] = {}
-        self._masked: dict[str, tuple[Tensor, Expr]] = {}
+        self._masked: dict[str, Let] = {}
         self._calls: list[Call] = []
         self._calling = Calling(name)
 
@@ -167,7 +167,7 @@ class Builder:
         tensor = self._checked_tensor(Tensor(name, dims), f"let {name!r}")
         if name in {i.name for i in value.atoms(Index)} | {i.name for i in tensor.indices}:
             raise DefinitionError(f"let {name!r} has the name of a letter in it; use another")
-        value = without_masks(substitute(as_where(value), self._masked))
+        value = without_masks(substitute(as_where(value), self._masked.values()))
         self._check_value(name, tensor, value.xreplace({S.NegativeInfinity: S.Zero}))
         if value.has(S.NegativeInfinity):
             return self._add_masked_let(tensor, value)
@@ -407,7 +407,7 @@ class Builder:
                 f"exp(where(c, x, -inf)), and for nothing else; no maximum need be subtracted, the "
                 f"emitted code is safe without: {value}"
             )
-        self._masked[tensor.name] = tensor, value
+        self._masked[tensor.name] = Let(tensor, value)
         return tensor
 
     def _checked_tensor(self, tensor: Tensor, where: str) -> Tensor:

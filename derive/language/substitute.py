@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from sympy import Expr, Symbol
 
-from derive.language.definition import Tensor
+from derive.language.definition import Let
 from derive.language.expressions import Element, Index, with_args
 
 
-def substitute(expr: Expr, values: Mapping[str, tuple[Tensor, Expr]]) -> Expr:
-    """Replace each element of the named tensors by its value at the element's indices.
+def substitute(expr: Expr, lets: Iterable[Let]) -> Expr:
+    """Replace each element of the lets' tensors by the let's value at the element's indices.
 
     An element under a sum may use the bound index, so its value comes to use it too.
     """
-    if not values:
+    by_name = {let.name: let for let in lets}
+    if not by_name:
         return expr
 
     def walk(e: Any) -> Any:
         if isinstance(e, Element):
             indices = tuple(walk(i) for i in e.indices)
-            if e.tensor_name in values:
-                tensor, value = values[e.tensor_name]
-                return value.xreplace(dict(zip(tensor.indices, indices, strict=True)))
+            if e.tensor_name in by_name:
+                return by_name[e.tensor_name].at(*indices)
             return e if indices == e.indices else Element(e.base, *indices)
         if isinstance(e, Symbol):
-            if not isinstance(e, Index) and e.name in values:
-                return values[e.name][1]
+            if not isinstance(e, Index) and e.name in by_name:
+                return by_name[e.name].value
             return e
         return with_args(e, [walk(a) for a in e.args])
 

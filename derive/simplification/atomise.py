@@ -216,7 +216,7 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
         if let.name in weights:
             atomiser.lets.append(let)
         else:
-            atomiser.add(replace(let, value=substitute(let.value, weights)))
+            atomiser.add(replace(let, value=substitute(let.value, weights.values())))
     values = {let.name: let for let in atomiser.lets}
     for let in list(atomiser.lets):
         summand = _plain_summand(let, values)
@@ -228,22 +228,22 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
     return tuple(atomiser.lets), frozenset(atomiser.proposed), frozenset(atomiser.divisors)
 
 
-def _weights(definition: Definition) -> dict[str, tuple[Tensor, Expr]]:
+def _weights(definition: Definition) -> dict[str, Let]:
     """The exponentials that are nothing but weights, and the sums that they make: a gradient is to
     be written in their softmax, which overflows nowhere."""
     wanted = {*definition.outputs, *definition.wrt}
-    found: dict[str, tuple[Tensor, Expr]] = {}
+    found: dict[str, Let] = {}
     for let in definition.lets:
         if let.name in wanted or not is_exponential(let.value):
             continue
-        meant: dict[str, tuple[Tensor, Expr]] = {let.name: (let.tensor, let.value)}
+        meant = {let.name: let}
         for other in definition.lets:
-            value = substitute(other.value, meant)
+            value = substitute(other.value, meant.values())
             if isinstance(value, Sum) and value != other.value and _weighs(value):
-                meant[other.name] = (other.tensor, value)
+                meant[other.name] = replace(other, value=value)
         readers = [r for r in definition.lets if r.name not in meant]
         values = [r.value for r in readers if names_used(r.value) & meant.keys()]
-        spelt = [substitute(value, meant) for value in values]
+        spelt = [substitute(value, meant.values()) for value in values]
         if not wanted & meant.keys() and spelt and all(weighted(value) != value for value in spelt):
             found |= meant
     return found
@@ -326,9 +326,7 @@ def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
 
 def _is_ratio(let: Let, ratio: Expr, values: dict[str, Let]) -> bool:
     """Whether a let is the ratio already, once powers with names of their own are spelt out."""
-    powers = {
-        name: (own.tensor, own.value) for name, own in values.items() if isinstance(own.value, Pow)
-    }
+    powers = [own for own in values.values() if isinstance(own.value, Pow)]
     value = substitute(let.value, powers)
     return abstract(normalise(value))[0] == abstract(normalise(ratio))[0]
 

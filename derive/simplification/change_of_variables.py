@@ -132,23 +132,23 @@ class Coordinates:
         return self.system.functions_but(own) if own else self.system.functions
 
     @cached_property
-    def replacements(self) -> dict[str, tuple[Tensor, Expr]]:
-        """By tensor name: its letters, and what its element is replaced by."""
+    def replacements(self) -> dict[str, Let]:
+        """By the name of an eliminated tensor: what its element is replaced by."""
         solved = {s.let for s in self.chosen}
-        table = {s.kernel.name: (s.kernel, s.value) for s in self.chosen}
+        table = {s.kernel.name: Let(s.kernel, s.value) for s in self.chosen}
         for let in self.system.lets:
             if (
                 self.system.kinds[let.name] == "polynomial"
                 and let.name not in solved
                 and let.name not in table
             ):
-                table[let.name] = (let.tensor, let.value)
+                table[let.name] = let
         return table
 
     @cached_property
     def circular(self) -> frozenset[str]:
         """The eliminated tensors whose equations lead into a circle: replacing one never ends."""
-        left = {name: names_used(value) for name, (_, value) in self.replacements.items()}
+        left = {name: names_used(let.value) for name, let in self.replacements.items()}
         while ends := {name for name, read in left.items() if not read & left.keys()}:
             left = {name: read for name, read in left.items() if name not in ends}
         return frozenset(left)
@@ -183,7 +183,7 @@ class Coordinates:
             return []
         let, left, right = self._origins[total]
         read = sorted(names_used(let.value) & set(self.replacements))
-        elements = [self.replacements[name][0].element for name in read]
+        elements = [self.replacements[name].tensor.element for name in read]
         solved = [(element, self.substitute(element)) for element in elements]
         return [(let.tensor.element, let.value), *solved, (left, right)]
 
@@ -197,15 +197,15 @@ class Coordinates:
                 raise NoFixpoint
             if not read & self.replacements.keys():
                 return current
-            following = normalise(substitute(current, self.replacements))
+            following = normalise(substitute(current, self.replacements.values()))
             current = self.functions.apply(following)
         raise NoFixpoint
 
     def in_place(self, expr: Expr) -> Expr:
         """An expression as it stands, but for the tensors that equations are solved for."""
-        table = {s.kernel.name: (s.kernel, s.value) for s in self.chosen}
-        for _ in self.chosen:
-            expr = substitute(expr, table)
+        solved = [Let(s.kernel, s.value) for s in self.chosen]
+        for _ in solved:
+            expr = substitute(expr, solved)
         return expr
 
     def rewrite(self, expr: Expr) -> Expr:

@@ -47,7 +47,7 @@ class Passes:
 
 def in_primal(definition: Definition, forward: Sequence[Let], backward: Sequence[Let]) -> Passes:
     """The passes with a let for each part of the gradient that is worth keeping."""
-    repeats = {let.name: (let.tensor, let.value) for let in forward if _repeats(let)}
+    repeats = [let for let in forward if _repeats(let)]
     forward = [replace(let, value=substitute(let.value, repeats)) for let in forward]
     passes = Passes(tuple(forward), tuple(backward))
     while (better := _one_more(definition, passes)) is not None:

@@ -72,7 +72,7 @@ class Outcome:
     def _equations(self, rule: str, before: Expr) -> Iterator[tuple[Expr, Expr]]:
         if rule == "change of variables":
             for name in sorted(names_used(before) & set(self.coordinates.replacements)):
-                element = self.coordinates.replacements[name][0].element
+                element = self.coordinates.replacements[name].tensor.element
                 yield element, self.coordinates.substitute(element)
         if rule == "reduction identity":
             for total in sorted(before.atoms(Sum), key=default_sort_key):

@@ -9,7 +9,7 @@ kept, its common factors are taken out, and gradients that occur in other gradie
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -137,11 +137,11 @@ def _without_single_shifts(task: Task, lets: list[Let]) -> list[Let]:
     """A proposed `x - m` that the backward pass reads once is written out, not kept."""
     elements = [e for let in lets for e in let.value.atoms(Element)]
     reads = Counter(e.tensor_name for e in elements)
-    shifts = {
-        let.name: (let.tensor, let.value)
+    shifts = [
+        let
         for let in task.lets
         if let.name in task.proposed and mixes_sizes(let.value) and reads[let.name] == 1
-    }
+    ]
     return [Let(let.tensor, substitute(let.value, shifts)) for let in lets]
 
 
@@ -161,19 +161,17 @@ def in_order(lets: list[Let]) -> list[Let]:
 class Speller:
     """Spells out the proposals that are not used."""
 
-    unused: dict[str, tuple[Tensor, Expr]]
+    unused: Mapping[str, Let]
 
     def __call__(self, expr: Expr) -> Expr:
-        while names_used(expr) & set(self.unused):
-            expr = with_quotients(substitute(expr, self.unused))
+        while names_used(expr) & self.unused.keys():
+            expr = with_quotients(substitute(expr, self.unused.values()))
         return expr
 
 
 def _forward(task: Task, used: set[str]) -> tuple[tuple[Let, ...], Speller]:
     """The forward lets: the definition's own, and the proposals in use."""
-    unused = {
-        let.name: (let.tensor, let.value) for let in task.lets if let.name in task.proposed - used
-    }
+    unused = {let.name: let for let in task.lets if let.name in task.proposed - used}
     spell = Speller(unused)
     lets = [Let(let.tensor, spell(let.value)) for let in task.lets if let.name not in unused]
     return tuple(in_order(_through_own_lets(lets, task.proposed))), spell
