@@ -33,7 +33,7 @@ from derive.derivation import derive
 from derive.language.definition import Definition, Let, Tensor, needed
 from derive.language.expressions import Where, fresh_names, names_used
 from derive.language.substitute import substitute
-from derive.simplification.simplify import in_order
+from derive.simplification.simplify import topological_order
 
 
 def with_second_order(module: Module, derivation: Derivation) -> Module:
@@ -191,7 +191,7 @@ def _with_residuals_backward(
     called = _other_names(found, kept - stand_ins.keys()) | stand_ins
     lets = tuple(replace(let, value=substitute(let.value, called.values())) for let in lets)
     at_hand = {let.name: let for let in (*module.forward.lets, *found.forward)}
-    anew = in_order([let for name, let in at_hand.items() if name not in kept])
+    anew = topological_order([let for name, let in at_hand.items() if name not in kept])
     lets = (*made_safe(anew, names_used(*(let.value for let in lets))), *lets)
     lets = shared([masks.restored(let) for let in lets])
     more = kept_for(derivation.definition, (), found.seeds, lets, gradients)

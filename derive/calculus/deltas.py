@@ -26,11 +26,11 @@ def keeping_sums_whole(expr: Expr, rewrite: Callable[[Expr], Expr]) -> Expr:
         if not isinstance(e, Expr) or not e.args or is_scalar(e):
             return e
         if isinstance(e, Add) and inside and not e.has(KroneckerDelta):
-            content, whole = e.primitive()  # SymPy writes 2*(x - m) as 2*x - 2*m
-            if whole not in hidden:
-                letters = tuple(sorted(free_indices(whole), key=str))
-                hidden[whole] = Let(Tensor(f"__{len(hidden)}", letters), whole)
-            return content * hidden[whole].tensor.element
+            content, rest = e.primitive()  # SymPy writes 2*(x - m) as 2*x - 2*m
+            if rest not in hidden:
+                letters = tuple(sorted(free_indices(rest), key=str))
+                hidden[rest] = Let(Tensor(f"__{len(hidden)}", letters), rest)
+            return content * hidden[rest].tensor.element
         if not e.has(Add):
             return e
         return e.func(*(hide(a, inside or isinstance(e, Mul | Pow)) for a in e.args))

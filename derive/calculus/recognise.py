@@ -36,14 +36,14 @@ class Rewriter:
         """
         if free_indices(right) - free_indices(left):
             return
-        kernel, exponent = _as_power(left)
-        pattern, letters = abstract(kernel)
+        base, exponent = _as_power(left)
+        pattern, letters = abstract(base)
         self.table.setdefault(pattern, []).append((letters, right, exponent))
 
     def lookup(self, expr: Expr) -> Expr | None:
         """What an expression is called: also a whole power of what an equation names."""
-        kernel, exponent = _as_power(expr)
-        pattern, letters = abstract(kernel)
+        base, exponent = _as_power(expr)
+        pattern, letters = abstract(base)
         for own, right, unit in self.table.get(pattern, ()):
             if (exponent / unit).is_Integer:
                 return Pow(right.xreplace(dict(zip(own, letters, strict=True))), exponent / unit)
@@ -78,9 +78,9 @@ class Named:
 
 
 def _as_power(expr: Expr) -> tuple[Expr, Expr]:
-    """An expression as a kernel and a rational exponent: `u**(-3/2)` by u, `exp(-2u)` by exp(u).
+    """An expression as a base and a rational exponent: `u**(-3/2)` by u, `exp(-2u)` by exp(u).
 
-    The kernel is in normal form, so that it is found however it is written.
+    The base is in normal form, so that it is found however it is written.
     """
     if isinstance(expr, Pow) and expr.exp.is_Rational:
         return normalise(expr.base), expr.exp

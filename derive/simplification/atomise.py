@@ -49,7 +49,9 @@ class Atomiser:
 
     def add(self, let: Let) -> None:
         """Cut one let of the definition."""
-        value = let.value if let.tensor.integer else self._visit(weighted(let.value), top=True)
+        value = (
+            let.value if let.tensor.integer else self._visit(as_softmax_sums(let.value), top=True)
+        )
         tensor = let.tensor
         if not tensor.positive and is_positive(value):
             tensor = replace(tensor, positive=True)
@@ -244,7 +246,11 @@ def _weights(definition: Definition) -> dict[str, Let]:
         readers = [r for r in definition.lets if r.name not in meant]
         values = [r.value for r in readers if names_used(r.value) & meant.keys()]
         spelt = [substitute(value, meant.values()) for value in values]
-        if not wanted & meant.keys() and spelt and all(weighted(value) != value for value in spelt):
+        if (
+            not wanted & meant.keys()
+            and spelt
+            and all(as_softmax_sums(value) != value for value in spelt)
+        ):
             found |= meant
     return found
 
@@ -264,7 +270,7 @@ def is_exponential(expr: Expr) -> bool:
     return isinstance(expr, exp)
 
 
-def weighted(expr: Expr) -> Expr:
+def as_softmax_sums(expr: Expr) -> Expr:
     """Sums of exponentials with weights, over the sum of the same exponentials, as softmax sums.
 
     `sum_k exp(z) v / sum_k exp(z)` is `sum_k (exp(z) / sum_k exp(z)) v`: neither sum overflows.

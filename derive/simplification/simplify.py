@@ -19,7 +19,8 @@ from derive.calculus.contractions import has_contraction
 from derive.calculus.differentiate import cotangent_of, differentiable
 from derive.calculus.normal import normalise, terms_of, with_quotients
 from derive.calculus.recognise import Named, abstract
-from derive.calculus.trace import Step
+from derive.calculus.rules import RECOGNISE
+from derive.calculus.trace import Equation, Step
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import Element, names_in, names_used
 from derive.language.substitute import substitute
@@ -62,64 +63,74 @@ def simplify(definition: Definition) -> Simplified:
             extra |= parts.members(large.group)
 
 
+@dataclass(frozen=True)
+class Group:
+    """What one group sends to each target by the chain rule, and the form chosen for all of it."""
+
+    sent: dict[Tensor, Expr]
+    outcome: Outcome
+
+
 def _assemble(task: Task) -> Simplified:
     targets = task.targets()
-    shares: dict[str, list[Expr]] = {t.name: [] for t in targets}
-    raw: dict[int, dict[str, Expr]] = {}
-    whole: dict[int, dict[str, Expr]] = {}
-    unmultiplied = replace(task, multiply=False, users={}, memo={})
-    for target in targets:
-        if target.name in task.definition.outputs:
-            shares[target.name].append(cotangent_of(target).element)
-        for let in task.users.get(target.name, ()):
-            number = task.parts.group[let.name]
-            if has_contraction(let.value):
-                shares[target.name].append(task.sent(let, target))
-            else:
-                group = raw.setdefault(number, {})
-                sent = group.get(target.name, S.Zero) + task.sent(let, target)
-                group[target.name] = normalise(sent)
-                plain = whole.setdefault(number, {})
-                sent = unmultiplied.sent(let, target)
-                plain[target.name] = plain.get(target.name, S.Zero) + sent
-    by_name = {t.name: t for t in targets}
-    extras: list[Let] = []
-    outcomes: dict[str, list[Outcome]] = {}
-    choices: list[Choice] = []
-    for number, exprs in sorted(raw.items()):
-        outcome = best_outcome(
-            task,
-            number,
-            {by_name[n]: e for n, e in exprs.items()},
-            whole[number],
-            _unit(task, number),
-        )
-        choices.append(outcome.choice)
-        values = {let.name: let for let in outcome.lets}
-        for name in exprs:
-            own = values.pop(task.held(by_name[name]).name)
-            shares[name].append(own.value)
-            outcomes.setdefault(name, []).append(outcome)
-        extras.extend(values.values())
-    backward = [Let(task.held(t), Add(*shares[t.name])) for t in targets]
-    ordered = in_order([*extras, *backward])
-    ordered = _without_single_shifts(task, ordered)
-    used = set().union(*(names_in(let.value) for let in ordered)) if ordered else set()
-    forward, spell = _forward(task, used)
-    steps = _steps(task, targets, raw, outcomes, ordered, spell)
-    gradients = {t.name: task.held(t) for t in targets}
-    for name in task.definition.outputs:
-        tensor = task.definition.tensors[name]
-        gradients.setdefault(name, cotangent_of(tensor))
-    passes = in_primal(task.definition, forward, ordered)
+    groups = _groups(task, targets)
+    backward = _without_single_shifts(task, topological_order(_backward(task, targets, groups)))
+    forward, spell = _forward(task, set().union(*(names_in(let.value) for let in backward)))
+    steps = _steps(task, targets, groups, backward, spell)
+    passes = in_primal(task.definition, forward, backward)
     recognised = tuple(
-        Step("recognise", before.tensor, before.value, after.value)
-        for before, after in zip(ordered, passes.backward, strict=True)
+        Step(RECOGNISE, before.tensor, before.value, after.value)
+        for before, after in zip(backward, passes.backward, strict=True)
         if before != after
     )
+    outputs = (task.definition.tensors[name] for name in task.definition.outputs)
     return Simplified(
-        passes.forward, passes.backward, gradients, (*steps, *recognised), tuple(choices)
+        forward=passes.forward,
+        backward=passes.backward,
+        gradients={
+            **{tensor.name: cotangent_of(tensor) for tensor in outputs},
+            **{target.name: task.held(target) for target in targets},
+        },
+        steps=(*steps, *recognised),
+        choices=tuple(group.outcome.choice for group in groups),
     )
+
+
+def _groups(task: Task, targets: list[Tensor]) -> list[Group]:
+    """Every group that sends something to a target, in order."""
+    sent, unmultiplied = _sent(task, targets), _sent(replace(task, multiply=False), targets)
+    groups = []
+    for number in sorted(sent):
+        exprs = {target: normalise(expr) for target, expr in sent[number].items()}
+        outcome = best_outcome(task, number, exprs, unmultiplied[number], _unit(task, number))
+        groups.append(Group(exprs, outcome))
+    return groups
+
+
+def _sent(task: Task, targets: list[Tensor]) -> dict[int, dict[Tensor, Expr]]:
+    """By the number of a group: what its lets send to each target, contractions aside."""
+    sent: dict[int, dict[Tensor, Expr]] = {}
+    for target in targets:
+        for let in task.users.get(target.name, ()):
+            if not has_contraction(let.value):
+                group = sent.setdefault(task.parts.group[let.name], {})
+                group[target] = group.get(target, S.Zero) + task.sent(let, target)
+    return sent
+
+
+def _backward(task: Task, targets: list[Tensor], groups: list[Group]) -> list[Let]:
+    """A let for the cotangent of each target, after those that groups name besides."""
+    values = [{let.name: let for let in group.outcome.lets} for group in groups]
+    lets = []
+    for target in targets:
+        held = task.held(target)
+        arriving = [named.pop(held.name).value for named in values if held.name in named]
+        if target.name in task.definition.outputs:
+            arriving.append(cotangent_of(target).element)
+        users = task.users.get(target.name, ())
+        arriving += [task.sent(let, target) for let in users if has_contraction(let.value)]
+        lets.append(Let(held, Add(*arriving)))
+    return [*(let for named in values for let in named.values()), *lets]
 
 
 def _unit(task: Task, number: int) -> tuple[Choice, dict[str, str]] | None:
@@ -145,7 +156,7 @@ def _without_single_shifts(task: Task, lets: list[Let]) -> list[Let]:
     return [Let(let.tensor, substitute(let.value, shifts)) for let in lets]
 
 
-def in_order(lets: list[Let]) -> list[Let]:
+def topological_order(lets: list[Let]) -> list[Let]:
     """The lets, each after those it reads, otherwise in the order given."""
     waiting, done, result = list(lets), set[str](), []
     names = {let.name for let in lets}
@@ -174,7 +185,7 @@ def _forward(task: Task, used: set[str]) -> tuple[tuple[Let, ...], Speller]:
     unused = {let.name: let for let in task.lets if let.name in task.proposed - used}
     spell = Speller(unused)
     lets = [Let(let.tensor, spell(let.value)) for let in task.lets if let.name not in unused]
-    return tuple(in_order(_through_own_lets(lets, task.proposed))), spell
+    return tuple(topological_order(_through_own_lets(lets, task.proposed))), spell
 
 
 def _through_own_lets(lets: list[Let], proposed: frozenset[str]) -> list[Let]:
@@ -207,37 +218,29 @@ def _expanded_exp(value: Expr) -> Expr | None:
 
 
 def _steps(
-    task: Task,
-    targets: list[Tensor],
-    raw: dict[int, dict[str, Expr]],
-    outcomes: dict[str, list[Outcome]],
-    ordered: list[Let],
-    spell: Speller,
+    task: Task, targets: list[Tensor], groups: list[Group], backward: list[Let], spell: Speller
 ) -> tuple[Step, ...]:
     """The trace: for each target that one group reaches, from the chain rule to the form kept."""
-    final = {let.name: let.value for let in ordered}
+    final = {let.name: let.value for let in backward}
     steps = []
     for target in reversed(targets):
-        found = outcomes.get(target.name, [])
-        if len(found) != 1:
+        reaching = [group for group in groups if target in group.sent]
+        if len(reaching) != 1:
             continue
-        (outcome,) = found
-        held = task.held(target)
-        (current,) = [group[target.name] for group in raw.values() if target.name in group]
-        elsewhere = final[held.name] - outcome.forms[target.name][-1][1]
-        for rule, following in outcome.forms[target.name]:
+        (group,) = reaching
+        held, current, forms = task.held(target), group.sent[target], group.outcome.forms[target]
+        elsewhere = final[held.name] - forms[-1][1]
+        for rule, following in forms:
             before, after = spell(current + elsewhere), spell(following + elsewhere)
             if before != after:
-                using = outcome.equations(rule, current)
-                reasons = outcome.reasons(using) if rule == "reduction identity" else ()
-                steps.append(
-                    Step(rule, held, before, after, _spelt(using, spell), _spelt(reasons, spell))
-                )
+                using = group.outcome.equations(rule, current)
+                reasons = _spelt(group.outcome.reasons(using), spell)
+                steps.append(Step(rule, held, before, after, _spelt(using, spell), reasons))
             current = following
     return tuple(steps)
 
 
-def _spelt(equations: Iterable[tuple[Expr, Expr]], spell: Speller) -> tuple[tuple[Expr, Expr], ...]:
-    """Equations in the tensors that the forward pass has; those that then say nothing are left."""
+def _spelt(equations: Iterable[Equation], spell: Speller) -> tuple[Equation, ...]:
+    """Equations in the tensors that the forward pass has, without those that then say nothing."""
     spelt = ((spell(left), spell(right)) for left, right in equations)
     return tuple(pair for pair in spelt if pair[0] != pair[1])
