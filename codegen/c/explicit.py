@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Add, Basic, Expr, KroneckerDelta, Mul, exp, log
+from sympy import Add, Basic, Expr, KroneckerDelta, exp, log
 
 from codegen.lowering.forms import Along, Elementary, LogSoftmax, LogSumExp, Softmax
 from codegen.lowering.unused_axes import narrowed
@@ -32,6 +32,7 @@ from derive.language.expressions import (
     Product,
     StopGradient,
     Sum,
+    count_of,
     free_indices,
     fresh_names,
     with_args,
@@ -107,7 +108,7 @@ class _Names:
         if idle := _idle(expr):
             kept = [i for i in expr.indices if i not in idle]
             inner = expr.func(expr.body, *kept) if kept else expr.body
-            count = Mul(*(i.size for i in idle))
+            count = count_of(idle)
             return self.walk(inner**count if isinstance(expr, Product) else inner * count, order)
         return self.named(expr, f"{stem(expr.body)}_{_WORDS[type(expr)]}", order)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sympy import Expr, Mul, S
+from sympy import Expr, S
 
 from codegen.lowering.ahead import worked_out_ahead
 from codegen.lowering.empty_sums import divided_safely
@@ -16,7 +16,7 @@ from codegen.program import Kept, Module, Program
 from derive.calculus.recognise import is_atomic
 from derive.calculus.trace import Derivation
 from derive.language.definition import Definition, Let, Tensor, needed
-from derive.language.expressions import Axis, Index, StopGradient, Sum, names_used
+from derive.language.expressions import Axis, Index, StopGradient, Sum, count_of, names_used
 from derive.language.substitute import substitute
 
 
@@ -248,16 +248,12 @@ def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ..
             result.append(replace(let, value=value))
             continue
         scale, rest = value.as_independent(Sum, as_Add=False)
-        is_scaled = isinstance(rest, Sum) and scale != 1 and 1 / scale != count_of(rest)
+        is_scaled = isinstance(rest, Sum) and scale != 1 and 1 / scale != count_of(rest.indices)
         if is_scaled and let.name not in wanted and readers[let.name] == 1:
             inlined.append(replace(let, value=value))
         else:
             result.append(replace(let, value=value))
     return tuple(result)
-
-
-def count_of(total: Sum) -> Expr:
-    return Mul(*(i.size for i in total.indices))
 
 
 def varying(wrt: Iterable[str], lets: Sequence[Let]) -> set[str]:

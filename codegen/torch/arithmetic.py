@@ -32,7 +32,7 @@ from codegen.torch.values import (
     line_up,
     permute,
 )
-from derive.language.expressions import Element, Index, Sum, free_indices
+from derive.language.expressions import Element, Index, Sum, count_of, free_indices
 
 Emit = Callable[[Any, Scope], Value]
 
@@ -116,7 +116,7 @@ def _means(scale: Any, factors: list[Any], scope: Scope) -> tuple[Any, list[Any]
     found: list[Any] = []
     for factor in factors:
         if isinstance(factor, Sum) and not factor.body.has(KroneckerDelta):
-            count = Mul(*(i.size for i in factor.indices))
+            count = count_of(factor.indices)
             left = scale * count
             if left.count_ops() < scale.count_ops() or left in (1, -1):
                 body = factor.body
@@ -136,7 +136,7 @@ def emit_mean(mean: _Mean, scope: Scope, emit: Emit) -> Value:
             code=_as_mean(value.code),
             keepdim=_as_mean(value.keepdim),
         )
-    return scaled(value, 1 / Mul(*(i.size for i in mean.sum.indices)), scope)
+    return scaled(value, 1 / count_of(mean.sum.indices), scope)
 
 
 def _as_mean(code: str) -> str:

@@ -24,7 +24,7 @@ from codegen.torch.values import (
     permute,
     reshape,
 )
-from derive.language.expressions import Element, Index, Sum, free_indices
+from derive.language.expressions import Element, Index, Sum, count_of, free_indices
 
 Emit = Callable[[Any, Scope], Value]
 
@@ -306,7 +306,7 @@ def product(expr: Any, scope: Scope, emit: Emit) -> Value:
     if idle:
         rest = [i for i in bound if i not in idle]
         inner = expr.func(body, *rest) if rest else body
-        return emit(Pow(inner, Mul(*(i.size for i in idle)), evaluate=False), scope)
+        return emit(Pow(inner, count_of(idle), evaluate=False), scope)
     value = scope.split(scope.real(emit(body, scope)))
     for letter in bound:
         if len(value.dims) == 1:

@@ -28,6 +28,7 @@ from sympy import (
     Indexed,
     IndexedBase,
     KroneckerDelta,
+    Mul,
     S,
     Symbol,
     Tuple,
@@ -278,13 +279,14 @@ class StopGradient(Function):
         return self.args[0].is_positive
 
 
+def count_of(indices: Iterable[Index]) -> Expr:
+    """How many settings some indices have together: the product of their sizes."""
+    return Mul(*(index.size for index in indices))
+
+
 def Mean(body: Any, *indices: Index) -> Expr:
     """The mean of a body over its bound indices: their sum divided by their number."""
-    total = Sum(body, *indices)
-    count = S.One
-    for index in indices:
-        count *= index.size
-    return total / count
+    return Sum(body, *indices) / count_of(indices)
 
 
 def Maximum(body: Any, *indices: Index) -> Expr:

@@ -96,11 +96,16 @@ def is_supported(expr: Basic) -> bool:
 
 
 def supported_names() -> list[str]:
+    """What a formula may be written with, by name."""
     return [row.name for row in FUNCTIONS] + [
         "sqrt",
         "Sum",
+        "Mean",
         "Product",
         "Maximum",
+        "Minimum",
+        "ArgMax",
+        "delta",
         "Where",
         "StopGradient",
     ]

@@ -23,6 +23,7 @@ from derive.language.expressions import (
     Index,
     Sum,
     Where,
+    count_of,
     free_indices,
     fresh_names,
     is_scalar,
@@ -93,7 +94,7 @@ class Atomiser:
             if top:
                 return value
             if abstract(expr)[0] in self.averaged:
-                count = Mul(*(i.size for i in expr.indices))
+                count = count_of(expr.indices)
                 return count * self._name(value / count, f"{stem(expr.body)}_mean")
             return self._name(value, f"{stem(expr.body)}_sum")
         if isinstance(expr, Mul):
@@ -309,16 +310,21 @@ def _averaged(definition: Definition) -> set[Expr]:
     found = set()
     for let in definition.lets:
         for term in let.value.atoms(Mul):
+            coefficient = Mul(*(a for a in term.args if is_scalar(a)))
             for factor in term.args:
-                inner = factor.base if isinstance(factor, Pow) else factor
-                if isinstance(inner, Sum):
-                    power = factor.exp if isinstance(factor, Pow) else 1
-                    count = Mul(*(i.size for i in inner.indices)) ** power
-                    if count in (1 / Mul(*(a for a in term.args if is_scalar(a)))).args or (
-                        count == 1 / abs(Mul(*(a for a in term.args if is_scalar(a))))
-                    ):
-                        found.add(abstract(inner)[0])
+                total, power = factor.as_base_exp() if isinstance(factor, Pow) else (factor, 1)
+                if not isinstance(total, Sum):
+                    continue
+                if _divides_by(coefficient, count_of(total.indices) ** power):
+                    found.add(abstract(total)[0])
     return found
+
+
+def _divides_by(coefficient: Expr, count: Expr) -> bool:
+    """Whether a coefficient is one over a count, its sign aside; something may stand beside the
+    count, as in `1/(2*N)` and `1/(N - 1)`."""
+    below = 1 / coefficient
+    return count == abs(below) or count in below.args
 
 
 def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:

@@ -134,7 +134,7 @@ def random_tensor(
 ) -> Array:
     """Random values that keep the tensor's facts: multiples of 1/`grain` inside `span`.
 
-    `bounds` says below what the values of an integer tensor stay, by name.
+    `bounds` has, by the name of an integer tensor, the number below which its values stay.
     """
     shape = tuple(sizes[axis] for axis in tensor.axes)
     count = prod(shape)
