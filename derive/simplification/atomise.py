@@ -59,12 +59,16 @@ class Atomiser:
         self._remember(value, tensor)
         self.lets.append(Let(let.tensor, value))
 
+    def keep(self, let: Let) -> None:
+        """Take one let of the definition as it is."""
+        self.lets.append(let)
+
     def _remember(self, value: Expr, tensor: Tensor) -> None:
         pattern, letters = abstract(value)
         if set(letters) == set(tensor.indices):
             self.known.setdefault(pattern, Named(tensor, letters))
 
-    def _name(self, value: Expr, name: str) -> Expr:
+    def named(self, value: Expr, name: str) -> Expr:
         """The element of a let with this value: one that is known, or a new proposal."""
         if is_atomic(value):
             return value
@@ -95,8 +99,8 @@ class Atomiser:
                 return value
             if abstract(expr)[0] in self.averaged:
                 count = count_of(expr.indices)
-                return count * self._name(value / count, f"{stem(expr.body)}_mean")
-            return self._name(value, f"{stem(expr.body)}_sum")
+                return count * self.named(value / count, f"{stem(expr.body)}_mean")
+            return self.named(value, f"{stem(expr.body)}_sum")
         if isinstance(expr, Mul):
             return self._product(expr, top)
         if isinstance(expr, Add):
@@ -104,17 +108,17 @@ class Atomiser:
             return (
                 value
                 if top or not mixes_sizes(value)
-                else self._name(value, f"{stem(value)}_centred")
+                else self.named(value, f"{stem(value)}_centred")
             )
         if isinstance(expr, Pow):
             return self._power(expr, top)
         if isinstance(expr, Where) and is_exponential(expr):
-            return expr if top else self._name(expr, f"{stem(expr)}_weight")
+            return expr if top else self.named(expr, f"{stem(expr)}_weight")
         if type(expr) in BY_CLASS:
             value = expr.func(*(self._visit(a) for a in expr.args))
             if top or type(value) not in BY_CLASS:
                 return value
-            return self._name(value, applied(value))
+            return self.named(value, applied(value))
         return expr
 
     def _summand(self, expr: Sum) -> Expr:
@@ -130,9 +134,9 @@ class Atomiser:
         made = [f for f in factors if not is_scalar(f) and set(names(f)) & self.proposed]
         given = [f for f in factors if f not in made]
         if len(made) > 1 and not any(f.has(Sum) for f in made):
-            made = [self._name(Mul(*made), "p" if any(f.has(Pow) for f in made) else "product")]
+            made = [self.named(Mul(*made), "p" if any(f.has(Pow) for f in made) else "product")]
         value = Sum(Mul(*given, *made), *expr.indices)
-        return value if top else self._name(value, "_".join(dict.fromkeys(names(expr.body))))
+        return value if top else self.named(value, "_".join(dict.fromkeys(names(expr.body))))
 
     def _power(self, expr: Pow, top: bool) -> Expr:
         base, exponent = expr.args
@@ -160,7 +164,7 @@ class Atomiser:
             name = f"root_{stem(base)}"
         else:
             name = f"inv_{stem(base)}" if exponent.is_negative else f"{stem(base)}_power"
-        return self._name(value, name)
+        return self.named(value, name)
 
     def _is_logistic(self, below: Expr) -> bool:
         """Whether an expression is `1 + exp(-x)`, whose inverse has a name of its own."""
@@ -200,7 +204,7 @@ class Atomiser:
         ]
         if len(full) == 1 and scales and not (top and len(full) + len(scales) == len(visited)):
             rest = [a for a in visited if a not in full and a not in scales]
-            scaled = self._name(Mul(*full, *scales), f"{base_stem(full[0])}_hat")
+            scaled = self.named(Mul(*full, *scales), f"{base_stem(full[0])}_hat")
             return Mul(coefficient, *rest, scaled)
         return Mul(coefficient, *visited)
 
@@ -217,7 +221,7 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
     weights = _weights(definition)
     for let in definition.lets:
         if let.name in weights:
-            atomiser.lets.append(let)
+            atomiser.keep(let)
         else:
             atomiser.add(replace(let, value=substitute(let.value, weights.values())))
     values = {let.name: let for let in atomiser.lets}
@@ -227,7 +231,7 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
             continue
         ratio = summand / let.tensor.element
         if not any(_is_ratio(other, ratio, values) for other in atomiser.lets):
-            atomiser._name(ratio, "p")
+            atomiser.named(ratio, "p")
     return tuple(atomiser.lets), frozenset(atomiser.proposed), frozenset(atomiser.divisors)
 
 

@@ -35,7 +35,7 @@ _TERMS_WRITTEN = 300
 
 
 @dataclass(frozen=True)
-class Choice:
+class VariableChoice:
     """A group's lets by name, and which let is solved for which tensor.
 
     `as_it_stands` says that the chain rule was best left alone.
@@ -45,13 +45,13 @@ class Choice:
     solved: frozenset[tuple[str, str]]
     as_it_stands: bool = False
 
-    def renamed(self, lets: tuple[str, ...], names: Mapping[str, str]) -> Choice | None:
+    def renamed(self, lets: tuple[str, ...], names: Mapping[str, str]) -> VariableChoice | None:
         """The same choice for lets of other names, place by place; other tensors by `names`."""
         if len(lets) != len(self.lets):
             return None
         table = {**names, **dict(zip(self.lets, lets, strict=True))}
         solved = frozenset((table[let], table[unknown]) for let, unknown in self.solved)
-        return Choice(lets, solved, self.as_it_stands)
+        return VariableChoice(lets, solved, self.as_it_stands)
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Outcome:
     as_it_stands: bool = False
 
     @property
-    def choice(self) -> Choice:
+    def choice(self) -> VariableChoice:
         """What was chosen, by name."""
-        return Choice(
+        return VariableChoice(
             lets=tuple(let.name for let in self.coordinates.system.lets),
             solved=frozenset(s.key for s in self.coordinates.chosen),
             as_it_stands=self.as_it_stands,
@@ -97,7 +97,7 @@ def best_outcome(
     number: int,
     exprs: dict[Tensor, Expr],
     unmultiplied: dict[Tensor, Expr],
-    unit: tuple[Choice, Mapping[str, str]] | None = None,
+    unit: tuple[VariableChoice, Mapping[str, str]] | None = None,
 ) -> Outcome:
     """The cheapest choice of variables for one group's gradients, or the chain rule as it stands.
 
@@ -182,6 +182,7 @@ class _Search:
     def _cheaper_neighbour(
         self, chosen: tuple[Solution, ...], outcome: Outcome | None
     ) -> tuple[tuple[Solution, ...], Outcome] | None:
+        """The first neighbour of a choice that costs less, and its outcome."""
         for neighbour in _neighbours(chosen, self.solutions):
             other = self.attempt(neighbour)
             if other is not None and (outcome is None or other.cost < outcome.cost):

@@ -2,7 +2,7 @@
 
 For each group of lets (see `partition`): the chain rule is written out without naming
 the cotangents inside the group, and the result is brought to normal form in every
-promising choice of variables (see `change`). The choice that leaves the least work is
+promising choice of variables (see `change_of_variables`). The choice that leaves the least work is
 kept, its common factors are taken out, and gradients that occur in other gradients are shared.
 """
 
@@ -28,7 +28,7 @@ from derive.simplification.atomise import atomise
 from derive.simplification.naming import mixes_sizes
 from derive.simplification.partition import partition
 from derive.simplification.primal_parts import in_primal
-from derive.simplification.search import Choice, Outcome, best_outcome
+from derive.simplification.search import Outcome, VariableChoice, best_outcome
 from derive.simplification.task import Task, TooLarge
 
 
@@ -40,7 +40,7 @@ class Simplified:
     backward: tuple[Let, ...]
     gradients: dict[str, Tensor]
     steps: tuple[Step, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[VariableChoice, ...]
 
 
 @lru_cache(maxsize=256)
@@ -133,7 +133,7 @@ def _backward(task: Task, targets: list[Tensor], groups: list[Group]) -> list[Le
     return [*(let for named in values for let in named.values()), *lets]
 
 
-def _unit(task: Task, number: int) -> tuple[Choice, dict[str, str]] | None:
+def _unit(task: Task, number: int) -> tuple[VariableChoice, dict[str, str]] | None:
     """What was chosen for the definition that a group is a call of, and the names it has here."""
     members = task.parts.members(number)
     for call in task.definition.calls:
