@@ -18,12 +18,12 @@ Not supported, on purpose:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sympy import Expr, Mul
+from sympy import Expr
 
 from derive.language.definition import Let, Option, Tensor
 from derive.language.expressions import Axis, Binder, Index, Parameter, names_used
@@ -136,11 +136,6 @@ class Module:
     double_backward: Program | None = None
     residuals_backward: Program | None = None
     again: tuple[Tensor, ...] = ()
-
-
-def count_of(indices: Iterable[Index]) -> Expr:
-    """How many terms a sum over some letters has."""
-    return Mul(*(i.size for i in indices))
 
 
 def is_number(expr: Any) -> bool:

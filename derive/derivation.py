@@ -7,6 +7,7 @@ from functools import lru_cache
 from sympy import Expr
 
 from derive.calculus.differentiate import chain_rule
+from derive.calculus.rules import CHAIN_RULE
 from derive.calculus.trace import Backward, Derivation, Step
 from derive.language.definition import Definition, Tensor
 from derive.simplification.simplify import simplify
@@ -48,6 +49,6 @@ def _from_the_chain_rule(chunked: Backward, steps: tuple[Step, ...]) -> tuple[St
             begun.add(step.tensor)
             before = named.get(step.tensor.name)
             if before is not None and before != step.before:
-                result.append(Step("chain rule", step.tensor, before, step.before))
+                result.append(Step(CHAIN_RULE, step.tensor, before, step.before))
         result.append(step)
     return tuple(result)

@@ -29,7 +29,7 @@ class Product:
 def product_of(node: Contraction) -> Product:
     """The product of matrices that a contraction is."""
     one = node.statement
-    operands = [(e.base.label.name, tuple(e.indices)) for e in (node.left, node.right)]
+    operands = [(e.tensor_name, tuple(e.indices)) for e in (node.left, node.right)]
     out = one.at
     if out[-1] in operands[0][1] and out[-1] not in operands[1][1]:
         operands.reverse()

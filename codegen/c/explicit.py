@@ -17,12 +17,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Add, Basic, Expr, KroneckerDelta, Mul, exp, log
+from sympy import Add, Basic, Expr, KroneckerDelta, exp, log
 
 from codegen.lowering.forms import Along, Elementary, LogSoftmax, LogSumExp, Softmax
 from codegen.lowering.unused_axes import narrowed
 from codegen.program import Program
-from derive.calculus.recognise import abstract
+from derive.calculus.recognise import Named, abstract
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import (
     ArgMax,
@@ -32,8 +32,10 @@ from derive.language.expressions import (
     Product,
     StopGradient,
     Sum,
+    count_of,
     free_indices,
     fresh_names,
+    with_args,
 )
 from derive.simplification.naming import stem
 
@@ -75,7 +77,7 @@ class _Names:
 
     taken: set[str]
     lets: list[Let] = field(default_factory=list)
-    known: dict[Expr, tuple[Tensor, tuple[Index, ...]]] = field(default_factory=dict)
+    known: dict[Expr, Named] = field(default_factory=dict)
 
     def bind(self, let: Let) -> None:
         """Add a let, after those that its value needs."""
@@ -98,9 +100,7 @@ class _Names:
             return rule(self, expr, order)
         if not expr.args or isinstance(expr, Index):
             return expr
-        args = [self.walk(a, order) for a in expr.args]
-        same = all(a is b for a, b in zip(args, expr.args, strict=True))
-        return expr if same else expr.func(*args)
+        return with_args(expr, [self.walk(a, order) for a in expr.args])
 
     def reduced(self, expr: Any, order: Sequence[Index]) -> Expr:
         if isinstance(expr, Sum) and (terms := _apart(expr)):
@@ -108,7 +108,7 @@ class _Names:
         if idle := _idle(expr):
             kept = [i for i in expr.indices if i not in idle]
             inner = expr.func(expr.body, *kept) if kept else expr.body
-            count = Mul(*(i.size for i in idle))
+            count = count_of(idle)
             return self.walk(inner**count if isinstance(expr, Product) else inner * count, order)
         return self.named(expr, f"{stem(expr.body)}_{_WORDS[type(expr)]}", order)
 
@@ -121,9 +121,7 @@ class _Names:
             tensor = Tensor(name, dims, integer=isinstance(expr, ArgMax))
             self.bind(Let(tensor, expr))
             self._remember(expr, tensor)
-        tensor, own = self.known[pattern]
-        place = dict(zip(own, letters, strict=True))
-        return tensor[tuple(place[i] for i in tensor.indices)]
+        return self.known[pattern].at(letters)
 
     def fresh(self, name: str) -> str:
         (name,) = fresh_names([name], self.taken)
@@ -133,7 +131,7 @@ class _Names:
     def _remember(self, expr: Expr, tensor: Tensor) -> None:
         pattern, letters = abstract(expr)
         if set(letters) == set(tensor.indices):
-            self.known.setdefault(pattern, (tensor, letters))
+            self.known.setdefault(pattern, Named(tensor, letters))
 
     # --- the safe forms ---
 

@@ -97,7 +97,7 @@ class Printer:
         return self.element(expr.name, ())
 
     def _indexed(self, expr: Any) -> Text:
-        return self.element(expr.base.label.name, tuple(expr.indices))
+        return self.element(expr.tensor_name, tuple(expr.indices))
 
     def _integer(self, expr: Any) -> Text:
         if abs(expr) > EXACT:

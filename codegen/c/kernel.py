@@ -351,7 +351,7 @@ class Kernel:
 
 
 def _elements(value: Expr) -> list[Place]:
-    found = [(e.base.label.name, tuple(e.indices)) for e in value.atoms(Element)]
+    found = [(e.tensor_name, tuple(e.indices)) for e in value.atoms(Element)]
     named = {name for name, _ in found}
     found += [
         (s.name, ()) for s in value.free_symbols if isinstance(s, Symbol) and s.name not in named

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sympy import Basic, KroneckerDelta, Symbol
+from sympy import KroneckerDelta
 
 from codegen.c.functions import ELEMENTARY, NEEDS
 from codegen.c.kernel import Kernel
@@ -15,7 +15,7 @@ from codegen.c.memory import kind_of
 from codegen.c.names import spelling
 from codegen.program import Module, Program
 from derive.language.definition import Tensor
-from derive.language.expressions import ArgMax, Element, Index, names_used
+from derive.language.expressions import ArgMax, Element, Index, names_used, tensor_name
 
 _WIDTH = 96
 
@@ -121,20 +121,15 @@ def _indexed_by(tensor: Tensor, program: Program) -> set[str]:
     found: set[str] = set()
     for let in program.lets:
         for element in let.value.atoms(Element):
-            axes = program.tensors[element.base.label.name].axes
+            axes = program.tensors[element.tensor_name].axes
             for axis, index in zip(axes, element.indices, strict=True):
-                if _is_element(index, tensor):
+                if tensor_name(index) == tensor.name:
                     found.add(axis.size.name)
         for delta in let.value.atoms(KroneckerDelta):
             for index, other in (delta.args, delta.args[::-1]):
-                if isinstance(index, Index) and _is_element(other, tensor):
+                if isinstance(index, Index) and tensor_name(other) == tensor.name:
                     found.add(index.size.name)
     return found
-
-
-def _is_element(index: Basic, tensor: Tensor) -> bool:
-    label = index.base.label if isinstance(index, Element) else index
-    return isinstance(label, Symbol) and label.name == tensor.name
 
 
 def functions(module: Module) -> tuple[Function, ...]:

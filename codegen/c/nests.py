@@ -48,8 +48,8 @@ class Statement:
     @cached_property
     def elements(self) -> tuple[tuple[str, tuple[Expr, ...]], ...]:
         """The elements that are read: each tensor's name and the indices."""
-        found = [(e.base.label.name, tuple(e.indices)) for e in self.reads.atoms(Element)]
-        found += [(i.base.label.name, tuple(i.indices)) for a in self.at for i in a.atoms(Element)]
+        found = [(e.tensor_name, tuple(e.indices)) for e in self.reads.atoms(Element)]
+        found += [(i.tensor_name, tuple(i.indices)) for a in self.at for i in a.atoms(Element)]
         whole = {s.name for s in self.reads.free_symbols if not isinstance(s, Index)}
         whole -= {name for name, _ in found}
         return (*sorted(found, key=str), *((name, ()) for name in sorted(whole)))
@@ -124,9 +124,8 @@ def statement(let: Let, inlined: dict[str, Let]) -> Statement:
         value, bound = _without_deltas(value, bound)
         at, value = _placed(at, value, bound)
         how = how if bound else None
-    within = {name: (other.tensor, other.value) for name, other in inlined.items()}
     reads = _leaves(value)
-    while (further := _leaves(*(substitute(leaf, within) for leaf in reads))) != reads:
+    while (further := _leaves(*(substitute(leaf, inlined.values()) for leaf in reads))) != reads:
         reads = further
     return Statement(let.tensor, at, value, reads, how, bound)
 

@@ -53,7 +53,7 @@ def _inlined(program: Program) -> dict[str, Let]:
     multiplied: set[str] = set()
     for let in program.lets:
         if (operands := contraction_of(statement(let, {}))) is not None:
-            multiplied |= {o.base.label.name for o in operands}
+            multiplied |= {o.tensor_name for o in operands}
     return {
         let.name: let
         for let in program.lets

@@ -32,6 +32,7 @@ from derive.language.expressions import (
     free_indices,
     fresh_names,
     names_used,
+    tensor_name,
 )
 from derive.simplification.naming import word
 
@@ -204,7 +205,7 @@ class _Parts:
     def value(self) -> Any:
         """The let's value, which reads what is made in place of its parts."""
         value = self.let.value
-        varying = [e for e in _elements(value) if _name(e) in self.varying]
+        varying = [e for e in _elements(value) if tensor_name(e) in self.varying]
         if len(varying) == 1 and not value.has(KroneckerDelta):
             (cotangent,) = varying
             factor = self.factor(value, cotangent)
@@ -218,8 +219,8 @@ class _Parts:
 
     def derivative(self, cotangent: Expr) -> str:
         """What the factor of an output's cotangent in an input's gradient is called, if it is."""
-        of, by = (name.removeprefix("grad_") for name in (_name(cotangent), self.let.name))
-        named = self.let.name.startswith("grad_") and _name(cotangent) in self.seeds
+        of, by = (name.removeprefix("grad_") for name in (tensor_name(cotangent), self.let.name))
+        named = self.let.name.startswith("grad_") and tensor_name(cotangent) in self.seeds
         return f"d{of}_d{by}" if named else ""
 
     def varies(self, expr: Any) -> bool:
@@ -286,10 +287,6 @@ def _elements(expr: Basic) -> set[Any]:
     inside = {e.base.label for e in expr.atoms(Element)}
     symbols = {s for s in expr.atoms(Symbol) if not isinstance(s, Index | Parameter)} - inside
     return expr.atoms(Element) | symbols
-
-
-def _name(element: Any) -> str:
-    return element.base.label.name if isinstance(element, Element) else element.name
 
 
 def _zero(factor: Any) -> tuple[bool, Any] | None:

@@ -20,7 +20,7 @@ from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul, Pow
 
 from derive.calculus.recognise import is_atomic
 from derive.language.definition import Let
-from derive.language.expressions import Where, free_indices, names_used
+from derive.language.expressions import Where, free_indices, names_used, with_args
 
 
 def with_choices(lets: Sequence[Let], varying: Set[str]) -> list[Let]:
@@ -88,10 +88,8 @@ def chosen(expr: Any) -> Any:
     """A value in which a choice between 0 and a number takes in what it is multiplied by."""
     if is_atomic(expr):
         return expr
-    args = [chosen(a) for a in expr.args]
-    changed = any(a is not b for a, b in zip(args, expr.args, strict=True))
-    rebuilt = expr.func(*args) if changed else expr
-    return _product(rebuilt) if isinstance(rebuilt, Mul) else rebuilt
+    expr = with_args(expr, [chosen(a) for a in expr.args])
+    return _product(expr) if isinstance(expr, Mul) else expr
 
 
 def _product(expr: Mul) -> Expr:

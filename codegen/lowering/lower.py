@@ -12,11 +12,11 @@ from codegen.lowering.ahead import worked_out_ahead
 from codegen.lowering.empty_sums import divided_safely
 from codegen.lowering.sharing import computed_once
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
-from codegen.program import Module, Program, Residuals, count_of
+from codegen.program import Module, Program, Residuals
 from derive.calculus.recognise import is_atomic
 from derive.calculus.trace import Derivation
 from derive.language.definition import Definition, Let, Tensor, needed
-from derive.language.expressions import Axis, Index, StopGradient, Sum, names_used
+from derive.language.expressions import Axis, Index, StopGradient, Sum, count_of, names_used
 from derive.language.substitute import substitute
 
 
@@ -110,13 +110,13 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
     new = {let.name for let in early}
     forward = (*derivation.forward, *early)
     known = taken | {let.name for let in forward}
-    called: dict[str, tuple[Tensor, Expr]] = {}
+    called: dict[str, Let] = {}
     for let in _forward_lets(forward, [*definition.outputs, *new], literal=False):
-        value = substitute(let.value, called)
+        value = substitute(let.value, called.values())
         if let.name in new and is_atomic(value) and names_used(value) <= known:
-            called[let.name] = (let.tensor, value)
+            called[let.name] = replace(let, value=value)
     early, late = (
-        [replace(let, value=substitute(let.value, called)) for let in lets]
+        [replace(let, value=substitute(let.value, called.values())) for let in lets]
         for lets in (early, late)
     )
     return tuple(let for let in early if let.name not in called), computed_once(late, known)
@@ -135,7 +135,7 @@ def outputs_once(derivation: Derivation) -> Derivation:
             continue
         if first.name in derivation.definition.outputs:
             continue
-        meant = {first.name: (again.tensor, again.tensor.element)}
+        meant = [Let(first.tensor, again.tensor.element)]
         forward = tuple(
             replace(let, value=substitute(let.value, meant))
             for let in (replace(f, tensor=again.tensor) if f is first else f for f in forward)
@@ -180,12 +180,12 @@ def _value_and_grad(
 def with_zeros(lets: Iterable[Let]) -> tuple[Let, ...]:
     """The lets with zero written where one is read that is zero everywhere, as the cotangent of
     what gradients stop at."""
-    zeros: dict[str, tuple[Tensor, Expr]] = {}
+    zeros: list[Let] = []
     result: list[Let] = []
     for let in lets:
         result.append(replace(let, value=substitute(let.value, zeros)))
         if result[-1].value == 0:
-            zeros[let.name] = (let.tensor, S.Zero)
+            zeros.append(result[-1])
     return tuple(result)
 
 
@@ -251,7 +251,7 @@ def _with_stops(lets: Sequence[Let], kept: Iterable[str]) -> tuple[Let, ...]:
 def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:
     """A scaled sum that one elementwise let reads is written there: its scale costs no kernel."""
     readers = Counter(name for let in lets for name in names_used(let.value))
-    inlined: dict[str, tuple[Tensor, Expr]] = {}
+    inlined: list[Let] = []
     result = []
     for let in lets:
         value = substitute(let.value, inlined)
@@ -261,7 +261,7 @@ def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ..
         scale, rest = value.as_independent(Sum, as_Add=False)
         is_scaled = isinstance(rest, Sum) and scale != 1 and 1 / scale != count_of(rest.indices)
         if is_scaled and let.name not in wanted and readers[let.name] == 1:
-            inlined[let.name] = (let.tensor, value)
+            inlined.append(replace(let, value=value))
         else:
             result.append(replace(let, value=value))
     return tuple(result)

@@ -10,7 +10,7 @@ from sympy import IndexedBase, Symbol
 
 from codegen.program import Program, Residuals
 from derive.language.definition import Dim, Let, Option, Tensor
-from derive.language.expressions import Element, Index, Parameter
+from derive.language.expressions import Element, Index, Parameter, with_args
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,7 @@ class Renaming:
             return Element(base, *map(self._expression, expr.indices))
         if isinstance(expr, Symbol):
             return self._symbol(expr)
-        if not expr.args:
-            return expr
-        args = [self._expression(a) for a in expr.args]
-        same = all(a is b for a, b in zip(args, expr.args, strict=True))
-        return expr if same else expr.func(*args)
+        return with_args(expr, [self._expression(a) for a in expr.args])
 
     def _symbol(self, symbol: Symbol) -> Symbol:
         if symbol.name not in self.names:

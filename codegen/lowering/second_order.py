@@ -33,7 +33,7 @@ from derive.derivation import derive
 from derive.language.definition import Definition, Let, Tensor, needed
 from derive.language.expressions import Where, fresh_names, names_used
 from derive.language.substitute import substitute
-from derive.simplification.simplify import in_order
+from derive.simplification.simplify import topological_order
 
 
 def with_second_order(module: Module, derivation: Derivation) -> Module:
@@ -68,12 +68,12 @@ class _Masks:
 
     def let(self, let: Let) -> Let:
         """A let of the emitted forward or backward pass as a definition has it."""
-        numbers = {n: (t, self.tensor(t).element) for n, t in self.conditions.items()}
+        numbers = [Let(t, self.tensor(t).element) for t in self.conditions.values()]
         return replace(let, value=substitute(spelled_out(let.value), numbers))
 
     def restored(self, let: Let) -> Let:
         """A let that reads conditions again."""
-        conditions = {n: (self.tensor(t), t.element) for n, t in self.conditions.items()}
+        conditions = [Let(self.tensor(t), t.element) for t in self.conditions.values()]
         return replace(let, value=substitute(let.value, conditions))
 
 
@@ -157,14 +157,14 @@ def _unread(module: Module, given: Iterable[Tensor]) -> list[Tensor]:
 
 def _without_conditions(lets: Sequence[Let]) -> list[Let]:
     """The lets with each condition written where it is read."""
-    conditions: dict[str, tuple[Tensor, Expr]] = {}
+    conditions: list[Let] = []
     result: list[Let] = []
     for let in lets:
         let = replace(let, value=substitute(let.value, conditions))
         if isinstance(let.value, Expr):
             result.append(let)
         else:
-            conditions[let.name] = (let.tensor, let.value)
+            conditions.append(let)
     return result
 
 
@@ -183,14 +183,14 @@ def _with_residuals_backward(
     if not gradients:
         return module
     stand_ins = {
-        name: (tensor, _finite(value))
-        for name, (tensor, value) in _masked_exponents(module.forward.lets).items()
+        name: replace(let, value=_finite(let.value))
+        for name, let in _masked_exponents(module.forward.lets).items()
         if name in kept
     }
     called = _other_names(found, kept - stand_ins.keys()) | stand_ins
-    lets = tuple(replace(let, value=substitute(let.value, called)) for let in lets)
+    lets = tuple(replace(let, value=substitute(let.value, called.values())) for let in lets)
     at_hand = {let.name: let for let in (*module.forward.lets, *found.forward)}
-    anew = in_order([let for name, let in at_hand.items() if name not in kept])
+    anew = topological_order([let for name, let in at_hand.items() if name not in kept])
     lets = (*made_safe(anew, names_used(*(let.value for let in lets))), *lets)
     lets = computed_once([masks.restored(let) for let in lets])
     more = residuals_for(derivation.definition, (), found.seeds, lets, gradients)
@@ -239,13 +239,13 @@ def _of_residuals(
     )
 
 
-def _masked_exponents(lets: Iterable[Let]) -> dict[str, tuple[Tensor, Expr]]:
+def _masked_exponents(lets: Iterable[Let]) -> dict[str, Let]:
     """What may be minus infinity, for that its exponential is then zero."""
-    found: dict[str, tuple[Tensor, Expr]] = {}
+    found: dict[str, Let] = {}
     for let in lets:
-        value = substitute(let.value, found)
+        value = substitute(let.value, found.values())
         if _may_be_infinite(value):
-            found[let.name] = (let.tensor, value)
+            found[let.name] = replace(let, value=value)
     return found
 
 
@@ -259,7 +259,7 @@ def _with_finite_exponents(lets: Sequence[Let], kept: Iterable[str]) -> list[Let
     """The lets with exponents that may be minus infinity written where they are exponents; those
     that are kept are zero instead, which has the same derivative."""
     masked = _masked_exponents(lets)
-    written = [replace(let, value=substitute(let.value, masked)) for let in lets]
+    written = [replace(let, value=substitute(let.value, masked.values())) for let in lets]
     return [
         replace(let, value=_finite(let.value)) if let.name in masked else let
         for let in written
@@ -274,17 +274,17 @@ def _finite(value: Expr) -> Expr:
 def _without_outputs(found: Derivation, made: Sequence[Tensor]) -> Derivation:
     """The derivation with nothing arriving but at what was made."""
     arriving = tuple(cotangent_of(t) for t in made)
-    nothing = {t.name: (t, S.Zero) for t in found.seeds if t not in arriving}
+    nothing = [Let(t, S.Zero) for t in found.seeds if t not in arriving]
     lets = [replace(let, value=substitute(let.value, nothing)) for let in found.backward.lets]
     backward = replace(found.backward, lets=tuple(lets))
     return replace(found, seeds=arriving, chunked=backward, simplified=backward)
 
 
-def _other_names(found: Derivation, kept: set[str]) -> dict[str, tuple[Tensor, Expr]]:
+def _other_names(found: Derivation, kept: set[str]) -> dict[str, Let]:
     """What the derivation named anew, though something that is kept has the same value."""
     known = [let for let in found.forward if let.name in kept]
     return {
-        let.name: (let.tensor, one.tensor[let.tensor.indices])
+        let.name: replace(let, value=one.tensor[let.tensor.indices])
         for let in found.forward
         for one in known
         if let.name not in kept and let.tensor.axes == one.tensor.axes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, default_sort_key
@@ -16,7 +16,7 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
 from codegen.program import Program, is_number
-from derive.calculus.recognise import abstract, is_atomic
+from derive.calculus.recognise import Named, abstract, is_atomic
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import (
     Axis,
@@ -27,6 +27,7 @@ from derive.language.expressions import (
     free_indices,
     fresh_names,
     names_used,
+    with_args,
 )
 from derive.language.substitute import substitute
 from derive.simplification.naming import word
@@ -73,7 +74,7 @@ def _without_repeats(lets: list[Let], new: set[str]) -> list[Let]:
         first = next((let for let in lets if let.name in new and _repeats(again, let)), None)
         if first is None:
             continue
-        called = {first.name: (first.tensor, again.tensor[first.tensor.indices])}
+        called = [Let(first.tensor, again.tensor[first.tensor.indices])]
         rest = [replace(o, value=substitute(o.value, called)) for o in lets if o is not again]
         place = lets.index(first)
         named = Let(again.tensor, first.at(*again.tensor.indices))
@@ -95,7 +96,7 @@ def named_once(program: Program) -> Program:
         value = let.value
         if not isinstance(value, Element) or value.indices != let.tensor.indices:
             continue
-        source = program.tensors[value.base.label.name]
+        source = program.tensors[value.tensor_name]
         if _axes(source) != _axes(let.tensor):
             continue
         if let.name not in program.handed_on:
@@ -108,9 +109,7 @@ def named_once(program: Program) -> Program:
             renamed, called = source, let.tensor[source.indices]
         else:
             continue
-        lets = tuple(
-            replace(o, value=substitute(o.value, {renamed.name: (renamed, called)})) for o in rest
-        )
+        lets = tuple(replace(o, value=substitute(o.value, [Let(renamed, called)])) for o in rest)
         return named_once(replace(program, lets=lets))
     return program
 
@@ -171,9 +170,7 @@ def _factored(lets: Sequence[Let], common: frozenset[Expr], others: frozenset[st
         args = [replaced(a) for a in expr.args]
         if isinstance(expr, Mul) and not expr.has(KroneckerDelta) and common <= _factors(expr):
             return _sign(expr) * tensor.element * Mul(*_factors(expr) - common)
-        if all(a is b for a, b in zip(args, expr.args, strict=True)):
-            return expr
-        return expr.func(*args)
+        return with_args(expr, args)
 
     rest = [replace(let, value=replaced(let.value)) for let in lets[first:]]
     return [*lets[:first], Let(tensor, product), *rest]
@@ -254,32 +251,17 @@ def _multiples(expr: Any) -> Iterator[tuple[Any, Any]]:
         yield expr.as_coeff_Mul()
 
 
-@dataclass(frozen=True)
-class _Name:
-    """A tensor that holds what a pattern stands for, and the letters it holds it at."""
-
-    pattern: Expr
-    tensor: Tensor
-    letters: tuple[Index, ...]
-
-    def at(self, letters: Sequence[Index]) -> Expr:
-        place = dict(zip(self.letters, letters, strict=True))
-        return self.tensor[tuple(place[i] for i in self.tensor.indices)]
-
-    def replaced(self, expr: Any) -> Any:
-        """An expression that reads the tensor wherever it has the pattern."""
-        if _is_read(expr) or is_number(expr):
-            return expr
-        for number, value in _multiples(expr):
-            pattern, letters = abstract(value)
-            if pattern == self.pattern:
-                return number * self.at(letters)
-        if isinstance(expr, And | Or | Not | Element):
-            return expr
-        args = [self.replaced(a) for a in expr.args]
-        if all(a is b for a, b in zip(args, expr.args, strict=True)):
-            return expr
-        return expr.func(*args)
+def _by_name(expr: Any, pattern: Expr, named: Named) -> Any:
+    """An expression that reads a tensor wherever it has the pattern."""
+    if _is_read(expr) or is_number(expr):
+        return expr
+    for number, value in _multiples(expr):
+        found, letters = abstract(value)
+        if found == pattern:
+            return number * named.at(letters)
+    if isinstance(expr, And | Or | Not | Element):
+        return expr
+    return with_args(expr, [_by_name(a, pattern, named) for a in expr.args])
 
 
 def _named(lets: Sequence[Let], pattern: Expr, others: frozenset[str]) -> list[Let]:
@@ -292,19 +274,18 @@ def _named(lets: Sequence[Let], pattern: Expr, others: frozenset[str]) -> list[L
     )
     own, letters = lets[first], abstract(found)[1]
     if own.value == found and set(letters) == set(own.tensor.indices):
-        name = _Name(pattern, own.tensor, letters)
-        return [*lets[: first + 1], *(_reading(name, let) for let in lets[first + 1 :])]
+        named = Named(own.tensor, letters)
+        return [*lets[: first + 1], *(_reading(let, pattern, named) for let in lets[first + 1 :])]
     taken = others.union((let.name for let in lets), *(names_used(let.value) for let in lets))
     (fresh,) = fresh_names([word(found)], taken)
     looked_up = isinstance(found, Element) and bool(found.is_integer)
     tensor = Tensor(fresh, _stored(letters, found), integer=looked_up)
-    name = _Name(pattern, tensor, letters)
-    rest = [_reading(name, let) for let in lets[first:]]
-    return [*lets[:first], Let(name.tensor, found), *rest]
+    rest = [_reading(let, pattern, Named(tensor, letters)) for let in lets[first:]]
+    return [*lets[:first], Let(tensor, found), *rest]
 
 
-def _reading(name: _Name, let: Let) -> Let:
-    return replace(let, value=name.replaced(let.value))
+def _reading(let: Let, pattern: Expr, named: Named) -> Let:
+    return replace(let, value=_by_name(let.value, pattern, named))
 
 
 def _stored(letters: Sequence[Index], expr: Expr) -> tuple[Index, ...]:

@@ -51,7 +51,7 @@ from codegen.lowering.forms import (
     Sigmoid,
     Softmax,
 )
-from derive.language.expressions import Element, Index, Sum, Where, free_indices
+from derive.language.expressions import Element, Index, Sum, Where, free_indices, with_args
 from derive.language.facts import is_nonnegative
 
 
@@ -117,11 +117,9 @@ def _parts(expr: Expr) -> list[Expr]:
 def _walk(expr: Any) -> Any:
     if not expr.args or isinstance(expr, KroneckerDelta):
         return expr
-    args = [_walk(a) for a in expr.args]
-    changed = any(a is not b for a, b in zip(args, expr.args, strict=True))
-    rebuilt = expr.func(*args) if changed else expr
-    rule = _RULES.get(type(rebuilt))
-    return rule(rebuilt) if rule else rebuilt
+    expr = with_args(expr, [_walk(a) for a in expr.args])
+    rule = _RULES.get(type(expr))
+    return rule(expr) if rule else expr
 
 
 def _masked(choice: Where) -> Expr:

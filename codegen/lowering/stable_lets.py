@@ -11,8 +11,8 @@ from codegen.lowering.choices import with_choices
 from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
 from codegen.lowering.stable_expressions import bare_exponentials, stabilise
 from derive.calculus.normal import normalise
-from derive.calculus.recognise import abstract
-from derive.language.definition import Let, Tensor, needed
+from derive.calculus.recognise import Named, abstract
+from derive.language.definition import Let, needed
 from derive.language.expressions import Sum, names_used
 from derive.language.substitute import replace_exactly, substitute
 
@@ -62,9 +62,9 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
     less = [_Meanings.of(made, plain) for plain in ({name} for name in powers)]
     less += [_Meanings.of(made, set(powers))] if len(powers) > 1 else []
     result: list[Let] = []
-    through: dict[str, tuple[Tensor, Expr]] = {}
+    through: dict[str, Let] = {}
     for let in lets:
-        spelt = substitute(let.value, through)
+        spelt = substitute(let.value, through.values())
         read = names_used(spelt)
         several = read & whole.sums.keys() or len(read & whole.powers.keys()) > 1
         tried = [whole, *less] if several else [whole]
@@ -77,7 +77,7 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
             if not (bare_exponentials(value) or names_used(value) & meanings.unsafe)
         )
         if (found := next(safe, None)) is None and read & whole.sums.keys():
-            through[let.name] = (let.tensor, spelt)
+            through[let.name] = replace(let, value=spelt)
         result.append(found or let)
     return _complemented(result, [let for let in whole.named if isinstance(let.value, Sigmoid)])
 
@@ -86,9 +86,8 @@ def _complemented(lets: Sequence[Let], named: Iterable[Let]) -> tuple[Let, ...]:
     """The lets with each `1 - s` read as the sigmoid of the opposite argument, which does not round
     to zero, where a sigmoid s is read for nothing else."""
     for sigmoid in named:
-        meaning = {sigmoid.name: (sigmoid.tensor, sigmoid.value)}
         found = [
-            replace(let, value=_by_name(stabilise(substitute(let.value, meaning)), [sigmoid]))
+            replace(let, value=_by_name(stabilise(substitute(let.value, [sigmoid])), [sigmoid]))
             if sigmoid.name in names_used(let.value)
             else let
             for let in lets
@@ -103,35 +102,36 @@ class _Meanings:
     """What names of exponentials, of sums of them, of their logarithms and of safe quotients stand
     for; the quotients also in safe form. `unsafe` are the sums, those of what stays plain too."""
 
-    powers: Mapping[str, tuple[Tensor, Expr]]
-    sums: Mapping[str, tuple[Tensor, Expr]]
-    quotients: Mapping[str, tuple[Tensor, Expr]]
-    logarithms: Mapping[str, tuple[Tensor, Expr]]
+    powers: Mapping[str, Let]
+    sums: Mapping[str, Let]
+    quotients: Mapping[str, Let]
+    logarithms: Mapping[str, Let]
     named: tuple[Let, ...]
     unsafe: frozenset[str]
 
     @staticmethod
     def of(made: Sequence[Let], plain: Set[str] = frozenset()) -> _Meanings:
         """Those of a forward pass, but for the names that are to stay as `plain` as they are."""
-        powers: dict[str, tuple[Tensor, Expr]] = {}
-        sums: dict[str, tuple[Tensor, Expr]] = {}
-        quotients: dict[str, tuple[Tensor, Expr]] = {}
-        logarithms: dict[str, tuple[Tensor, Expr]] = {}
+        powers: dict[str, Let] = {}
+        sums: dict[str, Let] = {}
+        quotients: dict[str, Let] = {}
+        logarithms: dict[str, Let] = {}
         named: list[Let] = []
         unsafe: set[str] = set()
         for let in made:
             if let.name in plain:
                 continue
-            through = substitute(let.value, powers | sums | logarithms)
-            safe = stabilise(through)
+            known = powers | sums | logarithms
+            through = replace(let, value=substitute(let.value, known.values()))
+            safe = stabilise(through.value)
             if isinstance(safe.as_coeff_Mul()[1], LogSoftmax | LogAddExp | LogSumExp):
-                logarithms[let.name] = (let.tensor, through)
+                logarithms[let.name] = through
             elif isinstance(safe, Softmax | Sigmoid):
-                quotients[let.name] = (let.tensor, through)
+                quotients[let.name] = through
                 named.append(replace(let, value=safe))
             elif bare_exponentials(safe):
-                summed = any(total.has(exp) for total in through.atoms(Sum))
-                (sums if summed else powers)[let.name] = (let.tensor, through)
+                summed = any(total.has(exp) for total in through.value.atoms(Sum))
+                (sums if summed else powers)[let.name] = through
                 unsafe.update({let.name} if summed else ())
             elif names_used(safe) & unsafe or any(
                 names_used(total) & plain for total in safe.atoms(Sum)
@@ -142,8 +142,9 @@ class _Meanings:
     def safe(self, value: Expr) -> Iterator[Expr]:
         """A value in safe form, all of these names seen through; that of a log-softmax is one. It
         is not multiplied out, which cancels, unless it must be."""
-        totals = {n: m for n, m in self.logarithms.items() if not _is_log_softmax(m[1])}
-        through = substitute(value, {**self.powers, **self.sums, **self.quotients, **totals})
+        totals = {n: m for n, m in self.logarithms.items() if not _is_log_softmax(m.value)}
+        known = {**self.powers, **self.sums, **self.quotients, **totals}
+        through = substitute(value, known.values())
         yield stabilise(through)
         yield stabilise(normalise(_quotients_joined(through)))
 
@@ -170,21 +171,18 @@ def _by_name(value: Expr, lets: Iterable[Let]) -> Expr:
         for found in value.atoms(type(let.value)):
             other, letters = abstract(found)
             if other == pattern:
-                place = dict(zip(own, letters, strict=True))
-                element = let.tensor[tuple(place[i] for i in let.tensor.indices)]
-                value = replace_exactly(value, found, element)
+                value = replace_exactly(value, found, Named(let.tensor, own).at(letters))
     return value
 
 
 def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
     """Logarithms of tensors that may have underflowed, taken of what the tensors are made of, as
     far as it takes to be safe."""
-    meant = {name: (let.tensor, let.value) for name, let in powered.items()}
 
     def seen(logarithm: Expr) -> Expr:
         through = logarithm
-        while names_used(through) & meant.keys():
-            through = substitute(through, meant)
+        while names_used(through) & powered.keys():
+            through = substitute(through, powered.values())
             safe = stabilise(through)
             if not (safe.has(log) or bare_exponentials(safe)):
                 return through
@@ -195,8 +193,7 @@ def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
 
 def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
     """A let with the names of others replaced by what they stand for."""
-    values = {name: (other.tensor, other.value) for name, other in lets.items()}
-    return replace(let, value=substitute(let.value, values))
+    return replace(let, value=substitute(let.value, lets.values()))
 
 
 def stable(lets: Sequence[Let], varying: set[str]) -> list[Let]:

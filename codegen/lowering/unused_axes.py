@@ -18,7 +18,7 @@ from sympy import Basic, Integer, S, log
 from codegen.lowering.forms import LogSoftmax, LogSumExp, Softmax
 from codegen.program import Program
 from derive.language.definition import Dim, Let, Tensor
-from derive.language.expressions import ArgMax, Element, Index, free_indices
+from derive.language.expressions import ArgMax, Element, Index, free_indices, tensor_name, with_args
 
 
 def narrowed(program: Program) -> Program:
@@ -60,24 +60,16 @@ def reread(
         return expr
 
     def walk(e: Basic) -> Any:
-        name = _name(e)
+        name = tensor_name(e)
         if name in constants:
             return constants[name]
         if name in narrow and isinstance(e, Element):
             used = dict(zip(tensors[name].indices, map(walk, e.indices), strict=True))
             return narrow[name][tuple(used[i] for i in narrow[name].indices)]
-        if not e.args:
-            return e
-        args = [walk(a) for a in e.args]
-        if all(new is old for new, old in zip(args, e.args, strict=True)):
-            return e
-        return _idle(e.func(*args))
+        again = with_args(e, [walk(a) for a in e.args])
+        return e if again is e else _idle(again)
 
     return walk(expr)
-
-
-def _name(expr: Basic) -> str:
-    return str(expr.base if isinstance(expr, Element) else expr) if not expr.is_Number else ""
 
 
 def _idle(expr: Any) -> Any:

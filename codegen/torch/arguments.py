@@ -10,7 +10,7 @@ from sympy import Basic, Symbol
 from sympy.core.relational import Relational
 
 from derive.language.definition import Definition, Tensor
-from derive.language.expressions import Axis, Element
+from derive.language.expressions import Axis, Element, tensor_name
 from derive.language.interface import Argument, Interface, Variant
 
 
@@ -137,12 +137,12 @@ class Arguments:
         found: dict[str, tuple[Tensor, int]] = {}
         for element in {e for v in self.interface.variants for e in _elements(v)}:
             for place, index in enumerate(element.indices):
-                home = self.tensors.get(str(element.base))
-                name = str(index.base) if isinstance(index, Element) else ""
+                home = self.tensors.get(element.tensor_name)
+                name = tensor_name(index)
                 if home is not None and name in self.tensors:
                     found[name] = home, place
                 elif name in self.tensors:
-                    axis = self._axis(str(element.base), place)
+                    axis = self._axis(element.tensor_name, place)
                     found.setdefault(name, next(self._shown(axis)))
         return found
 

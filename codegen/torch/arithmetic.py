@@ -15,7 +15,7 @@ from typing import Any
 
 from sympy import Add, KroneckerDelta, Mul, Pow, S
 
-from codegen.program import count_of, is_number
+from codegen.program import is_number
 from codegen.torch.functions import POWERS
 from codegen.torch.scalars import scalar
 from codegen.torch.scatter import Scatter, as_scatter, filled, scattered
@@ -32,7 +32,7 @@ from codegen.torch.values import (
     line_up,
     permute,
 )
-from derive.language.expressions import Element, Index, Sum, free_indices
+from derive.language.expressions import Element, Index, Sum, count_of, free_indices
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import Any
 
 from sympy import Integer
 
-from codegen.torch.scope import Emit, Scope, name_of
+from codegen.torch.scope import Emit, Scope
 from codegen.torch.values import ATOM, Dims, Value, letters_of, line_up, permute, sorted_by
-from derive.language.expressions import Index
+from derive.language.expressions import Index, tensor_name
 
 
 def element(expr: Any, scope: Scope, emit: Emit) -> Value:
     """`x[n, c]`, and with other letters, repeated ones, literal ones, or integer tensors inside."""
-    tensor, value = scope.named(name_of(expr))
+    tensor, value = scope.named(tensor_name(expr))
     used = dict(zip(tensor.indices, getattr(expr, "indices", ()), strict=True))
     present = list(value.letters)
     plain = all(isinstance(used[i], Index) for i in present)

@@ -10,10 +10,10 @@ from typing import Any
 
 from sympy import Add, KroneckerDelta, Mul, Pow
 
-from codegen.program import CodegenError, count_of, is_number
+from codegen.program import CodegenError, is_number
 from codegen.torch.arithmetic import finished, gathered, times
 from codegen.torch.scatter import as_index_add, index_added
-from codegen.torch.scope import Emit, Scope, name_of
+from codegen.torch.scope import Emit, Scope
 from codegen.torch.values import (
     ATOM,
     TIMES,
@@ -24,7 +24,7 @@ from codegen.torch.values import (
     reshape,
     sorted_by,
 )
-from derive.language.expressions import Element, Index, Sum, free_indices
+from derive.language.expressions import Element, Index, Sum, count_of, free_indices
 
 
 def summed(expr: Any, scope: Scope, emit: Emit) -> Value:
@@ -61,7 +61,7 @@ def _as_stored(body: Any, scope: Scope) -> list[Index]:
     """The letters of a sum's body in the order of a tensor over all of them, if it has one."""
     for element in sorted(body.atoms(Element), key=str):
         if set(element.indices) == free_indices(body):
-            tensor, value = scope.named(name_of(element))
+            tensor, value = scope.named(element.tensor_name)
             used = dict(zip(tensor.indices, element.indices, strict=True))
             return [used[i] for i in value.letters]
     return []

@@ -106,8 +106,3 @@ class Scope:
 
 Emit = Callable[[Any, Scope], Value]
 """What prints an expression: handed down by the printer of expressions to those of its parts."""
-
-
-def name_of(element: Any) -> str:
-    """The name of the tensor that an element belongs to."""
-    return element.base.label.name if hasattr(element, "base") else element.name

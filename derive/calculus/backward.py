@@ -46,8 +46,8 @@ class Apart:
         return self.of.get(tensor.name, tensor)
 
     def let(self, let: Let) -> Let:
-        elements = {name: (self.before[name], t.element) for name, t in self.of.items()}
-        return Let(self.tensor(let.tensor), substitute(let.value, elements))
+        renamed = [Let(self.before[name], tensor.element) for name, tensor in self.of.items()]
+        return Let(self.tensor(let.tensor), substitute(let.value, renamed))
 
 
 def _candidates(tensor: Tensor) -> Iterator[Tensor]:

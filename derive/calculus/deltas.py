@@ -8,7 +8,7 @@ from typing import Any
 from sympy import Add, Expr, KroneckerDelta, Mul, Pow
 
 from derive.calculus.normal import normalise
-from derive.language.definition import Tensor
+from derive.language.definition import Let, Tensor
 from derive.language.expressions import free_indices, is_scalar
 from derive.language.substitute import substitute
 
@@ -20,21 +20,19 @@ def contract(expr: Expr) -> Expr:
 
 def keeping_sums_whole(expr: Expr, rewrite: Callable[[Expr], Expr]) -> Expr:
     """Rewrite an expression as if each delta-free sum of terms inside a product were a tensor."""
-    hidden: dict[str, tuple[Tensor, Expr]] = {}
+    hidden: dict[Expr, Let] = {}
 
     def hide(e: Any, inside: bool) -> Any:
         if not isinstance(e, Expr) or not e.args or is_scalar(e):
             return e
         if isinstance(e, Add) and inside and not e.has(KroneckerDelta):
-            content, whole = e.primitive()  # SymPy writes 2*(x - m) as 2*x - 2*m
-            name = next(
-                (n for n, (_, known) in hidden.items() if known == whole), f"__{len(hidden)}"
-            )
-            tensor = Tensor(name, tuple(sorted(free_indices(whole), key=str)))
-            hidden[name] = (tensor, whole)
-            return content * tensor.element
+            content, rest = e.primitive()  # SymPy writes 2*(x - m) as 2*x - 2*m
+            if rest not in hidden:
+                letters = tuple(sorted(free_indices(rest), key=str))
+                hidden[rest] = Let(Tensor(f"__{len(hidden)}", letters), rest)
+            return content * hidden[rest].tensor.element
         if not e.has(Add):
             return e
         return e.func(*(hide(a, inside or isinstance(e, Mul | Pow)) for a in e.args))
 
-    return substitute(rewrite(hide(expr, False)), hidden)
+    return substitute(rewrite(hide(expr, False)), hidden.values())

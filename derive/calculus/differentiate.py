@@ -42,7 +42,7 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
     if tensor.name not in names_in(expr):
         return S.Zero
     if isinstance(expr, Element):
-        if expr.base.label.name != tensor.name:
+        if expr.tensor_name != tensor.name:
             return S.Zero
         return Mul(*(KroneckerDelta(i, j) for i, j in zip(expr.indices, at, strict=True)))
     if isinstance(expr, Symbol):
@@ -83,7 +83,7 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
         return S.Zero
     return Add(
         *(
-            row.derivative(expr, place) * partial(argument, tensor, at)
+            expr.fdiff(place) * partial(argument, tensor, at)
             for place, argument in enumerate(expr.args, start=1)
             if tensor.name in names_in(argument)
         )

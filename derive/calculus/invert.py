@@ -25,20 +25,20 @@ from derive.language.facts import is_nonnegative, is_nonzero, is_positive
 from derive.language.substitute import substitute
 
 
-def kernels(
+def solved_for_unknowns(
     let: Let, tensors: dict[str, Tensor], divisors: frozenset[str]
 ) -> list[tuple[Tensor, Expr]]:
-    """Each tensor that a let can be solved for, with the solution at that tensor's own letters.
+    """Each of the tensors that a let can be solved for, with the solution at its own letters.
 
-    A kernel stands once in the let's value, over the same indices as the let itself, under
+    An unknown stands once in the let's value, over the same indices as the let itself, under
     operations that can be undone everywhere: sums, products with what is never zero, powers,
     exponentials and logarithms.
     """
     found = []
-    elements = [e for e in let.value.atoms(Element) if e.base.label.name in tensors]
+    elements = [e for e in let.value.atoms(Element) if e.tensor_name in tensors]
     for element in sorted(elements, key=str):
-        name = element.base.label.name
-        if sum(1 for e in elements if e.base.label.name == name) != 1:
+        name = element.tensor_name
+        if sum(1 for e in elements if e.tensor_name == name) != 1:
             continue
         if not all(isinstance(i, Index) for i in element.indices):
             continue
@@ -54,12 +54,12 @@ def kernels(
     return found
 
 
-def solve(let: Let, kernel: Expr, divisors: frozenset[str] = frozenset()) -> Expr | None:
-    """The kernel in terms of the let's element, or None where an operation cannot be undone."""
+def solve(let: Let, unknown: Expr, divisors: frozenset[str] = frozenset()) -> Expr | None:
+    """The unknown in terms of the let's element, or None where an operation cannot be undone."""
     left: Expr = let.tensor.element
     right = let.value
-    while right != kernel:
-        peeled = _peel(left, right, kernel, divisors)
+    while right != unknown:
+        peeled = _peel(left, right, unknown, divisors)
         if peeled is None:
             return None
         left, right = peeled
@@ -70,7 +70,7 @@ def difference_of_logarithms(let: Let, other: Let, lets: Sequence[Let]) -> Expr 
     """`log(a) - log(b)` where `a/b` is an exponential: `log(1 - s) - log(s)` is `-x` where
     `s = 1/(1 + exp(-x))`. None for other quotients."""
     quotient = let.value.args[0] / other.value.args[0]
-    meanings = {one.name: (one.tensor, one.value) for one in lets if not one.value.has(Binder)}
+    meanings = [one for one in lets if not one.value.has(Binder)]
     for _ in lets:
         quotient = substitute(quotient, meanings)
     names = {e: Symbol(f"_{n}") for n, e in enumerate(sorted(_exponentials(quotient), key=str))}
@@ -89,12 +89,12 @@ def _exponentials(expr: Expr) -> set[Expr]:
 
 
 def _peel(
-    left: Expr, right: Expr, kernel: Expr, divisors: frozenset[str]
+    left: Expr, right: Expr, unknown: Expr, divisors: frozenset[str]
 ) -> tuple[Expr, Expr] | None:
     """Undo the operation at the top of `right`, or None."""
     if isinstance(right, Binder):
         return None
-    inside = [a for a in right.args if a.has(kernel)]
+    inside = [a for a in right.args if a.has(unknown)]
     if len(inside) != 1:
         return None
     (argument,) = inside

@@ -279,6 +279,33 @@ def _sum_of_monomial(
     monomial: Expr, coefficient: Expr, indices: tuple[Index, ...]
 ) -> Iterable[tuple[Expr, Expr]]:
     """Sum one term: flatten inner sums, contract deltas, split what does not depend."""
+    factors, bound = _flattened(monomial, indices)
+    apart = _with_a_choice_apart(factors, bound)
+    if apart is not None:
+        return [
+            pair for m, c in apart for pair in _sum_of_monomial(m, c * coefficient, tuple(bound))
+        ]
+    contracted = _with_a_delta_contracted(factors, bound)
+    if contracted is not None:
+        terms, left = contracted
+        if not left:
+            return [(m, c * coefficient) for m, c in terms]
+        return [pair for m, c in terms for pair in _sum_of_monomial(m, c * coefficient, left)]
+    for i in bound:
+        if not any(i in f.free_symbols for f in factors):
+            coefficient *= i.size
+    bound = [i for i in bound if any(i in f.free_symbols for f in factors)]
+    outside = [f for f in factors if not (f.free_symbols & set(bound))]
+    inside = [f for f in factors if f.free_symbols & set(bound)]
+    sums = [
+        canonical_binder(Sum(Mul(*component), *letters))
+        for component, letters in _components(inside, bound)
+    ]
+    return _apply_deltas(Mul(*outside, *sums), coefficient)
+
+
+def _flattened(monomial: Expr, indices: tuple[Index, ...]) -> tuple[list[Expr], list[Index]]:
+    """The factors under a sum and its letters, with those of the sums inside that depend on it."""
     bound = list(indices)
     factors: list[Expr] = []
     pending = list(Mul.make_args(monomial))
@@ -293,39 +320,29 @@ def _sum_of_monomial(
             pending.extend(Mul.make_args(body))
         else:
             factors.append(factor)
+    return factors, bound
+
+
+def _with_a_choice_apart(factors: list[Expr], bound: list[Index]) -> list[tuple[Expr, Expr]] | None:
+    """The terms of a product whose first factor that comes apart has; None where none does."""
     for factor in factors:
         if len(parts := _chosen_apart(factor, bound)) > 1:
             rest = Mul(*(f for f in factors if f is not factor))
-            terms = (term for part in parts for term in _terms(part))
-            return [
-                pair
-                for m, c in terms
-                for pair in _sum_of_monomial(m * rest, c * coefficient, tuple(bound))
-            ]
+            return [(m * rest, c) for part in parts for m, c in _terms(part)]
+    return None
+
+
+def _with_a_delta_contracted(
+    factors: list[Expr], bound: list[Index]
+) -> tuple[tuple[tuple[Expr, Expr], ...], tuple[Index, ...]] | None:
+    """The terms of a product without its first delta that a letter ends at, and the other letters;
+    None where there is no such delta."""
     for d in sorted((f for f in factors if isinstance(f, KroneckerDelta)), key=default_sort_key):
         old, new = _contractible(d, bound)
         if old is not None:
-            rest = [f for f in factors if f is not d]
-            replaced = Mul(*(_replace_index(f, old, new) for f in rest))
-            left = tuple(i for i in bound if i != old)
-            pairs: list[tuple[Expr, Expr]] = []
-            for m, c in _terms(replaced):
-                if left:
-                    pairs.extend(_sum_of_monomial(m, c * coefficient, left))
-                else:
-                    pairs.append((m, c * coefficient))
-            return pairs
-    for i in bound:
-        if not any(i in f.free_symbols for f in factors):
-            coefficient *= i.size
-    bound = [i for i in bound if any(i in f.free_symbols for f in factors)]
-    outside = [f for f in factors if not (f.free_symbols & set(bound))]
-    inside = [f for f in factors if f.free_symbols & set(bound)]
-    sums = [
-        canonical_binder(Sum(Mul(*component), *letters))
-        for component, letters in _components(inside, bound)
-    ]
-    return _apply_deltas(Mul(*outside, *sums), coefficient)
+            rest = Mul(*(_replace_index(f, old, new) for f in factors if f is not d))
+            return _terms(rest), tuple(i for i in bound if i != old)
+    return None
 
 
 def _chosen_apart(factor: Expr, bound: list[Index]) -> list[Expr]:

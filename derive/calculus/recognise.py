@@ -7,6 +7,7 @@ for any index, so `exp(z[n, k]) = e[n, k]` also finds `exp(z[m, target[m]])`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 from sympy import Add, Basic, Expr, Mul, Pow, S, exp
 
 from derive.calculus.normal import canonical_binder, normalise
-from derive.language.expressions import Binder, Element, Index, free_indices, is_scalar
+from derive.language.definition import Tensor
+from derive.language.expressions import Binder, Element, Index, free_indices, is_scalar, with_args
 
 Pattern = Expr
 """An expression whose free letters were replaced by numbered places, one list an axis."""
@@ -34,14 +36,14 @@ class Rewriter:
         """
         if free_indices(right) - free_indices(left):
             return
-        kernel, exponent = _as_power(left)
-        pattern, letters = abstract(kernel)
+        base, exponent = _as_power(left)
+        pattern, letters = abstract(base)
         self.table.setdefault(pattern, []).append((letters, right, exponent))
 
     def lookup(self, expr: Expr) -> Expr | None:
         """What an expression is called: also a whole power of what an equation names."""
-        kernel, exponent = _as_power(expr)
-        pattern, letters = abstract(kernel)
+        base, exponent = _as_power(expr)
+        pattern, letters = abstract(base)
         for own, right, unit in self.table.get(pattern, ()):
             if (exponent / unit).is_Integer:
                 return Pow(right.xreplace(dict(zip(own, letters, strict=True))), exponent / unit)
@@ -60,16 +62,25 @@ class Rewriter:
             found = self.lookup(expr)
             if found is not None:
                 return found
-        args = [self._walk(a) for a in expr.args]
-        if all(a is b for a, b in zip(args, expr.args, strict=True)):
-            return expr
-        return expr.func(*args)
+        return with_args(expr, [self._walk(a) for a in expr.args])
+
+
+@dataclass(frozen=True)
+class Named:
+    """A tensor that has the value of a pattern, whose letters stand for the tensor's `letters`."""
+
+    tensor: Tensor
+    letters: tuple[Index, ...]
+
+    def at(self, letters: Sequence[Index]) -> Expr:
+        """The tensor's element where the pattern has these letters."""
+        return self.tensor.element.xreplace(dict(zip(self.letters, letters, strict=True)))
 
 
 def _as_power(expr: Expr) -> tuple[Expr, Expr]:
-    """An expression as a kernel and a rational exponent: `u**(-3/2)` by u, `exp(-2u)` by exp(u).
+    """An expression as a base and a rational exponent: `u**(-3/2)` by u, `exp(-2u)` by exp(u).
 
-    The kernel is in normal form, so that it is found however it is written.
+    The base is in normal form, so that it is found however it is written.
     """
     if isinstance(expr, Pow) and expr.exp.is_Rational:
         return normalise(expr.base), expr.exp

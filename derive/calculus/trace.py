@@ -7,26 +7,29 @@ from functools import cached_property
 
 from sympy import Expr
 
+from derive.calculus.rules import Rule
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import names_used
+
+Equation = tuple[Expr, Expr]
+"""The left side and the right side."""
 
 
 @dataclass(frozen=True)
 class Step:
     """One firing of a rule: `tensor`, at its own letters, was `before` and became `after`.
 
-    `rule` is the name of a row in `derive.simplification.rules.RULES`. Both expressions are in
-    the tensors of the definition, the cotangents of its outputs, and the cotangents named before
-    this one. `using` holds the equations that the rule used, where it used any: left side, right
-    side; `reasons` those from which they follow, in the order of an argument.
+    Both expressions are in the tensors of the definition, the cotangents of its outputs, and the
+    cotangents named before this one. `using` holds the equations that the rule used, where it used
+    any: left side, right side; `reasons` those from which they follow, in the order of an argument.
     """
 
-    rule: str
+    rule: Rule
     tensor: Tensor
     before: Expr
     after: Expr
-    using: tuple[tuple[Expr, Expr], ...] = ()
-    reasons: tuple[tuple[Expr, Expr], ...] = ()
+    using: tuple[Equation, ...] = ()
+    reasons: tuple[Equation, ...] = ()
 
     def _repr_latex_(self) -> str:
         from derive.printing import notebook

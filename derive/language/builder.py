@@ -10,7 +10,7 @@ from typing import Any
 
 from sympy import Expr, S, SympifyError, sympify
 
-from derive.language.checks import check_expression, check_identifier
+from derive.language.checks import Scope, check_identifier
 from derive.language.composition import Letters, match_axes, translate
 from derive.language.definition import (
     Call,
@@ -75,7 +75,7 @@ class Builder:
         self._inputs: dict[str, Tensor] = {}
         self._options: dict[str, Option] = {}
         self._lets: dict[str, Let] = {}
-        self._masked: dict[str, tuple[Tensor, Expr]] = {}
+        self._masked: dict[str, Let] = {}
         self._calls: list[Call] = []
         self._calling = Calling(name)
 
@@ -88,6 +88,10 @@ class Builder:
     def lets(self) -> tuple[Let, ...]:
         """The lets so far, in order."""
         return tuple(self._lets.values())
+
+    @property
+    def _tensors(self) -> dict[str, Tensor]:
+        return self._inputs | {name: let.tensor for name, let in self._lets.items()}
 
     def called(self, signature: str, *, autocast: str | None = None) -> None:
         """Say how the public function is called, such as `"input: x, dim=-1"`, on tensors of any
@@ -144,8 +148,7 @@ class Builder:
 
         With `given="epsilon"` the caller may leave it out, and then it is the machine epsilon.
         """
-        check_identifier(name, "option")
-        self._check_new(name, "option")
+        self._check_name(name, "option")
         self._calling.note_given(name, "option", given)
         self._options[name] = Option(name, default, **facts)
         return self._options[name].symbol
@@ -157,17 +160,17 @@ class Builder:
             DefinitionError: names the let, the axis and the mistake.
         """
         dims = (indices,) if isinstance(indices, Index) else tuple(indices)
-        self._check_name(name, f"let {name!r}")
+        self._check_name(name, "let")
         try:
             value = sympify(value, strict=True)
         except SympifyError:
             raise DefinitionError(f"let {name!r}: {value!r} is not an expression") from None
         if not isinstance(value, Expr):
             raise DefinitionError(f"let {name!r} must be a real expression, got {value}")
-        tensor = self._checked_tensor(Tensor(name, dims), f"let {name!r}")
+        tensor = self._checked_tensor(Tensor(name, dims), "let")
         if name in {i.name for i in value.atoms(Index)} | {i.name for i in tensor.indices}:
             raise DefinitionError(f"let {name!r} has the name of a letter in it; use another")
-        value = without_masks(substitute(as_where(value), self._masked))
+        value = without_masks(substitute(as_where(value), self._masked.values()))
         self._check_value(name, tensor, value.xreplace({S.NegativeInfinity: S.Zero}))
         if value.has(S.NegativeInfinity):
             return self._add_masked_let(tensor, value)
@@ -231,7 +234,7 @@ class Builder:
         self.becomes(buffer, self.let(f"next_{buffer.name}", buffer.indices, value), **chosen)
 
     def becomes(self, buffer: Tensor, let: Tensor, **chosen: Any) -> None:
-        """The same, of a let that is there already.
+        """What an input becomes that is a buffer: a let that is there already; see `update`.
 
         Raises:
             DefinitionError: they are no input and no let over the same axes.
@@ -349,6 +352,31 @@ class Builder:
         Raises:
             DefinitionError: there is no let, an output is no let, or `wrt` has no gradient.
         """
+        self._check_outputs(outputs)
+        wanted = tuple(t.name for t in (wrt or [t for t in self._inputs.values() if not t.integer]))
+        check_wrt(self.name, wanted, self._tensors)
+        definition = Definition(
+            name=self.name,
+            summary=self.summary,
+            inputs=tuple(self._inputs.values()),
+            options=tuple(self._options.values()),
+            lets=tuple(self._lets.values()),
+            outputs=tuple(t.name for t in outputs),
+            wrt=wanted,
+            calls=tuple(self._calls),
+            chunked=chunked,
+            source=self.source,
+        )
+        calling = self._calling
+        if calling.arguments is None:
+            return replace(
+                definition, updates=tuple((u.when.input, u.let) for u in calling.updates)
+            )
+        return calling.interface(definition, [t.name for t in without])
+
+    # --- checks ---
+
+    def _check_outputs(self, outputs: Sequence[Tensor]) -> None:
         for output in outputs:
             if output.name in self._masked:
                 raise DefinitionError(
@@ -365,37 +393,16 @@ class Builder:
                 raise DefinitionError(
                     f"output {output.name!r} of {self.name!r} holds integers: no gradient"
                 )
-        tensors = self._inputs | {name: let.tensor for name, let in self._lets.items()}
-        wanted = tuple(t.name for t in (wrt or [t for t in self._inputs.values() if not t.integer]))
-        check_wrt(self.name, wanted, tensors)
         check_once(f"output of {self.name!r}", [t.name for t in outputs])
-        whole = Definition(
-            name=self.name,
-            summary=self.summary,
-            inputs=tuple(self._inputs.values()),
-            options=tuple(self._options.values()),
-            lets=tuple(self._lets.values()),
-            outputs=tuple(t.name for t in outputs),
-            wrt=wanted,
-            calls=tuple(self._calls),
-            chunked=chunked,
-            source=self.source,
-        )
-        calling = self._calling
-        if calling.arguments is None:
-            return replace(whole, updates=tuple((u.when.input, u.let) for u in calling.updates))
-        return calling.interface(whole, [t.name for t in without])
-
-    # --- checks ---
 
     def _add_input(self, tensor: Tensor) -> Tensor:
-        self._check_name(tensor.name, f"input {tensor.name!r}")
-        self._inputs[tensor.name] = self._checked_tensor(tensor, f"input {tensor.name!r}")
+        self._check_name(tensor.name, "input")
+        self._inputs[tensor.name] = self._checked_tensor(tensor, "input")
         return tensor
 
     def _add_integer_let(self, name: str, dims: tuple[Dim, ...], value: Expr) -> Tensor:
-        self._check_name(name, f"let {name!r}")
-        tensor = self._checked_tensor(Tensor(name, dims, integer=True), f"let {name!r}")
+        self._check_name(name, "let")
+        tensor = self._checked_tensor(Tensor(name, dims, integer=True), "let")
         self._lets[name] = Let(tensor, value)
         return tensor
 
@@ -407,10 +414,11 @@ class Builder:
                 f"exp(where(c, x, -inf)), and for nothing else; no maximum need be subtracted, the "
                 f"emitted code is safe without: {value}"
             )
-        self._masked[tensor.name] = tensor, value
+        self._masked[tensor.name] = Let(tensor, value)
         return tensor
 
-    def _checked_tensor(self, tensor: Tensor, where: str) -> Tensor:
+    def _checked_tensor(self, tensor: Tensor, kind: str) -> Tensor:
+        where = f"{kind} {tensor.name!r}"
         seen: set[Index] = set()
         for index in tensor.indices:
             if not isinstance(index, Index):
@@ -427,9 +435,9 @@ class Builder:
             seen.add(index)
         return tensor
 
-    def _check_name(self, name: str, where: str) -> None:
-        check_identifier(name, where.split()[0])
-        self._check_new(name, where.split()[0])
+    def _check_name(self, name: str, kind: str) -> None:
+        check_identifier(name, kind)
+        self._check_new(name, kind)
 
     def _check_new(self, name: str, kind: str) -> None:
         if kind == "axis" and name in self._axes:
@@ -448,7 +456,7 @@ class Builder:
                 )
 
     def _check_value(self, name: str, tensor: Tensor, value: Expr) -> None:
-        check_expression(name, value, self._inputs, self._lets, self._options, self._axes)
+        Scope(name, self._tensors, self._options, self._axes).check(value)
         missing = free_indices(value) - set(tensor.indices)
         if missing:
             index = min(missing, key=lambda i: i.name)

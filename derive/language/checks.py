@@ -5,13 +5,14 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sympy import Basic, Integer, KroneckerDelta, S, Symbol
 from sympy.core.function import AppliedUndef
 
-from derive.language.definition import DefinitionError, Let, Option, Tensor
-from derive.language.expressions import ArgMax, Binder, Element, Index, free_indices
+from derive.language.definition import DefinitionError, Option, Tensor
+from derive.language.expressions import ArgMax, Binder, Element, Index, free_indices, tensor_name
 from derive.language.functions import is_supported, supported_names
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
@@ -44,109 +45,116 @@ def check_identifier(name: Any, kind: str) -> None:
         )
 
 
-def check_expression(
-    name: str,
-    expr: Basic,
-    inputs: Mapping[str, Tensor],
-    lets: Mapping[str, Let],
-    options: Mapping[str, Option],
-    axes: Mapping[str, Index],
-) -> None:
-    """Walk one let's value: names known, indices on their own axes, functions supported."""
-    if isinstance(expr, Element):
-        tensor = _lookup(name, expr.base.label, inputs, lets)
+@dataclass(frozen=True)
+class Scope:
+    """What the value of a let may read: the tensors and options before it, and the axes.
+
+    Each method raises a DefinitionError that names the let, the axis and the mistake.
+    """
+
+    let: str
+    tensors: Mapping[str, Tensor]
+    options: Mapping[str, Option]
+    axes: Mapping[str, Index]
+
+    def check(self, expr: Basic) -> None:
+        """Walk the value: names known, indices on their own axes, functions supported."""
+        if isinstance(expr, Element):
+            self._check_element(expr)
+        elif isinstance(expr, Index):
+            self._check_letter(expr)
+        elif isinstance(expr, Symbol):
+            self._check_symbol(expr)
+        else:
+            self._check_node(expr)
+            for arg in (expr.body,) if isinstance(expr, Binder) else expr.args:
+                self.check(arg)
+
+    def _error(self, problem: str) -> DefinitionError:
+        return DefinitionError(f"let {self.let!r}: {problem}")
+
+    def _check_element(self, expr: Element) -> None:
+        tensor = self._tensor(expr.base.label)
         if len(expr.indices) != len(tensor.indices):
-            raise DefinitionError(
-                f"let {name!r}: {tensor!r} has {len(tensor.indices)} indices, "
-                f"got {len(expr.indices)}: {expr}"
+            raise self._error(
+                f"{tensor!r} has {len(tensor.indices)} indices, got {len(expr.indices)}: {expr}"
             )
         for used, declared in zip(expr.indices, tensor.indices, strict=True):
+            where = f"on axis {declared.axis.name!r} of {tensor!r}"
             if isinstance(used, Index) and used.axis != declared.axis:
-                raise DefinitionError(
-                    f"let {name!r}: index {used.name!r} of axis {used.axis.name!r} is used on axis "
-                    f"{declared.axis.name!r} of {tensor!r}: {expr}"
+                raise self._error(
+                    f"index {used.name!r} of axis {used.axis.name!r} is used {where}: {expr}"
                 )
-            if not (
-                isinstance(used, Index | Integer | ArgMax) or _is_integer_tensor(used, inputs, lets)
-            ):
-                raise DefinitionError(
-                    f"let {name!r}: {used} on axis {declared.axis.name!r} of {tensor!r} "
-                    f"is neither an index nor an element of an integer tensor; "
+            if not (isinstance(used, Index | Integer | ArgMax) or self._is_integer_tensor(used)):
+                raise self._error(
+                    f"{used} {where} is neither an index nor an element of an integer tensor; "
                     f"what is to be shifted, the caller shifts"
                 )
             if isinstance(used, Integer) and used < 0:
-                raise DefinitionError(
-                    f"let {name!r}: {used} on axis {declared.axis.name!r} of {tensor!r}: "
-                    f"a literal index counts from 0"
-                )
-            check_expression(name, used, inputs, lets, options, axes)
-        return
-    if isinstance(expr, KroneckerDelta):
-        one, other = expr.args
-        if isinstance(one, Index) and isinstance(other, Index) and one.axis != other.axis:
-            raise DefinitionError(
-                f"let {name!r}: {expr} compares letters of axis {one.axis.name!r} and axis "
-                f"{other.axis.name!r}"
-            )
-    if isinstance(expr, Index):
-        if expr.axis.name not in axes:
-            raise DefinitionError(
-                f"let {name!r}: axis {expr.axis.name!r} is not declared in this definition"
-            )
-        if expr.name in axes and axes[expr.name] != expr:
-            raise DefinitionError(
-                f"let {name!r}: the letter {expr.name!r} over axis {expr.axis.name!r} is "
+                raise self._error(f"{used} {where}: a literal index counts from 0")
+            self.check(used)
+
+    def _check_letter(self, expr: Index) -> None:
+        if expr.axis.name not in self.axes:
+            raise self._error(f"axis {expr.axis.name!r} is not declared in this definition")
+        if expr.name in self.axes and self.axes[expr.name] != expr:
+            raise self._error(
+                f"the letter {expr.name!r} over axis {expr.axis.name!r} is "
                 f"that of axis {expr.name!r}; use another"
             )
-        return
-    if isinstance(expr, Symbol):
-        sizes = {index.size for index in axes.values()}
-        if expr in sizes or expr.name in options:
+
+    def _check_symbol(self, expr: Symbol) -> None:
+        if expr.name in self.options or expr in {index.size for index in self.axes.values()}:
             return
-        tensor = _lookup(name, expr, inputs, lets)
+        tensor = self._tensor(expr)
         if tensor.indices:
-            raise DefinitionError(f"let {name!r}: {tensor!r} is used without its indices")
-        return
-    if expr in (S.NaN, S.ComplexInfinity):
-        raise DefinitionError(f"let {name!r} holds {expr}, which is no number: a division by zero?")
-    if expr == S.Infinity:
-        raise DefinitionError(f"let {name!r} holds inf; only -inf may be chosen, under an exp")
-    if isinstance(expr, Binder) and not expr.indices:
-        raise DefinitionError(f"let {name!r}: {expr} runs over no index")
-    if isinstance(expr, AppliedUndef) or not is_supported(expr):
-        raise DefinitionError(
-            f"let {name!r}: unsupported function {type(expr).__name__!r} in {expr}; "
-            f"supported: {', '.join(supported_names())}"
-        )
-    if isinstance(expr, Binder):
-        outside = {i.name for i in expr.indices if i.axis.name not in axes}
-        if outside:
+            raise self._error(f"{tensor!r} is used without its indices")
+
+    def _check_node(self, expr: Basic) -> None:
+        if expr in (S.NaN, S.ComplexInfinity):
             raise DefinitionError(
-                f"let {name!r}: axis {min(outside)!r} is not declared in this definition"
+                f"let {self.let!r} holds {expr}, which is no number: a division by zero?"
             )
+        if expr == S.Infinity:
+            raise DefinitionError(
+                f"let {self.let!r} holds inf; only -inf may be chosen, under an exp"
+            )
+        if isinstance(expr, AppliedUndef) or not is_supported(expr):
+            raise self._error(
+                f"unsupported function {type(expr).__name__!r} in {expr}; "
+                f"supported: {', '.join(supported_names())}"
+            )
+        if isinstance(expr, KroneckerDelta):
+            self._check_delta(expr)
+        if isinstance(expr, Binder):
+            self._check_binder(expr)
+
+    def _check_delta(self, expr: KroneckerDelta) -> None:
+        one, other = expr.args
+        if isinstance(one, Index) and isinstance(other, Index) and one.axis != other.axis:
+            raise self._error(
+                f"{expr} compares letters of axis {one.axis.name!r} and axis {other.axis.name!r}"
+            )
+
+    def _check_binder(self, expr: Binder) -> None:
+        if not expr.indices:
+            raise self._error(f"{expr} runs over no index")
+        outside = {i.name for i in expr.indices if i.axis.name not in self.axes}
+        if outside:
+            raise self._error(f"axis {min(outside)!r} is not declared in this definition")
         unused = [i for i in expr.indices if i not in free_indices(expr.body)]
         if unused and isinstance(expr, ArgMax):
-            raise DefinitionError(f"let {name!r}: {expr} does not depend on {unused[0].name!r}")
-        check_expression(name, expr.body, inputs, lets, options, axes)
-        return
-    for arg in expr.args:
-        check_expression(name, arg, inputs, lets, options, axes)
+            raise self._error(f"{expr} does not depend on {unused[0].name!r}")
 
+    def _tensor(self, used: Symbol) -> Tensor:
+        if used.name not in self.tensors:
+            raise self._error(
+                f"unknown name {used.name!r}; known so far: {', '.join(self.tensors)}"
+            )
+        if used != self.tensors[used.name].symbol:
+            raise self._error(f"{used.name!r} is a tensor of another definition")
+        return self.tensors[used.name]
 
-def _lookup(
-    name: str, used: Symbol, inputs: Mapping[str, Tensor], lets: Mapping[str, Let]
-) -> Tensor:
-    known = {**inputs, **{let.name: let.tensor for let in lets.values()}}
-    if used.name not in known:
-        raise DefinitionError(
-            f"let {name!r}: unknown name {used.name!r}; known so far: {', '.join(known)}"
-        )
-    if used != known[used.name].symbol:
-        raise DefinitionError(f"let {name!r}: {used.name!r} is a tensor of another definition")
-    return known[used.name]
-
-
-def _is_integer_tensor(expr: Basic, inputs: Mapping[str, Tensor], lets: Mapping[str, Let]) -> bool:
-    name = expr.base.label.name if isinstance(expr, Element) else getattr(expr, "name", "")
-    tensor = inputs.get(name) or (lets[name].tensor if name in lets else None)
-    return tensor is not None and tensor.integer
+    def _is_integer_tensor(self, expr: Basic) -> bool:
+        tensor = self.tensors.get(tensor_name(expr))
+        return tensor is not None and tensor.integer

@@ -77,7 +77,7 @@ def translate(
 
     def walk(e: Basic) -> Basic:
         if isinstance(e, Element):
-            return tensors[e.base.label.name][tuple(walk(i) for i in e.indices)]
+            return tensors[e.tensor_name][tuple(walk(i) for i in e.indices)]
         if isinstance(e, Index):
             return letters.letter(e)
         if isinstance(e, Symbol):

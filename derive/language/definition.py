@@ -38,6 +38,14 @@ class DefinitionError(ValueError):
 Dim = Index | tuple[Index, ...]
 """One stored dimension: an index, or a tuple of indices laid out as one, as in `(t d)`."""
 
+FACTS = ("integer", "positive", "nonnegative", "nonzero", "symmetric")
+"""What may be said in a word of a tensor, and of an option as far as it has it."""
+
+
+def dim_text(dim: Dim) -> str:
+    """A dimension as it is declared: `n`, `(t d)`."""
+    return f"({' '.join(map(str, dim))})" if isinstance(dim, tuple) else str(dim)
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -133,10 +141,7 @@ class Tensor:
         return other ** self._sympy_()
 
     def __repr__(self) -> str:
-        groups = [
-            f"({' '.join(map(str, d))})" if isinstance(d, tuple) else str(d) for d in self.dims
-        ]
-        return f"{self.name}[{', '.join(groups)}]"
+        return f"{self.name}[{', '.join(map(dim_text, self.dims))}]"
 
 
 @dataclass(frozen=True)
@@ -256,7 +261,7 @@ class Definition:
         return next(let for let in self.lets if let.name == name)
 
     def with_wrt(self, *names: str) -> Definition:
-        """The same definition alone, with the gradient of only these inputs wanted.
+        """This definition without its variants, with the gradients of these alone wanted.
 
         Raises:
             DefinitionError: a name is unknown or belongs to an integer tensor.

@@ -16,7 +16,7 @@ once, or a plain `Symbol` for a tensor without axes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Self
@@ -28,6 +28,7 @@ from sympy import (
     Indexed,
     IndexedBase,
     KroneckerDelta,
+    Mul,
     S,
     Symbol,
     Tuple,
@@ -86,6 +87,10 @@ class Element(Indexed):
 
     def __new__(cls, base: IndexedBase, *indices: Any) -> Element:
         return _element(cls, base, *indices)
+
+    @property
+    def tensor_name(self) -> str:
+        return self.base.label.name
 
     def _hashable_content(self) -> tuple[Any, ...]:
         return self.args  # the base knows the assumptions
@@ -274,13 +279,14 @@ class StopGradient(Function):
         return self.args[0].is_positive
 
 
+def count_of(indices: Iterable[Index]) -> Expr:
+    """How many settings some indices have together: the product of their sizes."""
+    return Mul(*(index.size for index in indices))
+
+
 def Mean(body: Any, *indices: Index) -> Expr:
     """The mean of a body over its bound indices: their sum divided by their number."""
-    total = Sum(body, *indices)
-    count = S.One
-    for index in indices:
-        count *= index.size
-    return total / count
+    return Sum(body, *indices) / count_of(indices)
 
 
 def Maximum(body: Any, *indices: Index) -> Expr:
@@ -302,6 +308,20 @@ def Minimum(body: Any, *indices: Index) -> Expr:
 def delta(i: Any, j: Any) -> Expr:
     """One where two indices are equal, zero elsewhere."""
     return KroneckerDelta(i, j)
+
+
+def with_args(expr: Any, args: Sequence[Any]) -> Any:
+    """An expression over other arguments; itself where they are the ones that it has."""
+    same = all(new is old for new, old in zip(args, expr.args, strict=True))
+    return expr if same else expr.func(*args)
+
+
+def tensor_name(expr: Basic) -> str:
+    """The name of the tensor of which an expression is an element, or of the option that it is;
+    empty where it is neither."""
+    if isinstance(expr, Element):
+        return expr.tensor_name
+    return expr.name if isinstance(expr, Symbol) and not isinstance(expr, Index) else ""
 
 
 def names_in(expr: Basic) -> set[str]:

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from sympy import Add, Expr, Integer, Mul, Pow, Rational, Symbol, exp, log
 
 from derive.language.definition import Let
-from derive.language.expressions import Element, StopGradient, Sum, Where, is_scalar, names_in
+from derive.language.expressions import (
+    Element,
+    StopGradient,
+    Sum,
+    Where,
+    is_scalar,
+    names_in,
+    tensor_name,
+)
 
 
 def is_positive(expr: Expr) -> bool:
@@ -73,8 +81,7 @@ def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:
         return all(is_nonzero(a, divisors) for a in expr.args)
     if isinstance(expr, Pow):
         return is_nonzero(expr.base, divisors)
-    name = getattr(getattr(expr, "base", expr), "name", None)
-    return name in divisors
+    return tensor_name(expr) in divisors
 
 
 @dataclass

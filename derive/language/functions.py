@@ -13,7 +13,7 @@ from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Number, NumberSymbol, P
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
-from derive.language.expressions import Binder, StopGradient, Where
+from derive.language.expressions import Binder, StopGradient, Where, with_args
 
 
 class erfc(sympy.erfc):
@@ -37,15 +37,6 @@ class Elementwise:
     name: str
     function: type[Basic]
     flat: bool = False
-
-    def derivative(self, applied: Expr, place: int) -> Expr:
-        """The derivative with respect to the argument at `place`, counted from one.
-
-        Every argument is real, so the derivative of |x| is its sign, zero at zero as in PyTorch.
-        """
-        if self.function is sympy.Abs:
-            return sympy.sign(applied.args[0])
-        return applied.fdiff(place)
 
 
 FUNCTIONS = (
@@ -105,11 +96,16 @@ def is_supported(expr: Basic) -> bool:
 
 
 def supported_names() -> list[str]:
+    """What a formula may be written with, by name."""
     return [row.name for row in FUNCTIONS] + [
         "sqrt",
         "Sum",
+        "Mean",
         "Product",
         "Maximum",
+        "Minimum",
+        "ArgMax",
+        "delta",
         "Where",
         "StopGradient",
     ]
@@ -138,7 +134,7 @@ def as_where(expr: Expr) -> Expr:
                 better = chosen >= other if isinstance(e, sympy.Max) else chosen <= other
                 chosen = Where(better, chosen, other)
             return chosen
-        return e.func(*args) if any(a is not b for a, b in zip(args, e.args, strict=True)) else e
+        return with_args(e, args)
 
     return walk(expr)
 

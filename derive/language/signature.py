@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-from sympy import Expr, prod
+from sympy import Expr
 
 from derive.language.definition import Definition, DefinitionError, Let, needed
-from derive.language.expressions import Axis, Element, Sum, names_used
+from derive.language.expressions import Axis, Element, Sum, count_of, names_used
 from derive.language.interface import (
     AUTOCAST,
     GIVEN,
@@ -108,17 +108,17 @@ class Calling:
         if given:
             self.given[name] = given
 
-    def interface(self, whole: Definition, without: Sequence[str]) -> Definition:
+    def interface(self, definition: Definition, without: Sequence[str]) -> Definition:
         """The usual variant of a definition, and with it the public function over all of them.
 
         Raises:
             DefinitionError: what is said of the function does not fit the definition.
         """
-        inputs = {tensor.name for tensor in whole.inputs}
+        inputs = {tensor.name for tensor in definition.inputs}
         arguments = tuple(self._with_tensors(a, inputs) for a in self.arguments or ())
         choices = [c for argument in arguments for c in self._choices(argument, without)]
-        self._check(whole, arguments, choices)
-        variants = tuple(self._variants(whole, choices))
+        self._check(definition, arguments, choices)
+        variants = tuple(self._variants(definition, choices))
         interface = Interface(
             arguments,
             tuple(self.roles.items()),
@@ -154,21 +154,25 @@ class Calling:
                 values = (False, True) if name in without else (True, False)
                 yield Choice(name, values, "given", mask=self.given.get(name) == "mask")
 
-    def _variants(self, whole: Definition, choices: Sequence[Choice]) -> Iterator[Variant]:
+    def _variants(self, definition: Definition, choices: Sequence[Choice]) -> Iterator[Variant]:
         """Every definition that the choices lead to, the usual one first."""
         known: dict[tuple[object, ...], Definition] = {}
         for values in product(*(c.values for c in choices)):
             chosen = dict(zip((c.name for c in choices), values, strict=True))
-            variant = self._variant(whole, chosen, label(choices, values))
+            variant = self._variant(definition, chosen, label(choices, values))
             if variant is not None:
                 # A choice that makes no difference beside the others makes no variant of its own.
                 same = (variant.inputs, variant.options, variant.lets, variant.wrt)
                 yield Variant(values, known.setdefault(same, variant))
 
-    def _variant(self, whole: Definition, chosen: dict[str, Any], name: str) -> Definition | None:
+    def _variant(
+        self, definition: Definition, chosen: dict[str, Any], name: str
+    ) -> Definition | None:
         """The definition for some chosen values; None where there is none."""
         cases = self.cases
-        taken = [cases[let.name].let(chosen) if let.name in cases else let for let in whole.lets]
+        taken = [
+            cases[let.name].let(chosen) if let.name in cases else let for let in definition.lets
+        ]
         lets = [let for let in taken if let is not None]
         if len(lets) < len(taken):
             return None
@@ -176,23 +180,23 @@ class Calling:
         left_out = {name: value for name, value in self.absent.items() if not chosen[name]}
         lets = [_without(let, left_out) for let in lets]
         changed = [update for update in self.updates if update.when.applies(chosen)]
-        lets = needed(lets, [*whole.outputs, *(update.let for update in changed)])
+        lets = needed(lets, [*definition.outputs, *(update.let for update in changed)])
         read = names_used(*(let.value for let in lets))
         fixed = {constant.input for constant in self.constants if constant.applies(chosen)}
         options = {s.name for let in lets for s in let.value.free_symbols}
         return replace(
-            whole,
-            inputs=tuple(t for t in whole.inputs if t.name in read),
-            options=tuple(o for o in whole.options if o.name in options),
+            definition,
+            inputs=tuple(t for t in definition.inputs if t.name in read),
+            options=tuple(o for o in definition.options if o.name in options),
             lets=tuple(lets),
-            wrt=tuple(name for name in whole.wrt if name in read - fixed),
+            wrt=tuple(name for name in definition.wrt if name in read - fixed),
             calls=(),
             updates=tuple((update.when.input, update.let) for update in changed),
             variant=name,
         )
 
     def _check(
-        self, whole: Definition, arguments: Sequence[Argument], choices: Sequence[Choice]
+        self, definition: Definition, arguments: Sequence[Argument], choices: Sequence[Choice]
     ) -> None:
         where = f"operation {self.name!r}"
         if not SHAPING & {*self.roles.values()}:
@@ -200,10 +204,11 @@ class Calling:
                 f"{where}: its axes have no roles that say which dimensions of a caller's tensors "
                 "they are, such as op.axes('n c', 'rest last')"
             )
-        if len(whole.outputs) > 1 and not any(argument.halved for argument in arguments):
+        if len(definition.outputs) > 1 and not any(argument.halved for argument in arguments):
             raise DefinitionError(
                 f"{where}: a function that is called on tensors of any rank returns one of them, "
-                f"got the outputs {', '.join(whole.outputs)}; without op.called it returns them all"
+                f"got the outputs {', '.join(definition.outputs)}; "
+                "without op.called it returns them all"
             )
         for argument in arguments:
             if self.given.get(argument.name) == "epsilon" and argument.default != "None":
@@ -253,7 +258,7 @@ def _word(choice: Choice, value: Any) -> str:
 def _without(let: Let, left_out: Mapping[str, Expr]) -> Let:
     """A let in which tensors are replaced by what stands for them."""
     found: dict[Any, Expr] = {
-        e: left_out[str(e.base)] for e in let.value.atoms(Element) if str(e.base) in left_out
+        e: left_out[e.tensor_name] for e in let.value.atoms(Element) if e.tensor_name in left_out
     }
     found |= {s: left_out[s.name] for s in let.value.free_symbols if s.name in left_out}
     return replace(let, value=_counted(let.value.xreplace(found))) if found else let
@@ -262,7 +267,7 @@ def _without(let: Let, left_out: Mapping[str, Expr]) -> Let:
 def _counted(value: Expr) -> Expr:
     """An expression in which a sum of what does not vary is a multiple of it: `sum_n(1)` is N."""
     sums = {
-        s: s.body * prod(i.size for i in s.indices)
+        s: s.body * count_of(s.indices)
         for s in value.atoms(Sum)
         if not s.body.free_symbols & set(s.indices)
     }

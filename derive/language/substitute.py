@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from sympy import Expr, Symbol
 
-from derive.language.definition import Tensor
-from derive.language.expressions import Element, Index
+from derive.language.definition import Let
+from derive.language.expressions import Element, Index, with_args
 
 
-def substitute(expr: Expr, values: Mapping[str, tuple[Tensor, Expr]]) -> Expr:
-    """Replace each element of the named tensors by its value at the element's indices.
+def substitute(expr: Expr, lets: Iterable[Let]) -> Expr:
+    """Replace each element of the lets' tensors by the let's value at the element's indices.
 
     An element under a sum may use the bound index, so its value comes to use it too.
     """
-    if not values:
+    by_name = {let.name: let for let in lets}
+    if not by_name:
         return expr
 
     def walk(e: Any) -> Any:
         if isinstance(e, Element):
             indices = tuple(walk(i) for i in e.indices)
-            if e.base.label.name in values:
-                tensor, value = values[e.base.label.name]
-                return value.xreplace(dict(zip(tensor.indices, indices, strict=True)))
+            if e.tensor_name in by_name:
+                return by_name[e.tensor_name].at(*indices)
             return e if indices == e.indices else Element(e.base, *indices)
         if isinstance(e, Symbol):
-            if not isinstance(e, Index) and e.name in values:
-                return values[e.name][1]
+            if not isinstance(e, Index) and e.name in by_name:
+                return by_name[e.name].value
             return e
-        if not e.args:
-            return e
-        args = [walk(a) for a in e.args]
-        return e if all(a is b for a, b in zip(args, e.args, strict=True)) else e.func(*args)
+        return with_args(e, [walk(a) for a in e.args])
 
     return walk(expr)
 
@@ -42,9 +39,6 @@ def replace_exactly(expr: Expr, old: Expr, new: Expr) -> Expr:
     """Replace an expression wherever it stands letter for letter, under sums too."""
 
     def walk(e: Any) -> Any:
-        if e == old:
-            return new
-        args = [walk(a) for a in e.args]
-        return e if all(a is b for a, b in zip(args, e.args, strict=True)) else e.func(*args)
+        return new if e == old else with_args(e, [walk(a) for a in e.args])
 
     return walk(expr)

@@ -14,7 +14,7 @@ from lark import Token, Tree
 from sympy import Expr
 
 from derive.language.builder import Builder
-from derive.language.definition import Definition, Dim, Tensor
+from derive.language.definition import FACTS, Definition, Dim, Tensor
 from derive.language.expressions import Index
 from derive.notation.formulas import Names, plain_number, value
 from derive.notation.grammar import Node, Place, TextError, parse, place_of
@@ -22,7 +22,6 @@ from derive.notation.grammar import Node, Place, TextError, parse, place_of
 Lookup = Callable[[str], Definition]
 Line = Tree[Token]
 
-FACTS = ("integer", "positive", "nonnegative", "nonzero", "symmetric")
 MOST_LETS = 200
 UNNAMED = "operation"
 

@@ -117,7 +117,7 @@ class Arrangement:
     @staticmethod
     def _name(expr: Any) -> str:
         if isinstance(expr, Element):
-            return expr.base.label.name
+            return expr.tensor_name
         return expr.name if isinstance(expr, Symbol) else ""
 
 

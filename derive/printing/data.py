@@ -15,7 +15,6 @@ from derive.printing.story import Move, story
 from derive.printing.text import arrangement_of, text
 from derive.printing.writing import definition_text
 from derive.simplification.cost import cost
-from derive.simplification.rules import BY_NAME
 
 
 def as_data(derivation: Derivation, steps: bool = True) -> dict[str, Any]:
@@ -72,8 +71,8 @@ def _move(move: Move, arrangement: Arrangement) -> dict[str, Any]:
 
     return {
         "number": move.number,
-        "rule": step.rule,
-        "because": BY_NAME[step.rule].because,
+        "rule": step.rule.name,
+        "because": step.rule.because,
         "tensor": step.tensor.name,
         "before": _formula(step.before, arrangement),
         "after": _formula(step.after, arrangement),

@@ -135,7 +135,7 @@ def _symbol(expr: Any, _: Arrangement) -> float:
 
 
 def _element(expr: Any, arrangement: Arrangement) -> float:
-    return name_width(expr.base.label.name) + _SMALL * _listed(expr.indices, arrangement)
+    return name_width(expr.tensor_name) + _SMALL * _listed(expr.indices, arrangement)
 
 
 def _number(expr: Any, _: Arrangement) -> float:

@@ -16,7 +16,6 @@ from derive.printing.latex import latex, let_latex
 from derive.printing.story import Move, story
 from derive.printing.text import arrangement_of, declaration
 from derive.printing.writing import arrangement_of_definition
-from derive.simplification.rules import BY_NAME
 
 _STYLE = """<style>
 .gradsmith .changed { background: #fde9b5; color: #1d1f24; border-radius: 3px }
@@ -82,9 +81,9 @@ def _move(move: Move, arrangement: Arrangement) -> str:
 def _step(step: Step, arrangement: Arrangement, number: str = "") -> str:
     before, after = changes(step.before, step.after)
     using = ", ".join(mathml.equation(left, right, arrangement) for left, right in step.using)
-    because = f"{BY_NAME[step.rule].because}{': ' if using else ''}{using}"
+    because = f"{step.rule.because}{': ' if using else ''}{using}"
     sides = [(mathml.mathml(step.tensor.element), before), ("", after)]
-    return f"<p>{number}<b>{step.rule}</b>, {because}</p>{_table(sides, arrangement)}"
+    return f"<p>{number}<b>{step.rule.name}</b>, {because}</p>{_table(sides, arrangement)}"
 
 
 def _sides(lets: Iterable[Let]) -> list[tuple[str, Expr]]:

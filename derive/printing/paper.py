@@ -13,7 +13,6 @@ from derive.printing.latex import broken, escaped, latex, let_latex
 from derive.printing.story import Move, Story, Strand, story
 from derive.printing.text import arrangement_of
 from derive.simplification.cost import cost
-from derive.simplification.rules import BY_NAME
 
 _PREAMBLE = r"""\documentclass{article}
 \usepackage{amsmath}
@@ -118,7 +117,7 @@ def _why(move: Move) -> str:
     rule = move.step.rule
     error = _scientific(move.verified.largest_error)
     proof = rf"\hfill {{\footnotesize verified at {move.verified.points} points, error {error}}}"
-    return rf"\paragraph{{{move.number}. {escaped(rule)}}} {BY_NAME[rule].latex}. {proof}"
+    return rf"\paragraph{{{move.number}. {escaped(rule.name)}}} {rule.latex}. {proof}"
 
 
 def _because(move: Move, arrangement: Arrangement) -> str:

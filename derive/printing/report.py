@@ -8,7 +8,6 @@ from derive.calculus.trace import Derivation, Step
 from derive.printing.arrange import Arrangement
 from derive.printing.text import arrangement_of, declaration, equations, lets_text, text
 from derive.simplification.cost import Cost, cost
-from derive.simplification.rules import BY_NAME
 
 
 def as_text(derivation: Derivation, steps: bool = False) -> str:
@@ -27,7 +26,7 @@ def as_text(derivation: Derivation, steps: bool = False) -> str:
         lines += ["", "Chain rule, a line for each cotangent", *_indented(chain)]
         lines += ["", "Simplification"] if derivation.steps else []
         for number, step in enumerate(derivation.steps, start=1):
-            lines += ["", f"  {number}. {step.rule}: {BY_NAME[step.rule].because}"]
+            lines += ["", f"  {number}. {step.rule.name}: {step.rule.because}"]
             lines += _indented(_step_text(step, arrangement), 5)
     if _proposed(derivation):
         lines += ["", "Forward, with what the gradient reuses"]

@@ -20,9 +20,6 @@ from derive.printing.differences import changes
 from derive.printing.marks import Marked
 from derive.verification.verify import StepVerification, Verification, verify
 
-_ARGUMENTS = ("change of variables", "reduction identity")
-"""The rules that say something about the operation; the others only write it differently."""
-
 
 @dataclass(frozen=True)
 class Arrival:
@@ -75,8 +72,7 @@ class Strand:
     @property
     def trivial(self) -> bool:
         """Whether it argues nothing, or leads back to where it began."""
-        rules = {move.step.rule for move in self.moves}
-        return self.start == self.end or not rules & set(_ARGUMENTS)
+        return self.start == self.end or not any(move.step.rule.argues for move in self.moves)
 
 
 @dataclass(frozen=True)

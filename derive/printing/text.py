@@ -11,7 +11,7 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
 from derive.calculus.trace import Derivation
-from derive.language.definition import Dim, Let, Option, Tensor
+from derive.language.definition import FACTS, Let, Option, Tensor, dim_text
 from derive.language.expressions import ArgMax, Binder, Element, Product, StopGradient, Sum, Where
 from derive.language.functions import BY_CLASS
 from derive.printing.arrange import (
@@ -84,18 +84,11 @@ def declaration(thing: Tensor | Option) -> str:
     if isinstance(thing, Option):
         head = thing.name if thing.default is None else f"{thing.name} = {thing.default}"
     else:
-        head = thing.name + (f"[{','.join(map(_dim, thing.dims))}]" if thing.dims else "")
-    facts = [fact for fact in _FACTS if getattr(thing, fact, False)]
+        head = thing.name + (f"[{','.join(map(dim_text, thing.dims))}]" if thing.dims else "")
+    facts = [fact for fact in FACTS if getattr(thing, fact, False)]
     if isinstance(thing, Tensor) and thing.sums_to_one is not None:
         facts.append(f"sums to one over {thing.sums_to_one}")
     return f"{head} ({', '.join(facts)})" if facts else head
-
-
-_FACTS = ("integer", "positive", "nonnegative", "nonzero", "symmetric")
-
-
-def _dim(dim: Dim) -> str:
-    return f"({' '.join(map(str, dim))})" if isinstance(dim, tuple) else str(dim)
 
 
 # --- expressions ---
@@ -124,7 +117,7 @@ def _list(exprs: Sequence[Any], arrangement: Arrangement) -> str:
 
 def _element(expr: Any, arrangement: Arrangement) -> tuple[str, int]:
     indices = ",".join(text(i, arrangement) for i in expr.indices)
-    return f"{expr.base.label.name}[{indices}]", ATOM
+    return f"{expr.tensor_name}[{indices}]", ATOM
 
 
 def _number(expr: Any, arrangement: Arrangement) -> tuple[str, int]:

@@ -206,7 +206,7 @@ def _symbol(to: Notation, expr: Any, _: Arrangement) -> Written:
 
 
 def _element(to: Notation, expr: Any, arrangement: Arrangement) -> Written:
-    name = to.name(expr.base.label.name)
+    name = to.name(expr.tensor_name)
     return to.subscript(name, to.indices(expr.indices, arrangement)), ATOM
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import sympy
 from sympy import Expr, Symbol
 
-from derive.language.definition import Call, Definition, Let
+from derive.language.definition import Call, Definition, Let, dim_text
 from derive.language.expressions import Index
 from derive.printing.arrange import Arrangement
 from derive.printing.text import declaration, text
@@ -70,10 +70,8 @@ def _letters(definition: Definition) -> list[Index]:
 
 def _head(let: Let) -> str:
     """A let's left side, with dimensions that are stored as one in parentheses."""
-    dims = [
-        f"({' '.join(map(str, d))})" if isinstance(d, tuple) else str(d) for d in let.tensor.dims
-    ]
-    return f"{let.name}[{','.join(dims)}]" if dims else let.name
+    dims = ",".join(map(dim_text, let.tensor.dims))
+    return f"{let.name}[{dims}]" if dims else let.name
 
 
 def _marked(value: Expr) -> Expr:

@@ -15,7 +15,7 @@ from sympy import Add, Expr, Mul, Pow, Rational, exp
 from derive.calculus.contractions import has_contraction, is_contraction
 from derive.calculus.differentiate import cotangents_of
 from derive.calculus.normal import canonical_binder, normalise
-from derive.calculus.recognise import abstract, is_atomic
+from derive.calculus.recognise import Named, abstract, is_atomic
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import (
     Axis,
@@ -23,10 +23,12 @@ from derive.language.expressions import (
     Index,
     Sum,
     Where,
+    count_of,
     free_indices,
     fresh_names,
     is_scalar,
     names_used,
+    tensor_name,
 )
 from derive.language.facts import is_nonnegative, is_nonzero, is_positive
 from derive.language.functions import BY_CLASS
@@ -44,33 +46,35 @@ class Atomiser:
     divisors: set[str] = field(default_factory=set)
     axes: tuple[Axis, ...] = ()
     averaged: set[Expr] = field(default_factory=set)
-    known: dict[Expr, tuple[tuple[Index, ...], Tensor, tuple[Index, ...]]] = field(
-        default_factory=dict
-    )
+    known: dict[Expr, Named] = field(default_factory=dict)
 
     def add(self, let: Let) -> None:
         """Cut one let of the definition."""
-        value = let.value if let.tensor.integer else self._visit(weighted(let.value), top=True)
+        value = (
+            let.value if let.tensor.integer else self._visit(as_softmax_sums(let.value), top=True)
+        )
         tensor = let.tensor
         if not tensor.positive and is_positive(value):
             tensor = replace(tensor, positive=True)
         self._remember(value, tensor)
         self.lets.append(Let(let.tensor, value))
 
+    def keep(self, let: Let) -> None:
+        """Take one let of the definition as it is."""
+        self.lets.append(let)
+
     def _remember(self, value: Expr, tensor: Tensor) -> None:
         pattern, letters = abstract(value)
         if set(letters) == set(tensor.indices):
-            self.known.setdefault(pattern, (letters, tensor, tensor.indices))
+            self.known.setdefault(pattern, Named(tensor, letters))
 
-    def _name(self, value: Expr, name: str) -> Expr:
+    def named(self, value: Expr, name: str) -> Expr:
         """The element of a let with this value: one that is known, or a new proposal."""
         if is_atomic(value):
             return value
         pattern, letters = abstract(value)
         if pattern in self.known:
-            own, tensor, order = self.known[pattern]
-            place = dict(zip(own, letters, strict=True))
-            return tensor[tuple(place[i] for i in order)]
+            return self.known[pattern].at(letters)
         (fresh,) = fresh_names([name], self.taken)
         self.taken.add(fresh)
         home = _home(sorted(letters, key=self._place))
@@ -79,8 +83,7 @@ class Atomiser:
         self.proposed.add(fresh)
         self.lets.append(Let(tensor, here))
         self._remember(here, tensor)
-        place = {own: used for used, own in home.items()}
-        return tensor[tuple(place[i] for i in tensor.indices)]
+        return tensor[tuple(home)]
 
     def _place(self, index: Index) -> tuple[int, bool, str]:
         return self.axes.index(index.axis), index.name != index.axis.name, index.name
@@ -95,9 +98,9 @@ class Atomiser:
             if top:
                 return value
             if abstract(expr)[0] in self.averaged:
-                count = Mul(*(i.size for i in expr.indices))
-                return count * self._name(value / count, f"{stem(expr.body)}_mean")
-            return self._name(value, f"{stem(expr.body)}_sum")
+                count = count_of(expr.indices)
+                return count * self.named(value / count, f"{stem(expr.body)}_mean")
+            return self.named(value, f"{stem(expr.body)}_sum")
         if isinstance(expr, Mul):
             return self._product(expr, top)
         if isinstance(expr, Add):
@@ -105,17 +108,17 @@ class Atomiser:
             return (
                 value
                 if top or not mixes_sizes(value)
-                else self._name(value, f"{stem(value)}_centred")
+                else self.named(value, f"{stem(value)}_centred")
             )
         if isinstance(expr, Pow):
             return self._power(expr, top)
         if isinstance(expr, Where) and is_exponential(expr):
-            return expr if top else self._name(expr, f"{stem(expr)}_weight")
+            return expr if top else self.named(expr, f"{stem(expr)}_weight")
         if type(expr) in BY_CLASS:
             value = expr.func(*(self._visit(a) for a in expr.args))
             if top or type(value) not in BY_CLASS:
                 return value
-            return self._name(value, applied(value))
+            return self.named(value, applied(value))
         return expr
 
     def _summand(self, expr: Sum) -> Expr:
@@ -131,9 +134,9 @@ class Atomiser:
         made = [f for f in factors if not is_scalar(f) and set(names(f)) & self.proposed]
         given = [f for f in factors if f not in made]
         if len(made) > 1 and not any(f.has(Sum) for f in made):
-            made = [self._name(Mul(*made), "p" if any(f.has(Pow) for f in made) else "product")]
+            made = [self.named(Mul(*made), "p" if any(f.has(Pow) for f in made) else "product")]
         value = Sum(Mul(*given, *made), *expr.indices)
-        return value if top else self._name(value, "_".join(dict.fromkeys(names(expr.body))))
+        return value if top else self.named(value, "_".join(dict.fromkeys(names(expr.body))))
 
     def _power(self, expr: Pow, top: bool) -> Expr:
         base, exponent = expr.args
@@ -161,18 +164,17 @@ class Atomiser:
             name = f"root_{stem(base)}"
         else:
             name = f"inv_{stem(base)}" if exponent.is_negative else f"{stem(base)}_power"
-        return self._name(value, name)
+        return self.named(value, name)
 
     def _is_logistic(self, below: Expr) -> bool:
         """Whether an expression is `1 + exp(-x)`, whose inverse has a name of its own."""
         named = {let.name: let.value for let in self.lets}
-        terms = [named.get(a.base.label.name) if isinstance(a, Element) else a for a in below.args]
+        terms = [named.get(a.tensor_name) if isinstance(a, Element) else a for a in below.args]
         return len(terms) == 2 and 1 in terms and any(isinstance(a, exp) for a in terms)
 
     def _divide_by(self, base: Expr) -> None:
-        name = getattr(getattr(base, "base", base), "name", None)
-        if name is not None:
-            self.divisors.add(str(name))
+        if name := tensor_name(base):
+            self.divisors.add(name)
 
     def _product(self, expr: Mul, top: bool, bound: frozenset[Index] = frozenset()) -> Expr:
         """A coefficient times one sum is a reduction; else a full tensor times a scale is a let.
@@ -202,7 +204,7 @@ class Atomiser:
         ]
         if len(full) == 1 and scales and not (top and len(full) + len(scales) == len(visited)):
             rest = [a for a in visited if a not in full and a not in scales]
-            scaled = self._name(Mul(*full, *scales), f"{base_stem(full[0])}_hat")
+            scaled = self.named(Mul(*full, *scales), f"{base_stem(full[0])}_hat")
             return Mul(coefficient, *rest, scaled)
         return Mul(coefficient, *visited)
 
@@ -219,9 +221,9 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
     weights = _weights(definition)
     for let in definition.lets:
         if let.name in weights:
-            atomiser.lets.append(let)
+            atomiser.keep(let)
         else:
-            atomiser.add(replace(let, value=substitute(let.value, weights)))
+            atomiser.add(replace(let, value=substitute(let.value, weights.values())))
     values = {let.name: let for let in atomiser.lets}
     for let in list(atomiser.lets):
         summand = _plain_summand(let, values)
@@ -229,27 +231,31 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
             continue
         ratio = summand / let.tensor.element
         if not any(_is_ratio(other, ratio, values) for other in atomiser.lets):
-            atomiser._name(ratio, "p")
+            atomiser.named(ratio, "p")
     return tuple(atomiser.lets), frozenset(atomiser.proposed), frozenset(atomiser.divisors)
 
 
-def _weights(definition: Definition) -> dict[str, tuple[Tensor, Expr]]:
+def _weights(definition: Definition) -> dict[str, Let]:
     """The exponentials that are nothing but weights, and the sums that they make: a gradient is to
     be written in their softmax, which overflows nowhere."""
     wanted = {*definition.outputs, *definition.wrt}
-    found: dict[str, tuple[Tensor, Expr]] = {}
+    found: dict[str, Let] = {}
     for let in definition.lets:
         if let.name in wanted or not is_exponential(let.value):
             continue
-        meant: dict[str, tuple[Tensor, Expr]] = {let.name: (let.tensor, let.value)}
+        meant = {let.name: let}
         for other in definition.lets:
-            value = substitute(other.value, meant)
+            value = substitute(other.value, meant.values())
             if isinstance(value, Sum) and value != other.value and _weighs(value):
-                meant[other.name] = (other.tensor, value)
+                meant[other.name] = replace(other, value=value)
         readers = [r for r in definition.lets if r.name not in meant]
         values = [r.value for r in readers if names_used(r.value) & meant.keys()]
-        spelt = [substitute(value, meant) for value in values]
-        if not wanted & meant.keys() and spelt and all(weighted(value) != value for value in spelt):
+        spelt = [substitute(value, meant.values()) for value in values]
+        if (
+            not wanted & meant.keys()
+            and spelt
+            and all(as_softmax_sums(value) != value for value in spelt)
+        ):
             found |= meant
     return found
 
@@ -269,7 +275,7 @@ def is_exponential(expr: Expr) -> bool:
     return isinstance(expr, exp)
 
 
-def weighted(expr: Expr) -> Expr:
+def as_softmax_sums(expr: Expr) -> Expr:
     """Sums of exponentials with weights, over the sum of the same exponentials, as softmax sums.
 
     `sum_k exp(z) v / sum_k exp(z)` is `sum_k (exp(z) / sum_k exp(z)) v`: neither sum overflows.
@@ -308,16 +314,21 @@ def _averaged(definition: Definition) -> set[Expr]:
     found = set()
     for let in definition.lets:
         for term in let.value.atoms(Mul):
+            coefficient = Mul(*(a for a in term.args if is_scalar(a)))
             for factor in term.args:
-                inner = factor.base if isinstance(factor, Pow) else factor
-                if isinstance(inner, Sum):
-                    power = factor.exp if isinstance(factor, Pow) else 1
-                    count = Mul(*(i.size for i in inner.indices)) ** power
-                    if count in (1 / Mul(*(a for a in term.args if is_scalar(a)))).args or (
-                        count == 1 / abs(Mul(*(a for a in term.args if is_scalar(a))))
-                    ):
-                        found.add(abstract(inner)[0])
+                total, power = factor.as_base_exp() if isinstance(factor, Pow) else (factor, 1)
+                if not isinstance(total, Sum):
+                    continue
+                if _divides_by(coefficient, count_of(total.indices) ** power):
+                    found.add(abstract(total)[0])
     return found
+
+
+def _divides_by(coefficient: Expr, count: Expr) -> bool:
+    """Whether a coefficient is one over a count, its sign aside; something may stand beside the
+    count, as in `1/(2*N)` and `1/(N - 1)`."""
+    below = 1 / coefficient
+    return count == abs(below) or count in below.args
 
 
 def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
@@ -325,15 +336,13 @@ def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
     value = let.value
     if not isinstance(value, Sum) or not isinstance(value.body, Element):
         return None
-    summed = values.get(value.body.base.label.name)
+    summed = values.get(value.body.tensor_name)
     return value.body if summed is not None and is_exponential(summed.value) else None
 
 
 def _is_ratio(let: Let, ratio: Expr, values: dict[str, Let]) -> bool:
     """Whether a let is the ratio already, once powers with names of their own are spelt out."""
-    powers = {
-        name: (own.tensor, own.value) for name, own in values.items() if isinstance(own.value, Pow)
-    }
+    powers = [own for own in values.values() if isinstance(own.value, Pow)]
     value = substitute(let.value, powers)
     return abstract(normalise(value))[0] == abstract(normalise(ratio))[0]
 

@@ -11,16 +11,17 @@ Every let is an equation, and is used once, in one direction:
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations, permutations
 
-from sympy import Add, Expr, Mul, Pow, S, Symbol, log
+from sympy import Add, Expr, Mul, Pow, S, Symbol, default_sort_key, log
 
-from derive.calculus.invert import difference_of_logarithms, kernels
+from derive.calculus.invert import difference_of_logarithms, solved_for_unknowns
 from derive.calculus.normal import DIVISORS, canonical_binder, normalise, terms_of
 from derive.calculus.recognise import Rewriter
+from derive.calculus.trace import Equation
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import Element, Sum, free_indices, is_scalar, names_used
 from derive.language.facts import is_nonzero
@@ -36,15 +37,15 @@ class NoFixpoint(Exception):
 
 @dataclass(frozen=True)
 class Solution:
-    """A let solved for a kernel: the kernel's element equals `value` at the kernel's letters."""
+    """The let of that name solved for an unknown, which equals `value` at its own letters."""
 
     let: str
-    kernel: Tensor
+    unknown: Tensor
     value: Expr
 
     @property
     def key(self) -> tuple[str, str]:
-        return self.let, self.kernel.name
+        return self.let, self.unknown.name
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class System:
         return self.functions_but(frozenset())
 
     def functions_but(self, others: Collection[str]) -> Rewriter:
-        """The same without some of them."""
+        """The lets that name a function or a power, but for those of the names in `others`."""
         rewriter = Rewriter()
         for let in self.lets:
             if self.kinds[let.name] == "function" and let.name not in others:
@@ -81,7 +82,7 @@ class System:
         found = [
             Solution(let.name, tensor, value)
             for let in self.lets
-            for tensor, value in kernels(let, solvable, self.divisors)
+            for tensor, value in solved_for_unknowns(let, solvable, self.divisors)
         ]
         # What is divided by, where the quotient is a function: `sinh(a)/cosh(a)`.
         below = [let for let in self.lets if isinstance(let.value, DIVISORS)]
@@ -132,23 +133,23 @@ class Coordinates:
         return self.system.functions_but(own) if own else self.system.functions
 
     @cached_property
-    def replacements(self) -> dict[str, tuple[Tensor, Expr]]:
-        """By tensor name: its letters, and what its element is replaced by."""
+    def replacements(self) -> dict[str, Let]:
+        """By the name of an eliminated tensor: what its element is replaced by."""
         solved = {s.let for s in self.chosen}
-        table = {s.kernel.name: (s.kernel, s.value) for s in self.chosen}
+        table = {s.unknown.name: Let(s.unknown, s.value) for s in self.chosen}
         for let in self.system.lets:
             if (
                 self.system.kinds[let.name] == "polynomial"
                 and let.name not in solved
                 and let.name not in table
             ):
-                table[let.name] = (let.tensor, let.value)
+                table[let.name] = let
         return table
 
     @cached_property
     def circular(self) -> frozenset[str]:
         """The eliminated tensors whose equations lead into a circle: replacing one never ends."""
-        left = {name: names_used(value) for name, (_, value) in self.replacements.items()}
+        left = {name: names_used(let.value) for name, let in self.replacements.items()}
         while ends := {name for name, read in left.items() if not read & left.keys()}:
             left = {name: read for name, read in left.items() if name not in ends}
         return frozenset(left)
@@ -160,15 +161,13 @@ class Coordinates:
         for tensor in self.system.inputs:
             if tensor.sums_to_one is not None:
                 rewriter.add(canonical_binder(Sum(tensor.element, tensor.sums_to_one)), S.One)
-        kernels_here = {s.kernel.name for s in self.chosen}
+        unknowns = {s.unknown.name for s in self.chosen}
         for let in self.system.lets:
             if self.system.kinds[let.name] != "reduction":
                 continue
             right = rewriter.apply(self.substitute(let.value))
             left = (
-                self.substitute(let.tensor.element)
-                if let.name in kernels_here
-                else let.tensor.element
+                self.substitute(let.tensor.element) if let.name in unknowns else let.tensor.element
             )
             difference = normalise(right - left)
             found = pivot(difference, self.system.divisors)
@@ -177,15 +176,28 @@ class Coordinates:
                 self._origins[found[0]] = let, left, right
         return rewriter
 
-    def reasons(self, total: Expr) -> list[tuple[Expr, Expr]]:
-        """Why a sum is what `identities` says: a let, what is put into it, what it then says."""
+    def eliminated(self, expr: Expr) -> Iterator[Equation]:
+        """For each eliminated tensor in an expression: its element, and what replaces that."""
+        for name in sorted(names_used(expr) & self.replacements.keys()):
+            element = self.replacements[name].tensor.element
+            yield element, self.substitute(element)
+
+    def known_sums(self, expr: Expr) -> Iterator[Equation]:
+        """For each sum in an expression that `identities` knows: the sum, and what it is."""
+        for total in sorted(expr.atoms(Sum), key=default_sort_key):
+            value = self.identities.lookup(total)
+            if value is not None:
+                yield total, self.rewrite(value)
+
+    def reasons(self, total: Expr) -> list[Equation]:
+        """Why a sum is what `identities` says: a let, what is put into it, what it then says.
+
+        Empty for anything else.
+        """
         if total not in self._origins:
             return []
         let, left, right = self._origins[total]
-        read = sorted(names_used(let.value) & set(self.replacements))
-        elements = [self.replacements[name][0].element for name in read]
-        solved = [(element, self.substitute(element)) for element in elements]
-        return [(let.tensor.element, let.value), *solved, (left, right)]
+        return [(let.tensor.element, let.value), *self.eliminated(let.value), (left, right)]
 
     def substitute(self, expr: Expr) -> Expr:
         """The normal form with every eliminated tensor replaced, and functions recognised."""
@@ -197,15 +209,15 @@ class Coordinates:
                 raise NoFixpoint
             if not read & self.replacements.keys():
                 return current
-            following = normalise(substitute(current, self.replacements))
+            following = normalise(substitute(current, self.replacements.values()))
             current = self.functions.apply(following)
         raise NoFixpoint
 
     def in_place(self, expr: Expr) -> Expr:
         """An expression as it stands, but for the tensors that equations are solved for."""
-        table = {s.kernel.name: (s.kernel, s.value) for s in self.chosen}
-        for _ in self.chosen:
-            expr = substitute(expr, table)
+        solved = [Let(s.unknown, s.value) for s in self.chosen]
+        for _ in solved:
+            expr = substitute(expr, solved)
         return expr
 
     def rewrite(self, expr: Expr) -> Expr:

@@ -68,16 +68,10 @@ def _without(factors: dict[Expr, Expr], common: dict[Expr, Expr]) -> Expr:
 
 
 def _common(tables: list[dict[Expr, Expr]]) -> dict[Expr, Expr]:
-    """The powers that every term holds; a delta is never taken out of a sum."""
+    """The powers that every term holds."""
     first, *others = tables
     shared = {}
     for base, exponent in first.items():
-        if (
-            isinstance(base, KroneckerDelta)
-            and len(tables) > 1
-            and not _same_everywhere(base, tables)
-        ):
-            continue
         exponents = [exponent, *(t.get(base, S.Zero) for t in others)]
         if all(e.is_number and e > 0 for e in exponents):
             shared[base] = min(exponents)
@@ -86,10 +80,6 @@ def _common(tables: list[dict[Expr, Expr]]) -> dict[Expr, Expr]:
         elif len(set(exponents)) == 1:
             shared[base] = exponent
     return shared
-
-
-def _same_everywhere(base: Expr, tables: list[dict[Expr, Expr]]) -> bool:
-    return all(base in t for t in tables)
 
 
 def _content(coefficients: list[Expr]) -> Expr:

@@ -92,7 +92,7 @@ def names(expr: Basic) -> list[str]:
     """The names of the tensors in an expression, in order."""
     found: dict[str, None] = {}
     for element in sorted(expr.atoms(Element), key=str):
-        found.setdefault(element.base.label.name)
+        found.setdefault(element.tensor_name)
     return list(found)
 
 
@@ -113,7 +113,7 @@ def stem(expr: Basic) -> str:
 
 
 def base_stem(element: Basic) -> str:
-    name = element.base.label.name if isinstance(element, Element) else str(element)
+    name = element.tensor_name if isinstance(element, Element) else str(element)
     return name.removesuffix("_centred").removesuffix("_hat")
 
 

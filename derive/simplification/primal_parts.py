@@ -16,7 +16,7 @@ from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, default_sort_key, 
 
 from derive.calculus.differentiate import cotangents_of
 from derive.calculus.normal import normalise
-from derive.calculus.recognise import abstract, is_atomic
+from derive.calculus.recognise import Named, abstract, is_atomic
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import (
     ArgMax,
@@ -27,6 +27,7 @@ from derive.language.expressions import (
     fresh_names,
     is_scalar,
     names_used,
+    with_args,
 )
 from derive.language.substitute import substitute
 from derive.simplification.naming import word
@@ -46,7 +47,7 @@ class Passes:
 
 def in_primal(definition: Definition, forward: Sequence[Let], backward: Sequence[Let]) -> Passes:
     """The passes with a let for each part of the gradient that is worth keeping."""
-    repeats = {let.name: (let.tensor, let.value) for let in forward if _repeats(let)}
+    repeats = [let for let in forward if _repeats(let)]
     forward = [replace(let, value=substitute(let.value, repeats)) for let in forward]
     passes = Passes(tuple(forward), tuple(backward))
     while (better := _one_more(definition, passes)) is not None:
@@ -156,12 +157,8 @@ def _named(definition: Definition, passes: Passes, expr: Expr) -> Passes:
         for sign in (1, -1) if isinstance(value, Add) else (1,):
             found, at = _pattern(value if sign == 1 else -value)
             if found == pattern:
-                place = dict(zip(letters, at, strict=True))
-                return sign * tensor[tuple(place[i] for i in tensor.indices)]
-        args = [replaced(a) for a in value.args]
-        if all(a is b for a, b in zip(args, value.args, strict=True)):
-            return value
-        return value.func(*args)
+                return sign * Named(tensor, letters).at(at)
+        return with_args(value, [replaced(a) for a in value.args])
 
     first = next(
         place for place, let in enumerate(passes.forward) if replaced(let.value) != let.value

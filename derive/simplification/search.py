@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from sympy import Add, Expr, Pow, S, default_sort_key
+from sympy import Add, Expr, Pow, S
 
 from derive.calculus.deltas import keeping_sums_whole
 from derive.calculus.normal import terms_of
+from derive.calculus.rules import (
+    CHANGE_OF_VARIABLES,
+    FACTOR,
+    RECOGNISE,
+    REDUCTION_IDENTITY,
+    SHARE,
+    Rule,
+)
+from derive.calculus.trace import Equation
 from derive.language.definition import Let, Tensor
-from derive.language.expressions import Element, Sum, is_scalar, names_used
+from derive.language.expressions import Element, is_scalar, names_used
 from derive.simplification.change_of_variables import Coordinates, NoFixpoint, Solution, System
 from derive.simplification.factor import cancelled, differences_joined, factor
 from derive.simplification.share import share_reductions, shared_cotangents
-from derive.simplification.task import TERM_LIMIT, Task, TooLarge
+from derive.simplification.task import TERM_LIMIT, Task
 from derive.simplification.work import keeping, work
 
 _MOST_ATTEMPTS = 60
@@ -25,7 +35,7 @@ _TERMS_WRITTEN = 300
 
 
 @dataclass(frozen=True)
-class Choice:
+class VariableChoice:
     """A group's lets by name, and which let is solved for which tensor.
 
     `as_it_stands` says that the chain rule was best left alone.
@@ -35,13 +45,13 @@ class Choice:
     solved: frozenset[tuple[str, str]]
     as_it_stands: bool = False
 
-    def renamed(self, lets: tuple[str, ...], names: Mapping[str, str]) -> Choice | None:
+    def renamed(self, lets: tuple[str, ...], names: Mapping[str, str]) -> VariableChoice | None:
         """The same choice for lets of other names, place by place; other tensors by `names`."""
         if len(lets) != len(self.lets):
             return None
         table = {**names, **dict(zip(self.lets, lets, strict=True))}
-        solved = frozenset((table[let], table[kernel]) for let, kernel in self.solved)
-        return Choice(lets, solved, self.as_it_stands)
+        solved = frozenset((table[let], table[unknown]) for let, unknown in self.solved)
+        return VariableChoice(lets, solved, self.as_it_stands)
 
 
 @dataclass(frozen=True)
@@ -52,111 +62,138 @@ class Outcome:
     cost: tuple[int, float]
     """How often something is got back that rounding may have lost; after that, the work."""
     coordinates: Coordinates
-    forms: dict[str, tuple[tuple[str, Expr], ...]]
+    forms: dict[Tensor, tuple[tuple[Rule, Expr], ...]]
     """By target: each stage's rule and the expression it led to."""
     as_it_stands: bool = False
 
     @property
-    def choice(self) -> Choice:
+    def choice(self) -> VariableChoice:
         """What was chosen, by name."""
-        return Choice(
+        return VariableChoice(
             lets=tuple(let.name for let in self.coordinates.system.lets),
             solved=frozenset(s.key for s in self.coordinates.chosen),
             as_it_stands=self.as_it_stands,
         )
 
-    def equations(self, rule: str, before: Expr) -> list[tuple[Expr, Expr]]:
+    def equations(self, rule: Rule, before: Expr) -> list[Equation]:
         """The equations that a stage used on an expression."""
-        return list(self._equations(rule, before))
+        used = _EQUATIONS.get(rule)
+        return list(used(self.coordinates, before)) if used else []
 
-    def _equations(self, rule: str, before: Expr) -> Iterator[tuple[Expr, Expr]]:
-        if rule == "change of variables":
-            for name in sorted(names_used(before) & set(self.coordinates.replacements)):
-                element = self.coordinates.replacements[name][0].element
-                yield element, self.coordinates.substitute(element)
-        if rule == "reduction identity":
-            for total in sorted(before.atoms(Sum), key=default_sort_key):
-                value = self.coordinates.identities.lookup(total)
-                if value is not None:
-                    yield total, self.coordinates.rewrite(value)
-
-    def reasons(self, equations: Iterable[tuple[Expr, Expr]]) -> Iterable[tuple[Expr, Expr]]:
+    def reasons(self, equations: Iterable[Equation]) -> list[Equation]:
         """The equations from which those on reductions follow, in the order of an argument."""
-        for left, _ in equations:
-            yield from self.coordinates.reasons(left)
+        return [reason for left, _ in equations for reason in self.coordinates.reasons(left)]
+
+
+_EQUATIONS: Mapping[Rule, Callable[[Coordinates, Expr], Iterable[Equation]]] = {
+    CHANGE_OF_VARIABLES: Coordinates.eliminated,
+    REDUCTION_IDENTITY: Coordinates.known_sums,
+}
+"""What a rule uses, where it uses equations."""
 
 
 def best_outcome(
     task: Task,
     number: int,
     exprs: dict[Tensor, Expr],
-    whole: dict[str, Expr],
-    unit: tuple[Choice, Mapping[str, str]] | None = None,
+    unmultiplied: dict[Tensor, Expr],
+    unit: tuple[VariableChoice, Mapping[str, str]] | None = None,
 ) -> Outcome:
     """The cheapest choice of variables for one group's gradients, or the chain rule as it stands.
 
-    `whole` holds the same gradients with no product multiplied out. Starts from no change and
-    from every change that can be made at once, and toggles one or two equations at a time
+    `unmultiplied` holds the same gradients with no product multiplied out. Starts from no change
+    and from every change that can be made at once, and toggles one or two equations at a time
     while that helps. Where the group is a unit, `unit` holds what was chosen when the unit was
     derived on its own, and the names it has here: then nothing is searched.
     """
-    members = task.parts.members(number)
-    lets = _closure(task, members)
-    system = System(lets, task.divisors, task.definition.inputs)
-    solvable = {e.base.label.name: None for let in lets for e in let.value.atoms(Element)}
-    tensors = {t.name: t for t in (*task.definition.inputs, *(let.tensor for let in task.lets))}
-    solutions = system.solutions(
-        {name: tensors[name] for name in solvable if name in tensors and not tensors[name].integer}
-    )
-    tried: dict[frozenset[tuple[str, str]], Outcome | None] = {}
-    terms = sum(len(terms_of(expr)) for expr in exprs.values())
-    limit = min(_MOST_ATTEMPTS, max(_LEAST_ATTEMPTS, _TERMS_WRITTEN // max(1, terms)))
+    lets = _closure(task, task.parts.members(number))
+    search = _Search(task, System(lets, task.divisors, task.definition.inputs), exprs)
 
-    def attempt(chosen: Iterable[Solution]) -> Outcome | None:
-        chosen = tuple(sorted(chosen, key=lambda s: s.key))
-        key = frozenset(s.key for s in chosen)
-        clash = len({s.let for s in chosen}) < len(chosen) or len({s.kernel for s in chosen}) < len(
-            chosen
-        )
-        if key not in tried:
-            if clash or len(tried) >= limit:
-                return None
-            try:
-                tried[key] = _outcome(task, Coordinates(system, chosen), exprs)
-            except (NoFixpoint, TooLarge):
-                tried[key] = None
-        return tried[key]
+    def as_it_stands(chosen: tuple[Solution, ...] = ()) -> Outcome:
+        return _as_it_stands(task, Coordinates(search.system, chosen), unmultiplied)
 
-    if unit is not None:
-        known = unit[0].renamed(tuple(let.name for let in lets), unit[1])
-        if known is not None and known.as_it_stands:
-            return _as_it_stands(task, Coordinates(system, ()), exprs, whole)
-        outcome = attempt(s for s in solutions if known and s.key in known.solved)
+    known = unit[0].renamed(tuple(let.name for let in lets), unit[1]) if unit else None
+    if known is not None:
+        if known.as_it_stands:
+            return as_it_stands()
+        outcome = search.attempt(s for s in search.solutions if s.key in known.solved)
         if outcome is not None and outcome.choice == known:
             return outcome
-    starts: list[tuple[Solution, ...]] = [(), _as_many(solutions)]
-    best: tuple[tuple[int, float], tuple[Solution, ...]] | None = None
-    results: dict[tuple[Solution, ...], Outcome] = {}
-    for chosen in starts:
-        outcome = attempt(chosen)
-        improved = True
-        while improved:
-            improved = False
-            for neighbour in _neighbours(chosen, solutions):
-                other = attempt(neighbour)
-                if other is not None and (outcome is None or other.cost < outcome.cost):
-                    chosen, outcome, improved = neighbour, other, True
-                    break
-        if outcome is not None and (best is None or outcome.cost < best[0]):
-            best = outcome.cost, chosen
-            results[chosen] = outcome
-    plain = _as_it_stands(task, Coordinates(system, ()), exprs, whole)
+    climbed = map(search.climb, ((), _as_many(search.solutions)))
+    best = min(filter(None, climbed), key=lambda outcome: outcome.cost, default=None)
+    plain = as_it_stands()
     if best is None:
         return plain
-    outcomes = [results[best[1]], plain]
-    if best[1] and plain.cost < best[0]:
-        outcomes.append(_as_it_stands(task, Coordinates(system, best[1]), exprs, whole))
+    outcomes = [best, plain]
+    if best.coordinates.chosen and plain.cost < best.cost:
+        outcomes.append(as_it_stands(best.coordinates.chosen))
     return min(outcomes, key=lambda outcome: outcome.cost)
+
+
+@dataclass
+class _Search:
+    """The choices of variables for one group's gradients, each tried once."""
+
+    task: Task
+    system: System
+    exprs: dict[Tensor, Expr]
+    tried: dict[frozenset[tuple[str, str]], Outcome | None] = field(default_factory=dict)
+
+    @cached_property
+    def solutions(self) -> tuple[Solution, ...]:
+        """Every way to solve one of the lets for a real tensor that it reads."""
+        definition = self.task.definition
+        tensors = {t.name: t for t in definition.inputs} | {
+            let.name: let.tensor for let in self.task.lets
+        }
+        elements = (e for let in self.system.lets for e in let.value.atoms(Element))
+        solvable = {e.tensor_name: tensors.get(e.tensor_name) for e in elements}
+        return self.system.solutions(
+            {name: t for name, t in solvable.items() if t is not None and not t.integer}
+        )
+
+    @cached_property
+    def limit(self) -> int:
+        """How many choices are tried."""
+        terms = sum(len(terms_of(expr)) for expr in self.exprs.values())
+        return min(_MOST_ATTEMPTS, max(_LEAST_ATTEMPTS, _TERMS_WRITTEN // max(1, terms)))
+
+    def attempt(self, chosen: Iterable[Solution]) -> Outcome | None:
+        """The gradients in one choice; None where there is no such form of them, or enough others
+        were tried."""
+        chosen = tuple(sorted(chosen, key=lambda s: s.key))
+        key = frozenset(s.key for s in chosen)
+        if key not in self.tried:
+            if _clash(chosen) or len(self.tried) >= self.limit:
+                return None
+            try:
+                self.tried[key] = _outcome(self.task, Coordinates(self.system, chosen), self.exprs)
+            except NoFixpoint:
+                self.tried[key] = None
+        return self.tried[key]
+
+    def climb(self, chosen: tuple[Solution, ...]) -> Outcome | None:
+        """The outcome that no neighbour improves on, reached from a choice step by step."""
+        outcome = self.attempt(chosen)
+        while (better := self._cheaper_neighbour(chosen, outcome)) is not None:
+            chosen, outcome = better
+        return outcome
+
+    def _cheaper_neighbour(
+        self, chosen: tuple[Solution, ...], outcome: Outcome | None
+    ) -> tuple[tuple[Solution, ...], Outcome] | None:
+        """The first neighbour of a choice that costs less, and its outcome."""
+        for neighbour in _neighbours(chosen, self.solutions):
+            other = self.attempt(neighbour)
+            if other is not None and (outcome is None or other.cost < outcome.cost):
+                return neighbour, other
+        return None
+
+
+def _clash(chosen: tuple[Solution, ...]) -> bool:
+    """Whether two solutions are of one let, or for one unknown."""
+    lets, unknowns = {s.let for s in chosen}, {s.unknown for s in chosen}
+    return min(len(lets), len(unknowns)) < len(chosen)
 
 
 def _closure(task: Task, members: set[str]) -> tuple[Let, ...]:
@@ -177,10 +214,10 @@ def _closure(task: Task, members: set[str]) -> tuple[Let, ...]:
 
 
 def _as_many(solutions: tuple[Solution, ...]) -> tuple[Solution, ...]:
-    """Later lets first, one solution a let and one a kernel."""
+    """Later lets first, one solution a let and one an unknown."""
     chosen: list[Solution] = []
     for solution in reversed(solutions):
-        if all(solution.let != s.let and solution.kernel != s.kernel for s in chosen):
+        if all(solution.let != s.let and solution.unknown != s.unknown for s in chosen):
             chosen.append(solution)
     return tuple(sorted(chosen, key=lambda s: s.key))
 
@@ -196,24 +233,24 @@ def _neighbours(
         yield _with(chosen, solution)
     for i, first in enumerate(additions):
         for second in additions[i + 1 :]:
-            if first.let != second.let and first.kernel != second.kernel:
+            if first.let != second.let and first.unknown != second.unknown:
                 yield _with(_with(chosen, first), second)
 
 
 def _with(chosen: tuple[Solution, ...], added: Solution) -> tuple[Solution, ...]:
-    kept = [s for s in chosen if s.let != added.let and s.kernel != added.kernel]
+    kept = [s for s in chosen if s.let != added.let and s.unknown != added.unknown]
     return tuple(sorted([*kept, added], key=lambda s: s.key))
 
 
 # --- one choice of variables ---
 
 
-def _outcome(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) -> Outcome:
+def _outcome(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) -> Outcome | None:
+    """The gradients in these coordinates; None where they have too many terms."""
     substituted = {t: coordinates.substitute(e) for t, e in exprs.items()}
     rewritten = {t: coordinates.rewrite(e) for t, e in exprs.items()}
-    for form in rewritten.values():
-        if len(terms_of(form)) > TERM_LIMIT:
-            raise TooLarge(0)
+    if any(len(terms_of(form)) > TERM_LIMIT for form in rewritten.values()):
+        return None
     named = shared_cotangents(task, coordinates, rewritten)
     shared = share_reductions(task, {**rewritten, **named})
     finished = {t: finish(e) for t, e in shared.items()}
@@ -223,11 +260,11 @@ def _outcome(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) ->
     ]
     cost = _cost(task, lets)
     forms = {
-        t.name: (
-            ("change of variables", substituted[t]),
-            ("reduction identity", rewritten[t]),
-            ("share", shared[t]),
-            ("factor", finished[t]),
+        t: (
+            (CHANGE_OF_VARIABLES, substituted[t]),
+            (REDUCTION_IDENTITY, rewritten[t]),
+            (SHARE, shared[t]),
+            (FACTOR, finished[t]),
         )
         for t in exprs
     }
@@ -254,21 +291,19 @@ def _by_cotangent(expr: Expr) -> list[Expr]:
     return list(parts.values())
 
 
-def _as_it_stands(
-    task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr], whole: dict[str, Expr]
-) -> Outcome:
+def _as_it_stands(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) -> Outcome:
     """The chain rule with nothing multiplied out: the primal recognised, common factors out."""
     lets, forms = [], {}
-    for tensor in exprs:
-        recognised = coordinates.system.functions.apply(whole[tensor.name])
+    for tensor, expr in exprs.items():
+        recognised = coordinates.system.functions.apply(expr)
         solved = coordinates.in_place(recognised)
         inside = solved if solved == recognised else _factored_inside(solved)
         finished = keeping_sums_whole(inside, factor)
         lets.append(Let(task.held(tensor), finished))
-        forms[tensor.name] = (
-            ("recognise", recognised),
-            ("change of variables", solved),
-            ("factor", finished),
+        forms[tensor] = (
+            (RECOGNISE, recognised),
+            (CHANGE_OF_VARIABLES, solved),
+            (FACTOR, finished),
         )
     return Outcome(tuple(lets), _cost(task, lets), coordinates, forms, as_it_stands=True)
 

@@ -55,7 +55,7 @@ def _occurrences(expr: Expr, name: str) -> int:
         for node in Mul.make_args(monomial):
             inner = node.body if isinstance(node, Sum) else node
             count += any(
-                isinstance(f, Element) and f.base.label.name == name for f in Mul.make_args(inner)
+                isinstance(f, Element) and f.tensor_name == name for f in Mul.make_args(inner)
             )
     return count
 
@@ -103,13 +103,13 @@ def _fold_once(
 def share_reductions(task: Task, forms: dict[Tensor, Expr]) -> dict[Tensor, Expr]:
     """A gradient that is one sum is used by name where that sum occurs in another gradient.
 
-    Only a whole gradient is used by name: to others, other groups add.
+    Only a gradient that one group has all of is used by name.
     """
     rewriter = Rewriter()
     owners = set()
     for tensor, expr in forms.items():
         table = terms_of(expr)
-        if len(table) != 1 or not task.is_whole(tensor):
+        if len(table) != 1 or not task.is_from_one_group(tensor):
             continue
         ((monomial, coefficient),) = table.items()
         if isinstance(monomial, Sum) and rewriter.lookup(monomial) is None:
@@ -123,12 +123,12 @@ def _share_multiples(task: Task, forms: dict[Tensor, Expr]) -> dict[Tensor, Expr
     """A gradient that is a number times another one is written so."""
     result: dict[Tensor, Expr] = {}
     last_first = list(reversed(forms))
-    for tensor in sorted(last_first, key=task.is_whole, reverse=True):
+    for tensor in sorted(last_first, key=task.is_from_one_group, reverse=True):
         result[tensor] = expr = forms[tensor]
         for other, known in result.items():
             if other == tensor or other.indices != tensor.indices or expr == 0:
                 continue
-            if not task.is_whole(other):
+            if not task.is_from_one_group(other):
                 continue
             ratio = _ratio(expr, known)
             if ratio is not None:
@@ -146,7 +146,7 @@ def _combined(task: Task, tensor: Tensor, forms: dict[Tensor, Expr]) -> Expr:
         theirs = terms_of(expr)
         if other == tensor or other.indices != tensor.indices or not set(theirs) <= set(rest):
             continue
-        if not task.is_whole(other):
+        if not task.is_from_one_group(other):
             continue
         ratios = {rest[m] / theirs[m] for m in theirs}
         if len(ratios) == 1 and all(r.is_number for r in ratios) and work([expr]):

@@ -28,7 +28,11 @@ class TooLarge(Exception):
 
 @dataclass
 class Task:
-    """One definition on its way through the simplification."""
+    """One definition on its way through the simplification.
+
+    `multiply` says whether products are multiplied out where a cotangent is written out, and
+    `memo` has those that were.
+    """
 
     definition: Definition
     lets: tuple[Let, ...]
@@ -36,16 +40,19 @@ class Task:
     divisors: frozenset[str]
     tensors: list[Tensor]
     parts: Partition
-    users: dict[str, list[Let]] = field(default_factory=dict)
     multiply: bool = True
-    memo: dict[str, Expr] = field(default_factory=dict)
+    memo: dict[str, Expr] = field(default_factory=dict, init=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def users(self) -> dict[str, list[Let]]:
+        """By the name of a tensor on the way to the outputs: the lets on it that use the tensor."""
         on_path = {t.name for t in self.tensors}
+        users: dict[str, list[Let]] = {}
         for let in self.lets:
             if let.name in on_path:
                 for name in names_in(let.value) & on_path:
-                    self.users.setdefault(name, []).append(let)
+                    users.setdefault(name, []).append(let)
+        return users
 
     @cached_property
     def magnitudes(self) -> Magnitudes:
@@ -73,8 +80,7 @@ class Task:
 
     def sent(self, let: Let, to: Tensor) -> Expr:
         raw = contribution(let, to, self.arriving(let.tensor))
-        whole = has_contraction(let.value) or not self.multiply
-        return contract(raw) if whole else normalise(raw)
+        return normalise(raw) if self.multiply and not has_contraction(let.value) else contract(raw)
 
     def held(self, tensor: Tensor) -> Tensor:
         """The tensor that holds a named cotangent."""
@@ -82,8 +88,8 @@ class Task:
             return total_of(tensor, self.definition.tensors)
         return cotangent_of(tensor)
 
-    def is_whole(self, tensor: Tensor) -> bool:
-        """Whether a gradient arrives from one group, so that the group has all of it."""
+    def is_from_one_group(self, tensor: Tensor) -> bool:
+        """Whether one group has all of a gradient: no other, and no contraction, adds to it."""
         users = self.users.get(tensor.name, ())
         groups = {self.parts.group[let.name] for let in users}
         mixed = any(has_contraction(let.value) for let in users)

@@ -36,7 +36,7 @@ def work(exprs: Iterable[Expr]) -> float:
     read: dict[str, float] = {}
     for node in seen:
         if isinstance(node, Element):
-            name = node.base.label.name
+            name = node.tensor_name
             read[name] = max(read.get(name, 0.0), size(free_indices(node)))
     return total + _READ * sum(read.values())
 

@@ -233,7 +233,7 @@ class _Compiler:
         return _constant(array.values[0])
 
     def element(self, expr: Any, scope: Scope) -> Thunk:
-        array = self.values[expr.base.label.name]
+        array = self.values[expr.tensor_name]
         parts = [self.thunk(i, scope) for i in expr.indices]
         if len(parts) != len(array.shape):
             raise ValueError(f"{expr} has {len(parts)} indices on shape {array.shape}")

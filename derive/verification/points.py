@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import prod
-from typing import Any
 
-from sympy import Basic, Eq, Integer, KroneckerDelta, Ne, Symbol
+from sympy import Basic, Eq, Integer, KroneckerDelta, Ne
 
 from derive.language.definition import Definition, Let, Option, Tensor
-from derive.language.expressions import Axis, Element, Index
+from derive.language.expressions import Axis, Element, Index, tensor_name
 from derive.verification.arithmetic import Undefined, Value, exact_arithmetic
 from derive.verification.evaluate import Array, Sizes, evaluate
 
@@ -53,7 +52,7 @@ def least_sizes(lets: Iterable[Let], tensors: Mapping[str, Tensor]) -> dict[Axis
     """What axes have to be as large as, for the literal indices on them: 3 for `x[n, 2]`."""
     least: dict[Axis, int] = {}
     for element in (e for let in lets for e in let.value.atoms(Element)):
-        axes = tensors[element.base.label.name].axes
+        axes = tensors[element.tensor_name].axes
         for axis, index in zip(axes, element.indices, strict=True):
             if isinstance(index, Integer):
                 least[axis] = max(int(index) + 1, least.get(axis, 0))
@@ -147,7 +146,7 @@ def random_tensor(
 ) -> Array:
     """Random values that keep the tensor's facts: multiples of 1/`grain` inside `span`.
 
-    `bounds` says below what the values of an integer tensor stay, by name.
+    `bounds` has, by the name of an integer tensor, the number below which its values stay.
     """
     shape = tuple(sizes[axis] for axis in tensor.axes)
     count = prod(shape)
@@ -169,12 +168,12 @@ def index_bounds(definition: Definition, sizes: Sizes) -> dict[str, int]:
     found: dict[str, list[int]] = {}
 
     def meet(used: Basic, axis: Axis) -> None:
-        if isinstance(used, Element | Symbol) and not isinstance(used, Index):
-            found.setdefault(tensor_name(used), []).append(sizes[axis])
+        if name := tensor_name(used):
+            found.setdefault(name, []).append(sizes[axis])
 
     for let in definition.lets:
         for element in let.value.atoms(Element):
-            tensor = definition.tensors[tensor_name(element)]
+            tensor = definition.tensors[element.tensor_name]
             for used, axis in zip(element.indices, tensor.axes, strict=True):
                 meet(used, axis)
         for equal in let.value.atoms(KroneckerDelta):
@@ -196,8 +195,8 @@ def _landmarks(definition: Definition) -> dict[str, list[Decimal]]:
             for one, other in (equal.args, equal.args[::-1]):
                 if not other.is_Integer or other == 0:
                     continue
-                if isinstance(one, Element) and tensor_name(one) in inputs:
-                    found.setdefault(tensor_name(one), set()).add(Decimal(int(other)))
+                if isinstance(one, Element) and one.tensor_name in inputs:
+                    found.setdefault(one.tensor_name, set()).add(Decimal(int(other)))
     return {name: sorted(marks) for name, marks in found.items()}
 
 
@@ -236,11 +235,6 @@ def finite_difference(
             after = evaluate(lets, point.values, point.sizes, nudges, still=base)
             ends.append(sum((dot(seed, after[name]) for name, seed in seeds.items()), Decimal(0)))
         return (ends[0] - ends[1]) / (2 * step)
-
-
-def tensor_name(element: Any) -> str:
-    """The name of the tensor of which an expression is an element."""
-    return (element.base.label if hasattr(element, "base") else element).name
 
 
 def dot(a: Array, b: Array) -> Decimal:

@@ -113,7 +113,7 @@ def verify_step(step: Step, here: Surroundings) -> float | None:
     """
     for left, right in (*step.using, *step.reasons):
         _check_equation(step, left, right, here)
-    what = f"rule {step.rule!r} changes {step.tensor!r}"
+    what = f"rule {step.rule.name!r} changes {step.tensor!r}"
     try:
         before = here.value(step.before, step.tensor.indices)
     except Undefined:
@@ -147,7 +147,7 @@ def _check_equation(step: Step, left: Expr, right: Expr, here: Surroundings) -> 
         raise
 
     def what() -> str:
-        return f"rule {step.rule!r} uses what does not hold: {left} = {right}"
+        return f"rule {step.rule.name!r} uses what does not hold: {left} = {right}"
 
     _compare(sides[0], sides[1], _tolerance(left, right), what, here.point)
 
@@ -176,7 +176,7 @@ def check_structure(derivation: Derivation) -> None:
         _check_gradients(where, definition, backward, seeds)
     for step in derivation.steps:
         for expr in (step.before, step.after):
-            _check_letters(f"rule {step.rule!r}", step.tensor, expr)
+            _check_letters(f"rule {step.rule.name!r}", step.tensor, expr)
 
 
 def _check_order(where: str, lets: tuple[Let, ...], known: set[str]) -> None:

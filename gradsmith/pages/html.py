@@ -20,7 +20,6 @@ from derive.printing.measure import fitted, width
 from derive.printing.text import arrangement_of, declaration
 from derive.printing.writing import definition_text
 from derive.simplification.cost import cost
-from derive.simplification.rules import BY_NAME
 from gradsmith.pages import font
 from gradsmith.pages.page import Page
 from gradsmith.pages.variants import Listed
@@ -115,7 +114,7 @@ def card(derivation: Derivation, siblings: Sequence[Listed]) -> Card:
             left, display(let.value, arrangement)
         )
     words = [definition.name, definition.name.replace("_", " "), definition.summary]
-    words += [*definition.tensors, *(step.rule for step in derivation.steps)]
+    words += [*definition.tensors, *(step.rule.name for step in derivation.steps)]
     words += [word for one in siblings for word in (one.name, one.words)]
     found = " ".join(dict.fromkeys(" ".join(words).lower().split()))
     return Card(definition.name, definition.summary, gradient, found, len(siblings))
@@ -138,7 +137,6 @@ def _environment() -> Environment:
     made.filters["math"] = _math_filter
     made.filters["display"] = _display_filter
     made.filters["equation"] = _equation_filter
-    made.filters["because"] = lambda rule: BY_NAME[rule].because
     made.filters["name"] = lambda name: _math(mathml.name_mathml(name))
     made.filters["declared"] = declaration
     made.filters["bytes"] = in_bytes

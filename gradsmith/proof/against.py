@@ -225,7 +225,7 @@ def _with_ones(lets: tuple[Let, ...], seed: language.Tensor) -> tuple[Let, ...]:
     """A backward pass that reads ones in the place of an output's cotangent."""
     spoilt = []
     for let in lets:
-        read = {e for e in let.value.atoms(Element) if str(e.base) == seed.name}
+        read = {e for e in let.value.atoms(Element) if e.tensor_name == seed.name}
         read |= {s for s in let.value.atoms(Symbol) if s.name == seed.name and not seed.axes}
         spoilt.append(replace(let, value=let.value.xreplace(dict.fromkeys(read, Integer(1)))))
     return tuple(spoilt)

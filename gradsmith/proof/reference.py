@@ -227,7 +227,7 @@ class _Evaluator:
         return self.values[name].reshape(1).expand(count)
 
     def _element(self, expr: Element, points: Points, count: int) -> Tensor:
-        name = str(expr.base)
+        name = expr.tensor_name
         shape = [self.sizes[axis] for axis in self.tensors[name].axes]
         where = [self._walk(i, points, count).long() for i in expr.indices]
         return self.values[name].reshape(shape)[tuple(where)]

@@ -136,7 +136,7 @@ class _Evaluator:
         if isinstance(expr, Binder):
             return self._reduce(expr)
         if isinstance(expr, Element):
-            return self._element(str(expr.base), expr.indices)
+            return self._element(expr.tensor_name, expr.indices)
         if isinstance(expr, Expr) and all(isinstance(s, Parameter) for s in expr.free_symbols):
             return _Value(self._number(expr))
         if isinstance(expr, Symbol):

@@ -33,7 +33,6 @@ from derive import (
 from derive.derivation import derive
 from derive.printing.latex import broken, escaped, latex, name_latex
 from derive.printing.paper import as_latex
-from derive.simplification.rules import BY_NAME
 
 n, c = (Index(name, Axis(name)) for name in "nc")
 x, w = Tensor("x", (n, c)), Tensor("w", (c,))
@@ -129,7 +128,7 @@ def test_a_document_is_whole_and_names_every_rule(name: str) -> None:
     assert document.startswith("\\documentclass") and document.endswith("\\end{document}\n")
     assert balanced(document)
     for number, step in enumerate(derivation.steps, start=1):
-        assert f"\\paragraph{{{number}. {step.rule}}} {BY_NAME[step.rule].latex}" in document
+        assert f"\\paragraph{{{number}. {step.rule.name}}} {step.rule.latex}" in document
     assert "$$" not in document
 
 

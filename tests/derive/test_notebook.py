@@ -29,7 +29,7 @@ def test_its_latex_is_one_displayed_formula_that_reads(
 def test_its_html_is_closed_and_names_what_it_shows(shown: Definition | Derivation | Step) -> None:
     page = shown._repr_html_()
     ElementTree.fromstring(page.replace("<br>", "<br/>"))
-    assert (shown.rule if isinstance(shown, Step) else "batch_norm") in page
+    assert (shown.rule.name if isinstance(shown, Step) else "batch_norm") in page
 
 
 def test_a_derivation_tells_its_steps_and_how_they_were_verified() -> None:

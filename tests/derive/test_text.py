@@ -32,7 +32,6 @@ from derive.derivation import derive
 from derive.printing.arrange import Arrangement
 from derive.printing.report import as_text
 from derive.printing.text import declaration, equations, lets_text, text
-from derive.simplification.rules import BY_NAME
 
 n, c, t, d = (Index(name, Axis(name)) for name in "nctd")
 i = n.another("i")
@@ -149,7 +148,7 @@ def test_each_step_is_shown_with_its_rule_and_its_reason(name: str) -> None:
     derivation = derive(library.load(name))
     page = as_text(derivation, steps=True)
     for number, step in enumerate(derivation.steps, start=1):
-        assert f"{number}. {step.rule}: {BY_NAME[step.rule].because}" in page
+        assert f"{number}. {step.rule.name}: {step.rule.because}" in page
     for let in derivation.chunked.lets:
         assert f"  {text(let.tensor.element)}" in page
 
