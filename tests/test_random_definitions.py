@@ -46,13 +46,13 @@ from derive import (
 )
 from derive.language.expressions import Parameter
 from derive.verification.points import random_point, two_sizes
-from gradsmith.proof.check import (
-    Trial,
+from gradsmith.proof.proofs import (
     backward_problems,
     finite_difference_problems,
     forward_problems,
     second_order_problems,
 )
+from gradsmith.proof.trial import Trial
 
 T = TypeVar("T")
 CallsOf = Callable[[ModuleType], Counter[str]]
