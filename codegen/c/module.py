@@ -142,7 +142,7 @@ def functions(module: Module) -> tuple[Function, ...]:
     return tuple(function(program) for program in programs if program is not None)
 
 
-def needed(functions: Iterable[Function]) -> set[str]:
+def small_functions(functions: Iterable[Function]) -> set[str]:
     """The small functions that some functions call, and those that they call in turn."""
     text = "\n".join(line for f in functions for line in f.body)
     found = {name for name in ELEMENTARY if re.search(rf"\b{name}\(", text)}

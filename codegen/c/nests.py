@@ -1,7 +1,7 @@
 """What a program is once its loops are chosen: statements in nests of loops.
 
 A statement computes one element of a tensor, or one contribution to it. A loop runs over an
-index; one that is `tiled` runs over stretches of it, and loops inside it run over the stretch.
+index; one that is `tiled` runs over tiles of it, and loops inside it run over the tile.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop over an index, or over stretches of it."""
+    """A loop over an index, or over tiles of it."""
 
     index: Index
     body: tuple[Node, ...]

@@ -201,6 +201,23 @@ def test_many_steps_are_those_of_value_and_grad(
     assert all(torch.allclose(mine[name], theirs[name], atol=1e-5) for name in mine)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"W1": None}, "W1 must be Tensor, not NoneType"),
+        ({"samples": [[0, 1]]}, "samples must be Tensor, not list"),
+        ({"rate": "fast"}, "rate must be a number, not str"),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(
+    given: dict[str, Tensor], wrong: dict[str, object], words: str
+) -> None:
+    before = parameters_of(given)
+    with pytest.raises(TypeError, match=words):
+        committed("makemore_mlp", "c").steps(**{**given, "samples": STEPS, "rate": 0.1, **wrong})
+    assert untouched(given, before)
+
+
 def test_no_steps_are_no_losses(given: dict[str, Tensor]) -> None:
     before = parameters_of(given)
     losses = committed("makemore_mlp", "c").steps(**given, samples=STEPS[:0], rate=0.1)
