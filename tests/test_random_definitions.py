@@ -321,7 +321,7 @@ def test_a_random_definition_is_derived_and_emitted_right(shard: int) -> None:
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_so_are_the_loops_of_one_in_c(shard: int, calls_of: CallsOf) -> None:
+def test_the_loops_in_c_of_a_random_definition_are_right(shard: int, calls_of: CallsOf) -> None:
     @seed(SHARDS + shard)
     @quiet(EACH_IN_C)
     @given(definitions())
