@@ -22,11 +22,10 @@ _WORDS = {Sum: "sum", Product: "prod", Largest: "max", ArgMax: "argmax"}
 
 @dataclass(frozen=True)
 class Statement:
-    """`tensor[at] = value`; or, with `how`, what the values over the bound letters come to.
+    """`tensor[at] = value`; or, with `how`, the reduction of the values over the bound letters.
 
-    `at` are the tensor's own letters, but in a sum that puts values in their places: there an
-    element of an integer tensor says where. `reads` are the elements that the value reads, those
-    among them that the lets read which are computed where they are read.
+    `at` are the tensor's own letters; in a sum that scatters, an element of an integer tensor says
+    where. `reads` are the elements that the value reads, through lets without a statement too.
     """
 
     tensor: Tensor
