@@ -46,13 +46,13 @@ from derive import (
 )
 from derive.language.expressions import Parameter
 from derive.verification.points import random_point, two_sizes
-from gradsmith.proof.check import (
-    Trial,
+from gradsmith.proof.proofs import (
     backward_problems,
     finite_difference_problems,
     forward_problems,
     second_order_problems,
 )
+from gradsmith.proof.trial import Trial
 
 T = TypeVar("T")
 CallsOf = Callable[[ModuleType], Counter[str]]
@@ -321,7 +321,7 @@ def test_a_random_definition_is_derived_and_emitted_right(shard: int) -> None:
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_so_are_the_loops_of_one_in_c(shard: int, calls_of: CallsOf) -> None:
+def test_the_loops_in_c_of_a_random_definition_are_right(shard: int, calls_of: CallsOf) -> None:
     @seed(SHARDS + shard)
     @quiet(EACH_IN_C)
     @given(definitions())

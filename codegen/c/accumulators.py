@@ -1,8 +1,8 @@
-"""What the turns of a loop come to: where it is gathered, and where the result goes.
+"""Accumulators: what the iterations of a loop are reduced into, and where the result goes.
 
-A sum is gathered in three stages, so that a long one is as exact as a short one. The innermost
-loop adds in single precision, over at most SPAN turns; or, where it runs over a letter of the
-result, an outer loop adds rows, over at most BLOCK turns. Both are added to a `wide` total. A
+A sum is accumulated in three stages, so that a long one is as exact as a short one. The innermost
+loop adds in single precision, over at most SPAN iterations; or, where it runs over a letter of the
+result, an outer loop adds rows, over at most BLOCK iterations. Both are added to a `wide` total. A
 loop that threads share leaves the part of each of its blocks, and the parts are added in order:
 the result does not depend on the number of threads.
 """
@@ -17,18 +17,19 @@ from sympy import Expr
 
 from codegen.c.explicit import Largest
 from codegen.c.expressions import UNARY, Printer, Text
+from codegen.c.lines import Lines, Piece
 from codegen.c.memory import REAL, WIDE, Array, Memory
 from codegen.c.nests import Loop
-from codegen.c.storage import Placed, stretch, unopened
+from codegen.c.storage import Placed, tile_of, unopened
 from derive.language.expressions import ArgMax, Index, Product, Sum
 
 _EMPTY = {Largest: "-INFINITY", ArgMax: "-INFINITY", Product: "1"}
-"""What gathering begins with, but for a sum."""
+"""What a reduction begins with, but for a sum."""
 
 
 @dataclass(frozen=True)
-class Gather:
-    """A reduction among the loops around it."""
+class Accumulator:
+    """Where a reduction is accumulated among the loops around it."""
 
     placed: Placed
     memory: Memory
@@ -49,9 +50,9 @@ class Gather:
 
     @cached_property
     def depth(self) -> int:
-        """How many loops stand around the outermost one that is gathered over."""
-        depth = self.placed.gathering
-        assert depth is not None, f"{self.name} gathers"
+        """How many loops stand around the outermost one that is reduced over."""
+        depth = self.placed.reduced_at
+        assert depth is not None, f"{self.name} is a reduction"
         return depth
 
     @cached_property
@@ -69,7 +70,7 @@ class Gather:
 
     @property
     def spanned(self) -> bool:
-        """Whether the innermost loop around it is gathered over."""
+        """Whether the innermost loop around it is reduced over."""
         loop = self.placed.loops[-1]
         innermost = not any(isinstance(node, Loop) for node in loop.body)
         return self.is_sum and innermost and loop.index in self.placed.statement.bound
@@ -80,11 +81,11 @@ class Gather:
         return tuple(i for i in (at[p] for p in self.places) if isinstance(i, Index))
 
     def array(self, name: str, kind: str) -> Array:
-        """An array of the shape of what is gathered."""
+        """An array of the shape of what is accumulated."""
         one = self.placed.statement
         axes = tuple(one.tensor.axes[p] for p in self.places)
         at = tuple(one.at[p] for p in self.places)
-        return Array(name, kind, axes, at, stretch(one, self._around))
+        return Array(name, kind, axes, at, tile_of(one, self._around))
 
     @cached_property
     def total(self) -> Array:
@@ -116,7 +117,7 @@ class Gather:
         return self.memory.element(self.name, self.placed.statement.at, printer)
 
     def into(self, printer: Printer) -> str:
-        """What one turn of the innermost loop adds to, multiplies or replaces."""
+        """What one iteration of the innermost loop adds to, multiplies or replaces."""
         at = [self.placed.statement.at[p] for p in self.places]
         if self.few:
             return self.few_name
@@ -149,7 +150,7 @@ class Gather:
 
     # --- sums ---
 
-    def begun(self, printer: Printer) -> list[str]:
+    def begun(self, printer: Printer) -> Lines:
         """Before the outermost loop."""
         if not self.is_sum:
             return self._begun_otherwise(printer)
@@ -157,7 +158,7 @@ class Gather:
             return [f"wide {self.total.name} = 0;"]
         return [*self.memory.room(self.total), *self.over(self.total, "0")]
 
-    def block_begun(self, printer: Printer) -> list[str]:
+    def block_begun(self, printer: Printer) -> Lines:
         return [*self.memory.room(self.rows), *self.over(self.rows, "0")]
 
     def few_added(self, printer: Printer) -> list[str]:
@@ -183,6 +184,12 @@ class Gather:
         return self._each([f"{self.target(printer)} = {total};"])
 
     # --- sums whose blocks are shared among threads ---
+
+    def parts_piece(self, blocks: str) -> Piece:
+        """Memory for the parts of all blocks."""
+        if self.in_rows:
+            return Piece(self.parts, REAL, f"{blocks} * {self.rows.count}")
+        return Piece(self.parts, WIDE, blocks)
 
     def part_begun(self, printer: Printer) -> list[str]:
         """At the start of a block: a total of its own, or rows of its own."""
@@ -214,7 +221,7 @@ class Gather:
 
     # --- anything else ---
 
-    def _begun_otherwise(self, printer: Printer) -> list[str]:
+    def _begun_otherwise(self, printer: Printer) -> Lines:
         empty = _EMPTY.get(self.placed.statement.how, "0")
         home = self.memory.homes[self.name]
         if self.scatters:
@@ -273,8 +280,8 @@ class Gather:
         return [f"for (int64_t i = 0; i < {used}; i++)", f"    {array.name}[i] = {value};"]
 
     def _each(self, lines: list[str], letters: Sequence[Index] | None = None) -> list[str]:
-        """Lines for every value of some letters, by default those of what is gathered."""
-        tiled = stretch(self.placed.statement, self._around)
+        """Lines for every value of some letters, by default those of what is accumulated."""
+        tiled = tile_of(self.placed.statement, self._around)
         for letter in reversed(self.letters if letters is None else letters):
             low, high = bounds(letter, letter == tiled)
             lines = [
@@ -286,5 +293,5 @@ class Gather:
 
 
 def bounds(index: Index, tiled: bool) -> tuple[str, str]:
-    """Where a loop over an index begins and ends: that of a stretch, where there is one."""
+    """Where a loop over an index begins and ends: those of a tile, where there is one."""
     return (f"{index}_tile", f"{index}_end") if tiled else ("0", index.size.name)

@@ -18,12 +18,12 @@ from derive.language.definition import Tensor
 
 @dataclass(frozen=True)
 class Call:
-    """A C function as the loader is told of it: its pointers by name, and how many of the rest."""
+    """A C function as the loader is told of it: pointers and options by name, how many sizes."""
 
     name: str
     pointers: tuple[str, ...]
     sizes: int
-    options: int
+    options: tuple[str, ...]
 
 
 def context(module: Module, functions: Sequence[Function], model: Model | None) -> dict[str, Any]:
@@ -89,9 +89,10 @@ def _training(model: Model, module: Module, function: Function) -> dict[str, Any
 
 
 def _call(function: Function) -> Call:
-    kinds = [p.kind for p in function.parameters]
     pointers = tuple(p.name for p in function.parameters if p.is_tensor)
-    return Call(function.name, pointers, kinds.count("int64_t "), kinds.count("real "))
+    options = tuple(p.name for p in function.parameters if p.kind == "real ")
+    counted = len(function.parameters) - len(pointers) - len(options) - 1  # threads are the last
+    return Call(function.name, pointers, counted, options)
 
 
 def _emitted(program: Program, module: Module, function: Function) -> Emitted:
@@ -125,8 +126,8 @@ def _emitted(program: Program, module: Module, function: Function) -> Emitted:
 def _guard(seed: Tensor, like: str) -> list[str]:
     """Lines that refuse a gradient of another shape or kind."""
     return [
-        *shape_guard(seed, f"{seed.name}.shape != {shape_text(seed)}"),
         f'check_gradient("{seed.name}", {seed.name}, {like})',
+        *shape_guard(seed, f"{seed.name}.shape != {shape_text(seed)}"),
     ]
 
 

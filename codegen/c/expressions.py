@@ -35,11 +35,11 @@ CHOICE, EITHER, BOTH, EQUALITY, RELATION, PLUS, TIMES, UNARY, ATOM = range(9)
 
 @dataclass(frozen=True)
 class Text:
-    """C source, and how tightly it binds. `whole` marks an integer where C would round down."""
+    """C source, and how tightly it binds. `integer` marks one, whose quotients C rounds down."""
 
     code: str
     binds: int = ATOM
-    whole: bool = False
+    integer: bool = False
 
     def at(self, binds: int) -> str:
         return self.code if self.binds >= binds else f"({self.code})"
@@ -91,9 +91,9 @@ class Printer:
 
     def _symbol(self, expr: Any) -> Text:
         if isinstance(expr, Index):
-            return Text(expr.name, whole=True)
+            return Text(expr.name, integer=True)
         if isinstance(expr, Parameter):
-            return Text(expr.name, whole=expr.is_integer is True)
+            return Text(expr.name, integer=expr.is_integer is True)
         return self.element(expr.name, ())
 
     def _indexed(self, expr: Any) -> Text:
@@ -102,7 +102,7 @@ class Printer:
     def _integer(self, expr: Any) -> Text:
         if abs(expr) > EXACT:
             return self._number(expr)
-        return Text(str(int(expr)), ATOM if expr >= 0 else UNARY, whole=True)
+        return Text(str(int(expr)), ATOM if expr >= 0 else UNARY, integer=True)
 
     def _number(self, expr: Any) -> Text:
         if expr in (sympy.oo, -sympy.oo):
@@ -122,20 +122,20 @@ class Printer:
     def _add(self, expr: Any) -> Text:
         first, *rest = terms_of(expr)
         text = self.text(first)
-        code, whole = text.at(PLUS), text.whole
+        code, integer = text.at(PLUS), text.integer
         for term in rest:
             negative = term.could_extract_minus_sign()
             text = self.text(-term if negative else term)
             code += f" {'-' if negative else '+'} {text.at(TIMES)}"
-            whole = whole and text.whole
-        return Text(code, PLUS, whole)
+            integer = integer and text.integer
+        return Text(code, PLUS, integer)
 
     def _mul(self, expr: Any) -> Text:
         coefficient, rest = expr.as_coeff_Mul()
         factors = list(Mul.make_args(rest))
         if coefficient < 0:
             text = self.text(-expr)
-            return Text(f"-{text.at(TIMES)}", UNARY, text.whole)
+            return Text(f"-{text.at(TIMES)}", UNARY, text.integer)
         steady = [f for f in factors if self.inner not in free_indices(f)]
         moving = [f for f in factors if f not in steady]
         if not moving or self.inner is None:
@@ -156,18 +156,18 @@ class Printer:
             below = [Integer(coefficient.q), *below] if coefficient.q != 1 else below
         elif coefficient != 1 or not above:
             above = [coefficient, *above]
-        texts = [self.text(f) for f in above] or [Text("1", whole=True)]
-        whole = all(t.whole for t in texts)
+        texts = [self.text(f) for f in above] or [Text("1", integer=True)]
+        integer = all(t.integer for t in texts)
         code = " * ".join(t.at(TIMES if not place else UNARY) for place, t in enumerate(texts))
         binds = TIMES if len(texts) > 1 else texts[0].binds
         if not below:
-            return Text(code, binds, whole)
+            return Text(code, binds, integer)
         under = [self.text(f) for f in below]
         if len(under) == 1:
             divisor = under[0].at(UNARY)
         else:
             divisor = f"({' * '.join(t.at(UNARY) for t in under)})"
-        if whole and all(t.whole for t in under):
+        if integer and all(t.integer for t in under):
             divisor = f"(real){divisor}"
         return Text(f"{code if binds >= TIMES else f'({code})'} / {divisor}", TIMES)
 
@@ -178,7 +178,7 @@ class Printer:
         if exponent.is_number and exponent.is_negative:
             return self._quotient(S.One, [expr])
         text = self.text(base)
-        if exponent.is_Integer and exponent <= 4 and not text.whole:
+        if exponent.is_Integer and exponent <= 4 and not text.integer:
             if exponent == 3:
                 return Text(f"cube({text.code})")
             return (
@@ -196,36 +196,36 @@ class Printer:
 
     def _divisor(self, expr: Any) -> Text:
         size = self(expr.args[0])
-        return Text(f"({size} ? {size} : 1)", whole=True)
+        return Text(f"({size} ? {size} : 1)", integer=True)
 
     def _delta(self, expr: Any) -> Text:
         left, right = (self.text(a) for a in expr.args)
-        return Text(f"{left.at(RELATION)} == {right.at(RELATION)}", EQUALITY, whole=True)
+        return Text(f"{left.at(RELATION)} == {right.at(RELATION)}", EQUALITY, integer=True)
 
     def _where(self, expr: Any) -> Text:
         condition, (yes, no) = self.text(expr.condition), map(self.text, expr.branches)
-        whole = yes.whole and no.whole
+        integer = yes.integer and no.integer
         code = f"{condition.at(EITHER)} ? {yes.at(EITHER)} : {no.at(CHOICE)}"
-        return Text(code, CHOICE, whole)
+        return Text(code, CHOICE, integer)
 
     def _relation(self, expr: Any) -> Text:
         left, right, sign = *map(self.text, expr.args), RELATIONS[type(expr)]
         binds = EQUALITY if sign in ("==", "!=") else RELATION
         if expr.lhs.is_number and not expr.rhs.is_number:  # the tensor stands on the left
             left, right, sign = right, left, _TURNED[sign]
-        return Text(f"{left.at(PLUS)} {sign} {right.at(PLUS)}", binds, whole=True)
+        return Text(f"{left.at(PLUS)} {sign} {right.at(PLUS)}", binds, integer=True)
 
     def _both(self, expr: Any) -> Text:
-        return Text(" && ".join(self.text(a).at(EQUALITY) for a in expr.args), BOTH, whole=True)
+        return Text(" && ".join(self.text(a).at(EQUALITY) for a in expr.args), BOTH, integer=True)
 
     def _either(self, expr: Any) -> Text:
-        return Text(" || ".join(self.text(a).at(EQUALITY) for a in expr.args), EITHER, whole=True)
+        return Text(" || ".join(self.text(a).at(EQUALITY) for a in expr.args), EITHER, integer=True)
 
     def _not(self, expr: Any) -> Text:
-        return Text(f"!{self.text(expr.args[0]).at(ATOM)}", UNARY, whole=True)
+        return Text(f"!{self.text(expr.args[0]).at(ATOM)}", UNARY, integer=True)
 
     def _truth(self, expr: Any) -> Text:
-        return Text("1" if expr == sympy.true else "0", whole=True)
+        return Text("1" if expr == sympy.true else "0", integer=True)
 
 
 _TURNED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "==": "==", "!=": "!="}

@@ -8,11 +8,12 @@ from functools import partial
 
 from sympy import Expr, S, Symbol
 
-from codegen.c.accumulators import Gather, bounds
+from codegen.c.accumulators import Accumulator, bounds
 from codegen.c.contraction import product_of
 from codegen.c.explicit import Largest
 from codegen.c.expressions import RELATION, Printer, Text
-from codegen.c.memory import REAL, WIDE, Array, Memory, Piece, kind_of
+from codegen.c.lines import Count, Line, Lines, in_blocks, indented, loop_over, with_workspace
+from codegen.c.memory import Array, Memory, kind_of
 from codegen.c.nests import Contraction, Loop, Node, Statement
 from codegen.c.schedule import Schedule, schedule
 from codegen.c.spikes import Spike, spike_of
@@ -20,7 +21,6 @@ from codegen.c.storage import Path, Placed, homes, placed
 from codegen.program import Program
 from derive.language.expressions import ArgMax, Element, Index, Product
 
-Lines = list[str]
 Place = tuple[str, tuple[Expr, ...]]
 
 
@@ -31,7 +31,7 @@ class Scope:
     loops: tuple[Loop, ...] = ()
     known: tuple[Place, ...] = ()
     few: bool = False
-    """Whether sums over a few rows are gathered before they join those of a block."""
+    """Whether sums over a few rows are accumulated before they join those of a block."""
 
     def inside(self, loop: Loop) -> Scope:
         return replace(self, loops=(*self.loops, loop))
@@ -58,15 +58,14 @@ class Kernel:
         everything = placed(plan.nests)
         return cls(plan, everything, Memory(homes(program, plan), everything))
 
-    def lines(self) -> Lines:
+    def lines(self) -> list[str]:
         """The statements of the function's body."""
-        nests = self._body(self.plan.nests, (), Scope())
-        return [*self.memory.allocated(), *nests, *self.memory.freed()]
+        return with_workspace(self._body(self.plan.nests, (), Scope()))
 
     # --- bodies ---
 
     def _body(self, nodes: Sequence[Node], path: Path, scope: Scope) -> Lines:
-        lines = self.memory.declared(path)
+        lines = [*self.memory.declared(path)]
         for number, node in enumerate(nodes):
             here = (*path, number)
             light, scope = self._light(here, scope)
@@ -92,7 +91,7 @@ class Kernel:
         for one in self.placed:
             if one.path[: len(here)] == here:
                 visit(one.statement.value)
-        lines: Lines = []
+        lines: list[Line] = []
         for name, at in wanted:
             plain = bool(at) and all(isinstance(i, Index) and i in scope.opened for i in at)
             if plain and all(name != other for other, _ in scope.known):
@@ -111,8 +110,8 @@ class Kernel:
         printer = self._printer(scope)
         if name in self.plan.inlined:
             return printer.text(self.plan.inlined[name].at(*at))
-        whole = self.memory.homes[name].tensor.integer
-        return Text(self.memory.element(name, at, printer), whole=whole)
+        integer = self.memory.homes[name].tensor.integer
+        return Text(self.memory.element(name, at, printer), integer=integer)
 
     # --- statements ---
 
@@ -120,7 +119,7 @@ class Kernel:
         printer, tensor = self._printer(scope), one.statement.tensor
         if one.statement.how is not None:
             value = printer.text(one.statement.value)
-            return Gather(one, self.memory, scope.few).added(value, printer)
+            return Accumulator(one, self.memory, scope.few).added(value, printer)
         spike = self._spike(one)
         value = one.statement.value if spike is None else spike.elsewhere
         target = self.memory.element(tensor.name, one.statement.at, printer)
@@ -133,7 +132,7 @@ class Kernel:
         if not one.loops or not _is_innermost(one.loops[-1]):
             return None
         index = one.loops[-1].index
-        if Scope(one.loops).is_tiled(index):  # the place may be in another stretch
+        if Scope(one.loops).is_tiled(index):  # the place may be in another tile
             return None
         if self.memory.homes[name].is_local:
             return None
@@ -145,67 +144,74 @@ class Kernel:
     # --- loops ---
 
     def _loop(self, loop: Loop, here: Path, scope: Scope) -> Lines:
-        """A loop, with what is gathered over it before and after."""
+        """A loop, with what is reduced over it before and after."""
         printer = self._printer(scope)
         inside = [p for p in self.placed if p.path[: len(here)] == here]
-        gathers = [Gather(p, self.memory) for p in inside if p.gathering == len(scope.loops)]
-        sums = [g for g in gathers if g.is_sum]
+        accumulators = [
+            Accumulator(p, self.memory) for p in inside if p.reduced_at == len(scope.loops)
+        ]
+        sums = [g for g in accumulators if g.is_sum]
         shared = not scope.loops and not any(p.statement.scatters for p in inside)
-        shared = shared and len(sums) == len(gathers)
+        shared = shared and len(sums) == len(accumulators)
         if loop.tiled:
             return self._tiled(loop, here, scope, _pragma("for", inside) if shared else [])
         if shared and sums:
             return self._in_parts(loop, here, scope, sums, inside)
         low, high = bounds(loop.index, scope.is_tiled(loop.index))
         rows = [g for g in sums if g.in_rows]
-        begun = [line for g in gathers for line in g.begun(printer)]
-        ended = [line for g in gathers for line in g.ended(printer)]
+        begun = [line for g in accumulators for line in g.begun(printer)]
+        ended = [line for g in accumulators for line in g.ended(printer)]
         if rows:
             first = [line for g in rows for line in g.block_begun(printer)]
             last = [line for g in rows for line in g.block_ended(printer)]
-            turns = self._rows(loop, here, scope, f"{loop.index}_block", f"{loop.index}_end")
-            body = [*first, *turns, *last]
-            return [*begun, *_in_blocks(loop.index, low, high, "BLOCK", body), *ended]
-        return [*begun, *self._turns(loop, here, scope, low, high, shared), *ended]
+            iterations = self._rows(loop, here, scope, f"{loop.index}_block", f"{loop.index}_end")
+            body = [*first, *iterations, *last]
+            return [*begun, *in_blocks(loop.index, low, high, "BLOCK", body), *ended]
+        return [*begun, *self._iterations(loop, here, scope, low, high, shared), *ended]
 
     def _tiled(self, loop: Loop, here: Path, scope: Scope, pragma: Lines) -> Lines:
         index, size = loop.index, loop.index.size.name
         width = f"{index}_width"
-        self.memory.counts[width] = f"tile_width({size}, threads)"
         return [
+            Count(width, f"tile_width({size}, threads)"),
             *pragma,
             f"for (int64_t {index}_tile = 0; {index}_tile < {size}; {index}_tile += {width}) {{",
             f"    const int64_t {index}_end = least({index}_tile + {width}, {size});",
-            *_indented(self._body(loop.body, here, scope.inside(loop))),
+            *indented(self._body(loop.body, here, scope.inside(loop))),
             "}",
         ]
 
     def _in_parts(
-        self, loop: Loop, here: Path, scope: Scope, sums: Sequence[Gather], inside: Sequence[Placed]
+        self,
+        loop: Loop,
+        here: Path,
+        scope: Scope,
+        sums: Sequence[Accumulator],
+        inside: Sequence[Placed],
     ) -> Lines:
         """A loop that threads share by blocks, each of which leaves its part of every sum."""
         printer, index, size = self._printer(scope), loop.index, loop.index.size.name
         length, blocks = ("BLOCK", f"{index}_blocks")
         if _is_innermost(loop):
             length, blocks = ("SPAN", f"{index}_spans")
-        self.memory.counts[blocks] = f"({size} + {length} - 1) / {length}"
-        for g in sums:
-            kind, each = (REAL, f" * {g.rows.count}") if g.in_rows else (WIDE, "")
-            self.memory.pieces.append(Piece(g.parts, kind, f"{blocks}{each}"))
-        turns = self._turns(loop, here, scope, f"{index}_start", f"{index}_end", short=True)
+        iterations = self._iterations(
+            loop, here, scope, f"{index}_start", f"{index}_end", short=True
+        )
         return [
+            Count(blocks, f"({size} + {length} - 1) / {length}"),
+            *(g.parts_piece(blocks) for g in sums),
             *_pragma("for", inside),
             f"for (int64_t block = 0; block < {blocks}; block++) {{",
             f"    const int64_t {index}_start = block * {length};",
             f"    const int64_t {index}_end = least({index}_start + {length}, {size});",
-            *_indented([line for g in sums for line in g.part_begun(printer)]),
-            *_indented(turns),
-            *_indented([line for g in sums for line in g.part_ended()]),
+            *indented([line for g in sums for line in g.part_begun(printer)]),
+            *indented(iterations),
+            *indented([line for g in sums for line in g.part_ended()]),
             "}",
             *(line for g in sums for line in g.parts_added(blocks, printer)),
         ]
 
-    def _turns(
+    def _iterations(
         self,
         loop: Loop,
         here: Path,
@@ -221,24 +227,29 @@ class Kernel:
         inside = [p for p in self.placed if p.path[: len(here)] == here]
         if not _is_innermost(loop):
             pragma = _pragma("for", inside) if shared else []
-            return [*pragma, *_for(index, low, high, body)]
+            return [*pragma, *loop_over(index, low, high, body)]
         printer = self._printer(scope)
-        gathers = [Gather(p, self.memory) for p in inside if p.statement.how is not None]
-        spanned = [g for g in gathers if g.spanned]
-        pragma = self._simd(index, gathers, spanned, printer)
+        accumulators = [Accumulator(p, self.memory) for p in inside if p.statement.how is not None]
+        spanned = [g for g in accumulators if g.spanned]
+        pragma = self._simd(index, accumulators, spanned, printer)
         if shared and pragma:
             pragma = _pragma("for simd", inside)
         elif shared:
             pragma = _pragma("for", inside)
         afterwards = self._afterwards(inside, scope, (low, high) if short else None)
         if not spanned:
-            return [*pragma, *_for(index, low, high, body), *afterwards]
+            return [*pragma, *loop_over(index, low, high, body), *afterwards]
         first = [f"real {g.span} = 0;" for g in spanned]
         last = [line for g in spanned for line in g.flushed(printer)]
         if short:
-            return [*first, *pragma, *_for(index, low, high, body), *last, *afterwards]
-        turns = [*first, *pragma, *_for(index, f"{index}_block", f"{index}_end", body), *last]
-        return [*_in_blocks(index, low, high, "SPAN", turns), *afterwards]
+            return [*first, *pragma, *loop_over(index, low, high, body), *last, *afterwards]
+        iterations = [
+            *first,
+            *pragma,
+            *loop_over(index, f"{index}_block", f"{index}_end", body),
+            *last,
+        ]
+        return [*in_blocks(index, low, high, "SPAN", iterations), *afterwards]
 
     def _rows(self, loop: Loop, here: Path, scope: Scope, low: str, high: str) -> Lines:
         """A loop over rows that are added up: a few at a time, where it does nothing else.
@@ -246,40 +257,44 @@ class Kernel:
         As many rows stream from memory at once, and what they come to is added once.
         """
         index = loop.index
-        one_by_one = self._turns(loop, here, scope, low, high)
+        one_by_one = self._iterations(loop, here, scope, low, high)
         (inner, *others) = loop.body
         if others or not isinstance(inner, Loop) or not _is_innermost(inner):
             return one_by_one
         within = scope.inside(loop).inside(inner)
         inside = [p for p in self.placed if p.path[: len(here)] == here]
-        gathers = [Gather(p, self.memory) for p in inside if p.statement.how is not None]
-        over = [g for g in gathers if g.is_sum and g.in_rows and not g.spanned]
+        accumulators = [Accumulator(p, self.memory) for p in inside if p.statement.how is not None]
+        over = [g for g in accumulators if g.is_sum and g.in_rows and not g.spanned]
         if len(over) < len(inside) or any(index not in g.placed.statement.bound for g in over):
             return one_by_one
         printer = self._printer(within)
         body = self._body(inner.body, (*here, 0), replace(within, few=True))
         few = f"{index}_few"
         joined = [
-            *(f"real {g.few_name} = 0;" for g in gathers),
-            *_for(index, few, f"{few} + FEW", body),
-            *(line for g in gathers for line in g.few_added(printer)),
+            *(f"real {g.few_name} = 0;" for g in accumulators),
+            *loop_over(index, few, f"{few} + FEW", body),
+            *(line for g in accumulators for line in g.few_added(printer)),
         ]
-        together = _for(inner.index, *bounds(inner.index, scope.is_tiled(inner.index)), joined)
+        together = loop_over(inner.index, *bounds(inner.index, scope.is_tiled(inner.index)), joined)
         return [
             f"for (int64_t {few} = {low}; {few} < {high}; {few} += FEW) {{",
             f"    if ({few} + FEW <= {high}) {{",
-            *_indented(_indented([*_formulas(inner), "#pragma omp simd", *together])),
+            *indented(indented([*_formulas(inner), "#pragma omp simd", *together])),
             "    } else {",
-            *_indented(_indented(self._turns(loop, here, scope, few, high))),
+            *indented(indented(self._iterations(loop, here, scope, few, high))),
             "    }",
             "}",
         ]
 
     def _simd(
-        self, index: Index, gathers: Sequence[Gather], spanned: Sequence[Gather], printer: Printer
+        self,
+        index: Index,
+        accumulators: Sequence[Accumulator],
+        spanned: Sequence[Accumulator],
+        printer: Printer,
     ) -> Lines:
-        """What lets a compiler use vectors: the turns of a loop do not depend on each other."""
-        for g in gathers:
+        """What lets a compiler use vectors: no iteration of a loop depends on another."""
+        for g in accumulators:
             one = g.placed.statement
             if one.how in (ArgMax, Product):
                 return []
@@ -288,7 +303,7 @@ class Kernel:
         clauses = []
         if spanned:
             clauses.append(f"reduction(+ : {', '.join(g.span for g in spanned)})")
-        largest = [g for g in gathers if g.placed.statement.how is Largest]
+        largest = [g for g in accumulators if g.placed.statement.how is Largest]
         names = [g.into(printer) for g in largest if index in g.placed.statement.bound]
         if any("[" in name for name in names):  # an element would mean a section of an array
             return []
@@ -299,9 +314,9 @@ class Kernel:
     def _afterwards(
         self, inside: Sequence[Placed], scope: Scope, part: tuple[str, str] | None
     ) -> Lines:
-        """What deltas add to a loop's statements; `part` bounds its turns if they are not all."""
+        """What deltas add to a loop's statements; `part` bounds the loop where it is not whole."""
         printer = self._printer(scope)
-        lines: Lines = []
+        lines: list[Line] = []
         for one in inside:
             if one.statement.how is None and (found := self._spike(one)) is not None:
                 at = tuple(found.place if i == found.index else i for i in one.statement.at)
@@ -346,7 +361,7 @@ class Kernel:
             f"{step(product.columns, one.at, out.extents)});",
         ]
         for index in reversed(product.around):
-            call = _for(index, "0", index.size.name, call)
+            call = loop_over(index, "0", index.size.name, call)
         return call
 
 
@@ -372,30 +387,8 @@ def _is_innermost(loop: Loop) -> bool:
     return not any(isinstance(node, Loop) for node in loop.body)
 
 
-def _for(index: Index, low: str, high: str, body: Lines) -> Lines:
-    return [
-        f"for (int64_t {index} = {low}; {index} < {high}; {index}++) {{",
-        *_indented(body),
-        "}",
-    ]
-
-
-def _in_blocks(index: Index, low: str, high: str, length: str, body: Lines) -> Lines:
-    block = f"{index}_block"
-    return [
-        f"for (int64_t {block} = {low}; {block} < {high}; {block} += {length}) {{",
-        f"    const int64_t {index}_end = least({block} + {length}, {high});",
-        *_indented(body),
-        "}",
-    ]
-
-
-def _indented(lines: Sequence[str]) -> Lines:
-    return [f"    {line}" for line in lines]
-
-
 def _pragma(what: str, inside: Sequence[Placed]) -> Lines:
     """What lets threads share a loop that has enough to do."""
     widest = max((p.statement for p in inside), key=lambda s: len(s.letters))
-    turns = " * ".join(i.size.name for i in widest.letters)
-    return [f"#pragma omp parallel {what} num_threads(threads) if ({turns} > PARALLEL)"]
+    iterations = " * ".join(i.size.name for i in widest.letters)
+    return [f"#pragma omp parallel {what} num_threads(threads) if ({iterations} > PARALLEL)"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sympy import Expr
 
 from codegen.c.expressions import Printer
+from codegen.c.lines import Lines, Piece
 from codegen.c.storage import Home, Path, Placed
 from derive.language.definition import Tensor
 from derive.language.expressions import Axis, Index
@@ -21,7 +22,7 @@ def kind_of(tensor: Tensor) -> str:
 
 @dataclass(frozen=True)
 class Array:
-    """Memory over some axes, in order; of the letter `tiled` it has one stretch.
+    """Memory over some axes, in order; of the letter `tiled` it has one tile.
 
     `letters` are those that run over its axes where it is used.
     """
@@ -56,34 +57,16 @@ class Array:
 
 
 def start(index: Index) -> Index:
-    """Where a stretch of an index begins."""
+    """Where a tile of an index begins."""
     return index.another(f"{index.name}_tile")
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Memory that a function asks for: one for all, or one for each thread."""
-
-    name: str
-    kind: str
-    count: str
-    each: bool = False
-
-    @property
-    def room(self) -> str:
-        count = f"threads * {self.count}" if self.each else self.count
-        return f"ROOM({count}, {self.kind})"
-
-
-@dataclass
 class Memory:
-    """The arrays of one function. Where they are declared decides what it asks for."""
+    """The arrays of one function."""
 
     homes: Mapping[str, Home]
     placed: Sequence[Placed]
-    pieces: list[Piece] = field(default_factory=list)
-    counts: dict[str, str] = field(default_factory=dict)
-    """What is counted before anything is asked for, such as blocks, by name."""
 
     def array(self, name: str) -> Array:
         """The array that a tensor lives in."""
@@ -105,7 +88,7 @@ class Memory:
             return name
         return self.array(name).at([at[place] for place in home.places], printer)
 
-    def declared(self, body: Path) -> list[str]:
+    def declared(self, body: Path) -> Lines:
         """The arrays that belong to a body: at the top, they are pieces of the workspace."""
         arrays = [
             self.array(name)
@@ -114,38 +97,13 @@ class Memory:
         ]
         if body:
             return [line for array in arrays for line in self.room(array)]
-        self.pieces += [Piece(a.name, a.kind, a.count) for a in arrays]
-        return []
+        return [Piece(a.name, a.kind, a.count) for a in arrays]
 
-    def room(self, array: Array) -> list[str]:
-        """An array inside a loop: on the stack for one stretch, else in the thread's memory."""
+    def room(self, array: Array) -> Lines:
+        """An array inside a loop: on the stack for one tile, else in the thread's memory."""
         if array.extents == ["TILE"]:
             return [f"{array.kind} {array.name}[TILE];"]
         every = f"{array.name}_of_threads"
-        self.pieces.append(Piece(every, array.kind, array.count, each=True))
+        piece = Piece(every, array.kind, array.count, each=True)
         place = f"{every} + omp_get_thread_num() * {array.count}"
-        return [f"{array.kind} *const restrict {array.name} = {place};"]
-
-    def allocated(self) -> list[str]:
-        counts = [f"const int64_t {name} = {count};" for name, count in self.counts.items()]
-        return [*counts, *allocated(self.pieces)]
-
-    def freed(self) -> list[str]:
-        return ["free(workspace);"] if self.pieces else []
-
-
-def allocated(pieces: Sequence[Piece]) -> list[str]:
-    """One allocation for all pieces, and where each begins."""
-    if not pieces:
-        return []
-    total = " + ".join(piece.room for piece in pieces)
-    lines = [
-        f"char *const workspace = aligned_alloc(64, {total});",
-        "if (workspace == NULL)",
-        "    return 1;",
-    ]
-    place = "workspace"
-    for piece in pieces:
-        lines.append(f"{piece.kind} *const restrict {piece.name} = ({piece.kind} *){place};")
-        place = f"((char *){piece.name} + {piece.room})"
-    return lines
+        return [piece, f"{array.kind} *const restrict {array.name} = {place};"]

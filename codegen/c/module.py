@@ -94,8 +94,8 @@ def made_by(program: Program) -> tuple[Tensor, ...]:
 def guards(program: Program) -> list[str]:
     """Lines that return before anything is read or written out of range.
 
-    The status is how many arguments stand up to the one whose elements are no indices, after 1;
-    and -1 where the largest of nothing is asked for.
+    The k-th argument, counted from 1, has elements that are no indices: the status is k + 1. The
+    largest of nothing is asked for: it is -1.
     """
     read = read_by(program)
     lines: list[str] = []
@@ -137,7 +137,7 @@ def functions(module: Module) -> tuple[Function, ...]:
     return tuple(function(program) for program in programs if program is not None)
 
 
-def needed(functions: Iterable[Function]) -> set[str]:
+def small_functions(functions: Iterable[Function]) -> set[str]:
     """The small functions that some functions call, and those that they call in turn."""
     text = "\n".join(line for f in functions for line in f.body)
     found = {name for name in ELEMENTARY if re.search(rf"\b{name}\(", text)}

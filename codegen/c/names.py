@@ -1,6 +1,6 @@
-"""Names that C lets a program have: those that something else has already get a `_`.
+"""Names for C: a name of the program that C, a header or a loop uses already gets a `_`.
 
-Not every one that is taken would be refused: as a parameter, `HUGE_VAL` declares a pointer to a
+A compiler would not refuse all of these: as a parameter, `HUGE_VAL` declares a pointer to a
 function; a size called `TILE` changes how long an array is; and a letter called `n_block` hides
 the blocks of the loop over `n`.
 """
@@ -48,7 +48,7 @@ _ENDINGS = (
     *("_tile", "_width", "_block", "_blocks", "_spans", "_start", "_end", "_each"),
     *("_MIN", "_MAX"),
 )
-"""What the names end with that loops and sums give to their own, or that headers define."""
+"""Endings of names that loops and sums make for themselves, or that headers define."""
 
 
 def _is_taken(name: str) -> bool:

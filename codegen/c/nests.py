@@ -1,7 +1,7 @@
 """What a program is once its loops are chosen: statements in nests of loops.
 
 A statement computes one element of a tensor, or one contribution to it. A loop runs over an
-index; one that is `tiled` runs over stretches of it, and loops inside it run over the stretch.
+index; one that is `tiled` runs over tiles of it, and loops inside it run over the tile.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ _WORDS = {Sum: "sum", Product: "prod", Largest: "max", ArgMax: "argmax"}
 
 @dataclass(frozen=True)
 class Statement:
-    """`tensor[at] = value`; or, with `how`, what the values over the bound letters come to.
+    """`tensor[at] = value`; or, with `how`, the reduction of the values over the bound letters.
 
-    `at` are the tensor's own letters, but in a sum that puts values in their places: there an
-    element of an integer tensor says where. `reads` are the elements that the value reads, those
-    among them that the lets read which are computed where they are read.
+    `at` are the tensor's own letters; in a sum that scatters, an element of an integer tensor says
+    where. `reads` are the elements that the value reads, through lets without a statement too.
     """
 
     tensor: Tensor
@@ -94,7 +93,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop over an index, or over stretches of it."""
+    """A loop over an index, or over tiles of it."""
 
     index: Index
     body: tuple[Node, ...]

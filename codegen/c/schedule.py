@@ -1,11 +1,11 @@
 """Which loops compute a program: as few passes over memory as its data dependences allow.
 
 Statements are taken in order. A loop over an axis takes in every later statement over that axis
-whose sources are complete where it reads them: made before the loop, or by the same turn of
+whose sources are complete where it reads them: made before the loop, or by the same iteration of
 it. Of the axes that could be the outermost, the one that takes in most is chosen, and the same
 happens inside. The axis along which memory is contiguous comes innermost; where it alone takes
-in most, as in a normalisation over the rows of a matrix, it is cut into stretches that stay in
-the cache, and each stretch goes through all of the statements.
+in most, as in a normalisation over the rows of a matrix, it is cut into tiles that stay in
+the cache, and each tile goes through all of the statements.
 
 A let that is light and elementwise has no statement: it is computed wherever it is read.
 """
@@ -52,7 +52,7 @@ def _inlined(program: Program) -> dict[str, Let]:
     handed = program.handed_on
     multiplied: set[str] = set()
     for let in program.lets:
-        if (operands := contraction_of(statement(let, {}))) is not None:
+        if (operands := operands_of(statement(let, {}))) is not None:
             multiplied |= {o.tensor_name for o in operands}
     return {
         let.name: let
@@ -99,7 +99,7 @@ def _nested(
     left = list(statements)
     while left:
         first = left[0]
-        if not opened and (operands := contraction_of(first)) is not None:
+        if not opened and (operands := operands_of(first)) is not None:
             nodes.append(Contraction(first, *operands))
             left = left[1:]
             continue
@@ -172,13 +172,13 @@ def _aligned(
     """A statement with the loop's index for one of its letters, if it may run in the loop."""
     if any(name in outside for name, _ in one.elements):
         return None
-    if not opened and contraction_of(one) is not None:
+    if not opened and operands_of(one) is not None:
         return None
     unopened = [i for i in one.letters if i not in opened]
     letters = [i for i in unopened if i.axis == index.axis]
     for letter in sorted(letters, key=lambda i: i != index):
         last = len(unopened) == 1
-        if letter != index and {letter, index} & tiled:  # a stretch is of one letter
+        if letter != index and {letter, index} & tiled:  # a tile is of one letter
             continue
         if tile and (letter in one.bound or letter not in one.at):
             continue
@@ -191,7 +191,7 @@ def _aligned(
 
 
 def _is_local(source: Statement | None, at: tuple[Expr, ...], letter: Index, index: Index) -> bool:
-    """Whether what a loop's turn reads of a source was made by the same turn."""
+    """Whether what an iteration reads of a source was made by the same iteration."""
     if source is None:
         return True
     if index in source.bound or index not in source.at:
@@ -211,7 +211,7 @@ def _with_letter(one: Statement, letter: Index, index: Index) -> Statement:
 # --- products of matrices ---
 
 
-def contraction_of(one: Statement) -> tuple[Element, Element] | None:
+def operands_of(one: Statement) -> tuple[Element, Element] | None:
     """The two tensors of a sum of their products that is a product of matrices: each has a free
     letter that the other has not, both have all of the bound ones, and there are no others."""
     factors = Mul.make_args(one.value)

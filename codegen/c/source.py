@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codegen.c import binding
-from codegen.c.module import Function, functions, needed
+from codegen.c.module import Function, functions, small_functions
 from codegen.c.recompute import recomputing
 from codegen.c.training import model_of, steps
 from codegen.lowering.lower import lower
@@ -72,7 +72,7 @@ def texts(definition: Definition, parts: Sequence[Part], command: str) -> dict[s
         "name": definition.name,
     }
     every = [function for part in parts for function in part.functions]
-    elementary = render("c/elementary.c.jinja", needs=needed(every))
+    elementary = render("c/elementary.c.jinja", needs=small_functions(every))
     lines = [elementary, *(line for function in every for line in function.body)]
     used = set(re.findall(r"\w+", "\n".join(lines)))
     variants = [

@@ -1,6 +1,6 @@
 """Values that a delta changes at one place of a loop: computed without it, then corrected there.
 
-`p[n,k] - delta(k, target[n])` is `p[n,k]` but at one k. A comparison in every turn of the loop
+`p[n,k] - delta(k, target[n])` is `p[n,k]` but at one k. A comparison in every iteration of the loop
 would cost more than the rest of it.
 """
 

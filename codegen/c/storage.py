@@ -1,8 +1,8 @@
 """Where each tensor of a schedule lives: as little memory as its readers leave it.
 
 What is handed on is an argument of the function. Anything else is a local variable where all
-of its readers stand inside the same turn of the loops over its letters, and else an array over
-the letters that are left: one for the whole function, or one for each turn of a loop.
+of its readers stand inside the same iteration of the loops over its letters, and else an array over
+the letters that are left: one for the whole function, or one for each iteration of a loop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Home:
 
     `given` says that it is an argument, over all of its axes. Otherwise it is declared in the
     body at `body`, over the axes at `places` among its own; without any it is a local variable.
-    `tiled` is the letter, among its own as the loops name them, of which it has one stretch.
+    `tiled` is the letter, among its own as the loops name them, of which it has one tile.
     """
 
     tensor: Tensor
@@ -49,8 +49,8 @@ class Placed:
     loops: tuple[Loop, ...]
 
     @property
-    def gathering(self) -> int | None:
-        """How many loops stand around the outermost one that the statement gathers over."""
+    def reduced_at(self) -> int | None:
+        """How many loops stand around the outermost one that the statement reduces over."""
         for depth, loop in enumerate(self.loops):
             if not loop.tiled and loop.index in self.statement.bound:
                 return depth
@@ -59,7 +59,7 @@ class Placed:
     @property
     def made_in(self) -> Path:
         """The body in which the statement's result is complete."""
-        depth = self.gathering
+        depth = self.reduced_at
         return self.path[:-1] if depth is None else self.path[:depth]
 
 
@@ -94,7 +94,7 @@ def homes(program: Program, schedule: Schedule) -> Mapping[str, Home]:
                 body = _common(body, other.path[:-1])
         around = one.loops[: len(body)]
         places = unopened(one.statement, around)
-        found[tensor.name] = Home(tensor, places, body, tiled=stretch(one.statement, around))
+        found[tensor.name] = Home(tensor, places, body, tiled=tile_of(one.statement, around))
     lent: set[str] = set()
     for place, one in enumerate(everything):
         output = _lent(place, everything, found)
@@ -146,8 +146,8 @@ def unopened(one: Statement, loops: tuple[Loop, ...]) -> tuple[int, ...]:
     return tuple(place for place, index in enumerate(one.at) if index not in opened)
 
 
-def stretch(one: Statement, loops: tuple[Loop, ...]) -> Index | None:
-    """The letter of a statement of which some loops leave one stretch."""
+def tile_of(one: Statement, loops: tuple[Loop, ...]) -> Index | None:
+    """The letter of a statement of which some loops leave one tile."""
     tiled = [loop.index for loop in loops if loop.tiled]
     opened = {loop.index for loop in loops if not loop.tiled}
     return next((i for i in tiled if i in one.at and i not in opened), None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from codegen.c.memory import PLACE, REAL, Piece, allocated
+from codegen.c.lines import Piece, allocated
+from codegen.c.memory import PLACE, REAL
 from codegen.c.module import Function, Parameter, filled, wrapped
 from codegen.program import Module
 from codegen.templating import render

@@ -121,8 +121,16 @@ def in_torch_instead(
     return tuple(next(found) if any(i is w for w in wanted) else None for i in inputs)
 
 
+def check_tensors(**given: Any) -> None:
+    """Raise a TypeError for what is no tensor."""
+    for name, value in given.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be Tensor, not {type(value).__name__}")
+
+
 def check_gradient(name: str, gradient: Tensor, like: Tensor) -> None:
     """Raise a TypeError for a gradient that C cannot take beside a tensor."""
+    check_tensors(**{name: gradient})
     if gradient.dtype != like.dtype or not serves(gradient) or recorded(gradient):
         raise TypeError(
             f"{name} must be a plain {like.dtype} tensor on the CPU that autograd does not record, "
@@ -148,8 +156,8 @@ def check_trainable(**parameters: Tensor) -> None:
 class Function(dict[torch.dtype, Callable[..., None]]):
     """A C function in each precision, by dtype; compiled when it is first asked for.
 
-    It takes pointers, of the names given here, then sizes, options and how many threads it may
-    use.
+    It takes pointers, then sizes, then options, and how many threads it may use. The names given
+    here are for those who are told what is wrong with an argument.
     """
 
     def __init__(
@@ -159,7 +167,7 @@ class Function(dict[torch.dtype, Callable[..., None]]):
         variant: int,
         pointers: Sequence[str],
         sizes: int,
-        options: int,
+        options: Sequence[str],
     ) -> None:
         super().__init__()
         self._source, self._name, self._variant = Path(source), name, variant
@@ -173,22 +181,37 @@ class Function(dict[torch.dtype, Callable[..., None]]):
         function.argtypes = [
             *[ctypes.c_void_p] * len(self._pointers),
             *[ctypes.c_int64] * self._sizes,
-            *[real] * self._options,
+            *[real] * len(self._options),
             ctypes.c_int,
         ]
-        function.errcheck = self._finished
-        self[dtype] = function
-        return function
 
-    def _finished(self, status: Any, *_: object) -> Any:
-        """Raise what a function's status says, if it says anything."""
-        if status == 0:
-            return None
+        def call(*arguments: Any) -> None:
+            try:
+                status = function(*arguments)
+            except ctypes.ArgumentError:
+                self._check_options(real, arguments[-1 - len(self._options) : -1])
+                raise
+            if status:
+                raise self._error(status)
+
+        self[dtype] = call
+        return call
+
+    def _check_options(self, real: Callable[[Any], object], given: Sequence[Any]) -> None:
+        """Raise a TypeError for an option that is no number."""
+        for name, value in zip(self._options, given, strict=True):
+            try:
+                real(value)
+            except (TypeError, ValueError, RuntimeError):  # a tensor may raise any
+                raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
+
+    def _error(self, status: int) -> Exception:
+        """What a function's status says, where it did not come to its end."""
         if status == 1:
-            raise MemoryError("no memory for what the function works with")
+            return MemoryError("no memory for what the function works with")
         if status < 0:
-            raise IndexError("there is no largest element along an axis of size 0")
-        raise IndexError(f"{self._pointers[status - 2]} holds an index that is out of range")
+            return IndexError("there is no largest element along an axis of size 0")
+        return IndexError(f"{self._pointers[status - 2]} holds an index that is out of range")
 
 
 @cache

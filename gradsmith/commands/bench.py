@@ -128,16 +128,16 @@ def _count(names: tuple[str, ...], as_json: bool) -> None:
     from statistics import mean
 
     from derive import library
-    from gradsmith.timing.kernels import compare
+    from gradsmith.timing.kernels import count_kernels
 
     found = []
     for name in _known(names, library.names()):
         for variant in library.load(name).variants:
-            found.append(compare(variant))
+            found.append(count_kernels(variant))
             if not as_json:
                 click.echo(found[-1].line())
     if as_json:
-        click.echo(json.dumps([comparison.as_json() for comparison in found], indent=2))
+        click.echo(json.dumps([counts.as_json() for counts in found], indent=2))
     usual = [c for c in found if not c.definition.variant]
     click.echo(
         f"{mean(c.ratio for c in usual):.2f} of autograd's kernels on average over {len(usual)} "

@@ -11,7 +11,7 @@ from torch import Tensor
 from gradsmith.comparison import Comparison, compare
 from gradsmith.makemore import notebook
 from gradsmith.makemore.dataset import Dataset, Split
-from gradsmith.makemore.gradients import BACKWARDS, emitted, emitted_arguments
+from gradsmith.makemore.gradients import BACKWARDS, committed, emitted_arguments
 from gradsmith.makemore.notebook import Parameters
 
 HIDDEN = 64
@@ -50,7 +50,7 @@ def whole_graph(data: Dataset, seed: int) -> Result:
     autograd = notebook.gradients(parameters, batch)
     truth = notebook.gradients(parameters.to(torch.float64), batch)
     arguments = emitted_arguments(parameters, batch.X, batch.Y)
-    _, generated = emitted("makemore_mlp_chunked").value_and_grad(**arguments)
+    _, generated = committed("makemore_mlp_chunked").value_and_grad(**arguments)
     rows = (
         compare(name, getattr(generated, f"grad_{name}"), autograd[name], truth[name])
         for name in ORDER
@@ -68,7 +68,7 @@ def through_cross_entropy(data: Dataset, seed: int) -> Result:
         leaf = logits.detach().requires_grad_()
         return torch.autograd.grad(notebook.cross_entropy(leaf, batch.Y)["loss"], leaf)[0]
 
-    fast, gradients = emitted("cross_entropy").value_and_grad(logits, batch.Y)
+    fast, gradients = committed("cross_entropy").value_and_grad(logits, batch.Y)
     row = compare(
         "logits", gradients.grad_logits, by_autograd(logits), by_autograd(logits.double())
     )
@@ -88,7 +88,7 @@ def through_batch_norm(data: Dataset, seed: int) -> Result:
         output = notebook.batch_norm(leaf, gain, bias)["hpreact"]
         return torch.autograd.grad(output, leaf, grad_hpreact.to(dtype))[0]
 
-    batch_norm = emitted("batch_norm")
+    batch_norm = committed("batch_norm")
     fast, residuals = batch_norm.forward(
         hprebn,
         parameters.bngain.view(-1),

@@ -34,7 +34,7 @@ OPERATIONS = {"generated": "makemore_mlp", "chunked": "makemore_mlp_chunked"}
 """The emitted models, by what `--backward` calls their gradients."""
 
 
-def emitted(operation: str, target: str = "torch") -> ModuleType:
+def committed(operation: str, target: str = "torch") -> ModuleType:
     """The committed module of an operation.
 
     Raises UserError, saying how to make it, where it has not been emitted.
@@ -69,7 +69,7 @@ def steps(backward: str, target: str) -> Steps:
     """The same, for many steps of stochastic gradient descent: in one call where C takes them."""
     if target == "torch":
         return _one_by_one(BACKWARDS[backward]())
-    module = emitted(OPERATIONS[backward], target)
+    module = committed(OPERATIONS[backward], target)
 
     def in_one_call(parameters: Parameters, split: Split, samples: Tensor, rate: float) -> Tensor:
         named = emitted_arguments(parameters, split.X, split.Y)
@@ -92,7 +92,7 @@ def _one_by_one(loss_and_gradients: LossAndGradients) -> Steps:
 
 
 def _from_emitted(operation: str, target: str = "torch") -> LossAndGradients:
-    value_and_grad = emitted(operation, target).value_and_grad
+    value_and_grad = committed(operation, target).value_and_grad
 
     def loss_and_gradients(
         parameters: Parameters, X: Tensor, Y: Tensor

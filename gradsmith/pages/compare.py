@@ -10,7 +10,8 @@ import torch
 from derive.language.definition import Definition
 from derive.verification.points import random_point, two_sizes
 from gradsmith.comparison import Comparison, compare
-from gradsmith.proof.check import Trial, agrees
+from gradsmith.proof.check import agrees
+from gradsmith.proof.trial import Trial
 
 SEED = 0
 

@@ -25,7 +25,7 @@ ELEMENTS = 16
 
 
 @dataclass(frozen=True)
-class Comparison:
+class KernelCounts:
     """The launches of one derived backward pass, and of autograd's, and of both passes."""
 
     definition: Definition
@@ -68,7 +68,7 @@ class Comparison:
         }
 
 
-def compare(definition: Definition) -> Comparison:
+def count_kernels(definition: Definition) -> KernelCounts:
     """Count the passes of a definition, for all of its gradients at once."""
     rank = max(1, *(len(t.axes) for t in definition.tensors.values()))
     sizes = dict.fromkeys(definition.axes, 1 << ELEMENTS // rank)
@@ -87,7 +87,7 @@ def compare(definition: Definition) -> Comparison:
         return primitives.forward(definition, leaves, sample.options, sizes)
 
     values = by_primitives()
-    return Comparison(
+    return KernelCounts(
         definition,
         launches(lambda: functions.backward(*cotangents, residuals)),
         launches(lambda: reference.gradients(definition, values, cotangents)),

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from types import ModuleType
-from unittest import mock
 
 import torch
 from torch import Generator, Tensor
@@ -159,15 +158,19 @@ def _timed(
 
 def _alone(module: ModuleType, name: str, run: Callable[[], object]) -> Callable[[int], object]:
     """A C function alone, on a number of threads: called as a run of its binding calls it."""
-    function = vars(module)[name][torch.float32]
+    functions = vars(module)[name]
+    function = functions[torch.float32]
     handed: list[tuple[float, ...]] = []
 
     def once(*arguments: float) -> None:
         handed.append(arguments)
         function(*arguments)
 
-    with mock.patch.dict(vars(module), {name: {torch.float32: once}}):
+    functions[torch.float32] = once
+    try:
         result = run()
+    finally:
+        functions[torch.float32] = function
     (arguments,) = handed
 
     def again(threads: int, alive: object = result) -> None:

@@ -45,7 +45,9 @@ def test_scores_of_a_hundred_overflow_nowhere(target: str, c_compiler: None) -> 
 
 
 @pytest.mark.parametrize("target", ["torch", "c"])
-def test_it_is_proven_like_any_other(target: str, c_compiler: None) -> None:
+def test_the_contrastive_loss_is_proven_like_any_other_operation(
+    target: str, c_compiler: None
+) -> None:
     definition = contrastive()
     assert all(row.passed for row in check(definition, compile(definition, target)))
 

@@ -63,7 +63,7 @@ def bare(value: Expr) -> Expr:
 
 
 @pytest.mark.parametrize("name", library.names())
-def test_so_does_every_variant_but_for_facts_that_follow_from_its_lines(name: str) -> None:
+def test_every_variant_reads_back_but_for_facts_that_follow_from_its_lines(name: str) -> None:
     for variant in library.load(name).variants:
         again = read(definition_text(variant, in_library), library.load)[name]
         for part in (*MATHEMATICS, "updates"):

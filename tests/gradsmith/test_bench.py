@@ -8,10 +8,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from click.testing import CliRunner
+from torch import Tensor
 
 from derive import library
 from gradsmith.cli import main
 from gradsmith.emitted import emitted
+from gradsmith.makemore import notebook
 from gradsmith.timing import bench
 from gradsmith.timing.launches import launches
 
@@ -66,11 +68,18 @@ def test_an_unknown_case_is_refused_by_name() -> None:
 
 
 def test_every_contestant_of_a_case_computes_the_same() -> None:
-    for case in [bench.step(), next(bench.operation(library.load("layer_norm")))]:
+    layer_norm = library.load("layer_norm")
+    for case, names in [
+        (bench.step(), notebook.Parameters._fields),
+        (next(bench.operation(layer_norm)), layer_norm.wrt),
+    ]:
         found = {name: call() for name, call in case.contestants.items()}
-        sums = {name: sum(_sums(value)) for name, value in found.items() if name != "chunked"}
-        reference = sums.pop("autograd")
-        assert sums and all(abs(s - reference) < 1e-2 for s in sums.values()), sums
+        expected = _computed(found.pop("autograd"), names)
+        assert found
+        for contestant, result in found.items():
+            for mine, wanted in zip(_computed(result, names), expected, strict=True):
+                mine = mine.view_as(wanted)
+                assert torch.allclose(mine, wanted, rtol=1e-4, atol=1e-6), contestant
 
 
 def test_views_are_no_kernels() -> None:
@@ -89,8 +98,10 @@ def test_autograd_gets_a_forward_without_what_only_the_emitted_backward_reads() 
     assert len(launches(lambda: bare(logits, target))) < len(whole)
 
 
-def _sums(value: object) -> list[float]:
-    if isinstance(value, torch.Tensor):
-        return [value.double().abs().sum().item()]
-    assert isinstance(value, tuple | list)
-    return [number for part in value for number in _sums(part)]
+def _computed(found: object, names: tuple[str, ...]) -> list[Tensor]:
+    """What a contestant computes: the value, then the gradients of some names in order."""
+    assert isinstance(found, tuple)
+    value, gradients = found
+    if hasattr(gradients, "_fields"):
+        gradients = [getattr(gradients, f"grad_{name}") for name in names]
+    return [value if isinstance(value, Tensor) else value[0], *gradients]

@@ -23,16 +23,16 @@ import torch
 from derive import StopGradient, library
 from derive.verification.points import random_point, two_sizes
 from gradsmith.emitted import emitted
-from gradsmith.proof.check import (
-    Trial,
+from gradsmith.proof.check import in_float32
+from gradsmith.proof.proofs import (
     backward_problems,
     finite_difference_problems,
     forward_problems,
     gradcheck_problems,
-    in_float32,
     second_order_problems,
     value_and_grad_problems,
 )
+from gradsmith.proof.trial import Trial
 
 SMALL = [name for name in library.names() if not name.startswith("makemore")]
 MODELS = [name for name in library.names() if name.startswith("makemore")]

@@ -21,7 +21,7 @@ from gradsmith.errors import Failure
 from gradsmith.makemore import checkpoint, gradients, notebook
 from gradsmith.makemore import dataset as names
 from gradsmith.makemore.checkpoint import Checkpoint, Options
-from gradsmith.makemore.gradients import emitted, emitted_arguments
+from gradsmith.makemore.gradients import committed, emitted_arguments
 from gradsmith.makemore.training import BLOCK, Training
 
 Command = Callable[..., Result]
@@ -65,7 +65,7 @@ def test_the_losses_of_a_thousand_steps_are_those_of_torch(
     with torch.no_grad():
         list(in_torch.advance())
         in_c = training(data, 1001, "c", backward)
-        calls = calls_of(emitted(gradients.OPERATIONS[backward], "c"))
+        calls = calls_of(committed(gradients.OPERATIONS[backward], "c"))
         list(in_c.advance())
         ours, theirs = (run.checkpoint().losses for run in (in_c, in_torch))
     assert calls["steps"] == -(-1001 // BLOCK)
@@ -147,7 +147,7 @@ def test_gradients_in_c_are_checked_on_the_way(
     with torch.no_grad():
         checks = [c for a in training(data, 31).advance(check_every=10) for c in a.checks]
         assert [check.step for check in checks] == [0, 10, 20, 30]
-        module = emitted("makemore_mlp", "c")
+        module = committed("makemore_mlp", "c")
         right = module.value_and_grad
 
         def wrong(**given: Tensor):
@@ -186,7 +186,7 @@ def untouched(given: dict[str, Tensor], before: dict[str, Tensor]) -> bool:
 def test_many_steps_are_those_of_value_and_grad(
     given: dict[str, Tensor], dtype: torch.dtype, calls_of: CallsOf
 ) -> None:
-    module = emitted("makemore_mlp", "c")
+    module = committed("makemore_mlp", "c")
     calls = calls_of(module)
     mine = {k: v.to(dtype) if v.is_floating_point() else v for k, v in given.items()}
     theirs = {name: value.clone() for name, value in mine.items()}
@@ -201,9 +201,26 @@ def test_many_steps_are_those_of_value_and_grad(
     assert all(torch.allclose(mine[name], theirs[name], atol=1e-5) for name in mine)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"W1": None}, "W1 must be Tensor, not NoneType"),
+        ({"samples": [[0, 1]]}, "samples must be Tensor, not list"),
+        ({"rate": "fast"}, "rate must be a number, not str"),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(
+    given: dict[str, Tensor], wrong: dict[str, object], words: str
+) -> None:
+    before = parameters_of(given)
+    with pytest.raises(TypeError, match=words):
+        committed("makemore_mlp", "c").steps(**{**given, "samples": STEPS, "rate": 0.1, **wrong})
+    assert untouched(given, before)
+
+
 def test_no_steps_are_no_losses(given: dict[str, Tensor]) -> None:
     before = parameters_of(given)
-    losses = emitted("makemore_mlp", "c").steps(**given, samples=STEPS[:0], rate=0.1)
+    losses = committed("makemore_mlp", "c").steps(**given, samples=STEPS[:0], rate=0.1)
     assert losses.shape == (0,)
     assert untouched(given, before)
 
@@ -213,7 +230,7 @@ def test_no_steps_are_no_losses(given: dict[str, Tensor]) -> None:
 def test_a_sample_that_is_not_there_is_refused_before_the_first_step(
     given: dict[str, Tensor], wrong: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, before = emitted("makemore_mlp", "c"), parameters_of(given)
+    module, before = committed("makemore_mlp", "c"), parameters_of(given)
     if not compiled:
         monkeypatch.setattr(module, "serves", lambda *tensors: False)
     samples = STEPS.clone()
@@ -226,7 +243,7 @@ def test_a_sample_that_is_not_there_is_refused_before_the_first_step(
 def test_an_index_in_the_data_that_is_out_of_range_is_refused_before_its_step(
     given: dict[str, Tensor],
 ) -> None:
-    module, before = emitted("makemore_mlp", "c"), parameters_of(given)
+    module, before = committed("makemore_mlp", "c"), parameters_of(given)
     given["Xb"][0, 1] = 27
     with pytest.raises(IndexError, match="Xb holds an index that is out of range"):
         module.steps(**given, samples=STEPS, rate=0.1)
@@ -237,14 +254,14 @@ def test_a_parameter_that_is_not_contiguous_is_refused(given: dict[str, Tensor])
     given["W1"] = given["W1"].T.contiguous().T
     before = parameters_of(given)
     with pytest.raises(ValueError, match="W1 must be contiguous, got strides"):
-        emitted("makemore_mlp", "c").steps(**given, samples=STEPS, rate=0.1)
+        committed("makemore_mlp", "c").steps(**given, samples=STEPS, rate=0.1)
     assert untouched(given, before)
 
 
 def test_a_parameter_that_autograd_records_is_refused(given: dict[str, Tensor]) -> None:
     given["b2"].requires_grad_()
     before = parameters_of(given)
-    module = emitted("makemore_mlp", "c")
+    module = committed("makemore_mlp", "c")
     with pytest.raises(RuntimeError, match=r"b2 requires a gradient .* under torch\.no_grad\(\)"):
         module.steps(**given, samples=STEPS, rate=0.1)
     assert untouched(given, before)
@@ -257,12 +274,12 @@ def test_a_parameter_that_autograd_records_is_refused(given: dict[str, Tensor]) 
 def test_samples_of_another_kind_are_refused(given: dict[str, Tensor], samples: Tensor) -> None:
     before = parameters_of(given)
     with pytest.raises(ValueError, match=r"samples must have shape \(steps, N\), int64, got"):
-        emitted("makemore_mlp", "c").steps(**given, samples=samples, rate=0.1)
+        committed("makemore_mlp", "c").steps(**given, samples=samples, rate=0.1)
     assert untouched(given, before)
 
 
 def test_data_of_any_strides_are_taken(given: dict[str, Tensor]) -> None:
-    module = emitted("makemore_mlp", "c")
+    module = committed("makemore_mlp", "c")
     strided = {name: value.clone() for name, value in given.items()}
     strided["Xb"] = given["Xb"].T.contiguous().T
     losses = [

@@ -2,7 +2,7 @@
 
     python sanitized.py FOLDER OPERATION...
 
-A copy of each C file has stretches, blocks and panels of a few elements, so that small sizes
+A copy of each C file has tiles, blocks and panels of a few elements, so that small sizes
 cross their borders. What it computes is held against the interpreter. Prints how many comparisons
 were made and how many wrong indices were refused; a sanitizer ends the process at its first
 report.

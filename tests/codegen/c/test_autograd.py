@@ -158,6 +158,8 @@ def test_residuals_of_either_file_are_taken() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
+        (lambda g: None, TypeError, "grad_y must be Tensor, not NoneType"),
+        (lambda g: 1.0, TypeError, "grad_y must be Tensor, not float"),
         (lambda g: g.double(), TypeError, "grad_y must be a plain torch.float32 tensor on the CPU"),
         (lambda g: g.half(), TypeError, "got torch.float16 on cpu"),
         (lambda g: g.to("meta"), TypeError, "got torch.float32 on meta"),
@@ -168,12 +170,40 @@ def test_residuals_of_either_file_are_taken() -> None:
     ],
 )
 def test_backward_refuses_a_gradient_of_another_kind(
-    change: Callable[[Tensor], Tensor], error: type[Exception], words: str
+    change: Callable[[Tensor], object], error: type[Exception], words: str
 ) -> None:
     module = in_c("layer_norm")
     _, residuals = module.forward(torch.randn(4, 3), torch.ones(3), torch.zeros(3))
     with pytest.raises(error, match=words):
         module.backward(change(torch.randn(4, 3)), residuals)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"x": None}, "x must be Tensor, not NoneType"),
+        ({"weight": None}, "weight must be Tensor, not NoneType"),
+        ({"bias": 1.0}, "bias must be Tensor, not float"),
+        ({"x": [[1.0, 2.0, 3.0]]}, "x must be Tensor, not list"),
+        ({"eps": "small"}, "eps must be a number, not str"),
+        ({"eps": None}, "eps must be a number, not NoneType"),
+        ({"eps": torch.ones(3)}, "eps must be a number, not Tensor"),
+    ],
+)
+def test_forward_names_an_argument_of_another_kind(wrong: dict[str, object], words: str) -> None:
+    given = {"x": torch.randn(4, 3), "weight": torch.ones(3), "bias": torch.zeros(3)}
+    with pytest.raises(TypeError, match=words):
+        in_c("layer_norm").forward(**{**given, **wrong})
+
+
+def test_value_and_grad_names_an_argument_of_another_kind() -> None:
+    with pytest.raises(TypeError, match="target must be Tensor, not int"):
+        in_c("cross_entropy").value_and_grad(torch.randn(4, 3), 1)
+
+
+def test_a_public_function_names_an_option_that_is_no_number() -> None:
+    with pytest.raises(TypeError, match="eps must be a number, not str"):
+        in_c("layer_norm").layer_norm(torch.randn(4, 3), (3,), eps="small")
 
 
 def test_meta_tensors_are_torchs_to_shape() -> None:

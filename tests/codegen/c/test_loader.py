@@ -181,7 +181,7 @@ def test_without_a_compiler_one_warning_is_given_and_torch_gives_the_same(
 def test_a_file_that_does_not_compile_says_so(c_compiler: None, tmp_path: Path) -> None:
     loader = import_module("generated.c.loader")
     (tmp_path / "broken.c").write_text("int forward(void) { return nothing; }\n")
-    function = loader.Function(str(tmp_path / "broken.c"), "forward", 0, (), 0, 0)
+    function = loader.Function(str(tmp_path / "broken.c"), "forward", 0, (), 0, ())
     with pytest.raises(RuntimeError, match=r"^broken\.c: \w+ failed: .*"):
         function[import_module("torch").float32]
 

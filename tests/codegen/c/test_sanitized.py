@@ -1,7 +1,7 @@
 """The C files of all operations run under sanitizers, which report nothing.
 
 Built with -fsanitize=address,undefined, their constants shrunk so that small sizes cross the
-borders of stretches, blocks and panels: see `sanitized.py`, which each test here runs.
+borders of tiles, blocks and panels: see `sanitized.py`, which each test here runs.
 """
 
 from __future__ import annotations

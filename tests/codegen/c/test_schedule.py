@@ -1,6 +1,6 @@
 """Which loops compute a program: shown as `n(c(x_sum) mean)`, a loop over n with what is in it.
 
-`c..` is a loop over stretches of c, and `@y` a product of matrices.
+`c..` is a loop over tiles of c, and `@y` a product of matrices.
 """
 
 from __future__ import annotations
