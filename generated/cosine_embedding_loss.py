@@ -3,24 +3,24 @@
 # definition sha256:801f1de7f42428d2867496d8c4c5f3c5fe0c5280c12b53fa18d766ddf9756acb
 """1 - cosine; for targets -1, its excess over the margin.
 
-    dot[n]          = sum_d(input1[n,d]*input2[n,d])
-    square1[n]      = 1e-12 + sum_d(input1[n,d]**2)
-    square2[n]      = 1e-12 + sum_d(input2[n,d]**2)
-    rstd[n]         = 1/sqrt(square1[n])
-    rstd_1[n]       = 1/sqrt(square2[n])
-    cosine[n]       = dot[n]*rstd[n]*rstd_1[n]
-    cosine_total[n] = cosine[n] - margin
-    loss            = sum_n(where(target[n] == 1, 1 - cosine[n], where(target[n] == -1,
+    dot[n]              = sum_d(input1[n,d]*input2[n,d])
+    square1[n]          = 1e-12 + sum_d(input1[n,d]**2)
+    square2[n]          = 1e-12 + sum_d(input2[n,d]**2)
+    inv_root_square1[n] = 1/sqrt(square1[n])
+    inv_root_square2[n] = 1/sqrt(square2[n])
+    cosine[n]           = dot[n]*inv_root_square1[n]*inv_root_square2[n]
+    cosine_total[n]     = cosine[n] - margin
+    loss                = sum_n(where(target[n] == 1, 1 - cosine[n], where(target[n] == -1,
             where(cosine_total[n] < 0, 0, cosine_total[n]), 0)))/N
 
 The gradients, given grad_loss:
 
-    grad_input2[n,d] = grad_loss*rstd[n]*rstd_1[n]*where(target[n] == 1, -1, where(target[n] ==
-            -1, where(cosine_total[n] < 0, 0, 1), 0))*(input1[n,d] -
-            dot[n]*rstd_1[n]**2*input2[n,d])/N
-    grad_input1[n,d] = grad_loss*rstd[n]*rstd_1[n]*where(target[n] == 1, -1, where(target[n] ==
-            -1, where(cosine_total[n] < 0, 0, 1), 0))*(input2[n,d] -
-            dot[n]*rstd[n]**2*input1[n,d])/N
+    grad_input2[n,d] = grad_loss*inv_root_square1[n]*inv_root_square2[n]*where(target[n] == 1,
+            -1, where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))*(input1[n,d] -
+            dot[n]*inv_root_square2[n]**2*input2[n,d])/N
+    grad_input1[n,d] = grad_loss*inv_root_square1[n]*inv_root_square2[n]*where(target[n] == 1,
+            -1, where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))*(input2[n,d] -
+            dot[n]*inv_root_square1[n]**2*input1[n,d])/N
 """
 
 import math
@@ -37,8 +37,8 @@ class Residuals(NamedTuple):
     input1: Tensor
     input2: Tensor
     dot: Tensor
-    rstd: Tensor
-    rstd_1: Tensor
+    inv_root_square1: Tensor
+    inv_root_square2: Tensor
     cosine_total_chosen_product_1: Tensor
     margin: float
 
@@ -93,10 +93,10 @@ def forward(
     dot = (input1 * input2).sum(1)
     square1 = (input1**2).sum(1) + 1e-12
     square2 = (input2**2).sum(1) + 1e-12
-    rstd = torch.rsqrt(square1)
-    rstd_1 = torch.rsqrt(square2)
-    rstd_times_rstd_1 = rstd * rstd_1
-    cosine = dot * rstd_times_rstd_1
+    inv_root_square1 = torch.rsqrt(square1)
+    inv_root_square2 = torch.rsqrt(square2)
+    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
+    cosine = dot * inv_root_square1_times_inv_root_square2
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_mask = cosine_total < 0
@@ -113,8 +113,18 @@ def forward(
         ),
         0,
     ).masked_fill(target_mask_1, -1)
-    cosine_total_chosen_product_1 = cosine_total_chosen / N * rstd_times_rstd_1
-    return loss, Residuals(input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1, margin)
+    cosine_total_chosen_product_1 = (
+        cosine_total_chosen / N * inv_root_square1_times_inv_root_square2
+    )
+    return loss, Residuals(
+        input1,
+        input2,
+        dot,
+        inv_root_square1,
+        inv_root_square2,
+        cosine_total_chosen_product_1,
+        margin,
+    )
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -127,13 +137,15 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1, *_ = residuals
+    input1, input2, dot, inv_root_square1, inv_root_square2, cosine_total_chosen_product_1, *_ = (
+        residuals
+    )
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     cosine_total_chosen_product = grad_loss * cosine_total_chosen_product_1
-    grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
+    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
     grad_input2 = grad_input2 * cosine_total_chosen_product[:, None]
-    grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
+    grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
     grad_input1 = grad_input1 * cosine_total_chosen_product[:, None]
     return Gradients(grad_input1, grad_input2)
 
@@ -145,31 +157,35 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1, *_ = residuals
+    input1, input2, dot, inv_root_square1, inv_root_square2, cosine_total_chosen_product_1, *_ = (
+        residuals
+    )
     cosine_total_chosen_product = grad_loss * cosine_total_chosen_product_1
-    rstd_1_squared = rstd_1**2
-    input2_hat = rstd_1_squared[:, None] * input2
-    rstd_squared = rstd**2
-    input1_hat = rstd_squared[:, None] * input1
+    inv_root_square2_squared = inv_root_square2**2
+    input2_hat = inv_root_square2_squared[:, None] * input2
+    inv_root_square1_squared = inv_root_square1**2
+    input1_hat = inv_root_square1_squared[:, None] * input1
     dot_total = (torch.addcmul(input2, dot[:, None], input1_hat, value=-1) * grad_grad_input1).sum(
         1
     ) + (torch.addcmul(input1, dot[:, None], input2_hat, value=-1) * grad_grad_input2).sum(1)
     grad_cosine_total_chosen_product_1 = grad_loss * dot_total
     cosine_total_chosen_product_product = 2 * cosine_total_chosen_product * dot
-    grad_rstd_1 = -(cosine_total_chosen_product_product * rstd_1) * (grad_grad_input2 * input2).sum(
-        1
-    )
-    grad_rstd = -(cosine_total_chosen_product_product * rstd) * (grad_grad_input1 * input1).sum(1)
+    grad_inv_root_square2 = -(cosine_total_chosen_product_product * inv_root_square2) * (
+        grad_grad_input2 * input2
+    ).sum(1)
+    grad_inv_root_square1 = -(cosine_total_chosen_product_product * inv_root_square1) * (
+        grad_grad_input1 * input1
+    ).sum(1)
     grad_dot = -(
         ((grad_grad_input1 * input1_hat).sum(1) + (grad_grad_input2 * input2_hat).sum(1))
         * cosine_total_chosen_product
     )
     grad_input2 = torch.addcmul(
-        grad_grad_input1, (dot * rstd_1_squared)[:, None], grad_grad_input2, value=-1
+        grad_grad_input1, (dot * inv_root_square2_squared)[:, None], grad_grad_input2, value=-1
     )
     grad_input2 = grad_input2 * cosine_total_chosen_product[:, None]
     grad_input1 = torch.addcmul(
-        grad_grad_input2, (dot * rstd_squared)[:, None], grad_grad_input1, value=-1
+        grad_grad_input2, (dot * inv_root_square1_squared)[:, None], grad_grad_input1, value=-1
     )
     grad_input1 = grad_input1 * cosine_total_chosen_product[:, None]
     grad_grad_loss = (cosine_total_chosen_product_1 * dot_total).sum()
@@ -178,25 +194,25 @@ def double_backward(
         grad_input1,
         grad_input2,
         grad_dot,
-        grad_rstd,
-        grad_rstd_1,
+        grad_inv_root_square1,
+        grad_inv_root_square2,
         grad_cosine_total_chosen_product_1,
     )
 
 
 def residuals_backward(
     grad_dot: Tensor,
-    grad_rstd: Tensor,
-    grad_rstd_1: Tensor,
+    grad_inv_root_square1: Tensor,
+    grad_inv_root_square2: Tensor,
     grad_cosine_total_chosen_product_1: Tensor,
     target: Tensor,
     residuals: Residuals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    input1, input2, dot, rstd, rstd_1, _, margin = residuals
+    input1, input2, dot, inv_root_square1, inv_root_square2, _, margin = residuals
     N = input1.shape[0]
-    rstd_times_rstd_1 = rstd * rstd_1
-    cosine = dot * rstd_times_rstd_1
+    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
+    cosine = dot * inv_root_square1_times_inv_root_square2
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_mask = cosine_total < 0
@@ -211,13 +227,19 @@ def residuals_backward(
     cosine_total_chosen_product = cosine_total_chosen / N * grad_cosine_total_chosen_product_1
     grad_input2 = grad_dot[:, None] * input1
     grad_input2 = grad_input2.addcmul(
-        (rstd_1**3 * torch.addcmul(grad_rstd_1, cosine_total_chosen_product, rstd))[:, None],
+        (
+            inv_root_square2**3
+            * torch.addcmul(grad_inv_root_square2, cosine_total_chosen_product, inv_root_square1)
+        )[:, None],
         input2,
         value=-1,
     )
     grad_input1 = grad_dot[:, None] * input2
     grad_input1 = grad_input1.addcmul(
-        (rstd**3 * torch.addcmul(grad_rstd, cosine_total_chosen_product, rstd_1))[:, None],
+        (
+            inv_root_square1**3
+            * torch.addcmul(grad_inv_root_square1, cosine_total_chosen_product, inv_root_square2)
+        )[:, None],
         input1,
         value=-1,
     )
@@ -236,10 +258,10 @@ def value_and_grad(
     dot = (input1 * input2).sum(1)
     square1 = (input1**2).sum(1) + 1e-12
     square2 = (input2**2).sum(1) + 1e-12
-    rstd = torch.rsqrt(square1)
-    rstd_1 = torch.rsqrt(square2)
-    rstd_times_rstd_1 = rstd * rstd_1
-    cosine = dot * rstd_times_rstd_1
+    inv_root_square1 = torch.rsqrt(square1)
+    inv_root_square2 = torch.rsqrt(square2)
+    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
+    cosine = dot * inv_root_square1_times_inv_root_square2
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_mask = cosine_total < 0
@@ -256,10 +278,10 @@ def value_and_grad(
         ),
         0,
     ).masked_fill(target_mask_1, -1)
-    cosine_total_chosen_product = cosine_total_chosen / N * rstd_times_rstd_1
-    grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
+    cosine_total_chosen_product = cosine_total_chosen / N * inv_root_square1_times_inv_root_square2
+    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
     grad_input2 *= cosine_total_chosen_product[:, None]
-    grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
+    grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
     grad_input1 *= cosine_total_chosen_product[:, None]
     return loss, Gradients(grad_input1, grad_input2)
 
@@ -288,8 +310,8 @@ class _BackwardFunction(torch.autograd.Function):
             grad_input1,
             grad_input2,
             grad_dot,
-            grad_rstd,
-            grad_rstd_1,
+            grad_inv_root_square1,
+            grad_inv_root_square2,
             grad_cosine_total_chosen_product_1,
         ) = double_backward(grad_grad_input1, grad_grad_input2, grad_loss, residuals)
         return (
@@ -297,8 +319,8 @@ class _BackwardFunction(torch.autograd.Function):
             grad_input1,
             grad_input2,
             grad_dot,
-            grad_rstd,
-            grad_rstd_1,
+            grad_inv_root_square1,
+            grad_inv_root_square2,
             grad_cosine_total_chosen_product_1,
             None,
         )
@@ -317,26 +339,36 @@ class _Function(torch.autograd.Function):
         return (
             loss,
             residuals.dot,
-            residuals.rstd,
-            residuals.rstd_1,
+            residuals.inv_root_square1,
+            residuals.inv_root_square2,
             residuals.cosine_total_chosen_product_1,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, dot, rstd, rstd_1, cosine_total_chosen_product_1 = output
+        _, dot, inv_root_square1, inv_root_square2, cosine_total_chosen_product_1 = output
         ctx.save_for_backward(
-            target, input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1
+            target,
+            input1,
+            input2,
+            dot,
+            inv_root_square1,
+            inv_root_square2,
+            cosine_total_chosen_product_1,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dot, grad_rstd, grad_rstd_1, grad_cosine_total_chosen_product_1 = (
-            grad_outputs
-        )
+        (
+            grad_loss,
+            grad_dot,
+            grad_inv_root_square1,
+            grad_inv_root_square2,
+            grad_cosine_total_chosen_product_1,
+        ) = grad_outputs
         target, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
         grad_input1 = grad_input2 = None
@@ -348,24 +380,24 @@ class _Function(torch.autograd.Function):
         # A gradient that is differentiated has read the residuals, too.
         if (
             grad_dot is not None
-            or grad_rstd is not None
-            or grad_rstd_1 is not None
+            or grad_inv_root_square1 is not None
+            or grad_inv_root_square2 is not None
             or grad_cosine_total_chosen_product_1 is not None
         ):
             if grad_dot is None:
                 grad_dot = torch.zeros_like(residuals.dot)
-            if grad_rstd is None:
-                grad_rstd = torch.zeros_like(residuals.rstd)
-            if grad_rstd_1 is None:
-                grad_rstd_1 = torch.zeros_like(residuals.rstd_1)
+            if grad_inv_root_square1 is None:
+                grad_inv_root_square1 = torch.zeros_like(residuals.inv_root_square1)
+            if grad_inv_root_square2 is None:
+                grad_inv_root_square2 = torch.zeros_like(residuals.inv_root_square2)
             if grad_cosine_total_chosen_product_1 is None:
                 grad_cosine_total_chosen_product_1 = torch.zeros_like(
                     residuals.cosine_total_chosen_product_1
                 )
             more_input1, more_input2 = residuals_backward(
                 grad_dot,
-                grad_rstd,
-                grad_rstd_1,
+                grad_inv_root_square1,
+                grad_inv_root_square2,
                 grad_cosine_total_chosen_product_1,
                 target,
                 residuals,
@@ -382,8 +414,8 @@ class SumResiduals(NamedTuple):
     input2: Tensor
     target: Tensor
     dot: Tensor
-    rstd: Tensor
-    rstd_1: Tensor
+    inv_root_square1: Tensor
+    inv_root_square2: Tensor
     margin: float
 
 
@@ -436,16 +468,18 @@ def forward_sum(
     dot = (input1 * input2).sum(1)
     square1 = (input1**2).sum(1) + 1e-12
     square2 = (input2**2).sum(1) + 1e-12
-    rstd = torch.rsqrt(square1)
-    rstd_1 = torch.rsqrt(square2)
-    cosine = dot * rstd * rstd_1
+    inv_root_square1 = torch.rsqrt(square1)
+    inv_root_square2 = torch.rsqrt(square2)
+    cosine = dot * inv_root_square1 * inv_root_square2
     cosine_total = cosine - margin
     loss = torch.where(
         target == 1,
         1 - cosine,
         torch.where(target == -1, cosine_total.masked_fill(cosine_total < 0, 0), 0),
     ).sum()
-    return loss, SumResiduals(input1, input2, target, dot, rstd, rstd_1, margin)
+    return loss, SumResiduals(
+        input1, input2, target, dot, inv_root_square1, inv_root_square2, margin
+    )
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -458,26 +492,26 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, target, dot, rstd, rstd_1, margin = residuals
+    input1, input2, target, dot, inv_root_square1, inv_root_square2, margin = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    rstd_times_rstd_1 = rstd * rstd_1
+    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
     grad_dot = (
         grad_loss
-        * rstd_times_rstd_1
+        * inv_root_square1_times_inv_root_square2
         * torch.where(
             target == -1,
             torch.where(
-                dot * rstd_times_rstd_1 - margin < 0,
+                dot * inv_root_square1_times_inv_root_square2 - margin < 0,
                 torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
                 1,
             ),
             0,
         ).masked_fill(target == 1, -1)
     )
-    grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
+    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
     grad_input2 = grad_input2 * grad_dot[:, None]
-    grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
+    grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
     grad_input1 = grad_input1 * grad_dot[:, None]
     return SumGradients(grad_input1, grad_input2)
 
@@ -489,37 +523,37 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    input1, input2, target, dot, rstd, rstd_1, margin = residuals
-    rstd_times_rstd_1 = rstd * rstd_1
+    input1, input2, target, dot, inv_root_square1, inv_root_square2, margin = residuals
+    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
     dot_chosen = torch.where(
         target == -1,
         torch.where(
-            dot * rstd_times_rstd_1 - margin < 0,
+            dot * inv_root_square1_times_inv_root_square2 - margin < 0,
             torch.tensor(0, dtype=grad_grad_input1.dtype, device=grad_grad_input1.device),
             1,
         ),
         0,
     ).masked_fill(target == 1, -1)
     dot_chosen_product_1 = grad_loss * dot_chosen
-    first_grad_dot = dot_chosen_product_1 * rstd_times_rstd_1
-    rstd_1_squared = rstd_1**2
-    input2_hat = rstd_1_squared[:, None] * input2
-    rstd_squared = rstd**2
-    input1_hat = rstd_squared[:, None] * input1
+    first_grad_dot = dot_chosen_product_1 * inv_root_square1_times_inv_root_square2
+    inv_root_square2_squared = inv_root_square2**2
+    input2_hat = inv_root_square2_squared[:, None] * input2
+    inv_root_square1_squared = inv_root_square1**2
+    input1_hat = inv_root_square1_squared[:, None] * input1
     dot_total = (torch.addcmul(input2, dot[:, None], input1_hat, value=-1) * grad_grad_input1).sum(
         1
     ) + (torch.addcmul(input1, dot[:, None], input2_hat, value=-1) * grad_grad_input2).sum(1)
     dot_chosen_product = dot_chosen_product_1 * dot_total
     dot_product = 2 * dot * first_grad_dot
-    grad_rstd_1 = torch.addcmul(
-        dot_chosen_product * rstd,
-        dot_product * rstd_1,
+    grad_inv_root_square2 = torch.addcmul(
+        dot_chosen_product * inv_root_square1,
+        dot_product * inv_root_square2,
         (grad_grad_input2 * input2).sum(1),
         value=-1,
     )
-    grad_rstd = torch.addcmul(
-        dot_chosen_product * rstd_1,
-        dot_product * rstd,
+    grad_inv_root_square1 = torch.addcmul(
+        dot_chosen_product * inv_root_square2,
+        dot_product * inv_root_square1,
         (grad_grad_input1 * input1).sum(1),
         value=-1,
     )
@@ -528,26 +562,40 @@ def double_backward_sum(
         * first_grad_dot
     )
     grad_input2 = torch.addcmul(
-        grad_grad_input1, (dot * rstd_1_squared)[:, None], grad_grad_input2, value=-1
+        grad_grad_input1, (dot * inv_root_square2_squared)[:, None], grad_grad_input2, value=-1
     )
     grad_input2 = grad_input2 * first_grad_dot[:, None]
     grad_input1 = torch.addcmul(
-        grad_grad_input2, (dot * rstd_squared)[:, None], grad_grad_input1, value=-1
+        grad_grad_input2, (dot * inv_root_square1_squared)[:, None], grad_grad_input1, value=-1
     )
     grad_input1 = grad_input1 * first_grad_dot[:, None]
-    grad_grad_loss = (dot_chosen * dot_total * rstd_times_rstd_1).sum()
-    return grad_grad_loss, grad_input1, grad_input2, grad_dot, grad_rstd, grad_rstd_1
+    grad_grad_loss = (dot_chosen * dot_total * inv_root_square1_times_inv_root_square2).sum()
+    return (
+        grad_grad_loss,
+        grad_input1,
+        grad_input2,
+        grad_dot,
+        grad_inv_root_square1,
+        grad_inv_root_square2,
+    )
 
 
 def residuals_backward_sum(
-    grad_dot: Tensor, grad_rstd: Tensor, grad_rstd_1: Tensor, residuals: SumResiduals
+    grad_dot: Tensor,
+    grad_inv_root_square1: Tensor,
+    grad_inv_root_square2: Tensor,
+    residuals: SumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    input1, input2, _, _, rstd, rstd_1, *_ = residuals
+    input1, input2, _, _, inv_root_square1, inv_root_square2, *_ = residuals
     grad_input2 = grad_dot[:, None] * input1
-    grad_input2 = grad_input2.addcmul((rstd_1**3 * grad_rstd_1)[:, None], input2, value=-1)
+    grad_input2 = grad_input2.addcmul(
+        (inv_root_square2**3 * grad_inv_root_square2)[:, None], input2, value=-1
+    )
     grad_input1 = grad_dot[:, None] * input2
-    grad_input1 = grad_input1.addcmul((rstd**3 * grad_rstd)[:, None], input1, value=-1)
+    grad_input1 = grad_input1.addcmul(
+        (inv_root_square1**3 * grad_inv_root_square1)[:, None], input1, value=-1
+    )
     return grad_input1, grad_input2
 
 
@@ -570,17 +618,22 @@ class _SumBackwardFunction(torch.autograd.Function):
         grad_grad_input1, grad_grad_input2 = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_input1, grad_input2, grad_dot, grad_rstd, grad_rstd_1 = (
-            double_backward_sum(grad_grad_input1, grad_grad_input2, grad_loss, residuals)
-        )
+        (
+            grad_grad_loss,
+            grad_input1,
+            grad_input2,
+            grad_dot,
+            grad_inv_root_square1,
+            grad_inv_root_square2,
+        ) = double_backward_sum(grad_grad_input1, grad_grad_input2, grad_loss, residuals)
         return (
             grad_grad_loss,
             grad_input1,
             grad_input2,
             None,
             grad_dot,
-            grad_rstd,
-            grad_rstd_1,
+            grad_inv_root_square1,
+            grad_inv_root_square2,
             None,
         )
 
@@ -595,19 +648,19 @@ class _SumFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(input1, input2, target, margin=margin)
-        return loss, residuals.dot, residuals.rstd, residuals.rstd_1
+        return loss, residuals.dot, residuals.inv_root_square1, residuals.inv_root_square2
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, dot, rstd, rstd_1 = output
-        ctx.save_for_backward(input1, input2, target, dot, rstd, rstd_1)
+        _, dot, inv_root_square1, inv_root_square2 = output
+        ctx.save_for_backward(input1, input2, target, dot, inv_root_square1, inv_root_square2)
         ctx.set_materialize_grads(False)
         ctx.numbers = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dot, grad_rstd, grad_rstd_1 = grad_outputs
+        grad_loss, grad_dot, grad_inv_root_square1, grad_inv_root_square2 = grad_outputs
         residuals = SumResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_input1 = grad_input2 = None
         if grad_loss is not None:
@@ -616,15 +669,19 @@ class _SumFunction(torch.autograd.Function):
             else:
                 grad_input1, grad_input2 = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dot is not None or grad_rstd is not None or grad_rstd_1 is not None:
+        if (
+            grad_dot is not None
+            or grad_inv_root_square1 is not None
+            or grad_inv_root_square2 is not None
+        ):
             if grad_dot is None:
                 grad_dot = torch.zeros_like(residuals.dot)
-            if grad_rstd is None:
-                grad_rstd = torch.zeros_like(residuals.rstd)
-            if grad_rstd_1 is None:
-                grad_rstd_1 = torch.zeros_like(residuals.rstd_1)
+            if grad_inv_root_square1 is None:
+                grad_inv_root_square1 = torch.zeros_like(residuals.inv_root_square1)
+            if grad_inv_root_square2 is None:
+                grad_inv_root_square2 = torch.zeros_like(residuals.inv_root_square2)
             more_input1, more_input2 = residuals_backward_sum(
-                grad_dot, grad_rstd, grad_rstd_1, residuals
+                grad_dot, grad_inv_root_square1, grad_inv_root_square2, residuals
             )
             grad_input1 = more_input1 if grad_input1 is None else grad_input1 + more_input1
             grad_input2 = more_input2 if grad_input2 is None else grad_input2 + more_input2
@@ -637,8 +694,8 @@ class NoneResiduals(NamedTuple):
     input1: Tensor
     input2: Tensor
     dot: Tensor
-    rstd: Tensor
-    rstd_1: Tensor
+    inv_root_square1: Tensor
+    inv_root_square2: Tensor
     cosine_total_chosen_product_1: Tensor
     margin: float
 
@@ -692,10 +749,10 @@ def forward_none(
     dot = (input1 * input2).sum(1)
     square1 = (input1**2).sum(1) + 1e-12
     square2 = (input2**2).sum(1) + 1e-12
-    rstd = torch.rsqrt(square1)
-    rstd_1 = torch.rsqrt(square2)
-    rstd_times_rstd_1 = rstd * rstd_1
-    cosine = dot * rstd_times_rstd_1
+    inv_root_square1 = torch.rsqrt(square1)
+    inv_root_square2 = torch.rsqrt(square2)
+    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
+    cosine = dot * inv_root_square1_times_inv_root_square2
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_mask = cosine_total < 0
@@ -712,9 +769,15 @@ def forward_none(
         ),
         0,
     ).masked_fill(target_mask_1, -1)
-    cosine_total_chosen_product_1 = cosine_total_chosen * rstd_times_rstd_1
+    cosine_total_chosen_product_1 = cosine_total_chosen * inv_root_square1_times_inv_root_square2
     return loss, NoneResiduals(
-        input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1, margin
+        input1,
+        input2,
+        dot,
+        inv_root_square1,
+        inv_root_square2,
+        cosine_total_chosen_product_1,
+        margin,
     )
 
 
@@ -728,16 +791,18 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1, *_ = residuals
+    input1, input2, dot, inv_root_square1, inv_root_square2, cosine_total_chosen_product_1, *_ = (
+        residuals
+    )
     N = input1.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     cosine_total_chosen_product = cosine_total_chosen_product_1 * grad_loss
-    grad_input2 = torch.addcmul(input1, (rstd_1**2 * dot)[:, None], input2, value=-1)
+    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
     grad_input2 = grad_input2 * cosine_total_chosen_product[:, None]
-    grad_input1 = torch.addcmul(input2, (rstd**2 * dot)[:, None], input1, value=-1)
+    grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
     grad_input1 = grad_input1 * cosine_total_chosen_product[:, None]
     return NoneGradients(grad_input1, grad_input2)
 
@@ -749,32 +814,40 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1, *_ = residuals
+    input1, input2, dot, inv_root_square1, inv_root_square2, cosine_total_chosen_product_1, *_ = (
+        residuals
+    )
     grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
     grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
-    rstd_1_squared = rstd_1**2
-    rstd_squared = rstd**2
-    rstd_total = torch.addcmul(
-        grad_grad_input1_sum * rstd_squared, grad_grad_input2_sum, rstd_1_squared
+    inv_root_square2_squared = inv_root_square2**2
+    inv_root_square1_squared = inv_root_square1**2
+    inv_root_square1_total = torch.addcmul(
+        grad_grad_input1_sum * inv_root_square1_squared,
+        grad_grad_input2_sum,
+        inv_root_square2_squared,
     )
     dot_total = torch.addcmul(
         (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1),
         dot,
-        rstd_total,
+        inv_root_square1_total,
         value=-1,
     )
     grad_cosine_total_chosen_product_1 = dot_total * grad_loss
     product = cosine_total_chosen_product_1 * grad_loss
     cosine_total_chosen_product_1_product = 2 * dot * product
-    grad_rstd_1 = -(cosine_total_chosen_product_1_product * grad_grad_input2_sum * rstd_1)
-    grad_rstd = -(cosine_total_chosen_product_1_product * grad_grad_input1_sum * rstd)
-    grad_dot = -product * rstd_total
+    grad_inv_root_square2 = -(
+        cosine_total_chosen_product_1_product * grad_grad_input2_sum * inv_root_square2
+    )
+    grad_inv_root_square1 = -(
+        cosine_total_chosen_product_1_product * grad_grad_input1_sum * inv_root_square1
+    )
+    grad_dot = -inv_root_square1_total * product
     grad_input2 = torch.addcmul(
-        grad_grad_input1, (dot * rstd_1_squared)[:, None], grad_grad_input2, value=-1
+        grad_grad_input1, (dot * inv_root_square2_squared)[:, None], grad_grad_input2, value=-1
     )
     grad_input2 = grad_input2 * product[:, None]
     grad_input1 = torch.addcmul(
-        grad_grad_input2, (dot * rstd_squared)[:, None], grad_grad_input1, value=-1
+        grad_grad_input2, (dot * inv_root_square1_squared)[:, None], grad_grad_input1, value=-1
     )
     grad_input1 = grad_input1 * product[:, None]
     grad_grad_loss = cosine_total_chosen_product_1 * dot_total
@@ -783,24 +856,24 @@ def double_backward_none(
         grad_input1,
         grad_input2,
         grad_dot,
-        grad_rstd,
-        grad_rstd_1,
+        grad_inv_root_square1,
+        grad_inv_root_square2,
         grad_cosine_total_chosen_product_1,
     )
 
 
 def residuals_backward_none(
     grad_dot: Tensor,
-    grad_rstd: Tensor,
-    grad_rstd_1: Tensor,
+    grad_inv_root_square1: Tensor,
+    grad_inv_root_square2: Tensor,
     grad_cosine_total_chosen_product_1: Tensor,
     target: Tensor,
     residuals: NoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    input1, input2, dot, rstd, rstd_1, _, margin = residuals
-    rstd_times_rstd_1 = rstd * rstd_1
-    cosine = dot * rstd_times_rstd_1
+    input1, input2, dot, inv_root_square1, inv_root_square2, _, margin = residuals
+    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
+    cosine = dot * inv_root_square1_times_inv_root_square2
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_mask = cosine_total < 0
@@ -812,16 +885,32 @@ def residuals_backward_none(
         ),
         0,
     ).masked_fill(target_mask_1, -1)
-    grad_rstd_times_rstd_1 = cosine_total_chosen * grad_cosine_total_chosen_product_1
+    grad_inv_root_square1_times_inv_root_square2 = (
+        cosine_total_chosen * grad_cosine_total_chosen_product_1
+    )
     grad_input2 = grad_dot[:, None] * input1
     grad_input2 = grad_input2.addcmul(
-        (rstd_1**3 * torch.addcmul(grad_rstd_1, grad_rstd_times_rstd_1, rstd))[:, None],
+        (
+            inv_root_square2**3
+            * torch.addcmul(
+                grad_inv_root_square2,
+                grad_inv_root_square1_times_inv_root_square2,
+                inv_root_square1,
+            )
+        )[:, None],
         input2,
         value=-1,
     )
     grad_input1 = grad_dot[:, None] * input2
     grad_input1 = grad_input1.addcmul(
-        (rstd**3 * torch.addcmul(grad_rstd, grad_rstd_times_rstd_1, rstd_1))[:, None],
+        (
+            inv_root_square1**3
+            * torch.addcmul(
+                grad_inv_root_square1,
+                grad_inv_root_square1_times_inv_root_square2,
+                inv_root_square2,
+            )
+        )[:, None],
         input1,
         value=-1,
     )
@@ -852,8 +941,8 @@ class _NoneBackwardFunction(torch.autograd.Function):
             grad_input1,
             grad_input2,
             grad_dot,
-            grad_rstd,
-            grad_rstd_1,
+            grad_inv_root_square1,
+            grad_inv_root_square2,
             grad_cosine_total_chosen_product_1,
         ) = double_backward_none(grad_grad_input1, grad_grad_input2, grad_loss, residuals)
         return (
@@ -861,8 +950,8 @@ class _NoneBackwardFunction(torch.autograd.Function):
             grad_input1,
             grad_input2,
             grad_dot,
-            grad_rstd,
-            grad_rstd_1,
+            grad_inv_root_square1,
+            grad_inv_root_square2,
             grad_cosine_total_chosen_product_1,
             None,
         )
@@ -881,26 +970,36 @@ class _NoneFunction(torch.autograd.Function):
         return (
             loss,
             residuals.dot,
-            residuals.rstd,
-            residuals.rstd_1,
+            residuals.inv_root_square1,
+            residuals.inv_root_square2,
             residuals.cosine_total_chosen_product_1,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, dot, rstd, rstd_1, cosine_total_chosen_product_1 = output
+        _, dot, inv_root_square1, inv_root_square2, cosine_total_chosen_product_1 = output
         ctx.save_for_backward(
-            target, input1, input2, dot, rstd, rstd_1, cosine_total_chosen_product_1
+            target,
+            input1,
+            input2,
+            dot,
+            inv_root_square1,
+            inv_root_square2,
+            cosine_total_chosen_product_1,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dot, grad_rstd, grad_rstd_1, grad_cosine_total_chosen_product_1 = (
-            grad_outputs
-        )
+        (
+            grad_loss,
+            grad_dot,
+            grad_inv_root_square1,
+            grad_inv_root_square2,
+            grad_cosine_total_chosen_product_1,
+        ) = grad_outputs
         target, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
         grad_input1 = grad_input2 = None
@@ -912,24 +1011,24 @@ class _NoneFunction(torch.autograd.Function):
         # A gradient that is differentiated has read the residuals, too.
         if (
             grad_dot is not None
-            or grad_rstd is not None
-            or grad_rstd_1 is not None
+            or grad_inv_root_square1 is not None
+            or grad_inv_root_square2 is not None
             or grad_cosine_total_chosen_product_1 is not None
         ):
             if grad_dot is None:
                 grad_dot = torch.zeros_like(residuals.dot)
-            if grad_rstd is None:
-                grad_rstd = torch.zeros_like(residuals.rstd)
-            if grad_rstd_1 is None:
-                grad_rstd_1 = torch.zeros_like(residuals.rstd_1)
+            if grad_inv_root_square1 is None:
+                grad_inv_root_square1 = torch.zeros_like(residuals.inv_root_square1)
+            if grad_inv_root_square2 is None:
+                grad_inv_root_square2 = torch.zeros_like(residuals.inv_root_square2)
             if grad_cosine_total_chosen_product_1 is None:
                 grad_cosine_total_chosen_product_1 = torch.zeros_like(
                     residuals.cosine_total_chosen_product_1
                 )
             more_input1, more_input2 = residuals_backward_none(
                 grad_dot,
-                grad_rstd,
-                grad_rstd_1,
+                grad_inv_root_square1,
+                grad_inv_root_square2,
                 grad_cosine_total_chosen_product_1,
                 target,
                 residuals,

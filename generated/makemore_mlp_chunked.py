@@ -553,6 +553,7 @@ def residuals_backward(
         V,
     ) = residuals
     N, T = Xb.shape
+    J = W2.shape[0]
     D = W1.shape[0] // T
     grad_counts_sum_inv_total = grad_counts_sum_inv + (grad_probs * counts).sum(1)
     grad_counts_sum_total = torch.addcmul(
@@ -585,7 +586,7 @@ def residuals_backward(
     grad_W2 = h.T @ grad_logits
     grad_bnbias = grad_hpreact.sum(0)
     grad_bngain = (bnraw * grad_hpreact).sum(0)
-    grad_b1 = grad_hprebn.sum(0)
+    grad_b1 = grad_embcat.new_zeros((J,))
     grad_W1 = embcat.T @ grad_hprebn
     grad_C = grad_embcat_total.new_zeros(V, D)
     grad_C = grad_C.index_add(0, Xb.flatten(), grad_emb.reshape(N * T, D))

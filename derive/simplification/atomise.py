@@ -7,10 +7,11 @@ those that the simplified gradient ends up using, and no others.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
-from sympy import Add, Expr, Mul, Pow, Rational, exp
+from sympy import Add, Expr, Mul, Pow, Rational, exp, log
 
 from derive.calculus.contractions import has_contraction, is_contraction
 from derive.calculus.differentiate import cotangents_of
@@ -159,12 +160,21 @@ class Atomiser:
         if -exponent == 1 and self._is_logistic(base):
             name = f"sigmoid_{stem(base).removeprefix('exp_').removeprefix('neg_')}"
         elif exponent == Rational(-1, 2):
-            name = "rstd"
+            name = "rstd" if self._is_mean(base) else f"inv_root_{stem(base)}"
         elif exponent == Rational(1, 2):
             name = f"root_{stem(base)}"
         else:
             name = f"inv_{stem(base)}" if exponent.is_negative else f"{stem(base)}_power"
         return self.named(value, name)
+
+    def _is_mean(self, expr: Expr) -> bool:
+        """Whether an expression is a mean, or one with something added to it, as a variance is."""
+        values = [expr, *(let.value for let in self.lets if let.name in names_used(expr))]
+        apart = (value.as_independent(Sum, as_Add=False) for value in values)
+        return any(
+            isinstance(total, Sum) and scale.as_numer_denom()[1].free_symbols
+            for scale, total in apart
+        )
 
     def _is_logistic(self, below: Expr) -> bool:
         """Whether an expression is `1 + exp(-x)`, whose inverse has a name of its own."""
@@ -212,7 +222,8 @@ class Atomiser:
 def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], frozenset[str]]:
     """A definition's lets in small steps, the names of the proposals among them, and the divisors.
 
-    A positive reduction `s = sum_k f` also proposes the normalised `f/s`.
+    A positive reduction `s = sum_k f` that is divided by, or in a logarithm, also proposes the
+    normalised `f/s`.
     """
     taken = {*definition.tensors, *(o.name for o in definition.options)}
     taken = taken.union(*map(cotangents_of, definition.tensors.values()))
@@ -227,7 +238,7 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
     values = {let.name: let for let in atomiser.lets}
     for let in list(atomiser.lets):
         summand = _plain_summand(let, values)
-        if summand is None:
+        if summand is None or not _normalises(let.name, values.values()):
             continue
         ratio = summand / let.tensor.element
         if not any(_is_ratio(other, ratio, values) for other in atomiser.lets):
@@ -338,6 +349,13 @@ def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
         return None
     summed = values.get(value.body.tensor_name)
     return value.body if summed is not None and is_exponential(summed.value) else None
+
+
+def _normalises(name: str, lets: Iterable[Let]) -> bool:
+    """Whether a tensor is divided by somewhere, or in a logarithm."""
+    parts = (part for let in lets for part in let.value.atoms(log, Pow))
+    divided = (p for p in parts if isinstance(p, log) or not p.args[1].is_positive)
+    return any(name in names_used(part) for part in divided)
 
 
 def _is_ratio(let: Let, ratio: Expr, values: dict[str, Let]) -> bool:
