@@ -17,6 +17,7 @@ from derive.language.interface import Variant
 _CHECKED_BY = {
     "_must_be(Tensor, {})": "Tensor",
     "_may_be(Tensor, {})": "Tensor | None",
+    "_may_be(torch.dtype, {})": "torch.dtype | None",
 }
 """What refuses an argument of another kind, by how an argument is annotated."""
 
@@ -55,7 +56,7 @@ def _kinds(arguments: Arguments) -> Iterator[str]:
     """Lines that refuse what is no tensor where one is wanted, and a tensor for a number."""
     every = arguments.interface.arguments
     for line, wanted in _CHECKED_BY.items():
-        names = [a.name for a in every if a.tensors and annotation(a, arguments) == wanted]
+        names = [a.name for a in every if annotation(a, arguments) == wanted]
         if names:
             yield line.format(_by_name(names))
     for name in (a.name for a in every if arguments.is_mask(a)):

@@ -17,9 +17,10 @@ def demanded(operation: str, arguments: Arguments, sized: bool = False) -> Itera
         if any(axis.size.name in read for axis, _ in roles) != sized:
             continue
         tensors = _compared(condition) & set(arguments.tensors)
-        for name in tensors:
+        for name in sorted(read & set(arguments.tensors)):
             condition = re.sub(rf"\b{name}\b", arguments.variable(name), condition)
         wants = f"{operation} wants {condition}"
+        condition = re.sub(r"\binf\b", "math.inf", condition)
         if tensors:
             yield f"if not _everywhere({condition}):"
             yield f'    raise {error}("{wants} everywhere")'

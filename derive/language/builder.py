@@ -270,8 +270,8 @@ class Builder:
     def demand(self, condition: str, raises: str = "ValueError") -> None:
         """A condition such as `beta >= 0`, without which the function raises.
 
-        It may read options, arguments, inputs (of which it must hold everywhere) and the sizes
-        of axes.
+        It may read options, arguments, inputs (of which it must hold everywhere), the sizes of
+        axes and `inf`.
 
         Raises:
             DefinitionError: it is no expression, or reads what is none of these.
@@ -284,7 +284,7 @@ class Builder:
             ) from None
         read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         known = [*self._options, *self._inputs, *self._calling.argument_names]
-        known += [name.upper() for name in self._axes]
+        known += [*(name.upper() for name in self._axes), "inf"]
         if not read <= set(known):
             raise DefinitionError(
                 f"demand {condition!r} in {self.name!r}: {min(read - set(known))!r} is unknown; "

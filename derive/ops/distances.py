@@ -32,6 +32,7 @@ def power(x, p):
 def norm(op, name, x, n, k, argument):
     """The p-norm of rows, by the value of an argument."""
     p = op.option(argument, 2.0)
+    op.demand(f"{k.size} > 0 or 0 <= {argument} < inf", raises="RuntimeError")
     size = op.let(f"{name}_abs", [n, k], Abs(x))
     return op.cases(
         name,

@@ -14,7 +14,7 @@ running_mean = op.input("running_mean", c, absent=0)
 running_var = op.input("running_var", c, absent=1, positive=True, given="paired")
 eps, momentum = op.option("eps", 1e-5, positive=True), op.option("momentum", 0.1)
 op.demand("use_input_stats or running_mean is not None", raises="RuntimeError")
-op.demand("S != 1 or N == 0 or C == 0 or not use_input_stats")
+op.demand("S != 1 or not use_input_stats")
 
 choices = ("use_input_stats", "running_mean")
 
