@@ -236,6 +236,11 @@ def _product(expr: Expr) -> Expr:
         if any(isinstance(exponent, LogSoftmax) for exponent in met):
             total = weighted
             others.remove(weight)
+    for a, power in logistic:
+        taken = 0
+        while taken < power and _lighter(less := _sum([total, -a]), total):
+            total, taken = less, taken + 1
+        others += [Sigmoid(a)] * taken + [Sigmoid(-a)] * (power - taken)
     sums = [f for f in others if isinstance(f, Sum | Add) and f.has(exp)]
     for count, other in enumerate(sums, start=1):
         met = total.has(*_LOG_SUMS) or any(e.has(*_LOG_SUMS) for e in other.atoms(exp))
@@ -243,11 +248,6 @@ def _product(expr: Expr) -> Expr:
             part = _one_log_sum(total) if count < len(sums) else total
             others[others.index(other)] = _push(other, exp(part))
             total = _sum([total, -part])
-    for a, power in logistic:
-        taken = 0
-        while taken < power and _lighter(less := _sum([total, -a]), total):
-            total, taken = less, taken + 1
-        others += [Sigmoid(a)] * taken + [Sigmoid(-a)] * (power - taken)
     return Mul(*others, _exp(exp(total)))
 
 
