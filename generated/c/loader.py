@@ -273,16 +273,19 @@ def _folder() -> Path:
 def compiler() -> tuple[list[str], bytes] | None:
     """The compiler's command line, and what tells it and its processor from any other."""
     name = os.environ.get("CC") or "cc"
-    extra = shlex.split(os.environ.get("GRADSMITH_CFLAGS", ""))
+    extra = os.environ.get("GRADSMITH_CFLAGS", "")
     said = ""
     for wishes in WISHES:
-        command = [*shlex.split(name), *FLAGS, *wishes, *extra]
         try:
+            command = [*shlex.split(name), *FLAGS, *wishes, *shlex.split(extra)]
             with tempfile.TemporaryDirectory() as folder:
                 tried = _run([*command, "-x", "c", "-", "-o", f"{folder}/tried.so"], b"int tried;")
             macros = _run([*command, "-dM", "-E", "-x", "c", "-"], INCLUDED.encode())
         except OSError as error:
             said = str(error.strerror)
+            break
+        except ValueError as error:  # quotation marks that are not closed
+            said = f"{error} in CC or GRADSMITH_CFLAGS"
             break
         if not tried.returncode and not macros.returncode:
             return command, b"\0".join((" ".join(command).encode(), macros.stdout))

@@ -151,13 +151,15 @@ def _prove(definitions: list[Definition], seed: int, target: str, as_json: bool)
 
 def _sampled(definitions: list[Definition], target: str, device: str) -> bool:
     from gradsmith.emitted import emitted
+    from gradsmith.errors import UserError
     from gradsmith.proof.opinfo import count, entries, require_device
 
     require_device(device)
+    sampled = [d for d in definitions if d.interface is not None and entries(d.name)]
+    if not sampled:
+        raise UserError(f"PyTorch has no samples for {', '.join(d.name for d in definitions)}")
     samples = agreed = 0
-    for definition in definitions:
-        if definition.interface is None or not entries(definition.name):
-            continue
+    for definition in sampled:
         public = getattr(emitted(definition, target), definition.name)
         result = count(definition.name, public, device)
         click.echo(result.line())

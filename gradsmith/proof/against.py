@@ -197,7 +197,7 @@ def _their_answer(
     try:
         with torch.no_grad():
             answer = backward(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Failure(f"the function raises {type(error).__name__}: {error}") from error
     before = {**values, **seeds, "grad_output": next(iter(seeds.values()))}
     written = [
