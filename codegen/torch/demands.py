@@ -19,18 +19,18 @@ def demanded(operation: str, arguments: Arguments, sized: bool = False) -> Itera
         tensors = _compared(condition) & set(arguments.tensors)
         for name in sorted(read & set(arguments.tensors)):
             condition = re.sub(rf"\b{name}\b", arguments.variable(name), condition)
-        wants = f"{operation} wants {condition}"
-        condition = re.sub(r"\binf\b", "math.inf", condition)
+        said, condition = condition, re.sub(r"\binf\b", "math.inf", condition)
         if tensors:
             yield f"if not _everywhere({condition}):"
-            yield f'    raise {error}("{wants} everywhere")'
+            yield f'    raise {error}("{operation} wants {said} everywhere")'
             continue
         shown = [name for name in sorted(read) if name in arguments.options]
         shown += [axis.size.name for axis, _ in roles if axis.size.name in read]
         got = ", ".join(f"{name} = {{{name}}}" for name in shown)
         yield f"if not ({condition}):"
         yield f"    raise {error}("
-        yield f'        "{wants}{", " if got else ""}"'
+        yield f'        "{operation} wants "'
+        yield f'        "{said}{", " if got else ""}"'
         if got:
             yield f'        f"got {got}"'
         yield "    )"

@@ -19,7 +19,6 @@ logits, target = op.input("logits", n, k), op.integers("target", n)
 probabilities, weight = op.input("probabilities", n, k), op.input("weight", k, absent=1)
 kept = op.input("kept", n, absent=1, given="mask")
 smoothing = op.option("label_smoothing", 0.0, nonnegative=True)
-op.demand("logits.dim() > 0", raises="RuntimeError")
 op.demand("0 <= label_smoothing <= 1", raises="RuntimeError")
 
 logprobs = op.let("logprobs", [n, k], logits[n, k] - log(Sum(exp(logits[n, k]), k)))

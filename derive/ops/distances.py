@@ -51,8 +51,7 @@ def norm(op, name, x, n, k, argument):
 op = define("vector_norm", "The p-norm of the elements along dimensions, as one vector.")
 op.called("x, ord=2, dim=None, keepdim=False, *, dtype=None", autocast="float32 on gpu")
 n, k = op.axes("n k", "rest dim")
-x = op.input("x", n, k)
-vector_norm = op.build(norm(op, "y", x[n, k], n, k, "ord"))
+vector_norm = op.build(norm(op, "y", op.input("x", n, k)[n, k], n, k, "ord"))
 
 op = define("normalize", "Vectors divided by their p-norm, or by eps where that is more.")
 op.called("input: x, p=2.0, dim=1, eps=1e-12", autocast="float32 on gpu")
