@@ -29,10 +29,9 @@ def demanded(operation: str, arguments: Arguments, sized: bool = False) -> Itera
         got = ", ".join(f"{name} = {{{name}}}" for name in shown)
         yield f"if not ({condition}):"
         yield f"    raise {error}("
-        yield f'        "{operation} wants "'
-        yield f'        "{said}{", " if got else ""}"'
-        if got:
-            yield f'        f"got {got}"'
+        # Literals are joined when they are formatted, where they fit on a line.
+        yield f'        "{operation} wants {said}, "' if got else f'        "{operation} wants "'
+        yield f'        f"got {got}"' if got else f'        "{said}"'
         yield "    )"
 
 
