@@ -15,13 +15,11 @@ import atexit
 import builtins
 import json
 import linecache
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -33,14 +31,13 @@ from ruff import find_ruff_bin
 
 from codegen.c import source as c_source
 from codegen.cache import Cache, key
+from codegen.processes import in_processes
 from codegen.program import CodegenError
 from codegen.templating import digest, source_name
 from codegen.torch import source as torch_source
 from derive.calculus.trace import Derivation
 from derive.derivation import derive
 from derive.language.definition import Definition
-
-_WORTH_PROCESSES = 4
 
 
 @dataclass(frozen=True)
@@ -139,12 +136,7 @@ def _made(definitions: list[Definition], command: str, target: Target) -> dict[s
     if not definitions:
         return {}
     work = [variant for definition in definitions for variant in definition.variants]
-    one = partial(_part, target.name)
-    if len(work) < _WORTH_PROCESSES:
-        parts = list(map(one, work))
-    else:
-        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(work))) as pool:
-            parts = list(pool.map(one, work))
+    parts = list(in_processes(partial(_part, target.name), work))
     by_name: dict[str, list[Any]] = {d.name: [] for d in definitions}
     for variant, part in zip(work, parts, strict=True):
         by_name[variant.name].append(part)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+from codegen.processes import in_processes
 from codegen.writer import write_whole
 from derive.derivation import derive
 from derive.language.definition import Definition
@@ -15,7 +14,6 @@ from gradsmith.pages.page import page
 from gradsmith.pages.variants import Listed, listed
 
 INDEX = "index.html"
-_WORTH_PROCESSES = 4
 
 
 def write(definitions: Sequence[Definition], folder: Path) -> Iterator[Path]:
@@ -41,25 +39,22 @@ def write(definitions: Sequence[Definition], folder: Path) -> Iterator[Path]:
 Made = tuple[str, str, html.Card | None]
 """The name of a file and its content; of an operation's usual definition also its card."""
 
+Work = tuple[Definition, Listed, tuple[Listed, ...]]
+"""A definition of an operation, what is said of it, and of all of them."""
+
 
 def _pages(definitions: Sequence[Definition]) -> Iterator[Made]:
-    work = [each for definition in definitions for each in _works(definition)]
-    if len(work) < _WORTH_PROCESSES:
-        yield from (_page(*each) for each in work)
-        return
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(work))) as pool:
-        for done in as_completed([pool.submit(_page, *each) for each in work]):
-            yield done.result()
+    return in_processes(_page, [each for one in definitions for each in _works(one)])
 
 
-def _works(operation: Definition) -> list[tuple[Definition, Listed, tuple[Listed, ...]]]:
-    """Each definition of an operation, what is said of it, and of the others."""
+def _works(operation: Definition) -> list[Work]:
     siblings = listed(operation)
     own = (operation, *operation.variants[1:])  # the usual one with its public function
     return [(one, said, siblings) for one, said in zip(own, siblings, strict=True)]
 
 
-def _page(definition: Definition, own: Listed, siblings: Sequence[Listed]) -> Made:
+def _page(work: Work) -> Made:
+    definition, own, siblings = work
     content = html.operation(page(definition), index=INDEX, siblings=siblings)
     card = None if definition.variant else html.card(derive(definition), siblings)
     return own.address, content, card
