@@ -126,15 +126,21 @@ def residuals_backward(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     one_minus_x = 1 - x
-    x_chosen = torch.reciprocal(one_minus_x).masked_fill(x_mask, 0)
-    x_total = x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0)
+    x_chosen_1 = one_minus_x.masked_fill(x_mask, 1)
+    x_chosen = torch.reciprocal(x_chosen_1).masked_fill(x_mask, 0)
+    x_chosen_3 = x.masked_fill(x_mask_1, 1)
+    x_chosen_2 = torch.reciprocal(x_chosen_3).masked_fill(x_mask_1, 0)
+    x_total = x_chosen + x_chosen_2
     grad_target = -grad_target_total * x_total
-    x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
+    x_power = x_chosen_1**-2
+    x_power_chosen = x_power.masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
-        torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
+        torch.addcmul(
+            x_power_chosen, (x_chosen_3**-2).masked_fill(x_mask_1, 0) - x_power_chosen, target
+        )
         * grad_target_total,
+        x_chosen_2 + torch.reciprocal(one_minus_x.masked_fill(x_mask, 1)).masked_fill(x_mask, 0),
         grad_no_minus_yes,
-        x_total,
         value=-1,
     )
     return grad_x, grad_target
@@ -328,15 +334,21 @@ def residuals_backward_sum(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     one_minus_x = 1 - x
-    x_chosen = torch.reciprocal(one_minus_x).masked_fill(x_mask, 0)
-    x_total = x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0)
+    x_chosen_1 = one_minus_x.masked_fill(x_mask, 1)
+    x_chosen = torch.reciprocal(x_chosen_1).masked_fill(x_mask, 0)
+    x_chosen_3 = x.masked_fill(x_mask_1, 1)
+    x_chosen_2 = torch.reciprocal(x_chosen_3).masked_fill(x_mask_1, 0)
+    x_total = x_chosen + x_chosen_2
     grad_target = -grad_dloss_dx * x_total
-    x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
+    x_power = x_chosen_1**-2
+    x_power_chosen = x_power.masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
-        torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
+        torch.addcmul(
+            x_power_chosen, (x_chosen_3**-2).masked_fill(x_mask_1, 0) - x_power_chosen, target
+        )
         * grad_dloss_dx,
+        x_chosen_2 + torch.reciprocal(one_minus_x.masked_fill(x_mask, 1)).masked_fill(x_mask, 0),
         grad_dloss_dtarget,
-        x_total,
         value=-1,
     )
     return grad_x, grad_target
@@ -508,15 +520,21 @@ def residuals_backward_none(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     one_minus_x = 1 - x
-    x_chosen = torch.reciprocal(one_minus_x).masked_fill(x_mask, 0)
-    x_total = x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0)
+    x_chosen_1 = one_minus_x.masked_fill(x_mask, 1)
+    x_chosen = torch.reciprocal(x_chosen_1).masked_fill(x_mask, 0)
+    x_chosen_3 = x.masked_fill(x_mask_1, 1)
+    x_chosen_2 = torch.reciprocal(x_chosen_3).masked_fill(x_mask_1, 0)
+    x_total = x_chosen + x_chosen_2
     grad_target = -grad_dloss_dx * x_total
-    x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
+    x_power = x_chosen_1**-2
+    x_power_chosen = x_power.masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
-        torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
+        torch.addcmul(
+            x_power_chosen, (x_chosen_3**-2).masked_fill(x_mask_1, 0) - x_power_chosen, target
+        )
         * grad_dloss_dx,
+        x_chosen_2 + torch.reciprocal(one_minus_x.masked_fill(x_mask, 1)).masked_fill(x_mask, 0),
         grad_dloss_dtarget,
-        x_total,
         value=-1,
     )
     return grad_x, grad_target
@@ -697,15 +715,21 @@ def residuals_backward_weight(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     one_minus_x = 1 - x
-    x_chosen = torch.reciprocal(one_minus_x).masked_fill(x_mask, 0)
-    x_total = x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0)
+    x_chosen_1 = one_minus_x.masked_fill(x_mask, 1)
+    x_chosen = torch.reciprocal(x_chosen_1).masked_fill(x_mask, 0)
+    x_chosen_3 = x.masked_fill(x_mask_1, 1)
+    x_chosen_2 = torch.reciprocal(x_chosen_3).masked_fill(x_mask_1, 0)
+    x_total = x_chosen + x_chosen_2
     grad_target = -grad_target_total * x_total
-    x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
+    x_power = x_chosen_1**-2
+    x_power_chosen = x_power.masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
-        torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
+        torch.addcmul(
+            x_power_chosen, (x_chosen_3**-2).masked_fill(x_mask_1, 0) - x_power_chosen, target
+        )
         * grad_target_total,
+        x_chosen_2 + torch.reciprocal(one_minus_x.masked_fill(x_mask, 1)).masked_fill(x_mask, 0),
         grad_no_minus_yes,
-        x_total,
         value=-1,
     )
     return grad_x, grad_target
@@ -888,15 +912,21 @@ def residuals_backward_weight_sum(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     one_minus_x = 1 - x
-    x_chosen = torch.reciprocal(one_minus_x).masked_fill(x_mask, 0)
-    x_total = x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0)
+    x_chosen_1 = one_minus_x.masked_fill(x_mask, 1)
+    x_chosen = torch.reciprocal(x_chosen_1).masked_fill(x_mask, 0)
+    x_chosen_3 = x.masked_fill(x_mask_1, 1)
+    x_chosen_2 = torch.reciprocal(x_chosen_3).masked_fill(x_mask_1, 0)
+    x_total = x_chosen + x_chosen_2
     grad_target = -grad_target_total * x_total
-    x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
+    x_power = x_chosen_1**-2
+    x_power_chosen = x_power.masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
-        torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
+        torch.addcmul(
+            x_power_chosen, (x_chosen_3**-2).masked_fill(x_mask_1, 0) - x_power_chosen, target
+        )
         * grad_target_total,
+        x_chosen_2 + torch.reciprocal(one_minus_x.masked_fill(x_mask, 1)).masked_fill(x_mask, 0),
         grad_no_minus_yes,
-        x_total,
         value=-1,
     )
     return grad_x, grad_target
@@ -1080,15 +1110,21 @@ def residuals_backward_weight_none(
     log1p_neg_x = torch.log1p(-x)
     x_mask = log1p_neg_x <= -100
     one_minus_x = 1 - x
-    x_chosen = torch.reciprocal(one_minus_x).masked_fill(x_mask, 0)
-    x_total = x_chosen + torch.reciprocal(x).masked_fill(x_mask_1, 0)
+    x_chosen_1 = one_minus_x.masked_fill(x_mask, 1)
+    x_chosen = torch.reciprocal(x_chosen_1).masked_fill(x_mask, 0)
+    x_chosen_3 = x.masked_fill(x_mask_1, 1)
+    x_chosen_2 = torch.reciprocal(x_chosen_3).masked_fill(x_mask_1, 0)
+    x_total = x_chosen + x_chosen_2
     grad_target = -grad_target_total * x_total
-    x_chosen_1 = (one_minus_x**-2).masked_fill(x_mask, 0)
+    x_power = x_chosen_1**-2
+    x_power_chosen = x_power.masked_fill(x_mask, 0)
     grad_x = torch.addcmul(
-        torch.addcmul(x_chosen_1, (x**-2).masked_fill(x_mask_1, 0) - x_chosen_1, target)
+        torch.addcmul(
+            x_power_chosen, (x_chosen_3**-2).masked_fill(x_mask_1, 0) - x_power_chosen, target
+        )
         * grad_target_total,
+        x_chosen_2 + torch.reciprocal(one_minus_x.masked_fill(x_mask, 1)).masked_fill(x_mask, 0),
         grad_no_minus_yes,
-        x_total,
         value=-1,
     )
     return grad_x, grad_target

@@ -14,10 +14,10 @@
 
 The gradients, given grad_y:
 
-    grad_x2[n,k] = grad_y[n]*(x1[n,k] - dot[n]*where(x2_squared_sum[n] == 0, 0,
-            x2[n,k]/sqrt(x2_squared_sum[n]))/size2[n])/(size1[n]*size2[n])
-    grad_x1[n,k] = grad_y[n]*(x2[n,k] - dot[n]*where(x1_squared_sum[n] == 0, 0,
-            x1[n,k]/sqrt(x1_squared_sum[n]))/size1[n])/(size1[n]*size2[n])
+    grad_x2[n,k] = grad_y[n]*(x1[n,k] - dot[n]*x2[n,k]*where(x2_squared_sum[n] == 0, 0,
+            1/sqrt(x2_squared_sum[n]))/size2[n])/(size1[n]*size2[n])
+    grad_x1[n,k] = grad_y[n]*(x2[n,k] - dot[n]*x1[n,k]*where(x1_squared_sum[n] == 0, 0,
+            1/sqrt(x1_squared_sum[n]))/size1[n])/(size1[n]*size2[n])
 """
 
 import math
@@ -101,24 +101,18 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     N = x1.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    x2_squared_sum_mask = x2_squared_sum == 0
     grad_y_product = grad_y / size1 / size2
     grad_x2 = torch.addcmul(
         x1,
-        (dot / size2)[:, None],
-        (torch.rsqrt(x2_squared_sum.masked_fill(x2_squared_sum_mask, 1))[:, None] * x2).masked_fill(
-            x2_squared_sum_mask[:, None], 0
-        ),
+        (dot * torch.rsqrt(x2_squared_sum).masked_fill(x2_squared_sum == 0, 0) / size2)[:, None],
+        x2,
         value=-1,
     )
     grad_x2 = grad_x2 * grad_y_product[:, None]
-    x1_squared_sum_mask = x1_squared_sum == 0
     grad_x1 = torch.addcmul(
         x2,
-        (dot / size1)[:, None],
-        (torch.rsqrt(x1_squared_sum.masked_fill(x1_squared_sum_mask, 1))[:, None] * x1).masked_fill(
-            x1_squared_sum_mask[:, None], 0
-        ),
+        (dot * torch.rsqrt(x1_squared_sum).masked_fill(x1_squared_sum == 0, 0) / size1)[:, None],
+        x1,
         value=-1,
     )
     grad_x1 = grad_x1 * grad_y_product[:, None]
@@ -136,25 +130,23 @@ def double_backward(
     size1_product_2 = torch.reciprocal(size1) / size2
     grad_y_product = grad_y * size1_product_2
     x2_squared_sum_mask = x2_squared_sum == 0
-    x2_squared_sum_chosen = x2_squared_sum.masked_fill(x2_squared_sum_mask, 1)
-    x2_squared_sum_power = torch.rsqrt(x2_squared_sum_chosen)
-    grad_grad_x2_chosen = grad_grad_x2.masked_fill(x2_squared_sum_mask[:, None], 0)
-    grad_grad_x2_sum = (grad_grad_x2_chosen * x2).sum(1)
-    size2_product_1 = x2_squared_sum_power / size2
-    size2_product = grad_grad_x2_sum * size2_product_1
+    x2_squared_sum_chosen_1 = x2_squared_sum.masked_fill(x2_squared_sum_mask, 1)
+    x2_squared_sum_chosen = torch.rsqrt(x2_squared_sum_chosen_1).masked_fill(x2_squared_sum_mask, 0)
     x1_squared_sum_mask = x1_squared_sum == 0
-    x1_squared_sum_chosen = x1_squared_sum.masked_fill(x1_squared_sum_mask, 1)
-    x1_squared_sum_power = torch.rsqrt(x1_squared_sum_chosen)
-    grad_grad_x1_chosen = grad_grad_x1.masked_fill(x1_squared_sum_mask[:, None], 0)
-    grad_grad_x1_sum = (grad_grad_x1_chosen * x1).sum(1)
-    size1_product_1 = x1_squared_sum_power / size1
-    size1_product = grad_grad_x1_sum * size1_product_1
+    x1_squared_sum_chosen_1 = x1_squared_sum.masked_fill(x1_squared_sum_mask, 1)
+    x1_squared_sum_chosen = torch.rsqrt(x1_squared_sum_chosen_1).masked_fill(x1_squared_sum_mask, 0)
+    grad_grad_x2_sum = (grad_grad_x2 * x2).sum(1)
+    size2_product_1 = x2_squared_sum_chosen / size2
+    size2_product = grad_grad_x2_sum * size2_product_1
+    grad_grad_x1_sum_1 = (grad_grad_x1 * x1).sum(1)
+    size1_product_1 = x1_squared_sum_chosen / size1
+    size1_product = grad_grad_x1_sum_1 * size1_product_1
     grad_grad_x2_sum_1 = (grad_grad_x2 * x1).sum(1)
-    grad_grad_x1_sum_1 = (grad_grad_x1 * x2).sum(1)
+    grad_grad_x1_sum = (grad_grad_x1 * x2).sum(1)
     grad_size2 = (
         (
             torch.add(size1_product, size2_product, alpha=2) * dot
-            - grad_grad_x1_sum_1
+            - grad_grad_x1_sum
             - grad_grad_x2_sum_1
         )
         * grad_y_product
@@ -163,7 +155,7 @@ def double_backward(
     grad_size1 = (
         (
             torch.add(size2_product, size1_product, alpha=2) * dot
-            - grad_grad_x1_sum_1
+            - grad_grad_x1_sum
             - grad_grad_x2_sum_1
         )
         * grad_y_product
@@ -173,27 +165,23 @@ def double_backward(
     grad_x2_squared_sum = (
         dot_product
         * grad_grad_x2_sum
-        * (x2_squared_sum_chosen**-1.5).masked_fill(x2_squared_sum_mask, 0)
+        * (x2_squared_sum_chosen_1**-1.5).masked_fill(x2_squared_sum_mask, 0)
         / size2
     )
     grad_x1_squared_sum = (
         dot_product
-        * grad_grad_x1_sum
-        * (x1_squared_sum_chosen**-1.5).masked_fill(x1_squared_sum_mask, 0)
+        * grad_grad_x1_sum_1
+        * (x1_squared_sum_chosen_1**-1.5).masked_fill(x1_squared_sum_mask, 0)
         / size1
     )
     size1_total = size1_product + size2_product
     grad_dot = -grad_y_product * size1_total
-    grad_x2 = torch.addcmul(
-        grad_grad_x1, (dot * size2_product_1)[:, None], grad_grad_x2_chosen, value=-1
-    )
+    grad_x2 = torch.addcmul(grad_grad_x1, (dot * size2_product_1)[:, None], grad_grad_x2, value=-1)
     grad_x2 = grad_x2 * grad_y_product[:, None]
-    grad_x1 = torch.addcmul(
-        grad_grad_x2, (dot * size1_product_1)[:, None], grad_grad_x1_chosen, value=-1
-    )
+    grad_x1 = torch.addcmul(grad_grad_x2, (dot * size1_product_1)[:, None], grad_grad_x1, value=-1)
     grad_x1 = grad_x1 * grad_y_product[:, None]
     grad_grad_y = (
-        torch.addcmul(grad_grad_x1_sum_1 + grad_grad_x2_sum_1, dot, size1_total, value=-1)
+        torch.addcmul(grad_grad_x1_sum + grad_grad_x2_sum_1, dot, size1_total, value=-1)
         * size1_product_2
     )
     return (

@@ -1046,9 +1046,8 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
     grad_logits = (
         grad_logits
-        * (
-            grad_loss
-            * torch.reciprocal(kept_sum).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
+        * (grad_loss * torch.reciprocal(kept_sum).masked_fill(kept_sum == 0, 0)).masked_fill(
+            kept == 0, 0
         )[:, None]
     )
     return KeptGradients(grad_logits)
@@ -1062,8 +1061,16 @@ def double_backward_kept(
     Given are those of the gradients that it returned.
     """
     target, kept, kept_sum, p = residuals
-    kept_chosen = torch.reciprocal(kept_sum).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
-    grad_p = (grad_loss * kept_chosen)[:, None] * grad_grad_logits
+    kept_mask = kept == 0
+    grad_p = (
+        grad_loss
+        * torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1)).masked_fill(kept_sum == 0, 0)
+    ).masked_fill(kept_mask, 0)[:, None] * grad_grad_logits
+    kept_chosen = (
+        torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1))
+        .masked_fill(kept_sum == 0, 0)
+        .masked_fill(kept_mask, 0)
+    )
     grad_grad_loss = (grad_grad_logits * p * kept_chosen[:, None]).sum() - (
         kept_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
@@ -1138,7 +1145,10 @@ class _KeptFunction(torch.autograd.Function):
 class KeptLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dlogits: Tensor
+    target: Tensor
+    kept: Tensor
+    kept_sum: Tensor
+    p: Tensor
     label_smoothing: float
 
 
@@ -1180,36 +1190,20 @@ def forward_kept_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_kept_label_smoothing(logits, target, kept)
-    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
     kept_sum = kept.sum()
-    kept_mask = kept == 0
     loss = -(
         torch.add(
             (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
             logprobs.mean(1),
             alpha=label_smoothing,
         )
-        .masked_fill(kept_mask, 0)
+        .masked_fill(kept == 0, 0)
         .sum()
         / kept_sum
     )
     p = torch.exp(logprobs)
-    kept_chosen = (
-        loss.new_full(
-            (
-                N,
-                K,
-            ),
-            label_smoothing / (K or torch.nan),
-        )
-        .scatter_add_(1, target[:, None], logits.new_full((), 1 - label_smoothing).expand(N, 1))
-        .masked_fill(kept_mask[:, None], 0)
-        / kept_sum
-    ).masked_fill(kept_sum == 0, 0)
-    dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
-    dloss_dlogits -= kept_chosen
-    return loss, KeptLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
+    return loss, KeptLabelSmoothingResiduals(target, kept, kept_sum, p, label_smoothing)
 
 
 def backward_kept_label_smoothing(
@@ -1224,10 +1218,20 @@ def backward_kept_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dlogits = residuals.dloss_dlogits
+    target, kept, kept_sum, p, label_smoothing = residuals
+    N, K = p.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = grad_loss * dloss_dlogits
+    grad_logits = p - label_smoothing / (K or torch.nan)
+    grad_logits = grad_logits.scatter_add(
+        1, target[:, None], grad_loss.new_full((), label_smoothing - 1).expand(N, 1)
+    )
+    grad_logits = (
+        grad_logits
+        * (grad_loss * torch.reciprocal(kept_sum).masked_fill(kept_sum == 0, 0)).masked_fill(
+            kept == 0, 0
+        )[:, None]
+    )
     return KeptLabelSmoothingGradients(grad_logits)
 
 
@@ -1238,46 +1242,37 @@ def double_backward_kept_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum()
-    return grad_grad_loss, grad_dloss_dlogits
+    target, kept, kept_sum, p, label_smoothing = residuals
+    K = p.shape[1]
+    kept_mask = kept == 0
+    grad_p = (
+        grad_loss
+        * torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1)).masked_fill(kept_sum == 0, 0)
+    ).masked_fill(kept_mask, 0)[:, None] * grad_grad_logits
+    kept_chosen = (
+        torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1))
+        .masked_fill(kept_sum == 0, 0)
+        .masked_fill(kept_mask, 0)
+    )
+    grad_grad_loss = torch.sub(
+        torch.add(
+            (grad_grad_logits * p * kept_chosen[:, None]).sum(),
+            (kept_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
+            alpha=label_smoothing - 1,
+        ),
+        (kept_chosen[:, None] * grad_grad_logits).sum(),
+        alpha=label_smoothing / (K or torch.nan),
+    )
+    return grad_grad_loss, grad_p
 
 
 def residuals_backward_kept_label_smoothing(
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    kept: Tensor,
-    residuals: KeptLabelSmoothingResiduals,
+    grad_p: Tensor, residuals: KeptLabelSmoothingResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dlogits, label_smoothing = residuals
-    N, K = dloss_dlogits.shape
-    logprobs = torch.log_softmax(logits, 1)
-    kept_sum = kept.sum()
-    kept_mask = kept == 0
-    p = torch.exp(logprobs)
-    kept_chosen = (
-        dloss_dlogits.new_full(
-            (
-                N,
-                K,
-            ),
-            label_smoothing / (K or torch.nan),
-        )
-        .scatter_add(
-            1, target[:, None], grad_dloss_dlogits.new_full((), 1 - label_smoothing).expand(N, 1)
-        )
-        .masked_fill(kept_mask[:, None], 0)
-        / kept_sum
-    ).masked_fill(kept_sum == 0, 0)
-    kept_chosen_sum = kept_chosen.sum(1)
-    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
-    grad_logits = torch.addcmul(
-        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
-    )
-    grad_logits = grad_logits * kept_chosen_sum[:, None]
+    p = residuals.p
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -1302,10 +1297,10 @@ class _KeptLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = KeptLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dlogits = double_backward_kept_label_smoothing(
+        grad_grad_loss, grad_p = double_backward_kept_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dlogits, None
+        return grad_grad_loss, None, None, None, grad_p, None
 
 
 class _KeptLabelSmoothingFunction(torch.autograd.Function):
@@ -1320,21 +1315,21 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_kept_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.dloss_dlogits
+        return loss, residuals.kept_sum, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, kept, label_smoothing = inputs
-        _, dloss_dlogits = output
-        ctx.save_for_backward(logits, target, kept, dloss_dlogits)
+        _, target, kept, label_smoothing = inputs
+        _, kept_sum, p = output
+        ctx.save_for_backward(target, kept, kept_sum, p)
+        ctx.mark_non_differentiable(kept_sum)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dlogits = grad_outputs
-        logits, target, kept, *saved = ctx.saved_tensors
-        residuals = KeptLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, _, grad_p = grad_outputs
+        residuals = KeptLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1342,10 +1337,8 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_kept_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dlogits is not None:
-            (more_logits,) = residuals_backward_kept_label_smoothing(
-                grad_dloss_dlogits, logits, target, kept, residuals
-            )
+        if grad_p is not None:
+            (more_logits,) = residuals_backward_kept_label_smoothing(grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
 
@@ -1504,7 +1497,9 @@ class _KeptSumFunction(torch.autograd.Function):
 class KeptSumLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dlogits: Tensor
+    target: Tensor
+    kept: Tensor
+    p: Tensor
     label_smoothing: float
 
 
@@ -1546,34 +1541,19 @@ def forward_kept_sum_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_kept_sum_label_smoothing(logits, target, kept)
-    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
-    kept_mask = kept == 0
     logprobs_sum = (
         torch.add(
             (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
             logprobs.mean(1),
             alpha=label_smoothing,
         )
-        .masked_fill(kept_mask, 0)
+        .masked_fill(kept == 0, 0)
         .sum()
     )
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    target_chosen = (
-        logprobs_sum.new_full(
-            (
-                N,
-                K,
-            ),
-            label_smoothing / (K or torch.nan),
-        )
-        .scatter_add_(1, target[:, None], logits.new_full((), 1 - label_smoothing).expand(N, 1))
-        .masked_fill(kept_mask[:, None], 0)
-    )
-    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
-    dloss_dlogits -= target_chosen
-    return loss, KeptSumLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
+    return loss, KeptSumLabelSmoothingResiduals(target, kept, p, label_smoothing)
 
 
 def backward_kept_sum_label_smoothing(
@@ -1588,10 +1568,15 @@ def backward_kept_sum_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dlogits = residuals.dloss_dlogits
+    target, kept, p, label_smoothing = residuals
+    N, K = p.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = grad_loss * dloss_dlogits
+    grad_logits = p - label_smoothing / (K or torch.nan)
+    grad_logits = grad_logits.scatter_add(
+        1, target[:, None], grad_loss.new_full((), label_smoothing - 1).expand(N, 1)
+    )
+    grad_logits = grad_logits * grad_loss.masked_fill(kept == 0, 0)[:, None]
     return KeptSumLabelSmoothingGradients(grad_logits)
 
 
@@ -1602,44 +1587,29 @@ def double_backward_kept_sum_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum()
-    return grad_grad_loss, grad_dloss_dlogits
+    target, kept, p, label_smoothing = residuals
+    K = p.shape[1]
+    kept_mask = kept == 0
+    grad_p = grad_loss.masked_fill(kept_mask, 0)[:, None] * grad_grad_logits
+    grad_grad_loss = torch.sub(
+        torch.add(
+            (grad_grad_logits * p).masked_fill(kept_mask[:, None], 0).sum(),
+            grad_grad_logits.gather(1, target[:, None]).squeeze(1).masked_fill(kept_mask, 0).sum(),
+            alpha=label_smoothing - 1,
+        ),
+        grad_grad_logits.masked_fill(kept_mask[:, None], 0).sum(),
+        alpha=label_smoothing / (K or torch.nan),
+    )
+    return grad_grad_loss, grad_p
 
 
 def residuals_backward_kept_sum_label_smoothing(
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    kept: Tensor,
-    residuals: KeptSumLabelSmoothingResiduals,
+    grad_p: Tensor, residuals: KeptSumLabelSmoothingResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dlogits, label_smoothing = residuals
-    N, K = dloss_dlogits.shape
-    logprobs = torch.log_softmax(logits, 1)
-    kept_mask = kept == 0
-    p = torch.exp(logprobs)
-    target_chosen = (
-        dloss_dlogits.new_full(
-            (
-                N,
-                K,
-            ),
-            label_smoothing / (K or torch.nan),
-        )
-        .scatter_add(
-            1, target[:, None], grad_dloss_dlogits.new_full((), 1 - label_smoothing).expand(N, 1)
-        )
-        .masked_fill(kept_mask[:, None], 0)
-    )
-    target_chosen_sum = target_chosen.sum(1)
-    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
-    grad_logits = torch.addcmul(
-        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
-    )
-    grad_logits = grad_logits * target_chosen_sum[:, None]
+    p = residuals.p
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -1664,10 +1634,10 @@ class _KeptSumLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = KeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dlogits = double_backward_kept_sum_label_smoothing(
+        grad_grad_loss, grad_p = double_backward_kept_sum_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dlogits, None
+        return grad_grad_loss, None, None, grad_p, None
 
 
 class _KeptSumLabelSmoothingFunction(torch.autograd.Function):
@@ -1682,21 +1652,20 @@ class _KeptSumLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_kept_sum_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.dloss_dlogits
+        return loss, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, kept, label_smoothing = inputs
-        _, dloss_dlogits = output
-        ctx.save_for_backward(logits, target, kept, dloss_dlogits)
+        _, target, kept, label_smoothing = inputs
+        _, p = output
+        ctx.save_for_backward(target, kept, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dlogits = grad_outputs
-        logits, target, kept, *saved = ctx.saved_tensors
-        residuals = KeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_p = grad_outputs
+        residuals = KeptSumLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1704,10 +1673,8 @@ class _KeptSumLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_kept_sum_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dlogits is not None:
-            (more_logits,) = residuals_backward_kept_sum_label_smoothing(
-                grad_dloss_dlogits, logits, target, kept, residuals
-            )
+        if grad_p is not None:
+            (more_logits,) = residuals_backward_kept_sum_label_smoothing(grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
 
@@ -1871,7 +1838,9 @@ class _KeptNoneFunction(torch.autograd.Function):
 class KeptNoneLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dlogits: Tensor
+    target: Tensor
+    kept: Tensor
+    p: Tensor
     label_smoothing: float
 
 
@@ -1913,30 +1882,15 @@ def forward_kept_none_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_kept_none_label_smoothing(logits, target, kept)
-    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
-    kept_mask = kept == 0
     logprobs_chosen = torch.add(
         (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
         logprobs.mean(1),
         alpha=label_smoothing,
-    ).masked_fill(kept_mask, 0)
+    ).masked_fill(kept == 0, 0)
     loss = -logprobs_chosen
     p = torch.exp(logprobs)
-    target_chosen = (
-        logprobs_chosen.new_full(
-            (
-                N,
-                K,
-            ),
-            label_smoothing / (K or torch.nan),
-        )
-        .scatter_add_(1, target[:, None], logits.new_full((), 1 - label_smoothing).expand(N, 1))
-        .masked_fill(kept_mask[:, None], 0)
-    )
-    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
-    dloss_dlogits -= target_chosen
-    return loss, KeptNoneLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
+    return loss, KeptNoneLabelSmoothingResiduals(target, kept, p, label_smoothing)
 
 
 def backward_kept_none_label_smoothing(
@@ -1951,13 +1905,17 @@ def backward_kept_none_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    N = dloss_dlogits.shape[0]
+    target, kept, p, label_smoothing = residuals
+    N, K = p.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = grad_loss[:, None] * dloss_dlogits
+    grad_logits = p - label_smoothing / (K or torch.nan)
+    grad_logits = grad_logits.scatter_add(
+        1, target[:, None], grad_loss.new_full((), label_smoothing - 1).expand(N, 1)
+    )
+    grad_logits = grad_logits * grad_loss.masked_fill(kept == 0, 0)[:, None]
     return KeptNoneLabelSmoothingGradients(grad_logits)
 
 
@@ -1968,44 +1926,29 @@ def double_backward_kept_none_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum(1)
-    return grad_grad_loss, grad_dloss_dlogits
+    target, kept, p, label_smoothing = residuals
+    kept_mask = kept == 0
+    grad_loss_chosen = grad_loss.masked_fill(kept_mask, 0)
+    grad_p = grad_loss_chosen[:, None] * grad_grad_logits
+    grad_grad_loss = torch.sub(
+        torch.add(
+            (grad_grad_logits * p).sum(1),
+            grad_grad_logits.gather(1, target[:, None]).squeeze(1),
+            alpha=label_smoothing - 1,
+        ),
+        grad_grad_logits.mean(1),
+        alpha=label_smoothing,
+    ).masked_fill(kept_mask, 0)
+    return grad_grad_loss, grad_p
 
 
 def residuals_backward_kept_none_label_smoothing(
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    kept: Tensor,
-    residuals: KeptNoneLabelSmoothingResiduals,
+    grad_p: Tensor, residuals: KeptNoneLabelSmoothingResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dlogits, label_smoothing = residuals
-    N, K = dloss_dlogits.shape
-    logprobs = torch.log_softmax(logits, 1)
-    kept_mask = kept == 0
-    p = torch.exp(logprobs)
-    target_chosen = (
-        dloss_dlogits.new_full(
-            (
-                N,
-                K,
-            ),
-            label_smoothing / (K or torch.nan),
-        )
-        .scatter_add(
-            1, target[:, None], grad_dloss_dlogits.new_full((), 1 - label_smoothing).expand(N, 1)
-        )
-        .masked_fill(kept_mask[:, None], 0)
-    )
-    target_chosen_sum = target_chosen.sum(1)
-    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
-    grad_logits = torch.addcmul(
-        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
-    )
-    grad_logits = grad_logits * target_chosen_sum[:, None]
+    p = residuals.p
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -2032,10 +1975,10 @@ class _KeptNoneLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = KeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dlogits = double_backward_kept_none_label_smoothing(
+        grad_grad_loss, grad_p = double_backward_kept_none_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dlogits, None
+        return grad_grad_loss, None, None, grad_p, None
 
 
 class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
@@ -2050,21 +1993,20 @@ class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_kept_none_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.dloss_dlogits
+        return loss, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, kept, label_smoothing = inputs
-        _, dloss_dlogits = output
-        ctx.save_for_backward(logits, target, kept, dloss_dlogits)
+        _, target, kept, label_smoothing = inputs
+        _, p = output
+        ctx.save_for_backward(target, kept, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dlogits = grad_outputs
-        logits, target, kept, *saved = ctx.saved_tensors
-        residuals = KeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_p = grad_outputs
+        residuals = KeptNoneLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -2074,10 +2016,8 @@ class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_kept_none_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dlogits is not None:
-            (more_logits,) = residuals_backward_kept_none_label_smoothing(
-                grad_dloss_dlogits, logits, target, kept, residuals
-            )
+        if grad_p is not None:
+            (more_logits,) = residuals_backward_kept_none_label_smoothing(grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
 
@@ -2087,7 +2027,7 @@ class WeightResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    target_weight_chosen: Tensor
+    target_weight_product: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -2132,15 +2072,13 @@ def forward_weight(
     _check_weight(logits, target, weight)
     logprobs = torch.log_softmax(logits, 1)
     target_weight = weight[target]
-    target_weight_sum = target_weight.sum()
-    loss = -(
-        (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_weight_sum
-    )
+    target_sum = target_weight.sum()
+    loss = -((target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_sum)
     p = torch.exp(logprobs)
-    target_weight_chosen = (target_weight / target_weight_sum).masked_fill(
-        target_weight_sum == 0, 0
+    target_weight_product = (
+        torch.reciprocal(target_sum).masked_fill(target_sum == 0, 0) * target_weight
     )
-    return loss, WeightResiduals(target, p, target_weight_chosen)
+    return loss, WeightResiduals(target, p, target_weight_product)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -2153,12 +2091,12 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, target_weight_chosen = residuals
+    target, p, target_weight_product = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * target_weight_chosen)[:, None]
+    grad_logits = grad_logits * (grad_loss * target_weight_product)[:, None]
     return WeightGradients(grad_logits)
 
 
@@ -2169,10 +2107,10 @@ def double_backward_weight(
 
     Given are those of the gradients that it returned.
     """
-    target, p, target_weight_chosen = residuals
-    grad_p = (grad_loss * target_weight_chosen)[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits * p * target_weight_chosen[:, None]).sum() - (
-        target_weight_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    target, p, target_weight_product = residuals
+    grad_p = (grad_loss * target_weight_product)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p * target_weight_product[:, None]).sum() - (
+        target_weight_product * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return grad_grad_loss, grad_p
 
@@ -2215,14 +2153,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(logits, target, weight)
-        return loss, residuals.p, residuals.target_weight_chosen
+        return loss, residuals.p, residuals.target_weight_product
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, p, target_weight_chosen = output
-        ctx.save_for_backward(target, p, target_weight_chosen)
-        ctx.mark_non_differentiable(target_weight_chosen)
+        _, p, target_weight_product = output
+        ctx.save_for_backward(target, p, target_weight_product)
+        ctx.mark_non_differentiable(target_weight_product)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2245,7 +2183,10 @@ class _WeightFunction(torch.autograd.Function):
 class WeightLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dlogits: Tensor
+    target: Tensor
+    weight: Tensor
+    p: Tensor
+    target_sum_chosen: Tensor
     label_smoothing: float
 
 
@@ -2290,7 +2231,7 @@ def forward_weight_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight_label_smoothing(logits, target, weight)
-    N, K = logits.shape
+    K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     target_weight = weight[target]
     target_sum = target_weight.sum()
@@ -2304,17 +2245,10 @@ def forward_weight_label_smoothing(
         / target_sum
     )
     p = torch.exp(logprobs)
-    target_chosen = (
-        (label_smoothing / (K or torch.nan) * (weight / target_sum))[None, :]
-        .expand(N, K)
-        .scatter_add(
-            1, target[:, None], ((1 - label_smoothing) * (target_weight / target_sum))[:, None]
-        )
-        .masked_fill(target_sum == 0, 0)
+    target_sum_chosen = torch.reciprocal(target_sum).masked_fill(target_sum == 0, 0)
+    return loss, WeightLabelSmoothingResiduals(
+        target, weight, p, target_sum_chosen, label_smoothing
     )
-    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
-    dloss_dlogits -= target_chosen
-    return loss, WeightLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
 
 
 def backward_weight_label_smoothing(
@@ -2329,10 +2263,20 @@ def backward_weight_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dlogits = residuals.dloss_dlogits
+    target, weight, p, target_sum_chosen, label_smoothing = residuals
+    K = p.shape[1]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = grad_loss * dloss_dlogits
+    target_weight = weight[target]
+    grad_logits = (
+        torch.add((1 - label_smoothing) * target_weight, weight.mean(), alpha=label_smoothing)[
+            :, None
+        ]
+        * p
+    )
+    grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
+    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * target_weight)[:, None])
+    grad_logits = grad_logits * (grad_loss * target_sum_chosen)
     return WeightLabelSmoothingGradients(grad_logits)
 
 
@@ -2343,40 +2287,32 @@ def double_backward_weight_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum()
-    return grad_grad_loss, grad_dloss_dlogits
+    target, weight, p, target_sum_chosen, label_smoothing = residuals
+    K = p.shape[1]
+    target_weight = weight[target]
+    target_weight_centred = torch.add(
+        (1 - label_smoothing) * target_weight, weight.mean(), alpha=label_smoothing
+    )
+    grad_p = (grad_loss * target_sum_chosen * target_weight_centred)[:, None] * grad_grad_logits
+    grad_grad_loss = target_sum_chosen * torch.sub(
+        torch.add(
+            (grad_grad_logits * p * target_weight_centred[:, None]).sum(),
+            (target_weight * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
+            alpha=label_smoothing - 1,
+        ),
+        (weight * grad_grad_logits).sum(),
+        alpha=label_smoothing / (K or torch.nan),
+    )
+    return grad_grad_loss, grad_p
 
 
 def residuals_backward_weight_label_smoothing(
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    residuals: WeightLabelSmoothingResiduals,
+    grad_p: Tensor, residuals: WeightLabelSmoothingResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dlogits, label_smoothing = residuals
-    N, K = dloss_dlogits.shape
-    logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
-    target_sum = target_weight.sum()
-    p = torch.exp(logprobs)
-    target_chosen = (
-        (label_smoothing / (K or torch.nan) * (weight / target_sum))[None, :]
-        .expand(N, K)
-        .scatter_add(
-            1, target[:, None], ((1 - label_smoothing) * (target_weight / target_sum))[:, None]
-        )
-        .masked_fill(target_sum == 0, 0)
-    )
-    target_chosen_sum = target_chosen.sum(1)
-    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
-    grad_logits = torch.addcmul(
-        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
-    )
-    grad_logits = grad_logits * target_chosen_sum[:, None]
+    p = residuals.p
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -2401,10 +2337,10 @@ class _WeightLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dlogits = double_backward_weight_label_smoothing(
+        grad_grad_loss, grad_p = double_backward_weight_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dlogits, None
+        return grad_grad_loss, None, None, grad_p, None, None
 
 
 class _WeightLabelSmoothingFunction(torch.autograd.Function):
@@ -2420,21 +2356,21 @@ class _WeightLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_label_smoothing(
                 logits, target, weight, label_smoothing=label_smoothing
             )
-        return loss, residuals.dloss_dlogits
+        return loss, residuals.p, residuals.target_sum_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, weight, label_smoothing = inputs
-        _, dloss_dlogits = output
-        ctx.save_for_backward(logits, target, weight, dloss_dlogits)
+        _, target, weight, label_smoothing = inputs
+        _, p, target_sum_chosen = output
+        ctx.save_for_backward(target, weight, p, target_sum_chosen)
+        ctx.mark_non_differentiable(target_sum_chosen)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dlogits = grad_outputs
-        logits, target, weight, *saved = ctx.saved_tensors
-        residuals = WeightLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_p, *_ = grad_outputs
+        residuals = WeightLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -2442,10 +2378,8 @@ class _WeightLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_weight_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dlogits is not None:
-            (more_logits,) = residuals_backward_weight_label_smoothing(
-                grad_dloss_dlogits, logits, target, weight, residuals
-            )
+        if grad_p is not None:
+            (more_logits,) = residuals_backward_weight_label_smoothing(grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
 
@@ -3172,7 +3106,7 @@ class WeightKeptResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    kept_chosen: Tensor
+    kept_product: Tensor
 
 
 class WeightKeptGradients(NamedTuple):
@@ -3231,8 +3165,10 @@ def forward_weight_kept(
         / kept_sum
     )
     p = torch.exp(logprobs)
-    kept_chosen = (target_weight.masked_fill(kept_mask, 0) / kept_sum).masked_fill(kept_sum == 0, 0)
-    return loss, WeightKeptResiduals(target, p, kept_chosen)
+    kept_product = torch.reciprocal(kept_sum).masked_fill(
+        kept_sum == 0, 0
+    ) * target_weight.masked_fill(kept_mask, 0)
+    return loss, WeightKeptResiduals(target, p, kept_product)
 
 
 def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> WeightKeptGradients:
@@ -3245,12 +3181,12 @@ def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> W
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, kept_chosen = residuals
+    target, p, kept_product = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * kept_chosen)[:, None]
+    grad_logits = grad_logits * (grad_loss * kept_product)[:, None]
     return WeightKeptGradients(grad_logits)
 
 
@@ -3261,10 +3197,10 @@ def double_backward_weight_kept(
 
     Given are those of the gradients that it returned.
     """
-    target, p, kept_chosen = residuals
-    grad_p = (grad_loss * kept_chosen)[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits * p * kept_chosen[:, None]).sum() - (
-        kept_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    target, p, kept_product = residuals
+    grad_p = (grad_loss * kept_product)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p * kept_product[:, None]).sum() - (
+        kept_product * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return grad_grad_loss, grad_p
 
@@ -3309,14 +3245,14 @@ class _WeightKeptFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept(logits, target, weight, kept)
-        return loss, residuals.p, residuals.kept_chosen
+        return loss, residuals.p, residuals.kept_product
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, p, kept_chosen = output
-        ctx.save_for_backward(target, p, kept_chosen)
-        ctx.mark_non_differentiable(kept_chosen)
+        _, p, kept_product = output
+        ctx.save_for_backward(target, p, kept_product)
+        ctx.mark_non_differentiable(kept_product)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -3339,7 +3275,11 @@ class _WeightKeptFunction(torch.autograd.Function):
 class WeightKeptLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dlogits: Tensor
+    target: Tensor
+    weight: Tensor
+    kept: Tensor
+    p: Tensor
+    kept_sum_chosen: Tensor
     label_smoothing: float
 
 
@@ -3391,11 +3331,10 @@ def forward_weight_kept_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight_kept_label_smoothing(logits, target, weight, kept)
-    N, K = logits.shape
+    K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     target_weight = weight[target]
     kept_sum = (kept * target_weight).sum()
-    kept_mask = kept == 0
     loss = -(
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
@@ -3403,21 +3342,15 @@ def forward_weight_kept_label_smoothing(
             logprobs.gather(1, target[:, None]).squeeze(1),
             value=1 - label_smoothing,
         )
-        .masked_fill(kept_mask, 0)
+        .masked_fill(kept == 0, 0)
         .sum()
         / kept_sum
     )
     p = torch.exp(logprobs)
-    kept_chosen = (
-        (label_smoothing / (K or torch.nan) * weight)[None, :]
-        .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
-        .masked_fill(kept_mask[:, None], 0)
-        / kept_sum
-    ).masked_fill(kept_sum == 0, 0)
-    dloss_dlogits = kept_chosen.sum(1, keepdim=True) * p
-    dloss_dlogits -= kept_chosen
-    return loss, WeightKeptLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
+    kept_sum_chosen = torch.reciprocal(kept_sum).masked_fill(kept_sum == 0, 0)
+    return loss, WeightKeptLabelSmoothingResiduals(
+        target, weight, kept, p, kept_sum_chosen, label_smoothing
+    )
 
 
 def backward_weight_kept_label_smoothing(
@@ -3432,10 +3365,30 @@ def backward_weight_kept_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dlogits = residuals.dloss_dlogits
+    target, weight, kept, p, kept_sum_chosen, label_smoothing = residuals
+    K = p.shape[1]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = grad_loss * dloss_dlogits
+    kept_mask = kept == 0
+    target_chosen = weight[target].masked_fill(kept_mask, 0)
+    grad_logits = (
+        torch.sub(
+            (label_smoothing * weight.mean()).masked_fill(kept_mask, 0),
+            target_chosen,
+            alpha=label_smoothing - 1,
+        )[:, None]
+        * p
+    )
+    grad_logits.addcmul_(
+        weight,
+        torch.where(
+            kept_mask,
+            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
+            -label_smoothing / (K or torch.nan),
+        )[:, None],
+    )
+    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * target_chosen)[:, None])
+    grad_logits = grad_logits * (grad_loss * kept_sum_chosen)
     return WeightKeptLabelSmoothingGradients(grad_logits)
 
 
@@ -3446,41 +3399,36 @@ def double_backward_weight_kept_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum()
-    return grad_grad_loss, grad_dloss_dlogits
+    target, weight, kept, p, kept_sum_chosen, label_smoothing = residuals
+    K = p.shape[1]
+    kept_mask = kept == 0
+    target_chosen = weight[target].masked_fill(kept_mask, 0)
+    weight_mean = weight.mean()
+    kept_total = torch.sub(
+        (label_smoothing * weight_mean).masked_fill(kept_mask, 0),
+        target_chosen,
+        alpha=label_smoothing - 1,
+    )
+    grad_p = (grad_loss * kept_sum_chosen * kept_total)[:, None] * grad_grad_logits
+    grad_grad_loss = kept_sum_chosen * torch.sub(
+        torch.add(
+            (grad_grad_logits * p * kept_total[:, None]).sum(),
+            (target_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
+            alpha=label_smoothing - 1,
+        ),
+        (grad_grad_logits.masked_fill(kept_mask[:, None], 0) * weight).sum(),
+        alpha=label_smoothing / (K or torch.nan),
+    )
+    return grad_grad_loss, grad_p
 
 
 def residuals_backward_weight_kept_label_smoothing(
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    kept: Tensor,
-    residuals: WeightKeptLabelSmoothingResiduals,
+    grad_p: Tensor, residuals: WeightKeptLabelSmoothingResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dlogits, label_smoothing = residuals
-    N, K = dloss_dlogits.shape
-    logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
-    kept_sum = (kept * target_weight).sum()
-    kept_mask = kept == 0
-    p = torch.exp(logprobs)
-    kept_chosen = (
-        (label_smoothing / (K or torch.nan) * weight)[None, :]
-        .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
-        .masked_fill(kept_mask[:, None], 0)
-        / kept_sum
-    ).masked_fill(kept_sum == 0, 0)
-    kept_chosen_sum = kept_chosen.sum(1)
-    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
-    grad_logits = torch.addcmul(
-        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
-    )
-    grad_logits = grad_logits * kept_chosen_sum[:, None]
+    p = residuals.p
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -3507,10 +3455,10 @@ class _WeightKeptLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightKeptLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dlogits = double_backward_weight_kept_label_smoothing(
+        grad_grad_loss, grad_p = double_backward_weight_kept_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dlogits, None
+        return grad_grad_loss, None, None, None, grad_p, None, None
 
 
 class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
@@ -3526,21 +3474,21 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_kept_label_smoothing(
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
-        return loss, residuals.dloss_dlogits
+        return loss, residuals.p, residuals.kept_sum_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, weight, kept, label_smoothing = inputs
-        _, dloss_dlogits = output
-        ctx.save_for_backward(logits, target, weight, kept, dloss_dlogits)
+        _, target, weight, kept, label_smoothing = inputs
+        _, p, kept_sum_chosen = output
+        ctx.save_for_backward(target, weight, kept, p, kept_sum_chosen)
+        ctx.mark_non_differentiable(kept_sum_chosen)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dlogits = grad_outputs
-        logits, target, weight, kept, *saved = ctx.saved_tensors
-        residuals = WeightKeptLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_p, *_ = grad_outputs
+        residuals = WeightKeptLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -3550,10 +3498,8 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_weight_kept_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dlogits is not None:
-            (more_logits,) = residuals_backward_weight_kept_label_smoothing(
-                grad_dloss_dlogits, logits, target, weight, kept, residuals
-            )
+        if grad_p is not None:
+            (more_logits,) = residuals_backward_weight_kept_label_smoothing(grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None, None
 
@@ -3733,7 +3679,10 @@ class _WeightKeptSumFunction(torch.autograd.Function):
 class WeightKeptSumLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dlogits: Tensor
+    target: Tensor
+    weight: Tensor
+    kept: Tensor
+    p: Tensor
     label_smoothing: float
 
 
@@ -3785,31 +3734,21 @@ def forward_weight_kept_sum_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight_kept_sum_label_smoothing(logits, target, weight, kept)
-    N, K = logits.shape
+    K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
-    kept_mask = kept == 0
-    target_weight = weight[target]
     logprobs_sum = (
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
-            target_weight,
+            weight[target],
             logprobs.gather(1, target[:, None]).squeeze(1),
             value=1 - label_smoothing,
         )
-        .masked_fill(kept_mask, 0)
+        .masked_fill(kept == 0, 0)
         .sum()
     )
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    target_chosen = (
-        (label_smoothing / (K or torch.nan) * weight)[None, :]
-        .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
-        .masked_fill(kept_mask[:, None], 0)
-    )
-    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
-    dloss_dlogits -= target_chosen
-    return loss, WeightKeptSumLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
+    return loss, WeightKeptSumLabelSmoothingResiduals(target, weight, kept, p, label_smoothing)
 
 
 def backward_weight_kept_sum_label_smoothing(
@@ -3824,10 +3763,30 @@ def backward_weight_kept_sum_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dlogits = residuals.dloss_dlogits
+    target, weight, kept, p, label_smoothing = residuals
+    K = p.shape[1]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = grad_loss * dloss_dlogits
+    kept_mask = kept == 0
+    target_chosen = weight[target].masked_fill(kept_mask, 0)
+    grad_logits = (
+        torch.sub(
+            (label_smoothing * weight.mean()).masked_fill(kept_mask, 0),
+            target_chosen,
+            alpha=label_smoothing - 1,
+        )[:, None]
+        * p
+    )
+    grad_logits.addcmul_(
+        weight,
+        torch.where(
+            kept_mask,
+            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
+            -label_smoothing / (K or torch.nan),
+        )[:, None],
+    )
+    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * target_chosen)[:, None])
+    grad_logits = grad_logits * grad_loss
     return WeightKeptSumLabelSmoothingGradients(grad_logits)
 
 
@@ -3838,39 +3797,36 @@ def double_backward_weight_kept_sum_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum()
-    return grad_grad_loss, grad_dloss_dlogits
+    target, weight, kept, p, label_smoothing = residuals
+    K = p.shape[1]
+    kept_mask = kept == 0
+    target_chosen = weight[target].masked_fill(kept_mask, 0)
+    weight_mean = weight.mean()
+    kept_total = torch.sub(
+        (label_smoothing * weight_mean).masked_fill(kept_mask, 0),
+        target_chosen,
+        alpha=label_smoothing - 1,
+    )
+    grad_p = (grad_loss * kept_total)[:, None] * grad_grad_logits
+    grad_grad_loss = torch.sub(
+        torch.add(
+            (grad_grad_logits * p * kept_total[:, None]).sum(),
+            (target_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
+            alpha=label_smoothing - 1,
+        ),
+        (grad_grad_logits.masked_fill(kept_mask[:, None], 0) * weight).sum(),
+        alpha=label_smoothing / (K or torch.nan),
+    )
+    return grad_grad_loss, grad_p
 
 
 def residuals_backward_weight_kept_sum_label_smoothing(
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    kept: Tensor,
-    residuals: WeightKeptSumLabelSmoothingResiduals,
+    grad_p: Tensor, residuals: WeightKeptSumLabelSmoothingResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dlogits, label_smoothing = residuals
-    N, K = dloss_dlogits.shape
-    logprobs = torch.log_softmax(logits, 1)
-    kept_mask = kept == 0
-    target_weight = weight[target]
-    p = torch.exp(logprobs)
-    target_chosen = (
-        (label_smoothing / (K or torch.nan) * weight)[None, :]
-        .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
-        .masked_fill(kept_mask[:, None], 0)
-    )
-    target_chosen_sum = target_chosen.sum(1)
-    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
-    grad_logits = torch.addcmul(
-        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
-    )
-    grad_logits = grad_logits * target_chosen_sum[:, None]
+    p = residuals.p
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -3897,10 +3853,10 @@ class _WeightKeptSumLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightKeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dlogits = double_backward_weight_kept_sum_label_smoothing(
+        grad_grad_loss, grad_p = double_backward_weight_kept_sum_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dlogits, None
+        return grad_grad_loss, None, None, None, grad_p, None
 
 
 class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
@@ -3916,21 +3872,20 @@ class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_kept_sum_label_smoothing(
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
-        return loss, residuals.dloss_dlogits
+        return loss, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, weight, kept, label_smoothing = inputs
-        _, dloss_dlogits = output
-        ctx.save_for_backward(logits, target, weight, kept, dloss_dlogits)
+        _, target, weight, kept, label_smoothing = inputs
+        _, p = output
+        ctx.save_for_backward(target, weight, kept, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dlogits = grad_outputs
-        logits, target, weight, kept, *saved = ctx.saved_tensors
-        residuals = WeightKeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_p = grad_outputs
+        residuals = WeightKeptSumLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -3940,10 +3895,8 @@ class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_weight_kept_sum_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dlogits is not None:
-            (more_logits,) = residuals_backward_weight_kept_sum_label_smoothing(
-                grad_dloss_dlogits, logits, target, weight, kept, residuals
-            )
+        if grad_p is not None:
+            (more_logits,) = residuals_backward_weight_kept_sum_label_smoothing(grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None, None
 
@@ -4123,7 +4076,10 @@ class _WeightKeptNoneFunction(torch.autograd.Function):
 class WeightKeptNoneLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dlogits: Tensor
+    target: Tensor
+    weight: Tensor
+    kept: Tensor
+    p: Tensor
     label_smoothing: float
 
 
@@ -4175,27 +4131,17 @@ def forward_weight_kept_none_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight_kept_none_label_smoothing(logits, target, weight, kept)
-    N, K = logits.shape
+    K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
-    kept_mask = kept == 0
-    target_weight = weight[target]
     logprobs_chosen = torch.addcmul(
         label_smoothing * (logprobs @ weight / K),
-        target_weight,
+        weight[target],
         logprobs.gather(1, target[:, None]).squeeze(1),
         value=1 - label_smoothing,
-    ).masked_fill(kept_mask, 0)
+    ).masked_fill(kept == 0, 0)
     loss = -logprobs_chosen
     p = torch.exp(logprobs)
-    target_chosen = (
-        (label_smoothing / (K or torch.nan) * weight)[None, :]
-        .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
-        .masked_fill(kept_mask[:, None], 0)
-    )
-    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
-    dloss_dlogits -= target_chosen
-    return loss, WeightKeptNoneLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
+    return loss, WeightKeptNoneLabelSmoothingResiduals(target, weight, kept, p, label_smoothing)
 
 
 def backward_weight_kept_none_label_smoothing(
@@ -4210,13 +4156,32 @@ def backward_weight_kept_none_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    N = dloss_dlogits.shape[0]
+    target, weight, kept, p, label_smoothing = residuals
+    N, K = p.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = grad_loss[:, None] * dloss_dlogits
+    kept_mask = kept == 0
+    target_chosen = weight[target].masked_fill(kept_mask, 0)
+    grad_logits = (
+        torch.sub(
+            (label_smoothing * weight.mean()).masked_fill(kept_mask, 0),
+            target_chosen,
+            alpha=label_smoothing - 1,
+        )[:, None]
+        * p
+    )
+    grad_logits.addcmul_(
+        weight,
+        torch.where(
+            kept_mask,
+            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
+            -label_smoothing / (K or torch.nan),
+        )[:, None],
+    )
+    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * target_chosen)[:, None])
+    grad_logits = grad_logits * grad_loss[:, None]
     return WeightKeptNoneLabelSmoothingGradients(grad_logits)
 
 
@@ -4227,39 +4192,33 @@ def double_backward_weight_kept_none_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum(1)
-    return grad_grad_loss, grad_dloss_dlogits
+    target, weight, kept, p, label_smoothing = residuals
+    K = p.shape[1]
+    kept_mask = kept == 0
+    target_chosen = weight[target].masked_fill(kept_mask, 0)
+    weight_mean = weight.mean()
+    target_chosen_scaled = (label_smoothing - 1) * target_chosen
+    kept_total = (label_smoothing * weight_mean).masked_fill(kept_mask, 0) - target_chosen_scaled
+    grad_p = (grad_loss * kept_total)[:, None] * grad_grad_logits
+    grad_grad_loss = torch.addcmul(
+        torch.addcmul(
+            (-label_smoothing * (grad_grad_logits @ weight / K)).masked_fill(kept_mask, 0),
+            kept_total,
+            (grad_grad_logits * p).sum(1),
+        ),
+        target_chosen_scaled,
+        grad_grad_logits.gather(1, target[:, None]).squeeze(1),
+    )
+    return grad_grad_loss, grad_p
 
 
 def residuals_backward_weight_kept_none_label_smoothing(
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    kept: Tensor,
-    residuals: WeightKeptNoneLabelSmoothingResiduals,
+    grad_p: Tensor, residuals: WeightKeptNoneLabelSmoothingResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dlogits, label_smoothing = residuals
-    N, K = dloss_dlogits.shape
-    logprobs = torch.log_softmax(logits, 1)
-    kept_mask = kept == 0
-    target_weight = weight[target]
-    p = torch.exp(logprobs)
-    target_chosen = (
-        (label_smoothing / (K or torch.nan) * weight)[None, :]
-        .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
-        .masked_fill(kept_mask[:, None], 0)
-    )
-    target_chosen_sum = target_chosen.sum(1)
-    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
-    grad_logits = torch.addcmul(
-        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
-    )
-    grad_logits = grad_logits * target_chosen_sum[:, None]
+    p = residuals.p
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -4286,10 +4245,11 @@ class _WeightKeptNoneLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightKeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dlogits = double_backward_weight_kept_none_label_smoothing(
-            grad_grad_logits, grad_loss, residuals
-        )
-        return grad_grad_loss, grad_dloss_dlogits, None
+        with torch.autocast(grad_loss.device.type, enabled=False):
+            grad_grad_loss, grad_p = double_backward_weight_kept_none_label_smoothing(
+                grad_grad_logits, grad_loss, residuals
+            )
+        return grad_grad_loss, None, None, None, grad_p, None
 
 
 class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
@@ -4305,21 +4265,20 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_kept_none_label_smoothing(
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
-        return loss, residuals.dloss_dlogits
+        return loss, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, weight, kept, label_smoothing = inputs
-        _, dloss_dlogits = output
-        ctx.save_for_backward(logits, target, weight, kept, dloss_dlogits)
+        _, target, weight, kept, label_smoothing = inputs
+        _, p = output
+        ctx.save_for_backward(target, weight, kept, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dlogits = grad_outputs
-        logits, target, weight, kept, *saved = ctx.saved_tensors
-        residuals = WeightKeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_p = grad_outputs
+        residuals = WeightKeptNoneLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -4329,10 +4288,8 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_weight_kept_none_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dlogits is not None:
-            (more_logits,) = residuals_backward_weight_kept_none_label_smoothing(
-                grad_dloss_dlogits, logits, target, weight, kept, residuals
-            )
+        if grad_p is not None:
+            (more_logits,) = residuals_backward_weight_kept_none_label_smoothing(grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None, None
 

@@ -75,11 +75,11 @@ def forward(logits: Tensor, target: Tensor, *, gamma: float = 2.0) -> tuple[Tens
     exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
     right_mask = -expm1_right == 0
-    loss = (-((-expm1_right) ** gamma * right)).masked_fill(right_mask, 0).mean()
+    right_power = (-expm1_right) ** gamma
+    loss = (-right * right_power).masked_fill(right_mask, 0).mean()
     p = torch.exp(logprobs)
-    right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    exp_right_chosen = (right_chosen ** (gamma - 1) * right).masked_fill(right_mask, 0)
-    exp_right_chosen_1 = (right_chosen**gamma).masked_fill(right_mask, 0)
+    exp_right_chosen = ((-expm1_right) ** (gamma - 1) * right).masked_fill(right_mask, 0)
+    exp_right_chosen_1 = right_power.masked_fill(right_mask, 0)
     return loss, Residuals(target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma)
 
 
@@ -148,56 +148,32 @@ def residuals_backward(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     target, exp_right, p, _, _, gamma = residuals
     logprobs = torch.log_softmax(logits, 1)
+    right = logprobs.gather(1, target[:, None]).squeeze(1)
     expm1_right = exp_right - 1
     right_mask = -expm1_right == 0
-    right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    right_chosen_power_1 = right_chosen ** (gamma - 2)
-    grad_exp_right_chosen_chosen = grad_exp_right_chosen.masked_fill(right_mask, 0)
-    logprobs_target = logprobs.gather(1, target[:, None]).squeeze(1)
-    grad_exp_right_chosen_product = (gamma - 1) * (
-        grad_exp_right_chosen_chosen * logprobs_target * right_chosen_power_1
+    expm1_right_chosen = (-expm1_right).masked_fill(right_mask, 1)
+    expm1_right_power = expm1_right_chosen ** (gamma - 1)
+    expm1_right_power_chosen = expm1_right_power.masked_fill(right_mask, 0)
+    expm1_right_product = (expm1_right + 1) * torch.addcmul(
+        torch.addcmul(
+            grad_exp_right,
+            grad_exp_right_chosen,
+            (expm1_right_chosen ** (gamma - 2) * right).masked_fill(right_mask, 0),
+            value=1 - gamma,
+        ),
+        expm1_right_power_chosen,
+        grad_exp_right_chosen_1,
+        value=-gamma,
     )
-    grad_exp_right_chosen_product_1 = -grad_exp_right_chosen_product
-    right_chosen_power = right_chosen ** (gamma - 1)
-    grad_exp_right_chosen_1_product = (
-        gamma * right_chosen_power * grad_exp_right_chosen_1.masked_fill(right_mask, 0)
-    )
-    expm1_right_plus_one = expm1_right + 1
+    expm1_right_product_1 = expm1_right_power_chosen * grad_exp_right_chosen
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(
         grad_p_times_p,
-        torch.addcmul(
-            torch.addcmul(
-                torch.addcmul(
-                    grad_exp_right_chosen_1_product + grad_exp_right_chosen_product,
-                    grad_exp_right_chosen_1_product + grad_exp_right_chosen_product,
-                    expm1_right,
-                ).masked_fill(right_mask, 0)
-                - grad_p_times_p.sum(1),
-                expm1_right_plus_one,
-                grad_exp_right,
-                value=-1,
-            ),
-            grad_exp_right_chosen_chosen,
-            right_chosen_power,
-            value=-1,
-        )[:, None],
+        (-expm1_right_product - expm1_right_product_1 - grad_p_times_p.sum(1))[:, None],
         p,
     )
     grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        torch.addcmul(
-            grad_exp_right_chosen_product_1 - grad_exp_right_chosen_1_product,
-            grad_exp_right_chosen_product_1 - grad_exp_right_chosen_1_product,
-            expm1_right,
-        ).masked_fill(right_mask, 0)[:, None],
-    )
-    grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (expm1_right_plus_one * grad_exp_right)[:, None]
-    )
-    grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (grad_exp_right_chosen_chosen * right_chosen_power)[:, None]
+        1, target[:, None], (expm1_right_product + expm1_right_product_1)[:, None]
     )
     return (grad_logits,)
 
@@ -376,11 +352,11 @@ def forward_sum(
     exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
     right_mask = -expm1_right == 0
-    loss = (-((-expm1_right) ** gamma * right)).masked_fill(right_mask, 0).sum()
+    right_power = (-expm1_right) ** gamma
+    loss = (-right * right_power).masked_fill(right_mask, 0).sum()
     p = torch.exp(logprobs)
-    right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    exp_right_chosen = (right_chosen ** (gamma - 1) * right).masked_fill(right_mask, 0)
-    exp_right_chosen_1 = (right_chosen**gamma).masked_fill(right_mask, 0)
+    exp_right_chosen = ((-expm1_right) ** (gamma - 1) * right).masked_fill(right_mask, 0)
+    exp_right_chosen_1 = right_power.masked_fill(right_mask, 0)
     return loss, SumResiduals(target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma)
 
 
@@ -443,56 +419,32 @@ def residuals_backward_sum(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     target, exp_right, p, _, _, gamma = residuals
     logprobs = torch.log_softmax(logits, 1)
+    right = logprobs.gather(1, target[:, None]).squeeze(1)
     expm1_right = exp_right - 1
     right_mask = -expm1_right == 0
-    right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    right_chosen_power_1 = right_chosen ** (gamma - 2)
-    grad_exp_right_chosen_chosen = grad_exp_right_chosen.masked_fill(right_mask, 0)
-    logprobs_target = logprobs.gather(1, target[:, None]).squeeze(1)
-    grad_exp_right_chosen_product = (gamma - 1) * (
-        grad_exp_right_chosen_chosen * logprobs_target * right_chosen_power_1
+    expm1_right_chosen = (-expm1_right).masked_fill(right_mask, 1)
+    expm1_right_power = expm1_right_chosen ** (gamma - 1)
+    expm1_right_power_chosen = expm1_right_power.masked_fill(right_mask, 0)
+    expm1_right_product = (expm1_right + 1) * torch.addcmul(
+        torch.addcmul(
+            grad_exp_right,
+            grad_exp_right_chosen,
+            (expm1_right_chosen ** (gamma - 2) * right).masked_fill(right_mask, 0),
+            value=1 - gamma,
+        ),
+        expm1_right_power_chosen,
+        grad_exp_right_chosen_1,
+        value=-gamma,
     )
-    grad_exp_right_chosen_product_1 = -grad_exp_right_chosen_product
-    right_chosen_power = right_chosen ** (gamma - 1)
-    grad_exp_right_chosen_1_product = (
-        gamma * right_chosen_power * grad_exp_right_chosen_1.masked_fill(right_mask, 0)
-    )
-    expm1_right_plus_one = expm1_right + 1
+    expm1_right_product_1 = expm1_right_power_chosen * grad_exp_right_chosen
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(
         grad_p_times_p,
-        torch.addcmul(
-            torch.addcmul(
-                torch.addcmul(
-                    grad_exp_right_chosen_1_product + grad_exp_right_chosen_product,
-                    grad_exp_right_chosen_1_product + grad_exp_right_chosen_product,
-                    expm1_right,
-                ).masked_fill(right_mask, 0)
-                - grad_p_times_p.sum(1),
-                expm1_right_plus_one,
-                grad_exp_right,
-                value=-1,
-            ),
-            grad_exp_right_chosen_chosen,
-            right_chosen_power,
-            value=-1,
-        )[:, None],
+        (-expm1_right_product - expm1_right_product_1 - grad_p_times_p.sum(1))[:, None],
         p,
     )
     grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        torch.addcmul(
-            grad_exp_right_chosen_product_1 - grad_exp_right_chosen_1_product,
-            grad_exp_right_chosen_product_1 - grad_exp_right_chosen_1_product,
-            expm1_right,
-        ).masked_fill(right_mask, 0)[:, None],
-    )
-    grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (expm1_right_plus_one * grad_exp_right)[:, None]
-    )
-    grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (grad_exp_right_chosen_chosen * right_chosen_power)[:, None]
+        1, target[:, None], (expm1_right_product + expm1_right_product_1)[:, None]
     )
     return (grad_logits,)
 
@@ -643,11 +595,11 @@ def forward_none(
     exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
     right_mask = -expm1_right == 0
-    loss = (-((-expm1_right) ** gamma * right)).masked_fill(right_mask, 0)
+    right_power = (-expm1_right) ** gamma
+    loss = (-right * right_power).masked_fill(right_mask, 0)
     p = torch.exp(logprobs)
-    right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    exp_right_chosen = (right_chosen ** (gamma - 1) * right).masked_fill(right_mask, 0)
-    exp_right_chosen_1 = (right_chosen**gamma).masked_fill(right_mask, 0)
+    exp_right_chosen = ((-expm1_right) ** (gamma - 1) * right).masked_fill(right_mask, 0)
+    exp_right_chosen_1 = right_power.masked_fill(right_mask, 0)
     return loss, NoneResiduals(target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma)
 
 
@@ -710,56 +662,32 @@ def residuals_backward_none(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     target, exp_right, p, _, _, gamma = residuals
     logprobs = torch.log_softmax(logits, 1)
+    right = logprobs.gather(1, target[:, None]).squeeze(1)
     expm1_right = exp_right - 1
     right_mask = -expm1_right == 0
-    right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    right_chosen_power_1 = right_chosen ** (gamma - 2)
-    grad_exp_right_chosen_chosen = grad_exp_right_chosen.masked_fill(right_mask, 0)
-    logprobs_target = logprobs.gather(1, target[:, None]).squeeze(1)
-    grad_exp_right_chosen_product = (gamma - 1) * (
-        grad_exp_right_chosen_chosen * logprobs_target * right_chosen_power_1
+    expm1_right_chosen = (-expm1_right).masked_fill(right_mask, 1)
+    expm1_right_power = expm1_right_chosen ** (gamma - 1)
+    expm1_right_power_chosen = expm1_right_power.masked_fill(right_mask, 0)
+    expm1_right_product = (expm1_right + 1) * torch.addcmul(
+        torch.addcmul(
+            grad_exp_right,
+            grad_exp_right_chosen,
+            (expm1_right_chosen ** (gamma - 2) * right).masked_fill(right_mask, 0),
+            value=1 - gamma,
+        ),
+        expm1_right_power_chosen,
+        grad_exp_right_chosen_1,
+        value=-gamma,
     )
-    grad_exp_right_chosen_product_1 = -grad_exp_right_chosen_product
-    right_chosen_power = right_chosen ** (gamma - 1)
-    grad_exp_right_chosen_1_product = (
-        gamma * right_chosen_power * grad_exp_right_chosen_1.masked_fill(right_mask, 0)
-    )
-    expm1_right_plus_one = expm1_right + 1
+    expm1_right_product_1 = expm1_right_power_chosen * grad_exp_right_chosen
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(
         grad_p_times_p,
-        torch.addcmul(
-            torch.addcmul(
-                torch.addcmul(
-                    grad_exp_right_chosen_1_product + grad_exp_right_chosen_product,
-                    grad_exp_right_chosen_1_product + grad_exp_right_chosen_product,
-                    expm1_right,
-                ).masked_fill(right_mask, 0)
-                - grad_p_times_p.sum(1),
-                expm1_right_plus_one,
-                grad_exp_right,
-                value=-1,
-            ),
-            grad_exp_right_chosen_chosen,
-            right_chosen_power,
-            value=-1,
-        )[:, None],
+        (-expm1_right_product - expm1_right_product_1 - grad_p_times_p.sum(1))[:, None],
         p,
     )
     grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        torch.addcmul(
-            grad_exp_right_chosen_product_1 - grad_exp_right_chosen_1_product,
-            grad_exp_right_chosen_product_1 - grad_exp_right_chosen_1_product,
-            expm1_right,
-        ).masked_fill(right_mask, 0)[:, None],
-    )
-    grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (expm1_right_plus_one * grad_exp_right)[:, None]
-    )
-    grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (grad_exp_right_chosen_chosen * right_chosen_power)[:, None]
+        1, target[:, None], (expm1_right_product + expm1_right_product_1)[:, None]
     )
     return (grad_logits,)
 

@@ -100,9 +100,10 @@ def double_backward(
     N, K = x.shape
     grad_loss_scaled = grad_loss / (K * N)
     target_mask = target == 0
-    target_total = (torch.log(target) + 1).masked_fill(target_mask, 0)
+    target_chosen = target.masked_fill(target_mask, 1)
+    target_total = (torch.log(target_chosen) + 1).masked_fill(target_mask, 0)
     target_total = target_total - x
-    grad_target = torch.reciprocal(target.masked_fill(target_mask, 1)).masked_fill(target_mask, 0)
+    grad_target = torch.reciprocal(target_chosen).masked_fill(target_mask, 0)
     grad_target = grad_target * grad_grad_target
     grad_target = grad_target - grad_grad_x
     grad_target = grad_target * grad_loss_scaled
@@ -432,10 +433,11 @@ def double_backward_sum(
     """
     x, target = residuals
     target_mask = target == 0
-    target_total = (torch.log(target) + 1).masked_fill(target_mask, 0)
+    target_chosen = target.masked_fill(target_mask, 1)
+    target_total = (torch.log(target_chosen) + 1).masked_fill(target_mask, 0)
     target_total = target_total - x
     grad_grad_target_product = grad_loss * grad_grad_target
-    grad_target = torch.reciprocal(target.masked_fill(target_mask, 1)).masked_fill(target_mask, 0)
+    grad_target = torch.reciprocal(target_chosen).masked_fill(target_mask, 0)
     grad_target = grad_target * grad_grad_target_product
     grad_target = grad_target.addcmul(grad_loss, grad_grad_x, value=-1)
     grad_x = -grad_grad_target_product
@@ -745,10 +747,11 @@ def double_backward_none(
     """
     x, target = residuals
     target_mask = target == 0
-    target_total = (torch.log(target) + 1).masked_fill(target_mask, 0)
+    target_chosen = target.masked_fill(target_mask, 1)
+    target_total = (torch.log(target_chosen) + 1).masked_fill(target_mask, 0)
     target_total = target_total - x
     grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
-    grad_target = torch.reciprocal(target.masked_fill(target_mask, 1)).masked_fill(target_mask, 0)
+    grad_target = torch.reciprocal(target_chosen).masked_fill(target_mask, 0)
     grad_target = grad_target * grad_grad_target_times_grad_loss
     grad_target = grad_target.addcmul(grad_grad_x, grad_loss, value=-1)
     grad_x = -grad_grad_target_times_grad_loss
@@ -1048,9 +1051,10 @@ def double_backward_batchmean(
     N = x.shape[0]
     grad_loss_scaled = grad_loss / N
     target_mask = target == 0
-    target_total = (torch.log(target) + 1).masked_fill(target_mask, 0)
+    target_chosen = target.masked_fill(target_mask, 1)
+    target_total = (torch.log(target_chosen) + 1).masked_fill(target_mask, 0)
     target_total = target_total - x
-    grad_target = torch.reciprocal(target.masked_fill(target_mask, 1)).masked_fill(target_mask, 0)
+    grad_target = torch.reciprocal(target_chosen).masked_fill(target_mask, 0)
     grad_target = grad_target * grad_grad_target
     grad_target = grad_target - grad_grad_x
     grad_target = grad_target * grad_loss_scaled

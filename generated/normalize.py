@@ -10,9 +10,8 @@
 
 The gradients, given grad_y:
 
-    grad_x[n,k] = inv_size[n]*(grad_y[n,k] - inv_size[n]*where(eps >= size[n], 0,
-            1)*where(x_squared_sum[n] == 0, 0,
-            x[n,k]/sqrt(x_squared_sum[n]))*sum_k(grad_y[n,k]*x[n,k]))
+    grad_x[n,k] = inv_size[n]*(grad_y[n,k] - inv_size[n]*x[n,k]*where(x_squared_sum[n] == 0, 0,
+            1/sqrt(x_squared_sum[n]))*where(eps >= size[n], 0, 1)*sum_k(grad_y[n,k]*x[n,k]))
 """
 
 import math
@@ -28,9 +27,9 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     x: Tensor
-    x_squared_sum: Tensor
-    size: Tensor
     inv_size: Tensor
+    size_mask: Tensor
+    inv_size_product: Tensor
     eps: float
 
 
@@ -60,10 +59,13 @@ def forward(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     x_squared_sum = (x**2).sum(1)
-    size = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum == 0, 0)
-    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
+    x_squared_sum_mask = x_squared_sum == 0
+    size = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_mask, 0)
+    size_mask = size <= eps
+    inv_size = torch.reciprocal(size.masked_fill(size_mask, eps))
     y = inv_size[:, None] * x
-    return y, Residuals(x, x_squared_sum, size, inv_size, eps)
+    inv_size_product = -inv_size * torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum_mask, 0)
+    return y, Residuals(x, inv_size, size_mask, inv_size_product, eps)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -76,19 +78,14 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, x_squared_sum, size, inv_size, eps = residuals
+    x, inv_size, size_mask, inv_size_product, *_ = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    x_squared_sum_mask = x_squared_sum == 0
     grad_x = torch.addcmul(
-        grad_y,
-        (-inv_size * (grad_y * x).sum(1)).masked_fill(size <= eps, 0)[:, None],
-        (torch.rsqrt(x_squared_sum.masked_fill(x_squared_sum_mask, 1))[:, None] * x).masked_fill(
-            x_squared_sum_mask[:, None], 0
-        ),
+        grad_y, (inv_size_product * (grad_y * x).sum(1)).masked_fill(size_mask, 0)[:, None], x
     )
     grad_x *= inv_size[:, None]
     return Gradients(grad_x)
@@ -101,60 +98,45 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x, x_squared_sum, size, inv_size, eps = residuals
+    x, inv_size, size_mask, inv_size_product, *_ = residuals
     grad_y_sum = (grad_y * x).sum(1)
-    x_squared_sum_mask = x_squared_sum == 0
-    x_squared_sum_chosen = x_squared_sum.masked_fill(x_squared_sum_mask, 1)
-    x_squared_sum_power = torch.rsqrt(x_squared_sum_chosen)
-    size_mask = size <= eps
-    grad_y_sum_chosen = (grad_y_sum * inv_size).masked_fill(size_mask, 0)
-    grad_grad_x_chosen = grad_grad_x.masked_fill(x_squared_sum_mask[:, None], 0)
-    grad_grad_x_sum = (grad_grad_x_chosen * x).sum(1)
-    product = grad_grad_x_sum * x_squared_sum_power
-    grad_inv_size = torch.addcmul(
-        (grad_grad_x * grad_y).sum(1),
-        torch.addcmul(grad_y_sum_chosen, inv_size, grad_y_sum.masked_fill(size_mask, 0)),
-        product,
-        value=-1,
-    )
-    grad_x_squared_sum = (
-        grad_grad_x_sum
-        * grad_y_sum_chosen
-        * inv_size
-        / 2
-        * (x_squared_sum_chosen**-1.5).masked_fill(x_squared_sum_mask, 0)
-    )
-    grad_x = (inv_size[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
-    grad_x = grad_x * product[:, None]
-    grad_x = grad_x.addcmul((grad_y_sum_chosen * x_squared_sum_power)[:, None], grad_grad_x_chosen)
-    grad_x = grad_x * (-inv_size)[:, None]
-    grad_grad_y = torch.addcmul(
-        grad_grad_x,
-        product[:, None],
-        (inv_size[:, None] * x).masked_fill(size_mask[:, None], 0),
-        value=-1,
-    )
+    grad_grad_x_sum = (grad_grad_x * x).sum(1)
+    grad_inv_size_product = grad_grad_x_sum * inv_size * grad_y_sum.masked_fill(size_mask, 0)
+    grad_y_sum_chosen = (grad_y_sum * inv_size_product).masked_fill(size_mask, 0)
+    grad_inv_size = torch.addcmul((grad_grad_x * grad_y).sum(1), grad_grad_x_sum, grad_y_sum_chosen)
+    inv_size_product_chosen = inv_size_product.masked_fill(size_mask, 0)
+    product = grad_grad_x_sum * inv_size_product_chosen
+    grad_x = grad_y_sum_chosen[:, None] * grad_grad_x
+    grad_x = grad_x.addcmul(product[:, None], grad_y)
+    grad_x = grad_x * inv_size[:, None]
+    grad_grad_y = torch.addcmul(grad_grad_x, product[:, None], x)
     grad_grad_y = grad_grad_y * inv_size[:, None]
-    return grad_grad_y, grad_x, grad_x_squared_sum, grad_inv_size
+    return grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product
 
 
 def residuals_backward(
-    grad_x_squared_sum: Tensor, grad_size: Tensor, grad_inv_size: Tensor, residuals: Residuals
+    grad_inv_size: Tensor, grad_inv_size_product: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x, x_squared_sum, size, inv_size, eps = residuals
+    x, inv_size, _, _, eps = residuals
+    x_squared_sum = (x**2).sum(1)
     x_squared_sum_mask = x_squared_sum == 0
+    x_squared_sum_chosen = x_squared_sum.masked_fill(x_squared_sum_mask, 1)
+    size = torch.sqrt(x_squared_sum_chosen).masked_fill(x_squared_sum_mask, 0)
+    x_squared_sum_power = torch.rsqrt(x_squared_sum_chosen)
+    x_squared_sum_power_chosen = x_squared_sum_power.masked_fill(x_squared_sum_mask, 0)
     grad_x = (
-        torch.add(
-            (grad_size + (-(inv_size**2 * grad_inv_size)).masked_fill(size <= eps, 0))
-            * torch.rsqrt(x_squared_sum.masked_fill(x_squared_sum_mask, 1)).masked_fill(
-                x_squared_sum_mask, 0
-            ),
-            grad_x_squared_sum,
-            alpha=2,
-        )[:, None]
-        * x
-    )
+        torch.addcmul(
+            (
+                (grad_inv_size_product * x_squared_sum_power_chosen - grad_inv_size)
+                * inv_size
+                * x_squared_sum_power_chosen
+            ).masked_fill(size <= eps, 0),
+            grad_inv_size_product,
+            (x_squared_sum_chosen**-1.5).masked_fill(x_squared_sum_mask, 0),
+        )
+        * inv_size
+    )[:, None] * x
     return (grad_x,)
 
 
@@ -177,10 +159,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x, grad_x_squared_sum, grad_inv_size = double_backward(
+        grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product = double_backward(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_x, grad_x_squared_sum, None, grad_inv_size, None
+        return grad_grad_y, grad_x, grad_inv_size, None, grad_inv_size_product, None
 
 
 class _Function(torch.autograd.Function):
@@ -191,19 +173,20 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, eps=eps)
-        return y, residuals.x_squared_sum, residuals.size, residuals.inv_size
+        return y, residuals.inv_size, residuals.size_mask, residuals.inv_size_product
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, x_squared_sum, size, inv_size = output
-        ctx.save_for_backward(x, x_squared_sum, size, inv_size)
+        _, inv_size, size_mask, inv_size_product = output
+        ctx.save_for_backward(x, inv_size, size_mask, inv_size_product)
+        ctx.mark_non_differentiable(size_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_x_squared_sum, grad_size, grad_inv_size = grad_outputs
+        grad_y, grad_inv_size, _, grad_inv_size_product = grad_outputs
         residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -212,14 +195,12 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_x_squared_sum is not None or grad_size is not None or grad_inv_size is not None:
-            if grad_x_squared_sum is None:
-                grad_x_squared_sum = torch.zeros_like(residuals.x_squared_sum)
-            if grad_size is None:
-                grad_size = torch.zeros_like(residuals.size)
+        if grad_inv_size is not None or grad_inv_size_product is not None:
             if grad_inv_size is None:
                 grad_inv_size = torch.zeros_like(residuals.inv_size)
-            (more_x,) = residuals_backward(grad_x_squared_sum, grad_size, grad_inv_size, residuals)
+            if grad_inv_size_product is None:
+                grad_inv_size_product = torch.zeros_like(residuals.inv_size_product)
+            (more_x,) = residuals_backward(grad_inv_size, grad_inv_size_product, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -298,8 +279,8 @@ def double_backward_p_1(
     Given are those of the gradients that it returned.
     """
     x, size, inv_size, eps = residuals
-    sign_x = torch.sign(x)
     grad_y_sum = (grad_y * x).sum(1)
+    sign_x = torch.sign(x)
     grad_grad_x_sum = (grad_grad_x * sign_x).sum(1)
     size_mask = size <= eps
     grad_inv_size = torch.addcmul(
@@ -312,13 +293,11 @@ def double_backward_p_1(
         grad_grad_x_sum,
         value=-1,
     )
-    grad_x = (inv_size[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
-    grad_x = grad_x * (-(grad_grad_x_sum * inv_size))[:, None]
+    inv_size_chosen = inv_size.masked_fill(size_mask, 0)
+    grad_grad_x_sum_times_inv_size_chosen = grad_grad_x_sum * inv_size_chosen
+    grad_x = (-(grad_grad_x_sum_times_inv_size_chosen * inv_size))[:, None] * grad_y
     grad_grad_y = torch.addcmul(
-        grad_grad_x,
-        grad_grad_x_sum[:, None],
-        (inv_size[:, None] * x).masked_fill(size_mask[:, None], 0),
-        value=-1,
+        grad_grad_x, grad_grad_x_sum_times_inv_size_chosen[:, None], x, value=-1
     )
     grad_grad_y = grad_grad_y * inv_size[:, None]
     return grad_grad_y, grad_x, grad_inv_size
@@ -933,9 +912,9 @@ def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor,
     inv_size = torch.reciprocal(size.masked_fill(size_mask, eps))
     y = inv_size[:, None] * x
     size_abs_product = (
-        (size_abs.masked_fill(size_abs_mask, 1) ** (p - 1))
+        (size_abs ** (p - 1))
         .masked_fill(size_abs_mask, 0)
-        .mul_((size_abs_sum.masked_fill(size_abs_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .mul_((size_abs_sum ** (1 / p - 1))[:, None])
         .masked_fill(size_abs_sum_mask[:, None], 0)
     )
     size_abs_product *= torch.sign(x)
@@ -977,22 +956,15 @@ def double_backward_p(
     """
     x, inv_size, size_abs_product, size_mask, neg_inv_size, *_ = residuals
     grad_y_sum = (grad_y * x).sum(1)
-    neg_inv_size_product = grad_y_sum * neg_inv_size
-    neg_inv_size_product_chosen = neg_inv_size_product.masked_fill(size_mask, 0)
     grad_grad_x_sum = (grad_grad_x * size_abs_product).sum(1)
-    grad_grad_x_sum_times_inv_size = grad_grad_x_sum * inv_size
-    grad_neg_inv_size = grad_grad_x_sum_times_inv_size * grad_y_sum.masked_fill(size_mask, 0)
-    grad_size_abs_product = (inv_size * neg_inv_size_product_chosen)[:, None] * grad_grad_x
-    grad_inv_size = torch.addcmul(
-        (grad_grad_x * grad_y).sum(1), grad_grad_x_sum, neg_inv_size_product_chosen
-    )
-    grad_x = (neg_inv_size[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
-    grad_x = grad_x * grad_grad_x_sum_times_inv_size[:, None]
-    grad_grad_y = torch.addcmul(
-        grad_grad_x,
-        grad_grad_x_sum[:, None],
-        (neg_inv_size[:, None] * x).masked_fill(size_mask[:, None], 0),
-    )
+    grad_neg_inv_size = grad_grad_x_sum * inv_size * grad_y_sum.masked_fill(size_mask, 0)
+    grad_y_sum_chosen = (grad_y_sum * neg_inv_size).masked_fill(size_mask, 0)
+    grad_size_abs_product = (grad_y_sum_chosen * inv_size)[:, None] * grad_grad_x
+    grad_inv_size = torch.addcmul((grad_grad_x * grad_y).sum(1), grad_grad_x_sum, grad_y_sum_chosen)
+    neg_inv_size_chosen = neg_inv_size.masked_fill(size_mask, 0)
+    product = grad_grad_x_sum * neg_inv_size_chosen
+    grad_x = (inv_size * product)[:, None] * grad_y
+    grad_grad_y = torch.addcmul(grad_grad_x, product[:, None], x)
     grad_grad_y = grad_grad_y * inv_size[:, None]
     return grad_grad_y, grad_x, grad_inv_size, grad_size_abs_product, grad_neg_inv_size
 
@@ -1007,33 +979,39 @@ def residuals_backward_p(
     x, inv_size, _, _, _, eps, p = residuals
     size_abs = torch.abs(x)
     size_abs_mask = size_abs == 0
-    size_abs_power_1 = size_abs**p
-    size_abs_sum = torch.where(size_abs_mask, size_abs_power_1.detach(), size_abs_power_1).sum(1)
-    size_abs_sum_mask = size_abs_sum == 0
-    size = (size_abs_sum ** (1 / p)).masked_fill(size_abs_sum_mask, 0)
-    sign_x = torch.sign(x)
-    size_abs_sum_chosen = size_abs_sum.masked_fill(size_abs_sum_mask, 1)
-    size_abs_sum_power = size_abs_sum_chosen ** (1 / p - 1)
     size_abs_chosen = size_abs.masked_fill(size_abs_mask, 1)
+    size_abs_sum = torch.where(
+        size_abs_mask, (torch.where(size_abs_mask, size_abs, 1) ** p).detach(), size_abs_chosen**p
+    ).sum(1)
+    size_abs_sum_mask = size_abs_sum == 0
+    size_abs_sum_chosen = size_abs_sum.masked_fill(size_abs_sum_mask, 1)
+    size = (size_abs_sum_chosen ** (1 / p)).masked_fill(size_abs_sum_mask, 0)
+    sign_x = torch.sign(x)
+    size_abs_sum_power = size_abs_sum_chosen ** (1 / p - 1)
     size_abs_power = size_abs_chosen ** (p - 1)
-    grad_size_abs_product_chosen = grad_size_abs_product.masked_fill(size_abs_sum_mask[:, None], 0)
     size_abs_power_chosen = size_abs_power.masked_fill(size_abs_mask, 0)
     grad_x = (
-        torch.addcmul(
+        torch.sub(
             (
                 inv_size**2
                 * (grad_neg_inv_size - grad_inv_size)
                 * size_abs_sum_power.masked_fill(size_abs_sum_mask, 0)
             ).masked_fill(size <= eps, 0),
-            (grad_size_abs_product_chosen * sign_x * size_abs_power_chosen).sum(1),
-            (size_abs_sum_chosen ** (1 / p - 2)).masked_fill(size_abs_sum_mask, 0),
-            value=1 - p,
+            (
+                ((size_abs_sum_chosen ** (1 / p - 2))[:, None] * size_abs_power_chosen).masked_fill(
+                    size_abs_sum_mask[:, None], 0
+                )
+                * (grad_size_abs_product * sign_x)
+            ).sum(1),
+            alpha=p - 1,
         )[:, None]
         * size_abs_power_chosen
     )
     grad_x = grad_x.addcmul(
-        size_abs_sum_power[:, None] * grad_size_abs_product_chosen * sign_x,
-        (size_abs_chosen ** (p - 2)).masked_fill(size_abs_mask, 0),
+        grad_size_abs_product * sign_x,
+        (
+            (size_abs_chosen ** (p - 2)).masked_fill(size_abs_mask, 0) * size_abs_sum_power[:, None]
+        ).masked_fill(size_abs_sum_mask[:, None], 0),
         value=p - 1,
     )
     grad_x = grad_x * sign_x

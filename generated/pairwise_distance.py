@@ -9,9 +9,10 @@
 
 The gradients, given grad_y:
 
-    grad_x1[n,k] = grad_y[n]*where(off_squared_sum[n] == 0, 0,
-            off[n,k]/sqrt(off_squared_sum[n]))
-    grad_x2[n,k] = -grad_x1[n,k]
+    grad_off[n,k] = grad_y[n]*off[n,k]*where(off_squared_sum[n] == 0, 0,
+            1/sqrt(off_squared_sum[n]))
+    grad_x1[n,k]  = grad_off[n,k]
+    grad_x2[n,k]  = -grad_x1[n,k]
 """
 
 import math
@@ -24,7 +25,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dy_dx1: Tensor
+    dy_doff: Tensor
     eps: float
 
 
@@ -65,10 +66,8 @@ def forward(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, Resi
     off_squared_sum = (off**2).sum(1)
     off_squared_sum_mask = off_squared_sum == 0
     y = torch.sqrt(off_squared_sum).masked_fill(off_squared_sum_mask, 0)
-    dy_dx1 = (
-        torch.rsqrt(off_squared_sum.masked_fill(off_squared_sum_mask, 1))[:, None] * off
-    ).masked_fill(off_squared_sum_mask[:, None], 0)
-    return y, Residuals(dy_dx1, eps)
+    dy_doff = torch.rsqrt(off_squared_sum).masked_fill(off_squared_sum_mask, 0)[:, None] * off
+    return y, Residuals(dy_doff, eps)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -81,11 +80,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dy_dx1 = residuals.dy_dx1
-    N = dy_dx1.shape[0]
+    dy_doff = residuals.dy_doff
+    N = dy_doff.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x1 = grad_y[:, None] * dy_dx1
+    grad_x1 = grad_y[:, None] * dy_doff
     grad_x2 = -grad_x1
     return Gradients(grad_x1, grad_x2)
 
@@ -97,15 +96,15 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    dy_dx1 = residuals.dy_dx1
+    dy_doff = residuals.dy_doff
     grad_grad_x1_minus_grad_grad_x2 = grad_grad_x1 - grad_grad_x2
-    grad_dy_dx1 = grad_y[:, None] * grad_grad_x1_minus_grad_grad_x2
-    grad_grad_y = (dy_dx1 * grad_grad_x1_minus_grad_grad_x2).sum(1)
-    return grad_grad_y, grad_dy_dx1
+    grad_dy_doff = grad_y[:, None] * grad_grad_x1_minus_grad_grad_x2
+    grad_grad_y = (dy_doff * grad_grad_x1_minus_grad_grad_x2).sum(1)
+    return grad_grad_y, grad_dy_doff
 
 
 def residuals_backward(
-    grad_dy_dx1: Tensor, x1: Tensor, x2: Tensor, residuals: Residuals
+    grad_dy_doff: Tensor, x1: Tensor, x2: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     eps = residuals.eps
@@ -115,15 +114,13 @@ def residuals_backward(
     off_squared_sum_chosen = off_squared_sum.masked_fill(off_squared_sum_mask, 1)
     grad_x1 = (
         torch.rsqrt(off_squared_sum_chosen).masked_fill(off_squared_sum_mask, 0)[:, None]
-        * grad_dy_dx1
+        * grad_dy_doff
     )
     grad_x1 = grad_x1.addcmul(
         (
-            (
-                (off_squared_sum_chosen**-1.5).masked_fill(off_squared_sum_mask, 0)[:, None] * off
-            ).masked_fill(off_squared_sum_mask[:, None], 0)
-            * grad_dy_dx1
-        ).sum(1, keepdim=True),
+            (grad_dy_doff * off).sum(1)
+            * (off_squared_sum_chosen**-1.5).masked_fill(off_squared_sum_mask, 0)
+        )[:, None],
         off,
         value=-1,
     )
@@ -150,8 +147,8 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x1, grad_grad_x2 = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_y, grad_dy_dx1 = double_backward(grad_grad_x1, grad_grad_x2, grad_y, residuals)
-        return grad_grad_y, grad_dy_dx1, None
+        grad_grad_y, grad_dy_doff = double_backward(grad_grad_x1, grad_grad_x2, grad_y, residuals)
+        return grad_grad_y, grad_dy_doff, None
 
 
 class _Function(torch.autograd.Function):
@@ -162,19 +159,19 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x1, x2, eps=eps)
-        return y, residuals.dy_dx1
+        return y, residuals.dy_doff
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, x2, eps = inputs
-        _, dy_dx1 = output
-        ctx.save_for_backward(x1, x2, dy_dx1)
+        _, dy_doff = output
+        ctx.save_for_backward(x1, x2, dy_doff)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_dy_dx1 = grad_outputs
+        grad_y, grad_dy_doff = grad_outputs
         x1, x2, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
         grad_x1 = grad_x2 = None
@@ -184,8 +181,8 @@ class _Function(torch.autograd.Function):
             else:
                 grad_x1, grad_x2 = backward(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dy_dx1 is not None:
-            more_x1, more_x2 = residuals_backward(grad_dy_dx1, x1, x2, residuals)
+        if grad_dy_doff is not None:
+            more_x1, more_x2 = residuals_backward(grad_dy_doff, x1, x2, residuals)
             grad_x1 = more_x1 if grad_x1 is None else grad_x1 + more_x1
             grad_x2 = more_x2 if grad_x2 is None else grad_x2 + more_x2
         return grad_x1, grad_x2, None
@@ -757,9 +754,9 @@ def forward_p(
     y_abs_sum_mask = y_abs_sum == 0
     y = (y_abs_sum ** (1 / p)).masked_fill(y_abs_sum_mask, 0)
     dy_dx1 = (
-        (y_abs.masked_fill(y_abs_mask, 1) ** (p - 1))
+        (y_abs ** (p - 1))
         .masked_fill(y_abs_mask, 0)
-        .mul_((y_abs_sum.masked_fill(y_abs_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .mul_((y_abs_sum ** (1 / p - 1))[:, None])
         .masked_fill(y_abs_sum_mask[:, None], 0)
     )
     dy_dx1 *= torch.sign(off)
@@ -807,26 +804,32 @@ def residuals_backward_p(
     off = x1 - x2 + eps
     y_abs = torch.abs(off)
     y_abs_mask = y_abs == 0
-    y_abs_power_1 = y_abs**p
-    y_abs_sum = torch.where(y_abs_mask, y_abs_power_1.detach(), y_abs_power_1).sum(1)
+    y_abs_chosen = y_abs.masked_fill(y_abs_mask, 1)
+    y_abs_sum = torch.where(
+        y_abs_mask, (torch.where(y_abs_mask, y_abs, 1) ** p).detach(), y_abs_chosen**p
+    ).sum(1)
     y_abs_sum_mask = y_abs_sum == 0
     sign_off = torch.sign(off)
-    y_abs_sum_chosen = y_abs_sum.masked_fill(y_abs_sum_mask, 1)
-    y_abs_chosen = y_abs.masked_fill(y_abs_mask, 1)
     y_abs_power = y_abs_chosen ** (p - 1)
-    grad_dy_dx1_chosen = grad_dy_dx1.masked_fill(y_abs_sum_mask[:, None], 0)
+    y_abs_sum_chosen = y_abs_sum.masked_fill(y_abs_sum_mask, 1)
     y_abs_power_chosen = y_abs_power.masked_fill(y_abs_mask, 0)
-    grad_x1 = (y_abs_chosen ** (p - 2)).masked_fill(y_abs_mask, 0)
-    grad_x1 = grad_x1 * (
-        (y_abs_sum_chosen ** (1 / p - 1))[:, None] * grad_dy_dx1_chosen * sign_off
-    ).mul_(p - 1)
+    grad_x1 = (
+        (1 / p - 1)
+        * p
+        * (
+            ((y_abs_sum_chosen ** (1 / p - 2))[:, None] * y_abs_power_chosen).masked_fill(
+                y_abs_sum_mask[:, None], 0
+            )
+            * (grad_dy_dx1 * sign_off)
+        ).sum(1)
+    )[:, None] * y_abs_power_chosen
     grad_x1 = grad_x1.addcmul(
+        grad_dy_dx1 * sign_off,
         (
-            (grad_dy_dx1_chosen * sign_off * y_abs_power_chosen).sum(1)
-            * (y_abs_sum_chosen ** (1 / p - 2)).masked_fill(y_abs_sum_mask, 0)
-        )[:, None],
-        y_abs_power_chosen,
-        value=(1 / p - 1) * p,
+            (y_abs_chosen ** (p - 2)).masked_fill(y_abs_mask, 0)
+            * (y_abs_sum_chosen ** (1 / p - 1))[:, None]
+        ).masked_fill(y_abs_sum_mask[:, None], 0),
+        value=p - 1,
     )
     grad_x1 = grad_x1 * sign_off
     grad_x2 = -grad_x1

@@ -561,11 +561,14 @@ def double_backward_full(
     (N,) = x.shape
     grad_loss_scaled = grad_loss / N
     target_mask = target > 1
-    target_total = torch.where(target_mask, 0.5 / target + torch.log(target), 0) - x
+    target_chosen = torch.where(target_mask, target, 1)
+    target_total = torch.where(target_mask, 0.5 / target_chosen + torch.log(target_chosen), 0) - x
     grad_rate_minus_target = grad_loss_scaled * grad_grad_x
     grad_grad_target_product = grad_loss_scaled * grad_grad_target
     grad_target = (
-        grad_grad_target_product / 2 * torch.where(target_mask, 2 / target - target**-2, 0)
+        grad_grad_target_product
+        / 2
+        * torch.where(target_mask, 2 / target_chosen - target_chosen**-2, 0)
     )
     grad_x = -grad_grad_target_product
     grad_grad_loss = (
@@ -722,11 +725,14 @@ def double_backward_full_sum(
     """
     x, target, dloss_dx = residuals
     target_mask = target > 1
-    target_total = torch.where(target_mask, 0.5 / target + torch.log(target), 0) - x
+    target_chosen = torch.where(target_mask, target, 1)
+    target_total = torch.where(target_mask, 0.5 / target_chosen + torch.log(target_chosen), 0) - x
     grad_dloss_dx = grad_loss * grad_grad_x
     grad_grad_target_product = grad_loss * grad_grad_target
     grad_target = (
-        grad_grad_target_product / 2 * torch.where(target_mask, 2 / target - target**-2, 0)
+        grad_grad_target_product
+        / 2
+        * torch.where(target_mask, 2 / target_chosen - target_chosen**-2, 0)
     )
     grad_x = -grad_grad_target_product
     grad_grad_loss = (dloss_dx * grad_grad_x).sum() + (grad_grad_target * target_total).sum()
@@ -883,11 +889,12 @@ def double_backward_full_none(
     """
     x, target, dloss_dx = residuals
     target_mask = target > 1
-    target_total = torch.where(target_mask, 0.5 / target + torch.log(target), 0) - x
+    target_chosen = torch.where(target_mask, target, 1)
+    target_total = torch.where(target_mask, 0.5 / target_chosen + torch.log(target_chosen), 0) - x
     grad_dloss_dx = grad_grad_x * grad_loss
     grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
     grad_target = grad_grad_target_times_grad_loss * torch.where(
-        target_mask, torch.sub(torch.reciprocal(target), target**-2, alpha=0.5), 0
+        target_mask, torch.sub(torch.reciprocal(target_chosen), target_chosen**-2, alpha=0.5), 0
     )
     grad_x = -grad_grad_target_times_grad_loss
     grad_grad_loss = torch.addcmul(dloss_dx * grad_grad_x, grad_grad_target, target_total)
@@ -1578,14 +1585,13 @@ def residuals_backward_no_log_input_full(
     eps = residuals.eps
     x_total = x + eps
     target_mask = target > 1
+    target_chosen = torch.where(target_mask, target, 1)
     grad_target_total_product = grad_target_total / x_total
     grad_target = (
-        torch.sub(
-            torch.where(target_mask, torch.reciprocal(target), 0),
-            torch.where(target_mask, target**-2, 0),
-            alpha=0.5,
+        grad_log_x_total
+        * torch.where(
+            target_mask, torch.sub(torch.reciprocal(target_chosen), target_chosen**-2, alpha=0.5), 0
         )
-        * grad_log_x_total
         - grad_target_total_product
     )
     grad_x = (grad_target_total_product * target - grad_log_x_total) / x_total
@@ -1766,14 +1772,13 @@ def residuals_backward_no_log_input_full_sum(
     eps = residuals.eps
     x_total = x + eps
     target_mask = target > 1
+    target_chosen = torch.where(target_mask, target, 1)
     grad_dloss_dx_product = grad_dloss_dx / x_total
     grad_target = (
-        torch.sub(
-            torch.where(target_mask, torch.reciprocal(target), 0),
-            torch.where(target_mask, target**-2, 0),
-            alpha=0.5,
+        grad_dloss_dtarget
+        * torch.where(
+            target_mask, torch.sub(torch.reciprocal(target_chosen), target_chosen**-2, alpha=0.5), 0
         )
-        * grad_dloss_dtarget
         - grad_dloss_dx_product
     )
     grad_x = (grad_dloss_dx_product * target - grad_dloss_dtarget) / x_total
@@ -1960,14 +1965,13 @@ def residuals_backward_no_log_input_full_none(
     eps = residuals.eps
     x_total = x + eps
     target_mask = target > 1
+    target_chosen = torch.where(target_mask, target, 1)
     grad_dloss_dx_product = grad_dloss_dx / x_total
     grad_target = (
-        torch.sub(
-            torch.where(target_mask, torch.reciprocal(target), 0),
-            torch.where(target_mask, target**-2, 0),
-            alpha=0.5,
+        grad_dloss_dtarget
+        * torch.where(
+            target_mask, torch.sub(torch.reciprocal(target_chosen), target_chosen**-2, alpha=0.5), 0
         )
-        * grad_dloss_dtarget
         - grad_dloss_dx_product
     )
     grad_x = (grad_dloss_dx_product * target - grad_dloss_dtarget) / x_total

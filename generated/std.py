@@ -61,10 +61,9 @@ def forward(x: Tensor, *, correction: float = 1) -> tuple[Tensor, Residuals]:
     square = (x_centred_1**2).sum(1) / max(K - correction, 0)
     square_mask = square == 0
     y = torch.sqrt(square).masked_fill(square_mask, 0)
-    dy_dx = (
-        torch.rsqrt(square.masked_fill(square_mask, 1)).masked_fill(square_mask, 0)
-        / max(K - correction, 0)
-    )[:, None] * x_centred_1
+    dy_dx = (torch.rsqrt(square).masked_fill(square_mask, 0) / max(K - correction, 0))[
+        :, None
+    ] * x_centred_1
     return y, Residuals(dy_dx, correction)
 
 

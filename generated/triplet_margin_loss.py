@@ -157,17 +157,25 @@ def residuals_backward(
     far = torch.sqrt((off_far**2).sum(1))
     far_total = near - far + margin
     far_mask = far_total < 0
+    far_chosen = far.masked_fill(far_mask, 1)
     grad_negative = (
-        (grad_off_far_product * off_far).sum(1) * (far**-2).masked_fill(far_mask, 0) / far
+        (grad_off_far_product * off_far).sum(1) * (far_chosen**-2).masked_fill(far_mask, 0) / far
     )[:, None] * off_far
     grad_negative = grad_negative.addcmul(
-        torch.reciprocal(far).masked_fill(far_mask, 0)[:, None], grad_off_far_product, value=-1
+        torch.reciprocal(far_chosen).masked_fill(far_mask, 0)[:, None],
+        grad_off_far_product,
+        value=-1,
     )
-    grad_positive = torch.reciprocal(near).masked_fill(far_mask, 0)[:, None] * grad_off_near_product
+    near_chosen = near.masked_fill(far_mask, 1)
+    grad_positive = (
+        torch.reciprocal(near_chosen).masked_fill(far_mask, 0)[:, None] * grad_off_near_product
+    )
     grad_positive = grad_positive.addcmul(
-        ((grad_off_near_product * off_near).sum(1) * (near**-2).masked_fill(far_mask, 0) / near)[
-            :, None
-        ],
+        (
+            (grad_off_near_product * off_near).sum(1)
+            * (near_chosen**-2).masked_fill(far_mask, 0)
+            / near
+        )[:, None],
         off_near,
         value=-1,
     )
@@ -407,17 +415,25 @@ def residuals_backward_sum(
     far = torch.sqrt((off_far**2).sum(1))
     far_total = near - far + margin
     far_mask = far_total < 0
+    far_chosen = far.masked_fill(far_mask, 1)
     grad_negative = (
-        (grad_dloss_dnegative * off_far).sum(1) * (far**-2).masked_fill(far_mask, 0) / far
+        (grad_dloss_dnegative * off_far).sum(1) * (far_chosen**-2).masked_fill(far_mask, 0) / far
     )[:, None] * off_far
     grad_negative = grad_negative.addcmul(
-        torch.reciprocal(far).masked_fill(far_mask, 0)[:, None], grad_dloss_dnegative, value=-1
+        torch.reciprocal(far_chosen).masked_fill(far_mask, 0)[:, None],
+        grad_dloss_dnegative,
+        value=-1,
     )
-    grad_positive = torch.reciprocal(near).masked_fill(far_mask, 0)[:, None] * grad_dloss_dpositive
+    near_chosen = near.masked_fill(far_mask, 1)
+    grad_positive = (
+        torch.reciprocal(near_chosen).masked_fill(far_mask, 0)[:, None] * grad_dloss_dpositive
+    )
     grad_positive = grad_positive.addcmul(
-        ((grad_dloss_dpositive * off_near).sum(1) * (near**-2).masked_fill(far_mask, 0) / near)[
-            :, None
-        ],
+        (
+            (grad_dloss_dpositive * off_near).sum(1)
+            * (near_chosen**-2).masked_fill(far_mask, 0)
+            / near
+        )[:, None],
         off_near,
         value=-1,
     )
@@ -902,11 +918,13 @@ def residuals_backward_swap(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
-    far_chosen = (far**-2).masked_fill(between_mask, 0)
+    far_chosen = far.masked_fill(between_mask, 1)
+    far_power = far_chosen**-2
+    far_power_chosen = far_power.masked_fill(between_mask, 0)
     off_far_product = (
         torch.addcmul(
-            far_chosen * (grad_off_far_total * off_far).sum(1),
-            far_chosen,
+            far_power_chosen * (grad_off_far_total * off_far).sum(1),
+            far_power_chosen,
             (grad_off_between_product_total * off_far).sum(1),
             value=-1,
         )
@@ -918,22 +936,23 @@ def residuals_backward_swap(
     grad_off_between_product_product_total = (
         grad_off_between_product_total - grad_off_between_product_product_chosen
     )
+    between_chosen = torch.where(between_mask, between, 1)
     grad_off_between_product_product_product = (
         (grad_off_between_product_product_total * off_between).sum(1)
-        * torch.where(between_mask, between**-2, 0)
+        * torch.where(between_mask, between_chosen**-2, 0)
         / between
     )[:, None] * off_between
     grad_off_between_product_product_product_2 = (
-        torch.where(between_mask, torch.reciprocal(between), 0)[:, None]
+        torch.where(between_mask, torch.reciprocal(between_chosen), 0)[:, None]
         * grad_off_between_product_product_total
     )
-    far_chosen_1 = torch.reciprocal(far).masked_fill(between_mask, 0)
+    between_mask_chosen = torch.reciprocal(far_chosen).masked_fill(between_mask, 0)
     grad_negative = (
         grad_off_between_product_product_product - grad_off_between_product_product_product_2
     )
     grad_negative = grad_negative - off_far_product
     grad_negative = grad_negative.addcmul(
-        far_chosen_1[:, None], grad_off_far_total - grad_off_between_product_total
+        between_mask_chosen[:, None], grad_off_far_total - grad_off_between_product_total
     )
     grad_off_between_product_product_product_1 = (
         near**-2
@@ -953,7 +972,7 @@ def residuals_backward_swap(
     ) / near[:, None]
     grad_anchor = grad_anchor + off_far_product
     grad_anchor = grad_anchor.addcmul(
-        far_chosen_1[:, None], grad_off_between_product_total - grad_off_far_total
+        between_mask_chosen[:, None], grad_off_between_product_total - grad_off_far_total
     )
     return grad_anchor, grad_positive, grad_negative
 
@@ -1241,11 +1260,13 @@ def residuals_backward_swap_sum(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
-    far_chosen = (far**-2).masked_fill(between_mask, 0)
+    far_chosen = far.masked_fill(between_mask, 1)
+    far_power = far_chosen**-2
+    far_power_chosen = far_power.masked_fill(between_mask, 0)
     off_far_product = (
         torch.addcmul(
-            far_chosen * (grad_off_far_total * off_far).sum(1),
-            far_chosen,
+            far_power_chosen * (grad_off_far_total * off_far).sum(1),
+            far_power_chosen,
             (grad_off_between_product_total * off_far).sum(1),
             value=-1,
         )
@@ -1253,20 +1274,21 @@ def residuals_backward_swap_sum(
     )[:, None] * off_far
     grad_dloss_dpositive_chosen = grad_dloss_dpositive.masked_fill(near_total_mask[:, None], 0)
     grad_dloss_dpositive_total = grad_off_between_product_total - grad_dloss_dpositive_chosen
+    between_chosen = torch.where(between_mask, between, 1)
     grad_dloss_dpositive_product = (
         (grad_dloss_dpositive_total * off_between).sum(1)
-        * torch.where(between_mask, between**-2, 0)
+        * torch.where(between_mask, between_chosen**-2, 0)
         / between
     )[:, None] * off_between
     grad_dloss_dpositive_product_2 = (
-        torch.where(between_mask, torch.reciprocal(between), 0)[:, None]
+        torch.where(between_mask, torch.reciprocal(between_chosen), 0)[:, None]
         * grad_dloss_dpositive_total
     )
-    far_chosen_1 = torch.reciprocal(far).masked_fill(between_mask, 0)
+    between_mask_chosen = torch.reciprocal(far_chosen).masked_fill(between_mask, 0)
     grad_negative = grad_dloss_dpositive_product - grad_dloss_dpositive_product_2
     grad_negative = grad_negative - off_far_product
     grad_negative = grad_negative.addcmul(
-        far_chosen_1[:, None], grad_off_far_total - grad_off_between_product_total
+        between_mask_chosen[:, None], grad_off_far_total - grad_off_between_product_total
     )
     grad_dloss_dpositive_product_1 = (
         near**-2 * ((grad_off_far_total - grad_dloss_dpositive_chosen) * off_near).sum(1)
@@ -1281,7 +1303,7 @@ def residuals_backward_swap_sum(
     ) / near[:, None]
     grad_anchor = grad_anchor + off_far_product
     grad_anchor = grad_anchor.addcmul(
-        far_chosen_1[:, None], grad_off_between_product_total - grad_off_far_total
+        between_mask_chosen[:, None], grad_off_between_product_total - grad_off_far_total
     )
     return grad_anchor, grad_positive, grad_negative
 
@@ -1565,30 +1587,33 @@ def residuals_backward_swap_none(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
-    far_chosen = (far**-2).masked_fill(between_mask, 0)
+    far_chosen = far.masked_fill(between_mask, 1)
+    far_power = far_chosen**-2
+    far_power_chosen = far_power.masked_fill(between_mask, 0)
     off_far_product = (
         torch.addcmul(
-            far_chosen * (grad_off_far_total * off_far).sum(1),
-            far_chosen,
+            far_power_chosen * (grad_off_far_total * off_far).sum(1),
+            far_power_chosen,
             (grad_off_between_product_total * off_far).sum(1),
             value=-1,
         )
         / far
     )[:, None] * off_far
     total = grad_off_between_product_total - grad_off_between_product_total_1
+    between_chosen = torch.where(between_mask, between, 1)
     grad_off_between_product_total_product = (
-        (off_between * total).sum(1) * torch.where(between_mask, between**-2, 0) / between
+        (off_between * total).sum(1) * torch.where(between_mask, between_chosen**-2, 0) / between
     )[:, None] * off_between
     grad_off_between_product_total_product_1 = (
-        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * total
+        torch.where(between_mask, torch.reciprocal(between_chosen), 0)[:, None] * total
     )
-    far_chosen_1 = torch.reciprocal(far).masked_fill(between_mask, 0)
+    between_mask_chosen = torch.reciprocal(far_chosen).masked_fill(between_mask, 0)
     grad_negative = (
         grad_off_between_product_total_product - grad_off_between_product_total_product_1
     )
     grad_negative = grad_negative - off_far_product
     grad_negative = grad_negative.addcmul(
-        far_chosen_1[:, None], grad_off_far_total - grad_off_between_product_total
+        between_mask_chosen[:, None], grad_off_far_total - grad_off_between_product_total
     )
     grad_off_between_product_total_1_product = (
         near**-2 * ((grad_off_far_total - grad_off_between_product_total_1) * off_near).sum(1)
@@ -1607,7 +1632,7 @@ def residuals_backward_swap_none(
     ) / near[:, None]
     grad_anchor = grad_anchor + off_far_product
     grad_anchor = grad_anchor.addcmul(
-        far_chosen_1[:, None], grad_off_between_product_total - grad_off_far_total
+        between_mask_chosen[:, None], grad_off_between_product_total - grad_off_far_total
     )
     return grad_anchor, grad_positive, grad_negative
 
@@ -4860,25 +4885,25 @@ def forward_p(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    off_near_mask = abs_off_near == 0
-    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
+    abs_off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(abs_off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    off_far_mask = abs_off_far == 0
-    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
+    abs_off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(abs_off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     far_total = near - far + margin
     far_total_mask = far_total < 0
     loss = far_total.masked_fill(far_total_mask, 0).mean()
     abs_off_far_product = (
-        (abs_off_far.masked_fill(off_far_mask, 1) ** (p - 1))
+        (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
-        .masked_fill(off_far_mask, 0)
-        .mul_((off_far_sum.masked_fill(off_far_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_far_mask, 0)
+        .mul_((off_far_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_far_sum_mask[:, None], 0)
     )
     abs_off_far_product = (
@@ -4888,10 +4913,10 @@ def forward_p(
         ]
     )
     abs_off_near_product = (
-        (abs_off_near.masked_fill(off_near_mask, 1) ** (p - 1))
+        (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
-        .masked_fill(off_near_mask, 0)
-        .mul_((off_near_sum.masked_fill(off_near_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_near_mask, 0)
+        .mul_((off_near_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_near_sum_mask[:, None], 0)
     )
     abs_off_near_product = (
@@ -4961,18 +4986,26 @@ def residuals_backward_p(
     _, _, margin, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_mask = abs_off_near == 0
-    off_near_power = abs_off_near**p
-    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
+    abs_off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(
+        abs_off_near_mask,
+        (torch.where(abs_off_near_mask, abs_off_near, 1) ** p).detach(),
+        abs_off_near.masked_fill(abs_off_near_mask, 1) ** p,
+    ).sum(1)
     off_near_sum_mask = off_near_sum == 0
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
+    off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
+    near = (off_near_sum_chosen ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_mask = abs_off_far == 0
-    off_far_power = abs_off_far**p
-    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
+    abs_off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(
+        abs_off_far_mask,
+        (torch.where(abs_off_far_mask, abs_off_far, 1) ** p).detach(),
+        abs_off_far.masked_fill(abs_off_far_mask, 1) ** p,
+    ).sum(1)
     off_far_sum_mask = off_far_sum == 0
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
+    off_far_sum_chosen = off_far_sum.masked_fill(off_far_sum_mask, 1)
+    far = (off_far_sum_chosen ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     far_total = near - far + margin
     far_total_mask = far_total < 0
     sign_off_far = torch.sign(off_far)
@@ -4983,59 +5016,51 @@ def residuals_backward_p(
         ),
         1,
     )
-    off_far_sum_chosen = off_far_sum.masked_fill(off_far_sum_mask, 1)
     sign_off_near = torch.sign(off_near)
-    off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
-    abs_off_far_chosen_3 = abs_off_far.masked_fill(off_far_mask, 1)
-    abs_off_far_chosen = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
-        off_far_mask, 0
+    abs_off_far_chosen_3 = abs_off_far.masked_fill(abs_off_far_mask, 1)
+    abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
+        abs_off_far_mask, 0
     )
-    grad_abs_off_far_product_chosen = grad_abs_off_far_product.masked_fill(
-        off_far_sum_mask[:, None], 0
-    )
-    abs_off_far_sum = (abs_off_far_chosen * grad_abs_off_far_product_chosen).sum(1)
-    off_far_sum_chosen_chosen = (off_far_sum_chosen ** (1 / p - 2)).masked_fill(off_far_sum_mask, 0)
-    abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(
-        off_far_mask, 0
-    )
-    off_far_sum_chosen_power = off_far_sum_chosen ** (1 / p - 1)
-    abs_off_far_chosen_1_product = off_far_sum_chosen_power[:, None] * abs_off_far_chosen_1
-    abs_off_far_chosen_1_product = abs_off_far_chosen_1_product * grad_abs_off_far_product_chosen
-    abs_off_far_chosen_1_product = abs_off_far_chosen_1_product * sign_off_far
-    abs_off_far_chosen_1_product *= p - 1
-    abs_off_far_chosen_product = ((p - 1) * (abs_off_far_sum * off_far_sum_chosen_chosen))[
-        :, None
-    ] * abs_off_far_chosen
-    grad_negative = abs_off_far_chosen_product - abs_off_far_chosen_1_product
+    abs_off_far_sum = (
+        ((off_far_sum_chosen ** (1 / p - 2))[:, None] * abs_off_far_chosen_1).masked_fill(
+            off_far_sum_mask[:, None], 0
+        )
+        * grad_abs_off_far_product
+    ).sum(1)
+    abs_off_far_chosen = (
+        (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(abs_off_far_mask, 0)
+        * (off_far_sum_chosen ** (1 / p - 1))[:, None]
+    ).masked_fill(off_far_sum_mask[:, None], 0)
+    abs_off_far_chosen_product = abs_off_far_chosen * grad_abs_off_far_product
+    abs_off_far_chosen_product = abs_off_far_chosen_product * sign_off_far
+    abs_off_far_chosen_product *= p - 1
+    abs_off_far_chosen_1_product = ((p - 1) * abs_off_far_sum)[:, None] * abs_off_far_chosen_1
+    grad_negative = abs_off_far_chosen_1_product - abs_off_far_chosen_product
     grad_negative = grad_negative * far_total_mask_chosen[:, None]
-    abs_off_near_chosen_3 = abs_off_near.masked_fill(off_near_mask, 1)
-    abs_off_near_chosen = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
-        off_near_mask, 0
+    abs_off_near_chosen_3 = abs_off_near.masked_fill(abs_off_near_mask, 1)
+    abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
+        abs_off_near_mask, 0
     )
-    grad_abs_off_near_product_chosen = grad_abs_off_near_product.masked_fill(
-        off_near_sum_mask[:, None], 0
-    )
-    abs_off_near_sum = (abs_off_near_chosen * grad_abs_off_near_product_chosen).sum(1)
-    off_near_sum_chosen_chosen = (off_near_sum_chosen ** (1 / p - 2)).masked_fill(
-        off_near_sum_mask, 0
-    )
-    abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(
-        off_near_mask, 0
-    )
-    off_near_sum_chosen_power = off_near_sum_chosen ** (1 / p - 1)
-    abs_off_near_chosen_1_product = off_near_sum_chosen_power[:, None] * abs_off_near_chosen_1
-    abs_off_near_chosen_1_product = abs_off_near_chosen_1_product * grad_abs_off_near_product_chosen
-    abs_off_near_chosen_1_product = abs_off_near_chosen_1_product * sign_off_near
-    abs_off_near_chosen_1_product *= p - 1
-    abs_off_near_chosen_product = ((p - 1) * (abs_off_near_sum * off_near_sum_chosen_chosen))[
-        :, None
-    ] * abs_off_near_chosen
-    grad_positive = abs_off_near_chosen_1_product - abs_off_near_chosen_product
+    abs_off_near_sum = (
+        ((off_near_sum_chosen ** (1 / p - 2))[:, None] * abs_off_near_chosen_1).masked_fill(
+            off_near_sum_mask[:, None], 0
+        )
+        * grad_abs_off_near_product
+    ).sum(1)
+    abs_off_near_chosen = (
+        (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(abs_off_near_mask, 0)
+        * (off_near_sum_chosen ** (1 / p - 1))[:, None]
+    ).masked_fill(off_near_sum_mask[:, None], 0)
+    abs_off_near_chosen_product = abs_off_near_chosen * grad_abs_off_near_product
+    abs_off_near_chosen_product = abs_off_near_chosen_product * sign_off_near
+    abs_off_near_chosen_product *= p - 1
+    abs_off_near_chosen_1_product = ((p - 1) * abs_off_near_sum)[:, None] * abs_off_near_chosen_1
+    grad_positive = abs_off_near_chosen_product - abs_off_near_chosen_1_product
     grad_positive = grad_positive * far_total_mask_chosen[:, None]
-    grad_anchor = abs_off_far_chosen_1_product - abs_off_far_chosen_product
+    grad_anchor = abs_off_far_chosen_product - abs_off_far_chosen_1_product
     grad_anchor = grad_anchor * far_total_mask_chosen[:, None]
     grad_anchor = grad_anchor.addcmul(
-        far_total_mask_chosen[:, None], abs_off_near_chosen_product - abs_off_near_chosen_1_product
+        far_total_mask_chosen[:, None], abs_off_near_chosen_1_product - abs_off_near_chosen_product
     )
     return grad_anchor, grad_positive, grad_negative
 
@@ -5192,25 +5217,25 @@ def forward_p_sum(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    off_near_mask = abs_off_near == 0
-    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
+    abs_off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(abs_off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    off_far_mask = abs_off_far == 0
-    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
+    abs_off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(abs_off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     far_total = near - far + margin
     far_total_mask = far_total < 0
     loss = far_total.masked_fill(far_total_mask, 0).sum()
     dloss_dnegative = (
-        (abs_off_far.masked_fill(off_far_mask, 1) ** (p - 1))
+        (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
-        .masked_fill(off_far_mask, 0)
-        .mul_((off_far_sum.masked_fill(off_far_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_far_mask, 0)
+        .mul_((off_far_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_far_sum_mask[:, None], 0)
     )
     dloss_dnegative = (
@@ -5220,10 +5245,10 @@ def forward_p_sum(
         ]
     )
     dloss_dpositive = (
-        (abs_off_near.masked_fill(off_near_mask, 1) ** (p - 1))
+        (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
-        .masked_fill(off_near_mask, 0)
-        .mul_((off_near_sum.masked_fill(off_near_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_near_mask, 0)
+        .mul_((off_near_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_near_sum_mask[:, None], 0)
     )
     dloss_dpositive = (
@@ -5287,18 +5312,26 @@ def residuals_backward_p_sum(
     _, _, margin, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_mask = abs_off_near == 0
-    off_near_power = abs_off_near**p
-    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
+    abs_off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(
+        abs_off_near_mask,
+        (torch.where(abs_off_near_mask, abs_off_near, 1) ** p).detach(),
+        abs_off_near.masked_fill(abs_off_near_mask, 1) ** p,
+    ).sum(1)
     off_near_sum_mask = off_near_sum == 0
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
+    off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
+    near = (off_near_sum_chosen ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_mask = abs_off_far == 0
-    off_far_power = abs_off_far**p
-    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
+    abs_off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(
+        abs_off_far_mask,
+        (torch.where(abs_off_far_mask, abs_off_far, 1) ** p).detach(),
+        abs_off_far.masked_fill(abs_off_far_mask, 1) ** p,
+    ).sum(1)
     off_far_sum_mask = off_far_sum == 0
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
+    off_far_sum_chosen = off_far_sum.masked_fill(off_far_sum_mask, 1)
+    far = (off_far_sum_chosen ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     far_total = near - far + margin
     far_total_mask = far_total < 0
     sign_off_far = torch.sign(off_far)
@@ -5307,55 +5340,51 @@ def residuals_backward_p_sum(
         torch.tensor(0, dtype=grad_dloss_dnegative.dtype, device=grad_dloss_dnegative.device),
         1,
     )
-    off_far_sum_chosen = off_far_sum.masked_fill(off_far_sum_mask, 1)
     sign_off_near = torch.sign(off_near)
-    off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
-    abs_off_far_chosen_3 = abs_off_far.masked_fill(off_far_mask, 1)
-    abs_off_far_chosen = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
-        off_far_mask, 0
+    abs_off_far_chosen_3 = abs_off_far.masked_fill(abs_off_far_mask, 1)
+    abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
+        abs_off_far_mask, 0
     )
-    grad_dloss_dnegative_chosen = grad_dloss_dnegative.masked_fill(off_far_sum_mask[:, None], 0)
-    abs_off_far_sum = (abs_off_far_chosen * grad_dloss_dnegative_chosen).sum(1)
-    off_far_sum_chosen_chosen = (off_far_sum_chosen ** (1 / p - 2)).masked_fill(off_far_sum_mask, 0)
-    abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(
-        off_far_mask, 0
-    )
-    off_far_sum_chosen_power = off_far_sum_chosen ** (1 / p - 1)
-    abs_off_far_chosen_1_product = off_far_sum_chosen_power[:, None] * abs_off_far_chosen_1
-    abs_off_far_chosen_1_product = abs_off_far_chosen_1_product * grad_dloss_dnegative_chosen
-    abs_off_far_chosen_1_product = abs_off_far_chosen_1_product * sign_off_far
-    abs_off_far_chosen_1_product *= p - 1
-    abs_off_far_chosen_product = ((p - 1) * (abs_off_far_sum * off_far_sum_chosen_chosen))[
-        :, None
-    ] * abs_off_far_chosen
-    grad_negative = abs_off_far_chosen_product - abs_off_far_chosen_1_product
+    abs_off_far_sum = (
+        ((off_far_sum_chosen ** (1 / p - 2))[:, None] * abs_off_far_chosen_1).masked_fill(
+            off_far_sum_mask[:, None], 0
+        )
+        * grad_dloss_dnegative
+    ).sum(1)
+    abs_off_far_chosen = (
+        (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(abs_off_far_mask, 0)
+        * (off_far_sum_chosen ** (1 / p - 1))[:, None]
+    ).masked_fill(off_far_sum_mask[:, None], 0)
+    abs_off_far_chosen_product = abs_off_far_chosen * grad_dloss_dnegative
+    abs_off_far_chosen_product = abs_off_far_chosen_product * sign_off_far
+    abs_off_far_chosen_product *= p - 1
+    abs_off_far_chosen_1_product = ((p - 1) * abs_off_far_sum)[:, None] * abs_off_far_chosen_1
+    grad_negative = abs_off_far_chosen_1_product - abs_off_far_chosen_product
     grad_negative = grad_negative * far_total_mask_chosen[:, None]
-    abs_off_near_chosen_3 = abs_off_near.masked_fill(off_near_mask, 1)
-    abs_off_near_chosen = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
-        off_near_mask, 0
+    abs_off_near_chosen_3 = abs_off_near.masked_fill(abs_off_near_mask, 1)
+    abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
+        abs_off_near_mask, 0
     )
-    grad_dloss_dpositive_chosen = grad_dloss_dpositive.masked_fill(off_near_sum_mask[:, None], 0)
-    abs_off_near_sum = (abs_off_near_chosen * grad_dloss_dpositive_chosen).sum(1)
-    off_near_sum_chosen_chosen = (off_near_sum_chosen ** (1 / p - 2)).masked_fill(
-        off_near_sum_mask, 0
-    )
-    abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(
-        off_near_mask, 0
-    )
-    off_near_sum_chosen_power = off_near_sum_chosen ** (1 / p - 1)
-    abs_off_near_chosen_1_product = off_near_sum_chosen_power[:, None] * abs_off_near_chosen_1
-    abs_off_near_chosen_1_product = abs_off_near_chosen_1_product * grad_dloss_dpositive_chosen
-    abs_off_near_chosen_1_product = abs_off_near_chosen_1_product * sign_off_near
-    abs_off_near_chosen_1_product *= p - 1
-    abs_off_near_chosen_product = ((p - 1) * (abs_off_near_sum * off_near_sum_chosen_chosen))[
-        :, None
-    ] * abs_off_near_chosen
-    grad_positive = abs_off_near_chosen_1_product - abs_off_near_chosen_product
+    abs_off_near_sum = (
+        ((off_near_sum_chosen ** (1 / p - 2))[:, None] * abs_off_near_chosen_1).masked_fill(
+            off_near_sum_mask[:, None], 0
+        )
+        * grad_dloss_dpositive
+    ).sum(1)
+    abs_off_near_chosen = (
+        (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(abs_off_near_mask, 0)
+        * (off_near_sum_chosen ** (1 / p - 1))[:, None]
+    ).masked_fill(off_near_sum_mask[:, None], 0)
+    abs_off_near_chosen_product = abs_off_near_chosen * grad_dloss_dpositive
+    abs_off_near_chosen_product = abs_off_near_chosen_product * sign_off_near
+    abs_off_near_chosen_product *= p - 1
+    abs_off_near_chosen_1_product = ((p - 1) * abs_off_near_sum)[:, None] * abs_off_near_chosen_1
+    grad_positive = abs_off_near_chosen_product - abs_off_near_chosen_1_product
     grad_positive = grad_positive * far_total_mask_chosen[:, None]
-    grad_anchor = abs_off_far_chosen_1_product - abs_off_far_chosen_product
+    grad_anchor = abs_off_far_chosen_product - abs_off_far_chosen_1_product
     grad_anchor = grad_anchor * far_total_mask_chosen[:, None]
     grad_anchor = grad_anchor.addcmul(
-        far_total_mask_chosen[:, None], abs_off_near_chosen_product - abs_off_near_chosen_1_product
+        far_total_mask_chosen[:, None], abs_off_near_chosen_1_product - abs_off_near_chosen_product
     )
     return grad_anchor, grad_positive, grad_negative
 
@@ -5507,32 +5536,32 @@ def forward_p_none(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    off_near_mask = abs_off_near == 0
-    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
+    abs_off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(abs_off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    off_far_mask = abs_off_far == 0
-    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
+    abs_off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(abs_off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     far_total = near - far + margin
     far_total_mask = far_total < 0
     loss = far_total.masked_fill(far_total_mask, 0)
     abs_off_far_chosen = (
-        (abs_off_far.masked_fill(off_far_mask, 1) ** (p - 1))
+        (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
-        .masked_fill(off_far_mask, 0)
-        .mul_((off_far_sum.masked_fill(off_far_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_far_mask, 0)
+        .mul_((off_far_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_far_sum_mask[:, None], 0)
     )
     abs_off_near_chosen = (
-        (abs_off_near.masked_fill(off_near_mask, 1) ** (p - 1))
+        (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
-        .masked_fill(off_near_mask, 0)
-        .mul_((off_near_sum.masked_fill(off_near_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_near_mask, 0)
+        .mul_((off_near_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_near_sum_mask[:, None], 0)
     )
     abs_off_near_scaled = -abs_off_near_chosen
@@ -5598,67 +5627,67 @@ def residuals_backward_p_none(
     _, abs_off_far_chosen, _, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_mask = abs_off_near == 0
-    off_near_power = abs_off_near**p
-    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
+    abs_off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(
+        abs_off_near_mask,
+        (torch.where(abs_off_near_mask, abs_off_near, 1) ** p).detach(),
+        abs_off_near.masked_fill(abs_off_near_mask, 1) ** p,
+    ).sum(1)
     off_near_sum_mask = off_near_sum == 0
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_mask = abs_off_far == 0
-    off_far_power = abs_off_far**p
-    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
+    abs_off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(
+        abs_off_far_mask,
+        (torch.where(abs_off_far_mask, abs_off_far, 1) ** p).detach(),
+        abs_off_far.masked_fill(abs_off_far_mask, 1) ** p,
+    ).sum(1)
     off_far_sum_mask = off_far_sum == 0
     sign_off_far = torch.sign(off_far)
-    off_far_sum_chosen = off_far_sum.masked_fill(off_far_sum_mask, 1)
     sign_off_near = torch.sign(off_near)
+    abs_off_far_chosen_3 = abs_off_far.masked_fill(abs_off_far_mask, 1)
+    abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
+        abs_off_far_mask, 0
+    )
+    off_far_sum_chosen = off_far_sum.masked_fill(off_far_sum_mask, 1)
+    abs_off_far_sum = (
+        ((off_far_sum_chosen ** (1 / p - 2))[:, None] * abs_off_far_chosen_1).masked_fill(
+            off_far_sum_mask[:, None], 0
+        )
+        * grad_abs_off_far_chosen
+    ).sum(1)
+    abs_off_far_chosen = (
+        (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(abs_off_far_mask, 0)
+        * (off_far_sum_chosen ** (1 / p - 1))[:, None]
+    ).masked_fill(off_far_sum_mask[:, None], 0)
+    abs_off_far_chosen_product = abs_off_far_chosen * grad_abs_off_far_chosen
+    abs_off_far_chosen_product = abs_off_far_chosen_product * sign_off_far
+    abs_off_far_chosen_product *= p - 1
+    abs_off_far_chosen_1_product = ((p - 1) * abs_off_far_sum)[:, None] * abs_off_far_chosen_1
+    grad_negative = abs_off_far_chosen_1_product - abs_off_far_chosen_product
+    abs_off_near_chosen_3 = abs_off_near.masked_fill(abs_off_near_mask, 1)
+    abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
+        abs_off_near_mask, 0
+    )
     off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
-    abs_off_far_chosen_3 = abs_off_far.masked_fill(off_far_mask, 1)
-    abs_off_far_chosen = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
-        off_far_mask, 0
-    )
-    grad_abs_off_far_chosen_chosen = grad_abs_off_far_chosen.masked_fill(
-        off_far_sum_mask[:, None], 0
-    )
-    abs_off_far_sum = (abs_off_far_chosen * grad_abs_off_far_chosen_chosen).sum(1)
-    off_far_sum_chosen_chosen = (off_far_sum_chosen ** (1 / p - 2)).masked_fill(off_far_sum_mask, 0)
-    abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(
-        off_far_mask, 0
-    )
-    off_far_sum_chosen_power = off_far_sum_chosen ** (1 / p - 1)
-    abs_off_far_chosen_1_product = off_far_sum_chosen_power[:, None] * abs_off_far_chosen_1
-    abs_off_far_chosen_1_product = abs_off_far_chosen_1_product * grad_abs_off_far_chosen_chosen
-    abs_off_far_chosen_1_product = abs_off_far_chosen_1_product * sign_off_far
-    abs_off_far_chosen_1_product *= p - 1
-    abs_off_far_chosen_product = ((p - 1) * (abs_off_far_sum * off_far_sum_chosen_chosen))[
-        :, None
-    ] * abs_off_far_chosen
-    grad_negative = abs_off_far_chosen_product - abs_off_far_chosen_1_product
-    abs_off_near_chosen_3 = abs_off_near.masked_fill(off_near_mask, 1)
-    abs_off_near_chosen = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
-        off_near_mask, 0
-    )
-    grad_abs_off_near_scaled_chosen = grad_abs_off_near_scaled.masked_fill(
-        off_near_sum_mask[:, None], 0
-    )
-    abs_off_near_sum = (abs_off_near_chosen * grad_abs_off_near_scaled_chosen).sum(1)
-    off_near_sum_chosen_chosen = (off_near_sum_chosen ** (1 / p - 2)).masked_fill(
-        off_near_sum_mask, 0
-    )
-    abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(
-        off_near_mask, 0
-    )
-    off_near_sum_chosen_power = off_near_sum_chosen ** (1 / p - 1)
-    abs_off_near_chosen_1_product = off_near_sum_chosen_power[:, None] * abs_off_near_chosen_1
-    abs_off_near_chosen_1_product = abs_off_near_chosen_1_product * grad_abs_off_near_scaled_chosen
-    abs_off_near_chosen_1_product = abs_off_near_chosen_1_product * sign_off_near
-    abs_off_near_chosen_1_product *= p - 1
-    abs_off_near_chosen_product = ((p - 1) * (abs_off_near_sum * off_near_sum_chosen_chosen))[
-        :, None
-    ] * abs_off_near_chosen
-    grad_positive = abs_off_near_chosen_1_product - abs_off_near_chosen_product
-    grad_anchor = abs_off_far_chosen_1_product - abs_off_far_chosen_product
-    grad_anchor = grad_anchor - abs_off_near_chosen_1_product
-    grad_anchor = grad_anchor + abs_off_near_chosen_product
+    abs_off_near_sum = (
+        ((off_near_sum_chosen ** (1 / p - 2))[:, None] * abs_off_near_chosen_1).masked_fill(
+            off_near_sum_mask[:, None], 0
+        )
+        * grad_abs_off_near_scaled
+    ).sum(1)
+    abs_off_near_chosen = (
+        (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(abs_off_near_mask, 0)
+        * (off_near_sum_chosen ** (1 / p - 1))[:, None]
+    ).masked_fill(off_near_sum_mask[:, None], 0)
+    abs_off_near_chosen_product = abs_off_near_chosen * grad_abs_off_near_scaled
+    abs_off_near_chosen_product = abs_off_near_chosen_product * sign_off_near
+    abs_off_near_chosen_product *= p - 1
+    abs_off_near_chosen_1_product = ((p - 1) * abs_off_near_sum)[:, None] * abs_off_near_chosen_1
+    grad_positive = abs_off_near_chosen_product - abs_off_near_chosen_1_product
+    grad_anchor = abs_off_far_chosen_product - abs_off_far_chosen_1_product
+    grad_anchor = grad_anchor - abs_off_near_chosen_product
+    grad_anchor = grad_anchor + abs_off_near_chosen_1_product
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -5823,23 +5852,23 @@ def forward_p_swap(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    off_near_mask = abs_off_near == 0
-    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
+    abs_off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(abs_off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    off_far_mask = abs_off_far == 0
-    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
+    abs_off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(abs_off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
     off_between_power = abs_off_between**p
-    off_between_mask = abs_off_between == 0
+    abs_off_between_mask = abs_off_between == 0
     off_between_sum = torch.where(
-        off_between_mask, off_between_power.detach(), off_between_power
+        abs_off_between_mask, off_between_power.detach(), off_between_power
     ).sum(1)
     off_between_sum_mask = off_between_sum == 0
     between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum_mask, 0)
@@ -5850,27 +5879,27 @@ def forward_p_swap(
     loss = near_total.masked_fill(near_total_mask, 0).mean()
     off_between_chosen = torch.where(
         between_mask[:, None],
-        (abs_off_between.masked_fill(off_between_mask, 1) ** (p - 1))
+        (abs_off_between ** (p - 1))
         .mul_(torch.sign(off_between))
-        .masked_fill(off_between_mask, 0)
-        .mul_((off_between_sum.masked_fill(off_between_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_between_mask, 0)
+        .mul_((off_between_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_between_sum_mask[:, None], 0),
         0,
     )
     off_far_chosen = (
-        (abs_off_far.masked_fill(off_far_mask, 1) ** (p - 1))
+        (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
-        .masked_fill(off_far_mask, 0)
-        .mul_((off_far_sum.masked_fill(off_far_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_far_mask, 0)
+        .mul_((off_far_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_far_sum_mask[:, None], 0)
         .masked_fill(between_mask[:, None], 0)
     )
     off_between_chosen_plus_off_far_chosen = off_between_chosen + off_far_chosen
     off_near_chosen = (
-        (abs_off_near.masked_fill(off_near_mask, 1) ** (p - 1))
+        (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
-        .masked_fill(off_near_mask, 0)
-        .mul_((off_near_sum.masked_fill(off_near_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_near_mask, 0)
+        .mul_((off_near_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_near_sum_mask[:, None], 0)
     )
     off_between_chosen_product = off_between_chosen + off_near_chosen
@@ -5970,36 +5999,42 @@ def residuals_backward_p_swap(
     near_total_mask, _, _, _, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_mask = abs_off_near == 0
-    off_near_power = abs_off_near**p
-    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
+    abs_off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(
+        abs_off_near_mask,
+        (torch.where(abs_off_near_mask, abs_off_near, 1) ** p).detach(),
+        abs_off_near.masked_fill(abs_off_near_mask, 1) ** p,
+    ).sum(1)
     off_near_sum_mask = off_near_sum == 0
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_mask = abs_off_far == 0
-    off_far_power = abs_off_far**p
-    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
+    abs_off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(
+        abs_off_far_mask,
+        (torch.where(abs_off_far_mask, abs_off_far, 1) ** p).detach(),
+        abs_off_far.masked_fill(abs_off_far_mask, 1) ** p,
+    ).sum(1)
     off_far_sum_mask = off_far_sum == 0
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
+    off_far_sum_chosen = off_far_sum.masked_fill(off_far_sum_mask, 1)
+    far = (off_far_sum_chosen ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
-    off_between_mask = abs_off_between == 0
-    off_between_power = abs_off_between**p
+    abs_off_between_mask = abs_off_between == 0
     off_between_sum = torch.where(
-        off_between_mask, off_between_power.detach(), off_between_power
+        abs_off_between_mask,
+        (torch.where(abs_off_between_mask, abs_off_between, 1) ** p).detach(),
+        abs_off_between.masked_fill(abs_off_between_mask, 1) ** p,
     ).sum(1)
     off_between_sum_mask = off_between_sum == 0
-    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum_mask, 0)
+    off_between_sum_chosen = off_between_sum.masked_fill(off_between_sum_mask, 1)
+    between = (off_between_sum_chosen ** (1 / p)).masked_fill(off_between_sum_mask, 0)
     between_mask = between <= far
     sign_off_between = torch.sign(off_between)
-    off_between_sum_chosen = off_between_sum.masked_fill(off_between_sum_mask, 1)
     sign_off_far = torch.sign(off_far)
-    off_far_sum_chosen = off_far_sum.masked_fill(off_far_sum_mask, 1)
     sign_off_near = torch.sign(off_near)
-    off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
-    abs_off_between_chosen_3 = abs_off_between.masked_fill(off_between_mask, 1)
+    abs_off_between_chosen_3 = abs_off_between.masked_fill(abs_off_between_mask, 1)
     abs_off_between_chosen_1 = (abs_off_between_chosen_3 ** (p - 1) * sign_off_between).masked_fill(
-        off_between_mask, 0
+        abs_off_between_mask, 0
     )
     grad_off_between_chosen_product_chosen = grad_off_between_chosen_product.masked_fill(
         near_total_mask[:, None], 0
@@ -6009,37 +6044,33 @@ def residuals_backward_p_swap(
         torch.where(
             between_mask[:, None],
             (
-                (off_between_sum_chosen ** (1 / p - 2)).masked_fill(off_between_sum_mask, 0)[
-                    :, None
-                ]
-                * abs_off_between_chosen_1
+                (off_between_sum_chosen ** (1 / p - 2))[:, None] * abs_off_between_chosen_1
             ).masked_fill(off_between_sum_mask[:, None], 0),
             0,
         )
         * total
     ).sum(1)
-    abs_off_far_chosen_3 = abs_off_far.masked_fill(off_far_mask, 1)
+    abs_off_far_chosen_3 = abs_off_far.masked_fill(abs_off_far_mask, 1)
     abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
-        off_far_mask, 0
+        abs_off_far_mask, 0
     )
     total_1 = (
         grad_off_between_chosen_plus_off_far_chosen - grad_off_near_chosen_minus_off_far_chosen
     )
     abs_off_far_sum = (
-        (
-            (off_far_sum_chosen ** (1 / p - 2)).masked_fill(off_far_sum_mask, 0)[:, None]
-            * abs_off_far_chosen_1
-        )
+        ((off_far_sum_chosen ** (1 / p - 2))[:, None] * abs_off_far_chosen_1)
         .masked_fill(off_far_sum_mask[:, None], 0)
         .masked_fill(between_mask[:, None], 0)
         * total_1
     ).sum(1)
     abs_off_far_chosen = (
-        (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(off_far_mask, 0)
+        (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(abs_off_far_mask, 0)
         * (off_far_sum_chosen ** (1 / p - 1))[:, None]
     ).masked_fill(off_far_sum_mask[:, None], 0)
     abs_off_between_chosen = (
-        (abs_off_between_chosen_3 ** (p - 2) * sign_off_between).masked_fill(off_between_mask, 0)
+        (abs_off_between_chosen_3 ** (p - 2) * sign_off_between).masked_fill(
+            abs_off_between_mask, 0
+        )
         * (off_between_sum_chosen ** (1 / p - 1))[:, None]
     ).masked_fill(off_between_sum_mask[:, None], 0)
     abs_off_between_chosen_chosen = torch.where(between_mask[:, None], abs_off_between_chosen, 0)
@@ -6057,22 +6088,22 @@ def residuals_backward_p_swap(
     grad_negative = abs_off_between_chosen_1_product - abs_off_between_chosen_chosen_product
     grad_negative = grad_negative - abs_off_far_chosen_chosen_product
     grad_negative = grad_negative + abs_off_far_chosen_1_product
-    abs_off_near_chosen_3 = abs_off_near.masked_fill(off_near_mask, 1)
+    abs_off_near_chosen_3 = abs_off_near.masked_fill(abs_off_near_mask, 1)
     abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
-        off_near_mask, 0
+        abs_off_near_mask, 0
     )
     grad_off_between_chosen_product_total = (
         grad_off_near_chosen_minus_off_far_chosen - grad_off_between_chosen_product_chosen
     )
+    off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
     abs_off_near_sum = (
-        (
-            (off_near_sum_chosen ** (1 / p - 2)).masked_fill(off_near_sum_mask, 0)[:, None]
-            * abs_off_near_chosen_1
-        ).masked_fill(off_near_sum_mask[:, None], 0)
+        ((off_near_sum_chosen ** (1 / p - 2))[:, None] * abs_off_near_chosen_1).masked_fill(
+            off_near_sum_mask[:, None], 0
+        )
         * grad_off_between_chosen_product_total
     ).sum(1)
     abs_off_near_chosen = (
-        (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(off_near_mask, 0)
+        (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(abs_off_near_mask, 0)
         * (off_near_sum_chosen ** (1 / p - 1))[:, None]
     ).masked_fill(off_near_sum_mask[:, None], 0)
     abs_off_near_chosen_product = abs_off_near_chosen * grad_off_between_chosen_product_total
@@ -6294,23 +6325,23 @@ def forward_p_swap_sum(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    off_near_mask = abs_off_near == 0
-    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
+    abs_off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(abs_off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    off_far_mask = abs_off_far == 0
-    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
+    abs_off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(abs_off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
     off_between_power = abs_off_between**p
-    off_between_mask = abs_off_between == 0
+    abs_off_between_mask = abs_off_between == 0
     off_between_sum = torch.where(
-        off_between_mask, off_between_power.detach(), off_between_power
+        abs_off_between_mask, off_between_power.detach(), off_between_power
     ).sum(1)
     off_between_sum_mask = off_between_sum == 0
     between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum_mask, 0)
@@ -6321,27 +6352,27 @@ def forward_p_swap_sum(
     loss = near_total.masked_fill(near_total_mask, 0).sum()
     off_between_chosen = torch.where(
         between_mask[:, None],
-        (abs_off_between.masked_fill(off_between_mask, 1) ** (p - 1))
+        (abs_off_between ** (p - 1))
         .mul_(torch.sign(off_between))
-        .masked_fill(off_between_mask, 0)
-        .mul_((off_between_sum.masked_fill(off_between_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_between_mask, 0)
+        .mul_((off_between_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_between_sum_mask[:, None], 0),
         0,
     )
     off_far_chosen = (
-        (abs_off_far.masked_fill(off_far_mask, 1) ** (p - 1))
+        (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
-        .masked_fill(off_far_mask, 0)
-        .mul_((off_far_sum.masked_fill(off_far_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_far_mask, 0)
+        .mul_((off_far_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_far_sum_mask[:, None], 0)
         .masked_fill(between_mask[:, None], 0)
     )
     off_between_chosen_plus_off_far_chosen = off_between_chosen + off_far_chosen
     off_near_chosen = (
-        (abs_off_near.masked_fill(off_near_mask, 1) ** (p - 1))
+        (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
-        .masked_fill(off_near_mask, 0)
-        .mul_((off_near_sum.masked_fill(off_near_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_near_mask, 0)
+        .mul_((off_near_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_near_sum_mask[:, None], 0)
     )
     dloss_dpositive = off_between_chosen + off_near_chosen
@@ -6434,36 +6465,42 @@ def residuals_backward_p_swap_sum(
     near_total_mask, _, _, _, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_mask = abs_off_near == 0
-    off_near_power = abs_off_near**p
-    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
+    abs_off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(
+        abs_off_near_mask,
+        (torch.where(abs_off_near_mask, abs_off_near, 1) ** p).detach(),
+        abs_off_near.masked_fill(abs_off_near_mask, 1) ** p,
+    ).sum(1)
     off_near_sum_mask = off_near_sum == 0
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_mask = abs_off_far == 0
-    off_far_power = abs_off_far**p
-    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
+    abs_off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(
+        abs_off_far_mask,
+        (torch.where(abs_off_far_mask, abs_off_far, 1) ** p).detach(),
+        abs_off_far.masked_fill(abs_off_far_mask, 1) ** p,
+    ).sum(1)
     off_far_sum_mask = off_far_sum == 0
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
+    off_far_sum_chosen = off_far_sum.masked_fill(off_far_sum_mask, 1)
+    far = (off_far_sum_chosen ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
-    off_between_mask = abs_off_between == 0
-    off_between_power = abs_off_between**p
+    abs_off_between_mask = abs_off_between == 0
     off_between_sum = torch.where(
-        off_between_mask, off_between_power.detach(), off_between_power
+        abs_off_between_mask,
+        (torch.where(abs_off_between_mask, abs_off_between, 1) ** p).detach(),
+        abs_off_between.masked_fill(abs_off_between_mask, 1) ** p,
     ).sum(1)
     off_between_sum_mask = off_between_sum == 0
-    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum_mask, 0)
+    off_between_sum_chosen = off_between_sum.masked_fill(off_between_sum_mask, 1)
+    between = (off_between_sum_chosen ** (1 / p)).masked_fill(off_between_sum_mask, 0)
     between_mask = between <= far
     sign_off_between = torch.sign(off_between)
-    off_between_sum_chosen = off_between_sum.masked_fill(off_between_sum_mask, 1)
     sign_off_far = torch.sign(off_far)
-    off_far_sum_chosen = off_far_sum.masked_fill(off_far_sum_mask, 1)
     sign_off_near = torch.sign(off_near)
-    off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
-    abs_off_between_chosen_3 = abs_off_between.masked_fill(off_between_mask, 1)
+    abs_off_between_chosen_3 = abs_off_between.masked_fill(abs_off_between_mask, 1)
     abs_off_between_chosen_1 = (abs_off_between_chosen_3 ** (p - 1) * sign_off_between).masked_fill(
-        off_between_mask, 0
+        abs_off_between_mask, 0
     )
     grad_dloss_dpositive_chosen = grad_dloss_dpositive.masked_fill(near_total_mask[:, None], 0)
     grad_dloss_dpositive_total_1 = (
@@ -6473,35 +6510,31 @@ def residuals_backward_p_swap_sum(
         torch.where(
             between_mask[:, None],
             (
-                (off_between_sum_chosen ** (1 / p - 2)).masked_fill(off_between_sum_mask, 0)[
-                    :, None
-                ]
-                * abs_off_between_chosen_1
+                (off_between_sum_chosen ** (1 / p - 2))[:, None] * abs_off_between_chosen_1
             ).masked_fill(off_between_sum_mask[:, None], 0),
             0,
         )
         * grad_dloss_dpositive_total_1
     ).sum(1)
-    abs_off_far_chosen_3 = abs_off_far.masked_fill(off_far_mask, 1)
+    abs_off_far_chosen_3 = abs_off_far.masked_fill(abs_off_far_mask, 1)
     abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
-        off_far_mask, 0
+        abs_off_far_mask, 0
     )
     total = grad_off_between_chosen_plus_off_far_chosen - grad_off_near_chosen_minus_off_far_chosen
     abs_off_far_sum = (
-        (
-            (off_far_sum_chosen ** (1 / p - 2)).masked_fill(off_far_sum_mask, 0)[:, None]
-            * abs_off_far_chosen_1
-        )
+        ((off_far_sum_chosen ** (1 / p - 2))[:, None] * abs_off_far_chosen_1)
         .masked_fill(off_far_sum_mask[:, None], 0)
         .masked_fill(between_mask[:, None], 0)
         * total
     ).sum(1)
     abs_off_far_chosen = (
-        (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(off_far_mask, 0)
+        (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(abs_off_far_mask, 0)
         * (off_far_sum_chosen ** (1 / p - 1))[:, None]
     ).masked_fill(off_far_sum_mask[:, None], 0)
     abs_off_between_chosen = (
-        (abs_off_between_chosen_3 ** (p - 2) * sign_off_between).masked_fill(off_between_mask, 0)
+        (abs_off_between_chosen_3 ** (p - 2) * sign_off_between).masked_fill(
+            abs_off_between_mask, 0
+        )
         * (off_between_sum_chosen ** (1 / p - 1))[:, None]
     ).masked_fill(off_between_sum_mask[:, None], 0)
     abs_off_between_chosen_chosen = torch.where(between_mask[:, None], abs_off_between_chosen, 0)
@@ -6521,22 +6554,22 @@ def residuals_backward_p_swap_sum(
     grad_negative = abs_off_between_chosen_1_product - abs_off_between_chosen_chosen_product
     grad_negative = grad_negative - abs_off_far_chosen_chosen_product
     grad_negative = grad_negative + abs_off_far_chosen_1_product
-    abs_off_near_chosen_3 = abs_off_near.masked_fill(off_near_mask, 1)
+    abs_off_near_chosen_3 = abs_off_near.masked_fill(abs_off_near_mask, 1)
     abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
-        off_near_mask, 0
+        abs_off_near_mask, 0
     )
     grad_dloss_dpositive_total = (
         grad_off_near_chosen_minus_off_far_chosen - grad_dloss_dpositive_chosen
     )
+    off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
     abs_off_near_sum = (
-        (
-            (off_near_sum_chosen ** (1 / p - 2)).masked_fill(off_near_sum_mask, 0)[:, None]
-            * abs_off_near_chosen_1
-        ).masked_fill(off_near_sum_mask[:, None], 0)
+        ((off_near_sum_chosen ** (1 / p - 2))[:, None] * abs_off_near_chosen_1).masked_fill(
+            off_near_sum_mask[:, None], 0
+        )
         * grad_dloss_dpositive_total
     ).sum(1)
     abs_off_near_chosen = (
-        (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(off_near_mask, 0)
+        (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(abs_off_near_mask, 0)
         * (off_near_sum_chosen ** (1 / p - 1))[:, None]
     ).masked_fill(off_near_sum_mask[:, None], 0)
     abs_off_near_chosen_product = abs_off_near_chosen * grad_dloss_dpositive_total
@@ -6760,23 +6793,23 @@ def forward_p_swap_none(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    off_near_mask = abs_off_near == 0
-    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
+    abs_off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(abs_off_near_mask, off_near_power.detach(), off_near_power).sum(1)
     off_near_sum_mask = off_near_sum == 0
     near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_mask, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    off_far_mask = abs_off_far == 0
-    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
+    abs_off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(abs_off_far_mask, off_far_power.detach(), off_far_power).sum(1)
     off_far_sum_mask = off_far_sum == 0
     far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
     off_between_power = abs_off_between**p
-    off_between_mask = abs_off_between == 0
+    abs_off_between_mask = abs_off_between == 0
     off_between_sum = torch.where(
-        off_between_mask, off_between_power.detach(), off_between_power
+        abs_off_between_mask, off_between_power.detach(), off_between_power
     ).sum(1)
     off_between_sum_mask = off_between_sum == 0
     between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum_mask, 0)
@@ -6787,27 +6820,27 @@ def forward_p_swap_none(
     loss = near_total.masked_fill(near_total_mask, 0)
     off_between_chosen = torch.where(
         between_mask[:, None],
-        (abs_off_between.masked_fill(off_between_mask, 1) ** (p - 1))
+        (abs_off_between ** (p - 1))
         .mul_(torch.sign(off_between))
-        .masked_fill(off_between_mask, 0)
-        .mul_((off_between_sum.masked_fill(off_between_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_between_mask, 0)
+        .mul_((off_between_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_between_sum_mask[:, None], 0),
         0,
     )
     off_far_chosen = (
-        (abs_off_far.masked_fill(off_far_mask, 1) ** (p - 1))
+        (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
-        .masked_fill(off_far_mask, 0)
-        .mul_((off_far_sum.masked_fill(off_far_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_far_mask, 0)
+        .mul_((off_far_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_far_sum_mask[:, None], 0)
         .masked_fill(between_mask[:, None], 0)
     )
     off_between_chosen_plus_off_far_chosen = off_between_chosen + off_far_chosen
     off_near_chosen = (
-        (abs_off_near.masked_fill(off_near_mask, 1) ** (p - 1))
+        (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
-        .masked_fill(off_near_mask, 0)
-        .mul_((off_near_sum.masked_fill(off_near_sum_mask, 1) ** (1 / p - 1))[:, None])
+        .masked_fill(abs_off_near_mask, 0)
+        .mul_((off_near_sum ** (1 / p - 1))[:, None])
         .masked_fill(off_near_sum_mask[:, None], 0)
     )
     off_between_chosen_total = -off_between_chosen
@@ -6900,73 +6933,75 @@ def residuals_backward_p_swap_none(
     _, _, _, _, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_mask = abs_off_near == 0
-    off_near_power = abs_off_near**p
-    off_near_sum = torch.where(off_near_mask, off_near_power.detach(), off_near_power).sum(1)
+    abs_off_near_mask = abs_off_near == 0
+    off_near_sum = torch.where(
+        abs_off_near_mask,
+        (torch.where(abs_off_near_mask, abs_off_near, 1) ** p).detach(),
+        abs_off_near.masked_fill(abs_off_near_mask, 1) ** p,
+    ).sum(1)
     off_near_sum_mask = off_near_sum == 0
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_mask = abs_off_far == 0
-    off_far_power = abs_off_far**p
-    off_far_sum = torch.where(off_far_mask, off_far_power.detach(), off_far_power).sum(1)
+    abs_off_far_mask = abs_off_far == 0
+    off_far_sum = torch.where(
+        abs_off_far_mask,
+        (torch.where(abs_off_far_mask, abs_off_far, 1) ** p).detach(),
+        abs_off_far.masked_fill(abs_off_far_mask, 1) ** p,
+    ).sum(1)
     off_far_sum_mask = off_far_sum == 0
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_mask, 0)
+    off_far_sum_chosen = off_far_sum.masked_fill(off_far_sum_mask, 1)
+    far = (off_far_sum_chosen ** (1 / p)).masked_fill(off_far_sum_mask, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
-    off_between_mask = abs_off_between == 0
-    off_between_power = abs_off_between**p
+    abs_off_between_mask = abs_off_between == 0
     off_between_sum = torch.where(
-        off_between_mask, off_between_power.detach(), off_between_power
+        abs_off_between_mask,
+        (torch.where(abs_off_between_mask, abs_off_between, 1) ** p).detach(),
+        abs_off_between.masked_fill(abs_off_between_mask, 1) ** p,
     ).sum(1)
     off_between_sum_mask = off_between_sum == 0
-    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum_mask, 0)
+    off_between_sum_chosen = off_between_sum.masked_fill(off_between_sum_mask, 1)
+    between = (off_between_sum_chosen ** (1 / p)).masked_fill(off_between_sum_mask, 0)
     between_mask = between <= far
     sign_off_between = torch.sign(off_between)
-    off_between_sum_chosen = off_between_sum.masked_fill(off_between_sum_mask, 1)
     sign_off_far = torch.sign(off_far)
-    off_far_sum_chosen = off_far_sum.masked_fill(off_far_sum_mask, 1)
     sign_off_near = torch.sign(off_near)
-    off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
-    abs_off_far_chosen_3 = abs_off_far.masked_fill(off_far_mask, 1)
+    abs_off_far_chosen_3 = abs_off_far.masked_fill(abs_off_far_mask, 1)
     abs_off_far_chosen_1 = (abs_off_far_chosen_3 ** (p - 1) * sign_off_far).masked_fill(
-        off_far_mask, 0
+        abs_off_far_mask, 0
     )
     total_1 = (
         grad_off_between_chosen_plus_off_far_chosen - grad_off_near_chosen_minus_off_far_chosen
     )
     abs_off_far_sum = (
-        (
-            (off_far_sum_chosen ** (1 / p - 2)).masked_fill(off_far_sum_mask, 0)[:, None]
-            * abs_off_far_chosen_1
-        )
+        ((off_far_sum_chosen ** (1 / p - 2))[:, None] * abs_off_far_chosen_1)
         .masked_fill(off_far_sum_mask[:, None], 0)
         .masked_fill(between_mask[:, None], 0)
         * total_1
     ).sum(1)
-    abs_off_between_chosen_3 = abs_off_between.masked_fill(off_between_mask, 1)
+    abs_off_between_chosen_3 = abs_off_between.masked_fill(abs_off_between_mask, 1)
     abs_off_between_chosen_1 = (abs_off_between_chosen_3 ** (p - 1) * sign_off_between).masked_fill(
-        off_between_mask, 0
+        abs_off_between_mask, 0
     )
     total_2 = grad_off_between_chosen_plus_off_far_chosen - grad_off_between_chosen_total
     abs_off_between_sum = (
         torch.where(
             between_mask[:, None],
             (
-                (off_between_sum_chosen ** (1 / p - 2)).masked_fill(off_between_sum_mask, 0)[
-                    :, None
-                ]
-                * abs_off_between_chosen_1
+                (off_between_sum_chosen ** (1 / p - 2))[:, None] * abs_off_between_chosen_1
             ).masked_fill(off_between_sum_mask[:, None], 0),
             0,
         )
         * total_2
     ).sum(1)
     abs_off_far_chosen = (
-        (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(off_far_mask, 0)
+        (abs_off_far_chosen_3 ** (p - 2) * sign_off_far).masked_fill(abs_off_far_mask, 0)
         * (off_far_sum_chosen ** (1 / p - 1))[:, None]
     ).masked_fill(off_far_sum_mask[:, None], 0)
     abs_off_between_chosen = (
-        (abs_off_between_chosen_3 ** (p - 2) * sign_off_between).masked_fill(off_between_mask, 0)
+        (abs_off_between_chosen_3 ** (p - 2) * sign_off_between).masked_fill(
+            abs_off_between_mask, 0
+        )
         * (off_between_sum_chosen ** (1 / p - 1))[:, None]
     ).masked_fill(off_between_sum_mask[:, None], 0)
     abs_off_between_chosen_chosen = torch.where(between_mask[:, None], abs_off_between_chosen, 0)
@@ -6984,20 +7019,20 @@ def residuals_backward_p_swap_none(
     grad_negative = abs_off_between_chosen_1_product - abs_off_between_chosen_chosen_product
     grad_negative = grad_negative - abs_off_far_chosen_chosen_product
     grad_negative = grad_negative + abs_off_far_chosen_1_product
-    abs_off_near_chosen_3 = abs_off_near.masked_fill(off_near_mask, 1)
+    abs_off_near_chosen_3 = abs_off_near.masked_fill(abs_off_near_mask, 1)
     abs_off_near_chosen_1 = (abs_off_near_chosen_3 ** (p - 1) * sign_off_near).masked_fill(
-        off_near_mask, 0
+        abs_off_near_mask, 0
     )
     total = grad_off_near_chosen_minus_off_far_chosen - grad_off_between_chosen_total
+    off_near_sum_chosen = off_near_sum.masked_fill(off_near_sum_mask, 1)
     abs_off_near_sum = (
-        (
-            (off_near_sum_chosen ** (1 / p - 2)).masked_fill(off_near_sum_mask, 0)[:, None]
-            * abs_off_near_chosen_1
-        ).masked_fill(off_near_sum_mask[:, None], 0)
+        ((off_near_sum_chosen ** (1 / p - 2))[:, None] * abs_off_near_chosen_1).masked_fill(
+            off_near_sum_mask[:, None], 0
+        )
         * total
     ).sum(1)
     abs_off_near_chosen = (
-        (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(off_near_mask, 0)
+        (abs_off_near_chosen_3 ** (p - 2) * sign_off_near).masked_fill(abs_off_near_mask, 0)
         * (off_near_sum_chosen ** (1 / p - 1))[:, None]
     ).masked_fill(off_near_sum_mask[:, None], 0)
     abs_off_near_chosen_product = abs_off_near_chosen * sign_off_near

@@ -8,7 +8,7 @@
 
 The gradients, given grad_y:
 
-    grad_x[n,k] = grad_y[n]*where(x_squared_sum[n] == 0, 0, x[n,k]/sqrt(x_squared_sum[n]))
+    grad_x[n,k] = grad_y[n]*x[n,k]*where(x_squared_sum[n] == 0, 0, 1/sqrt(x_squared_sum[n]))
 """
 
 import math
@@ -70,11 +70,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     N = x.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    x_squared_sum_mask = x_squared_sum == 0
-    grad_x = (
-        torch.rsqrt(x_squared_sum.masked_fill(x_squared_sum_mask, 1))[:, None] * x
-    ).masked_fill(x_squared_sum_mask[:, None], 0)
-    grad_x = grad_x * grad_y[:, None]
+    grad_x = (grad_y * torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum == 0, 0))[:, None] * x
     return Gradients(grad_x)
 
 
@@ -87,17 +83,16 @@ def double_backward(
     """
     x, x_squared_sum = residuals
     x_squared_sum_mask = x_squared_sum == 0
-    grad_grad_x_chosen = grad_grad_x.masked_fill(x_squared_sum_mask[:, None], 0)
-    grad_grad_x_sum = (grad_grad_x_chosen * x).sum(1)
-    x_squared_sum_chosen = x_squared_sum.masked_fill(x_squared_sum_mask, 1)
+    x_squared_sum_chosen_1 = x_squared_sum.masked_fill(x_squared_sum_mask, 1)
+    x_squared_sum_chosen = torch.rsqrt(x_squared_sum_chosen_1).masked_fill(x_squared_sum_mask, 0)
+    grad_grad_x_sum = (grad_grad_x * x).sum(1)
     grad_x_squared_sum = (
         -0.5
         * (grad_grad_x_sum * grad_y)
-        * (x_squared_sum_chosen**-1.5).masked_fill(x_squared_sum_mask, 0)
+        * (x_squared_sum_chosen_1**-1.5).masked_fill(x_squared_sum_mask, 0)
     )
-    x_squared_sum_power = torch.rsqrt(x_squared_sum_chosen)
-    grad_x = (grad_y * x_squared_sum_power)[:, None] * grad_grad_x_chosen
-    grad_grad_y = grad_grad_x_sum * x_squared_sum_power
+    grad_x = (grad_y * x_squared_sum_chosen)[:, None] * grad_grad_x
+    grad_grad_y = grad_grad_x_sum * x_squared_sum_chosen
     return grad_grad_y, grad_x, grad_x_squared_sum
 
 
@@ -660,9 +655,9 @@ def forward_ord(x: Tensor, *, ord: float = 2.0) -> tuple[Tensor, OrdResiduals]:
     y_abs_sum_mask = y_abs_sum == 0
     y = (y_abs_sum ** (1 / ord)).masked_fill(y_abs_sum_mask, 0)
     dy_dx = (
-        (y_abs.masked_fill(y_abs_mask, 1) ** (ord - 1))
+        (y_abs ** (ord - 1))
         .masked_fill(y_abs_mask, 0)
-        .mul_((y_abs_sum.masked_fill(y_abs_sum_mask, 1) ** (1 / ord - 1))[:, None])
+        .mul_((y_abs_sum ** (1 / ord - 1))[:, None])
         .masked_fill(y_abs_sum_mask[:, None], 0)
     )
     dy_dx *= torch.sign(x)
@@ -707,25 +702,30 @@ def residuals_backward_ord(
     ord = residuals.ord
     y_abs = torch.abs(x)
     y_abs_mask = y_abs == 0
-    y_abs_power_1 = y_abs**ord
-    y_abs_sum = torch.where(y_abs_mask, y_abs_power_1.detach(), y_abs_power_1).sum(1)
+    y_abs_chosen = y_abs.masked_fill(y_abs_mask, 1)
+    y_abs_sum = torch.where(
+        y_abs_mask, (torch.where(y_abs_mask, y_abs, 1) ** ord).detach(), y_abs_chosen**ord
+    ).sum(1)
     y_abs_sum_mask = y_abs_sum == 0
     sign_x = torch.sign(x)
-    y_abs_sum_chosen = y_abs_sum.masked_fill(y_abs_sum_mask, 1)
-    y_abs_chosen = y_abs.masked_fill(y_abs_mask, 1)
     y_abs_power = y_abs_chosen ** (ord - 1)
-    grad_dy_dx_chosen = grad_dy_dx.masked_fill(y_abs_sum_mask[:, None], 0)
+    y_abs_sum_chosen = y_abs_sum.masked_fill(y_abs_sum_mask, 1)
     y_abs_power_chosen = y_abs_power.masked_fill(y_abs_mask, 0)
     grad_x = (
         (1 - ord)
         * (
-            (grad_dy_dx_chosen * sign_x * y_abs_power_chosen).sum(1)
-            * (y_abs_sum_chosen ** (1 / ord - 2)).masked_fill(y_abs_sum_mask, 0)
-        )
+            ((y_abs_sum_chosen ** (1 / ord - 2))[:, None] * y_abs_power_chosen).masked_fill(
+                y_abs_sum_mask[:, None], 0
+            )
+            * (grad_dy_dx * sign_x)
+        ).sum(1)
     )[:, None] * y_abs_power_chosen
     grad_x = grad_x.addcmul(
-        (y_abs_sum_chosen ** (1 / ord - 1))[:, None] * grad_dy_dx_chosen * sign_x,
-        (y_abs_chosen ** (ord - 2)).masked_fill(y_abs_mask, 0),
+        grad_dy_dx * sign_x,
+        (
+            (y_abs_chosen ** (ord - 2)).masked_fill(y_abs_mask, 0)
+            * (y_abs_sum_chosen ** (1 / ord - 1))[:, None]
+        ).masked_fill(y_abs_sum_mask[:, None], 0),
         value=ord - 1,
     )
     grad_x = grad_x * sign_x

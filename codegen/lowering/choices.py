@@ -3,52 +3,57 @@
     g * Where(c, 0, 1)                       ->  Where(c, 0, g)
     g * (Where(c, 0, 1) + Where(d, 0, 2))    ->  Where(c, 0, g) + Where(d, 0, 2*g)
     g * Where(c, 0, a), g * Where(c, 0, b)   ->  Where(c, 0, g) * a, Where(c, 0, g) * b
-    Where(u == 0, a, u**-p)                  ->  Where(u == 0, a, Where(u == 0, 1, u)**-p)
+    Where(c, a, u**-p)                       ->  Where(c, a, Where(c, 1, u)**-p)
 
-The last is for whoever differentiates once more: a power that is not chosen is infinite at 0, and
-so is its derivative, which nothing times infinity would make no number.
+The last is for whoever differentiates once more: a power that is not chosen may be infinite, and
+so may its derivative be, which nothing times infinity would make no number.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul, Pow
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, log
 
 from derive.calculus.recognise import is_atomic
 from derive.language.definition import Let
-from derive.language.expressions import Where, free_indices, names_used, with_args
+from derive.language.expressions import Where, free_indices, is_scalar, names_used, with_args
+from derive.language.facts import is_total
 
 
-def with_choices(lets: Sequence[Let], varying: Set[str]) -> list[Let]:
-    """The lets in the forms above; `varying` names the tensors that are differentiated by."""
-    lets = [replace(let, value=chosen(_guarded(let.value, varying))) for let in lets]
+def with_choices(lets: Sequence[Let]) -> list[Let]:
+    """The lets in the first three of the forms above."""
+    lets = [replace(let, value=chosen(let.value)) for let in lets]
     masks = Counter(mask for let in lets for mask in _masked(let.value))
     again = {mask for mask, count in masks.items() if count > 1}
     return [replace(let, value=_mask_shared(let.value, again)) for let in lets]
 
 
-def _guarded(expr: Any, varying: Set[str]) -> Any:
-    """Powers of what a choice knows not to be 0 are taken of a number that is not."""
+def guarded(expr: Any) -> Any:
+    """An expression whose powers and logarithms that have a value only where a choice takes them
+    are taken of 1 elsewhere: differentiated once more, nothing times infinity is no number."""
 
     def safe(choice: Where) -> Expr:
-        condition, (zero, other) = choice.condition, choice.branches
-        if not (isinstance(condition, Eq) and condition.rhs == 0):
-            return choice
-        if not names_used(condition) & varying:
-            return choice
-        inside = Where(condition, 1, condition.lhs)
-        powers = {
-            p: Pow(inside, p.exp)
-            for p in other.atoms(Pow)
-            if p.base == condition.lhs and not (p.exp.is_Integer and p.exp.is_positive)
-        }
-        return Where(condition, zero, other.xreplace(powers)) if powers else choice
+        condition, (chosen, other) = choice.condition, choice.branches
+        inside = (
+            _of_one_elsewhere(chosen, lambda base: Where(condition, base, 1)),
+            _of_one_elsewhere(other, lambda base: Where(condition, 1, base)),
+        )
+        return Where(condition, *inside)
 
     return expr.replace(lambda e: isinstance(e, Where), safe)
+
+
+def _of_one_elsewhere(branch: Expr, taken: Callable[[Expr], Expr]) -> Expr:
+    partial = {
+        node: node.func(taken(node.args[0]), *node.args[1:])
+        for node in branch.atoms(Pow, log)
+        if not (is_scalar(node) or is_total(node) or node.args[0].has(Where))
+    }
+    return branch.xreplace(partial)
 
 
 def _masked(expr: Any) -> Iterator[tuple[Any, Expr]]:
@@ -60,8 +65,9 @@ def _masked(expr: Any) -> Iterator[tuple[Any, Expr]]:
 
 
 def _masked_in(product: Expr) -> list[Where]:
-    """The factors that are 0 where a condition holds, and else a value."""
-    return [f for f in product.args if isinstance(f, Where) and f.branches[0] == 0]
+    """The factors that are 0 where a condition holds, and else a value that there is anywhere."""
+    choices = [f for f in product.args if isinstance(f, Where)]
+    return [c for c in choices if c.branches[0] == 0 and is_total(c.branches[1])]
 
 
 def _arrives(factor: Expr, choice: Where) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 
 from sympy import Add, Expr, Mul, S
 
+from codegen.lowering.choices import guarded
 from codegen.lowering.forms import spelled_out
 from codegen.lowering.lower import outputs_once, residuals_for, varying, with_zeros
 from codegen.lowering.renaming import Renaming
@@ -32,6 +33,7 @@ from derive.calculus.trace import Derivation
 from derive.derivation import derive
 from derive.language.definition import Definition, Let, Tensor, needed
 from derive.language.expressions import Where, fresh_names, names_used
+from derive.language.facts import is_total
 from derive.language.substitute import substitute
 from derive.simplification.simplify import topological_order
 
@@ -98,7 +100,7 @@ def _double_backward(module: Module, masks: _Masks) -> Program | None:
         return None
     lets = (*made_safe(found.forward, names_used(*(let.value for let in lets))), *lets)
     params = (*found.seeds, *definition.inputs[: len(module.seeds)])
-    lets = tuple(masks.restored(let) for let in lets)
+    lets = tuple(masks.restored(replace(let, value=guarded(let.value))) for let in lets)
     program = Program("double_backward", params, (), module.residuals, lets, gradients, order=2)
     program = Renaming(_shorter(program, names)).program(program)
     return replace(program, lets=computed_once(program.lets))
@@ -121,7 +123,9 @@ def _of_backward(module: Module, masks: _Masks) -> tuple[Definition, Apart]:
     cotangents and by what varies."""
     program = module.backward
     given = tuple(map(masks.tensor, (*program.params, *program.unpacked.tensors)))
-    lets = _with_finite_exponents(_without_conditions(program.lets), ())
+    results = {tensor.name for _, tensor in program.results}
+    lets = _partial_inlined(_without_conditions(program.lets), results)
+    lets = _with_finite_exponents(lets, ())
     lets = [masks.let(let) for let in lets]
     outputs: list[Tensor] = []
     for name, tensor in program.results:
@@ -168,6 +172,25 @@ def _without_conditions(lets: Sequence[Let]) -> list[Let]:
     return result
 
 
+def _partial_inlined(lets: Sequence[Let], wanted: Iterable[str]) -> list[Let]:
+    """The lets with what has no value everywhere, for that it is read inside choices alone, written
+    where it is read: differentiated on its own it would be nothing times infinity."""
+    read = set(wanted)
+    partial: set[str] = set()
+    for let in reversed(lets):
+        outside = let.value.replace(lambda e: isinstance(e, Where), lambda e: S.Zero)
+        if let.name not in read and not is_total(outside):
+            partial.add(let.name)
+        else:
+            read |= names_used(outside)
+    inlined: list[Let] = []
+    result: list[Let] = []
+    for let in lets:
+        let = replace(let, value=substitute(let.value, inlined))
+        (inlined if let.name in partial else result).append(let)
+    return result
+
+
 # --- what is kept, differentiated ---
 
 
@@ -192,7 +215,8 @@ def _with_residuals_backward(
     at_hand = {let.name: let for let in (*module.forward.lets, *found.forward)}
     anew = topological_order([let for name, let in at_hand.items() if name not in kept])
     lets = (*made_safe(anew, names_used(*(let.value for let in lets))), *lets)
-    lets = computed_once([masks.restored(let) for let in lets])
+    lets = [masks.restored(replace(let, value=guarded(let.value))) for let in lets]
+    lets = computed_once(lets)
     more = residuals_for(derivation.definition, (), found.seeds, lets, gradients)
     inputs = tuple(t for t in more.tensors if t in module.inputs and t.name not in kept)
     residuals = Residuals(
@@ -221,6 +245,7 @@ def _of_residuals(
     definition = derivation.definition
     written = {let.name for let in derivation.forward}
     later = [let for let in module.forward.lets if let.name not in written]
+    later = _partial_inlined(later, module.residuals.names)
     lets = [let for let in (*derivation.forward, *later) if let.name not in masks.conditions]
     lets = _with_finite_exponents(needed(lets, module.residuals.names), module.residuals.names)
     lets = tuple(masks.let(let) for let in lets)
@@ -305,4 +330,4 @@ def _simplest(
     )
     wanted = [tensor.name for _, tensor in gradients]
     lets = needed(without_exponentials(needed(backward, wanted), found.forward), wanted)
-    return tuple(stable(lets, varying(found.definition.wrt, found.forward))), gradients
+    return tuple(stable(lets)), gradients

@@ -9,7 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sympy import Add, Expr, Integer, Mul, Pow, Rational, Symbol, exp, log
+from sympy import (
+    Add,
+    Basic,
+    Expr,
+    Integer,
+    Mul,
+    Pow,
+    Rational,
+    Symbol,
+    acos,
+    acosh,
+    asin,
+    atanh,
+    exp,
+    log,
+    loggamma,
+    polygamma,
+)
 
 from derive.language.definition import Let
 from derive.language.expressions import (
@@ -82,6 +99,23 @@ def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:
     if isinstance(expr, Pow):
         return is_nonzero(expr.base, divisors)
     return tensor_name(expr) in divisors
+
+
+def is_total(expr: Basic) -> bool:
+    """Whether an expression has a value whatever the tensors in it are: it divides by none that may
+    be zero, and takes a logarithm or a root of none that may be negative."""
+    if isinstance(expr, Expr) and is_scalar(expr):
+        return True
+    if isinstance(expr, Pow) and not (expr.exp.is_Integer and expr.exp.is_positive):
+        within = is_positive(expr.base) or (expr.exp.is_positive and is_nonnegative(expr.base))
+    elif isinstance(expr, log):
+        within = is_positive(expr.args[0])
+    else:
+        within = not isinstance(expr, _PARTIAL)
+    return within and all(map(is_total, expr.args))
+
+
+_PARTIAL = (acos, acosh, asin, atanh, loggamma, polygamma)
 
 
 @dataclass

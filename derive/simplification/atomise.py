@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from typing import Any
 
 from sympy import Add, Expr, Mul, Pow, Rational, exp, log
 
@@ -31,7 +32,7 @@ from derive.language.expressions import (
     names_used,
     tensor_name,
 )
-from derive.language.facts import is_nonnegative, is_nonzero, is_positive
+from derive.language.facts import is_nonnegative, is_nonzero, is_positive, is_total
 from derive.language.functions import BY_CLASS
 from derive.language.substitute import substitute
 from derive.simplification.naming import applied, base_stem, mixes_sizes, names, stem
@@ -115,6 +116,8 @@ class Atomiser:
             return self._power(expr, top)
         if isinstance(expr, Where) and is_exponential(expr):
             return expr if top else self.named(expr, f"{stem(expr)}_weight")
+        if isinstance(expr, Where):
+            return Where(*map(self._sums_named, expr.args))
         if type(expr) in BY_CLASS:
             value = expr.func(*(self._visit(a) for a in expr.args))
             if top or type(value) not in BY_CLASS:
@@ -128,6 +131,13 @@ class Atomiser:
         if isinstance(body, Mul):
             return self._product(body, top=False, bound=frozenset(expr.indices))
         return self._visit(body)
+
+    def _sums_named(self, part: Any) -> Any:
+        """The condition or a branch of a choice with names for its sums, of which there is one
+        whatever is chosen; what has a value only where it is chosen stays inside."""
+        return part.replace(
+            lambda e: isinstance(e, Sum) and not is_scalar(e) and is_total(e), self._visit
+        )
 
     def _contraction(self, expr: Sum, top: bool) -> Expr:
         """Name what a contraction joins, and the contraction where an expression uses it."""

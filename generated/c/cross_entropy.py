@@ -1743,7 +1743,7 @@ class WeightResiduals(NamedTuple):
     weight: Tensor
     logits_max: Tensor
     logits_log_sum_exp: Tensor
-    target_weight_sum: Tensor
+    target_sum: Tensor
 
 
 WeightGradients = in_torch.WeightGradients
@@ -1752,7 +1752,7 @@ _forward_weight = Function(
     _SOURCE,
     "forward",
     12,
-    ("logits", "target", "weight", "loss", "logits_max", "logits_log_sum_exp", "target_weight_sum"),
+    ("logits", "target", "weight", "loss", "logits_max", "logits_log_sum_exp", "target_sum"),
     2,
     (),
 )
@@ -1767,7 +1767,7 @@ _backward_weight = Function(
         "weight",
         "logits_max",
         "logits_log_sum_exp",
-        "target_weight_sum",
+        "target_sum",
         "grad_logits",
     ),
     2,
@@ -1785,7 +1785,7 @@ def _computed_weight(
     target = target.contiguous()
     logits = logits.contiguous()
     loss = empty(weight, ())
-    target_weight_sum = empty(weight, ())
+    target_sum = empty(weight, ())
     logits_max = empty(weight, (N,))
     logits_log_sum_exp = empty(weight, (N,))
     _forward_weight[weight.dtype](
@@ -1795,14 +1795,12 @@ def _computed_weight(
         loss.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        target_weight_sum.data_ptr(),
+        target_sum.data_ptr(),
         K,
         N,
         torch.get_num_threads(),
     )
-    return loss, WeightResiduals(
-        logits, target, weight, logits_max, logits_log_sum_exp, target_weight_sum
-    )
+    return loss, WeightResiduals(logits, target, weight, logits_max, logits_log_sum_exp, target_sum)
 
 
 def forward_weight(
@@ -1826,27 +1824,27 @@ def backward_weight(
     """
     if isinstance(residuals, in_torch.WeightResiduals):
         return in_torch.backward_weight(grad_loss, residuals)
-    logits, target, weight, logits_max, logits_log_sum_exp, target_weight_sum = residuals
+    logits, target, weight, logits_max, logits_log_sum_exp, target_sum = residuals
     N, K = logits.shape
-    check_gradient("grad_loss", grad_loss, target_weight_sum)
+    check_gradient("grad_loss", grad_loss, target_sum)
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    target_weight_sum = target_weight_sum.contiguous()
+    target_sum = target_sum.contiguous()
     logits_log_sum_exp = logits_log_sum_exp.contiguous()
     logits_max = logits_max.contiguous()
     weight = weight.contiguous()
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = empty(target_weight_sum, (N, K))
-    _backward_weight[target_weight_sum.dtype](
+    grad_logits = empty(target_sum, (N, K))
+    _backward_weight[target_sum.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        target_weight_sum.data_ptr(),
+        target_sum.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -1861,16 +1859,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = _computed_weight(logits, target, weight)
-        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.target_weight_sum
+        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.target_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight = inputs
-        _, logits_max, logits_log_sum_exp, target_weight_sum = output
-        ctx.save_for_backward(
-            logits, target, weight, logits_max, logits_log_sum_exp, target_weight_sum
-        )
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, target_weight_sum)
+        _, logits_max, logits_log_sum_exp, target_sum = output
+        ctx.save_for_backward(logits, target, weight, logits_max, logits_log_sum_exp, target_sum)
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, target_sum)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1878,15 +1874,13 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, target, weight, logits_max, logits_log_sum_exp, target_weight_sum = (
-            ctx.saved_tensors
-        )
+        logits, target, weight, logits_max, logits_log_sum_exp, target_sum = ctx.saved_tensors
         # A gradient that is differentiated again is torch's: its derivatives are derived as well.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (logits, target, weight)
             return in_torch_instead(in_torch._WeightFunction, inputs, (grad_loss,))
         residuals = WeightResiduals(
-            logits, target, weight, logits_max, logits_log_sum_exp, target_weight_sum
+            logits, target, weight, logits_max, logits_log_sum_exp, target_sum
         )
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_logits, None, None

@@ -191,10 +191,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         }
         const real one_minus_exp_right = 1 - exp_right[n];
         const real exp_right_mask = one_minus_exp_right == 0;
-        const real exp_right_chosen_2 = exp_right_mask ? 1 : one_minus_exp_right;
-        const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(exp_right_chosen_2, gamma - 1) *
+        const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma - 1) *
                 (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
-        const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(exp_right_chosen_2, gamma);
+        const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
         /* grad_logits[n,k] = grad_loss*(p[n,k]*(exp_right_chosen_1[n] -
                 gamma*exp_right[n]*exp_right_chosen[n]) +
                 gamma*exp_right[n]*exp_right_chosen[n]*delta(k, target[n]) -
@@ -364,10 +363,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         }
         const real one_minus_exp_right = 1 - exp_right[n];
         const real exp_right_mask = one_minus_exp_right == 0;
-        const real exp_right_chosen_2 = exp_right_mask ? 1 : one_minus_exp_right;
-        const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(exp_right_chosen_2, gamma - 1) *
+        const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma - 1) *
                 (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
-        const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(exp_right_chosen_2, gamma);
+        const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
         /* grad_logits[n,k] = grad_loss*(p[n,k]*(exp_right_chosen_1[n] -
                 gamma*exp_right[n]*exp_right_chosen[n]) +
                 gamma*exp_right[n]*exp_right_chosen[n]*delta(k, target[n]) -
@@ -444,10 +442,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         }
         const real one_minus_exp_right = 1 - exp_right[n];
         const real exp_right_mask = one_minus_exp_right == 0;
-        const real exp_right_chosen_2 = exp_right_mask ? 1 : one_minus_exp_right;
-        const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(exp_right_chosen_2, gamma - 1) *
+        const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma - 1) *
                 (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
-        const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(exp_right_chosen_2, gamma);
+        const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
         /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(exp_right_chosen_1[n] -
                 gamma*exp_right[n]*exp_right_chosen[n]) +
                 gamma*exp_right[n]*exp_right_chosen[n]*delta(k, target[n]) -

@@ -284,13 +284,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept_sum == 0, 0, where(kept[n]
+        /* grad_logprobs[n,k] = delta(k, target[n])*where(kept[n] == 0, 0, -grad_loss*where(kept_sum
                 == 0, 0, 1/kept_sum)) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
         }
-        grad_logprobs[n * K + target[n]] += -grad_loss[0] * (kept_sum[0] == 0 ? 0 : kept[n] == 0 ? 0
+        grad_logprobs[n * K + target[n]] += kept[n] == 0 ? 0 : -grad_loss[0] * (kept_sum[0] == 0 ? 0
                 : 1 / kept_sum[0]);
     }
     return 0;
@@ -393,9 +393,9 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
 
 #if VARIANT == 6 /* weight */
 
-/* loss, target_weight_sum from logprobs, target, weight. */
+/* loss, target_sum from logprobs, target, weight. */
 int forward(const real *restrict logprobs, const int64_t *restrict target,
-            const real *restrict weight, real *restrict loss, real *restrict target_weight_sum,
+            const real *restrict weight, real *restrict loss, real *restrict target_sum,
             int64_t K, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
@@ -404,46 +404,46 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide) + ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_weight_sum_parts = (wide *)workspace;
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)target_weight_sum_parts +
-            ROOM(n_spans, wide));
-    /* target_weight_sum = sum_n(target_weight[n]) */
+    wide *const restrict target_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_sum_parts = (wide *)((char *)target_sum_parts + ROOM(n_spans,
+            wide));
+    /* target_sum = sum_n(target_weight[n]) */
     /* logprobs_sum = sum_n(logprobs[n,target[n]]*target_weight[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide target_weight_sum_total = 0;
+        wide target_sum_total = 0;
         wide logprobs_sum_total = 0;
-        real target_weight_sum_span = 0;
+        real target_sum_span = 0;
         real logprobs_sum_span = 0;
-        #pragma omp simd reduction(+ : target_weight_sum_span, logprobs_sum_span)
+        #pragma omp simd reduction(+ : target_sum_span, logprobs_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real target_weight = weight[target[n]];
-            target_weight_sum_span += target_weight;
+            target_sum_span += target_weight;
             logprobs_sum_span += target_weight * logprobs[n * K + target[n]];
         }
-        target_weight_sum_total += target_weight_sum_span;
+        target_sum_total += target_sum_span;
         logprobs_sum_total += logprobs_sum_span;
-        target_weight_sum_parts[block] = target_weight_sum_total;
+        target_sum_parts[block] = target_sum_total;
         logprobs_sum_parts[block] = logprobs_sum_total;
     }
-    wide target_weight_sum_total = 0;
+    wide target_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_weight_sum_total += target_weight_sum_parts[block];
-    target_weight_sum[0] = target_weight_sum_total;
+        target_sum_total += target_sum_parts[block];
+    target_sum[0] = target_sum_total;
     wide logprobs_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
         logprobs_sum_total += logprobs_sum_parts[block];
     const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / target_weight_sum[0];
+    loss[0] = -logprobs_sum / target_sum[0];
     free(workspace);
     return 0;
 }
 
-/* grad_logprobs from grad_loss, target, weight, target_weight_sum. */
+/* grad_logprobs from grad_loss, target, weight, target_sum. */
 int backward(const real *restrict grad_loss, const int64_t *restrict target,
-             const real *restrict weight, const real *restrict target_weight_sum,
+             const real *restrict weight, const real *restrict target_sum,
              real *restrict grad_logprobs, int64_t K, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
@@ -451,14 +451,14 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
-        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(target_weight_sum == 0, 0,
-                target_weight[n]/target_weight_sum) */
+        /* grad_logprobs[n,k] = -grad_loss*target_weight[n]*delta(k, target[n])*where(target_sum ==
+                0, 0, 1/target_sum) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
         }
-        grad_logprobs[n * K + target[n]] += -grad_loss[0] * (target_weight_sum[0] == 0 ? 0 : (1 /
-                target_weight_sum[0]) * target_weight);
+        grad_logprobs[n * K + target[n]] += -(grad_loss[0] * (target_sum[0] == 0 ? 0 : 1 /
+                target_sum[0])) * target_weight;
     }
     return 0;
 }
@@ -624,14 +624,14 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
-        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept_sum == 0, 0, where(kept[n]
-                == 0, 0, target_weight[n])/kept_sum) */
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept_sum == 0, 0,
+                1/kept_sum)*where(kept[n] == 0, 0, target_weight[n]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
         }
-        grad_logprobs[n * K + target[n]] += -grad_loss[0] * (kept_sum[0] == 0 ? 0 : (1 /
-                kept_sum[0]) * ((kept[n] == 0 ? 0 : target_weight)));
+        grad_logprobs[n * K + target[n]] += -(grad_loss[0] * (kept_sum[0] == 0 ? 0 : 1 /
+                kept_sum[0])) * ((kept[n] == 0 ? 0 : target_weight));
     }
     return 0;
 }

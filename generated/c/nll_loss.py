@@ -684,21 +684,16 @@ class WeightResiduals(NamedTuple):
 
     target: Tensor
     weight: Tensor
-    target_weight_sum: Tensor
+    target_sum: Tensor
 
 
 WeightGradients = in_torch.WeightGradients
 
 _forward_weight = Function(
-    _SOURCE, "forward", 6, ("logprobs", "target", "weight", "loss", "target_weight_sum"), 2, ()
+    _SOURCE, "forward", 6, ("logprobs", "target", "weight", "loss", "target_sum"), 2, ()
 )
 _backward_weight = Function(
-    _SOURCE,
-    "backward",
-    6,
-    ("grad_loss", "target", "weight", "target_weight_sum", "grad_logprobs"),
-    2,
-    (),
+    _SOURCE, "backward", 6, ("grad_loss", "target", "weight", "target_sum", "grad_logprobs"), 2, ()
 )
 
 
@@ -712,18 +707,18 @@ def _computed_weight(
     target = target.contiguous()
     logprobs = logprobs.contiguous()
     loss = empty(weight, ())
-    target_weight_sum = empty(weight, ())
+    target_sum = empty(weight, ())
     _forward_weight[weight.dtype](
         logprobs.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
         loss.data_ptr(),
-        target_weight_sum.data_ptr(),
+        target_sum.data_ptr(),
         K,
         N,
         torch.get_num_threads(),
     )
-    return loss, WeightResiduals(target, weight, target_weight_sum)
+    return loss, WeightResiduals(target, weight, target_sum)
 
 
 def forward_weight(
@@ -747,22 +742,22 @@ def backward_weight(
     """
     if isinstance(residuals, in_torch.WeightResiduals):
         return in_torch.backward_weight(grad_loss, residuals)
-    target, weight, target_weight_sum = residuals
+    target, weight, target_sum = residuals
     (K,) = weight.shape
     (N,) = target.shape
-    check_gradient("grad_loss", grad_loss, target_weight_sum)
+    check_gradient("grad_loss", grad_loss, target_sum)
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    target_weight_sum = target_weight_sum.contiguous()
+    target_sum = target_sum.contiguous()
     weight = weight.contiguous()
     target = target.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logprobs = empty(target_weight_sum, (N, K))
-    _backward_weight[target_weight_sum.dtype](
+    grad_logprobs = empty(target_sum, (N, K))
+    _backward_weight[target_sum.dtype](
         grad_loss.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
-        target_weight_sum.data_ptr(),
+        target_sum.data_ptr(),
         grad_logprobs.data_ptr(),
         K,
         N,
@@ -777,14 +772,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = _computed_weight(logprobs, target, weight)
-        return loss, residuals.target_weight_sum
+        return loss, residuals.target_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, weight = inputs
-        _, target_weight_sum = output
-        ctx.save_for_backward(logprobs, target, weight, target_weight_sum)
-        ctx.mark_non_differentiable(target_weight_sum)
+        _, target_sum = output
+        ctx.save_for_backward(logprobs, target, weight, target_sum)
+        ctx.mark_non_differentiable(target_sum)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -792,12 +787,12 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logprobs, target, weight, target_weight_sum = ctx.saved_tensors
+        logprobs, target, weight, target_sum = ctx.saved_tensors
         # A gradient that is differentiated again is torch's: its derivatives are derived as well.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (logprobs, target, weight)
             return in_torch_instead(in_torch._WeightFunction, inputs, (grad_loss,))
-        residuals = WeightResiduals(target, weight, target_weight_sum)
+        residuals = WeightResiduals(target, weight, target_sum)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_logprobs, None, None
 

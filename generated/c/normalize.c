@@ -11,9 +11,8 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n,k] = inv_size[n]*(grad_y[n,k] - inv_size[n]*where(eps >= size[n], 0,
- *             1)*where(x_squared_sum[n] == 0, 0,
- *             x[n,k]/sqrt(x_squared_sum[n]))*sum_k(grad_y[n,k]*x[n,k]))
+ *     grad_x[n,k] = inv_size[n]*(grad_y[n,k] - inv_size[n]*x[n,k]*where(x_squared_sum[n] == 0, 0,
+ *             1/sqrt(x_squared_sum[n]))*where(eps >= size[n], 0, 1)*sum_k(grad_y[n,k]*x[n,k]))
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -86,7 +85,6 @@ int backward(const real *restrict grad_y, const real *restrict x,
              real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real x_squared_sum_mask = x_squared_sum[n] == 0;
         /* grad_y_sum[n] = sum_k(grad_y[n,k]*x[n,k]) */
         wide grad_y_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -99,14 +97,14 @@ int backward(const real *restrict grad_y, const real *restrict x,
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] + where(eps >= size[n], 0,
-                -grad_y_sum[n]*inv_size[n])*where(x_squared_sum_mask[n], 0,
-                x[n,k]/sqrt(where(x_squared_sum_mask[n], 1, x_squared_sum[n])))) */
+        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] + x[n,k]*where(eps >= size[n], 0,
+                -grad_y_sum[n]*inv_size[n]*where(x_squared_sum[n] == 0, 0,
+                1/sqrt(x_squared_sum[n])))) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_x[n * K + k] = inv_size[n] * ((eps >= size[n] ? 0 : -grad_y_sum * inv_size[n]) *
-                    (x_squared_sum_mask ? 0 : (1 / R(sqrt)(x_squared_sum_mask ? 1 :
-                    x_squared_sum[n])) * x[n * K + k]) + grad_y[n * K + k]);
+            grad_x[n * K + k] = inv_size[n] * ((eps >= size[n] ? 0 : -grad_y_sum * inv_size[n] *
+                    (x_squared_sum[n] == 0 ? 0 : 1 / R(sqrt)(x_squared_sum[n]))) * x[n * K + k] +
+                    grad_y[n * K + k]);
         }
     }
     return 0;
@@ -394,7 +392,6 @@ int backward(const real *restrict grad_y, const real *restrict x,
              real eps, real p, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real size_abs_sum_mask = size_abs_sum[n] == 0;
         /* grad_y_sum[n] = sum_k(grad_y[n,k]*x[n,k]) */
         wide grad_y_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -408,17 +405,14 @@ int backward(const real *restrict grad_y, const real *restrict x,
         }
         const real grad_y_sum = grad_y_sum_total;
         /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] + where(eps >= size[n], 0,
-                -grad_y_sum[n]*inv_size[n])*where(size_abs_sum_mask[n], 0,
-                where(size_abs_sum_mask[n], 1, size_abs_sum[n])**(1/p - 1)*where(size_abs_mask[n,k],
-                0, where(size_abs_mask[n,k], 1, size_abs[n,k])**(p - 1)))*sign(x[n,k])) */
+                -grad_y_sum[n]*inv_size[n])*where(size_abs_sum[n] == 0, 0, size_abs_sum[n]**(1/p -
+                1)*where(size_abs[n,k] == 0, 0, size_abs[n,k]**(p - 1)))*sign(x[n,k])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real size_abs = R(fabs)(x[n * K + k]);
-            const real size_abs_mask = size_abs == 0;
             grad_x[n * K + k] = inv_size[n] * ((eps >= size[n] ? 0 : -grad_y_sum * inv_size[n]) *
-                    (size_abs_sum_mask ? 0 : R(pow)(size_abs_sum_mask ? 1 : size_abs_sum[n], 1 / p -
-                    1) * (size_abs_mask ? 0 : R(pow)(size_abs_mask ? 1 : size_abs, p - 1))) *
-                    sign(x[n * K + k]) + grad_y[n * K + k]);
+                    (size_abs_sum[n] == 0 ? 0 : R(pow)(size_abs_sum[n], 1 / p - 1) * (size_abs == 0
+                    ? 0 : R(pow)(size_abs, p - 1))) * sign(x[n * K + k]) + grad_y[n * K + k]);
         }
     }
     return 0;

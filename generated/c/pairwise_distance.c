@@ -10,9 +10,10 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_x1[n,k] = grad_y[n]*where(off_squared_sum[n] == 0, 0,
- *             off[n,k]/sqrt(off_squared_sum[n]))
- *     grad_x2[n,k] = -grad_x1[n,k]
+ *     grad_off[n,k] = grad_y[n]*off[n,k]*where(off_squared_sum[n] == 0, 0,
+ *             1/sqrt(off_squared_sum[n]))
+ *     grad_x1[n,k]  = grad_off[n,k]
+ *     grad_x2[n,k]  = -grad_x1[n,k]
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -78,15 +79,16 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
              real *restrict grad_x2, int64_t K, int64_t N, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real off_squared_sum_mask = off_squared_sum[n] == 0;
-        /* grad_x1[n,k] = grad_y[n]*where(off_squared_sum_mask[n], 0,
-                off[n,k]/sqrt(where(off_squared_sum_mask[n], 1, off_squared_sum[n]))) */
+        /* grad_off[n,k] = grad_y[n]*off[n,k]*where(off_squared_sum[n] == 0, 0,
+                1/sqrt(off_squared_sum[n])) */
+        /* grad_x1[n,k] = grad_off[n,k] */
         /* grad_x2[n,k] = -grad_x1[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real off = eps + x1[n * K + k] - x2[n * K + k];
-            grad_x1[n * K + k] = grad_y[n] * (off_squared_sum_mask ? 0 : (1 /
-                    R(sqrt)(off_squared_sum_mask ? 1 : off_squared_sum[n])) * off);
+            const real grad_off = (grad_y[n] * (off_squared_sum[n] == 0 ? 0 : 1 /
+                    R(sqrt)(off_squared_sum[n]))) * off;
+            grad_x1[n * K + k] = grad_off;
             grad_x2[n * K + k] = -grad_x1[n * K + k];
         }
     }
@@ -313,19 +315,15 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
              int64_t K, int64_t N, real eps, real p, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real y_abs_sum_mask = y_abs_sum[n] == 0;
-        /* grad_x1[n,k] = grad_y[n]*where(y_abs_sum_mask[n], 0, where(y_abs_sum_mask[n], 1,
-                y_abs_sum[n])**(1/p - 1)*where(y_abs_mask[n,k], 0, where(y_abs_mask[n,k], 1,
-                y_abs[n,k])**(p - 1)))*sign(off[n,k]) */
+        /* grad_x1[n,k] = grad_y[n]*where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/p -
+                1)*where(y_abs[n,k] == 0, 0, y_abs[n,k]**(p - 1)))*sign(off[n,k]) */
         /* grad_x2[n,k] = -grad_x1[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real off = eps + x1[n * K + k] - x2[n * K + k];
             const real y_abs = R(fabs)(off);
-            const real y_abs_mask = y_abs == 0;
-            grad_x1[n * K + k] = grad_y[n] * (y_abs_sum_mask ? 0 : R(pow)(y_abs_sum_mask ? 1 :
-                    y_abs_sum[n], 1 / p - 1) * (y_abs_mask ? 0 : R(pow)(y_abs_mask ? 1 : y_abs, p -
-                    1))) * sign(off);
+            grad_x1[n * K + k] = grad_y[n] * (y_abs_sum[n] == 0 ? 0 : R(pow)(y_abs_sum[n], 1 / p -
+                    1) * (y_abs == 0 ? 0 : R(pow)(y_abs, p - 1))) * sign(off);
             grad_x2[n * K + k] = -grad_x1[n * K + k];
         }
     }

@@ -83,15 +83,13 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              real correction, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real square_mask = square_[n] == 0;
-        /* grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square_mask[n], 0,
-                1/sqrt(where(square_mask[n], 1, square_[n])))/where(0 >= K - correction, 0, K -
-                correction) */
+        /* grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square_[n] == 0, 0,
+                1/sqrt(square_[n]))/where(0 >= K - correction, 0, K - correction) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real x_centred_1 = x[n * K + k] - mean[n];
-            grad_x[n * K + k] = (grad_y[n] * (square_mask ? 0 : 1 / R(sqrt)(square_mask ? 1 :
-                    square_[n])) / (K - correction <= 0 ? 0 : K - correction)) * x_centred_1;
+            grad_x[n * K + k] = (grad_y[n] * (square_[n] == 0 ? 0 : 1 / R(sqrt)(square_[n])) / (K -
+                    correction <= 0 ? 0 : K - correction)) * x_centred_1;
         }
     }
     return 0;

@@ -28,6 +28,11 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
+#ifdef _OPENMP
+#include <omp.h>
+#else
+static inline int omp_get_thread_num(void) { return 0; }
+#endif
 
 #ifdef DOUBLE
 typedef double real;
@@ -1915,49 +1920,37 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict far_total_, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real p, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(N, real) + ROOM(N, real) + ROOM(N, real));
+    char *const workspace = aligned_alloc(64, ROOM(N, real));
     if (workspace == NULL)
         return 1;
     real *const restrict far_total_mask = (real *)workspace;
-    real *const restrict off_far_sum_mask = (real *)((char *)far_total_mask + ROOM(N, real));
-    real *const restrict off_near_sum_mask = (real *)((char *)off_far_sum_mask + ROOM(N, real));
     /* far_total_mask[n] = far_total_[n] < 0 */
-    /* off_far_sum_mask[n] = off_far_sum[n] == 0 */
-    /* off_near_sum_mask[n] = off_near_sum[n] == 0 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         far_total_mask[n] = far_total_[n] < 0;
-        off_far_sum_mask[n] = off_far_sum[n] == 0;
-        off_near_sum_mask[n] = off_near_sum[n] == 0;
     }
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_negative[n,d] = where(far_total_mask[n], 0,
-                grad_loss_scaled)*where(off_far_sum_mask[n], 0, where(off_far_sum_mask[n], 1,
-                off_far_sum[n])**(1/p - 1)*where(off_far_mask[n,d], 0, where(off_far_mask[n,d], 1,
-                abs_off_far[n,d])**(p - 1)*sign(off_far[n,d]))) */
-        /* grad_positive[n,d] = where(far_total_mask[n], 0,
-                -grad_loss_scaled)*where(off_near_sum_mask[n], 0, where(off_near_sum_mask[n], 1,
-                off_near_sum[n])**(1/p - 1)*where(off_near_mask[n,d], 0, where(off_near_mask[n,d],
-                1, abs_off_near[n,d])**(p - 1)*sign(off_near[n,d]))) */
+        /* grad_negative[n,d] = where(far_total_mask[n], 0, grad_loss_scaled)*where(off_far_sum[n]
+                == 0, 0, off_far_sum[n]**(1/p - 1)*where(abs_off_far[n,d] == 0, 0,
+                sign(off_far[n,d])*abs_off_far[n,d]**(p - 1))) */
+        /* grad_positive[n,d] = where(far_total_mask[n], 0, -grad_loss_scaled)*where(off_near_sum[n]
+                == 0, 0, off_near_sum[n]**(1/p - 1)*where(abs_off_near[n,d] == 0, 0,
+                sign(off_near[n,d])*abs_off_near[n,d]**(p - 1))) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
             const real abs_off_far = R(fabs)(off_far);
-            const real off_far_mask = abs_off_far == 0;
-            grad_negative[n * D + d] = (far_total_mask[n] ? 0 : grad_loss_scaled) *
-                    (off_far_sum_mask[n] ? 0 : R(pow)(off_far_sum_mask[n] ? 1 : off_far_sum[n], 1 /
-                    p - 1) * (off_far_mask ? 0 : R(pow)(off_far_mask ? 1 : abs_off_far, p - 1) *
-                    sign(off_far)));
+            grad_negative[n * D + d] = (far_total_mask[n] ? 0 : grad_loss_scaled) * (off_far_sum[n]
+                    == 0 ? 0 : R(pow)(off_far_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
+                    R(pow)(abs_off_far, p - 1) * sign(off_far)));
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
             const real abs_off_near = R(fabs)(off_near);
-            const real off_near_mask = abs_off_near == 0;
             grad_positive[n * D + d] = (far_total_mask[n] ? 0 : -grad_loss_scaled) *
-                    (off_near_sum_mask[n] ? 0 : R(pow)(off_near_sum_mask[n] ? 1 : off_near_sum[n], 1
-                    / p - 1) * (off_near_mask ? 0 : R(pow)(off_near_mask ? 1 : abs_off_near, p - 1)
-                    * sign(off_near)));
+                    (off_near_sum[n] == 0 ? 0 : R(pow)(off_near_sum[n], 1 / p - 1) * (abs_off_near
+                    == 0 ? 0 : R(pow)(abs_off_near, p - 1) * sign(off_near)));
             grad_anchor[n * D + d] = -grad_negative[n * D + d] - grad_positive[n * D + d];
         }
     }
@@ -2037,33 +2030,25 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real far_total_mask = far_total_[n] < 0;
-        const real off_far_sum_mask = off_far_sum[n] == 0;
-        /* grad_negative[n,d] = where(far_total_mask[n], 0, grad_loss)*where(off_far_sum_mask[n], 0,
-                where(off_far_sum_mask[n], 1, off_far_sum[n])**(1/p - 1)*where(off_far_mask[n,d], 0,
-                where(off_far_mask[n,d], 1, abs_off_far[n,d])**(p - 1)*sign(off_far[n,d]))) */
+        /* grad_negative[n,d] = where(far_total_mask[n], 0, grad_loss)*where(off_far_sum[n] == 0, 0,
+                off_far_sum[n]**(1/p - 1)*where(abs_off_far[n,d] == 0, 0,
+                sign(off_far[n,d])*abs_off_far[n,d]**(p - 1))) */
+        /* grad_positive[n,d] = where(far_total_mask[n], 0, -grad_loss)*where(off_near_sum[n] == 0,
+                0, off_near_sum[n]**(1/p - 1)*where(abs_off_near[n,d] == 0, 0,
+                sign(off_near[n,d])*abs_off_near[n,d]**(p - 1))) */
+        /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
             const real abs_off_far = R(fabs)(off_far);
-            const real off_far_mask = abs_off_far == 0;
-            grad_negative[n * D + d] = (far_total_mask ? 0 : grad_loss[0]) * (off_far_sum_mask ? 0 :
-                    R(pow)(off_far_sum_mask ? 1 : off_far_sum[n], 1 / p - 1) * (off_far_mask ? 0 :
-                    R(pow)(off_far_mask ? 1 : abs_off_far, p - 1) * sign(off_far)));
-        }
-        const real off_near_sum_mask = off_near_sum[n] == 0;
-        /* grad_positive[n,d] = where(far_total_mask[n], 0, -grad_loss)*where(off_near_sum_mask[n],
-                0, where(off_near_sum_mask[n], 1, off_near_sum[n])**(1/p -
-                1)*where(off_near_mask[n,d], 0, where(off_near_mask[n,d], 1, abs_off_near[n,d])**(p
-                - 1)*sign(off_near[n,d]))) */
-        /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
-        #pragma omp simd
-        for (int64_t d = 0; d < D; d++) {
+            grad_negative[n * D + d] = (far_total_mask ? 0 : grad_loss[0]) * (off_far_sum[n] == 0 ?
+                    0 : R(pow)(off_far_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
+                    R(pow)(abs_off_far, p - 1) * sign(off_far)));
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
             const real abs_off_near = R(fabs)(off_near);
-            const real off_near_mask = abs_off_near == 0;
-            grad_positive[n * D + d] = (far_total_mask ? 0 : -grad_loss[0]) * (off_near_sum_mask ? 0
-                    : R(pow)(off_near_sum_mask ? 1 : off_near_sum[n], 1 / p - 1) * (off_near_mask ?
-                    0 : R(pow)(off_near_mask ? 1 : abs_off_near, p - 1) * sign(off_near)));
+            grad_positive[n * D + d] = (far_total_mask ? 0 : -grad_loss[0]) * (off_near_sum[n] == 0
+                    ? 0 : R(pow)(off_near_sum[n], 1 / p - 1) * (abs_off_near == 0 ? 0 :
+                    R(pow)(abs_off_near, p - 1) * sign(off_near)));
             grad_anchor[n * D + d] = -grad_negative[n * D + d] - grad_positive[n * D + d];
         }
     }
@@ -2126,32 +2111,24 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = far_total_[n] < 0 ? 0 : grad_loss[n];
-        const real off_far_sum_mask = off_far_sum[n] == 0;
-        /* grad_negative[n,d] = grad_near[n]*where(off_far_sum_mask[n], 0,
-                where(off_far_sum_mask[n], 1, off_far_sum[n])**(1/p - 1)*where(off_far_mask[n,d], 0,
-                where(off_far_mask[n,d], 1, abs_off_far[n,d])**(p - 1)*sign(off_far[n,d]))) */
+        /* grad_negative[n,d] = grad_near[n]*where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p -
+                1)*where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])*abs_off_far[n,d]**(p - 1))) */
+        /* grad_positive[n,d] = -grad_near[n]*where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p -
+                1)*where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])*abs_off_near[n,d]**(p - 1)))
+                */
+        /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
             const real abs_off_far = R(fabs)(off_far);
-            const real off_far_mask = abs_off_far == 0;
-            grad_negative[n * D + d] = grad_near * (off_far_sum_mask ? 0 : R(pow)(off_far_sum_mask ?
-                    1 : off_far_sum[n], 1 / p - 1) * (off_far_mask ? 0 : R(pow)(off_far_mask ? 1 :
-                    abs_off_far, p - 1) * sign(off_far)));
-        }
-        const real off_near_sum_mask = off_near_sum[n] == 0;
-        /* grad_positive[n,d] = -grad_near[n]*where(off_near_sum_mask[n], 0,
-                where(off_near_sum_mask[n], 1, off_near_sum[n])**(1/p - 1)*where(off_near_mask[n,d],
-                0, where(off_near_mask[n,d], 1, abs_off_near[n,d])**(p - 1)*sign(off_near[n,d]))) */
-        /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
-        #pragma omp simd
-        for (int64_t d = 0; d < D; d++) {
+            grad_negative[n * D + d] = grad_near * (off_far_sum[n] == 0 ? 0 : R(pow)(off_far_sum[n],
+                    1 / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) *
+                    sign(off_far)));
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
             const real abs_off_near = R(fabs)(off_near);
-            const real off_near_mask = abs_off_near == 0;
-            grad_positive[n * D + d] = -grad_near * (off_near_sum_mask ? 0 :
-                    R(pow)(off_near_sum_mask ? 1 : off_near_sum[n], 1 / p - 1) * (off_near_mask ? 0
-                    : R(pow)(off_near_mask ? 1 : abs_off_near, p - 1) * sign(off_near)));
+            grad_positive[n * D + d] = -grad_near * (off_near_sum[n] == 0 ? 0 :
+                    R(pow)(off_near_sum[n], 1 / p - 1) * (abs_off_near == 0 ? 0 :
+                    R(pow)(abs_off_near, p - 1) * sign(off_near)));
             grad_anchor[n * D + d] = -grad_negative[n * D + d] - grad_positive[n * D + d];
         }
     }
@@ -2243,59 +2220,44 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict between, const real *restrict near_total_,
              real *restrict grad_anchor, real *restrict grad_positive,
              real *restrict grad_negative, int64_t D, int64_t N, real p, real eps, int threads) {
-    char *const workspace = aligned_alloc(64, ROOM(N * D, real) + ROOM(N * D, real) + ROOM(N, real)
-            + ROOM(N * D, real));
+    char *const workspace = aligned_alloc(64, ROOM(N * D, real) + ROOM(N * D, real) + ROOM(N * D,
+            real) + ROOM(N, real));
     if (workspace == NULL)
         return 1;
     real *const restrict off_between_chosen = (real *)workspace;
     real *const restrict off_far_chosen = (real *)((char *)off_between_chosen + ROOM(N * D, real));
-    real *const restrict near_total_mask = (real *)((char *)off_far_chosen + ROOM(N * D, real));
-    real *const restrict off_near_chosen = (real *)((char *)near_total_mask + ROOM(N, real));
+    real *const restrict off_near_chosen = (real *)((char *)off_far_chosen + ROOM(N * D, real));
+    real *const restrict near_total_mask = (real *)((char *)off_near_chosen + ROOM(N * D, real));
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real between_mask = between[n] <= far[n];
-        const real off_between_sum_mask = off_between_sum[n] == 0;
-        /* off_between_chosen[n,d] = where(between_mask[n], where(off_between_sum_mask[n], 0,
-                where(off_between_sum_mask[n], 1, off_between_sum[n])**(1/p -
-                1)*where(off_between_mask[n,d], 0, where(off_between_mask[n,d], 1,
-                abs_off_between[n,d])**(p - 1)*sign(off_between[n,d]))), 0) */
+        /* off_between_chosen[n,d] = where(between_mask[n], where(off_between_sum[n] == 0, 0,
+                off_between_sum[n]**(1/p - 1)*where(abs_off_between[n,d] == 0, 0,
+                sign(off_between[n,d])*abs_off_between[n,d]**(p - 1))), 0) */
+        /* off_far_chosen[n,d] = where(between_mask[n], 0, where(off_far_sum[n] == 0, 0,
+                off_far_sum[n]**(1/p - 1)*where(abs_off_far[n,d] == 0, 0,
+                sign(off_far[n,d])*abs_off_far[n,d]**(p - 1)))) */
+        /* off_near_chosen[n,d] = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p -
+                1)*where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])*abs_off_near[n,d]**(p - 1)))
+                */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_between = eps + positive[n * D + d] - negative[n * D + d];
             const real abs_off_between = R(fabs)(off_between);
-            const real off_between_mask = abs_off_between == 0;
-            off_between_chosen[n * D + d] = between_mask ? (off_between_sum_mask ? 0 :
-                    R(pow)(off_between_sum_mask ? 1 : off_between_sum[n], 1 / p - 1) *
-                    (off_between_mask ? 0 : R(pow)(off_between_mask ? 1 : abs_off_between, p - 1) *
-                    sign(off_between))) : 0;
-        }
-        const real off_far_sum_mask = off_far_sum[n] == 0;
-        /* off_far_chosen[n,d] = where(between_mask[n], 0, where(off_far_sum_mask[n], 0,
-                where(off_far_sum_mask[n], 1, off_far_sum[n])**(1/p - 1)*where(off_far_mask[n,d], 0,
-                where(off_far_mask[n,d], 1, abs_off_far[n,d])**(p - 1)*sign(off_far[n,d])))) */
-        #pragma omp simd
-        for (int64_t d = 0; d < D; d++) {
+            off_between_chosen[n * D + d] = between_mask ? (off_between_sum[n] == 0 ? 0 :
+                    R(pow)(off_between_sum[n], 1 / p - 1) * (abs_off_between == 0 ? 0 :
+                    R(pow)(abs_off_between, p - 1) * sign(off_between))) : 0;
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
             const real abs_off_far = R(fabs)(off_far);
-            const real off_far_mask = abs_off_far == 0;
-            off_far_chosen[n * D + d] = between_mask ? 0 : off_far_sum_mask ? 0 :
-                    R(pow)(off_far_sum_mask ? 1 : off_far_sum[n], 1 / p - 1) * (off_far_mask ? 0 :
-                    R(pow)(off_far_mask ? 1 : abs_off_far, p - 1) * sign(off_far));
-        }
-        near_total_mask[n] = near_total_[n] < 0;
-        const real off_near_sum_mask = off_near_sum[n] == 0;
-        /* off_near_chosen[n,d] = where(off_near_sum_mask[n], 0, where(off_near_sum_mask[n], 1,
-                off_near_sum[n])**(1/p - 1)*where(off_near_mask[n,d], 0, where(off_near_mask[n,d],
-                1, abs_off_near[n,d])**(p - 1)*sign(off_near[n,d]))) */
-        #pragma omp simd
-        for (int64_t d = 0; d < D; d++) {
+            off_far_chosen[n * D + d] = between_mask ? 0 : off_far_sum[n] == 0 ? 0 :
+                    R(pow)(off_far_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far,
+                    p - 1) * sign(off_far));
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
             const real abs_off_near = R(fabs)(off_near);
-            const real off_near_mask = abs_off_near == 0;
-            off_near_chosen[n * D + d] = off_near_sum_mask ? 0 : R(pow)(off_near_sum_mask ? 1 :
-                    off_near_sum[n], 1 / p - 1) * (off_near_mask ? 0 : R(pow)(off_near_mask ? 1 :
-                    abs_off_near, p - 1) * sign(off_near));
+            off_near_chosen[n * D + d] = off_near_sum[n] == 0 ? 0 : R(pow)(off_near_sum[n], 1 / p -
+                    1) * (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) * sign(off_near));
         }
+        near_total_mask[n] = near_total_[n] < 0;
     }
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
@@ -2404,68 +2366,60 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict between, const real *restrict near_total_,
              real *restrict grad_anchor, real *restrict grad_positive,
              real *restrict grad_negative, int64_t D, int64_t N, real p, real eps, int threads) {
+    char *const workspace = aligned_alloc(64, ROOM(threads * D, real));
+    if (workspace == NULL)
+        return 1;
+    real *const restrict off_near_chosen_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        real *const restrict off_near_chosen = off_near_chosen_of_threads + omp_get_thread_num() *
+                D;
         const real between_mask = between[n] <= far[n];
-        const real off_between_sum_mask = off_between_sum[n] == 0;
-        /* off_between_chosen[n,d] = where(between_mask[n], where(off_between_sum_mask[n], 0,
-                where(off_between_sum_mask[n], 1, off_between_sum[n])**(1/p -
-                1)*where(off_between_mask[n,d], 0, where(off_between_mask[n,d], 1,
-                abs_off_between[n,d])**(p - 1)*sign(off_between[n,d]))), 0) */
+        /* off_between_chosen[n,d] = where(between_mask[n], where(off_between_sum[n] == 0, 0,
+                off_between_sum[n]**(1/p - 1)*where(abs_off_between[n,d] == 0, 0,
+                sign(off_between[n,d])*abs_off_between[n,d]**(p - 1))), 0) */
+        /* off_far_chosen[n,d] = where(between_mask[n], 0, where(off_far_sum[n] == 0, 0,
+                off_far_sum[n]**(1/p - 1)*where(abs_off_far[n,d] == 0, 0,
+                sign(off_far[n,d])*abs_off_far[n,d]**(p - 1)))) */
+        /* off_near_chosen[n,d] = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p -
+                1)*where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])*abs_off_near[n,d]**(p - 1)))
+                */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
             const real off_between = eps + positive[n * D + d] - negative[n * D + d];
             const real abs_off_between = R(fabs)(off_between);
-            const real off_between_mask = abs_off_between == 0;
-            grad_positive[n * D + d] = between_mask ? (off_between_sum_mask ? 0 :
-                    R(pow)(off_between_sum_mask ? 1 : off_between_sum[n], 1 / p - 1) *
-                    (off_between_mask ? 0 : R(pow)(off_between_mask ? 1 : abs_off_between, p - 1) *
-                    sign(off_between))) : 0;
-        }
-        const real off_far_sum_mask = off_far_sum[n] == 0;
-        /* off_far_chosen[n,d] = where(between_mask[n], 0, where(off_far_sum_mask[n], 0,
-                where(off_far_sum_mask[n], 1, off_far_sum[n])**(1/p - 1)*where(off_far_mask[n,d], 0,
-                where(off_far_mask[n,d], 1, abs_off_far[n,d])**(p - 1)*sign(off_far[n,d])))) */
-        #pragma omp simd
-        for (int64_t d = 0; d < D; d++) {
+            grad_positive[n * D + d] = between_mask ? (off_between_sum[n] == 0 ? 0 :
+                    R(pow)(off_between_sum[n], 1 / p - 1) * (abs_off_between == 0 ? 0 :
+                    R(pow)(abs_off_between, p - 1) * sign(off_between))) : 0;
             const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
             const real abs_off_far = R(fabs)(off_far);
-            const real off_far_mask = abs_off_far == 0;
-            grad_anchor[n * D + d] = between_mask ? 0 : off_far_sum_mask ? 0 :
-                    R(pow)(off_far_sum_mask ? 1 : off_far_sum[n], 1 / p - 1) * (off_far_mask ? 0 :
-                    R(pow)(off_far_mask ? 1 : abs_off_far, p - 1) * sign(off_far));
+            grad_anchor[n * D + d] = between_mask ? 0 : off_far_sum[n] == 0 ? 0 :
+                    R(pow)(off_far_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far,
+                    p - 1) * sign(off_far));
+            const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
+            const real abs_off_near = R(fabs)(off_near);
+            off_near_chosen[d] = off_near_sum[n] == 0 ? 0 : R(pow)(off_near_sum[n], 1 / p - 1) *
+                    (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) * sign(off_near));
         }
         const real near_total_mask = near_total_[n] < 0;
         const real near_total_mask_chosen = near_total_mask ? 0 : grad_loss[0];
         /* grad_negative[n,d] = near_total_mask_chosen[n]*(off_between_chosen[n,d] +
                 off_far_chosen[n,d]) */
-        #pragma omp simd
-        for (int64_t d = 0; d < D; d++) {
-            grad_negative[n * D + d] = near_total_mask_chosen * (grad_positive[n * D + d] +
-                    grad_anchor[n * D + d]);
-        }
-        const real off_near_sum_mask = off_near_sum[n] == 0;
-        /* off_near_chosen[n,d] = where(off_near_sum_mask[n], 0, where(off_near_sum_mask[n], 1,
-                off_near_sum[n])**(1/p - 1)*where(off_near_mask[n,d], 0, where(off_near_mask[n,d],
-                1, abs_off_near[n,d])**(p - 1)*sign(off_near[n,d]))) */
         /* grad_positive[n,d] = where(near_total_mask[n], 0, -grad_loss)*(off_between_chosen[n,d] +
                 off_near_chosen[n,d]) */
         /* grad_anchor[n,d] = near_total_mask_chosen[n]*(off_near_chosen[n,d] - off_far_chosen[n,d])
                 */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
-            const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
-            const real abs_off_near = R(fabs)(off_near);
-            const real off_near_mask = abs_off_near == 0;
-            const real off_near_chosen = off_near_sum_mask ? 0 : R(pow)(off_near_sum_mask ? 1 :
-                    off_near_sum[n], 1 / p - 1) * (off_near_mask ? 0 : R(pow)(off_near_mask ? 1 :
-                    abs_off_near, p - 1) * sign(off_near));
+            grad_negative[n * D + d] = near_total_mask_chosen * (grad_positive[n * D + d] +
+                    grad_anchor[n * D + d]);
             grad_positive[n * D + d] = (near_total_mask ? 0 : -grad_loss[0]) * (grad_positive[n * D
-                    + d] + off_near_chosen);
-            grad_anchor[n * D + d] = near_total_mask_chosen * (off_near_chosen - grad_anchor[n * D +
-                    d]);
+                    + d] + off_near_chosen[d]);
+            grad_anchor[n * D + d] = near_total_mask_chosen * (off_near_chosen[d] - grad_anchor[n *
+                    D + d]);
         }
     }
+    free(workspace);
     return 0;
 }
 
@@ -2541,53 +2495,37 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
-        const real off_between_sum_mask = off_between_sum[n] == 0;
-        /* off_between_chosen[n,d] = where(between_mask[n], where(off_between_sum_mask[n], 0,
-                where(off_between_sum_mask[n], 1, off_between_sum[n])**(1/p -
-                1)*where(off_between_mask[n,d], 0, where(off_between_mask[n,d], 1,
-                abs_off_between[n,d])**(p - 1)*sign(off_between[n,d]))), 0) */
-        #pragma omp simd
-        for (int64_t d = 0; d < D; d++) {
-            const real off_between = eps + positive[n * D + d] - negative[n * D + d];
-            const real abs_off_between = R(fabs)(off_between);
-            const real off_between_mask = abs_off_between == 0;
-            grad_positive[n * D + d] = between_mask ? (off_between_sum_mask ? 0 :
-                    R(pow)(off_between_sum_mask ? 1 : off_between_sum[n], 1 / p - 1) *
-                    (off_between_mask ? 0 : R(pow)(off_between_mask ? 1 : abs_off_between, p - 1) *
-                    sign(off_between))) : 0;
-        }
-        const real off_far_sum_mask = off_far_sum[n] == 0;
-        /* off_far_chosen[n,d] = where(between_mask[n], 0, where(off_far_sum_mask[n], 0,
-                where(off_far_sum_mask[n], 1, off_far_sum[n])**(1/p - 1)*where(off_far_mask[n,d], 0,
-                where(off_far_mask[n,d], 1, abs_off_far[n,d])**(p - 1)*sign(off_far[n,d])))) */
+        /* off_between_chosen[n,d] = where(between_mask[n], where(off_between_sum[n] == 0, 0,
+                off_between_sum[n]**(1/p - 1)*where(abs_off_between[n,d] == 0, 0,
+                sign(off_between[n,d])*abs_off_between[n,d]**(p - 1))), 0) */
+        /* off_far_chosen[n,d] = where(between_mask[n], 0, where(off_far_sum[n] == 0, 0,
+                off_far_sum[n]**(1/p - 1)*where(abs_off_far[n,d] == 0, 0,
+                sign(off_far[n,d])*abs_off_far[n,d]**(p - 1)))) */
         /* grad_negative[n,d] = grad_near[n]*(off_between_chosen[n,d] + off_far_chosen[n,d]) */
-        #pragma omp simd
-        for (int64_t d = 0; d < D; d++) {
-            const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
-            const real abs_off_far = R(fabs)(off_far);
-            const real off_far_mask = abs_off_far == 0;
-            grad_anchor[n * D + d] = between_mask ? 0 : off_far_sum_mask ? 0 :
-                    R(pow)(off_far_sum_mask ? 1 : off_far_sum[n], 1 / p - 1) * (off_far_mask ? 0 :
-                    R(pow)(off_far_mask ? 1 : abs_off_far, p - 1) * sign(off_far));
-            grad_negative[n * D + d] = grad_near * (grad_positive[n * D + d] + grad_anchor[n * D +
-                    d]);
-        }
-        const real off_near_sum_mask = off_near_sum[n] == 0;
-        /* off_near_chosen[n,d] = where(off_near_sum_mask[n], 0, where(off_near_sum_mask[n], 1,
-                off_near_sum[n])**(1/p - 1)*where(off_near_mask[n,d], 0, where(off_near_mask[n,d],
-                1, abs_off_near[n,d])**(p - 1)*sign(off_near[n,d]))) */
+        /* off_near_chosen[n,d] = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p -
+                1)*where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])*abs_off_near[n,d]**(p - 1)))
+                */
         /* grad_positive[n,d] = -grad_near[n]*(off_between_chosen[n,d] + off_near_chosen[n,d]) */
         /* grad_anchor[n,d] = grad_near[n]*(off_near_chosen[n,d] - off_far_chosen[n,d]) */
         #pragma omp simd
         for (int64_t d = 0; d < D; d++) {
+            const real off_between = eps + positive[n * D + d] - negative[n * D + d];
+            const real abs_off_between = R(fabs)(off_between);
+            const real off_between_chosen = between_mask ? (off_between_sum[n] == 0 ? 0 :
+                    R(pow)(off_between_sum[n], 1 / p - 1) * (abs_off_between == 0 ? 0 :
+                    R(pow)(abs_off_between, p - 1) * sign(off_between))) : 0;
+            const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
+            const real abs_off_far = R(fabs)(off_far);
+            const real off_far_chosen = between_mask ? 0 : off_far_sum[n] == 0 ? 0 :
+                    R(pow)(off_far_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far,
+                    p - 1) * sign(off_far));
+            grad_negative[n * D + d] = grad_near * (off_between_chosen + off_far_chosen);
             const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
             const real abs_off_near = R(fabs)(off_near);
-            const real off_near_mask = abs_off_near == 0;
-            const real off_near_chosen = off_near_sum_mask ? 0 : R(pow)(off_near_sum_mask ? 1 :
-                    off_near_sum[n], 1 / p - 1) * (off_near_mask ? 0 : R(pow)(off_near_mask ? 1 :
-                    abs_off_near, p - 1) * sign(off_near));
-            grad_positive[n * D + d] = -grad_near * (grad_positive[n * D + d] + off_near_chosen);
-            grad_anchor[n * D + d] = grad_near * (off_near_chosen - grad_anchor[n * D + d]);
+            const real off_near_chosen = off_near_sum[n] == 0 ? 0 : R(pow)(off_near_sum[n], 1 / p -
+                    1) * (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) * sign(off_near));
+            grad_positive[n * D + d] = -grad_near * (off_between_chosen + off_near_chosen);
+            grad_anchor[n * D + d] = grad_near * (off_near_chosen - off_far_chosen);
         }
     }
     return 0;

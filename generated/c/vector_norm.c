@@ -9,7 +9,7 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n,k] = grad_y[n]*where(x_squared_sum[n] == 0, 0, x[n,k]/sqrt(x_squared_sum[n]))
+ *     grad_x[n,k] = grad_y[n]*x[n,k]*where(x_squared_sum[n] == 0, 0, 1/sqrt(x_squared_sum[n]))
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -74,13 +74,12 @@ int backward(const real *restrict grad_y, const real *restrict x,
              int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real x_squared_sum_mask = x_squared_sum[n] == 0;
-        /* grad_x[n,k] = grad_y[n]*where(x_squared_sum_mask[n], 0,
-                x[n,k]/sqrt(where(x_squared_sum_mask[n], 1, x_squared_sum[n]))) */
+        /* grad_x[n,k] = grad_y[n]*x[n,k]*where(x_squared_sum[n] == 0, 0, 1/sqrt(x_squared_sum[n]))
+                */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_x[n * K + k] = grad_y[n] * (x_squared_sum_mask ? 0 : (1 /
-                    R(sqrt)(x_squared_sum_mask ? 1 : x_squared_sum[n])) * x[n * K + k]);
+            grad_x[n * K + k] = (grad_y[n] * (x_squared_sum[n] == 0 ? 0 : 1 /
+                    R(sqrt)(x_squared_sum[n]))) * x[n * K + k];
         }
     }
     return 0;
@@ -289,17 +288,13 @@ int backward(const real *restrict grad_y, const real *restrict x,
              real ord, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real y_abs_sum_mask = y_abs_sum[n] == 0;
-        /* grad_x[n,k] = grad_y[n]*where(y_abs_sum_mask[n], 0, where(y_abs_sum_mask[n], 1,
-                y_abs_sum[n])**(1/ord - 1)*where(y_abs_mask[n,k], 0, where(y_abs_mask[n,k], 1,
-                y_abs[n,k])**(ord - 1)))*sign(x[n,k]) */
+        /* grad_x[n,k] = grad_y[n]*where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/ord -
+                1)*where(y_abs[n,k] == 0, 0, y_abs[n,k]**(ord - 1)))*sign(x[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real y_abs = R(fabs)(x[n * K + k]);
-            const real y_abs_mask = y_abs == 0;
-            grad_x[n * K + k] = grad_y[n] * (y_abs_sum_mask ? 0 : R(pow)(y_abs_sum_mask ? 1 :
-                    y_abs_sum[n], 1 / ord - 1) * (y_abs_mask ? 0 : R(pow)(y_abs_mask ? 1 : y_abs,
-                    ord - 1))) * sign(x[n * K + k]);
+            grad_x[n * K + k] = grad_y[n] * (y_abs_sum[n] == 0 ? 0 : R(pow)(y_abs_sum[n], 1 / ord -
+                    1) * (y_abs == 0 ? 0 : R(pow)(y_abs, ord - 1))) * sign(x[n * K + k]);
         }
     }
     return 0;
