@@ -1046,8 +1046,9 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
     grad_logits = (
         grad_logits
-        * (grad_loss * torch.reciprocal(kept_sum).masked_fill(kept_sum == 0, 0)).masked_fill(
-            kept == 0, 0
+        * (
+            grad_loss
+            * torch.reciprocal(kept_sum).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
         )[:, None]
     )
     return KeptGradients(grad_logits)
@@ -1062,15 +1063,12 @@ def double_backward_kept(
     """
     target, kept, kept_sum, p = residuals
     kept_mask = kept == 0
-    grad_p = (
-        grad_loss
-        * torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1)).masked_fill(kept_sum == 0, 0)
-    ).masked_fill(kept_mask, 0)[:, None] * grad_grad_logits
     kept_chosen = (
-        torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1))
-        .masked_fill(kept_sum == 0, 0)
+        torch.reciprocal(kept_sum.masked_fill(kept_mask, 1))
         .masked_fill(kept_mask, 0)
+        .masked_fill(kept_sum == 0, 0)
     )
+    grad_p = (grad_loss * kept_chosen)[:, None] * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p * kept_chosen[:, None]).sum() - (
         kept_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
@@ -1497,9 +1495,7 @@ class _KeptSumFunction(torch.autograd.Function):
 class KeptSumLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    target: Tensor
-    kept: Tensor
-    p: Tensor
+    dloss_dlogits: Tensor
     label_smoothing: float
 
 
@@ -1541,19 +1537,28 @@ def forward_kept_sum_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_kept_sum_label_smoothing(logits, target, kept)
+    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
+    kept_mask = kept == 0
     logprobs_sum = (
         torch.add(
             (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
             logprobs.mean(1),
             alpha=label_smoothing,
         )
-        .masked_fill(kept == 0, 0)
+        .masked_fill(kept_mask, 0)
         .sum()
     )
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    return loss, KeptSumLabelSmoothingResiduals(target, kept, p, label_smoothing)
+    target_chosen = (
+        logprobs_sum.new_full((N, K), label_smoothing / (K or torch.nan))
+        .scatter_add_(1, target[:, None], logits.new_full((), 1 - label_smoothing).expand(N, 1))
+        .masked_fill(kept_mask[:, None], 0)
+    )
+    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= target_chosen
+    return loss, KeptSumLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
 
 
 def backward_kept_sum_label_smoothing(
@@ -1568,15 +1573,10 @@ def backward_kept_sum_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, p, label_smoothing = residuals
-    N, K = p.shape
+    dloss_dlogits = residuals.dloss_dlogits
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = p - label_smoothing / (K or torch.nan)
-    grad_logits = grad_logits.scatter_add(
-        1, target[:, None], grad_loss.new_full((), label_smoothing - 1).expand(N, 1)
-    )
-    grad_logits = grad_logits * grad_loss.masked_fill(kept == 0, 0)[:, None]
+    grad_logits = grad_loss * dloss_dlogits
     return KeptSumLabelSmoothingGradients(grad_logits)
 
 
@@ -1587,29 +1587,38 @@ def double_backward_kept_sum_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    target, kept, p, label_smoothing = residuals
-    K = p.shape[1]
-    kept_mask = kept == 0
-    grad_p = grad_loss.masked_fill(kept_mask, 0)[:, None] * grad_grad_logits
-    grad_grad_loss = torch.sub(
-        torch.add(
-            (grad_grad_logits * p).masked_fill(kept_mask[:, None], 0).sum(),
-            grad_grad_logits.gather(1, target[:, None]).squeeze(1).masked_fill(kept_mask, 0).sum(),
-            alpha=label_smoothing - 1,
-        ),
-        grad_grad_logits.masked_fill(kept_mask[:, None], 0).sum(),
-        alpha=label_smoothing / (K or torch.nan),
-    )
-    return grad_grad_loss, grad_p
+    dloss_dlogits = residuals.dloss_dlogits
+    grad_dloss_dlogits = grad_loss * grad_grad_logits
+    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum()
+    return grad_grad_loss, grad_dloss_dlogits
 
 
 def residuals_backward_kept_sum_label_smoothing(
-    grad_p: Tensor, residuals: KeptSumLabelSmoothingResiduals
+    grad_dloss_dlogits: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    kept: Tensor,
+    residuals: KeptSumLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    dloss_dlogits, label_smoothing = residuals
+    N, K = dloss_dlogits.shape
+    logprobs = torch.log_softmax(logits, 1)
+    kept_mask = kept == 0
+    p = torch.exp(logprobs)
+    target_chosen = (
+        dloss_dlogits.new_full((N, K), label_smoothing / (K or torch.nan))
+        .scatter_add(
+            1, target[:, None], grad_dloss_dlogits.new_full((), 1 - label_smoothing).expand(N, 1)
+        )
+        .masked_fill(kept_mask[:, None], 0)
+    )
+    target_chosen_sum = target_chosen.sum(1)
+    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
+    grad_logits = torch.addcmul(
+        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
+    )
+    grad_logits = grad_logits * target_chosen_sum[:, None]
     return (grad_logits,)
 
 
@@ -1634,10 +1643,10 @@ class _KeptSumLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = KeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_p = double_backward_kept_sum_label_smoothing(
+        grad_grad_loss, grad_dloss_dlogits = double_backward_kept_sum_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, None, None, grad_p, None
+        return grad_grad_loss, grad_dloss_dlogits, None
 
 
 class _KeptSumLabelSmoothingFunction(torch.autograd.Function):
@@ -1652,20 +1661,21 @@ class _KeptSumLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_kept_sum_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.p
+        return loss, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, kept, label_smoothing = inputs
-        _, p = output
-        ctx.save_for_backward(target, kept, p)
+        logits, target, kept, label_smoothing = inputs
+        _, dloss_dlogits = output
+        ctx.save_for_backward(logits, target, kept, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p = grad_outputs
-        residuals = KeptSumLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
+        grad_loss, grad_dloss_dlogits = grad_outputs
+        logits, target, kept, *saved = ctx.saved_tensors
+        residuals = KeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1673,8 +1683,10 @@ class _KeptSumLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_kept_sum_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_p is not None:
-            (more_logits,) = residuals_backward_kept_sum_label_smoothing(grad_p, residuals)
+        if grad_dloss_dlogits is not None:
+            (more_logits,) = residuals_backward_kept_sum_label_smoothing(
+                grad_dloss_dlogits, logits, target, kept, residuals
+            )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
 
@@ -1838,9 +1850,7 @@ class _KeptNoneFunction(torch.autograd.Function):
 class KeptNoneLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    target: Tensor
-    kept: Tensor
-    p: Tensor
+    dloss_dlogits: Tensor
     label_smoothing: float
 
 
@@ -1882,15 +1892,24 @@ def forward_kept_none_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_kept_none_label_smoothing(logits, target, kept)
+    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
+    kept_mask = kept == 0
     logprobs_chosen = torch.add(
         (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
         logprobs.mean(1),
         alpha=label_smoothing,
-    ).masked_fill(kept == 0, 0)
+    ).masked_fill(kept_mask, 0)
     loss = -logprobs_chosen
     p = torch.exp(logprobs)
-    return loss, KeptNoneLabelSmoothingResiduals(target, kept, p, label_smoothing)
+    target_chosen = (
+        logprobs_chosen.new_full((N, K), label_smoothing / (K or torch.nan))
+        .scatter_add_(1, target[:, None], logits.new_full((), 1 - label_smoothing).expand(N, 1))
+        .masked_fill(kept_mask[:, None], 0)
+    )
+    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= target_chosen
+    return loss, KeptNoneLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
 
 
 def backward_kept_none_label_smoothing(
@@ -1905,17 +1924,13 @@ def backward_kept_none_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, p, label_smoothing = residuals
-    N, K = p.shape
+    dloss_dlogits = residuals.dloss_dlogits
+    N = dloss_dlogits.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = p - label_smoothing / (K or torch.nan)
-    grad_logits = grad_logits.scatter_add(
-        1, target[:, None], grad_loss.new_full((), label_smoothing - 1).expand(N, 1)
-    )
-    grad_logits = grad_logits * grad_loss.masked_fill(kept == 0, 0)[:, None]
+    grad_logits = grad_loss[:, None] * dloss_dlogits
     return KeptNoneLabelSmoothingGradients(grad_logits)
 
 
@@ -1926,29 +1941,38 @@ def double_backward_kept_none_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    target, kept, p, label_smoothing = residuals
-    kept_mask = kept == 0
-    grad_loss_chosen = grad_loss.masked_fill(kept_mask, 0)
-    grad_p = grad_loss_chosen[:, None] * grad_grad_logits
-    grad_grad_loss = torch.sub(
-        torch.add(
-            (grad_grad_logits * p).sum(1),
-            grad_grad_logits.gather(1, target[:, None]).squeeze(1),
-            alpha=label_smoothing - 1,
-        ),
-        grad_grad_logits.mean(1),
-        alpha=label_smoothing,
-    ).masked_fill(kept_mask, 0)
-    return grad_grad_loss, grad_p
+    dloss_dlogits = residuals.dloss_dlogits
+    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
+    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum(1)
+    return grad_grad_loss, grad_dloss_dlogits
 
 
 def residuals_backward_kept_none_label_smoothing(
-    grad_p: Tensor, residuals: KeptNoneLabelSmoothingResiduals
+    grad_dloss_dlogits: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    kept: Tensor,
+    residuals: KeptNoneLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    dloss_dlogits, label_smoothing = residuals
+    N, K = dloss_dlogits.shape
+    logprobs = torch.log_softmax(logits, 1)
+    kept_mask = kept == 0
+    p = torch.exp(logprobs)
+    target_chosen = (
+        dloss_dlogits.new_full((N, K), label_smoothing / (K or torch.nan))
+        .scatter_add(
+            1, target[:, None], grad_dloss_dlogits.new_full((), 1 - label_smoothing).expand(N, 1)
+        )
+        .masked_fill(kept_mask[:, None], 0)
+    )
+    target_chosen_sum = target_chosen.sum(1)
+    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
+    grad_logits = torch.addcmul(
+        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
+    )
+    grad_logits = grad_logits * target_chosen_sum[:, None]
     return (grad_logits,)
 
 
@@ -1975,10 +1999,10 @@ class _KeptNoneLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = KeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_p = double_backward_kept_none_label_smoothing(
+        grad_grad_loss, grad_dloss_dlogits = double_backward_kept_none_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, None, None, grad_p, None
+        return grad_grad_loss, grad_dloss_dlogits, None
 
 
 class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
@@ -1993,20 +2017,21 @@ class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_kept_none_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.p
+        return loss, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, kept, label_smoothing = inputs
-        _, p = output
-        ctx.save_for_backward(target, kept, p)
+        logits, target, kept, label_smoothing = inputs
+        _, dloss_dlogits = output
+        ctx.save_for_backward(logits, target, kept, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p = grad_outputs
-        residuals = KeptNoneLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
+        grad_loss, grad_dloss_dlogits = grad_outputs
+        logits, target, kept, *saved = ctx.saved_tensors
+        residuals = KeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -2016,8 +2041,10 @@ class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_kept_none_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_p is not None:
-            (more_logits,) = residuals_backward_kept_none_label_smoothing(grad_p, residuals)
+        if grad_dloss_dlogits is not None:
+            (more_logits,) = residuals_backward_kept_none_label_smoothing(
+                grad_dloss_dlogits, logits, target, kept, residuals
+            )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
 
@@ -2027,7 +2054,7 @@ class WeightResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    target_weight_product: Tensor
+    target_weight_chosen: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -2075,10 +2102,8 @@ def forward_weight(
     target_sum = target_weight.sum()
     loss = -((target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_sum)
     p = torch.exp(logprobs)
-    target_weight_product = (
-        torch.reciprocal(target_sum).masked_fill(target_sum == 0, 0) * target_weight
-    )
-    return loss, WeightResiduals(target, p, target_weight_product)
+    target_weight_chosen = (target_weight / target_sum).masked_fill(target_sum == 0, 0)
+    return loss, WeightResiduals(target, p, target_weight_chosen)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -2091,12 +2116,12 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, target_weight_product = residuals
+    target, p, target_weight_chosen = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * target_weight_product)[:, None]
+    grad_logits = grad_logits * (grad_loss * target_weight_chosen)[:, None]
     return WeightGradients(grad_logits)
 
 
@@ -2107,10 +2132,10 @@ def double_backward_weight(
 
     Given are those of the gradients that it returned.
     """
-    target, p, target_weight_product = residuals
-    grad_p = (grad_loss * target_weight_product)[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits * p * target_weight_product[:, None]).sum() - (
-        target_weight_product * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    target, p, target_weight_chosen = residuals
+    grad_p = (grad_loss * target_weight_chosen)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p * target_weight_chosen[:, None]).sum() - (
+        target_weight_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return grad_grad_loss, grad_p
 
@@ -2153,14 +2178,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(logits, target, weight)
-        return loss, residuals.p, residuals.target_weight_product
+        return loss, residuals.p, residuals.target_weight_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, p, target_weight_product = output
-        ctx.save_for_backward(target, p, target_weight_product)
-        ctx.mark_non_differentiable(target_weight_product)
+        _, p, target_weight_chosen = output
+        ctx.save_for_backward(target, p, target_weight_chosen)
+        ctx.mark_non_differentiable(target_weight_chosen)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -3106,7 +3131,7 @@ class WeightKeptResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    kept_product: Tensor
+    kept_chosen: Tensor
 
 
 class WeightKeptGradients(NamedTuple):
@@ -3165,10 +3190,8 @@ def forward_weight_kept(
         / kept_sum
     )
     p = torch.exp(logprobs)
-    kept_product = torch.reciprocal(kept_sum).masked_fill(
-        kept_sum == 0, 0
-    ) * target_weight.masked_fill(kept_mask, 0)
-    return loss, WeightKeptResiduals(target, p, kept_product)
+    kept_chosen = (target_weight.masked_fill(kept_mask, 0) / kept_sum).masked_fill(kept_sum == 0, 0)
+    return loss, WeightKeptResiduals(target, p, kept_chosen)
 
 
 def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> WeightKeptGradients:
@@ -3181,12 +3204,12 @@ def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> W
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, kept_product = residuals
+    target, p, kept_chosen = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * kept_product)[:, None]
+    grad_logits = grad_logits * (grad_loss * kept_chosen)[:, None]
     return WeightKeptGradients(grad_logits)
 
 
@@ -3197,10 +3220,10 @@ def double_backward_weight_kept(
 
     Given are those of the gradients that it returned.
     """
-    target, p, kept_product = residuals
-    grad_p = (grad_loss * kept_product)[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits * p * kept_product[:, None]).sum() - (
-        kept_product * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    target, p, kept_chosen = residuals
+    grad_p = (grad_loss * kept_chosen)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p * kept_chosen[:, None]).sum() - (
+        kept_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return grad_grad_loss, grad_p
 
@@ -3245,14 +3268,14 @@ class _WeightKeptFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept(logits, target, weight, kept)
-        return loss, residuals.p, residuals.kept_product
+        return loss, residuals.p, residuals.kept_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, p, kept_product = output
-        ctx.save_for_backward(target, p, kept_product)
-        ctx.mark_non_differentiable(kept_product)
+        _, p, kept_chosen = output
+        ctx.save_for_backward(target, p, kept_chosen)
+        ctx.mark_non_differentiable(kept_chosen)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -3403,9 +3426,8 @@ def double_backward_weight_kept_label_smoothing(
     K = p.shape[1]
     kept_mask = kept == 0
     target_chosen = weight[target].masked_fill(kept_mask, 0)
-    weight_mean = weight.mean()
     kept_total = torch.sub(
-        (label_smoothing * weight_mean).masked_fill(kept_mask, 0),
+        (label_smoothing * weight.mean()).masked_fill(kept_mask, 0),
         target_chosen,
         alpha=label_smoothing - 1,
     )
@@ -3679,10 +3701,7 @@ class _WeightKeptSumFunction(torch.autograd.Function):
 class WeightKeptSumLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    target: Tensor
-    weight: Tensor
-    kept: Tensor
-    p: Tensor
+    dloss_dlogits: Tensor
     label_smoothing: float
 
 
@@ -3734,21 +3753,31 @@ def forward_weight_kept_sum_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight_kept_sum_label_smoothing(logits, target, weight, kept)
-    K = logits.shape[1]
+    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
+    kept_mask = kept == 0
+    target_weight = weight[target]
     logprobs_sum = (
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
-            weight[target],
+            target_weight,
             logprobs.gather(1, target[:, None]).squeeze(1),
             value=1 - label_smoothing,
         )
-        .masked_fill(kept == 0, 0)
+        .masked_fill(kept_mask, 0)
         .sum()
     )
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    return loss, WeightKeptSumLabelSmoothingResiduals(target, weight, kept, p, label_smoothing)
+    target_chosen = (
+        (label_smoothing / (K or torch.nan) * weight)[None, :]
+        .expand(N, K)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
+        .masked_fill(kept_mask[:, None], 0)
+    )
+    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= target_chosen
+    return loss, WeightKeptSumLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
 
 
 def backward_weight_kept_sum_label_smoothing(
@@ -3763,30 +3792,10 @@ def backward_weight_kept_sum_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, kept, p, label_smoothing = residuals
-    K = p.shape[1]
+    dloss_dlogits = residuals.dloss_dlogits
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    kept_mask = kept == 0
-    target_chosen = weight[target].masked_fill(kept_mask, 0)
-    grad_logits = (
-        torch.sub(
-            (label_smoothing * weight.mean()).masked_fill(kept_mask, 0),
-            target_chosen,
-            alpha=label_smoothing - 1,
-        )[:, None]
-        * p
-    )
-    grad_logits.addcmul_(
-        weight,
-        torch.where(
-            kept_mask,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            -label_smoothing / (K or torch.nan),
-        )[:, None],
-    )
-    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * target_chosen)[:, None])
-    grad_logits = grad_logits * grad_loss
+    grad_logits = grad_loss * dloss_dlogits
     return WeightKeptSumLabelSmoothingGradients(grad_logits)
 
 
@@ -3797,36 +3806,39 @@ def double_backward_weight_kept_sum_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    target, weight, kept, p, label_smoothing = residuals
-    K = p.shape[1]
-    kept_mask = kept == 0
-    target_chosen = weight[target].masked_fill(kept_mask, 0)
-    weight_mean = weight.mean()
-    kept_total = torch.sub(
-        (label_smoothing * weight_mean).masked_fill(kept_mask, 0),
-        target_chosen,
-        alpha=label_smoothing - 1,
-    )
-    grad_p = (grad_loss * kept_total)[:, None] * grad_grad_logits
-    grad_grad_loss = torch.sub(
-        torch.add(
-            (grad_grad_logits * p * kept_total[:, None]).sum(),
-            (target_chosen * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
-            alpha=label_smoothing - 1,
-        ),
-        (grad_grad_logits.masked_fill(kept_mask[:, None], 0) * weight).sum(),
-        alpha=label_smoothing / (K or torch.nan),
-    )
-    return grad_grad_loss, grad_p
+    dloss_dlogits = residuals.dloss_dlogits
+    grad_dloss_dlogits = grad_loss * grad_grad_logits
+    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum()
+    return grad_grad_loss, grad_dloss_dlogits
 
 
 def residuals_backward_weight_kept_sum_label_smoothing(
-    grad_p: Tensor, residuals: WeightKeptSumLabelSmoothingResiduals
+    grad_dloss_dlogits: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    kept: Tensor,
+    residuals: WeightKeptSumLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    dloss_dlogits, label_smoothing = residuals
+    N, K = dloss_dlogits.shape
+    logprobs = torch.log_softmax(logits, 1)
+    kept_mask = kept == 0
+    target_weight = weight[target]
+    p = torch.exp(logprobs)
+    target_chosen = (
+        (label_smoothing / (K or torch.nan) * weight)[None, :]
+        .expand(N, K)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
+        .masked_fill(kept_mask[:, None], 0)
+    )
+    target_chosen_sum = target_chosen.sum(1)
+    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
+    grad_logits = torch.addcmul(
+        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
+    )
+    grad_logits = grad_logits * target_chosen_sum[:, None]
     return (grad_logits,)
 
 
@@ -3853,10 +3865,10 @@ class _WeightKeptSumLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightKeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_p = double_backward_weight_kept_sum_label_smoothing(
+        grad_grad_loss, grad_dloss_dlogits = double_backward_weight_kept_sum_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, None, None, None, grad_p, None
+        return grad_grad_loss, grad_dloss_dlogits, None
 
 
 class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
@@ -3872,20 +3884,21 @@ class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_kept_sum_label_smoothing(
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
-        return loss, residuals.p
+        return loss, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, weight, kept, label_smoothing = inputs
-        _, p = output
-        ctx.save_for_backward(target, weight, kept, p)
+        logits, target, weight, kept, label_smoothing = inputs
+        _, dloss_dlogits = output
+        ctx.save_for_backward(logits, target, weight, kept, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p = grad_outputs
-        residuals = WeightKeptSumLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
+        grad_loss, grad_dloss_dlogits = grad_outputs
+        logits, target, weight, kept, *saved = ctx.saved_tensors
+        residuals = WeightKeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -3895,8 +3908,10 @@ class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_weight_kept_sum_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_p is not None:
-            (more_logits,) = residuals_backward_weight_kept_sum_label_smoothing(grad_p, residuals)
+        if grad_dloss_dlogits is not None:
+            (more_logits,) = residuals_backward_weight_kept_sum_label_smoothing(
+                grad_dloss_dlogits, logits, target, weight, kept, residuals
+            )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None, None
 
@@ -4076,10 +4091,7 @@ class _WeightKeptNoneFunction(torch.autograd.Function):
 class WeightKeptNoneLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    target: Tensor
-    weight: Tensor
-    kept: Tensor
-    p: Tensor
+    dloss_dlogits: Tensor
     label_smoothing: float
 
 
@@ -4131,17 +4143,27 @@ def forward_weight_kept_none_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight_kept_none_label_smoothing(logits, target, weight, kept)
-    K = logits.shape[1]
+    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
+    kept_mask = kept == 0
+    target_weight = weight[target]
     logprobs_chosen = torch.addcmul(
         label_smoothing * (logprobs @ weight / K),
-        weight[target],
+        target_weight,
         logprobs.gather(1, target[:, None]).squeeze(1),
         value=1 - label_smoothing,
-    ).masked_fill(kept == 0, 0)
+    ).masked_fill(kept_mask, 0)
     loss = -logprobs_chosen
     p = torch.exp(logprobs)
-    return loss, WeightKeptNoneLabelSmoothingResiduals(target, weight, kept, p, label_smoothing)
+    target_chosen = (
+        (label_smoothing / (K or torch.nan) * weight)[None, :]
+        .expand(N, K)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
+        .masked_fill(kept_mask[:, None], 0)
+    )
+    dloss_dlogits = target_chosen.sum(1, keepdim=True) * p
+    dloss_dlogits -= target_chosen
+    return loss, WeightKeptNoneLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
 
 
 def backward_weight_kept_none_label_smoothing(
@@ -4156,32 +4178,13 @@ def backward_weight_kept_none_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, kept, p, label_smoothing = residuals
-    N, K = p.shape
+    dloss_dlogits = residuals.dloss_dlogits
+    N = dloss_dlogits.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    kept_mask = kept == 0
-    target_chosen = weight[target].masked_fill(kept_mask, 0)
-    grad_logits = (
-        torch.sub(
-            (label_smoothing * weight.mean()).masked_fill(kept_mask, 0),
-            target_chosen,
-            alpha=label_smoothing - 1,
-        )[:, None]
-        * p
-    )
-    grad_logits.addcmul_(
-        weight,
-        torch.where(
-            kept_mask,
-            torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-            -label_smoothing / (K or torch.nan),
-        )[:, None],
-    )
-    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * target_chosen)[:, None])
-    grad_logits = grad_logits * grad_loss[:, None]
+    grad_logits = grad_loss[:, None] * dloss_dlogits
     return WeightKeptNoneLabelSmoothingGradients(grad_logits)
 
 
@@ -4192,33 +4195,39 @@ def double_backward_weight_kept_none_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    target, weight, kept, p, label_smoothing = residuals
-    K = p.shape[1]
-    kept_mask = kept == 0
-    target_chosen = weight[target].masked_fill(kept_mask, 0)
-    weight_mean = weight.mean()
-    target_chosen_scaled = (label_smoothing - 1) * target_chosen
-    kept_total = (label_smoothing * weight_mean).masked_fill(kept_mask, 0) - target_chosen_scaled
-    grad_p = (grad_loss * kept_total)[:, None] * grad_grad_logits
-    grad_grad_loss = torch.addcmul(
-        torch.addcmul(
-            (-label_smoothing * (grad_grad_logits @ weight / K)).masked_fill(kept_mask, 0),
-            kept_total,
-            (grad_grad_logits * p).sum(1),
-        ),
-        target_chosen_scaled,
-        grad_grad_logits.gather(1, target[:, None]).squeeze(1),
-    )
-    return grad_grad_loss, grad_p
+    dloss_dlogits = residuals.dloss_dlogits
+    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
+    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum(1)
+    return grad_grad_loss, grad_dloss_dlogits
 
 
 def residuals_backward_weight_kept_none_label_smoothing(
-    grad_p: Tensor, residuals: WeightKeptNoneLabelSmoothingResiduals
+    grad_dloss_dlogits: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    kept: Tensor,
+    residuals: WeightKeptNoneLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    dloss_dlogits, label_smoothing = residuals
+    N, K = dloss_dlogits.shape
+    logprobs = torch.log_softmax(logits, 1)
+    kept_mask = kept == 0
+    target_weight = weight[target]
+    p = torch.exp(logprobs)
+    target_chosen = (
+        (label_smoothing / (K or torch.nan) * weight)[None, :]
+        .expand(N, K)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
+        .masked_fill(kept_mask[:, None], 0)
+    )
+    target_chosen_sum = target_chosen.sum(1)
+    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
+    grad_logits = torch.addcmul(
+        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
+    )
+    grad_logits = grad_logits * target_chosen_sum[:, None]
     return (grad_logits,)
 
 
@@ -4245,11 +4254,10 @@ class _WeightKeptNoneLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightKeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
-        with torch.autocast(grad_loss.device.type, enabled=False):
-            grad_grad_loss, grad_p = double_backward_weight_kept_none_label_smoothing(
-                grad_grad_logits, grad_loss, residuals
-            )
-        return grad_grad_loss, None, None, None, grad_p, None
+        grad_grad_loss, grad_dloss_dlogits = double_backward_weight_kept_none_label_smoothing(
+            grad_grad_logits, grad_loss, residuals
+        )
+        return grad_grad_loss, grad_dloss_dlogits, None
 
 
 class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
@@ -4265,20 +4273,21 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_kept_none_label_smoothing(
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
-        return loss, residuals.p
+        return loss, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, weight, kept, label_smoothing = inputs
-        _, p = output
-        ctx.save_for_backward(target, weight, kept, p)
+        logits, target, weight, kept, label_smoothing = inputs
+        _, dloss_dlogits = output
+        ctx.save_for_backward(logits, target, weight, kept, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p = grad_outputs
-        residuals = WeightKeptNoneLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
+        grad_loss, grad_dloss_dlogits = grad_outputs
+        logits, target, weight, kept, *saved = ctx.saved_tensors
+        residuals = WeightKeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -4288,8 +4297,10 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_weight_kept_none_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_p is not None:
-            (more_logits,) = residuals_backward_weight_kept_none_label_smoothing(grad_p, residuals)
+        if grad_dloss_dlogits is not None:
+            (more_logits,) = residuals_backward_weight_kept_none_label_smoothing(
+                grad_dloss_dlogits, logits, target, weight, kept, residuals
+            )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None, None
 

@@ -497,8 +497,9 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     grad_logprobs = grad_logprobs.scatter_add(
         1,
         target[:, None],
-        (-grad_loss * torch.reciprocal(kept_sum).masked_fill(kept_sum == 0, 0)).masked_fill(
-            kept == 0, 0
+        (
+            -grad_loss
+            * torch.reciprocal(kept_sum).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
         )[:, None],
     )
     return KeptGradients(grad_logprobs)
@@ -512,11 +513,14 @@ def double_backward_kept(
     Given are those of the gradients that it returned.
     """
     target, kept, kept_sum, *_ = residuals
-    grad_grad_logprobs_sum = (
-        grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
-        * torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1))
+    kept_mask = kept == 0
+    kept_chosen = (
+        torch.reciprocal(kept_sum.masked_fill(kept_mask, 1))
+        .masked_fill(kept_mask, 0)
         .masked_fill(kept_sum == 0, 0)
-        .masked_fill(kept == 0, 0)
+    )
+    grad_grad_logprobs_sum = (
+        kept_chosen * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
     ).sum()
     grad_grad_loss = -grad_grad_logprobs_sum
     return (grad_grad_loss,)
@@ -871,7 +875,7 @@ class WeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    target_weight_product: Tensor
+    target_weight_scaled: Tensor
     K: int
 
 
@@ -921,10 +925,9 @@ def forward_weight(
     target_weight = weight[target]
     target_sum = target_weight.sum()
     loss = -((target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_sum)
-    target_weight_product = (
-        -torch.reciprocal(target_sum).masked_fill(target_sum == 0, 0) * target_weight
-    )
-    return loss, WeightResiduals(target, target_weight_product, K)
+    target_weight_chosen = (target_weight / target_sum).masked_fill(target_sum == 0, 0)
+    target_weight_scaled = -target_weight_chosen
+    return loss, WeightResiduals(target, target_weight_scaled, K)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -937,13 +940,13 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, target_weight_product, K = residuals
+    target, target_weight_scaled, K = residuals
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
     grad_logprobs = grad_logprobs.scatter_add(
-        1, target[:, None], (grad_loss * target_weight_product)[:, None]
+        1, target[:, None], (grad_loss * target_weight_scaled)[:, None]
     )
     return WeightGradients(grad_logprobs)
 
@@ -955,9 +958,9 @@ def double_backward_weight(
 
     Given are those of the gradients that it returned.
     """
-    target, target_weight_product, *_ = residuals
+    target, target_weight_scaled, *_ = residuals
     grad_grad_loss = (
-        target_weight_product * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
+        target_weight_scaled * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return (grad_grad_loss,)
 
@@ -993,15 +996,15 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(logprobs, target, weight)
-        return loss, residuals.target_weight_product
+        return loss, residuals.target_weight_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, *_ = inputs
-        _, target_weight_product = output
+        _, target_weight_scaled = output
         K = logprobs.shape[1]
-        ctx.save_for_backward(target, target_weight_product)
-        ctx.mark_non_differentiable(target_weight_product)
+        ctx.save_for_backward(target, target_weight_scaled)
+        ctx.mark_non_differentiable(target_weight_scaled)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
@@ -1319,7 +1322,7 @@ class WeightKeptResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    kept_product: Tensor
+    kept_scaled: Tensor
     K: int
 
 
@@ -1379,10 +1382,9 @@ def forward_weight_kept(
     loss = (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept_mask, 0
     ).sum() / kept_sum
-    kept_product = -torch.reciprocal(kept_sum).masked_fill(
-        kept_sum == 0, 0
-    ) * target_weight.masked_fill(kept_mask, 0)
-    return loss, WeightKeptResiduals(target, kept_product, K)
+    kept_chosen = (target_weight.masked_fill(kept_mask, 0) / kept_sum).masked_fill(kept_sum == 0, 0)
+    kept_scaled = -kept_chosen
+    return loss, WeightKeptResiduals(target, kept_scaled, K)
 
 
 def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> WeightKeptGradients:
@@ -1395,13 +1397,13 @@ def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> W
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept_product, K = residuals
+    target, kept_scaled, K = residuals
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
     grad_logprobs = grad_logprobs.scatter_add(
-        1, target[:, None], (grad_loss * kept_product)[:, None]
+        1, target[:, None], (grad_loss * kept_scaled)[:, None]
     )
     return WeightKeptGradients(grad_logprobs)
 
@@ -1413,8 +1415,8 @@ def double_backward_weight_kept(
 
     Given are those of the gradients that it returned.
     """
-    target, kept_product, *_ = residuals
-    grad_grad_loss = (kept_product * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)).sum()
+    target, kept_scaled, *_ = residuals
+    grad_grad_loss = (kept_scaled * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)).sum()
     return (grad_grad_loss,)
 
 
@@ -1451,15 +1453,15 @@ class _WeightKeptFunction(torch.autograd.Function):
         logprobs: Tensor, target: Tensor, weight: Tensor, kept: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept(logprobs, target, weight, kept)
-        return loss, residuals.kept_product
+        return loss, residuals.kept_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, *_ = inputs
-        _, kept_product = output
+        _, kept_scaled = output
         K = logprobs.shape[1]
-        ctx.save_for_backward(target, kept_product)
-        ctx.mark_non_differentiable(kept_product)
+        ctx.save_for_backward(target, kept_scaled)
+        ctx.mark_non_differentiable(kept_scaled)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 

@@ -100,16 +100,22 @@ def double_backward(
     """
     x, inv_size, size_mask, inv_size_product, *_ = residuals
     grad_y_sum = (grad_y * x).sum(1)
+    inv_size_product_product = grad_y_sum * inv_size_product
+    inv_size_product_product_chosen = inv_size_product_product.masked_fill(size_mask, 0)
     grad_grad_x_sum = (grad_grad_x * x).sum(1)
     grad_inv_size_product = grad_grad_x_sum * inv_size * grad_y_sum.masked_fill(size_mask, 0)
-    grad_y_sum_chosen = (grad_y_sum * inv_size_product).masked_fill(size_mask, 0)
-    grad_inv_size = torch.addcmul((grad_grad_x * grad_y).sum(1), grad_grad_x_sum, grad_y_sum_chosen)
-    inv_size_product_chosen = inv_size_product.masked_fill(size_mask, 0)
-    product = grad_grad_x_sum * inv_size_product_chosen
-    grad_x = grad_y_sum_chosen[:, None] * grad_grad_x
-    grad_x = grad_x.addcmul(product[:, None], grad_y)
+    grad_inv_size = torch.addcmul(
+        (grad_grad_x * grad_y).sum(1), grad_grad_x_sum, inv_size_product_product_chosen
+    )
+    grad_x = (inv_size_product[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
+    grad_x = grad_x * grad_grad_x_sum[:, None]
+    grad_x = grad_x.addcmul(inv_size_product_product_chosen[:, None], grad_grad_x)
     grad_x = grad_x * inv_size[:, None]
-    grad_grad_y = torch.addcmul(grad_grad_x, product[:, None], x)
+    grad_grad_y = torch.addcmul(
+        grad_grad_x,
+        grad_grad_x_sum[:, None],
+        (inv_size_product[:, None] * x).masked_fill(size_mask[:, None], 0),
+    )
     grad_grad_y = grad_grad_y * inv_size[:, None]
     return grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product
 
@@ -279,8 +285,8 @@ def double_backward_p_1(
     Given are those of the gradients that it returned.
     """
     x, size, inv_size, eps = residuals
-    grad_y_sum = (grad_y * x).sum(1)
     sign_x = torch.sign(x)
+    grad_y_sum = (grad_y * x).sum(1)
     grad_grad_x_sum = (grad_grad_x * sign_x).sum(1)
     size_mask = size <= eps
     grad_inv_size = torch.addcmul(
@@ -293,11 +299,13 @@ def double_backward_p_1(
         grad_grad_x_sum,
         value=-1,
     )
-    inv_size_chosen = inv_size.masked_fill(size_mask, 0)
-    grad_grad_x_sum_times_inv_size_chosen = grad_grad_x_sum * inv_size_chosen
-    grad_x = (-(grad_grad_x_sum_times_inv_size_chosen * inv_size))[:, None] * grad_y
+    grad_x = (inv_size[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
+    grad_x = grad_x * (-(grad_grad_x_sum * inv_size))[:, None]
     grad_grad_y = torch.addcmul(
-        grad_grad_x, grad_grad_x_sum_times_inv_size_chosen[:, None], x, value=-1
+        grad_grad_x,
+        grad_grad_x_sum[:, None],
+        (inv_size[:, None] * x).masked_fill(size_mask[:, None], 0),
+        value=-1,
     )
     grad_grad_y = grad_grad_y * inv_size[:, None]
     return grad_grad_y, grad_x, grad_inv_size
@@ -956,15 +964,22 @@ def double_backward_p(
     """
     x, inv_size, size_abs_product, size_mask, neg_inv_size, *_ = residuals
     grad_y_sum = (grad_y * x).sum(1)
+    neg_inv_size_product = grad_y_sum * neg_inv_size
+    neg_inv_size_product_chosen = neg_inv_size_product.masked_fill(size_mask, 0)
     grad_grad_x_sum = (grad_grad_x * size_abs_product).sum(1)
-    grad_neg_inv_size = grad_grad_x_sum * inv_size * grad_y_sum.masked_fill(size_mask, 0)
-    grad_y_sum_chosen = (grad_y_sum * neg_inv_size).masked_fill(size_mask, 0)
-    grad_size_abs_product = (grad_y_sum_chosen * inv_size)[:, None] * grad_grad_x
-    grad_inv_size = torch.addcmul((grad_grad_x * grad_y).sum(1), grad_grad_x_sum, grad_y_sum_chosen)
-    neg_inv_size_chosen = neg_inv_size.masked_fill(size_mask, 0)
-    product = grad_grad_x_sum * neg_inv_size_chosen
-    grad_x = (inv_size * product)[:, None] * grad_y
-    grad_grad_y = torch.addcmul(grad_grad_x, product[:, None], x)
+    grad_grad_x_sum_times_inv_size = grad_grad_x_sum * inv_size
+    grad_neg_inv_size = grad_grad_x_sum_times_inv_size * grad_y_sum.masked_fill(size_mask, 0)
+    grad_size_abs_product = (inv_size * neg_inv_size_product_chosen)[:, None] * grad_grad_x
+    grad_inv_size = torch.addcmul(
+        (grad_grad_x * grad_y).sum(1), grad_grad_x_sum, neg_inv_size_product_chosen
+    )
+    grad_x = (neg_inv_size[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
+    grad_x = grad_x * grad_grad_x_sum_times_inv_size[:, None]
+    grad_grad_y = torch.addcmul(
+        grad_grad_x,
+        grad_grad_x_sum[:, None],
+        (neg_inv_size[:, None] * x).masked_fill(size_mask[:, None], 0),
+    )
     grad_grad_y = grad_grad_y * inv_size[:, None]
     return grad_grad_y, grad_x, grad_inv_size, grad_size_abs_product, grad_neg_inv_size
 

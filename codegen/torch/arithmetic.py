@@ -111,7 +111,10 @@ class _Mean:
 
 
 def _means(scale: Any, factors: list[Any], scope: Scope) -> tuple[Any, list[Any]]:
-    """Take 1/N out of the number where a factor sums over that axis: it is a mean."""
+    """Take 1/N out of the number where a factor sums over that axis: it is a mean.
+
+    Not out of 1/sqrt(N), which would leave a root to multiply the mean by.
+    """
     if scope.literal:
         return scale, factors
     found: list[Any] = []
@@ -119,7 +122,8 @@ def _means(scale: Any, factors: list[Any], scope: Scope) -> tuple[Any, list[Any]
         if isinstance(factor, Sum) and not factor.body.has(KroneckerDelta):
             count = count_of(factor.indices)
             left = scale * count
-            if left.count_ops() < scale.count_ops() or left in (1, -1):
+            root = any(p.exp.is_Rational and abs(p.exp) < 1 for p in scale.atoms(Pow))
+            if not root and (left.count_ops() < scale.count_ops() or left in (1, -1)):
                 body = factor.body
                 if all(i in free_indices(body) for i in factor.indices):
                     found, scale = [*found, _Mean(factor)], left

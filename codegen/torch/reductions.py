@@ -179,10 +179,11 @@ def _contract(left: Value, right: Value, bound: Sequence[Index], scope: Scope) -
     if not bound:
         return times(left, right, scope)
     out = sorted_by([i for i in letters_of([left, right]) if i not in bound], scope.order)
-    if out and out[0] in right.letters and out[0] not in left.letters:
-        left, right = right, left
     shared = set(left.letters) & set(right.letters)
     batch = [i for i in out if i in shared]
+    rows = next((i for i in out if i not in shared), None)
+    if rows in right.letters:
+        left, right = right, left
     found = _matrix_product(left, right, batch, list(bound), scope)
     return found or _einsum([left, right], out, scope)
 

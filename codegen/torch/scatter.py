@@ -24,6 +24,7 @@ from codegen.torch.values import (
     extent,
     permute,
     reshape,
+    shape,
     sorted_by,
 )
 from derive.language.expressions import Element, Index, Parameter, Sum, free_indices
@@ -73,8 +74,7 @@ def filled(scatter: Scatter, scope: Scope, number: Any = S.Zero) -> Value:
     like = scope.like_for(scatter.at, scatter.coefficient)
     if number == 0:
         return zeros(dims, like, scope)
-    sizes = ", ".join(extent(d, scope.size) for d in dims)
-    text = f"{like}.new_full(({sizes},), {scalar(number).text})"
+    text = f"{like}.new_full({shape(dims, scope.size)}, {scalar(number).text})"
     return Value(text, dims, fresh=True)
 
 

@@ -12,7 +12,7 @@ from sympy.logic.boolalg import And, Boolean, Not, Or
 from codegen.program import CodegenError, Program
 from codegen.torch.expressions import emit
 from codegen.torch.scope import Scope
-from codegen.torch.values import ATOM, Dims, Value, conform, extent
+from codegen.torch.values import ATOM, Dims, Value, conform, extent, shape
 from derive.language.definition import Tensor
 from derive.language.expressions import Axis, Element, Where, names_used
 
@@ -90,9 +90,8 @@ def _anew(value: Value) -> Value:
 def _filled(number: Value, tensor: Tensor | None, scope: Scope) -> Value:
     """A number as a tensor, in the shape of one where that is handed on."""
     dims = storage(tensor) if tensor is not None else ()
-    sizes = [extent(dim, scope.size) for dim in dims]
-    shape = f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
-    made = f"new_zeros({shape})" if number.text == "0" else f"new_full({shape}, {number.text})"
+    sizes = shape(dims, scope.size)
+    made = f"new_zeros({sizes})" if number.text == "0" else f"new_full({sizes}, {number.text})"
     return Value(f"{scope.like}.{made}", dims, fresh=True)
 
 

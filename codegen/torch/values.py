@@ -160,6 +160,12 @@ def extent(dim: Letters, size: Size) -> str:
     return " * ".join(size(i) for i in dim) or "1"
 
 
+def shape(dims: Dims, size: Size) -> str:
+    """The source of a tuple of sizes."""
+    sizes = [extent(dim, size) for dim in dims]
+    return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
+
+
 def permute(value: Value, dims: Sequence[Letters]) -> Value:
     """The value with its dimensions in another order."""
     dims = tuple(dims)

@@ -27,6 +27,7 @@ class Rewriter:
     """Equations, found by the shape of their left side."""
 
     table: dict[Pattern, list[tuple[tuple[Index, ...], Expr, Expr]]] = field(default_factory=dict)
+    _seen: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def add(self, left: Expr, right: Expr) -> None:
         """Rewrite `left` as `right`; the first equation wins.
@@ -39,6 +40,7 @@ class Rewriter:
         base, exponent = _as_power(left)
         pattern, letters = abstract(base)
         self.table.setdefault(pattern, []).append((letters, right, exponent))
+        self._seen.clear()
 
     def lookup(self, expr: Expr) -> Expr | None:
         """What an expression is called: also a whole power of what an equation names."""
@@ -56,7 +58,14 @@ class Rewriter:
         return self._walk(expr)
 
     def _walk(self, expr: Any) -> Any:
-        if is_atomic(expr) or is_scalar(expr):
+        if is_atomic(expr):
+            return expr
+        if expr not in self._seen:
+            self._seen[expr] = self._rewritten(expr)
+        return self._seen[expr]
+
+    def _rewritten(self, expr: Any) -> Any:
+        if is_scalar(expr):
             return expr
         if isinstance(expr, Expr) and not isinstance(expr, Add | Mul):
             found = self.lookup(expr)

@@ -324,9 +324,10 @@ def tensor_name(expr: Basic) -> str:
     return expr.name if isinstance(expr, Symbol) and not isinstance(expr, Index) else ""
 
 
-def names_in(expr: Basic) -> set[str]:
+@lru_cache(maxsize=200_000)
+def names_in(expr: Basic) -> frozenset[str]:
     """Every symbol name that occurs in an expression, bound ones included."""
-    return {s.name for s in expr.atoms(Symbol)}
+    return frozenset(s.name for s in _symbols(expr))
 
 
 def names_used(*exprs: Basic) -> set[str]:
@@ -336,7 +337,14 @@ def names_used(*exprs: Basic) -> set[str]:
 
 @lru_cache(maxsize=200_000)
 def _names_used(expr: Basic) -> frozenset[str]:
-    return frozenset(s.name for s in expr.atoms(Symbol) if not isinstance(s, Index))
+    return frozenset(s.name for s in _symbols(expr) if not isinstance(s, Index))
+
+
+@lru_cache(maxsize=200_000)
+def _symbols(expr: Basic) -> frozenset[Symbol]:
+    if isinstance(expr, Symbol):
+        return frozenset((expr,))
+    return frozenset().union(*map(_symbols, expr.args))
 
 
 def fresh_names(stems: Iterable[str], taken: Iterable[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from sympy import Expr, Symbol
 
 from derive.language.definition import Let
-from derive.language.expressions import Element, Index, with_args
+from derive.language.expressions import Element, Index, names_in, with_args
 
 
 def substitute(expr: Expr, lets: Iterable[Let]) -> Expr:
@@ -21,15 +21,15 @@ def substitute(expr: Expr, lets: Iterable[Let]) -> Expr:
         return expr
 
     def walk(e: Any) -> Any:
+        if by_name.keys().isdisjoint(names_in(e)):
+            return e
         if isinstance(e, Element):
             indices = tuple(walk(i) for i in e.indices)
             if e.tensor_name in by_name:
                 return by_name[e.tensor_name].at(*indices)
             return e if indices == e.indices else Element(e.base, *indices)
         if isinstance(e, Symbol):
-            if not isinstance(e, Index) and e.name in by_name:
-                return by_name[e.name].value
-            return e
+            return e if isinstance(e, Index) else by_name[e.name].value
         return with_args(e, [walk(a) for a in e.args])
 
     return walk(expr)

@@ -135,8 +135,10 @@ class Atomiser:
     def _sums_named(self, part: Any) -> Any:
         """The condition or a branch of a choice with names for its sums, of which there is one
         whatever is chosen; what has a value only where it is chosen stays inside."""
+        linear = {f for term in Add.make_args(part) for f in Mul.make_args(term)}
         return part.replace(
-            lambda e: isinstance(e, Sum) and not is_scalar(e) and is_total(e), self._visit
+            lambda e: isinstance(e, Sum) and e not in linear and not is_scalar(e) and is_total(e),
+            self._visit,
         )
 
     def _contraction(self, expr: Sum, top: bool) -> Expr:

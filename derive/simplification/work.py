@@ -8,6 +8,7 @@ Equal subexpressions are counted once.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from sympy import Add, Basic, Expr, Mul, Pow, S, Symbol, exp
 
@@ -66,11 +67,12 @@ def _work(expr: Basic, seen: set[Basic]) -> float:
     return inner + here * (1.0 if isinstance(expr, Where) else _FUNCTION)
 
 
+@lru_cache(maxsize=100_000)
 def _combine(expr: Expr) -> float:
     """Joining arguments, smaller shapes first; a delta is a scatter of what it meets."""
     shapes = sorted(
         (frozenset(free_indices(a)) for a in expr.args if not _is_sign(a)),
-        key=lambda letters: (len(letters), sorted(map(str, letters))),
+        key=lambda letters: (len(letters), sorted(i.name for i in letters)),
     )
     has_delta = any(isinstance(a, KroneckerDelta) for a in expr.args)
     cost, covered = 0.0, frozenset[Index]()

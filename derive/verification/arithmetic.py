@@ -1,6 +1,7 @@
 """The functions of the language on integers and on real numbers of 60 digits.
 
-One row a function. Those that the decimal module lacks are mpmath's.
+One row a function. Those that the decimal module lacks are mpmath's. What takes long at so many
+digits is remembered: the steps of a derivation ask for the same values again and again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -37,6 +39,8 @@ def exact_arithmetic() -> Iterator[None]:
         yield
 
 
+_remembered = lru_cache(maxsize=1 << 14)
+
 _MP = MPContext()
 _MP.dps = DIGITS + 5
 
@@ -58,7 +62,7 @@ def _by_mpmath(name: str) -> Callable[..., Decimal]:
         except (ValueError, ZeroDivisionError, OverflowError) as error:
             raise Undefined(f"{name}{args} is undefined") from error
 
-    return call
+    return _remembered(call)
 
 
 def divide(above: Value, below: Value) -> Decimal:
@@ -78,15 +82,35 @@ def power(base: Value, exponent: Value) -> Value:
         return 1 / Decimal(base) ** -exponent
     if base < 0 or (base == 0 and exponent < 0):
         raise Undefined(f"{base}**{exponent} is not a real number")
-    return Decimal(base) ** exponent
+    return _real_power(Decimal(base), Decimal(exponent))
 
 
+@_remembered
+def _real_power(base: Decimal, exponent: Decimal) -> Decimal:
+    return base**exponent
+
+
+@_remembered
+def root(x: Value) -> Decimal:
+    """The square root; Undefined where x is negative."""
+    if x < 0:
+        raise Undefined(f"sqrt({x}) is not a real number")
+    return Decimal(x).sqrt()
+
+
+@_remembered
+def _exp(x: Value) -> Decimal:
+    return Decimal(x).exp()
+
+
+@_remembered
 def _log(x: Value) -> Decimal:
     if x <= 0:
         raise Undefined(f"log({x}) is not a real number")
     return Decimal(x).ln()
 
 
+@_remembered
 def _tanh(x: Value) -> Decimal:
     t = (-2 * abs(Decimal(x))).exp()
     return ((1 - t) / (1 + t)).copy_sign(Decimal(x))
@@ -98,7 +122,7 @@ def first_largest(values: list[Value]) -> int:
 
 FUNCTIONS: Mapping[type[Any], Callable[..., Any]] = {
     KroneckerDelta: lambda i, j: int(i == j),
-    sympy.exp: lambda x: Decimal(x).exp(),
+    sympy.exp: _exp,
     sympy.log: _log,
     sympy.tanh: _tanh,
     sympy.Abs: abs,

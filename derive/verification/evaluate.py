@@ -10,11 +10,12 @@ functions are remembered for each setting of the letters they depend on.
 from __future__ import annotations
 
 import decimal
-import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -54,6 +55,7 @@ from derive.verification.arithmetic import (
     first_largest,
     number,
     power,
+    root,
 )
 
 Sizes = Mapping[Axis, int]
@@ -80,12 +82,17 @@ class Array:
         return cls((len(parts), *parts[0].shape), tuple(v for part in parts for v in part.values))
 
     def __getitem__(self, indices: int | tuple[int, ...]) -> Value:
-        indices = indices if isinstance(indices, tuple) else (indices,)
-        if len(indices) != len(self.shape) or any(
-            not 0 <= i < size for i, size in zip(indices, self.shape, strict=True)
-        ):
+        place = indices[0] if isinstance(indices, tuple) and len(indices) == 1 else indices
+        if place not in self.by_place:
             raise IndexError(f"index {indices} is outside of shape {self.shape}")
-        return self.values[sum(map(operator.mul, indices, _strides(self.shape)))]
+        return self.by_place[place]
+
+    @cached_property
+    def by_place(self) -> Mapping[Any, Value]:
+        """Each value by its indices: by a number where there is one, by a tuple otherwise."""
+        ranges = [range(size) for size in self.shape]
+        places = ranges[0] if len(ranges) == 1 else product(*ranges)
+        return dict(zip(places, self.values, strict=True))
 
     def nested(self) -> Any:
         """Nested lists of floats, or of integers where it holds indices; one number if 0-d."""
@@ -156,7 +163,7 @@ def evaluate_expr(
         element = compiler.thunk(expr, scope)
         shape = tuple(sizes[letter.axis] for letter in letters)
         try:
-            return Array(shape, tuple(compiler.each(scope.values(), shape, element)))
+            return Array(shape, tuple(compiler.each([*scope.values()], shape, element)))
         except (decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow) as error:
             raise Undefined(f"{expr} is undefined ({type(error).__name__})") from None
 
@@ -178,12 +185,11 @@ class _Compiler:
         self.at.append(0)
         return len(self.at) - 1
 
-    def each(self, slots: Iterable[int], shape: Sequence[int], element: Thunk) -> Iterator[Any]:
-        """The element's value at every setting of the letters in `slots`."""
-        slots = tuple(slots)
-        for setting in itertools.product(*map(range, shape)):
-            for slot, i in zip(slots, setting, strict=True):
-                self.at[slot] = i
+    def each(self, slots: Sequence[int], shape: Sequence[int], element: Thunk) -> Iterator[Any]:
+        """The element's value at every setting of the letters in neighbouring `slots`."""
+        at, here = self.at, slice(slots[0], slots[-1] + 1) if slots else slice(0)
+        for setting in product(*map(range, shape)):
+            at[here] = setting
             yield element()
 
     def thunk(self, expr: Basic, scope: Scope) -> Thunk:
@@ -237,18 +243,13 @@ class _Compiler:
         parts = [self.thunk(i, scope) for i in expr.indices]
         if len(parts) != len(array.shape):
             raise ValueError(f"{expr} has {len(parts)} indices on shape {array.shape}")
-        if all(
+        if parts and all(
             isinstance(i, Index) and self.sizes[i.axis] == size
             for i, size in zip(expr.indices, array.shape, strict=True)
         ):
-            at, flat = self.at, array.values
-            steps = [
-                (scope[i], s) for i, s in zip(expr.indices, _strides(array.shape), strict=True)
-            ]
-            if len(steps) == 1:
-                ((only, _),) = steps
-                return lambda: flat[at[only]]
-            return lambda: flat[sum([at[slot] * stride for slot, stride in steps])]
+            at, values = self.at, array.by_place
+            place = operator.itemgetter(*(scope[i] for i in expr.indices))
+            return lambda: values[place(at)]
         return lambda: array[tuple(operator.index(part()) for part in parts)]
 
     def binder(self, expr: Binder, scope: Scope) -> Thunk:
@@ -291,9 +292,9 @@ class _Compiler:
     def power(self, expr: Pow, scope: Scope) -> Thunk:
         base, exponent = self.thunk(expr.base, scope), self.thunk(expr.exp, scope)
         if expr.exp == sympy.Rational(1, 2):
-            return lambda: Decimal(base()).sqrt()
+            return lambda: root(base())
         if expr.exp == -sympy.Rational(1, 2):
-            return lambda: 1 / Decimal(base()).sqrt()
+            return lambda: divide(1, root(base()))
         return lambda: power(base(), exponent())
 
 
@@ -339,7 +340,3 @@ _BUILDERS: Mapping[type[Any], Callable[[_Compiler, Any, Scope], Thunk]] = {
     BooleanTrue: _truth,
     BooleanFalse: _truth,
 }
-
-
-def _strides(shape: Sequence[int]) -> list[int]:
-    return [prod(shape[i + 1 :]) for i in range(len(shape))]

@@ -32,7 +32,9 @@ typedef float real;
 typedef double wide; /* long sums are gathered in it */
 
 enum {
+    TILE = 1024,       /* columns that are worked on together, at most */
     BLOCK = 256,       /* rows whose sums are gathered together */
+    FEW = 4,           /* rows that are added up at once */
     SPAN = 4096,       /* elements whose sums are gathered together */
     PARALLEL = 1 << 15 /* as many elements are worth a second thread */
 };
@@ -41,6 +43,11 @@ enum {
 #define ROOM(count, type) (((count) * (int64_t)sizeof(type) / 64 + 1) * 64)
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+/* How many columns to work on together: each thread its share, in whole vectors. Memory is read
+ * fastest along whole rows, a few of them at once. */
+static inline int64_t tile_width(int64_t columns, int threads) {
+    return least((columns / threads / 16 + 1) * 16, TILE);
+}
 /* a * b + c, rounded once where the processor does both at once. Nothing else is rounded so, or
  * what is equal would not cancel. */
 static inline real fused(real a, real b, real c) {
@@ -739,18 +746,18 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = where(kept[n] == 0, 0, grad_loss*where(kept_sum == 0, 0,
+        /* grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, where(kept[n] == 0, 0,
                 1/kept_sum))*(p[n,k] - delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             const real p = vector_exp(logprobs);
-            grad_logits[n * K + k] = (kept[n] == 0 ? 0 : grad_loss[0] * (kept_sum[0] == 0 ? 0 : 1 /
+            grad_logits[n * K + k] = (grad_loss[0] * (kept_sum[0] == 0 ? 0 : kept[n] == 0 ? 0 : 1 /
                     kept_sum[0])) * p;
         }
-        grad_logits[n * K + target[n]] += -(kept[n] == 0 ? 0 : grad_loss[0] * (kept_sum[0] == 0 ? 0
-                : 1 / kept_sum[0]));
+        grad_logits[n * K + target[n]] += -grad_loss[0] * (kept_sum[0] == 0 ? 0 : kept[n] == 0 ? 0 :
+                1 / kept_sum[0]);
     }
     return 0;
 }
@@ -1028,20 +1035,77 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
+    const int64_t n_width = tile_width(N, threads);
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real));
+    if (workspace == NULL)
+        return 1;
+    real *const restrict p = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = where(kept[n] == 0, 0, grad_loss)*(p[n,k] + delta(k,
-                target[n])*(label_smoothing - 1) - label_smoothing/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
-            const real p = vector_exp(logprobs);
-            grad_logits[n * K + k] = (kept[n] == 0 ? 0 : grad_loss[0]) * (p - label_smoothing / K);
+            p[n * K + k] = vector_exp(logprobs);
         }
-        grad_logits[n * K + target[n]] += (label_smoothing - 1) * (kept[n] == 0 ? 0 : grad_loss[0]);
     }
+    #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
+    for (int64_t n_tile = 0; n_tile < N; n_tile += n_width) {
+        const int64_t n_end = least(n_tile + n_width, N);
+        real target_chosen_sum[TILE];
+        wide target_chosen_sum_total[TILE];
+        for (int64_t i = 0; i < n_end - n_tile; i++)
+            target_chosen_sum_total[i] = 0;
+        for (int64_t k_block = 0; k_block < K; k_block += BLOCK) {
+            const int64_t k_end = least(k_block + BLOCK, K);
+            real target_chosen_sum_rows[TILE];
+            for (int64_t i = 0; i < n_end - n_tile; i++)
+                target_chosen_sum_rows[i] = 0;
+            for (int64_t k_few = k_block; k_few < k_end; k_few += FEW) {
+                if (k_few + FEW <= k_end) {
+                    /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
+                    #pragma omp simd
+                    for (int64_t n = n_tile; n < n_end; n++) {
+                        real target_chosen_sum_few = 0;
+                        for (int64_t k = k_few; k < k_few + FEW; k++) {
+                            const real target_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                                    label_smoothing) * (k == target[n]);
+                            target_chosen_sum_few += target_chosen;
+                        }
+                        target_chosen_sum_rows[n - n_tile] += target_chosen_sum_few;
+                    }
+                } else {
+                    for (int64_t k = k_few; k < k_end; k++) {
+                        /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
+                        #pragma omp simd
+                        for (int64_t n = n_tile; n < n_end; n++) {
+                            const real target_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                                    label_smoothing) * (k == target[n]);
+                            target_chosen_sum_rows[n - n_tile] += target_chosen;
+                        }
+                    }
+                }
+            }
+            for (int64_t n = n_tile; n < n_end; n++) {
+                target_chosen_sum_total[n - n_tile] += target_chosen_sum_rows[n - n_tile];
+            }
+        }
+        for (int64_t n = n_tile; n < n_end; n++) {
+            target_chosen_sum[n - n_tile] = target_chosen_sum_total[n - n_tile];
+        }
+        for (int64_t n = n_tile; n < n_end; n++) {
+            /* grad_logits[n,k] = grad_loss*(target_chosen_sum[n]*p[n,k] - target_chosen[n,k]) */
+            #pragma omp simd
+            for (int64_t k = 0; k < K; k++) {
+                const real target_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                        label_smoothing) * (k == target[n]);
+                grad_logits[n * K + k] = grad_loss[0] * (target_chosen_sum[n - n_tile] * p[n * K +
+                        k] - target_chosen);
+            }
+        }
+    }
+    free(workspace);
     return 0;
 }
 
@@ -1175,20 +1239,77 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
+    const int64_t n_width = tile_width(N, threads);
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real));
+    if (workspace == NULL)
+        return 1;
+    real *const restrict p = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = where(kept[n] == 0, 0, grad_loss[n])*(p[n,k] + delta(k,
-                target[n])*(label_smoothing - 1) - label_smoothing/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
-            const real p = vector_exp(logprobs);
-            grad_logits[n * K + k] = (kept[n] == 0 ? 0 : grad_loss[n]) * (p - label_smoothing / K);
+            p[n * K + k] = vector_exp(logprobs);
         }
-        grad_logits[n * K + target[n]] += (label_smoothing - 1) * (kept[n] == 0 ? 0 : grad_loss[n]);
     }
+    #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
+    for (int64_t n_tile = 0; n_tile < N; n_tile += n_width) {
+        const int64_t n_end = least(n_tile + n_width, N);
+        real target_chosen_sum[TILE];
+        wide target_chosen_sum_total[TILE];
+        for (int64_t i = 0; i < n_end - n_tile; i++)
+            target_chosen_sum_total[i] = 0;
+        for (int64_t k_block = 0; k_block < K; k_block += BLOCK) {
+            const int64_t k_end = least(k_block + BLOCK, K);
+            real target_chosen_sum_rows[TILE];
+            for (int64_t i = 0; i < n_end - n_tile; i++)
+                target_chosen_sum_rows[i] = 0;
+            for (int64_t k_few = k_block; k_few < k_end; k_few += FEW) {
+                if (k_few + FEW <= k_end) {
+                    /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
+                    #pragma omp simd
+                    for (int64_t n = n_tile; n < n_end; n++) {
+                        real target_chosen_sum_few = 0;
+                        for (int64_t k = k_few; k < k_few + FEW; k++) {
+                            const real target_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                                    label_smoothing) * (k == target[n]);
+                            target_chosen_sum_few += target_chosen;
+                        }
+                        target_chosen_sum_rows[n - n_tile] += target_chosen_sum_few;
+                    }
+                } else {
+                    for (int64_t k = k_few; k < k_end; k++) {
+                        /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
+                        #pragma omp simd
+                        for (int64_t n = n_tile; n < n_end; n++) {
+                            const real target_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                                    label_smoothing) * (k == target[n]);
+                            target_chosen_sum_rows[n - n_tile] += target_chosen;
+                        }
+                    }
+                }
+            }
+            for (int64_t n = n_tile; n < n_end; n++) {
+                target_chosen_sum_total[n - n_tile] += target_chosen_sum_rows[n - n_tile];
+            }
+        }
+        for (int64_t n = n_tile; n < n_end; n++) {
+            target_chosen_sum[n - n_tile] = target_chosen_sum_total[n - n_tile];
+        }
+        for (int64_t n = n_tile; n < n_end; n++) {
+            /* grad_logits[n,k] = grad_loss[n]*(target_chosen_sum[n]*p[n,k] - target_chosen[n,k]) */
+            #pragma omp simd
+            for (int64_t k = 0; k < K; k++) {
+                const real target_chosen = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                        label_smoothing) * (k == target[n]);
+                grad_logits[n * K + k] = grad_loss[n] * (target_chosen_sum[n - n_tile] * p[n * K +
+                        k] - target_chosen);
+            }
+        }
+    }
+    free(workspace);
     return 0;
 }
 
@@ -1273,18 +1394,18 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss*target_weight[n]*where(target_sum == 0, 0,
-                1/target_sum)*(p[n,k] - delta(k, target[n])) */
+        /* grad_logits[n,k] = grad_loss*where(target_sum == 0, 0,
+                target_weight[n]/target_sum)*(p[n,k] - delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             const real p = vector_exp(logprobs);
-            grad_logits[n * K + k] = (grad_loss[0] * target_weight * (target_sum[0] == 0 ? 0 : 1 /
+            grad_logits[n * K + k] = (grad_loss[0] * (target_sum[0] == 0 ? 0 : target_weight /
                     target_sum[0])) * p;
         }
-        grad_logits[n * K + target[n]] += -(grad_loss[0] * (target_sum[0] == 0 ? 0 : 1 /
-                target_sum[0])) * target_weight;
+        grad_logits[n * K + target[n]] += -grad_loss[0] * (target_sum[0] == 0 ? 0 : (1 /
+                target_sum[0]) * target_weight);
     }
     return 0;
 }
@@ -1920,18 +2041,18 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, 1/kept_sum)*where(kept[n] == 0, 0,
-                target_weight[n])*(p[n,k] - delta(k, target[n])) */
+        /* grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, where(kept[n] == 0, 0,
+                target_weight[n])/kept_sum)*(p[n,k] - delta(k, target[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real logits_shifted = logits[n * K + k] - logits_max[n];
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             const real p = vector_exp(logprobs);
-            grad_logits[n * K + k] = (grad_loss[0] * (kept_sum[0] == 0 ? 0 : 1 / kept_sum[0]) *
-                    (kept[n] == 0 ? 0 : target_weight)) * p;
+            grad_logits[n * K + k] = (grad_loss[0] * (kept_sum[0] == 0 ? 0 : ((kept[n] == 0 ? 0 :
+                    target_weight)) / kept_sum[0])) * p;
         }
-        grad_logits[n * K + target[n]] += -(grad_loss[0] * (kept_sum[0] == 0 ? 0 : 1 / kept_sum[0]))
-                * ((kept[n] == 0 ? 0 : target_weight));
+        grad_logits[n * K + target[n]] += -grad_loss[0] * (kept_sum[0] == 0 ? 0 : (1 / kept_sum[0])
+                * ((kept[n] == 0 ? 0 : target_weight)));
     }
     return 0;
 }
@@ -2256,15 +2377,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    const int64_t k_spans = (K + SPAN - 1) / SPAN;
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(N, real) + ROOM(N, real) +
-            ROOM(k_spans, wide));
+    const int64_t n_width = tile_width(N, threads);
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real));
     if (workspace == NULL)
         return 1;
     real *const restrict p = (real *)workspace;
-    real *const restrict kept_mask = (real *)((char *)p + ROOM(N * K, real));
-    real *const restrict target_chosen = (real *)((char *)kept_mask + ROOM(N, real));
-    wide *const restrict weight_sum_parts = (wide *)((char *)target_chosen + ROOM(N, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
@@ -2274,39 +2391,63 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             p[n * K + k] = vector_exp(logprobs);
         }
-        kept_mask[n] = kept[n] == 0;
-        target_chosen[n] = kept_mask[n] ? 0 : weight[target[n]];
     }
-    /* weight_sum = sum_k(weight[k]) */
-    #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
-    for (int64_t block = 0; block < k_spans; block++) {
-        const int64_t k_start = block * SPAN;
-        const int64_t k_end = least(k_start + SPAN, K);
-        wide weight_sum_total = 0;
-        real weight_sum_span = 0;
-        #pragma omp simd reduction(+ : weight_sum_span)
-        for (int64_t k = k_start; k < k_end; k++) {
-            weight_sum_span += weight[k];
-        }
-        weight_sum_total += weight_sum_span;
-        weight_sum_parts[block] = weight_sum_total;
-    }
-    wide weight_sum_total = 0;
-    for (int64_t block = 0; block < k_spans; block++)
-        weight_sum_total += weight_sum_parts[block];
-    const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
-    for (int64_t n = 0; n < N; n++) {
-        /* grad_logits[n,k] = grad_loss*(weight[k]*where(kept_mask[n], 0, -label_smoothing/K) +
-                p[n,k]*(where(kept_mask[n], 0, label_smoothing*weight_sum/K) + target_chosen[n]*(1 -
-                label_smoothing)) + target_chosen[n]*delta(k, target[n])*(label_smoothing - 1)) */
-        #pragma omp simd
-        for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = grad_loss[0] * (((1 - label_smoothing) * target_chosen[n] +
-                    (kept_mask[n] ? 0 : weight_sum * label_smoothing / K)) * p[n * K + k] +
-                    (kept_mask[n] ? 0 : -label_smoothing / K) * weight[k]);
+    for (int64_t n_tile = 0; n_tile < N; n_tile += n_width) {
+        const int64_t n_end = least(n_tile + n_width, N);
+        real target_chosen_sum[TILE];
+        wide target_chosen_sum_total[TILE];
+        for (int64_t i = 0; i < n_end - n_tile; i++)
+            target_chosen_sum_total[i] = 0;
+        for (int64_t k_block = 0; k_block < K; k_block += BLOCK) {
+            const int64_t k_end = least(k_block + BLOCK, K);
+            real target_chosen_sum_rows[TILE];
+            for (int64_t i = 0; i < n_end - n_tile; i++)
+                target_chosen_sum_rows[i] = 0;
+            for (int64_t k_few = k_block; k_few < k_end; k_few += FEW) {
+                if (k_few + FEW <= k_end) {
+                    /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
+                    #pragma omp simd
+                    for (int64_t n = n_tile; n < n_end; n++) {
+                        real target_chosen_sum_few = 0;
+                        for (int64_t k = k_few; k < k_few + FEW; k++) {
+                            const real target_chosen = kept[n] == 0 ? 0 : weight[k] *
+                                    label_smoothing / K + (1 - label_smoothing) * weight[target[n]]
+                                    * (k == target[n]);
+                            target_chosen_sum_few += target_chosen;
+                        }
+                        target_chosen_sum_rows[n - n_tile] += target_chosen_sum_few;
+                    }
+                } else {
+                    for (int64_t k = k_few; k < k_end; k++) {
+                        /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
+                        #pragma omp simd
+                        for (int64_t n = n_tile; n < n_end; n++) {
+                            const real target_chosen = kept[n] == 0 ? 0 : weight[k] *
+                                    label_smoothing / K + (1 - label_smoothing) * weight[target[n]]
+                                    * (k == target[n]);
+                            target_chosen_sum_rows[n - n_tile] += target_chosen;
+                        }
+                    }
+                }
+            }
+            for (int64_t n = n_tile; n < n_end; n++) {
+                target_chosen_sum_total[n - n_tile] += target_chosen_sum_rows[n - n_tile];
+            }
         }
-        grad_logits[n * K + target[n]] += (grad_loss[0] * (label_smoothing - 1)) * target_chosen[n];
+        for (int64_t n = n_tile; n < n_end; n++) {
+            target_chosen_sum[n - n_tile] = target_chosen_sum_total[n - n_tile];
+        }
+        for (int64_t n = n_tile; n < n_end; n++) {
+            /* grad_logits[n,k] = grad_loss*(target_chosen_sum[n]*p[n,k] - target_chosen[n,k]) */
+            #pragma omp simd
+            for (int64_t k = 0; k < K; k++) {
+                const real target_chosen = kept[n] == 0 ? 0 : (label_smoothing / K) * weight[k] +
+                        ((1 - label_smoothing) * weight[target[n]]) * ((k == target[n]));
+                grad_logits[n * K + k] = grad_loss[0] * (target_chosen_sum[n - n_tile] * p[n * K +
+                        k] - target_chosen);
+            }
+        }
     }
     free(workspace);
     return 0;
@@ -2448,15 +2589,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    const int64_t k_spans = (K + SPAN - 1) / SPAN;
-    char *const workspace = aligned_alloc(64, ROOM(N * K, real) + ROOM(N, real) + ROOM(N, real) +
-            ROOM(k_spans, wide));
+    const int64_t n_width = tile_width(N, threads);
+    char *const workspace = aligned_alloc(64, ROOM(N * K, real));
     if (workspace == NULL)
         return 1;
     real *const restrict p = (real *)workspace;
-    real *const restrict kept_mask = (real *)((char *)p + ROOM(N * K, real));
-    real *const restrict target_chosen = (real *)((char *)kept_mask + ROOM(N, real));
-    wide *const restrict weight_sum_parts = (wide *)((char *)target_chosen + ROOM(N, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
@@ -2466,39 +2603,63 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             p[n * K + k] = vector_exp(logprobs);
         }
-        kept_mask[n] = kept[n] == 0;
-        target_chosen[n] = kept_mask[n] ? 0 : weight[target[n]];
     }
-    /* weight_sum = sum_k(weight[k]) */
-    #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
-    for (int64_t block = 0; block < k_spans; block++) {
-        const int64_t k_start = block * SPAN;
-        const int64_t k_end = least(k_start + SPAN, K);
-        wide weight_sum_total = 0;
-        real weight_sum_span = 0;
-        #pragma omp simd reduction(+ : weight_sum_span)
-        for (int64_t k = k_start; k < k_end; k++) {
-            weight_sum_span += weight[k];
-        }
-        weight_sum_total += weight_sum_span;
-        weight_sum_parts[block] = weight_sum_total;
-    }
-    wide weight_sum_total = 0;
-    for (int64_t block = 0; block < k_spans; block++)
-        weight_sum_total += weight_sum_parts[block];
-    const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
-    for (int64_t n = 0; n < N; n++) {
-        /* grad_logits[n,k] = grad_loss[n]*(weight[k]*where(kept_mask[n], 0, -label_smoothing/K) +
-                p[n,k]*(where(kept_mask[n], 0, label_smoothing*weight_sum/K) + target_chosen[n]*(1 -
-                label_smoothing)) + target_chosen[n]*delta(k, target[n])*(label_smoothing - 1)) */
-        #pragma omp simd
-        for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = grad_loss[n] * (((1 - label_smoothing) * target_chosen[n] +
-                    (kept_mask[n] ? 0 : weight_sum * label_smoothing / K)) * p[n * K + k] +
-                    (kept_mask[n] ? 0 : -label_smoothing / K) * weight[k]);
+    for (int64_t n_tile = 0; n_tile < N; n_tile += n_width) {
+        const int64_t n_end = least(n_tile + n_width, N);
+        real target_chosen_sum[TILE];
+        wide target_chosen_sum_total[TILE];
+        for (int64_t i = 0; i < n_end - n_tile; i++)
+            target_chosen_sum_total[i] = 0;
+        for (int64_t k_block = 0; k_block < K; k_block += BLOCK) {
+            const int64_t k_end = least(k_block + BLOCK, K);
+            real target_chosen_sum_rows[TILE];
+            for (int64_t i = 0; i < n_end - n_tile; i++)
+                target_chosen_sum_rows[i] = 0;
+            for (int64_t k_few = k_block; k_few < k_end; k_few += FEW) {
+                if (k_few + FEW <= k_end) {
+                    /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
+                    #pragma omp simd
+                    for (int64_t n = n_tile; n < n_end; n++) {
+                        real target_chosen_sum_few = 0;
+                        for (int64_t k = k_few; k < k_few + FEW; k++) {
+                            const real target_chosen = kept[n] == 0 ? 0 : weight[k] *
+                                    label_smoothing / K + (1 - label_smoothing) * weight[target[n]]
+                                    * (k == target[n]);
+                            target_chosen_sum_few += target_chosen;
+                        }
+                        target_chosen_sum_rows[n - n_tile] += target_chosen_sum_few;
+                    }
+                } else {
+                    for (int64_t k = k_few; k < k_end; k++) {
+                        /* target_chosen_sum[n] = sum_k(target_chosen[n,k]) */
+                        #pragma omp simd
+                        for (int64_t n = n_tile; n < n_end; n++) {
+                            const real target_chosen = kept[n] == 0 ? 0 : weight[k] *
+                                    label_smoothing / K + (1 - label_smoothing) * weight[target[n]]
+                                    * (k == target[n]);
+                            target_chosen_sum_rows[n - n_tile] += target_chosen;
+                        }
+                    }
+                }
+            }
+            for (int64_t n = n_tile; n < n_end; n++) {
+                target_chosen_sum_total[n - n_tile] += target_chosen_sum_rows[n - n_tile];
+            }
         }
-        grad_logits[n * K + target[n]] += (label_smoothing - 1) * grad_loss[n] * target_chosen[n];
+        for (int64_t n = n_tile; n < n_end; n++) {
+            target_chosen_sum[n - n_tile] = target_chosen_sum_total[n - n_tile];
+        }
+        for (int64_t n = n_tile; n < n_end; n++) {
+            /* grad_logits[n,k] = grad_loss[n]*(target_chosen_sum[n]*p[n,k] - target_chosen[n,k]) */
+            #pragma omp simd
+            for (int64_t k = 0; k < K; k++) {
+                const real target_chosen = kept[n] == 0 ? 0 : (label_smoothing / K) * weight[k] +
+                        ((1 - label_smoothing) * weight[target[n]]) * ((k == target[n]));
+                grad_logits[n * K + k] = grad_loss[n] * (target_chosen_sum[n - n_tile] * p[n * K +
+                        k] - target_chosen);
+            }
+        }
     }
     free(workspace);
     return 0;

@@ -284,13 +284,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             return 3;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_logprobs[n,k] = delta(k, target[n])*where(kept[n] == 0, 0, -grad_loss*where(kept_sum
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept_sum == 0, 0, where(kept[n]
                 == 0, 0, 1/kept_sum)) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
         }
-        grad_logprobs[n * K + target[n]] += kept[n] == 0 ? 0 : -grad_loss[0] * (kept_sum[0] == 0 ? 0
+        grad_logprobs[n * K + target[n]] += -grad_loss[0] * (kept_sum[0] == 0 ? 0 : kept[n] == 0 ? 0
                 : 1 / kept_sum[0]);
     }
     return 0;
@@ -451,14 +451,14 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
-        /* grad_logprobs[n,k] = -grad_loss*target_weight[n]*delta(k, target[n])*where(target_sum ==
-                0, 0, 1/target_sum) */
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(target_sum == 0, 0,
+                target_weight[n]/target_sum) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
         }
-        grad_logprobs[n * K + target[n]] += -(grad_loss[0] * (target_sum[0] == 0 ? 0 : 1 /
-                target_sum[0])) * target_weight;
+        grad_logprobs[n * K + target[n]] += -grad_loss[0] * (target_sum[0] == 0 ? 0 : (1 /
+                target_sum[0]) * target_weight);
     }
     return 0;
 }
@@ -624,14 +624,14 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
-        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept_sum == 0, 0,
-                1/kept_sum)*where(kept[n] == 0, 0, target_weight[n]) */
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept_sum == 0, 0, where(kept[n]
+                == 0, 0, target_weight[n])/kept_sum) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logprobs[n * K + k] = 0;
         }
-        grad_logprobs[n * K + target[n]] += -(grad_loss[0] * (kept_sum[0] == 0 ? 0 : 1 /
-                kept_sum[0])) * ((kept[n] == 0 ? 0 : target_weight));
+        grad_logprobs[n * K + target[n]] += -grad_loss[0] * (kept_sum[0] == 0 ? 0 : (1 /
+                kept_sum[0]) * ((kept[n] == 0 ? 0 : target_weight)));
     }
     return 0;
 }

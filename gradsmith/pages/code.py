@@ -112,7 +112,7 @@ def _grouped(found: Iterable[Statement]) -> Iterator[tuple[str, list[Statement]]
         yield group[0].makes, group
 
 
-Within = Mapping[str, set[str]]
+Within = Mapping[str, frozenset[str]]
 """What is read for the lets that no statement makes or reads under their name."""
 
 
@@ -169,7 +169,7 @@ def _statement_of(part: Expr, own: Sequence[Statement], within: Within) -> State
     return max(own, key=lambda s: (len(wanted & s.reads), -own.index(s)))
 
 
-def read_for(names: set[str], within: Within) -> set[str]:
+def read_for(names: frozenset[str], within: Within) -> frozenset[str]:
     """What is read for some names: for one without a statement, what is read in its stead."""
     outer = {name: read for name, read in within.items() if name not in names}
     inner = [read_for(within[name], outer) for name in names if name in within]
