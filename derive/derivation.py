@@ -14,7 +14,7 @@ from derive.simplification.simplify import simplify
 from derive.verification.verify import verify
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def derive(definition: Definition) -> Derivation:
     """The gradient of a definition, every step of it verified.
 

@@ -13,9 +13,24 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
+from derive import Definition, library
+
 NO_COMPILER = "no C compiler: install one as `cc`, or name one as CC"
 
+OPERATIONS = frozenset(library.names())
+
 CallsOf = Callable[[ModuleType], Counter[str]]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one operation run in one worker of `--dist loadgroup`, which derives it once."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        for value in callspec.params.values() if callspec else ():
+            name = value.name if isinstance(value, Definition) else str(value)
+            if (operation := name.partition("[")[0]) in OPERATIONS:
+                item.add_marker(pytest.mark.xdist_group(operation))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -61,6 +61,11 @@ SHARDS = 8
 EACH = int(os.environ.get("GRADSMITH_RANDOM_DEFINITIONS", "320")) // SHARDS
 EACH_IN_C = EACH // 4
 
+# Both targets are given the same definitions, in one worker, which derives them once.
+in_shards = pytest.mark.parametrize(
+    "shard", [pytest.param(n, marks=pytest.mark.xdist_group(f"shard {n}")) for n in range(SHARDS)]
+)
+
 SMOOTH = (tanh, sin, cos, atan, erf)
 NUMBERS = (Integer(2), Integer(-1), Rational(1, 2), Rational(3, 2), Integer(3))
 
@@ -301,7 +306,7 @@ def quiet(examples: int) -> settings:
     )
 
 
-@pytest.mark.parametrize("shard", range(SHARDS))
+@in_shards
 def test_a_random_definition_is_derived_and_emitted_right(shard: int) -> None:
     @seed(shard)
     @quiet(EACH)
@@ -320,9 +325,9 @@ def test_a_random_definition_is_derived_and_emitted_right(shard: int) -> None:
     holds()
 
 
-@pytest.mark.parametrize("shard", range(SHARDS))
+@in_shards
 def test_the_loops_in_c_of_a_random_definition_are_right(shard: int, calls_of: CallsOf) -> None:
-    @seed(SHARDS + shard)
+    @seed(shard)
     @quiet(EACH_IN_C)
     @given(definitions())
     def holds(definition: Definition) -> None:

@@ -43,7 +43,7 @@ class Simplified:
     choices: tuple[VariableChoice, ...]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def simplify(definition: Definition) -> Simplified:
     """Simplify the backward pass of a definition.
 

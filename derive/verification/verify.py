@@ -80,7 +80,7 @@ class Surroundings:
         return _value(expr, letters, self.known, self.point)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def verify(derivation: Derivation) -> Verification:
     """Check a derivation: its structure, every step, and both backward passes.
 

@@ -55,11 +55,11 @@ def page(definition: Definition) -> Page:
     from gradsmith.pages.cost import costs
 
     module, source = _emitted(definition)
-    written = _written(definition, source)
+    unrun = written(definition, source)
     return replace(
-        written,
+        unrun,
         comparisons=comparisons(definition, module),
-        costs=costs(written.story.derivation, module),
+        costs=costs(unrun.story.derivation, module),
     )
 
 
@@ -70,7 +70,7 @@ def draft(definition: Definition) -> Page:
         CodegenError: the torch target cannot emit the definition.
         VerificationError: a step of the derivation changes a value.
     """
-    return _written(definition, pipeline.source(definition))
+    return written(definition, pipeline.source(definition))
 
 
 def _emitted(definition: Definition) -> tuple[ModuleType, str]:
@@ -87,7 +87,8 @@ def _source(module: ModuleType) -> str:
     return "".join(linecache.getlines(module.__file__ or ""))
 
 
-def _written(definition: Definition, source: str) -> Page:
+def written(definition: Definition, source: str) -> Page:
+    """A page of a definition whose emitted source is at hand, without what running it shows."""
     derivation, suffix = derive(definition), definition.variant and f"_{definition.variant}"
     forward, backward = derivation.forward, derivation.backward.lets
     return Page(

@@ -164,18 +164,14 @@ def assert_compiles(engine: str, document: str, folder: Path) -> None:
     assert finished.returncode == 0, finished.stdout.decode(errors="replace")[-2000:]
 
 
-@pytest.mark.parametrize("fragment", [False, True])
-def test_all_operations_of_the_library_compile_where_there_is_a_latex(
-    tmp_path: Path, fragment: bool
+@pytest.mark.parametrize("name", library.names())
+def test_every_operation_of_the_library_compiles_where_there_is_a_latex(
+    tmp_path: Path, name: str
 ) -> None:
     if not (engine := shutil.which("pdflatex")):
         pytest.skip("there is no pdflatex here: apt-get install texlive-latex-recommended")
-    definitions = [library.load(name) for name in library.names()]
-    if not fragment:
-        for definition in definitions:
-            assert_compiles(engine, as_latex(derive(definition), steps=True), tmp_path)
-        return
-    variants = [variant for definition in definitions for variant in definition.variants]
-    parts = [as_latex(derive(variant), steps=True, fragment=True) for variant in variants]
+    definition = library.load(name)
+    assert_compiles(engine, as_latex(derive(definition), steps=True), tmp_path)
+    parts = [as_latex(derive(v), steps=True, fragment=True) for v in definition.variants]
     opening = "\\documentclass{article}\n\\usepackage{amsmath, color}\n\\begin{document}\n"
     assert_compiles(engine, opening + "\n".join(parts) + "\\end{document}\n", tmp_path)

@@ -16,9 +16,10 @@ from derive.derivation import derive
 from derive.language.definition import Let
 from derive.language.expressions import names_in
 from derive.printing.marks import Marked, unmarked
+from gradsmith.emitted import emitted
 from gradsmith.pages import html, site
 from gradsmith.pages.code import Beside, Statement, side_by_side
-from gradsmith.pages.page import draft, page
+from gradsmith.pages.page import draft, page, written
 
 Command = Callable[..., Result]
 
@@ -52,8 +53,9 @@ class Addresses(HTMLParser):
 
 @pytest.mark.parametrize("name", library.names())
 def test_every_let_has_its_lines_and_every_part_the_line_that_reads_it(name: str) -> None:
+    source = Path(emitted(library.load(name)).__file__ or "").read_text()
     for definition in library.load(name).variants:
-        one, derivation = draft(definition), derive(definition)
+        one, derivation = written(definition, source), derive(definition)
         check_beside(one.forward, derivation.forward)
         ahead = [s for row in one.forward for s in row.statements]
         check_beside(one.backward, derivation.backward.lets, derivation.forward, ahead)

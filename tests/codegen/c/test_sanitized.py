@@ -20,7 +20,7 @@ from derive import library
 SCRIPT = Path(__file__).with_name("sanitized.py")
 ROOT = Path(__file__).parents[3]
 GROUPS = 8
-FLAGS = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+FLAGS = "-O0 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,8 @@ def run(runtime: str, folder: Path, *names: str) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_no_operation_touches_what_is_not_its_own(group: int, runtime: str, tmp_path: Path) -> None:
-    names = library.names()[group::GROUPS]
+    by_length = sorted(library.names(), key=lambda name: len(library.load(name).variants))
+    names = by_length[group::GROUPS]
     done = run(runtime, tmp_path, *names)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "runtime error" not in done.stderr and "Sanitizer" not in done.stderr
