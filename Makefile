@@ -26,7 +26,7 @@ test: lint
 	$(python) -m pytest -n auto
 
 quick: lint
-	$(python) -m pytest -n auto -x -q
+	$(python) -m pytest -n auto -x -q -m "not slow"
 
 lint: .venv/installed
 	$(python) -m ruff check

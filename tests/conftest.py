@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,20 +18,41 @@ from derive import Definition, library
 
 NO_COMPILER = "no C compiler: install one as `cc`, or name one as CC"
 
+TESTS = Path(__file__).parent
 OPERATIONS = frozenset(library.names())
+
+SLOW = {
+    *("codegen/c/test_loader.py", "codegen/c/test_names.py", "codegen/c/test_sanitized.py"),
+    *("codegen/test_drop_in.py", "codegen/test_emission.py", "codegen/test_exponentials.py"),
+    *("codegen/test_extremes.py", "codegen/test_vocabulary.py", "codegen/test_weights.py"),
+    *("derive/test_latex.py", "derive/test_reading.py", "derive/test_story.py"),
+    *("gradsmith/test_browser.py", "gradsmith/test_check.py", "gradsmith/test_check_c.py"),
+    *("gradsmith/test_mutations.py", "gradsmith/test_opinfo.py", "gradsmith/test_pages.py"),
+    *("gradsmith/test_train_c.py", "test_random_definitions.py"),
+}
+"""Files that take a quarter of a minute or longer: `make quick` leaves them out."""
 
 CallsOf = Callable[[ModuleType], Counter[str]]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one operation run in one worker of `--dist loadgroup`, which derives it once."""
+    """Mark what is slow; have one worker run all tests of an operation, which it derives once."""
     for item in items:
-        callspec = getattr(item, "callspec", None)
-        for value in callspec.params.values() if callspec else ():
-            name = value.name if isinstance(value, Definition) else str(value)
-            if (operation := name.partition("[")[0]) in OPERATIONS:
-                item.add_marker(pytest.mark.xdist_group(operation))
+        if item.path.relative_to(TESTS).as_posix() in SLOW:
+            item.add_marker(pytest.mark.slow)
+        if not item.get_closest_marker("xdist_group") and (name := _operation(item)):
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
+def _operation(item: pytest.Item) -> str | None:
+    """The operation of the library that a test was given, if it was given one."""
+    callspec = getattr(item, "callspec", None)
+    for value in callspec.params.values() if callspec else ():
+        name = value.name if isinstance(value, Definition) else str(value)
+        if (operation := name.partition("[")[0]) in OPERATIONS:
+            return operation
+    return None
 
 
 @pytest.fixture(scope="session", autouse=True)

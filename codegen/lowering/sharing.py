@@ -162,7 +162,7 @@ def _factored(lets: Sequence[Let], common: frozenset[Expr], others: frozenset[st
     )
     taken = others.union((let.name for let in lets), *(names_used(let.value) for let in lets))
     (fresh,) = fresh_names([word(product)], taken)
-    tensor = Tensor(fresh, _stored(tuple(abstract(product)[1]), product))
+    tensor = Tensor(fresh, _stored(tuple(abstract(product)[1]), product.atoms(Element)))
 
     def replaced(expr: Any) -> Any:
         if is_atomic(expr) or is_number(expr) or isinstance(expr, Sum | KroneckerDelta):
@@ -279,7 +279,8 @@ def _named(lets: Sequence[Let], pattern: Expr, others: frozenset[str]) -> list[L
     taken = others.union((let.name for let in lets), *(names_used(let.value) for let in lets))
     (fresh,) = fresh_names([word(found)], taken)
     looked_up = isinstance(found, Element) and bool(found.is_integer)
-    tensor = Tensor(fresh, _stored(letters, found), integer=looked_up)
+    read = found.atoms(Element) or own.value.atoms(Element)
+    tensor = Tensor(fresh, _stored(letters, read), integer=looked_up)
     rest = [_reading(let, pattern, Named(tensor, letters)) for let in lets[first:]]
     return [*lets[:first], Let(tensor, found), *rest]
 
@@ -288,8 +289,8 @@ def _reading(let: Let, pattern: Expr, named: Named) -> Let:
     return replace(let, value=_by_name(let.value, pattern, named))
 
 
-def _stored(letters: Sequence[Index], expr: Expr) -> tuple[Index, ...]:
+def _stored(letters: Sequence[Index], read: Iterable[Element]) -> tuple[Index, ...]:
     """The letters of a new let in the order of the element that has most of them."""
-    elements = sorted(expr.atoms(Element), key=lambda e: (-len({*e.indices} & {*letters}), str(e)))
+    elements = sorted(read, key=lambda e: (-len({*e.indices} & {*letters}), str(e)))
     stored = [i for element in elements for i in element.indices if i in letters]
     return tuple(dict.fromkeys([*stored, *letters]))

@@ -26,6 +26,8 @@ from gradsmith.playground import Server, Worker
 
 OPERATIONS = ("batch_norm", "softmax", "mse_loss")
 
+pytestmark = pytest.mark.xdist_group("browser")
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chrome]:

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[3]
 GENERATED = ROOT / "generated" / "c"
 NAMES = library.names()
 
+pytestmark = pytest.mark.xdist_group("loader")
+
 PROGRAM = """
 import warnings
 with warnings.catch_warnings(record=True) as said:
