@@ -8,6 +8,8 @@ import importlib.util
 import pkgutil
 import sys
 import traceback
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -113,15 +115,18 @@ def execute(path: Path) -> ModuleType:
     return module
 
 
+@cache
 def _stems() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules([str(_FOLDER)]))
 
 
+@cache
 def _quotes(stem: str, name: str) -> bool:
     return f'"{name}"' in (_FOLDER / f"{stem}.py").read_text(encoding="utf-8")
 
 
-def _in_library_file(stem: str) -> dict[str, Definition]:
+@cache
+def _in_library_file(stem: str) -> Mapping[str, Definition]:
     module = importlib.import_module(f"derive.ops.{stem}")
     path = _FOLDER / f"{stem}.py"
     found = _definitions(module, path)
