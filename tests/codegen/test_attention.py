@@ -39,6 +39,19 @@ def test_the_mask_is_put_on_the_scores_once() -> None:
     assert body.count(" @ ") == 4
 
 
+def test_products_of_matrices_are_written_in_the_order_of_what_they_give() -> None:
+    text = source(attention())
+    for line in (
+        "o = p @ v",
+        "grad_p = grad_o @ v.mT",
+        "grad_v = p.mT @ grad_o",
+        "grad_q = grad_s_chosen @ k / D**0.5",
+    ):
+        assert f"    {line}\n" in text
+    assert "q @ k.mT / D**0.5," in text
+    assert ".mT.clone()" not in text and "mask.T" not in text
+
+
 @pytest.mark.parametrize("target", ["torch", "c"])
 @pytest.mark.parametrize("spread", [1.0, 30.0])
 def test_the_gradients_are_those_of_pytorch_whatever_the_scores(
