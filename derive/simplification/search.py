@@ -21,7 +21,7 @@ from derive.calculus.rules import (
 )
 from derive.calculus.trace import Equation
 from derive.language.definition import Let, Tensor
-from derive.language.expressions import Element, is_scalar, names_used
+from derive.language.expressions import Element, Sum, is_scalar, names_used
 from derive.simplification.change_of_variables import Coordinates, NoFixpoint, Solution, System
 from derive.simplification.factor import cancelled, differences_joined, factor
 from derive.simplification.share import share_reductions, shared_cotangents
@@ -297,8 +297,7 @@ def _as_it_stands(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr
     for tensor, expr in exprs.items():
         recognised = coordinates.system.functions.apply(expr)
         solved = coordinates.in_place(recognised)
-        inside = solved if solved == recognised else _factored_inside(solved)
-        finished = keeping_sums_whole(inside, factor)
+        finished = keeping_sums_whole(_factored_inside(solved), factor)
         lets.append(Let(task.held(tensor), finished))
         forms[tensor] = (
             (RECOGNISE, recognised),
@@ -309,11 +308,15 @@ def _as_it_stands(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr
 
 
 def _factored_inside(expr: Any) -> Any:
-    """An expression in which each sum of terms has its common factors before it."""
+    """An expression in which each sum of terms has its common factors before it, and is multiplied
+    out where that is less work; not where a sum over letters would come apart, which cancels."""
     if not isinstance(expr, Expr) or not expr.has(Add) or is_scalar(expr):
         return expr
     inside = expr.func(*map(_factored_inside, expr.args))
-    return keeping_sums_whole(inside, factor) if isinstance(inside, Add) else inside
+    if not isinstance(inside, Add):
+        return inside
+    plain = keeping_sums_whole(inside, factor)
+    return plain if inside.has(Sum) else min(plain, factor(inside), key=lambda e: work([e]))
 
 
 def _cost(task: Task, lets: Iterable[Let]) -> tuple[int, float]:

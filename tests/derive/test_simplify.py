@@ -24,6 +24,7 @@ from derive.calculus.rules import RULES, Rule
 from derive.calculus.trace import Derivation
 from derive.derivation import derive
 from derive.files import load_definitions
+from derive.notation.reading import read
 from derive.printing.text import arrangement_of, text
 from derive.simplification.cost import cost
 
@@ -195,6 +196,32 @@ def test_a_contrastive_loss_with_two_letters_over_one_axis_is_a_softmax_less_a_d
         "grad_loss*(p[n,m] - delta(m, n))/N",
         "grad_loss*(-delta(m, n) + p[n,m])/N",
     }
+
+
+@pytest.mark.parametrize(
+    ("definition", "grad_x"),
+    [
+        (
+            "k[n,m] = (1 + sqrt(3)*r[n,m]/l)*exp(-sqrt(3)*r[n,m]/l)",
+            "-3*sum_m(grad_k[n,m]*exp_r[n,m]*(x[n,d] - z[m,d]))/l**2",
+        ),
+        (
+            "k[n,m] = (1 + sqrt(5)*r[n,m]/l + 5*r[n,m]**2/(3*l**2))*exp(-sqrt(5)*r[n,m]/l)",
+            "-5*sum_m(grad_k[n,m]*exp_r[n,m]*(1 + r_scaled[n,m])*(x[n,d] - z[m,d]))/(3*l**2)",
+        ),
+    ],
+    ids=["3/2", "5/2"],
+)
+def test_the_distance_that_a_matern_kernel_would_be_divided_by_cancels(
+    definition: str, grad_x: str
+) -> None:
+    given = """
+        inputs x[n,d], z[m,d]
+        options l = 1 (positive)
+        r[n,m] = sqrt(sum_d((x[n,d] - z[m,d])**2))
+    """
+    (kernel,) = read(f"{given}    {definition}", library.load).values()
+    assert gradient(derive(kernel), "x") == grad_x
 
 
 def test_a_substitution_never_divides_by_what_may_be_zero() -> None:
