@@ -162,12 +162,13 @@ def residuals_backward(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     logits, _, _, p, _, cap, *_ = residuals
     tanh_logits = torch.tanh(logits / cap)
-    grad_logits = 2 * grad_tanh_logits_squared
-    grad_logits = grad_logits * tanh_logits
-    grad_logits = grad_logits.addcmul(
-        grad_p + (grad_z - (grad_p * p).sum(1))[:, None], p, value=cap
-    )
-    grad_logits = grad_logits * ((1 - tanh_logits**2) / cap)
+    grad_p_sum = (grad_p * p).sum(1)
+    grad_tanh_logits_squared_scaled = 2 / cap * grad_tanh_logits_squared
+    grad_logits = grad_p + (grad_z - grad_p_sum)[:, None]
+    grad_logits = grad_logits.addcmul(tanh_logits**2, (grad_p_sum - grad_z)[:, None] - grad_p)
+    grad_logits = grad_logits * p
+    grad_logits = grad_logits.addcmul(grad_tanh_logits_squared_scaled, tanh_logits)
+    grad_logits = grad_logits.addcmul(tanh_logits**3, grad_tanh_logits_squared_scaled, value=-1)
     return (grad_logits,)
 
 
@@ -407,12 +408,13 @@ def residuals_backward_sum(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     logits, _, _, p, _, cap, *_ = residuals
     tanh_logits = torch.tanh(logits / cap)
-    grad_logits = 2 * grad_tanh_logits_squared
-    grad_logits = grad_logits * tanh_logits
-    grad_logits = grad_logits.addcmul(
-        grad_p + (grad_z - (grad_p * p).sum(1))[:, None], p, value=cap
-    )
-    grad_logits = grad_logits * ((1 - tanh_logits**2) / cap)
+    grad_p_sum = (grad_p * p).sum(1)
+    grad_tanh_logits_squared_scaled = 2 / cap * grad_tanh_logits_squared
+    grad_logits = grad_p + (grad_z - grad_p_sum)[:, None]
+    grad_logits = grad_logits.addcmul(tanh_logits**2, (grad_p_sum - grad_z)[:, None] - grad_p)
+    grad_logits = grad_logits * p
+    grad_logits = grad_logits.addcmul(grad_tanh_logits_squared_scaled, tanh_logits)
+    grad_logits = grad_logits.addcmul(tanh_logits**3, grad_tanh_logits_squared_scaled, value=-1)
     return (grad_logits,)
 
 
@@ -628,12 +630,13 @@ def residuals_backward_none(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     logits, _, _, p, _, cap, *_ = residuals
     tanh_logits = torch.tanh(logits / cap)
-    grad_logits = 2 * grad_tanh_logits_squared
-    grad_logits = grad_logits * tanh_logits
-    grad_logits = grad_logits.addcmul(
-        grad_p + (grad_z - (grad_p * p).sum(1))[:, None], p, value=cap
-    )
-    grad_logits = grad_logits * ((1 - tanh_logits**2) / cap)
+    grad_p_sum = (grad_p * p).sum(1)
+    grad_tanh_logits_squared_scaled = 2 / cap * grad_tanh_logits_squared
+    grad_logits = grad_p + (grad_z - grad_p_sum)[:, None]
+    grad_logits = grad_logits.addcmul(tanh_logits**2, (grad_p_sum - grad_z)[:, None] - grad_p)
+    grad_logits = grad_logits * p
+    grad_logits = grad_logits.addcmul(grad_tanh_logits_squared_scaled, tanh_logits)
+    grad_logits = grad_logits.addcmul(tanh_logits**3, grad_tanh_logits_squared_scaled, value=-1)
     return (grad_logits,)
 
 

@@ -112,29 +112,28 @@ def double_backward(
     safe, x_minus_target = residuals
     (N,) = safe.shape
     safe_product_1 = grad_loss / safe
+    safe_product_1_scaled = safe_product_1 / N
     grad_x_minus_target = (
-        (grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe)
-        * safe_product_1
-        / N
-    )
+        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
+    ) * safe_product_1_scaled
     x_minus_target_squared = x_minus_target**2
     grad_grad_target_total = torch.addcmul(
-        (1 - x_minus_target_squared / safe) * grad_grad_var,
+        (1 - x_minus_target_squared / safe) * grad_grad_var / N,
         grad_grad_x - grad_grad_target,
         x_minus_target,
-        value=2,
+        value=2 / (N or torch.nan),
     )
     grad_safe = (
         safe**-2
-        / (2 * N)
+        / 2
         * torch.addcmul(
-            grad_grad_var * safe_product_1 * x_minus_target_squared,
+            grad_grad_var * safe_product_1_scaled * x_minus_target_squared,
             grad_loss,
             grad_grad_target_total,
             value=-1,
         )
     )
-    grad_grad_loss = (grad_grad_target_total / safe).mean() / 2
+    grad_grad_loss = (grad_grad_target_total / safe).sum() / 2
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -702,29 +701,28 @@ def double_backward_full(
     safe, x_minus_target = residuals
     (N,) = safe.shape
     safe_product_1 = grad_loss / safe
+    safe_product_1_scaled = safe_product_1 / N
     grad_x_minus_target = (
-        (grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe)
-        * safe_product_1
-        / N
-    )
+        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
+    ) * safe_product_1_scaled
     x_minus_target_squared = x_minus_target**2
     grad_grad_target_total = torch.addcmul(
-        (1 - x_minus_target_squared / safe) * grad_grad_var,
+        (1 - x_minus_target_squared / safe) * grad_grad_var / N,
         grad_grad_x - grad_grad_target,
         x_minus_target,
-        value=2,
+        value=2 / (N or torch.nan),
     )
     grad_safe = (
         safe**-2
-        / (2 * N)
+        / 2
         * torch.addcmul(
-            grad_grad_var * safe_product_1 * x_minus_target_squared,
+            grad_grad_var * safe_product_1_scaled * x_minus_target_squared,
             grad_loss,
             grad_grad_target_total,
             value=-1,
         )
     )
-    grad_grad_loss = (grad_grad_target_total / safe).mean() / 2
+    grad_grad_loss = (grad_grad_target_total / safe).sum() / 2
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 

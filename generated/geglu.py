@@ -9,8 +9,8 @@
 The gradients, given grad_y:
 
     grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_a[n,k])/2
-    grad_a[n,k] = grad_y[n,k]*b[n,k]*(1 + erf_a[n,k] +
-            sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/sqrt(pi))/2
+    grad_a[n,k] = grad_y[n,k]*b[n,k]*(1/2 + erf_a[n,k]/2 +
+            sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi)))
 """
 
 import math
@@ -86,13 +86,15 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    grad_y_scaled = grad_y / 2
     grad_b = erf_a + 1
     grad_b *= a
-    grad_b = grad_b * grad_y_scaled
-    grad_a = torch.addcmul(erf_a, a, torch.exp(-0.5 * a**2), value=2**0.5 / torch.pi**0.5) + 1
+    grad_b = grad_b * grad_y
+    grad_b /= 2
+    grad_a = erf_a / 2
+    grad_a.addcmul_(a, torch.exp(-0.5 * a**2), value=2**0.5 / (2 * torch.pi**0.5))
+    grad_a += 0.5
     grad_a = grad_a * b
-    grad_a = grad_a * grad_y_scaled
+    grad_a = grad_a * grad_y
     return Gradients(grad_a, grad_b)
 
 
@@ -104,26 +106,26 @@ def double_backward(
     Given are those of the gradients that it returned.
     """
     a, b, erf_a = residuals
-    grad_y_scaled = grad_y / 2
     a_squared = a**2
     exp_a = torch.exp(-0.5 * a_squared)
-    b_times_grad_grad_a = b * grad_grad_a
-    grad_erf_a = torch.addcmul(b_times_grad_grad_a, a, grad_grad_b)
-    grad_erf_a = grad_erf_a * grad_y_scaled
+    b_product = b * grad_grad_a
+    b_product = b_product * grad_y
+    grad_grad_b_scaled = grad_grad_b / 2
+    grad_grad_b_product = grad_grad_b_scaled * grad_y
+    grad_erf_a = a * grad_grad_b_product
+    grad_erf_a = grad_erf_a.add(b_product, alpha=0.5)
     a_total = torch.addcmul(erf_a, a, exp_a, value=2**0.5 / torch.pi**0.5) + 1
-    grad_b = a_total * grad_grad_a
-    grad_b = grad_b * grad_y_scaled
+    a_total_product = a_total / 2
+    a_total_product = a_total_product * grad_grad_a
+    grad_b = a_total_product * grad_y
     erf_a_plus_one = erf_a + 1
-    erf_a_plus_one_times_grad_grad_b = erf_a_plus_one * grad_grad_b
-    grad_a = torch.addcmul(
-        erf_a_plus_one_times_grad_grad_b,
-        (-(2**0.5) / torch.pi**0.5 * a_squared + 2**0.5 / torch.pi**0.5) * b_times_grad_grad_a,
+    grad_a = erf_a_plus_one * grad_grad_b_product
+    grad_a = grad_a.addcmul(
+        (-(2**0.5) / (2 * torch.pi**0.5) * a_squared + 2**0.5 / (2 * torch.pi**0.5)) * b_product,
         exp_a,
     )
-    grad_a = grad_a * grad_y_scaled
-    grad_grad_y = a / 2
-    grad_grad_y = grad_grad_y * erf_a_plus_one_times_grad_grad_b
-    grad_grad_y = grad_grad_y.addcmul(a_total, b_times_grad_grad_a, value=0.5)
+    grad_grad_y = a_total_product * b
+    grad_grad_y = grad_grad_y.addcmul(a * erf_a_plus_one, grad_grad_b_scaled)
     return grad_grad_y, grad_a, grad_b, grad_erf_a
 
 

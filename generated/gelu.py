@@ -8,7 +8,7 @@
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*(1 + erf_x[n] + sqrt(2)*x[n]*exp(-x[n]**2/2)/sqrt(pi))/2
+    grad_x[n] = grad_y[n]*(1/2 + erf_x[n]/2 + sqrt(2)*x[n]*exp(-x[n]**2/2)/(2*sqrt(pi)))
 """
 
 from typing import Any, NamedTuple
@@ -236,25 +236,24 @@ def residuals_backward_tanh(
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     tanh_x = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
     x_squared = x**2
-    x_scaled = 2**0.5 / torch.pi**0.5 * x_squared
-    tanh_x_scaled = (
+    x_total = 0.134145 * 2**0.5 / torch.pi**0.5 * x_squared + 2**0.5 / torch.pi**0.5
+    grad_dy_dx_times_x_total = grad_dy_dx * x_total
+    grad_dy_dx_scaled = (
         2**0.5
         / torch.pi**0.5
-        * (-((0.26829 * x_scaled + 2 * 2**0.5 / torch.pi**0.5) * tanh_x * x) + 1)
+        * torch.addcmul(grad_dy_dx, grad_dy_dx_times_x_total * tanh_x, x, value=-2)
     )
-    grad_x = (
-        (1 - tanh_x**2)
-        * (
-            torch.addcmul(
-                torch.add(tanh_x_scaled, x_scaled, alpha=0.134145),
-                0.0670725 * tanh_x_scaled + 0.134145 * 2**0.5 / torch.pi**0.5,
-                x_squared,
-                value=2,
+    grad_x = (1 - tanh_x**2) * torch.add(
+        torch.add(
+            torch.add(
+                0.0670725 * grad_dy_dx_scaled, grad_dy_dx, alpha=0.134145 * 2**0.5 / torch.pi**0.5
             )
-            + 2**0.5 / torch.pi**0.5
-        )
-        * grad_dy_dx
-        / 2
+            * x_squared,
+            grad_dy_dx_scaled,
+            alpha=0.5,
+        ),
+        grad_dy_dx_times_x_total,
+        alpha=0.5,
     )
     return (grad_x,)
 

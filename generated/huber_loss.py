@@ -297,7 +297,9 @@ def double_backward_weight(
     )
     grad_weight = grad_loss_scaled * grad_grad_x_minus_grad_grad_target * off_chosen
     grad_grad_loss = torch.add(
-        (grad_grad_weight * torch.where(abs_off_mask, delta * (2 * abs_off - delta), off**2)).sum(),
+        (
+            grad_grad_weight * torch.where(abs_off_mask, 2 * delta * abs_off - delta**2, off**2)
+        ).sum(),
         (grad_grad_x_minus_grad_grad_target * off_chosen * weight).sum(),
         alpha=2,
     ) / (2 * N)
@@ -628,7 +630,9 @@ def double_backward_sum_weight(
     grad_weight = grad_loss * grad_grad_x_minus_grad_grad_target * off_chosen
     grad_grad_loss = torch.add(
         (grad_grad_x_minus_grad_grad_target * off_chosen * weight).sum(),
-        (grad_grad_weight * torch.where(abs_off_mask, delta * (2 * abs_off - delta), off**2)).sum(),
+        (
+            grad_grad_weight * torch.where(abs_off_mask, 2 * delta * abs_off - delta**2, off**2)
+        ).sum(),
         alpha=0.5,
     )
     return grad_grad_loss, grad_weight, grad_off

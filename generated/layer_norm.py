@@ -125,12 +125,11 @@ def double_backward(
     grad_x_mean = first_grad_x_hat.mean(1)
     grad_x_mean_1 = (first_grad_x_hat * x_hat).mean(1)
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / C
     grad_x_hat = grad_grad_weight * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, None],
-        (grad_grad_x_sum_scaled[:, None] * first_grad_x_hat).addcmul(
-            grad_x_mean_1[:, None], grad_grad_x
+        (grad_x_mean_1[:, None] * grad_grad_x).addcmul(
+            grad_grad_x_sum[:, None], first_grad_x_hat, value=1 / (C or torch.nan)
         ),
         value=-1,
     )
@@ -138,11 +137,17 @@ def double_backward(
         (first_grad_x_hat - grad_x_mean[:, None]).addcmul(grad_x_mean_1[:, None], x_hat, value=-1)
         * grad_grad_x
     ).sum(1)
-    grad_grad_x_total = grad_grad_x - grad_grad_x.mean(1, keepdim=True)
-    grad_grad_x_total = grad_grad_x_total.addcmul(grad_grad_x_sum_scaled[:, None], x_hat, value=-1)
-    grad_weight = rstd @ (grad_grad_x_total * grad_y)
+    rstd_scaled = rstd / C
+    grad_grad_x_total = rstd[:, None] * grad_grad_x
+    grad_grad_x_total = grad_grad_x_total.addcmul(
+        (grad_grad_x_sum * rstd_scaled)[:, None], x_hat, value=-1
+    )
+    grad_grad_x_total = grad_grad_x_total.addcmul(
+        rstd_scaled[:, None], grad_grad_x.sum(1, keepdim=True), value=-1
+    )
+    grad_weight = (grad_grad_x_total * grad_y).sum(0)
     grad_grad_y = torch.addcmul(grad_grad_bias, grad_grad_weight, x_hat)
-    grad_grad_y = grad_grad_y.addcmul(weight * rstd[:, None], grad_grad_x_total)
+    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_total)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -180,10 +185,9 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_weight, grad_grad_bias = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        with torch.autocast(grad_y.device.type, enabled=False):
-            grad_grad_y, grad_weight, grad_rstd, grad_x_hat = double_backward(
-                grad_grad_x, grad_grad_weight, grad_grad_bias, grad_y, residuals
-            )
+        grad_grad_y, grad_weight, grad_rstd, grad_x_hat = double_backward(
+            grad_grad_x, grad_grad_weight, grad_grad_bias, grad_y, residuals
+        )
         return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -313,12 +317,11 @@ def double_backward_no_bias(
     grad_x_mean = first_grad_x_hat.mean(1)
     grad_x_mean_1 = (first_grad_x_hat * x_hat).mean(1)
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / C
     grad_x_hat = grad_grad_weight * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, None],
-        (grad_grad_x_sum_scaled[:, None] * first_grad_x_hat).addcmul(
-            grad_x_mean_1[:, None], grad_grad_x
+        (grad_x_mean_1[:, None] * grad_grad_x).addcmul(
+            grad_grad_x_sum[:, None], first_grad_x_hat, value=1 / (C or torch.nan)
         ),
         value=-1,
     )
@@ -326,11 +329,17 @@ def double_backward_no_bias(
         (first_grad_x_hat - grad_x_mean[:, None]).addcmul(grad_x_mean_1[:, None], x_hat, value=-1)
         * grad_grad_x
     ).sum(1)
-    grad_grad_x_total = grad_grad_x - grad_grad_x.mean(1, keepdim=True)
-    grad_grad_x_total = grad_grad_x_total.addcmul(grad_grad_x_sum_scaled[:, None], x_hat, value=-1)
-    grad_weight = rstd @ (grad_grad_x_total * grad_y)
+    rstd_scaled = rstd / C
+    grad_grad_x_total = rstd[:, None] * grad_grad_x
+    grad_grad_x_total = grad_grad_x_total.addcmul(
+        (grad_grad_x_sum * rstd_scaled)[:, None], x_hat, value=-1
+    )
+    grad_grad_x_total = grad_grad_x_total.addcmul(
+        rstd_scaled[:, None], grad_grad_x.sum(1, keepdim=True), value=-1
+    )
+    grad_weight = (grad_grad_x_total * grad_y).sum(0)
     grad_grad_y = grad_grad_weight * x_hat
-    grad_grad_y = grad_grad_y.addcmul(weight * rstd[:, None], grad_grad_x_total)
+    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_total)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -368,10 +377,9 @@ class _NoBiasBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_weight = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = NoBiasResiduals(*saved)
-        with torch.autocast(grad_y.device.type, enabled=False):
-            grad_grad_y, grad_weight, grad_rstd, grad_x_hat = double_backward_no_bias(
-                grad_grad_x, grad_grad_weight, grad_y, residuals
-            )
+        grad_grad_y, grad_weight, grad_rstd, grad_x_hat = double_backward_no_bias(
+            grad_grad_x, grad_grad_weight, grad_y, residuals
+        )
         return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 

@@ -237,20 +237,22 @@ def double_backward(
     grad_bnbias = grad_hpreact.sum(0)
     first_grad_bngain = (bnraw * grad_hpreact).sum(0)
     grad_bnbias_scaled = grad_bnbias / -N
+    first_grad_bngain_scaled = first_grad_bngain / (N - 1)
     bnraw_total_1 = grad_hpreact + grad_bnbias_scaled
-    bnraw_total_1 = bnraw_total_1.addcmul(first_grad_bngain, bnraw, value=-1 / (N - 1 or torch.nan))
+    bnraw_total_1 = bnraw_total_1.addcmul(first_grad_bngain_scaled, bnraw, value=-1)
     bngain_times_bnvar_inv = bngain * bnvar_inv
     grad_hprebn = bngain_times_bnvar_inv * bnraw_total_1
     grad_grad_emb = torch.embedding(grad_grad_C, Xb)
     grad_grad_embcat = grad_grad_emb.reshape(N, T * D)
     grad_grad_hprebn = torch.addmm(grad_grad_b1, grad_grad_embcat, W1)
     grad_grad_hprebn = grad_grad_hprebn + embcat @ grad_grad_W1
-    bngain_product = bngain_times_bnvar_inv / (N - 1)
+    bnraw_sum_1 = (bnraw * grad_grad_hprebn).sum(0)
     bngain_total = torch.addcmul(
-        grad_grad_bngain, bngain_product, (bnraw * grad_grad_hprebn).sum(0), value=-1
+        grad_grad_bngain, bngain_times_bnvar_inv, bnraw_sum_1, value=-1 / (N - 1 or torch.nan)
     )
-    bnraw_total = torch.addcmul(
-        grad_grad_bnbias, bngain_times_bnvar_inv, grad_grad_hprebn - grad_grad_hprebn.mean(0)
+    grad_grad_hprebn_product = bngain_times_bnvar_inv * grad_grad_hprebn
+    bnraw_total = grad_grad_hprebn_product + torch.addcmul(
+        grad_grad_bnbias, bngain_times_bnvar_inv, grad_grad_hprebn.mean(0), value=-1
     )
     bnraw_total = bnraw_total.addcmul(bngain_total, bnraw)
     grad_grad_h = bnraw_total * one_minus_h_squared
@@ -260,7 +262,7 @@ def double_backward(
     grad_h = grad_logits @ grad_grad_W2.T
     grad_h = grad_h.addcmul(bnraw_total * first_grad_h, h, value=-2)
     grad_bnraw = bngain_total * grad_hpreact
-    grad_bnraw = grad_bnraw.addcmul(bngain_product * first_grad_bngain, grad_grad_hprebn, value=-1)
+    grad_bnraw = grad_bnraw.addcmul(first_grad_bngain_scaled, grad_grad_hprebn_product, value=-1)
     bnraw_sum = (bnraw_total_1 * grad_grad_hprebn).sum(0)
     grad_bnvar_inv = bngain * bnraw_sum
     grad_embcat = grad_hprebn @ grad_grad_W1.T
@@ -298,23 +300,28 @@ def residuals_backward(
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     grad_h_total = torch.addmm(grad_h, grad_logits, W2.T)
-    one_minus_h_squared = 1 - h**2
-    grad_h_total_product = bngain * grad_h_total
-    grad_h_total_product = grad_h_total_product * one_minus_h_squared
-    bnraw_product = (
-        (((grad_bnraw + grad_h_total_product) * bnraw).sum(0) / bnvar_inv + grad_bnvar_inv)
-        * bnvar_inv
-        / (N - 1)
-        * bnraw
+    h_squared = h**2
+    one_minus_h_squared = 1 - h_squared
+    grad_h_total_product = grad_h_total * one_minus_h_squared
+    h_total = h_squared - 1
+    bnraw_scaled = bnraw / (N - 1)
+    grad_hprebn = grad_bnraw - grad_bnraw.mean(0)
+    grad_hprebn = grad_hprebn.addcmul(
+        bngain,
+        (grad_h_total_product + (grad_h_total * h_total).mean(0)).addcmul(
+            (bnraw * grad_h_total * h_total).sum(0), bnraw_scaled
+        ),
     )
-    grad_hprebn = grad_bnraw - bnraw_product
-    grad_hprebn = grad_hprebn + grad_h_total_product
-    grad_hprebn = grad_hprebn - (grad_bnraw - bnraw_product + grad_h_total_product).mean(0)
+    grad_hprebn = grad_hprebn.addcmul(
+        torch.addcmul((bnraw * grad_bnraw).sum(0), grad_bnvar_inv, bnvar_inv),
+        bnraw_scaled,
+        value=-1,
+    )
     grad_hprebn = grad_hprebn * bnvar_inv
     grad_embcat_total = torch.addmm(grad_embcat, grad_hprebn, W1.T)
     grad_b2 = grad_logits.sum(0)
     grad_W2 = h.T @ grad_logits
-    grad_bnbias = (grad_h_total * one_minus_h_squared).sum(0)
+    grad_bnbias = grad_h_total_product.sum(0)
     grad_bngain = (bnraw * grad_h_total * one_minus_h_squared).sum(0)
     grad_b1 = grad_hprebn.sum(0)
     grad_W1 = embcat.T @ grad_hprebn

@@ -814,7 +814,8 @@ def residuals_backward_p(
     y_abs_sum_chosen = y_abs_sum.masked_fill(y_abs_sum_mask, 1)
     y_abs_power_chosen = y_abs_power.masked_fill(y_abs_mask, 0)
     grad_x1 = (
-        (1 - p)
+        (1 / p - 1)
+        * p
         * (
             ((y_abs_sum_chosen ** (1 / p - 2))[:, None] * y_abs_power_chosen).masked_fill(
                 y_abs_sum_mask[:, None], 0

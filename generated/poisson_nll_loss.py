@@ -568,7 +568,7 @@ def double_backward_full(
     grad_target = (
         grad_grad_target_product
         / 2
-        * torch.where(target_mask, (-1 / target_chosen + 2) / target_chosen, 0)
+        * torch.where(target_mask, 2 / target_chosen - target_chosen**-2, 0)
     )
     grad_x = -grad_grad_target_product
     grad_grad_loss = (
@@ -732,7 +732,7 @@ def double_backward_full_sum(
     grad_target = (
         grad_grad_target_product
         / 2
-        * torch.where(target_mask, (-1 / target_chosen + 2) / target_chosen, 0)
+        * torch.where(target_mask, 2 / target_chosen - target_chosen**-2, 0)
     )
     grad_x = -grad_grad_target_product
     grad_grad_loss = (dloss_dx * grad_grad_x).sum() + (grad_grad_target * target_total).sum()
@@ -893,10 +893,8 @@ def double_backward_full_none(
     target_total = torch.where(target_mask, 0.5 / target_chosen + torch.log(target_chosen), 0) - x
     grad_dloss_dx = grad_grad_x * grad_loss
     grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
-    grad_target = (
-        grad_grad_target_times_grad_loss
-        / 2
-        * torch.where(target_mask, (-1 / target_chosen + 2) / target_chosen, 0)
+    grad_target = grad_grad_target_times_grad_loss * torch.where(
+        target_mask, torch.sub(torch.reciprocal(target_chosen), target_chosen**-2, alpha=0.5), 0
     )
     grad_x = -grad_grad_target_times_grad_loss
     grad_grad_loss = torch.addcmul(dloss_dx * grad_grad_x, grad_grad_target, target_total)
@@ -1589,11 +1587,12 @@ def residuals_backward_no_log_input_full(
     target_mask = target > 1
     target_chosen = torch.where(target_mask, target, 1)
     grad_target_total_product = grad_target_total / x_total
-    grad_target = torch.addcmul(
-        -grad_target_total_product,
-        grad_log_x_total,
-        torch.where(target_mask, (-1 / target_chosen + 2) / target_chosen, 0),
-        value=0.5,
+    grad_target = (
+        grad_log_x_total
+        * torch.where(
+            target_mask, torch.sub(torch.reciprocal(target_chosen), target_chosen**-2, alpha=0.5), 0
+        )
+        - grad_target_total_product
     )
     grad_x = (grad_target_total_product * target - grad_log_x_total) / x_total
     return grad_x, grad_target
@@ -1775,11 +1774,12 @@ def residuals_backward_no_log_input_full_sum(
     target_mask = target > 1
     target_chosen = torch.where(target_mask, target, 1)
     grad_dloss_dx_product = grad_dloss_dx / x_total
-    grad_target = torch.addcmul(
-        -grad_dloss_dx_product,
-        grad_dloss_dtarget,
-        torch.where(target_mask, (-1 / target_chosen + 2) / target_chosen, 0),
-        value=0.5,
+    grad_target = (
+        grad_dloss_dtarget
+        * torch.where(
+            target_mask, torch.sub(torch.reciprocal(target_chosen), target_chosen**-2, alpha=0.5), 0
+        )
+        - grad_dloss_dx_product
     )
     grad_x = (grad_dloss_dx_product * target - grad_dloss_dtarget) / x_total
     return grad_x, grad_target
@@ -1967,11 +1967,12 @@ def residuals_backward_no_log_input_full_none(
     target_mask = target > 1
     target_chosen = torch.where(target_mask, target, 1)
     grad_dloss_dx_product = grad_dloss_dx / x_total
-    grad_target = torch.addcmul(
-        -grad_dloss_dx_product,
-        grad_dloss_dtarget,
-        torch.where(target_mask, (-1 / target_chosen + 2) / target_chosen, 0),
-        value=0.5,
+    grad_target = (
+        grad_dloss_dtarget
+        * torch.where(
+            target_mask, torch.sub(torch.reciprocal(target_chosen), target_chosen**-2, alpha=0.5), 0
+        )
+        - grad_dloss_dx_product
     )
     grad_x = (grad_dloss_dx_product * target - grad_dloss_dtarget) / x_total
     return grad_x, grad_target

@@ -117,10 +117,13 @@ def double_backward(
     grad_rstd = (
         torch.addcmul(first_grad_x_hat, grad_x_mean[:, None], x_hat, value=-1) * grad_grad_x
     ).sum(1)
-    grad_grad_x_total = torch.addcmul(grad_grad_x, grad_grad_x_sum_scaled[:, None], x_hat, value=-1)
-    grad_weight = rstd @ (grad_grad_x_total * grad_y)
+    grad_grad_x_total = rstd[:, None] * grad_grad_x
+    grad_grad_x_total = grad_grad_x_total.addcmul(
+        (grad_grad_x_sum_scaled * rstd)[:, None], x_hat, value=-1
+    )
+    grad_weight = (grad_grad_x_total * grad_y).sum(0)
     grad_grad_y = grad_grad_weight * x_hat
-    grad_grad_y = grad_grad_y.addcmul(weight * rstd[:, None], grad_grad_x_total)
+    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_total)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -158,10 +161,9 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_weight = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        with torch.autocast(grad_y.device.type, enabled=False):
-            grad_grad_y, grad_weight, grad_rstd, grad_x_hat = double_backward(
-                grad_grad_x, grad_grad_weight, grad_y, residuals
-            )
+        grad_grad_y, grad_weight, grad_rstd, grad_x_hat = double_backward(
+            grad_grad_x, grad_grad_weight, grad_y, residuals
+        )
         return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 

@@ -919,9 +919,15 @@ def residuals_backward_swap(
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
     far_chosen = far.masked_fill(between_mask, 1)
-    grad_off_between_product_total_product = (
-        ((grad_off_far_total * off_far).sum(1) - (grad_off_between_product_total * off_far).sum(1))
-        * (far_chosen**-2).masked_fill(between_mask, 0)
+    far_power = far_chosen**-2
+    far_power_chosen = far_power.masked_fill(between_mask, 0)
+    off_far_product = (
+        torch.addcmul(
+            far_power_chosen * (grad_off_far_total * off_far).sum(1),
+            far_power_chosen,
+            (grad_off_between_product_total * off_far).sum(1),
+            value=-1,
+        )
         / far
     )[:, None] * off_far
     grad_off_between_product_product_chosen = grad_off_between_product_product.masked_fill(
@@ -944,7 +950,7 @@ def residuals_backward_swap(
     grad_negative = (
         grad_off_between_product_product_product - grad_off_between_product_product_product_2
     )
-    grad_negative = grad_negative - grad_off_between_product_total_product
+    grad_negative = grad_negative - off_far_product
     grad_negative = grad_negative.addcmul(
         between_mask_chosen[:, None], grad_off_far_total - grad_off_between_product_total
     )
@@ -964,7 +970,7 @@ def residuals_backward_swap(
         - grad_off_between_product_product_chosen
         - grad_off_between_product_product_product_1
     ) / near[:, None]
-    grad_anchor = grad_anchor + grad_off_between_product_total_product
+    grad_anchor = grad_anchor + off_far_product
     grad_anchor = grad_anchor.addcmul(
         between_mask_chosen[:, None], grad_off_between_product_total - grad_off_far_total
     )
@@ -1255,9 +1261,15 @@ def residuals_backward_swap_sum(
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
     far_chosen = far.masked_fill(between_mask, 1)
-    grad_off_between_product_total_product = (
-        ((grad_off_far_total * off_far).sum(1) - (grad_off_between_product_total * off_far).sum(1))
-        * (far_chosen**-2).masked_fill(between_mask, 0)
+    far_power = far_chosen**-2
+    far_power_chosen = far_power.masked_fill(between_mask, 0)
+    off_far_product = (
+        torch.addcmul(
+            far_power_chosen * (grad_off_far_total * off_far).sum(1),
+            far_power_chosen,
+            (grad_off_between_product_total * off_far).sum(1),
+            value=-1,
+        )
         / far
     )[:, None] * off_far
     grad_dloss_dpositive_chosen = grad_dloss_dpositive.masked_fill(near_total_mask[:, None], 0)
@@ -1274,7 +1286,7 @@ def residuals_backward_swap_sum(
     )
     between_mask_chosen = torch.reciprocal(far_chosen).masked_fill(between_mask, 0)
     grad_negative = grad_dloss_dpositive_product - grad_dloss_dpositive_product_2
-    grad_negative = grad_negative - grad_off_between_product_total_product
+    grad_negative = grad_negative - off_far_product
     grad_negative = grad_negative.addcmul(
         between_mask_chosen[:, None], grad_off_far_total - grad_off_between_product_total
     )
@@ -1289,7 +1301,7 @@ def residuals_backward_swap_sum(
     grad_anchor = (
         grad_off_far_total - grad_dloss_dpositive_chosen - grad_dloss_dpositive_product_1
     ) / near[:, None]
-    grad_anchor = grad_anchor + grad_off_between_product_total_product
+    grad_anchor = grad_anchor + off_far_product
     grad_anchor = grad_anchor.addcmul(
         between_mask_chosen[:, None], grad_off_between_product_total - grad_off_far_total
     )
@@ -1576,24 +1588,30 @@ def residuals_backward_swap_none(
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
     far_chosen = far.masked_fill(between_mask, 1)
-    grad_off_between_product_total_product = (
-        ((grad_off_far_total * off_far).sum(1) - (grad_off_between_product_total * off_far).sum(1))
-        * (far_chosen**-2).masked_fill(between_mask, 0)
+    far_power = far_chosen**-2
+    far_power_chosen = far_power.masked_fill(between_mask, 0)
+    off_far_product = (
+        torch.addcmul(
+            far_power_chosen * (grad_off_far_total * off_far).sum(1),
+            far_power_chosen,
+            (grad_off_between_product_total * off_far).sum(1),
+            value=-1,
+        )
         / far
     )[:, None] * off_far
     total = grad_off_between_product_total - grad_off_between_product_total_1
     between_chosen = torch.where(between_mask, between, 1)
-    grad_off_between_product_total_product_1 = (
+    grad_off_between_product_total_product = (
         (off_between * total).sum(1) * torch.where(between_mask, between_chosen**-2, 0) / between
     )[:, None] * off_between
-    grad_off_between_product_total_product_2 = (
+    grad_off_between_product_total_product_1 = (
         torch.where(between_mask, torch.reciprocal(between_chosen), 0)[:, None] * total
     )
     between_mask_chosen = torch.reciprocal(far_chosen).masked_fill(between_mask, 0)
     grad_negative = (
-        grad_off_between_product_total_product_1 - grad_off_between_product_total_product
+        grad_off_between_product_total_product - grad_off_between_product_total_product_1
     )
-    grad_negative = grad_negative - grad_off_between_product_total_product_2
+    grad_negative = grad_negative - off_far_product
     grad_negative = grad_negative.addcmul(
         between_mask_chosen[:, None], grad_off_far_total - grad_off_between_product_total
     )
@@ -1605,14 +1623,14 @@ def residuals_backward_swap_none(
         - grad_off_far_total
         + grad_off_between_product_total_1_product
     ) / near[:, None]
-    grad_positive = grad_positive - grad_off_between_product_total_product_1
-    grad_positive = grad_positive + grad_off_between_product_total_product_2
+    grad_positive = grad_positive - grad_off_between_product_total_product
+    grad_positive = grad_positive + grad_off_between_product_total_product_1
     grad_anchor = (
         grad_off_far_total
         - grad_off_between_product_total_1
         - grad_off_between_product_total_1_product
     ) / near[:, None]
-    grad_anchor = grad_anchor + grad_off_between_product_total_product
+    grad_anchor = grad_anchor + off_far_product
     grad_anchor = grad_anchor.addcmul(
         between_mask_chosen[:, None], grad_off_between_product_total - grad_off_far_total
     )
@@ -3953,10 +3971,11 @@ def double_backward_p_inf_swap(
     grad_sign_near_argmax_off_near = (
         grad_grad_anchor_near_argmax - grad_grad_positive_near_argmax
     ) * near_total_chosen
-    total = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
-        1, far_argmax[:, None]
-    ).squeeze(1)
-    grad_sign_far_argmax_off_far = (near_total_chosen * total).masked_fill(between_mask, 0)
+    far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
+    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_far_argmax_off_far = (
+        (far_argmax_grad_grad_negative - far_argmax_grad_grad_anchor) * near_total_chosen
+    ).masked_fill(between_mask, 0)
     between_argmax_grad_grad_positive = grad_grad_positive.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
@@ -3969,12 +3988,17 @@ def double_backward_p_inf_swap(
     grad_grad_loss = (
         torch.addcmul(
             torch.addcmul(
-                between_argmax_grad_grad_negative * between_argmax_off_between_chosen,
+                torch.addcmul(
+                    between_argmax_grad_grad_negative * between_argmax_off_between_chosen,
+                    far_argmax_grad_grad_negative,
+                    sign_far_argmax_off_far_chosen,
+                ),
                 grad_grad_anchor_near_argmax,
                 sign_near_argmax_off_near,
             ),
+            far_argmax_grad_grad_anchor,
             sign_far_argmax_off_far_chosen,
-            total,
+            value=-1,
         )
         .masked_fill(near_total_mask, 0)
         .sum()
@@ -4293,10 +4317,11 @@ def double_backward_p_inf_swap_sum(
         near_total_mask_chosen,
         value=-1,
     )
-    total = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
-        1, far_argmax[:, None]
-    ).squeeze(1)
-    grad_sign_far_argmax_off_far = (near_total_mask_chosen * total).masked_fill(between_mask, 0)
+    far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
+    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_far_argmax_off_far = (
+        (far_argmax_grad_grad_negative - far_argmax_grad_grad_anchor) * near_total_mask_chosen
+    ).masked_fill(between_mask, 0)
     between_argmax_grad_grad_positive = grad_grad_positive.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
@@ -4312,12 +4337,17 @@ def double_backward_p_inf_swap_sum(
     grad_grad_loss = (
         torch.addcmul(
             torch.addcmul(
-                between_argmax_grad_grad_negative * between_argmax_off_between_chosen,
+                torch.addcmul(
+                    between_argmax_grad_grad_negative * between_argmax_off_between_chosen,
+                    far_argmax_grad_grad_negative,
+                    sign_far_argmax_off_far_chosen,
+                ),
                 grad_grad_anchor_near_argmax,
                 sign_near_argmax_off_near,
             ),
+            far_argmax_grad_grad_anchor,
             sign_far_argmax_off_far_chosen,
-            total,
+            value=-1,
         )
         .masked_fill(near_total_mask, 0)
         .sum()

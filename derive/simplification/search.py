@@ -21,7 +21,7 @@ from derive.calculus.rules import (
 )
 from derive.calculus.trace import Equation
 from derive.language.definition import Let, Tensor
-from derive.language.expressions import Element, Sum, is_scalar, names_used
+from derive.language.expressions import Element, Sum, is_scalar, names_used, with_args
 from derive.simplification.change_of_variables import Coordinates, NoFixpoint, Solution, System
 from derive.simplification.factor import cancelled, differences_joined, factor
 from derive.simplification.share import share_reductions, shared_cotangents
@@ -297,7 +297,9 @@ def _as_it_stands(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr
     for tensor, expr in exprs.items():
         recognised = coordinates.system.functions.apply(expr)
         solved = coordinates.in_place(recognised)
-        finished = keeping_sums_whole(_factored_inside(solved), factor)
+        shrunk = _shrunk_inside(solved)
+        inside = shrunk if solved == recognised else _factored_inside(shrunk)
+        finished = keeping_sums_whole(inside, factor)
         lets.append(Let(task.held(tensor), finished))
         forms[tensor] = (
             (RECOGNISE, recognised),
@@ -307,16 +309,23 @@ def _as_it_stands(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr
     return Outcome(tuple(lets), _cost(task, lets), coordinates, forms, as_it_stands=True)
 
 
+def _shrunk_inside(expr: Any) -> Any:
+    """An expression in which terms that cancel or join when they are multiplied out have done so;
+    not where that would take a sum over letters apart."""
+    if not isinstance(expr, Expr) or not expr.has(Add) or is_scalar(expr):
+        return expr
+    inside = with_args(expr, [_shrunk_inside(a) for a in expr.args])
+    if not isinstance(inside, Add) or inside.has(Sum):
+        return inside
+    return factor(inside) if len(terms_of(inside)) < len(inside.args) else inside
+
+
 def _factored_inside(expr: Any) -> Any:
-    """An expression in which each sum of terms has its common factors before it, and is multiplied
-    out where that is less work; not where a sum over letters would come apart, which cancels."""
+    """An expression in which each sum of terms has its common factors before it."""
     if not isinstance(expr, Expr) or not expr.has(Add) or is_scalar(expr):
         return expr
     inside = expr.func(*map(_factored_inside, expr.args))
-    if not isinstance(inside, Add):
-        return inside
-    plain = keeping_sums_whole(inside, factor)
-    return plain if inside.has(Sum) else min(plain, factor(inside), key=lambda e: work([e]))
+    return keeping_sums_whole(inside, factor) if isinstance(inside, Add) else inside
 
 
 def _cost(task: Task, lets: Iterable[Let]) -> tuple[int, float]:

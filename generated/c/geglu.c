@@ -10,8 +10,8 @@
  * The gradients, given grad_y:
  *
  *     grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_a[n,k])/2
- *     grad_a[n,k] = grad_y[n,k]*b[n,k]*(1 + erf_a[n,k] +
- *             sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/sqrt(pi))/2
+ *     grad_a[n,k] = grad_y[n,k]*b[n,k]*(1/2 + erf_a[n,k]/2 +
+ *             sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi)))
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -98,17 +98,16 @@ int backward(const real *restrict grad_y, const real *restrict a, const real *re
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* erf_a[n,k] = erf(sqrt(2)*a[n,k]/2) */
-        /* grad_b[n,k] = grad_y_scaled[n,k]*a[n,k]*(1 + erf_a[n,k]) */
-        /* grad_a[n,k] = grad_y_scaled[n,k]*b[n,k]*(1 + erf_a[n,k] +
-                sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/sqrt(pi)) */
+        /* grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_a[n,k])/2 */
+        /* grad_a[n,k] = grad_y[n,k]*b[n,k]*(1/2 + erf_a[n,k]/2 +
+                sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi))) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real erf_a = R(erf)((R(sqrt)(2) / 2) * a[n * K + k]);
-            const real grad_y_scaled = (real)0.5 * grad_y[n * K + k];
-            grad_b[n * K + k] = (erf_a + 1) * a[n * K + k] * grad_y_scaled;
-            grad_a[n * K + k] = ((R(sqrt)(2) / R(sqrt)((real)3.141592653589793)) * a[n * K + k] *
-                    vector_exp(-(real)0.5 * square(a[n * K + k])) + erf_a + 1) * b[n * K + k] *
-                    grad_y_scaled;
+            grad_b[n * K + k] = (real)0.5 * (erf_a + 1) * a[n * K + k] * grad_y[n * K + k];
+            grad_a[n * K + k] = ((R(sqrt)(2) / (2 * R(sqrt)((real)3.141592653589793))) * a[n * K +
+                    k] * vector_exp(-(real)0.5 * square(a[n * K + k])) + (real)0.5 * erf_a +
+                    (real)0.5) * b[n * K + k] * grad_y[n * K + k];
         }
     }
     return 0;

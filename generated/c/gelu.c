@@ -9,7 +9,7 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n] = grad_y[n]*(1 + erf_x[n] + sqrt(2)*x[n]*exp(-x[n]**2/2)/sqrt(pi))/2
+ *     grad_x[n] = grad_y[n]*(1/2 + erf_x[n]/2 + sqrt(2)*x[n]*exp(-x[n]**2/2)/(2*sqrt(pi)))
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -112,12 +112,12 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
     /* erf_x[n] = erf(sqrt(2)*x[n]/2) */
-    /* grad_x[n] = grad_y[n]*(1 + erf_x[n] + sqrt(2)*x[n]*exp(-x[n]**2/2)/sqrt(pi))/2 */
+    /* grad_x[n] = grad_y[n]*(1/2 + erf_x[n]/2 + sqrt(2)*x[n]*exp(-x[n]**2/2)/(2*sqrt(pi))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real erf_x = R(erf)((R(sqrt)(2) / 2) * x[n]);
-        grad_x[n] = (real)0.5 * ((R(sqrt)(2) / R(sqrt)((real)3.141592653589793)) * x[n] *
-                vector_exp(-(real)0.5 * square(x[n])) + erf_x + 1) * grad_y[n];
+        grad_x[n] = ((R(sqrt)(2) / (2 * R(sqrt)((real)3.141592653589793))) * x[n] *
+                vector_exp(-(real)0.5 * square(x[n])) + (real)0.5 * erf_x + (real)0.5) * grad_y[n];
     }
     return 0;
 }
@@ -143,15 +143,16 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
     /* tanh_x[n] = tanh(sqrt(2)*(x[n] + 0.044715*x[n]**3)/sqrt(pi)) */
-    /* grad_x[n] = grad_y[n]*(1 + tanh_x[n] + 2*x[n]*(0.0670725*sqrt(2)*x[n]**2/sqrt(pi) +
-            sqrt(2)/(2*sqrt(pi)))*(1 - tanh_x[n]**2))/2 */
+    /* grad_x[n] = grad_y[n]*(1/2 + tanh_x[n]/2 + x[n]*(0.0670725*sqrt(2)*x[n]**2/sqrt(pi) +
+            sqrt(2)/(2*sqrt(pi)))*(1 - tanh_x[n]**2)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real tanh_x = vector_tanh((R(sqrt)(2) / R(sqrt)((real)3.141592653589793)) * ((x[n] +
                 (real)0.044715 * cube(x[n]))));
-        grad_x[n] = (real)0.5 * (2 * (1 - square(tanh_x)) * (((real)0.0670725 * R(sqrt)(2) /
+        grad_x[n] = ((1 - square(tanh_x)) * (((real)0.0670725 * R(sqrt)(2) /
                 R(sqrt)((real)3.141592653589793)) * square(x[n]) + R(sqrt)(2) / (2 *
-                R(sqrt)((real)3.141592653589793))) * x[n] + tanh_x + 1) * grad_y[n];
+                R(sqrt)((real)3.141592653589793))) * x[n] + (real)0.5 * tanh_x + (real)0.5) *
+                grad_y[n];
     }
     return 0;
 }
