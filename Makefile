@@ -21,8 +21,6 @@ demo: .venv/installed
 	$(python) -m gradsmith train --steps 20000 --names $(names) --out $(run) --overwrite
 
 test: lint
-	$(python) -m gradsmith generate --check
-	$(python) -m gradsmith generate --check --target c
 	$(python) -m pytest -n auto
 
 quick: .venv/installed

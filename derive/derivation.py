@@ -21,6 +21,7 @@ def derive(definition: Definition) -> Derivation:
     A definition equal to one seen before in this process is not derived again.
 
     Raises:
+        Undefined: the definition has no value, or no gradient, at random points.
         VerificationError: a step changes a value; the message names the rule and the point.
     """
     seeds, chunked = chain_rule(definition)

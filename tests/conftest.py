@@ -25,8 +25,8 @@ SLOW = {
     *("codegen/c/test_autograd.py", "codegen/c/test_loader.py", "codegen/c/test_names.py"),
     *("codegen/c/test_properties.py", "codegen/c/test_sanitized.py", "codegen/test_ahead.py"),
     *("codegen/test_contrastive.py", "codegen/test_drop_in.py", "codegen/test_emission.py"),
-    *("codegen/test_exponentials.py", "codegen/test_extremes.py", "codegen/test_public.py"),
-    *("codegen/test_vocabulary.py", "codegen/test_weights.py"),
+    *("codegen/test_exponentials.py", "codegen/test_extremes.py", "codegen/test_in_step.py"),
+    *("codegen/test_public.py", "codegen/test_vocabulary.py", "codegen/test_weights.py"),
     *("derive/test_latex.py", "derive/test_reading.py", "derive/test_story.py"),
     *("gradsmith/test_browser.py", "gradsmith/test_check.py", "gradsmith/test_check_c.py"),
     *("gradsmith/test_mutations.py", "gradsmith/test_opinfo.py", "gradsmith/test_pages.py"),
@@ -83,6 +83,17 @@ def c_compiler() -> None:
         found = compiler()
     if found is None:
         pytest.skip(NO_COMPILER)
+
+
+@pytest.fixture
+def quickly_built(c_compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for C files, and for libraries that are built for once, without optimising."""
+    from generated.c import loader
+
+    command, identity = loader.compiler() or ([], b"")
+    monkeypatch.setattr(loader, "compiler", lambda: ([*command, "-O0"], identity + b"-O0"))
+    monkeypatch.setattr(loader, "_folder", lambda: tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

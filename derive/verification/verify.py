@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from itertools import combinations
 
 import sympy
 from sympy import Expr
@@ -238,11 +239,23 @@ def _surroundings(
     seeds = {t.name: random_tensor(t, point.sizes, draw) for t in derivation.seeds}
     given = dict(point.values) | seeds
     defined = evaluate(derivation.definition.lets, given, point.sizes)
-    chunked = _run(derivation.chunked.lets, defined, point, kinked)
+    try:
+        chunked = _run(derivation.chunked.lets, defined, point, kinked)
+    except VerificationError as error:
+        raise Undefined(_no_gradient(derivation.definition, error)) from None
     simplified = (*derivation.forward, *derivation.simplified.lets)
     known = chunked | _run(simplified, given, point, kinked)
     named = [Let(s.tensor, s.after) for s in derivation.steps if s.tensor.name not in known]
     return Surroundings(point, defined, chunked, _run(named, known, point, kinked), kinked)
+
+
+def _no_gradient(definition: Definition, error: VerificationError) -> str:
+    """What is said where the chain rule as it stands has no value though the definition has one."""
+    letters = {letter for let in definition.lets for letter in let.value.atoms(Index)}
+    pairs = combinations(sorted(letters, key=lambda letter: letter.name), 2)
+    meet = [f"{one.name} != {other.name}" for one, other in pairs if one.axis == other.axis]
+    hint = f"\nwhat meets itself is left out by where({' and '.join(meet)}, ..., 0)" if meet else ""
+    return f"{definition.name!r} has a value, and no gradient: {error}{hint}"
 
 
 def _run(

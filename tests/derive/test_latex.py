@@ -170,8 +170,10 @@ def test_every_operation_of_the_library_compiles_where_there_is_a_latex(
 ) -> None:
     if not (engine := shutil.which("pdflatex")):
         pytest.skip("there is no pdflatex here: apt-get install texlive-latex-recommended")
-    definition = library.load(name)
-    assert_compiles(engine, as_latex(derive(definition), steps=True), tmp_path)
-    parts = [as_latex(derive(v), steps=True, fragment=True) for v in definition.variants]
-    opening = "\\documentclass{article}\n\\usepackage{amsmath, color}\n\\begin{document}\n"
-    assert_compiles(engine, opening + "\n".join(parts) + "\\end{document}\n", tmp_path)
+    usual, *variants = library.load(name).variants
+    document = as_latex(derive(usual), steps=True)
+    fragments = [as_latex(derive(variant), steps=True, fragment=True) for variant in variants]
+    ending = "\\end{document}\n"
+    assert document.endswith(ending)
+    whole = "\n".join([document.removesuffix(ending), *fragments, ending])
+    assert_compiles(engine, whole, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from xml.etree import ElementTree
 
 import pytest
@@ -63,22 +64,26 @@ def test_marks_change_neither_an_expression_nor_how_it_is_written(name: str) -> 
 
 @pytest.mark.parametrize("name", library.names())
 def test_mathml_is_well_formed_and_latex_reads_for_every_formula(name: str) -> None:
-    for definition in library.load(name).variants:
-        check_formulas(derive(definition))
-
-
-def check_formulas(derivation: Derivation) -> None:
-    told = story(derivation)
-    exprs = [let.value for let in (*derivation.forward, *derivation.backward.lets)]
-    exprs += [side for s in told.strands for move in s.moves for side in move.sides]
-    for expr in exprs:
-        ElementTree.fromstring(f"<math>{mathml(expr, arrangement_of(derivation))}</math>")
-    document = as_latex(derivation, True)
-    for formula in re.findall(r"\\begin\{align\*\}.*?\\end\{align\*\}", document, re.S):
+    derivations = [derive(definition) for definition in library.load(name).variants]
+    for formula in {each for derivation in derivations for each in mathml_of(derivation)}:
+        ElementTree.fromstring(f"<math>{formula}</math>")
+    for formula in {each for derivation in derivations for each in latex_of(derivation)}:
         read = convert(formula)
-        assert "<mtable" in read and "\\" not in read  # nothing stayed unread
-    for formula in re.findall(r"(?<!\\)\$([^$]*)\$", document):
-        assert "\\" not in convert(formula)
+        assert "\\" not in read  # nothing stayed unread
+        assert ("<mtable" in read) or "align*" not in formula
+
+
+def mathml_of(derivation: Derivation) -> Iterator[str]:
+    exprs = [let.value for let in (*derivation.forward, *derivation.backward.lets)]
+    exprs += [side for s in story(derivation).strands for move in s.moves for side in move.sides]
+    for expr in exprs:
+        yield mathml(expr, arrangement_of(derivation))
+
+
+def latex_of(derivation: Derivation) -> Iterator[str]:
+    document = as_latex(derivation, True)
+    yield from re.findall(r"\\begin\{align\*\}.*?\\end\{align\*\}", document, re.S)
+    yield from re.findall(r"(?<!\\)\$([^$]*)\$", document)
 
 
 def test_the_main_line_is_what_argues_and_what_only_rewrites_stands_aside() -> None:

@@ -15,6 +15,8 @@ from derive.calculus.trace import Backward, Derivation, Step
 from derive.derivation import derive
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import Index
+from derive.notation.reading import read
+from derive.verification.arithmetic import Undefined
 from derive.verification.verify import VerificationError, check_structure, verify
 
 N = Index("n", next(a for a in library.load("batch_norm").axes if a.name == "n")).size
@@ -121,6 +123,20 @@ def test_the_gradient_that_finite_differences_contradict_is_named() -> None:
     definition = library.load("linear")
     with pytest.raises(VerificationError, match="gradient of 'weight' in 'linear'"):
         verify(Derivation(definition, definition.lets, seeds, wrong, wrong, ()))
+
+
+APART = "inputs x[n,d]\nletters m over n\ny = mean_{n,m}(DISTANCE)"
+DISTANCE = "sqrt(sum_d((x[n,d] - x[m,d])**2))"
+
+
+def test_a_root_of_what_is_zero_somewhere_at_every_point_is_said_to_have_no_gradient() -> None:
+    (apart,) = read(APART.replace("DISTANCE", DISTANCE), library.load).values()
+    with pytest.raises(Undefined, match="no gradient: 'grad_.*': division by zero") as caught:
+        derive(apart)
+    assert "where(m != n, ..., 0)" in str(caught.value)
+    others = f"where(m != n, {DISTANCE}, 0)"
+    (apart,) = read(APART.replace("DISTANCE", others), library.load).values()
+    assert verify(derive(apart)).points == 3
 
 
 def test_a_forward_pass_that_computes_something_else_is_caught() -> None:

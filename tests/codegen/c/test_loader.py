@@ -53,12 +53,22 @@ print("losses:", " ".join(f"{v:.4f}" for v in losses), f"{model['W1'].norm().ite
 """
 
 
+QUICKLY = {"GRADSMITH_CFLAGS": "-O0"}
+"""What is compiled here is called a few times, on a few numbers."""
+
+
 def run(cache: Path, **environment: str) -> dict[str, list[str]]:
     """What the program says in a process of its own: the lines by what each begins with."""
     kept = {k: v for k, v in os.environ.items() if k not in ("CC", "GRADSMITH_CFLAGS")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env={**kept, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT), **environment},
+        env={
+            **kept,
+            **QUICKLY,
+            "XDG_CACHE_HOME": str(cache),
+            "PYTHONPATH": str(ROOT),
+            **environment,
+        },
         capture_output=True,
         text=True,
         check=False,

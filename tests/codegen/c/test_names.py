@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Generator, Tensor
@@ -29,7 +31,7 @@ pytestmark = pytest.mark.xdist_group("names")
 
 
 @pytest.fixture(autouse=True)
-def _needs_a_compiler(c_compiler: None) -> None:
+def _compiled_quickly(quickly_built: Path) -> None:
     pass
 
 

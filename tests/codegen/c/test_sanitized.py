@@ -19,7 +19,7 @@ from derive import library
 
 SCRIPT = Path(__file__).with_name("sanitized.py")
 ROOT = Path(__file__).parents[3]
-GROUPS = 8
+GROUPS = 4
 FLAGS = "-O0 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 
 

@@ -1,0 +1,12 @@
+"""Tests of one operation run in one worker, which derives it once."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["softmax", "mse_loss[sum]"])
+def test_a_worker_is_given_an_operation_whole(name: str, request: pytest.FixtureRequest) -> None:
+    if not hasattr(request.config, "workerinput"):
+        pytest.skip("these tests run in one process: -n makes workers")
+    assert request.node.nodeid.endswith(f"@{name.partition('[')[0]}")
