@@ -27,6 +27,7 @@ from sympy import (
     cos,
     cosh,
     default_sort_key,
+    sign,
     sin,
     sinh,
     tan,
@@ -35,6 +36,7 @@ from sympy import (
 )
 from sympy.core.basic import Basic
 
+from derive.calculus.both_ways import both_ways, compared, is_turned
 from derive.language.expressions import (
     Binder,
     Element,
@@ -98,6 +100,9 @@ def _rebuild_arguments(expr: Expr) -> Expr:
         return expr
     if isinstance(expr, Binder):
         return canonical_binder(expr.func(normalise(expr.body), *expr.indices))
+    if isinstance(expr, sign):
+        inside = normalise(expr.args[0])
+        return -sign(-inside) if is_turned(inside) else sign(inside)
     args = [normalise(a) if isinstance(a, Expr) else _inside_condition(a) for a in expr.args]
     return expr.func(*args)
 
@@ -143,7 +148,7 @@ def _inside_condition(condition: Basic) -> Basic:
         return normalise(condition)
     if not condition.args:
         return condition
-    return condition.func(*(_inside_condition(a) for a in condition.args))
+    return compared(condition.func(*(_inside_condition(a) for a in condition.args)))
 
 
 def _split(expr: Expr) -> tuple[tuple[Expr, Expr], ...]:
@@ -161,12 +166,12 @@ def _collected(pairs: Iterable[tuple[Expr, Expr]]) -> tuple[tuple[Expr, Expr], .
     table: dict[Expr, list[Expr]] = defaultdict(list)
     for monomial, coefficient in pairs:
         table[monomial].append(coefficient)
-    result = []
+    result: Terms = {}
     for monomial, coefficients in table.items():
         coefficient = tidy(Add(*coefficients)) if len(coefficients) > 1 else coefficients[0]
         if coefficient != 0:
-            result.append((monomial, coefficient))
-    return tuple(result)
+            result[monomial] = coefficient
+    return tuple(both_ways(result).items())
 
 
 @lru_cache(maxsize=20_000)
@@ -269,7 +274,10 @@ def _power(expr: Pow) -> tuple[tuple[Expr, Expr], ...]:
             return tuple(_apply_deltas(Pow(monomial, exponent), coefficient**exponent))
         raised = Pow(coefficient * monomial, normalise(exponent))
         return _split(raised)
-    return _split(Pow(rebuild(dict(inner)), normalise(exponent)))
+    base = rebuild(dict(inner))
+    if exponent.is_Integer and is_turned(base):
+        return _split(S.NegativeOne**exponent * Pow(-base, exponent))
+    return _split(Pow(base, normalise(exponent)))
 
 
 # --- sums ---

@@ -2,12 +2,13 @@
 
 A `Rewriter` holds equations "expression = what it is called", for expressions at the top
 of which stands a function, a power, a sum or a choice. Free letters of an equation stand
-for any index, so `exp(z[n, k]) = e[n, k]` also finds `exp(z[m, target[m]])`.
+for any index, so `exp(z[n, k]) = e[n, k]` also finds `exp(z[m, target[m]])`. Of a tensor that
+equals its transpose, it writes both elements `r[i, j]` and `r[j, i]` as one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -22,11 +23,39 @@ Pattern = Expr
 """An expression whose free letters were replaced by numbered places, one list an axis."""
 
 
+@dataclass(frozen=True)
+class Mirror:
+    """Two places in a tensor's elements that may be exchanged: it equals its own transpose.
+
+    The tensor has `letters` there where it is declared.
+    """
+
+    first: int
+    second: int
+    letters: tuple[Index, Index]
+
+    def in_order(self, element: Element) -> Element:
+        """The one that is written of two elements that are equal."""
+        indices = list(element.indices)
+        one, other = indices[self.first], indices[self.second]
+        if not (isinstance(one, Index) and isinstance(other, Index)):
+            return element
+        if self._place(one) < self._place(other):
+            return element
+        indices[self.first], indices[self.second] = other, one
+        return Element(element.base, *indices)
+
+    def _place(self, letter: Index) -> tuple[int, str]:
+        own = letter in self.letters
+        return self.letters.index(letter) if own else len(self.letters), letter.name
+
+
 @dataclass
 class Rewriter:
     """Equations, found by the shape of their left side."""
 
     table: dict[Pattern, list[tuple[tuple[Index, ...], Expr, Expr]]] = field(default_factory=dict)
+    mirrored: Mapping[str, Mirror] = field(default_factory=dict)
     _seen: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def add(self, left: Expr, right: Expr) -> None:
@@ -53,13 +82,18 @@ class Rewriter:
 
     def apply(self, expr: Expr) -> Expr:
         """The expression with every known part, largest first, replaced by its name."""
-        if not self.table:
+        if not self.table and not self.mirrored:
             return expr
         return self._walk(expr)
 
+    def in_order(self, element: Element) -> Element:
+        """The element, or its mirror image where that is the one that is written."""
+        mirror = self.mirrored.get(element.tensor_name)
+        return mirror.in_order(element) if mirror else element
+
     def _walk(self, expr: Any) -> Any:
         if is_atomic(expr):
-            return expr
+            return self.in_order(expr) if isinstance(expr, Element) else expr
         if expr not in self._seen:
             self._seen[expr] = self._rewritten(expr)
         return self._seen[expr]

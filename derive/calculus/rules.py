@@ -30,6 +30,12 @@ CHANGE_OF_VARIABLES = Rule(
     r"a let is an equation, solved for the tensor that it hides: $x = \hat x / r + m$",
     argues=True,
 )
+SYMMETRY = Rule(
+    "symmetry",
+    "what equals its own transpose is written one way round",
+    r"what equals its own transpose is written one way round: $d_{ij} = d_{ji}$",
+    argues=True,
+)
 REDUCTION_IDENTITY = Rule(
     "reduction identity",
     "the same equations, put into a let that is a sum, say what that sum is",
@@ -53,4 +59,12 @@ FACTOR = Rule(
     r"distributivity: $ab + ac = a(b + c)$, $\sum_k f - \sum_k f h = \sum_k f (1 - h)$",
 )
 
-RULES = (CHAIN_RULE, CHANGE_OF_VARIABLES, REDUCTION_IDENTITY, RECOGNISE, SHARE, FACTOR)
+RULES = (
+    CHAIN_RULE,
+    SYMMETRY,
+    CHANGE_OF_VARIABLES,
+    REDUCTION_IDENTITY,
+    RECOGNISE,
+    SHARE,
+    FACTOR,
+)

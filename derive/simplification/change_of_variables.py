@@ -11,7 +11,7 @@ Every let is an equation, and is used once, in one direction:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations, permutations
@@ -20,7 +20,7 @@ from sympy import Add, Expr, Mul, Pow, S, Symbol, default_sort_key, log
 
 from derive.calculus.invert import difference_of_logarithms, solved_for_unknowns
 from derive.calculus.normal import DIVISORS, canonical_binder, normalise, terms_of
-from derive.calculus.recognise import Rewriter
+from derive.calculus.recognise import Mirror, Rewriter
 from derive.calculus.trace import Equation
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import Element, Sum, free_indices, is_scalar, names_used
@@ -55,6 +55,7 @@ class System:
     lets: tuple[Let, ...]
     divisors: frozenset[str]
     inputs: tuple[Tensor, ...] = ()
+    mirrored: Mapping[str, Mirror] = field(default_factory=dict)
 
     @cached_property
     def by_name(self) -> dict[str, Let]:
@@ -71,7 +72,7 @@ class System:
 
     def functions_but(self, others: Collection[str]) -> Rewriter:
         """The lets that name a function or a power, but for those of the names in `others`."""
-        rewriter = Rewriter()
+        rewriter = Rewriter(mirrored=self.mirrored)
         for let in self.lets:
             if self.kinds[let.name] == "function" and let.name not in others:
                 rewriter.add(normalise(let.value), let.tensor.element)
@@ -181,6 +182,13 @@ class Coordinates:
         for name in sorted(names_used(expr) & self.replacements.keys()):
             element = self.replacements[name].tensor.element
             yield element, self.substitute(element)
+
+    def turned(self, expr: Expr) -> Iterator[Equation]:
+        """For each element in an expression that is not written as it is: it, and its mirror image
+        in a tensor that equals its own transpose."""
+        for element in sorted(expr.atoms(Element), key=default_sort_key):
+            if (same := self.functions.in_order(element)) != element:
+                yield element, same
 
     def known_sums(self, expr: Expr) -> Iterator[Equation]:
         """For each sum in an expression that `identities` knows: the sum, and what it is."""

@@ -10,13 +10,14 @@ from typing import Any
 from sympy import Add, Expr, Pow, S
 
 from derive.calculus.deltas import keeping_sums_whole
-from derive.calculus.normal import terms_of
+from derive.calculus.normal import normalise, terms_of
 from derive.calculus.rules import (
     CHANGE_OF_VARIABLES,
     FACTOR,
     RECOGNISE,
     REDUCTION_IDENTITY,
     SHARE,
+    SYMMETRY,
     Rule,
 )
 from derive.calculus.trace import Equation
@@ -86,6 +87,7 @@ class Outcome:
 
 
 _EQUATIONS: Mapping[Rule, Callable[[Coordinates, Expr], Iterable[Equation]]] = {
+    SYMMETRY: Coordinates.turned,
     CHANGE_OF_VARIABLES: Coordinates.eliminated,
     REDUCTION_IDENTITY: Coordinates.known_sums,
 }
@@ -107,7 +109,8 @@ def best_outcome(
     derived on its own, and the names it has here: then nothing is searched.
     """
     lets = _closure(task, task.parts.members(number))
-    search = _Search(task, System(lets, task.divisors, task.definition.inputs), exprs)
+    system = System(lets, task.divisors, task.definition.inputs, task.symmetric.mirrored)
+    search = _Search(task, system, exprs)
 
     def as_it_stands(chosen: tuple[Solution, ...] = ()) -> Outcome:
         return _as_it_stands(task, Coordinates(search.system, chosen), unmultiplied)
@@ -261,6 +264,7 @@ def _outcome(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) ->
     cost = _cost(task, lets)
     forms = {
         t: (
+            (SYMMETRY, normalise(task.symmetric.apply(exprs[t]))),
             (CHANGE_OF_VARIABLES, substituted[t]),
             (REDUCTION_IDENTITY, rewritten[t]),
             (SHARE, shared[t]),
@@ -295,13 +299,15 @@ def _as_it_stands(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr
     """The chain rule with nothing multiplied out: the primal recognised, common factors out."""
     lets, forms = [], {}
     for tensor, expr in exprs.items():
-        recognised = coordinates.system.functions.apply(expr)
+        one_way = task.symmetric.apply(expr)
+        recognised = coordinates.system.functions.apply(one_way)
         solved = coordinates.in_place(recognised)
         shrunk = _shrunk_inside(solved)
         inside = shrunk if solved == recognised else _factored_inside(shrunk)
         finished = keeping_sums_whole(inside, factor)
         lets.append(Let(task.held(tensor), finished))
         forms[tensor] = (
+            (SYMMETRY, one_way),
             (RECOGNISE, recognised),
             (CHANGE_OF_VARIABLES, solved),
             (FACTOR, finished),

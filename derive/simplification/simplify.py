@@ -19,7 +19,7 @@ from derive.calculus.contractions import has_contraction
 from derive.calculus.differentiate import cotangent_of, differentiable
 from derive.calculus.normal import normalise, terms_of, with_quotients
 from derive.calculus.recognise import Named, abstract
-from derive.calculus.rules import RECOGNISE
+from derive.calculus.rules import RECOGNISE, SYMMETRY
 from derive.calculus.trace import Equation, Step
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import Element, names_in, names_used
@@ -29,6 +29,7 @@ from derive.simplification.naming import mixes_sizes
 from derive.simplification.partition import partition
 from derive.simplification.primal_parts import in_primal
 from derive.simplification.search import Outcome, VariableChoice, best_outcome
+from derive.simplification.symmetry import joined
 from derive.simplification.task import Task, TooLarge
 
 
@@ -77,11 +78,14 @@ def _assemble(task: Task) -> Simplified:
     backward = _without_single_shifts(task, topological_order(_backward(task, targets, groups)))
     forward, spell = _forward(task, set().union(*(names_in(let.value) for let in backward)))
     steps = _steps(task, targets, groups, backward, spell)
-    passes = in_primal(task.definition, forward, backward)
-    recognised = tuple(
-        Step(RECOGNISE, before.tensor, before.value, after.value)
-        for before, after in zip(backward, passes.backward, strict=True)
-        if before != after
+    one_way = joined(backward, task.symmetric.mirrored)
+    passes = in_primal(task.definition, forward, one_way)
+    stages = ((SYMMETRY, backward, one_way), (RECOGNISE, one_way, passes.backward))
+    later = tuple(
+        Step(rule, let.tensor, let.value, after.value)
+        for rule, lets, following in stages
+        for let, after in zip(lets, following, strict=True)
+        if let != after
     )
     outputs = (task.definition.tensors[name] for name in task.definition.outputs)
     return Simplified(
@@ -91,7 +95,7 @@ def _assemble(task: Task) -> Simplified:
             **{tensor.name: cotangent_of(tensor) for tensor in outputs},
             **{target.name: task.held(target) for target in targets},
         },
-        steps=(*steps, *recognised),
+        steps=(*steps, *later),
         choices=tuple(group.outcome.choice for group in groups),
     )
 

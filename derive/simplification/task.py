@@ -11,10 +11,12 @@ from derive.calculus.contractions import has_contraction
 from derive.calculus.deltas import contract
 from derive.calculus.differentiate import contribution, cotangent_of, total_of
 from derive.calculus.normal import normalise
+from derive.calculus.recognise import Rewriter
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import names_in
 from derive.language.facts import Magnitudes
 from derive.simplification.partition import Partition
+from derive.simplification.symmetry import mirrored
 
 TERM_LIMIT = 150
 
@@ -59,6 +61,11 @@ class Task:
         """What may be rounded to zero, but for what is divided by already."""
         found = Magnitudes.of(self.lets)
         return replace(found, small=found.small - self.divisors)
+
+    @cached_property
+    def symmetric(self) -> Rewriter:
+        """Writes what equals its own transpose one way round."""
+        return Rewriter(mirrored=mirrored(self.lets))
 
     def arriving(self, tensor: Tensor) -> Expr:
         """The cotangent of a let, as its group sees it: a name, or everything written out."""

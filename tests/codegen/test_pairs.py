@@ -12,15 +12,17 @@ from derive.files import load_definitions
 from derive.language.expressions import Sum, Where
 from gradsmith.proof.check import check
 
-PAIRS = load_definitions(Path(__file__).parents[1] / "definitions" / "pairs.grad")
+DEFINITIONS = Path(__file__).parents[1] / "definitions"
+PAIRS = load_definitions(DEFINITIONS / "pairs.grad")
+EVERY = PAIRS | load_definitions(DEFINITIONS / "symmetric.grad")
 
 
 @pytest.mark.parametrize("target", ["torch", "c"])
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", EVERY)
 def test_an_energy_of_pairs_is_proven_to_the_third_derivative(
     name: str, target: str, c_compiler: None
 ) -> None:
-    assert all(row.passed for row in check(PAIRS[name], compile(PAIRS[name], target)))
+    assert all(row.passed for row in check(EVERY[name], compile(EVERY[name], target)))
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -131,7 +131,7 @@ DISTANCE = "sqrt(sum_d((x[n,d] - x[m,d])**2))"
 
 def test_a_root_of_what_is_zero_somewhere_at_every_point_is_said_to_have_no_gradient() -> None:
     (apart,) = read(APART.replace("DISTANCE", DISTANCE), library.load).values()
-    with pytest.raises(Undefined, match="no gradient: 'grad_.*': division by zero") as caught:
+    with pytest.raises(Undefined, match=r"no gradient: 'grad_.*': division by zero") as caught:
         derive(apart)
     assert "where(m != n, ..., 0)" in str(caught.value)
     others = f"where(m != n, {DISTANCE}, 0)"
