@@ -35,11 +35,12 @@ def load_definitions(path: str | Path) -> dict[str, Definition]:
 
 
 def chosen(path: Path | None, names: Iterable[str]) -> list[Definition]:
-    """The definitions of these names, by default all, of a file or else of the library.
+    """The definitions of these names, each once, by default all, of a file or of the library.
 
     Raises:
         DefinitionError: there is none of a name, or the file has a mistake.
     """
+    names = dict.fromkeys(names)
     if path is None:
         return [library.load(name) for name in names or library.names()]
     found = load_definitions(path)

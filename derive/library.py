@@ -41,8 +41,10 @@ def load(name: str) -> Definition:
         found = _in_library_file(stem)
         if name in found:
             return found[name]
+    if Path(name).suffix in (".py", ".grad"):
+        raise DefinitionError(f"{name!r} is no operation: a file is given with --definitions")
     near = difflib.get_close_matches(name, names(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(names())}"
+    hint = f"; did you mean {near[0]!r}?" if near else "; `gradsmith list` shows those it has"
     raise DefinitionError(f"the library has no operation {name!r}{hint}")
 
 

@@ -1,8 +1,10 @@
 """What two letters of one axis are compared in: what is the same both ways is written in one.
 
-(x[j] - x[i])**-2, sign(x[j] - x[i])     (x[i] - x[j])**-2, -sign(x[i] - x[j])
-where(j > i, f, 0)                       where(i < j, f, 0)
-where(i < j, f, 0) + where(j < i, f, 0)  where(i != j, f, 0)
+    (x[j] - x[i])**-2, sign(x[j] - x[i])     (x[i] - x[j])**-2, -sign(x[i] - x[j])
+    where(j > i, f, 0)                       where(i < j, f, 0)
+    where(i < j, f, 0) + where(j < i, f, 0)  where(i != j, f, 0)
+
+What stands on the left is written as on the right, where a term's normal form is made.
 """
 
 from __future__ import annotations

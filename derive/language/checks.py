@@ -119,6 +119,8 @@ class Scope:
             raise DefinitionError(
                 f"let {self.let!r} holds inf; only -inf may be chosen, under an exp"
             )
+        if expr == S.ImaginaryUnit:
+            raise DefinitionError(f"let {self.let!r} holds the root of a negative number")
         if isinstance(expr, AppliedUndef) or not is_supported(expr):
             raise self._error(
                 f"unsupported function {type(expr).__name__!r} in {expr}; "

@@ -72,6 +72,10 @@ def test_a_table_row_reads_as_the_notebooks_does() -> None:
     assert "1 of 1 gradients agree" in messages
 
 
+def test_an_operation_that_is_named_twice_is_checked_once() -> None:
+    assert "1 of 1 gradients agree" in run("tanh", "tanh")[1]
+
+
 def test_a_wrong_forward_is_found_though_its_backward_is_right() -> None:
     (row,) = check(library.load("tanh"), spoilt("tanh", "torch.tanh(x)", "(torch.tanh(x) + 1e-6)"))
     assert not row.passed

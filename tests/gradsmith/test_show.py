@@ -152,6 +152,8 @@ def test_show_writes_a_latex_document_to_a_file(gradsmith: Command, tmp_path: Pa
     ("arguments", "message"),
     [
         (("sofmax",), "did you mean 'softmax'?"),
+        (("walrus",), "`gradsmith list` shows those it has"),
+        (("mine.grad",), "a file is given with --definitions"),
         (("batch_norm", "--wrt", "z"), "'z' in 'batch_norm': unknown name"),
         (("cross_entropy", "--wrt", "target"), "integer tensor cannot be differentiated"),
         (("softmax", "--definitions", "missing.py"), "missing.py: there is no such file"),
@@ -161,6 +163,7 @@ def test_show_writes_a_latex_document_to_a_file(gradsmith: Command, tmp_path: Pa
         (("softmax", "--fragment"), "--fragment is for --format latex and html, not text"),
         ((), "show needs OP"),
         (("softmax", "--definitions", "missing.grad"), "missing.grad: there is no such file"),
+        (("--text", "y[n] = sqrt(-1)*x[n]"), "'y' holds the root of a negative number"),
         (("--text", "y[n] = exq(x[n])"), "line 1, column 8: unknown function 'exq'"),
     ],
 )
