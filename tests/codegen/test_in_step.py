@@ -1,4 +1,4 @@
-"""The committed files are what is emitted today, byte for byte."""
+"""The committed files are what is emitted today, byte for byte, whatever a process hashes by."""
 
 from __future__ import annotations
 

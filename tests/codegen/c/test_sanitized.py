@@ -74,7 +74,8 @@ def test_no_operation_touches_what_is_not_its_own(group: int, runtime: str, tmp_
     assert "runtime error" not in done.stderr and "Sanitizer" not in done.stderr
     variants = sum(len(library.load(name).variants) for name in names)
     counts = json.loads(done.stdout)
-    assert counts["compared"] >= 2 * 4 * variants  # in two precisions, at four sizes or more
+    # At four sizes or more, the usual one in both precisions.
+    assert counts["compared"] >= 4 * (variants + len(names))
     assert counts["refused"] or not any(
         tensor.integer for name in names for tensor in library.load(name).inputs
     )
