@@ -120,7 +120,9 @@ class Scope:
                 f"let {self.let!r} holds inf; only -inf may be chosen, under an exp"
             )
         if expr == S.ImaginaryUnit:
-            raise DefinitionError(f"let {self.let!r} holds the root of a negative number")
+            raise DefinitionError(
+                f"let {self.let!r} holds no real number: a root or a logarithm of a negative one?"
+            )
         if isinstance(expr, AppliedUndef) or not is_supported(expr):
             raise self._error(
                 f"unsupported function {type(expr).__name__!r} in {expr}; "

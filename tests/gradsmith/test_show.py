@@ -163,7 +163,8 @@ def test_show_writes_a_latex_document_to_a_file(gradsmith: Command, tmp_path: Pa
         (("softmax", "--fragment"), "--fragment is for --format latex and html, not text"),
         ((), "show needs OP"),
         (("softmax", "--definitions", "missing.grad"), "missing.grad: there is no such file"),
-        (("--text", "y[n] = sqrt(-1)*x[n]"), "'y' holds the root of a negative number"),
+        (("--text", "y[n] = sqrt(-1)*x[n]"), "'y' holds no real number: a root"),
+        (("--text", "y[n] = log(-1)*x[n]"), "'y' holds no real number: a root or a logarithm"),
         (("--text", "y[n] = exq(x[n])"), "line 1, column 8: unknown function 'exq'"),
     ],
 )
