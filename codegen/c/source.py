@@ -25,7 +25,7 @@ from derive.calculus.trace import Derivation
 from derive.language.definition import Definition
 
 CONSTANTS = {
-    "TILE": ("1024", "columns that are worked on together, at most"),
+    "TILE": ("8192", "columns that are worked on together, at most"),
     "BLOCK": ("256", "rows whose sums are gathered together"),
     "FEW": ("4", "rows that are added up at once"),
     "SPAN": ("4096", "elements whose sums are gathered together"),
