@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from sympy import Expr
@@ -138,6 +138,7 @@ class Module:
     again: tuple[Tensor, ...] = ()
 
 
+@lru_cache(maxsize=100_000, typed=True)  # for 1 and Integer(1) are equal
 def is_number(expr: Any) -> bool:
     """Whether an expression is a number, of literals, options and sizes, and no tensor."""
     if not isinstance(expr, Expr):

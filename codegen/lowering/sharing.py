@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, default_sort_key
@@ -197,15 +198,18 @@ def _negated_once(lets: list[Let]) -> list[Let]:
 
 def _largest_repeated(lets: Sequence[Let]) -> Expr | None:
     """The pattern of the largest subexpression that occurs at least twice."""
-    counts: Counter[Expr] = Counter()
-    for let in lets:
-        counts.update(abstract(e)[0] for e in _computed(let.value))
+    counts = Counter(pattern for let in lets for pattern, _ in _patterns(let.value))
     repeated = [pattern for pattern, count in counts.items() if count > 1]
     return max(repeated, key=lambda e: (e.count_ops(), default_sort_key(e)), default=None)
 
 
+@lru_cache(maxsize=10_000)
+def _patterns(expr: Basic) -> tuple[tuple[Expr, Expr], ...]:
+    """The subexpressions that take a kernel, each behind its pattern, as often as it is written."""
+    return tuple((abstract(e)[0], e) for e in _computed(expr))
+
+
 def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
-    """The subexpressions that take a kernel, each as often as it is written."""
     if _is_read(expr) or is_number(expr) or isinstance(expr, KroneckerDelta):
         return
     if isinstance(expr, Element):
@@ -269,8 +273,8 @@ def _named(lets: Sequence[Let], pattern: Expr, others: frozenset[str]) -> list[L
     first, found = next(
         (place, e)
         for place, let in enumerate(lets)
-        for e in _computed(let.value)
-        if abstract(e)[0] == pattern
+        for other, e in _patterns(let.value)
+        if other == pattern
     )
     own, letters = lets[first], abstract(found)[1]
     if own.value == found and set(letters) == set(own.tensor.indices):
