@@ -200,9 +200,11 @@ class Notation(ABC):
 def _symbol(to: Notation, expr: Any, _: Arrangement) -> Written:
     if not isinstance(expr, Index):
         return to.name(expr.name), ATOM
-    stem, _, number = expr.name.partition("_")
+    stem, _, below = expr.name.partition("_")
     letter = to.letter(stem)
-    return (to.subscript(letter, to.digits(number)) if number else letter), ATOM
+    if not below:
+        return letter, ATOM
+    return to.subscript(letter, to.digits(below) if below.isdecimal() else to.word(below)), ATOM
 
 
 def _element(to: Notation, expr: Any, arrangement: Arrangement) -> Written:

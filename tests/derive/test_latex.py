@@ -71,6 +71,8 @@ eps = Option("eps", 1e-5, positive=True).symbol
             r" \\ 0 & \text{otherwise} \end{cases}",
         ),
         (x[n.another("n_1"), c], r"x_{n_{1},c}"),
+        (x[n.another("n_next"), c], r"x_{n_{\mathrm{next}},c}"),
+        (x[n.another("n_1e5"), c], r"x_{n_{\mathrm{1e5}},c}"),
     ],
 )
 def test_a_formula_binds_as_the_expression_does(expr: Expr, expected: str) -> None:

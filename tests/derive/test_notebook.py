@@ -7,10 +7,9 @@ from xml.etree import ElementTree
 import pytest
 from latex2mathml.converter import convert
 
-from derive import library
+from derive import Definition, define, library
 from derive.calculus.trace import Derivation, Step
 from derive.derivation import derive
-from derive.language.definition import Definition
 
 BATCH_NORM = derive(library.load("batch_norm"))
 SHOWN = [BATCH_NORM.definition, BATCH_NORM, *BATCH_NORM.steps]
@@ -36,3 +35,14 @@ def test_a_derivation_tells_its_steps_and_how_they_were_verified() -> None:
     page = BATCH_NORM._repr_html_()
     assert "5 steps, verified at 3 points" in page
     assert 'class="changed"' in page
+
+
+def test_a_second_letter_may_have_a_word_for_its_number() -> None:
+    op = define("pairs", "Products of neighbours.")
+    i = op.axes("i")
+    i_next = i.another("i_next")
+    x = op.input("x", i)
+    pairs = op.build(op.let("y", [i, i_next], x[i] * x[i_next]))
+    ElementTree.fromstring(pairs._repr_html_().replace("<br>", "<br/>"))
+    assert r"x_{i_{\mathrm{next}}}" in pairs._repr_latex_()
+    assert "<mi>next</mi>" in pairs._repr_html_()
