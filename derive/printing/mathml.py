@@ -18,7 +18,7 @@ from derive.language.expressions import ArgMax, Product, Sum
 from derive.printing.arrange import Arrangement
 from derive.printing.typeset import Notation
 
-_ACCENTS = {"hat": "^", "bar": "\u203e", "tilde": "~", "dot": "\u02d9"}
+_ACCENTS = {"hat": "^", "tilde": "~", "dot": "\u02d9"}
 _CONSTANTS = {sympy.pi: "\u03c0", sympy.E: "e", sympy.EulerGamma: "\u03b3"}
 _SIGNS = {"+": "+", "-": "\u2212"}
 _BINDERS = {Sum: "\u2211", Product: "\u220f", ArgMax: "arg max"}

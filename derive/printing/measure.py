@@ -120,7 +120,7 @@ def width(expr: Basic, arrangement: Arrangement) -> float:
 def name_width(name: str) -> float:
     """How wide a tensor's or an option's name is."""
     name = name.removeprefix("grad_").removeprefix("first_grad_")
-    for accent in ("_hat", "_bar", "_tilde", "_dot"):
+    for accent in ("_hat", "_tilde", "_dot"):
         name = name.removesuffix(accent) or name
     return 1.0 if name in GREEK or name in ("eps", "epsilon") else float(len(name))
 

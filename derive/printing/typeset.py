@@ -35,8 +35,8 @@ from derive.printing.measure import rows_of
 Written = tuple[str, int]
 """A formula, and how tightly it binds."""
 
-ACCENTS = frozenset({"hat", "bar", "tilde", "dot"})
-"""What a name may end in, as `x_hat`, for its stem to carry an accent."""
+ACCENTS = frozenset({"hat", "tilde", "dot"})
+"""What a name may end in, as `x_hat`, for its stem to carry an accent. A bar is a cotangent's."""
 
 
 class Notation(ABC):

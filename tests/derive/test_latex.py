@@ -85,6 +85,7 @@ def test_a_formula_binds_as_the_expression_does(expr: Expr, expected: str) -> No
         ("x", "x"),
         ("x_hat", r"\hat{x}"),
         ("grad_x_hat", r"\overline{\hat{x}}"),
+        ("x_bar", r"\mathrm{x\_bar}"),
         ("eps", r"\varepsilon"),
         ("gamma", r"\gamma"),
         ("weight", r"\mathrm{weight}"),
