@@ -68,6 +68,11 @@ class Builder:
             raise DefinitionError(
                 f"operation {name!r} has no summary; say in one line what it computes"
             )
+        if len(summary.strip().splitlines()) > 1:
+            raise DefinitionError(
+                f"operation {name!r}: the summary says in one line what it computes, got "
+                f"{summary!r}"
+            )
         self.name = name
         self.summary = summary.strip()
         self.source = sys._getframe(2).f_code.co_filename  # inspect.stack reads every file

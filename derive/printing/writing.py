@@ -21,12 +21,16 @@ def definition_text(
     `known` says which of the definitions it uses the reader can look up by name; the others
     are written out before it.
     """
-    blocks = [
-        definition_text(callee, known)
-        for callee in dict.fromkeys(call.callee for call in definition.calls)
-        if not known(callee)
-    ]
-    return "\n".join([*blocks, "\n".join(_lines(definition)) + "\n"])
+    written = dict.fromkeys([*_callees(definition, known), definition])
+    return "\n".join("\n".join(_lines(each)) + "\n" for each in written)
+
+
+def _callees(definition: Definition, known: Callable[[Definition], bool]) -> Iterator[Definition]:
+    """What a definition uses and the reader does not know, each after what it uses itself."""
+    for callee in dict.fromkeys(call.callee for call in definition.calls):
+        if not known(callee):
+            yield from _callees(callee, known)
+            yield callee
 
 
 def _lines(definition: Definition) -> Iterator[str]:

@@ -109,7 +109,7 @@ def test_a_size_that_no_tensor_shows_is_refused() -> None:
 
 
 def test_a_summary_cannot_end_the_docstring_that_it_stands_in() -> None:
-    summary = 'Doubles"""\nimport os  # \\" and "quotes"'
+    summary = 'Doubles"""; import os  # \\" and "quotes"'
     op = define("doubled", summary)
     n = op.axes("n")
     x = op.input("x", n)

@@ -150,6 +150,10 @@ def a_real_tensor_as_an_index() -> object:
     return op.let("y", [n], x[x[n]])
 
 
+def a_summary_of_two_lines() -> object:
+    return define("scaled", "Scales columns.\ny[n] = 2*x[n]")
+
+
 def text_for_an_expression() -> object:
     op, n, c = begun()
     return op.let("y", [n, c], "x[n, c]")
@@ -323,6 +327,7 @@ MISTAKES: dict[Mistake, tuple[str, ...]] = {
     no_indices: ("x[n, c] is used without its indices",),
     arithmetic_on_an_index: ("'y'", "n + 1 on axis 'n'", "neither an index"),
     a_real_tensor_as_an_index: ("'y'", "x[n] on axis 'n'", "integer tensor"),
+    a_summary_of_two_lines: ("'scaled'", "one line", "'Scales columns.\\ny[n] = 2*x[n]'"),
     text_for_an_expression: ("'y'", "'x[n, c]' is not an expression"),
     a_condition_for_a_value: ("'y'", "must be a real expression"),
     integers_asked_for: ("'picked'", "'which'", "integer tensor cannot be differentiated"),

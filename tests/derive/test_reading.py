@@ -85,6 +85,27 @@ def test_what_is_used_is_written_out_where_the_reader_does_not_know_it() -> None
     assert definition_text(found["makemore_mlp"]) == text
 
 
+def test_what_two_definitions_use_is_written_once_before_both() -> None:
+    text = """cc: Squares.
+y[n] = x[n]**2
+
+bb: Twice the squares.
+inputs x[n]
+use cc(x = x) as s
+y[n] = 2*s[n]
+
+aa: All of them.
+inputs x[n]
+use cc(x = x) as s
+use bb(x = x) as t, u
+y[n] = s[n] + u[n]
+"""
+    found = read(text, library.load)
+    again = read(definition_text(found["aa"]), library.load)
+    assert [*again] == ["cc", "bb", "aa"]
+    assert again["aa"].lets == found["aa"].lets
+
+
 def test_inputs_axes_and_the_output_go_without_saying() -> None:
     definition = reading(BATCH_NORM)
     assert [repr(t) for t in definition.inputs] == ["x[n, c]", "weight[c]", "bias[c]"]
