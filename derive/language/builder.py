@@ -59,6 +59,21 @@ def reductions(value: Any, *over: Index) -> dict[Any, tuple[list[Index], Any]]:
     }
 
 
+def _file_outside() -> str:
+    """The file of the innermost code that is the top of a module, or not of this package; a
+    function of the library's files may begin what another file defines."""
+    frame = sys._getframe()  # inspect.stack reads every file
+    while frame is not None:
+        code, module = frame.f_code, str(frame.f_globals.get("__name__", ""))
+        if code.co_name == "<module>" or module.split(".")[0] != _PACKAGE:
+            return code.co_filename
+        frame = frame.f_back
+    return ""
+
+
+_PACKAGE = __name__.split(".")[0]
+
+
 class Builder:
     """Collects axes, inputs, options and lets, checking each as it comes."""
 
@@ -75,7 +90,7 @@ class Builder:
             )
         self.name = name
         self.summary = summary.strip()
-        self.source = sys._getframe(2).f_code.co_filename  # inspect.stack reads every file
+        self.source = _file_outside()
         self._axes: dict[str, Index] = {}
         self._inputs: dict[str, Tensor] = {}
         self._options: dict[str, Option] = {}

@@ -371,6 +371,14 @@ def test_a_name_that_is_no_plain_identifier_never_gets_further(kind: str, name: 
         BEGINNINGS[kind](name)
 
 
+def test_a_definition_stands_in_the_file_that_begins_it() -> None:
+    assert define("fine", "Fine.").source == __file__
+    assert Builder("fine", "Fine.").source == __file__
+    told: dict[str, Any] = {}
+    exec(compile("from derive import Builder\nop = Builder('a', 'b')", "<cell>", "exec"), told)
+    assert told["op"].source == "<cell>"
+
+
 @pytest.mark.parametrize("name", ["c", "loader"])
 def test_no_operation_has_the_name_of_a_file_beside_it(name: str) -> None:
     with pytest.raises(DefinitionError, match=f"operation name '{name}' is reserved"):

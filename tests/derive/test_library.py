@@ -92,6 +92,13 @@ def test_what_a_file_imports_from_the_library_is_not_its_own(tmp_path: Path) -> 
     assert list(library.load_file(write(tmp_path, imports + WHOLE))) == ["double"]
 
 
+def test_what_a_file_begins_by_a_function_of_the_library_is_its_own(tmp_path: Path) -> None:
+    text = "from derive.ops.activations import elementwise\n"
+    text += 'op, n, x = elementwise("double", "Twice the input.")\n'
+    path = write(tmp_path, text + 'double = op.build(op.let("y", [n], 2 * x[n]))\n')
+    assert library.load_file(path)["double"].source == str(path)
+
+
 def test_a_file_may_hold_a_name_that_the_library_has(tmp_path: Path) -> None:
     path = write(tmp_path, WHOLE.replace('"double"', '"softmax"'))
     assert library.load_file(path)["softmax"] != library.load("softmax")
