@@ -164,6 +164,7 @@ def chain_rule(definition: Definition) -> tuple[tuple[Tensor, ...], Backward]:
     tensors = differentiable(definition)
     names = {t.name for t in tensors}
     lets: list[Let] = []
+    primals: list[str] = []
     seeds = tuple(cotangent_of(definition.tensors[name]) for name in definition.outputs)
     functions = Rewriter()
     for let in definition.lets:
@@ -186,4 +187,6 @@ def chain_rule(definition: Definition) -> tuple[tuple[Tensor, ...], Backward]:
             cotangent = total_of(tensor, definition.tensors)
         gradients[tensor.name] = cotangent
         lets.append(Let(cotangent, functions.apply(contract(value))))
-    return seeds, Backward(tuple(lets), tuple((name, gradients[name]) for name in definition.wrt))
+        primals.append(tensor.name)
+    wanted = tuple((name, gradients[name]) for name in definition.wrt)
+    return seeds, Backward(tuple(lets), wanted, tuple(primals))

@@ -47,10 +47,12 @@ class Backward:
     """A backward pass: lets in order, and which of them is the gradient of what.
 
     `gradients` pairs each name in the definition's `wrt` with the tensor that holds its gradient.
+    `primals` names, of a chunked one, the tensor whose cotangent each let is.
     """
 
     lets: tuple[Let, ...]
     gradients: tuple[tuple[str, Tensor], ...]
+    primals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from itertools import groupby
 from sympy import Add, Expr
 
 from derive.calculus.trace import Derivation, Step
-from derive.language.definition import Let, Tensor
+from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import names_in
 from derive.printing.differences import changes
 from derive.printing.marks import Marked
@@ -102,18 +102,19 @@ def story(derivation: Derivation) -> Story:
             zip(derivation.steps, proof.by_step, strict=True), start=1
         )
     ]
+    chunked = derivation.chunked
     strands = groupby(moves, key=lambda move: move.step.tensor)
     return Story(
         derivation=derivation,
-        chain=tuple(_arrival(let, derivation) for let in derivation.chunked.lets),
+        chain=tuple(
+            _arrival(let, primal, derivation.definition)
+            for let, primal in zip(chunked.lets, chunked.primals, strict=True)
+        ),
         strands=tuple(Strand(tensor, tuple(own)) for tensor, own in strands),
         verification=proof,
     )
 
 
-def _arrival(let: Let, derivation: Derivation) -> Arrival:
-    primal = let.name.removeprefix("grad_")
-    readers = [
-        other.tensor for other in derivation.definition.lets if primal in names_in(other.value)
-    ]
+def _arrival(let: Let, primal: str, definition: Definition) -> Arrival:
+    readers = [other.tensor for other in definition.lets if primal in names_in(other.value)]
     return Arrival(let, tuple(reader for reader in readers if not reader.integer))

@@ -10,7 +10,7 @@ import pytest
 from latex2mathml.converter import convert
 from sympy import Add, Expr
 
-from derive import Sum, define, library
+from derive import Sum, define, exp, library
 from derive.calculus.trace import Derivation
 from derive.derivation import derive
 from derive.printing.differences import changes
@@ -97,6 +97,16 @@ def test_a_cotangent_arrives_through_what_reads_its_tensor() -> None:
     through = {a.let.name: [t.name for t in a.through] for a in told.chain}
     assert through["grad_x"] == ["mean", "var", "x_hat"]
     assert through["grad_rstd"] == ["x_hat"]
+
+
+def test_the_total_of_an_output_that_is_used_arrives_through_what_reads_the_output() -> None:
+    both = define("both", "A part that is an output, and what is made of it.")
+    i = both.axes("i")
+    x = both.input("x", i)
+    part = both.let("part", [i], exp(x[i]))
+    told = story(derive(both.build(part, both.let("whole", [i], part[i] ** 2 + x[i]))))
+    through = {a.let.name: [t.name for t in a.through] for a in told.chain}
+    assert through == {"grad_part_total": ["whole"], "grad_x": ["part", "whole"]}
 
 
 def test_why_a_sum_vanishes_is_told_from_the_let_that_it_follows_from() -> None:
