@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Basic, Integer, KroneckerDelta, S, Symbol
+from sympy import And, Basic, Expr, Integer, KroneckerDelta, Not, Or, S, Symbol
 from sympy.core.function import AppliedUndef
 
 from derive.language.definition import DefinitionError, Option, Tensor
-from derive.language.expressions import ArgMax, Binder, Element, Index, free_indices, tensor_name
+from derive.language.expressions import (
+    ArgMax,
+    Binder,
+    Element,
+    Index,
+    Where,
+    free_indices,
+    tensor_name,
+)
 from derive.language.functions import is_supported, supported_names
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
@@ -128,13 +136,26 @@ class Scope:
                 f"unsupported function {type(expr).__name__!r} in {expr}; "
                 f"supported: {', '.join(supported_names())}"
             )
+        if isinstance(expr, Where | And | Or | Not):
+            self._check_conditions(expr.args[:1] if isinstance(expr, Where) else expr.args)
         if isinstance(expr, KroneckerDelta):
             self._check_delta(expr)
         if isinstance(expr, Binder):
             self._check_binder(expr)
 
+    def _check_conditions(self, parts: Iterable[Basic]) -> None:
+        for part in parts:
+            if isinstance(part, Expr):
+                raise self._error(f"{part} stands where a condition does, such as {part} > 0")
+
     def _check_delta(self, expr: KroneckerDelta) -> None:
         one, other = expr.args
+        for side in expr.args:
+            if not side.is_integer:
+                raise self._error(
+                    f"{side} in {expr} holds no integers: delta(i, j) compares indices; "
+                    f"use Where(Eq(a, b), 1, 0) for real numbers"
+                )
         if isinstance(one, Index) and isinstance(other, Index) and one.axis != other.axis:
             raise self._error(
                 f"{expr} compares letters of axis {one.axis.name!r} and axis {other.axis.name!r}"
@@ -143,6 +164,11 @@ class Scope:
     def _check_binder(self, expr: Binder) -> None:
         if not expr.indices:
             raise self._error(f"{expr} runs over no index")
+        if isinstance(expr, ArgMax) and len(expr.indices) > 1:
+            raise self._error(
+                f"{expr} runs over {len(expr.indices)} letters, and one is wanted: "
+                f"it is the place along one axis"
+            )
         outside = {i.name for i in expr.indices if i.axis.name not in self.axes}
         if outside:
             raise self._error(f"axis {min(outside)!r} is not declared in this definition")

@@ -170,7 +170,7 @@ def _reals(nodes: Sequence[Node], names: Names) -> list[Expr]:
 def _conditions(nodes: Sequence[Node], names: Names) -> list[Boolean]:
     values = [value(node, names) for node in nodes]
     for node, found in zip(nodes, values, strict=True):
-        if not isinstance(found, Boolean):
+        if isinstance(found, Expr) or not isinstance(found, Boolean):
             names.fail(node, "a number stands where a condition does, such as x[n] > 0")
     return values
 

@@ -9,6 +9,7 @@ import pytest
 import sympy
 
 from derive import (
+    And,
     ArgMax,
     Builder,
     Definition,
@@ -216,6 +217,34 @@ def argmax_of_a_constant() -> object:
     return op.let("y", [n], ArgMax(n, c))
 
 
+def argmax_over_two_letters() -> object:
+    op = define("largest", "Where the largest of all stands.")
+    n, c = op.axes("n c")
+    x = op.input("x", n, c)
+    return op.let("best", [], ArgMax(x[n, c], n, c))
+
+
+def a_number_for_a_condition() -> object:
+    op = define("chosen", "The chosen elements.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    return op.let("y", [n], Where(x[n], x[n], 0))
+
+
+def a_number_among_conditions() -> object:
+    op = define("chosen", "The chosen elements.")
+    n = op.axes("n")
+    x, gate = op.input("x", n), op.input("gate")
+    return op.let("y", [n], Where(And(gate[()], x[n] > 0), x[n], 0))
+
+
+def delta_of_a_real_tensor() -> object:
+    op = define("picked", "The weight that each element names.")
+    n, k = op.axes("n k")
+    x, w = op.input("x", n), op.input("w", k)
+    return op.let("y", [n, k], delta(k, x[n]) * w[k])
+
+
 def no_signature() -> object:
     return define("scaled", "Scales columns.").called("x y z")
 
@@ -337,6 +366,10 @@ MISTAKES: dict[Mistake, tuple[str, ...]] = {
     nothing_asked_of_it: ("'scaled' is empty", "output"),
     an_input_for_an_output: ("output 'x'", "not one of its lets"),
     integers_for_an_output: ("output 'best'", "integers"),
+    argmax_over_two_letters: ("'best'", "runs over 2 letters, and one is wanted", "ArgMax(x[n, c]"),
+    a_number_for_a_condition: ("'y'", "x[n] stands where a condition does", "x[n] > 0"),
+    a_number_among_conditions: ("'y'", "gate stands where a condition does"),
+    delta_of_a_real_tensor: ("'y'", "x[n] in", "holds no integers", "delta"),
     argmax_of_a_constant: ("'y'", "does not depend on 'c'"),
 }
 
