@@ -417,7 +417,9 @@ class Builder:
 
     def _add_input(self, tensor: Tensor) -> Tensor:
         self._check_name(tensor.name, "input")
-        self._inputs[tensor.name] = self._checked_tensor(tensor, "input")
+        self._checked_tensor(tensor, "input")
+        self._check_facts(tensor)
+        self._inputs[tensor.name] = tensor
         return tensor
 
     def _add_integer_let(self, name: str, dims: tuple[Dim, ...], value: Expr) -> Tensor:
@@ -454,6 +456,20 @@ class Builder:
                 )
             seen.add(index)
         return tensor
+
+    def _check_facts(self, tensor: Tensor) -> None:
+        letters = ", ".join(i.name for i in tensor.indices) or "none"
+        over = tensor.sums_to_one
+        if over is not None and over not in tensor.indices:
+            raise DefinitionError(
+                f"input {tensor.name!r} sums to one over {str(over)!r}, and it is to be one of "
+                f"its letters: {letters}"
+            )
+        if tensor.symmetric and len(set(tensor.axes)) == len(tensor.axes):
+            raise DefinitionError(
+                f"input {tensor.name!r} is symmetric, and needs two letters over one axis for it: "
+                f"{tensor!r}"
+            )
 
     def _check_name(self, name: str, kind: str) -> None:
         check_identifier(name, kind)

@@ -245,6 +245,18 @@ def delta_of_a_real_tensor() -> object:
     return op.let("y", [n, k], delta(k, x[n]) * w[k])
 
 
+def a_sum_of_one_over_a_letter_that_it_has_not() -> object:
+    op = define("expected", "Expected values.")
+    n, k, m = op.axes("n k m")
+    return op.input("p", n, k, sums_to_one=m)
+
+
+def symmetric_over_two_axes() -> object:
+    op = define("paired", "Pairs.")
+    n, k = op.axes("n k")
+    return op.input("a", n, k, symmetric=True)
+
+
 def no_signature() -> object:
     return define("scaled", "Scales columns.").called("x y z")
 
@@ -370,6 +382,8 @@ MISTAKES: dict[Mistake, tuple[str, ...]] = {
     a_number_for_a_condition: ("'y'", "x[n] stands where a condition does", "x[n] > 0"),
     a_number_among_conditions: ("'y'", "gate stands where a condition does"),
     delta_of_a_real_tensor: ("'y'", "x[n] in", "holds no integers", "delta"),
+    a_sum_of_one_over_a_letter_that_it_has_not: ("'p'", "over 'm'", "its letters: n, k"),
+    symmetric_over_two_axes: ("'a'", "symmetric", "two letters over one axis", "a[n, k]"),
     argmax_of_a_constant: ("'y'", "does not depend on 'c'"),
 }
 

@@ -152,6 +152,8 @@ MISTAKES = [
     ("y = x[argmax_{n,k}(x[n,k]), 0]", (1, 1), "runs over 2 letters, and one is wanted"),
     ("inputs x[n], m\ny[n] = where(m, x[n], 0)", (2, 14), "a number stands where a condition"),
     ("y[n] = sum_k(delta(k, x[n])*w[k])", (1, 1), "holds no integers"),
+    ("inputs p[n,k] (sums to one over m)\ny = sum_{n,k}(p[n,k])", (1, 8), "its letters: n, k"),
+    ("inputs a[n] (symmetric)\ny[n] = a[n]", (1, 8), "two letters over one axis"),
     ("", (1, 1), "no definition"),
 ]
 
