@@ -293,16 +293,28 @@ def Maximum(body: Any, *indices: Index) -> Expr:
     """The largest value of a body along its indices: the body, taken at its `ArgMax`.
 
     Its gradient therefore goes to one place, the first where several are largest.
+
+    Raises:
+        ValueError: there is no index.
     """
     body = sympify(body, strict=True)
+    if not indices:
+        raise ValueError(f"Maximum of {body} runs over no index")
     for index in indices:
         body = body.xreplace({index: ArgMax(body, index)})
     return body
 
 
 def Minimum(body: Any, *indices: Index) -> Expr:
-    """The smallest value of a body along its indices."""
-    return -Maximum(-sympify(body, strict=True), *indices)
+    """The smallest value of a body along its indices.
+
+    Raises:
+        ValueError: there is no index.
+    """
+    body = sympify(body, strict=True)
+    if not indices:
+        raise ValueError(f"Minimum of {body} runs over no index")
+    return -Maximum(-body, *indices)
 
 
 def delta(i: Any, j: Any) -> Expr:
