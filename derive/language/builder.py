@@ -325,7 +325,8 @@ class Builder:
         values other than the defaults. Returns the callee's output.
 
         Raises:
-            DefinitionError: an input is missing, unknown or of another rank; a name is taken.
+            DefinitionError: an input is missing, unknown or of another rank; an option that has
+                no default is missing; a name is taken.
         """
         where = f"call of {callee.name!r} in {self.name!r}"
         names, options = dict(names or {}), dict(options or {})
@@ -339,10 +340,13 @@ class Builder:
         if unknown:
             raise DefinitionError(f"{where}: unknown name {unknown[0]!r}")
         axes = match_axes(where, callee, inputs)
-        values = {
-            o.name: sympify(options.get(o.name, o.symbol if o.name in self._options else o.default))
-            for o in callee.options
-        }
+        for option in callee.options:
+            default = option.symbol if option.name in self._options else option.default
+            if options.setdefault(option.name, default) is None:
+                raise DefinitionError(
+                    f"{where}: option {option.name!r} has no default, and no value is given"
+                )
+        values = {o.name: sympify(options[o.name]) for o in callee.options}
         tensors = dict(inputs)
         letters = Letters.of(axes, self._axes)
         for let in callee.lets:
@@ -373,7 +377,13 @@ class Builder:
             DefinitionError: there is no let, an output is no let, or `wrt` has no gradient.
         """
         self._check_outputs(outputs)
-        wanted = tuple(t.name for t in (wrt or [t for t in self._inputs.values() if not t.integer]))
+        real = (t for t in self._inputs.values() if not t.integer)
+        wanted = tuple(t.name for t in (real if wrt is None else wrt))
+        if wrt is not None and not wanted:
+            raise DefinitionError(
+                f"gradients of {self.name!r}: wrt is empty, and at least one is wanted; "
+                "leave it out for those of all real inputs"
+            )
         check_wrt(self.name, wanted, self._tensors)
         definition = Definition(
             name=self.name,

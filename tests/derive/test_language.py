@@ -259,6 +259,23 @@ def symmetric_over_two_axes() -> object:
     return op.input("a", n, k, symmetric=True)
 
 
+def scaled_by_an_option() -> Definition:
+    op = define("scaled", "Scales by a rate that has no default.")
+    n = op.axes("n")
+    x, rate = op.input("x", n), op.option("rate")
+    return op.build(op.let("y", [n], rate * x[n]))
+
+
+def an_option_left_out_of_a_call() -> object:
+    op = define("caller", "Uses another.")
+    return op.call(scaled_by_an_option(), {"x": op.input("z", op.axes("n"))})
+
+
+def no_gradient_asked_for() -> object:
+    op, n, _ = begun()
+    return op.build(op.let("y", [n], n.size), wrt=[])
+
+
 def no_signature() -> object:
     return define("scaled", "Scales columns.").called("x y z")
 
@@ -386,6 +403,8 @@ MISTAKES: dict[Mistake, tuple[str, ...]] = {
     delta_of_a_real_tensor: ("'y'", "x[n] in", "holds no integers", "delta"),
     a_sum_of_one_over_a_letter_that_it_has_not: ("'p'", "over 'm'", "its letters: n, k"),
     symmetric_over_two_axes: ("'a'", "symmetric", "two letters over one axis", "a[n, k]"),
+    an_option_left_out_of_a_call: ("'scaled' in 'caller'", "option 'rate'", "no default"),
+    no_gradient_asked_for: ("'scaled'", "wrt is empty", "leave it out"),
     argmax_of_a_constant: ("'y'", "does not depend on 'c'"),
 }
 

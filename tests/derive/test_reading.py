@@ -154,6 +154,7 @@ MISTAKES = [
     ("y[n] = sum_k(delta(k, x[n])*w[k])", (1, 1), "holds no integers"),
     ("inputs p[n,k] (sums to one over m)\ny = sum_{n,k}(p[n,k])", (1, 8), "its letters: n, k"),
     ("inputs a[n] (symmetric)\ny[n] = a[n]", (1, 8), "two letters over one axis"),
+    ("f: S.\noptions a\ny[n] = a*x[n]\n\ng: S.\ninputs x[n]\nuse f(x = x)", (7, 1), "option 'a'"),
     ("", (1, 1), "no definition"),
 ]
 
