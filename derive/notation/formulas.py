@@ -93,6 +93,7 @@ _DIGITS = 40
 _LARGEST_EXPONENT = 64
 _LARGEST_ARGUMENT = 1000
 _MOST_BITS = 2000
+_TOO_LARGE = "this number is too large"
 
 
 @dataclass
@@ -213,9 +214,13 @@ def _minus(node: Tree[Token], names: Names) -> Expr:
 
 def _power(node: Tree[Token], names: Names) -> Expr:
     base, exponent = _reals(node.children, names)
-    constant = not base.free_symbols and not exponent.free_symbols
+    constant = base.is_number and exponent.is_number
     if constant and not abs(exponent) <= _LARGEST_EXPONENT:
         names.fail(node, f"a power of constants beyond {_LARGEST_EXPONENT} is not computed")
+    coefficient, _ = base.as_coeff_Mul()
+    raised = isinstance(exponent, Rational) and abs(coefficient) != 1
+    if raised and _bits(coefficient) * abs(exponent) > _MOST_BITS:
+        names.fail(node, _TOO_LARGE)
     if base.is_zero and exponent.is_negative:
         names.fail(node, "this divides by zero")
     return Pow(base, exponent)
@@ -238,8 +243,13 @@ def _check_digits(token: Node, names: Names) -> None:
 
 
 def _check_size(number: Basic, node: Node, names: Names) -> None:
-    if isinstance(number, Rational) and max(abs(number.p), number.q).bit_length() > _MOST_BITS:
-        names.fail(node, "this number is too large")
+    if _bits(number) > _MOST_BITS:
+        names.fail(node, _TOO_LARGE)
+
+
+def _bits(number: Basic) -> int:
+    """How long a rational number is; of other numbers SymPy computes no digits."""
+    return max(abs(number.p), number.q).bit_length() if isinstance(number, Rational) else 0
 
 
 def _name(node: Tree[Token], names: Names) -> Expr:
@@ -267,7 +277,7 @@ def _element(node: Tree[Token], names: Names) -> Expr:
     token, *indices = node.children
     tensor = names.tensors.get(str(token))
     if tensor is None:
-        names.fail(token, _no_tensor(str(token), names))
+        names.fail(token, no_tensor(str(token), names))
     if len(indices) != len(tensor.indices):
         names.fail(node, f"{tensor!r} has {len(tensor.indices)} indices, got {len(indices)}")
     values = [value(index, names) for index in indices]
@@ -279,14 +289,16 @@ def _element(node: Tree[Token], names: Names) -> Expr:
     return tensor[tuple(values)]
 
 
-def _no_tensor(name: str, names: Names) -> str:
+def no_tensor(name: str, names: Names) -> str:
     """What is wrong with a name that stands where a tensor's does."""
     if name in names.later:
         return f"{name!r} is used before the line that makes it"
     if name in names.options:
         return f"{name!r} is an option, which has no indices"
     hint = names.near(name)
-    if not hint and not names.declared:
+    if not hint and names.declared:
+        hint = "; it is not declared, and no line makes it"
+    elif not hint:
         hint = "; declare it by a line such as: inputs x[n,c]"
     return f"unknown tensor {name!r}{hint}"
 
@@ -306,7 +318,7 @@ def _call(node: Tree[Token], names: Names) -> Expr:
         return Where(condition, *_reals(arguments[1:], names))
     values = _reals(arguments, names)
     for argument, value in zip(arguments, values, strict=True):
-        if not value.free_symbols and name != "delta":
+        if value.is_number and name != "delta":
             _check_constant(argument, value, names)
     value = function(*values)
     if value in (sympy.zoo, sympy.oo, -sympy.oo, sympy.nan):

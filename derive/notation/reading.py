@@ -16,7 +16,7 @@ from sympy import Expr
 from derive.language.builder import Builder
 from derive.language.definition import FACTS, Definition, Dim, Tensor
 from derive.language.expressions import Index
-from derive.notation.formulas import Names, plain_number, value
+from derive.notation.formulas import Names, no_tensor, plain_number, value
 from derive.notation.grammar import Node, Place, TextError, parse, place_of
 
 Lookup = Callable[[str], Definition]
@@ -284,7 +284,10 @@ class _Reader:
             if name not in wanted_inputs:
                 options[name] = value(given, self.names)
                 continue
-            tensor = self.names.tensors.get(_plain_letter(given))
+            plain = _plain_letter(given)
+            tensor = self.names.tensors.get(plain)
+            if tensor is None and plain and plain not in self.names.options:
+                self.names.fail(given, no_tensor(plain, self.names))
             if tensor is None:
                 self.names.fail(given, f"the input {name!r} of {callee.name} is a tensor's name")
             inputs[name] = tensor

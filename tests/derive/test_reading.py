@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import Expr, Symbol
 
-from derive import Definition, DefinitionError, library
+from derive import Axis, Definition, DefinitionError, Index, Sum, Tensor, library, log
 from derive.language.definition import Let
-from derive.language.expressions import Index
 from derive.notation.grammar import LONGEST, TextError
 from derive.notation.reading import read
 from derive.printing.writing import definition_text
@@ -27,6 +26,9 @@ x_hat[n,c] = (x[n,c] - mean[c]) / sqrt(var[c] + 1e-5)
 y[n,c]     = weight[c]*x_hat[n,c] + bias[c]
 """
 
+
+n = Index("n", Axis("n"))
+x = Tensor("x", (n,))
 
 MATHEMATICS = ("name", "summary", "inputs", "options", "outputs", "wrt", "calls", "chunked")
 """What a text holds of a definition; how Python calls the operation is not said in it."""
@@ -155,6 +157,11 @@ MISTAKES = [
     ("inputs p[n,k] (sums to one over m)\ny = sum_{n,k}(p[n,k])", (1, 8), "its letters: n, k"),
     ("inputs a[n] (symmetric)\ny[n] = a[n]", (1, 8), "two letters over one axis"),
     ("f: S.\noptions a\ny[n] = a*x[n]\n\ng: S.\ninputs x[n]\nuse f(x = x)", (7, 1), "option 'a'"),
+    ("y[n] = (2*x[n])**10000000000", (1, 8), "this number is too large"),
+    ("y[n] = (x[n]/3)**-10000000000", (1, 8), "this number is too large"),
+    ("f: S.\ny[n] = x[n]\n\ng: S.\nuse f(x = z)", (5, 11), "unknown tensor 'z'; declare it"),
+    ("f: S.\ny[n] = x[n]\n\ng: S.\ninputs x[n]\nuse f(x = z)", (6, 11), "no line makes it"),
+    ("f: S.\ny[n] = x[n]\n\ng: S.\ninputs x[n]\nuse f(x = 2*x[n])", (6, 11), "tensor's name"),
     ("", (1, 1), "no definition"),
 ]
 
@@ -164,6 +171,19 @@ def test_what_is_masked_by_minus_infinity_is_left_out() -> None:
     spelt = "t[n] = log(sum_k(where(m[n,k] > 0, exp(x[n,k] / 2 + b[k]), 0)))"
     inputs = "inputs x[n,k], m[n,k], b[k]\n"
     assert reading(inputs + masked).lets == reading(inputs + spelt).lets
+
+
+@pytest.mark.parametrize(
+    ("formula", "value"),
+    [
+        ("log(sum_n(2))", log(Sum(2, n))),
+        ("2**sum_n(2)", 2 ** Sum(2, n)),
+        ("sum_n(2)**2", Sum(2, n) ** 2),
+        ("(2*x[n])**100", 2**100 * x[n] ** 100),
+    ],
+)
+def test_what_is_bound_is_no_constant_that_is_computed(formula: str, value: Expr) -> None:
+    assert reading(f"inputs x[n]\ny[n] = x[n] + {formula}").let("y").value == x[n] + value
 
 
 @pytest.mark.parametrize(("text", "place", "problem"), MISTAKES)
