@@ -77,7 +77,8 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
     if row is None:
         raise NotImplementedError(
             f"no derivative for {type(expr).__name__!r}: "
-            "add a row to FUNCTIONS in derive/language/functions.py"
+            "add a row to FUNCTIONS in derive/language/functions.py and in "
+            "derive/verification/arithmetic.py"
         )
     if row.flat:
         return S.Zero
@@ -113,7 +114,10 @@ def total_of(tensor: Tensor, tensors: Iterable[str]) -> Tensor:
 
 
 def cotangents_of(tensor: Tensor) -> set[str]:
-    """The names that a tensor's cotangents may have: an output that is used has two."""
+    """The names that a tensor's cotangents may have: an output that is used has two.
+
+    The second is another one where some tensor is called `<name>_total`; see `total_of`.
+    """
     name = cotangent_of(tensor).name
     return {name, f"{name}_total"}
 

@@ -2,7 +2,10 @@
 
 Two expressions that are equal by the laws of index notation alone (distributivity,
 `sum_k f = K f` where f does not depend on k, `sum_k delta(k, i) f(k) = f(i)`, the names of
-bound indices) have the same normal form. No let is looked at here.
+bound indices) have the same normal form, but for two bounds on the work: a sum to a power above
+six stays a power, and more than five bound indices keep their names. No let is looked at here.
+
+Beside these laws only quotients that are functions are known: `sinh(a)/cosh(a)` is `tanh(a)`.
 
 A term is a coefficient, made of numbers, axis sizes and options, times a monomial, made
 of everything else. Coefficients are kept as cancelled fractions.

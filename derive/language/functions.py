@@ -1,6 +1,7 @@
 """The elementwise functions of the language, one row each.
 
-A row is added here to support another function; the printers keep a table of their own.
+Another function needs a row here, and one in `derive.verification.arithmetic` by which it is
+evaluated; the printers keep a table of their own.
 """
 
 from __future__ import annotations
@@ -116,7 +117,8 @@ def as_where(expr: Expr) -> Expr:
 
     The branch that is taken at a kink fixes the subgradient there.
 
-    Max(a, b) takes a where they are equal.
+    To SymPy the arguments of Max and Min have no order. Where some are equal, the first in its
+    sorting is taken, a number before a tensor: of Max(x, 0) at zero it is 0, whose gradient is 0.
     """
 
     def walk(e: Any) -> Any:

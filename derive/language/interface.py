@@ -109,8 +109,9 @@ class Variant:
 class Interface:
     """A public function over one or more definitions. The first variant is the usual one.
 
-    `given` says of a tensor how it may be given, a key of `GIVEN`; `demands` are conditions
-    on options, each with the exception that PyTorch raises where it does not hold.
+    `given` says of a tensor how it may be given, a key of `GIVEN`; `demands` are conditions on
+    arguments, options, inputs and sizes, each with the exception that PyTorch raises where it
+    does not hold.
     """
 
     arguments: tuple[Argument, ...]

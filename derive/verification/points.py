@@ -35,8 +35,8 @@ class Point:
 
 
 def two_sizes(definition: Definition) -> tuple[dict[Axis, int], dict[Axis, int]]:
-    """Two assignments of sizes to its axes: in each all are different and at least 3, or as much
-    as literal indices ask for.
+    """Two assignments of sizes to its axes: in each all are at least 3, and different but where
+    literal indices ask for larger ones.
 
     At size 2, N/(N - 1) is N and a normalised row squared is constant, which hides mistakes.
     """

@@ -36,6 +36,7 @@ from derive import (
     pi,
     sqrt,
 )
+from derive.calculus.differentiate import partial
 from derive.language.functions import FUNCTIONS
 from derive.verification.arithmetic import Undefined
 from derive.verification.evaluate import Array, evaluate, evaluate_expr
@@ -206,3 +207,9 @@ def test_a_wrong_number_of_indices_or_a_missing_name_is_an_error() -> None:
         value(Tensor("x", (n,))[n], n)
     with pytest.raises(KeyError):
         value(Tensor("unheard_of", (n,))[n], n)
+
+
+def test_a_function_without_a_derivative_says_where_its_rows_go() -> None:
+    x = Tensor("x", (n,))
+    with pytest.raises(NotImplementedError, match=r"functions\.py and in .*arithmetic\.py"):
+        partial(sympy.gamma(x[n]), x, (i,))

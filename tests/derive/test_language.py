@@ -15,6 +15,7 @@ from derive import (
     Definition,
     DefinitionError,
     Index,
+    Max,
     Maximum,
     Mean,
     Minimum,
@@ -565,6 +566,15 @@ def test_a_maximum_is_a_gather_at_a_named_argmax() -> None:
     assert [let.name for let in out.lets] == ["y_argmax", "y"]
     assert out.let("y_argmax").value == ArgMax(x[n, c], c)
     assert out.tensors["y_argmax"].integer
+
+
+def test_where_what_a_max_compares_is_equal_a_number_is_taken_before_a_tensor() -> None:
+    op = define("positive", "The positive part.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    for number, written in enumerate((Max(x[n], 0), Max(0, x[n]))):
+        y = op.let(f"y{number}", [n], written)
+        assert op.build(y).let(y.name).value == Where(sympy.Ge(0, x[n]), 0, x[n])
 
 
 def test_an_argmax_can_be_named_and_used_as_an_index() -> None:
