@@ -58,13 +58,3 @@ FACTOR = Rule(
     "common factors are taken out",
     r"distributivity: $ab + ac = a(b + c)$, $\sum_k f - \sum_k f h = \sum_k f (1 - h)$",
 )
-
-RULES = (
-    CHAIN_RULE,
-    SYMMETRY,
-    CHANGE_OF_VARIABLES,
-    REDUCTION_IDENTITY,
-    RECOGNISE,
-    SHARE,
-    FACTOR,
-)

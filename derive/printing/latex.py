@@ -163,11 +163,6 @@ def broken(
     return " \\\\\n&\\quad ".join(rows)
 
 
-def name_latex(name: str) -> str:
-    r"""A tensor's or option's name: `x_hat` is \hat{x}, `eps` \varepsilon, `weight` upright."""
-    return _LATEX.name(name)
-
-
 def escaped(words: str) -> str:
     """Plain words with what LaTeX reserves escaped."""
     table = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}

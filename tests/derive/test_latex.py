@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sympy import Expr
+from sympy import Expr, Symbol
 
 from derive import (
     Abs,
@@ -31,7 +31,7 @@ from derive import (
     tanh,
 )
 from derive.derivation import derive
-from derive.printing.latex import broken, escaped, latex, name_latex
+from derive.printing.latex import broken, escaped, latex
 from derive.printing.paper import as_latex
 
 n, c = (Index(name, Axis(name)) for name in "nc")
@@ -88,6 +88,7 @@ def test_a_formula_binds_as_the_expression_does(expr: Expr, expected: str) -> No
         ("x_bar", r"\mathrm{x\_bar}"),
         ("eps", r"\varepsilon"),
         ("gamma", r"\gamma"),
+        ("lambda_hat", r"\hat{\lambda}"),
         ("weight", r"\mathrm{weight}"),
         ("grad_weight", r"\overline{\mathrm{weight}}"),
         ("counts_sum", r"\mathrm{counts\_sum}"),
@@ -96,7 +97,7 @@ def test_a_formula_binds_as_the_expression_does(expr: Expr, expected: str) -> No
     ],
 )
 def test_a_name_is_written_as_mathematics_does(name: str, expected: str) -> None:
-    assert name_latex(name) == expected
+    assert latex(Symbol(name)) == expected
 
 
 def test_plain_words_are_escaped() -> None:

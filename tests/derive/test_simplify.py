@@ -20,7 +20,8 @@ from derive import (
     log,
     sqrt,
 )
-from derive.calculus.rules import RULES, Rule
+from derive.calculus import rules
+from derive.calculus.rules import Rule
 from derive.calculus.trace import Derivation
 from derive.derivation import derive
 from derive.files import load_definitions
@@ -293,7 +294,7 @@ def test_every_rule_fires_in_at_least_three_definitions() -> None:
         definitions += load_definitions(file).values()
     for definition in definitions:
         fired.update({step.rule for step in derive(replace(definition, wrt=definition.wrt)).steps})
-    assert set(fired) == set(RULES)
+    assert set(fired) == {rule for rule in vars(rules).values() if isinstance(rule, Rule)}
     assert min(fired.values()) >= 3, fired
 
 
