@@ -55,8 +55,8 @@ def read(text: str, lookup: Lookup, source: str = "<text>") -> dict[str, Definit
 def _definitions(tree: Tree[Token]) -> Iterator[list[Line]]:
     """The lines of each definition: one begins at each header."""
     lines: list[Line] = []
-    for line in tree.iter_subtrees_topdown():
-        if line not in tree.children:
+    for line in tree.children:
+        if not isinstance(line, Tree):  # of a text without lines
             continue
         if line.data == "header" and lines:
             yield lines
