@@ -53,8 +53,8 @@ def named(name: str, found: Mapping[str, Definition], where: str) -> Definition:
     Raises:
         DefinitionError: there is none.
     """
-    operation, bracket, variant = name.partition("[")
+    operation, variant = library.parted(name)
     if operation not in found:
         raise DefinitionError(f"{where} has no operation {operation!r}; it has {', '.join(found)}")
     definition = found[operation]
-    return library.variant_of(definition, variant.removesuffix("]")) if bracket else definition
+    return definition if variant is None else library.variant_of(definition, variant)

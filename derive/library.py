@@ -34,9 +34,9 @@ def load(name: str) -> Definition:
     Raises:
         DefinitionError: the library has no operation of that name, or that no such variant.
     """
-    name, bracket, variant = name.partition("[")
-    if bracket:
-        return variant_of(load(name), variant.removesuffix("]"))
+    name, variant = parted(name)
+    if variant is not None:
+        return variant_of(load(name), variant)
     for stem in sorted(_stems(), key=lambda stem: (stem != name, not _quotes(stem, name))):
         found = _in_library_file(stem)
         if name in found:
@@ -46,6 +46,12 @@ def load(name: str) -> Definition:
     near = difflib.get_close_matches(name, names(), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "; `gradsmith list` shows those it has"
     raise DefinitionError(f"the library has no operation {name!r}{hint}")
+
+
+def parted(name: str) -> tuple[str, str | None]:
+    """The names of an operation and of a variant, as in `mse_loss[sum]`; None without one."""
+    operation, bracket, variant = name.partition("[")
+    return operation, variant.removesuffix("]") if bracket else None
 
 
 def operation_of(definition: Definition) -> Definition | None:

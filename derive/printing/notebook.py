@@ -30,9 +30,8 @@ def definition_latex(definition: Definition) -> str:
 
 def definition_html(definition: Definition) -> str:
     """Name, summary, inputs, options and lets."""
-    given = [*map(declaration, definition.inputs), *map(declaration, definition.options)]
     arrangement = arrangement_of_definition(definition)
-    return _page(_opening(definition, given) + _table(_sides(definition.lets), arrangement))
+    return _page(_opening(definition) + _table(_sides(definition.lets), arrangement))
 
 
 def derivation_latex(derivation: Derivation) -> str:
@@ -43,13 +42,12 @@ def derivation_latex(derivation: Derivation) -> str:
 def derivation_html(derivation: Derivation) -> str:
     """The definition, the gradient, and below a heading that opens the steps that led to it."""
     definition, arrangement = derivation.definition, arrangement_of(derivation)
-    given = [*map(declaration, definition.inputs), *map(declaration, definition.options)]
     told = story(derivation)
     moves = [_move(move, arrangement) for strand in told.strands for move in strand.moves]
     proof = told.verification
     said = f"{len(moves)} steps, verified at {proof.points} points to {proof.largest_error:.1e}"
     parts = [
-        _opening(definition, given),
+        _opening(definition),
         _table(_sides(definition.lets), arrangement),
         "<p><b>Gradient</b></p>",
         _table(_sides(derivation.backward.lets), arrangement),
@@ -69,7 +67,8 @@ def step_html(step: Step) -> str:
     return _page(_step(step, Arrangement()))
 
 
-def _opening(definition: Definition, given: Iterable[str]) -> str:
+def _opening(definition: Definition) -> str:
+    given = map(declaration, (*definition.inputs, *definition.options))
     inputs = ", ".join(f"<code>{escape(one)}</code>" for one in given)
     return f"<p><b>{escape(definition.full_name)}</b>: {escape(definition.summary)}<br>{inputs}</p>"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from derive.calculus.trace import Derivation, Step
 from derive.printing.arrange import Arrangement
 from derive.printing.text import arrangement_of, declaration, equations, lets_text, text
-from derive.simplification.cost import Cost, cost
+from derive.simplification.cost import cost
 
 
 def as_text(derivation: Derivation, steps: bool = False) -> str:
@@ -28,7 +28,7 @@ def as_text(derivation: Derivation, steps: bool = False) -> str:
         for number, step in enumerate(derivation.steps, start=1):
             lines += ["", f"  {number}. {step.rule.name}: {step.rule.because}"]
             lines += _indented(_step_text(step, arrangement), 5)
-    if _proposed(derivation):
+    if derivation.forward != definition.lets:
         lines += ["", "Forward, with what the gradient reuses"]
         lines += _indented(lets_text(derivation.forward, arrangement, _WIDTH))
     gradient = lets_text(derivation.backward.lets, arrangement, _WIDTH) or [_GIVEN]
@@ -39,11 +39,6 @@ def as_text(derivation: Derivation, steps: bool = False) -> str:
 
 _WIDTH = 110
 _GIVEN = "what the backward pass is given, as it is"
-
-
-def _proposed(derivation: Derivation) -> bool:
-    """Whether the simplification changed the forward pass: it names more, or says it otherwise."""
-    return derivation.forward != derivation.definition.lets
 
 
 def _indented(lines: Iterable[str], by: int = 2) -> list[str]:
@@ -59,16 +54,11 @@ def _step_text(step: Step, arrangement: Arrangement) -> list[str]:
     return using + equations([(head, step.before), ("", step.after)], arrangement, _WIDTH - 5)
 
 
-def _costs(derivation: Derivation) -> tuple[tuple[str, Cost], ...]:
-    return (
-        ("chunked", cost(derivation.chunked, derivation)),
-        ("simplified", cost(derivation.simplified, derivation)),
-    )
-
-
 def _cost_text(derivation: Derivation) -> list[str]:
     lines = [f"{'':<12}{'passes':>6}  {'reductions':>10}  residuals"]
-    for name, one in _costs(derivation):
+    passes = {"chunked": derivation.chunked, "simplified": derivation.simplified}
+    for name, backward in passes.items():
+        one = cost(backward, derivation)
         kept = ", ".join(one.residuals) or "none"
         lines.append(f"{name:<12}{one.passes:>6}  {one.reductions:>10}  {kept}")
     return lines
