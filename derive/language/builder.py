@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sympy import Expr, S, SympifyError, sympify
+from sympy import Expr, S, SympifyError, default_sort_key, sympify
 
 from derive.language.checks import Scope, check_identifier
 from derive.language.composition import Letters, match_axes, translate
@@ -38,7 +38,7 @@ from derive.language.functions import as_where
 from derive.language.interface import Cases, Update, When
 from derive.language.masked import is_masked, without_masks
 from derive.language.signature import Calling
-from derive.language.substitute import substitute
+from derive.language.substitute import replace_exactly, substitute
 
 
 def define(name: str, summary: str) -> Builder:
@@ -167,11 +167,21 @@ class Builder:
         """A scalar parameter; facts: integer, positive, nonnegative. Returns its symbol.
 
         With `given="epsilon"` the caller may leave it out, and then it is the machine epsilon.
+
+        Raises:
+            DefinitionError: the name is taken, or the default is no number that the facts hold of.
         """
         self._check_name(name, "option")
         self._calling.note_given(name, "option", given)
-        self._options[name] = Option(name, default, **facts)
-        return self._options[name].symbol
+        option = Option(name, default, **facts)
+        if default is not None:
+            real = isinstance(default, int | float) and not isinstance(default, bool)
+            if not real or option.refuses(sympify(default)):
+                raise DefinitionError(
+                    f"option {name!r}: its default must be {option.wanted}, got {default!r}"
+                )
+        self._options[name] = option
+        return option.symbol
 
     def let(self, name: str, indices: Sequence[Dim] | Index, value: Any) -> Tensor:
         """Name an intermediate: `op.let("mean", [c], Mean(x[n, c], n))`.
@@ -224,10 +234,20 @@ class Builder:
         for named in choices:
             if named not in self._calling.argument_names:
                 raise DefinitionError(f"let {name!r}: the signature has no argument {named!r}")
+        if not values:
+            raise DefinitionError(f"let {name!r}: there is no case")
         lets = []
         for value, (indices, expr) in values.items():
+            key = (value,) if len(choices) == 1 else value
+            if not isinstance(key, tuple) or len(key) != len(choices):
+                raise DefinitionError(
+                    f"let {name!r}: a case is for a value of each of {', '.join(choices)}, "
+                    f"got {value!r}"
+                )
             self.let(name, indices, expr)
-            lets.append(((value,) if len(choices) == 1 else value, self._lets.pop(name)))
+            if name not in self._lets:
+                raise DefinitionError(f"let {name!r}: a case that may be -oo is no case of a let")
+            lets.append((key, self._lets.pop(name)))
         # A fact holds of the let where it holds in every case.
         positive = all(let.tensor.positive for _, let in lets)
         nonnegative = not positive and all(
@@ -321,12 +341,13 @@ class Builder:
     ) -> Tensor:
         """Use another definition: its lets are added under their own names, or those in `names`.
 
-        `inputs` gives a tensor of this definition for each input of the callee, `options`
-        values other than the defaults. Returns the callee's output.
+        `inputs` gives a tensor of this definition for each input of the callee, `options` values
+        of its options; of those left out, one that this definition has too is passed on, and any
+        other has its default. Returns the callee's output.
 
         Raises:
-            DefinitionError: an input is missing, unknown or of another rank; an option that has
-                no default is missing; a name is taken.
+            DefinitionError: an input is missing, unknown or of another rank; a name is taken; an
+                option without a default is missing, or is not known to be as the callee has it.
         """
         where = f"call of {callee.name!r} in {self.name!r}"
         names, options = dict(names or {}), dict(options or {})
@@ -340,13 +361,19 @@ class Builder:
         if unknown:
             raise DefinitionError(f"{where}: unknown name {unknown[0]!r}")
         axes = match_axes(where, callee, inputs)
+        own = {name: option.symbol for name, option in self._options.items()}
+        values: dict[str, Expr] = {}
         for option in callee.options:
-            default = option.symbol if option.name in self._options else option.default
-            if options.setdefault(option.name, default) is None:
+            given = options.get(option.name, own.get(option.name, option.default))
+            if given is None:
                 raise DefinitionError(
                     f"{where}: option {option.name!r} has no default, and no value is given"
                 )
-        values = {o.name: sympify(options[o.name]) for o in callee.options}
+            values[option.name] = sympify(given)
+            if option.refuses(values[option.name]):
+                raise DefinitionError(
+                    f"{where}: option {option.name!r} must be {option.wanted}, got {given}"
+                )
         tensors = dict(inputs)
         letters = Letters.of(axes, self._axes)
         for let in callee.lets:
@@ -513,16 +540,22 @@ class Builder:
 
     def _hoist_argmax(self, name: str, value: Expr) -> Expr:
         """Name every argmax, so that a maximum is a gather at a tensor of indices."""
-        for arg in sorted(value.atoms(ArgMax), key=lambda a: len(a.atoms(ArgMax))):
-            letters = tuple(sorted(free_indices(arg), key=lambda i: i.name))
-            if any(i.name not in self._axes for i in letters):
-                continue  # a bound or second letter: it stays where it is written
+        while (arg := self._innermost_argmax(value)) is not None:
             existing = [let for let in self._lets.values() if let.value == arg]
             if existing:
                 tensor = existing[0].tensor
             else:
+                letters = tuple(sorted(free_indices(arg), key=lambda i: i.name))
                 taken = {*self._inputs, *self._options, *self._lets}
                 stem = f"{name}_argmax"
                 tensor = self._add_integer_let(next(fresh_names([stem], taken)), letters, arg)
-            value = value.xreplace({arg: tensor.element})
+            value = replace_exactly(value, arg, tensor.element)
         return value
+
+    def _innermost_argmax(self, value: Expr) -> ArgMax | None:
+        """An argmax that can have a name; with a second letter it stays where it is written."""
+        found = [
+            a for a in value.atoms(ArgMax) if {i.name for i in free_indices(a)} <= {*self._axes}
+        ]
+        found.sort(key=lambda a: (len(a.atoms(ArgMax)), default_sort_key(a)))
+        return found[0] if found else None

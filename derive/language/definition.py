@@ -163,6 +163,20 @@ class Option:
             known["nonnegative"] = True
         return Parameter(self.name, **known)
 
+    @property
+    def wanted(self) -> str:
+        """What it may be, in words."""
+        what = "an integer" if self.integer else "a number"
+        least = " above zero" if self.positive else " of zero or more" if self.nonnegative else ""
+        return what + least
+
+    def refuses(self, value: Expr) -> bool:
+        """Whether a value is not known to be what it may be."""
+        known = not self.integer or value.is_integer
+        if self.positive:
+            return not (known and value.is_positive)
+        return not (known and (not self.nonnegative or value.is_nonnegative))
+
 
 @dataclass(frozen=True)
 class Let:

@@ -96,7 +96,7 @@ class Element(Indexed):
         return self.args  # the base knows the assumptions
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=200_000, typed=True)  # for 1, 1.0 and True are equal
 def _element(cls: type[Element], base: IndexedBase, *indices: Any) -> Any:
     return Indexed.__new__(cls, base, *indices)
 

@@ -113,7 +113,8 @@ def supported_names() -> list[str]:
 
 
 def as_where(expr: Expr) -> Expr:
-    """Spell SymPy's Piecewise, Max and Min with `Where`, and its erfc as the one above.
+    """Spell SymPy's Piecewise, Max and Min with `Where`, its erfc as the one above, and a power
+    such as `x**2.0` with the fraction that its exponent is.
 
     The branch that is taken at a kink fixes the subgradient there.
 
@@ -127,6 +128,8 @@ def as_where(expr: Expr) -> Expr:
         args = [walk(a) for a in e.args]
         if type(e) is sympy.erfc:
             return erfc(*args)
+        if isinstance(e, sympy.Pow) and isinstance(e.exp, sympy.Float) and (2 * e.exp) % 1 == 0:
+            return args[0] ** sympy.Rational(int(2 * e.exp), 2)
         if isinstance(e, sympy.Piecewise):
             return _piecewise([(a.args[0], a.args[1]) for a in args])
         if isinstance(e, sympy.Max | sympy.Min):

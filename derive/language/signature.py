@@ -6,6 +6,8 @@ argument's choices, and the variant that every set of chosen values leads to.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -18,6 +20,8 @@ from derive.language.expressions import Axis, Element, Sum, count_of, names_used
 from derive.language.interface import (
     AUTOCAST,
     GIVEN,
+    LOCALS,
+    NAMED_BY,
     OTHERWISE,
     ROLES,
     SHAPING,
@@ -119,6 +123,11 @@ class Calling:
         choices = [c for argument in arguments for c in self._choices(argument, without)]
         self._check(definition, arguments, choices)
         variants = tuple(self._variants(definition, choices))
+        names = Counter(d.variant for d in {v.definition for v in variants})
+        for name in (name for name, count in names.items() if count > 1):
+            raise DefinitionError(
+                f"operation {self.name!r}: {names[name]} of its variants would be called {name!r}"
+            )
         interface = Interface(
             arguments,
             tuple(self.roles.items()),
@@ -143,7 +152,7 @@ class Calling:
 
     def _choices(self, argument: Argument, without: Sequence[str]) -> Iterator[Choice]:
         """What an argument decides: by its value, by being given, by holding integers."""
-        cases = {choice: c for c in self.cases.values() for choice in c.choices}
+        cases = self._deciding()
         if len(argument.tensors) > 1 and not argument.halved:
             yield Choice(argument.name, (True, False), "integers")
         elif argument.name in cases and not argument.tensors:
@@ -153,6 +162,25 @@ class Calling:
             if name in self.absent and self.given.get(name) != "paired":
                 values = (False, True) if name in without else (True, False)
                 yield Choice(name, values, "given", mask=self.given.get(name) == "mask")
+
+    def _deciding(self) -> dict[str, Cases]:
+        """The cases that say which values each choice has; those of all lets have the same.
+
+        Raises:
+            DefinitionError: a let has a case for a value for which another has none.
+        """
+        found: dict[str, tuple[str, Cases]] = {}
+        for name, cases in self.cases.items():
+            for choice in cases.choices:
+                other, first = found.setdefault(choice, (name, cases))
+                values, wanted = cases.values(choice), first.values(choice)
+                if set(values) != set(wanted):
+                    raise DefinitionError(
+                        f"let {name!r} in {self.name!r}: its cases are for {choice} = "
+                        f"{', '.join(map(repr, values))}, and those of {other!r} for "
+                        f"{', '.join(map(repr, wanted))}"
+                    )
+        return {choice: cases for choice, (_, cases) in found.items()}
 
     def _variants(self, definition: Definition, choices: Sequence[Choice]) -> Iterator[Variant]:
         """Every definition that the choices lead to, the usual one first."""
@@ -216,6 +244,19 @@ class Calling:
                     f"{where}: {argument.name!r} is the machine epsilon where it is left out, so "
                     f"its default in op.called must be None, got {argument.default or 'none'}"
                 )
+        named = {argument.name for argument in arguments}
+        for role, wanted in NAMED_BY.items():
+            if role in self.roles.values() and wanted not in named:
+                raise DefinitionError(
+                    f"{where}: an axis with the role {role!r} is {ROLES[role]}, "
+                    f"and op.called has no argument {wanted!r}"
+                )
+        own = {*(t.name for t in definition.inputs), *(o.name for o in definition.options)}
+        for name in sorted((own | named - {"dtype"}) & LOCALS):
+            raise DefinitionError(
+                f"{where}: {name!r} is what its function calls something of its own; "
+                "use another name"
+            )
         known = {choice.name: choice.values for choice in choices}
         whens = [(f"update of {u.when.input!r}", u.when) for u in self.updates]
         whens += [(f"constant {when.input!r}", when) for when in self.constants]
@@ -239,7 +280,9 @@ def label(choices: Sequence[Choice], values: Sequence[Any]) -> str:
     for choice, value in zip(choices, values, strict=True):
         if value is choice.values[0] or value == choice.values[0]:
             continue
-        words.append(_word(choice, value))
+        word = _word(choice, value)
+        others = (_word(c, v) for c in choices if c is not choice for v in c.values[1:])
+        words.append(f"{choice.name}_{word}" if word in others else word)
     return "_".join(words)
 
 
@@ -247,12 +290,12 @@ def _word(choice: Choice, value: Any) -> str:
     if choice.kind == "integers":
         return choice.name
     if isinstance(value, str):
-        return value
+        return re.sub(r"\W+", "_", value)
     if value is True or value is OTHERWISE:
         return choice.name
     if value is False or value is None:
         return f"no_{choice.name}"
-    return f"{choice.name}_{value}".replace(".", "_").replace("-", "minus_")
+    return f"{choice.name}_{value}".replace(".", "_").replace("-", "minus_").replace("+", "")
 
 
 def _without(let: Let, left_out: Mapping[str, Expr]) -> Let:

@@ -642,3 +642,78 @@ def test_a_tensor_without_axes_is_a_number() -> None:
     a, b = op.input("a"), op.input("b", nonzero=True)
     y = op.let("y", [], 1 - a / b + 2 * b**2 - (-a) * b)
     assert op.build(y).let("y").value == 1 - a[()] / b[()] + 2 * b[()] ** 2 + a[()] * b[()]
+
+
+def half(**facts: Any) -> Definition:
+    op = define("half", "Times a number.")
+    n = op.axes("n")
+    x, eps = op.input("x", n), op.option("eps", 0.5, **facts)
+    return op.build(op.let("y", [n], sympy.sqrt(eps**2) * x[n]))
+
+
+@pytest.mark.parametrize(
+    ("default", "facts", "wanted"),
+    [
+        (-2, {"positive": True}, "a number above zero, got -2"),
+        (-0.5, {"nonnegative": True}, "a number of zero or more, got -0.5"),
+        (2.5, {"integer": True}, "an integer, got 2.5"),
+        (True, {}, "a number, got True"),
+        ("two", {}, "a number, got 'two'"),
+    ],
+)
+def test_a_default_is_a_number_that_the_facts_hold_of(
+    default: Any, facts: dict[str, Any], wanted: str
+) -> None:
+    with pytest.raises(DefinitionError, match=f"option 'a': its default must be {wanted}"):
+        define("scaled", "Scales.").option("a", default, **facts)
+
+
+def test_an_option_is_passed_on_to_a_callee_only_if_it_is_as_the_callee_has_it() -> None:
+    op = define("caller", "Calls.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    op.option("eps", -0.5)
+    with pytest.raises(DefinitionError, match="option 'eps' must be a number above zero, got eps"):
+        op.call(half(positive=True), {"x": x})
+    y = op.call(half(), {"x": x})
+    (own,) = (s for s in op.build(y).lets[0].value.free_symbols if s.name == "eps")
+    assert own.is_positive is None
+
+
+def test_an_option_is_given_what_is_known_to_be_as_the_callee_has_it() -> None:
+    op = define("caller", "Calls.")
+    n = op.axes("n")
+    x, b = op.input("x", n), op.option("b", 3.0, positive=True)
+    with pytest.raises(
+        DefinitionError, match="option 'eps' must be a number above zero, got b - 2"
+    ):
+        op.call(half(positive=True), {"x": x}, {"eps": b - 2})
+    y = op.call(half(positive=True), {"x": x}, {"eps": b + 2})
+    assert op.build(y).lets[0].value == (b + 2) * x[n]
+
+
+def test_an_index_that_was_refused_as_another_number_is_taken_as_an_integer() -> None:
+    op = define("picked", "One column.")
+    n, k = op.axes("n k")
+    x = op.input("x", n, k)
+    for wrong in (1.0, True):
+        with pytest.raises(DefinitionError, match="neither an index nor"):
+            op.let("y", [n], x[n, wrong])
+    assert op.let("y", [n], x[n, 1]).name == "y"
+
+
+def test_a_maximum_under_a_sum_is_found_once_for_each_letter() -> None:
+    op = define("maxima", "The sum of maxima.")
+    n, k = op.axes("n k")
+    x = op.input("x", n, k)
+    definition = op.build(op.let("y", [], Sum(Maximum(x[n, k], k), n)))
+    assert [let.name for let in definition.lets] == ["y_argmax", "y"]
+    assert not definition.let("y").value.has(ArgMax)
+
+
+def test_a_power_is_the_fraction_that_its_exponent_is() -> None:
+    op = define("powers", "Powers.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    definition = op.build(op.let("y", [n], x[n] ** 2.0 + (1 + x[n] ** 4) ** -0.5))
+    assert definition.lets[0].value == x[n] ** 2 + 1 / sympy.sqrt(1 + x[n] ** 4)
