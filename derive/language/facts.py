@@ -87,8 +87,9 @@ def is_nonnegative(expr: Expr) -> bool:
 def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:
     """Whether an expression cannot be zero. `divisors` names tensors that are divided by.
 
-    A coefficient of sizes and options counts as non-zero unless it is the number zero: the
-    emitted code divides by it or multiplies with it only where the definition does.
+    A coefficient of sizes and options counts as non-zero unless it is the number zero: a gradient
+    that comes to divide by one is not taken (`scalars_divided_by`), and any other holds where the
+    coefficient is zero too, being continuous in it.
     """
     if is_scalar(expr):
         return expr != 0
@@ -99,6 +100,19 @@ def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:
     if isinstance(expr, Pow):
         return is_nonzero(expr.base, divisors)
     return tensor_name(expr) in divisors
+
+
+def scalars_divided_by(exprs: Iterable[Expr]) -> frozenset[Expr]:
+    """The coefficients that expressions divide by, of those that may be zero: an option of which
+    nothing is known, `N - 1`. Each stands without a number before it."""
+    below = [p.base for e in exprs for p in e.atoms(Pow) if p.exp.could_extract_minus_sign()]
+    factors = [f for base in below if is_scalar(base) for f in Mul.make_args(base)]
+    return frozenset(_primitive(f) for f in factors if not f.is_nonzero)
+
+
+def _primitive(expr: Expr) -> Expr:
+    rest = expr.primitive()[1]
+    return -rest if rest.could_extract_minus_sign() else rest
 
 
 def is_total(expr: Basic) -> bool:

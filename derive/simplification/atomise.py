@@ -55,10 +55,7 @@ class Atomiser:
         value = (
             let.value if let.tensor.integer else self._visit(as_softmax_sums(let.value), top=True)
         )
-        tensor = let.tensor
-        if not tensor.positive and is_positive(value):
-            tensor = replace(tensor, positive=True)
-        self._remember(value, tensor)
+        self._remember(value, let.tensor)
         self.lets.append(Let(let.tensor, value))
 
     def keep(self, let: Let) -> None:

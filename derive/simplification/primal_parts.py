@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, default_sort_key, log
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, default_sort_key
 
 from derive.calculus.differentiate import cotangents_of
 from derive.calculus.normal import normalise
@@ -29,6 +29,7 @@ from derive.language.expressions import (
     names_used,
     with_args,
 )
+from derive.language.facts import is_total
 from derive.language.substitute import substitute
 from derive.simplification.naming import word
 from derive.simplification.work import size, work
@@ -122,7 +123,7 @@ def _parts(expr: Basic, chosen: bool = False) -> Iterator[Expr]:
     multiple = rest is not None and number != 1 and is_atomic(rest)
     inverse = isinstance(expr, Pow) and expr.exp == -1  # dividing is as cheap as multiplying
     plain = not (multiple or inverse or expr.has(KroneckerDelta, ArgMax))
-    partial = chosen and _is_partial(expr)
+    partial = chosen and not is_total(expr)
     if isinstance(expr, Expr) and plain and expr.atoms(Element) and not partial:
         yield expr
     if isinstance(expr, Where):
@@ -132,12 +133,6 @@ def _parts(expr: Basic, chosen: bool = False) -> Iterator[Expr]:
     elif not looked_up:
         for arg in expr.args[:1] if isinstance(expr, Binder) else expr.args:
             yield from _parts(arg, chosen)
-
-
-def _is_partial(expr: Basic) -> bool:
-    """Whether an expression may have no value somewhere."""
-    powers = (p.exp for p in expr.atoms(Pow))
-    return expr.has(log) or any(not (e.is_Integer and e.is_positive) for e in powers)
 
 
 def _named(definition: Definition, passes: Passes, expr: Expr) -> Passes:

@@ -23,6 +23,7 @@ from derive.calculus.rules import (
 from derive.calculus.trace import Equation
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import Element, Sum, is_scalar, names_used, with_args
+from derive.language.facts import scalars_divided_by
 from derive.simplification.change_of_variables import Coordinates, NoFixpoint, Solution, System
 from derive.simplification.factor import cancelled, differences_joined, factor
 from derive.simplification.share import share_reductions, shared_cotangents
@@ -129,7 +130,9 @@ def best_outcome(
         return plain
     outcomes = [best, plain]
     if best.coordinates.chosen and plain.cost < best.cost:
-        outcomes.append(as_it_stands(best.coordinates.chosen))
+        solved = as_it_stands(best.coordinates.chosen)
+        if scalars_divided_by(let.value for let in solved.lets) <= task.divided_by:
+            outcomes.append(solved)
     return min(outcomes, key=lambda outcome: outcome.cost)
 
 
@@ -249,14 +252,18 @@ def _with(chosen: tuple[Solution, ...], added: Solution) -> tuple[Solution, ...]
 
 
 def _outcome(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) -> Outcome | None:
-    """The gradients in these coordinates; None where they have too many terms."""
+    """The gradients in these coordinates; None where they have too many terms, or divide by a
+    coefficient that may be zero."""
     substituted = {t: coordinates.substitute(e) for t, e in exprs.items()}
     rewritten = {t: coordinates.rewrite(e) for t, e in exprs.items()}
     if any(len(terms_of(form)) > TERM_LIMIT for form in rewritten.values()):
         return None
-    named = shared_cotangents(task, coordinates, rewritten)
-    shared = share_reductions(task, {**rewritten, **named})
+    folded, named = shared_cotangents(task, coordinates, rewritten)
+    shared = share_reductions(task, {**folded, **named})
     finished = {t: finish(e) for t, e in shared.items()}
+    stages = (*substituted.values(), *rewritten.values(), *finished.values())
+    if not scalars_divided_by(stages) <= task.divided_by:
+        return None
     lets = [
         Let(tensor if tensor in named else task.held(tensor), value)
         for tensor, value in finished.items()

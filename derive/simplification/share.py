@@ -17,10 +17,10 @@ from derive.simplification.work import work
 
 def shared_cotangents(
     task: Task, coordinates: Coordinates, forms: dict[Tensor, Expr]
-) -> dict[Tensor, Expr]:
+) -> tuple[dict[Tensor, Expr], dict[Tensor, Expr]]:
     """Name the cotangents inside a group that occur as a factor at least twice.
 
-    Returns them with their values, and writes `forms` in terms of them.
+    Returns `forms` in terms of them, and them with their values.
     """
     named: dict[Tensor, Expr] = {}
     for let in reversed(coordinates.system.lets):
@@ -44,9 +44,9 @@ def shared_cotangents(
         before = work(factor(e) for e in [*forms.values(), *named.values()])
         after = work([*(factor(e) for e in [*replaced.values(), *named.values()]), monomial])
         if count >= 2 and after < before:
-            forms.update(replaced)
+            forms = replaced
             named[cotangent] = monomial
-    return named
+    return forms, named
 
 
 def _occurrences(expr: Expr, name: str) -> int:

@@ -14,7 +14,7 @@ from derive.calculus.normal import normalise
 from derive.calculus.recognise import Rewriter
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import names_in
-from derive.language.facts import Magnitudes
+from derive.language.facts import Magnitudes, scalars_divided_by
 from derive.simplification.partition import Partition
 from derive.simplification.symmetry import mirrored
 
@@ -55,6 +55,12 @@ class Task:
                 for name in names_in(let.value) & on_path:
                     users.setdefault(name, []).append(let)
         return users
+
+    @cached_property
+    def divided_by(self) -> frozenset[Expr]:
+        """The coefficients that may be zero by which the definition divides: it has no value where
+        they are, and nothing else may divide by one."""
+        return scalars_divided_by(let.value for let in self.definition.lets)
 
     @cached_property
     def magnitudes(self) -> Magnitudes:

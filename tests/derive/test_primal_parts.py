@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+from sympy import Expr, acos, atanh, loggamma
+
 from derive import Abs, Eq, Sum, Where, define, exp, log, sqrt
 from derive.derivation import derive
 from derive.language.definition import Definition
@@ -43,6 +48,19 @@ def test_what_has_no_value_where_it_is_not_chosen_is_left_in_its_branch() -> Non
     x = op.input("x", n, nonnegative=True)
     definition = op.build(op.let("y", [n], Where(Eq(x[n], 0), 0, x[n] * log(x[n]))))
     assert kept(definition) == ["x"]
+
+
+@pytest.mark.parametrize("partial", [acos, atanh, loggamma, log])
+def test_what_is_summed_where_it_has_a_value_is_not_summed_elsewhere(
+    partial: Callable[[Expr], Expr],
+) -> None:
+    op = define("within", "A sum over a row, where all of it is within reach.")
+    n, k = op.axes("n k")
+    x = op.input("x", n, k)
+    reached = op.let("s", [n], Sum(x[n, k] ** 2, k))
+    inside = Sum(partial(x[n, k]), k) ** 2
+    definition = op.build(op.let("y", [n], Where(reached[n] < 1, inside, 0)))
+    assert all(let.value.has(Where) for let in derive(definition).forward if let.value.has(partial))
 
 
 def test_a_gradient_that_is_made_of_others_is_written_so() -> None:

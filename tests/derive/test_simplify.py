@@ -308,3 +308,21 @@ def test_a_bound_that_is_not_differentiated_does_not_lead_in_a_circle() -> None:
     gradients = {let.name: let.value for let in derivation.backward.lets}
     written = text(gradients["grad_x"], arrangement_of(derivation))
     assert written == "2*grad_loss*x[n]/safe[n]"
+
+
+ZERO_AT_TIMES = """
+powers: a cube, and a sine of a multiple
+inputs x[n]
+options alpha = 0.5
+h[n] = FACTOR*x[n]
+y[n] = x[n]**3 + sin(h[n])
+"""
+
+
+@pytest.mark.parametrize("factor", ["alpha", "(N - 1)", "(alpha - 2)"])
+def test_a_gradient_divides_by_no_coefficient_that_may_be_zero(factor: str) -> None:
+    (definition,) = read(ZERO_AT_TIMES.replace("FACTOR", factor), library.load).values()
+    assert "/" not in gradient(derive(definition), "x")
+    divided = ZERO_AT_TIMES.replace("FACTOR*x[n]", f"x[n]/{factor}")
+    (definition,) = read(divided, library.load).values()
+    assert f"/{factor}" in gradient(derive(definition), "x")

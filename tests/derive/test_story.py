@@ -11,6 +11,7 @@ from latex2mathml.converter import convert
 from sympy import Add, Expr
 
 from derive import Sum, define, exp, library
+from derive.calculus.rules import REDUCTION_IDENTITY
 from derive.calculus.trace import Derivation
 from derive.derivation import derive
 from derive.printing.differences import changes
@@ -145,3 +146,9 @@ def test_terms_keep_their_order_whether_marked_or_not() -> None:
 
 def arrangement_terms(expr: Expr) -> list[Expr]:
     return arrangement_of(derive(library.load("tanh"))).terms(expr)
+
+
+@pytest.mark.parametrize("name", ["rms_norm", "layer_norm", "group_norm", "batch_norm"])
+def test_a_step_that_speaks_of_an_identity_shows_one(name: str) -> None:
+    steps = derive(library.load(name)).steps
+    assert all(step.using for step in steps if step.rule == REDUCTION_IDENTITY)
