@@ -114,7 +114,8 @@ class Module:
     """Everything that one definition is emitted as.
 
     `updates` names what buffers become; the forward program hands it on with what it keeps.
-    `value_and_grad` is there where the only output is a scalar. For second derivatives,
+    `value_and_grad` is there where the only output is a scalar, `value` where the forward program
+    works out ahead what the output alone does not need. For second derivatives,
     `double_backward` takes cotangents of the gradients to those of what the backward pass was
     given; `residuals_backward`, where it is needed, goes on to the inputs, and reads `again` what
     of them is not kept.
@@ -133,6 +134,7 @@ class Module:
     forward: Program
     backward: Program
     value_and_grad: Program | None
+    value: Program | None = None
     double_backward: Program | None = None
     residuals_backward: Program | None = None
     again: tuple[Tensor, ...] = ()

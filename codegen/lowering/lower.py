@@ -67,6 +67,23 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
         forward=forward,
         backward=backward,
         value_and_grad=_value_and_grad(derivation, outputs, gradients),
+        value=_value(derivation, outputs) if forward_lets != derivation.forward else None,
+    )
+
+
+def _value(derivation: Derivation, outputs: Sequence[Tensor]) -> Program | None:
+    """The only output in a program that works nothing out ahead, where buffers stay as they are."""
+    definition = derivation.definition
+    if len(outputs) != 1 or definition.updates:
+        return None
+    lets = _with_stops(derivation.forward, ())
+    return Program(
+        name="value",
+        params=definition.inputs,
+        options=definition.options,
+        unpacked=Residuals(),
+        lets=_forward_lets(lets, definition.outputs, literal=False),
+        results=((outputs[0].name, outputs[0]),),
     )
 
 

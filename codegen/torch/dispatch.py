@@ -23,6 +23,8 @@ class Dispatch:
     definition: Definition
     arguments: Arguments
     layout: Layout
+    alone: frozenset[str] = frozenset()
+    """The variants that have a function for the value alone."""
 
     def lines(self) -> Iterator[str]:
         """The call of the variant that is meant, updates of buffers, and the result returned."""
@@ -97,7 +99,12 @@ class Dispatch:
         ]
         many = len(self.definition.outputs) + len(self._updates)
         place = "[0]" if many == 1 else f"[:{many}]"
-        return f"{function_name(definition)}.apply({', '.join(parts)}){place}"
+        given = ", ".join(parts)
+        if definition.variant not in self.alone:
+            return f"{function_name(definition)}.apply({given}){place}"
+        suffix = f"_{definition.variant}" if definition.variant else ""
+        call = f"_applied{suffix}({given})"
+        return f"[{call}]" if self._updates else call
 
     def _given(self, name: str, definition: Definition) -> str:
         """A tensor as it is handed to a variant."""

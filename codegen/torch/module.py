@@ -41,6 +41,8 @@ def context(module: Module) -> dict[str, Any]:
     for program in (module.double_backward, module.residuals_backward):
         if program is not None:
             programs[program.name] = function(program, (), origins)
+    # A matrix product would have to be kept from autocast here too.
+    alone = None if _multiplies(programs["forward"]) else module.value
     return {
         **interface(module),
         "autograd": autograd(module),
@@ -50,6 +52,7 @@ def context(module: Module) -> dict[str, Any]:
         "unpacked": {name: _unpacked(programs[name], module.residuals) for name in programs},
         "multiplies": [name for name in programs if _multiplies(programs[name])],
         "joint": module.value_and_grad and function(module.value_and_grad),
+        "value": alone and function(alone),
         "torch_target": "",
     }
 
@@ -103,6 +106,7 @@ def interface(module: Module) -> dict[str, Any]:
             for s, o in zip(module.seeds, module.outputs, strict=True)
         ],
         "checks": checks(module),
+        "value": None,
     }
 
 

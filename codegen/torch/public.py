@@ -68,15 +68,16 @@ class PublicFunction:
     arguments: tuple[str, ...]
 
 
-def public_function(definition: Definition) -> PublicFunction:
-    """The public function of a definition that has an interface."""
+def public_function(definition: Definition, alone: frozenset[str]) -> PublicFunction:
+    """The public function of a definition that has an interface; the variants named in `alone`
+    have a function for the value alone."""
     assert definition.interface is not None
     arguments = Arguments(definition.interface)
     shapes = layout(arguments)
     body = (
         *checked(definition.name, arguments),
         *seen(definition.name, arguments, shapes),
-        *Dispatch(definition, arguments, shapes).lines(),
+        *Dispatch(definition, arguments, shapes, alone).lines(),
     )
     text = "\n".join(body)
     called = {name for name in _ADAPTING if f"{name}(" in text}

@@ -23,6 +23,8 @@ class Part:
     seeds: tuple[str, ...]
     definition: tuple[str, ...]
     derivation: tuple[str, ...]
+    has_value: bool
+    """Whether it has a function for the value alone."""
 
 
 def part(derivation: Derivation, autograd: bool = True) -> Part:
@@ -38,13 +40,19 @@ def part(derivation: Derivation, autograd: bool = True) -> Part:
         tuple(names["seeds"]),
         tuple(formulas(derivation.forward, derivation)),
         tuple(formulas(derivation.backward.lets, derivation)),
+        names["value"] is not None,
     )
 
 
 def texts(definition: Definition, parts: Sequence[Part], command: str) -> dict[str, str]:
     """The file of an operation: its variants one after another, then its public function."""
     usual = parts[0]
-    last = usual.strict if definition.interface is None else public(definition)
+    alone = frozenset(
+        variant.variant
+        for variant, part in zip(definition.variants, parts, strict=True)
+        if part.has_value
+    )
+    last = usual.strict if definition.interface is None else public(definition, alone=alone)
     return {
         f"{definition.name}.py": render(
             "torch/module.py.jinja",
@@ -60,12 +68,15 @@ def texts(definition: Definition, parts: Sequence[Part], command: str) -> dict[s
     }
 
 
-def public(definition: Definition, torch_target: str = "") -> str:
-    """The public function of a definition that has an interface."""
+def public(
+    definition: Definition, torch_target: str = "", alone: frozenset[str] = frozenset()
+) -> str:
+    """The public function of a definition that has an interface; where no gradient will be asked
+    for, the variants named in `alone` have a function for the value alone."""
     return render(
         "torch/public.py.jinja",
         name=definition.name,
         summary=as_docstring(definition.summary),
         torch_target=torch_target,
-        **asdict(public_function(definition)),
+        **asdict(public_function(definition, alone)),
     )
