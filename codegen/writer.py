@@ -87,11 +87,16 @@ def apply(changes: list[Change]) -> None:
 def write_whole(file: Path, content: bytes, durable: bool = False) -> None:
     """Write a file so that at any moment the old or the new one is there, whole.
 
-    `durable` has that hold through a power cut too, which takes a disk some time.
+    An old one keeps its permissions, and a link to it stays one. `durable` has the first hold
+    through a power cut too, which takes a disk some time.
 
     Raises:
         OSError: it cannot be written; the old one is as it was.
     """
+    file = file.resolve()
+    if file.exists() and not file.is_file():  # such as /dev/null
+        file.write_bytes(content)
+        return
     handle, unfinished = tempfile.mkstemp(dir=file.parent, prefix=UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -99,8 +104,15 @@ def write_whole(file: Path, content: bytes, durable: bool = False) -> None:
             if durable:
                 stream.flush()
                 os.fsync(stream.fileno())
-        os.chmod(unfinished, 0o644)
+        os.chmod(unfinished, file.stat().st_mode if file.exists() else _usual_mode())
         os.replace(unfinished, file)
     except BaseException:
         Path(unfinished).unlink(missing_ok=True)
         raise
+
+
+def _usual_mode() -> int:
+    """The permissions that the user's new files have."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

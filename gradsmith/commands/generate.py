@@ -51,8 +51,8 @@ def command(
     cache folder, and not derived again.
 
     Exit status: 0 where the files are in step (or now are), 1 where --check finds drift, 2 for
-    wrong usage. A file left over from an operation that is gone counts as drift, and is
-    deleted, when a whole source is generated.
+    wrong usage. When the whole library is generated, a file left over from an operation that is
+    gone counts as drift, and is deleted.
     """
     from codegen.cache import Cache
     from codegen.pipeline import sources
@@ -71,7 +71,7 @@ def command(
         texts = {folder: sources(chosen, run, cache)}
         if target == "c":
             texts[folder / "c"] = sources(chosen, _in_c(run), cache, "c")
-    whole = _whole(ops, definitions)
+    whole = "derive/ops/" if not ops and definitions is None else ""
     changes = {place: compare(place, found, whole) for place, found in texts.items()}
     for change in (c for found in changes.values() for c in found):
         click.echo(f"{change.kind if check else _DONE[change.kind]}: {change.path}", err=True)
@@ -87,7 +87,8 @@ def command(
             apply(found)
         except OSError as error:
             raise UserError(f"{place} cannot be written: {error.strerror}") from None
-        click.echo(f"{len(found)} of {len(texts[place])} files written in {place}", err=True)
+        written = sum(change.new is not None for change in found)
+        click.echo(f"{written} of {len(texts[place])} files written in {place}", err=True)
 
 
 _DONE = {"missing": "new", "changed": "changed", "orphan": "deleted"}
@@ -130,10 +131,3 @@ def _named_in(path: Path) -> Path | None:
         return None
     named = getattr(library.execute(path), "OUT", None)
     return path.parent / str(named) if named is not None else None
-
-
-def _whole(ops: tuple[str, ...], path: Path | None) -> str:
-    """What the header of a left-over file would name: only where a whole source was generated."""
-    if ops:
-        return ""
-    return "derive/ops/" if path is None else path.name

@@ -1,5 +1,6 @@
 """Files are compared first, replaced whole, and deleted only where they are ours."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,32 @@ def test_a_write_that_fails_leaves_the_old_file(
     with pytest.raises(OSError, match="disk full"):
         write_whole(file, b"new")
     assert [f.read_bytes() for f in tmp_path.iterdir()] == [b"old"]
+
+
+def test_a_file_keeps_its_permissions_and_a_link_stays_one(tmp_path: Path) -> None:
+    file, link = tmp_path / "private.tex", tmp_path / "link.tex"
+    write_whole(file, b"old")
+    file.chmod(0o600)
+    link.symlink_to(file)
+    write_whole(link, b"new")
+    assert link.is_symlink() and file.read_bytes() == b"new"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_new_file_has_the_permissions_that_the_user_gives_new_files(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_whole(tmp_path / "private.tex", b"new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "private.tex").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(pipe, b"sent")
+    assert os.read(reader, 10) == b"sent"
+    os.close(reader)
+    assert pipe.is_fifo()

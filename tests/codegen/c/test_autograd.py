@@ -11,6 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import FlopCounterMode
 
 from derive import library
 from derive.verification.points import random_point, two_sizes
@@ -91,6 +93,16 @@ def test_transforms_and_the_compiler_take_a_public_function() -> None:
     leaf = x[0].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(compiled(leaf), leaf)
     assert torch.allclose(gradient, torch.func.grad(native)(x[0]))
+
+
+def test_a_mode_that_looks_at_what_is_computed_sees_it() -> None:
+    softmax, x = in_c("softmax").softmax, torch.randn(2, 5)
+    graph = make_fx(lambda x: softmax(x, 1))(x)
+    other = torch.randn(2, 5)
+    assert torch.allclose(graph(other), F.softmax(other, 1))
+    with FlopCounterMode(display=False) as mine:
+        in_c("linear").linear(torch.randn(2, 4), torch.randn(3, 4), torch.randn(3))
+    assert mine.get_total_flops() == 2 * 2 * 4 * 3
 
 
 def test_a_transform_of_plain_forward_and_backward_is_right() -> None:
