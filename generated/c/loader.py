@@ -25,6 +25,7 @@ from typing import Any
 import platformdirs
 import torch
 from torch import Tensor
+from torch._C import _len_torch_dispatch_stack as len_torch_dispatch_stack
 from torch._C._functorch import (
     is_legacy_batchedtensor,
     peek_interpreter_stack,  # what torch.func is in the middle of
@@ -75,9 +76,12 @@ def _process() -> ctypes.CDLL:
 def serves(*tensors: Tensor | float | None) -> bool:
     """Whether C computes with these tensors: plain ones on the CPU, in a dtype that it has.
 
-    Under torch.compile and the transforms of torch.func, and without a compiler, it does not.
+    Under torch.compile and the transforms of torch.func, where a mode looks at what torch is asked
+    for (`make_fx`, a count of operations), and without a compiler, it does not.
     """
     if torch.compiler.is_compiling() or peek_interpreter_stack() is not None:
+        return False
+    if len_torch_dispatch_stack():
         return False
     for tensor in tensors:
         if tensor is None:
@@ -258,12 +262,16 @@ def _digest(file: Path) -> str:
 
 @cache
 def _folder() -> Path:
-    """Where libraries are kept: for this process alone, where the user's cache is not writable."""
+    """Where libraries are kept: for this process alone, where the user's cache is not writable, or
+    nothing can be run from it."""
     folder = platformdirs.user_cache_path("gradsmith") / "c"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         tempfile.TemporaryFile(dir=folder).close()
+        usable = not os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0)  # of Linux
     except OSError:
+        usable = False
+    if not usable:
         folder = Path(tempfile.mkdtemp(prefix="gradsmith-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
