@@ -9,8 +9,8 @@
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*(tanh_log_exp_x[n] + x[n]*(1 +
-            tanh_log_exp_x[n]**2*(exp(-log_exp_x[n]) - 1) - exp(-log_exp_x[n])))
+    grad_x[n] = grad_y[n]*(tanh_log_exp_x[n] + x[n]*(1 - exp(-log_exp_x[n]))*(1 -
+            tanh_log_exp_x[n]**2))
 """
 
 from typing import Any, NamedTuple
@@ -52,9 +52,8 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     log_exp_x = torch.logaddexp(x, x.new_full((), 0))
     tanh_log_exp_x = torch.tanh(log_exp_x)
     y = x * tanh_log_exp_x
-    expm1_neg_log_exp_x = torch.expm1(-log_exp_x)
     dy_dx = torch.addcmul(
-        tanh_log_exp_x, tanh_log_exp_x**2 * expm1_neg_log_exp_x - expm1_neg_log_exp_x, x
+        tanh_log_exp_x, (1 - tanh_log_exp_x**2) * x, torch.expm1(-log_exp_x), value=-1
     )
     return y, Residuals(dy_dx)
 
@@ -94,11 +93,16 @@ def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> t
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     log_exp_x = torch.logaddexp(x, grad_dy_dx.new_full((), 0))
     tanh_log_exp_x = torch.tanh(log_exp_x)
-    expm1_neg_log_exp_x = torch.expm1(-log_exp_x)
-    grad_x = -(
-        (1 - tanh_log_exp_x**2)
-        * (((2 * tanh_log_exp_x + 1) * expm1_neg_log_exp_x + 1) * x + 2)
-        * expm1_neg_log_exp_x
+    exp_neg_log_exp_x = torch.exp(-log_exp_x)
+    tanh_log_exp_x_squared = tanh_log_exp_x**2
+    sigmoid_x = torch.sigmoid(x)
+    grad_x = (
+        torch.addcmul(
+            torch.addcmul(sigmoid_x, sigmoid_x, tanh_log_exp_x_squared, value=-1),
+            (1 - tanh_log_exp_x_squared)
+            * (torch.addcmul(exp_neg_log_exp_x, sigmoid_x, tanh_log_exp_x, value=-2) * x + 1),
+            sigmoid_x,
+        )
         * grad_dy_dx
     )
     return (grad_x,)

@@ -5,7 +5,8 @@ Two expressions that are equal by the laws of index notation alone (distributivi
 bound indices) have the same normal form, but for two bounds on the work: a sum to a power above
 six stays a power, and more than five bound indices keep their names. No let is looked at here.
 
-Beside these laws only quotients that are functions are known: `sinh(a)/cosh(a)` is `tanh(a)`.
+Beside these laws only quotients that are functions are known, `sinh(a)/cosh(a)` is `tanh(a)`, and
+that `a*sign(a)` is `|a|`.
 
 A term is a coefficient, made of numbers, axis sizes and options, times a monomial, made
 of everything else. Coefficients are kept as cancelled fractions.
@@ -19,6 +20,7 @@ from functools import lru_cache
 from itertools import permutations, product
 
 from sympy import (
+    Abs,
     Add,
     Expr,
     Integer,
@@ -195,10 +197,23 @@ def _product(parts: list[tuple[tuple[Expr, Expr], ...]]) -> tuple[tuple[Expr, Ex
 
 def _times(monomials: list[Expr], coefficient: Expr) -> Iterable[tuple[Expr, Expr]]:
     """Multiply monomials; deltas are applied to the other factors."""
-    factor = with_quotients(Mul(*monomials))
+    factor = _with_magnitudes(with_quotients(Mul(*monomials)))
     if factor.is_Add:  # SymPy distributes a number over a sum
         return [(m, c * coefficient) for m, c in _terms(factor)]
     return _apply_deltas(factor, coefficient)
+
+
+def _with_magnitudes(monomial: Expr) -> Expr:
+    """`a*sign(a)` is `|a|`."""
+    if not monomial.has(sign):
+        return monomial
+    powers = monomial.as_powers_dict()
+    for factor in [f for f in powers if isinstance(f, sign) and powers[f] == 1]:
+        (inside,) = factor.args
+        power = powers.get(inside, S.Zero)
+        if power.is_Integer and power > 0:
+            monomial *= Abs(inside) / (inside * factor)
+    return monomial
 
 
 def with_quotients(expr: Expr) -> Expr:

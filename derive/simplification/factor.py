@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from functools import lru_cache
 
 from sympy import (
@@ -15,6 +14,7 @@ from sympy import (
     S,
     Symbol,
     default_sort_key,
+    exp,
     expand_mul,
     gcd_terms,
 )
@@ -124,7 +124,7 @@ def _polynomial(terms: Terms) -> Expr | None:
         return None
     elements = {base for monomial in terms for base in factors_of(monomial) if base != 1}
     powers = [e for monomial in terms for b, e in factors_of(monomial).items() if b != 1]
-    if len(elements) > _FACTOR_UP_TO or not all(isinstance(e, Element) for e in elements):
+    if len(elements) > _FACTOR_UP_TO or not all(isinstance(e, Element | exp) for e in elements):
         return None
     if not all(e.is_Integer and e > 0 for e in powers):
         return None
@@ -133,17 +133,15 @@ def _polynomial(terms: Terms) -> Expr | None:
 
 @lru_cache(maxsize=10_000)
 def _factors_found(terms: frozenset[tuple[Expr, Expr]]) -> Expr | None:
-    names = {e: Symbol(f"_{n}") for n, e in enumerate(sorted(_elements(terms), key=str))}
-    whole = Add(*(c * m.xreplace(names) for m, c in terms))
+    tables = [(factors_of(monomial), c) for monomial, c in terms]
+    bases = sorted({b for table, _ in tables for b in table if b != 1}, key=str)
+    names = {base: Symbol(f"_{n}") for n, base in enumerate(bases)}
+    whole = Add(*(c * Mul(*(names.get(b, b) ** e for b, e in t.items())) for t, c in tables))
     found = _squares_kept(polynomial_factor(whole))
     if not isinstance(found, Mul | Pow) or len([f for f in found.args if f.is_Add]) < 2:
         return None
     back = {symbol: e for e, symbol in names.items()}
     return Mul(*(_from_one(_grouped(f.xreplace(back))) for f in Mul.make_args(found)))
-
-
-def _elements(terms: Iterable[tuple[Expr, Expr]]) -> set[Expr]:
-    return set().union(*(m.atoms(Element) for m, _ in terms))
 
 
 def _grouped(expr: Expr) -> Expr:

@@ -9,7 +9,7 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n] = grad_y[n]*inv_abs_x[n]*(1 - x[n]*inv_abs_x[n]*sign(x[n]))
+ *     grad_x[n] = grad_y[n]*inv_abs_x[n]**2
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -31,7 +31,7 @@ enum {
     PARALLEL = 1 << 15 /* as many elements are worth a second thread */
 };
 
-static inline real sign(real x) { return (x > 0) - (x < 0); }
+static inline real square(real x) { return x * x; }
 
 
 /* y from x. */
@@ -48,11 +48,11 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
-    /* grad_x[n] = grad_y[n]*inv_abs_x[n]*(1 - inv_abs_x[n]*x[n]*sign(x[n])) */
+    /* grad_x[n] = grad_y[n]*inv_abs_x[n]**2 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real inv_abs_x = 1 / (R(fabs)(x[n]) + 1);
-        grad_x[n] = (1 - inv_abs_x * x[n] * sign(x[n])) * grad_y[n] * inv_abs_x;
+        grad_x[n] = square(inv_abs_x) * grad_y[n];
     }
     return 0;
 }

@@ -34,6 +34,10 @@ DEFINITIONS = Path(__file__).parents[1] / "definitions"
 TEXTBOOK = {
     ("tanh", "x"): "grad_h[n,c]*(1 - h[n,c]**2)",
     ("sigmoid", "x"): "grad_s[n,c]*s[n,c]*(1 - s[n,c])",
+    ("softsign", "x"): "grad_y[n]*inv_abs_x[n]**2",
+    ("mish", "x"): (
+        "grad_y[n]*(tanh_log_exp_x[n] + x[n]*(1 - exp(-log_exp_x[n]))*(1 - tanh_log_exp_x[n]**2))"
+    ),
     ("softmax", "x"): "p[n,k]*(grad_p[n,k] - sum_k(grad_p[n,k]*p[n,k]))",
     ("cross_entropy", "logits"): "grad_loss*(p[n,k] - delta(k, target[n]))/N",
     ("log_softmax", "x"): "grad_logprobs[n,k] - p[n,k]*sum_k(grad_logprobs[n,k])",
