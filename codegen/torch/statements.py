@@ -59,7 +59,8 @@ def statements(program: Program, before: Mapping[str, frozenset[str]]) -> list[s
     forward = program.differentiable and not program.unpacked.names
     for let in program.lets:
         value = emit(let.value, scope.ordered(*let.tensor.indices))
-        value = value if let.tensor.integer or isinstance(let.value, Boolean) else scope.real(value)
+        as_it_is = let.tensor.integer or isinstance(let.value, Boolean) or let.name in masks
+        value = value if as_it_is else scope.real(value)
         value = conform(value, storage(let.tensor), scope.size)
         if value.scalar and not value.dims:
             value = _filled(value, let.tensor if let.name in returned else None, scope)

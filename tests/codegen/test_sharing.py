@@ -11,7 +11,7 @@ from types import ModuleType
 import torch
 
 from codegen.pipeline import compile
-from derive import Eq, Max, Maximum, Sum, Where, define, exp, sin, sqrt
+from derive import Eq, Max, Maximum, Mean, Sum, Where, define, exp, log, sin, sqrt
 from gradsmith.proof.check import check
 from gradsmith.timing.launches import launches
 
@@ -102,6 +102,18 @@ def test_a_condition_that_is_kept_under_another_letter_is_a_condition_still() ->
     p = op.let("p", [n, k, c], exp(a[n, k, c]) / Sum(exp(a[n, k, cp]), cp))
     low, high = p[2, 1, c] - n.size * x[2, 0, c], Maximum(p[2, 1, cp], cp)
     definition = op.build(op.let("q", [c], Where(x[2, 0, c] > a[1, 2, c], low, high)))
+    assert all(row.passed for row in check(definition, compile(definition)))
+
+
+def test_a_condition_on_letters_that_is_read_the_other_way_round_is_a_condition_still() -> None:
+    op = define("credit", "A partial credit model: the score of a step adds those before it.")
+    n, i, k = op.axes("n i k")
+    skill, slope, step = op.input("skill", n), op.input("slope", i), op.input("step", i, k)
+    y, m = op.integers("y", n, i), k.another("m")
+    gains = Where(m <= k, slope[i] * (skill[n] - step[i, m]), 0)
+    score = op.let("score", [n, i, k], Sum(gains, m))
+    taken = log(Sum(exp(score[n, i, k]), k)) - score[n, i, y[n, i]]
+    definition = op.build(op.let("loss", [], Mean(taken, n, i)))
     assert all(row.passed for row in check(definition, compile(definition)))
 
 
