@@ -210,6 +210,7 @@ def _patterns(expr: Basic) -> tuple[tuple[Expr, Expr], ...]:
 
 
 def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
+    """The same without patterns; `summed` says that a sum is taken of the expression."""
     if _is_read(expr) or is_number(expr) or isinstance(expr, KroneckerDelta):
         return
     if isinstance(expr, Element):

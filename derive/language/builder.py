@@ -246,7 +246,10 @@ class Builder:
                 )
             self.let(name, indices, expr)
             if name not in self._lets:
-                raise DefinitionError(f"let {name!r}: a case that may be -oo is no case of a let")
+                raise DefinitionError(
+                    f"let {name!r}: a case must be a number everywhere, got {expr}; "
+                    "write its -inf in the exponential that reads it"
+                )
             lets.append((key, self._lets.pop(name)))
         # A fact holds of the let where it holds in every case.
         positive = all(let.tensor.positive for _, let in lets)

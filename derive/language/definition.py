@@ -146,7 +146,8 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Option:
-    """A scalar parameter that nobody differentiates, keyword-only in the emitted code."""
+    """A scalar parameter that nobody differentiates; keyword-only in the emitted `forward`, and
+    placed by its signature in a public function."""
 
     name: str
     default: int | float | None = None

@@ -268,7 +268,8 @@ def _folder() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         tempfile.TemporaryFile(dir=folder).close()
-        usable = not os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0)  # of Linux
+        flags = os.statvfs(folder).f_flag if hasattr(os, "statvfs") else 0
+        usable = not flags & getattr(os, "ST_NOEXEC", 0)  # of Linux
     except OSError:
         usable = False
     if not usable:

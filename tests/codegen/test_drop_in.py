@@ -417,3 +417,17 @@ def test_a_variance_may_be_a_number() -> None:
     torch.testing.assert_close(of(x, x + 1, 2.0), F.gaussian_nll_loss(x, x + 1, 2.0))
     with pytest.raises(ValueError, match="wants var >= 0"):
         of(x, x, -1.0)
+
+
+def test_a_smoothing_of_one_has_second_derivatives() -> None:
+    logits = drawn(4, 3).requires_grad_()
+    weight = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    options = {"weight": weight, "reduction": "none", "label_smoothing": 1.0}
+    found = []
+    for losses in (
+        function("cross_entropy")(logits, LABELS, ignore_index=None, **options),
+        F.cross_entropy(logits, LABELS, **options),
+    ):
+        (first,) = torch.autograd.grad(losses.sum(), logits, create_graph=True)
+        found += torch.autograd.grad(first.square().sum(), logits)
+    torch.testing.assert_close(*found)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from sympy import oo
 
 import generated
 from codegen import pipeline
@@ -19,6 +20,7 @@ from derive import (
     Index,
     Sum,
     Tensor,
+    Where,
     define,
     exp,
     library,
@@ -78,6 +80,7 @@ def test_cases_of_one_argument_are_for_the_same_values() -> None:
     [
         ("a", lambda n, x: {}, "there is no case"),
         (("a", "b"), lambda n, x: {1: ([n], x[n])}, "a value of each of a, b, got 1"),
+        ("a", lambda n, x: {0: ([n], Where(x[n] > 0, x[n], -oo))}, "a number everywhere, got"),
     ],
 )
 def test_cases_that_are_none_are_refused(

@@ -100,6 +100,19 @@ def test_a_definition_without_a_value_is_the_users_to_put_right(
     assert "'operation' has no value at 60 random points" in result.stderr
 
 
+def test_what_another_file_of_the_same_name_defines_is_left_alone(
+    gradsmith: Command, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        file = tmp_path / name / "mine.grad"
+        file.parent.mkdir()
+        file.write_text(f"{name}: The squares.\ny[n] = x[n]**2\n")
+        result = gradsmith("generate", "--definitions", str(file), "--out", str(tmp_path / "out"))
+        assert result.exit_code == 0
+        assert "1 of 1 files written" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.py", "two.py"]
+
+
 @pytest.mark.parametrize(
     ("given", "refused"),
     [

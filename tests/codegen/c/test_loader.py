@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -239,3 +240,16 @@ def flags_of(address: int) -> list[str]:
         elif inside and line.startswith("VmFlags:"):
             return line.split()[1:]
     raise AssertionError(f"{address:#x} is in no mapping")
+
+
+def test_nothing_is_kept_where_nothing_can_be_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    loader = import_module("generated.c.loader")
+    mounted = SimpleNamespace(f_flag=os.ST_NOEXEC)
+    monkeypatch.setattr(loader.platformdirs, "user_cache_path", lambda _: tmp_path)
+    usual = loader._folder.__wrapped__()
+    monkeypatch.setattr(loader.os, "statvfs", lambda _: mounted)
+    elsewhere = loader._folder.__wrapped__()
+    assert usual == tmp_path / "c"
+    assert elsewhere.is_dir() and tmp_path not in elsewhere.parents
