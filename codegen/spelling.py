@@ -1,4 +1,4 @@
-"""What the emitted languages have in common: comparisons, exact integers, the order of terms."""
+"""What the emitted languages have in common: comparisons, exact integers, the terms of sums."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import sympy
 from sympy import Add, Basic, default_sort_key
+
+from derive.printing.arrange import in_steps
 
 EXACT = 2**53
 """No larger integers are all numbers of double precision."""
@@ -22,9 +24,10 @@ RELATIONS: dict[type[Basic], str] = {
 
 def terms_of(total: Add) -> list[Any]:
     """The terms of a sum as they are written: what is added before what is taken away, the numbers
-    last of each."""
+    last of each, and last of all what these would swallow."""
 
     def place(term: Any) -> tuple[bool, bool, Any]:
         return term.could_extract_minus_sign(), term.is_number, default_sort_key(term)
 
-    return sorted(total.args, key=place)
+    terms, small = in_steps(total)
+    return [*sorted(terms, key=place), *small]

@@ -3,16 +3,15 @@
 # definition sha256:e63910e9073cd9c3caa215c7aa7266e0a097f993ff0c94e8d9eaf10795301a2a
 """Cross-entropy of probabilities; a logarithm is at least -100.
 
-    yes[n] = where(x[n] < 1.2e-38, stop_gradient(where(-100 >= log(x[n]), -100, log(x[n]))),
-            log(x[n]))
-    no[n]  = where(-100 >= log(1 - x[n]), -100, log(1 - x[n]))
+    yes[n] = where(x[n] < 1.2e-38, stop_gradient(max(log(x[n]), -100)), log(x[n]))
+    no[n]  = max(log(1 - x[n]), -100)
     loss   = sum_n(-target[n]*yes[n] - no[n]*(1 - target[n]))/N
 
 The gradients, given grad_loss:
 
     grad_target[n] = grad_loss*(no[n] - yes[n])/N
-    grad_x[n]      = grad_loss*(where(-100 >= log(1 - x[n]), 0, 1/(1 - x[n])) -
-            target[n]*(where(-100 >= log(1 - x[n]), 0, 1/(1 - x[n])) + where(x[n] < 1.2e-38, 0,
+    grad_x[n]      = grad_loss*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) -
+            target[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) + where(x[n] < 1.2e-38, 0,
             1/x[n])))/N
 """
 

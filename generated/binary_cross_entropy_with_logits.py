@@ -321,15 +321,16 @@ def residuals_backward_pos_weight(
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
     grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_times_target_total
-    grad_log_s_1_total_times_pos_weight = grad_log_s_1_total * pos_weight
-    grad_x = (
+    grad_x = torch.addcmul(
         torch.addcmul(
-            grad_log_s_1_total_times_pos_weight - grad_log_s_1_total,
+            grad_log_s_1_total * pos_weight_total,
             (1 - s) * (pos_weight_total * target + 1),
             grad_pos_weight_times_target_total,
         )
-        * s
-        - grad_log_s_1_total_times_pos_weight
+        * s,
+        grad_log_s_1_total,
+        pos_weight,
+        value=-1,
     )
     return grad_x, grad_target
 
@@ -701,15 +702,16 @@ def residuals_backward_sum_pos_weight(
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
     grad_target = (pos_weight_total * s - pos_weight) * grad_dloss_dx
-    grad_dloss_dtarget_times_pos_weight = grad_dloss_dtarget * pos_weight
-    grad_x = (
+    grad_x = torch.addcmul(
         torch.addcmul(
-            grad_dloss_dtarget_times_pos_weight - grad_dloss_dtarget,
+            grad_dloss_dtarget * pos_weight_total,
             (1 - s) * (pos_weight_total * target + 1),
             grad_dloss_dx,
         )
-        * s
-        - grad_dloss_dtarget_times_pos_weight
+        * s,
+        grad_dloss_dtarget,
+        pos_weight,
+        value=-1,
     )
     return grad_x, grad_target
 
@@ -1083,15 +1085,16 @@ def residuals_backward_none_pos_weight(
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
     grad_target = (pos_weight_total * s - pos_weight) * grad_dloss_dx
-    grad_dloss_dtarget_times_pos_weight = grad_dloss_dtarget * pos_weight
-    grad_x = (
+    grad_x = torch.addcmul(
         torch.addcmul(
-            grad_dloss_dtarget_times_pos_weight - grad_dloss_dtarget,
+            grad_dloss_dtarget * pos_weight_total,
             (1 - s) * (pos_weight_total * target + 1),
             grad_dloss_dx,
         )
-        * s
-        - grad_dloss_dtarget_times_pos_weight
+        * s,
+        grad_dloss_dtarget,
+        pos_weight,
+        value=-1,
     )
     return grad_x, grad_target
 
@@ -1501,15 +1504,16 @@ def residuals_backward_weight_pos_weight(
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
     grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_times_target_total
-    grad_log_s_1_total_times_pos_weight = grad_log_s_1_total * pos_weight
-    grad_x = (
+    grad_x = torch.addcmul(
         torch.addcmul(
-            grad_log_s_1_total_times_pos_weight - grad_log_s_1_total,
+            grad_log_s_1_total * pos_weight_total,
             (1 - s) * (pos_weight_total * target + 1),
             grad_pos_weight_times_target_total,
         )
-        * s
-        - grad_log_s_1_total_times_pos_weight
+        * s,
+        grad_log_s_1_total,
+        pos_weight,
+        value=-1,
     )
     return grad_x, grad_target
 
@@ -1945,15 +1949,16 @@ def residuals_backward_weight_sum_pos_weight(
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
     grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_times_target_total
-    grad_log_s_1_total_times_pos_weight = grad_log_s_1_total * pos_weight
-    grad_x = (
+    grad_x = torch.addcmul(
         torch.addcmul(
-            grad_log_s_1_total_times_pos_weight - grad_log_s_1_total,
+            grad_log_s_1_total * pos_weight_total,
             (1 - s) * (pos_weight_total * target + 1),
             grad_pos_weight_times_target_total,
         )
-        * s
-        - grad_log_s_1_total_times_pos_weight
+        * s,
+        grad_log_s_1_total,
+        pos_weight,
+        value=-1,
     )
     return grad_x, grad_target
 
@@ -2393,15 +2398,16 @@ def residuals_backward_weight_none_pos_weight(
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
     grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_times_target_total
-    grad_log_s_1_total_times_pos_weight = grad_log_s_1_total * pos_weight
-    grad_x = (
+    grad_x = torch.addcmul(
         torch.addcmul(
-            grad_log_s_1_total_times_pos_weight - grad_log_s_1_total,
+            grad_log_s_1_total * pos_weight_total,
             (1 - s) * (pos_weight_total * target + 1),
             grad_pos_weight_times_target_total,
         )
-        * s
-        - grad_log_s_1_total_times_pos_weight
+        * s,
+        grad_log_s_1_total,
+        pos_weight,
+        value=-1,
     )
     return grad_x, grad_target
 

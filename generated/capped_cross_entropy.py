@@ -12,8 +12,7 @@
 The gradients, given grad_loss:
 
     grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits[n,k]**2) -
-            tanh_logits[n,k]**2) + delta(k, target[n])*tanh(logits[n,target[n]]/cap)**2 -
-            delta(k, target[n]))/N
+            tanh_logits[n,k]**2) + delta(k, target[n])*(tanh(logits[n,target[n]]/cap)**2 - 1))/N
 """
 
 import math
@@ -98,14 +97,11 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     grad_logits += 1
     grad_logits *= p
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], grad_loss.new_full((), -1).expand(N, 1)
-    )
-    grad_logits.scatter_add_(
         1,
         target[:, None],
-        (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2)[:, None],
+        (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2 - 1)[:, None],
     )
-    grad_logits *= grad_loss / N
+    grad_logits = grad_logits * (grad_loss / N)
     return Gradients(grad_logits)
 
 
@@ -149,8 +145,7 @@ def double_backward(
         )[:, None],
     )
     grad_grad_loss = (
-        (grad_grad_logits_target * tanh_logits_squared_1).sum()
-        - grad_grad_logits_target.sum()
+        ((tanh_logits_squared_1 - 1) * grad_grad_logits_target).sum()
         + (grad_grad_logits * tanh_logits_squared_total * p).sum()
     ) / N
     return grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared
@@ -160,15 +155,16 @@ def residuals_backward(
     grad_z: Tensor, grad_p: Tensor, grad_tanh_logits_squared: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logits, _, _, p, _, cap, *_ = residuals
+    logits, _, _, p, tanh_logits_squared, cap, *_ = residuals
     tanh_logits = torch.tanh(logits / cap)
     grad_p_sum = (grad_p * p).sum(1)
-    grad_tanh_logits_squared_scaled = 2 / cap * grad_tanh_logits_squared
+    tanh_logits_squared = tanh_logits**2
     grad_logits = grad_p + (grad_z - grad_p_sum)[:, None]
-    grad_logits = grad_logits.addcmul(tanh_logits**2, (grad_p_sum - grad_z)[:, None] - grad_p)
+    grad_logits = grad_logits.addcmul((grad_p_sum - grad_z)[:, None] - grad_p, tanh_logits_squared)
     grad_logits = grad_logits * p
-    grad_logits = grad_logits.addcmul(grad_tanh_logits_squared_scaled, tanh_logits)
-    grad_logits = grad_logits.addcmul(tanh_logits**3, grad_tanh_logits_squared_scaled, value=-1)
+    grad_logits = grad_logits.addcmul(
+        (1 - tanh_logits_squared) * grad_tanh_logits_squared, tanh_logits, value=2 / cap
+    )
     return (grad_logits,)
 
 
@@ -191,11 +187,10 @@ def value_and_grad(
     grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
     grad_logits += 1
     grad_logits *= p
-    grad_logits.scatter_(1, target[:, None], -1, reduce="add")
     grad_logits.scatter_add_(
         1,
         target[:, None],
-        (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2)[:, None],
+        (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2 - 1)[:, None],
     )
     grad_logits /= N
     return loss, Gradients(grad_logits)
@@ -359,7 +354,6 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
     logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
-    N = logits.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = -tanh_logits_squared
@@ -367,14 +361,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     grad_logits += 1
     grad_logits *= p
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], grad_loss.new_full((), -1).expand(N, 1)
-    )
-    grad_logits.scatter_add_(
         1,
         target[:, None],
-        (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2)[:, None],
+        (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2 - 1)[:, None],
     )
-    grad_logits *= grad_loss
+    grad_logits = grad_logits * grad_loss
     return SumGradients(grad_logits)
 
 
@@ -411,11 +402,9 @@ def double_backward_sum(
             * (grad_loss * (1 - tanh_logits_squared_1) * grad_grad_logits_target * tanh_logits)
         )[:, None],
     )
-    grad_grad_loss = (
-        (grad_grad_logits_target * tanh_logits_squared_1).sum()
-        - grad_grad_logits_target.sum()
-        + (grad_grad_logits * tanh_logits_squared_total * p).sum()
-    )
+    grad_grad_loss = ((tanh_logits_squared_1 - 1) * grad_grad_logits_target).sum() + (
+        grad_grad_logits * tanh_logits_squared_total * p
+    ).sum()
     return grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared
 
 
@@ -423,15 +412,16 @@ def residuals_backward_sum(
     grad_z: Tensor, grad_p: Tensor, grad_tanh_logits_squared: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logits, _, _, p, _, cap, *_ = residuals
+    logits, _, _, p, tanh_logits_squared, cap, *_ = residuals
     tanh_logits = torch.tanh(logits / cap)
     grad_p_sum = (grad_p * p).sum(1)
-    grad_tanh_logits_squared_scaled = 2 / cap * grad_tanh_logits_squared
+    tanh_logits_squared = tanh_logits**2
     grad_logits = grad_p + (grad_z - grad_p_sum)[:, None]
-    grad_logits = grad_logits.addcmul(tanh_logits**2, (grad_p_sum - grad_z)[:, None] - grad_p)
+    grad_logits = grad_logits.addcmul((grad_p_sum - grad_z)[:, None] - grad_p, tanh_logits_squared)
     grad_logits = grad_logits * p
-    grad_logits = grad_logits.addcmul(grad_tanh_logits_squared_scaled, tanh_logits)
-    grad_logits = grad_logits.addcmul(tanh_logits**3, grad_tanh_logits_squared_scaled, value=-1)
+    grad_logits = grad_logits.addcmul(
+        (1 - tanh_logits_squared) * grad_tanh_logits_squared, tanh_logits, value=2 / cap
+    )
     return (grad_logits,)
 
 
@@ -605,14 +595,11 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     grad_logits += 1
     grad_logits *= p
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], grad_loss.new_full((), -1).expand(N, 1)
-    )
-    grad_logits.scatter_add_(
         1,
         target[:, None],
-        (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2)[:, None],
+        (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2 - 1)[:, None],
     )
-    grad_logits *= grad_loss[:, None]
+    grad_logits = grad_logits * grad_loss[:, None]
     return NoneGradients(grad_logits)
 
 
@@ -626,9 +613,10 @@ def double_backward_none(
     logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
     N, K = logits.shape
     tanh_logits = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
-    grad_grad_logits_times_grad_loss = grad_loss[:, None] * grad_grad_logits
     z_scaled = 2 * z_loss * z
-    grad_tanh_logits_squared = (z_scaled + 1)[:, None] * grad_grad_logits_times_grad_loss
+    z_total = z_scaled + 1
+    grad_grad_logits_times_grad_loss = grad_loss[:, None] * grad_grad_logits
+    grad_tanh_logits_squared = z_total[:, None] * grad_grad_logits_times_grad_loss
     grad_tanh_logits_squared = grad_tanh_logits_squared * p
     grad_tanh_logits_squared.neg_()
     one_minus_tanh_logits_squared = 1 - tanh_logits_squared
@@ -651,9 +639,7 @@ def double_backward_none(
         )[:, None],
     )
     grad_grad_loss = torch.addcmul(
-        torch.addcmul(grad_grad_logits_sum, tanh_logits_squared_1 - 1, grad_grad_logits_target),
-        grad_grad_logits_sum,
-        z_scaled,
+        (tanh_logits_squared_1 - 1) * grad_grad_logits_target, grad_grad_logits_sum, z_total
     )
     return grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared
 
@@ -662,15 +648,16 @@ def residuals_backward_none(
     grad_z: Tensor, grad_p: Tensor, grad_tanh_logits_squared: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logits, _, _, p, _, cap, *_ = residuals
+    logits, _, _, p, tanh_logits_squared, cap, *_ = residuals
     tanh_logits = torch.tanh(logits / cap)
     grad_p_sum = (grad_p * p).sum(1)
-    grad_tanh_logits_squared_scaled = 2 / cap * grad_tanh_logits_squared
+    tanh_logits_squared = tanh_logits**2
     grad_logits = grad_p + (grad_z - grad_p_sum)[:, None]
-    grad_logits = grad_logits.addcmul(tanh_logits**2, (grad_p_sum - grad_z)[:, None] - grad_p)
+    grad_logits = grad_logits.addcmul((grad_p_sum - grad_z)[:, None] - grad_p, tanh_logits_squared)
     grad_logits = grad_logits * p
-    grad_logits = grad_logits.addcmul(grad_tanh_logits_squared_scaled, tanh_logits)
-    grad_logits = grad_logits.addcmul(tanh_logits**3, grad_tanh_logits_squared_scaled, value=-1)
+    grad_logits = grad_logits.addcmul(
+        (1 - tanh_logits_squared) * grad_tanh_logits_squared, tanh_logits, value=2 / cap
+    )
     return (grad_logits,)
 
 

@@ -8,8 +8,8 @@
     norm1[n]          = where(x1_squared_sum[n] == 0, 0, sqrt(x1_squared_sum[n]))
     x2_squared_sum[n] = sum_k(x2[n,k]**2)
     norm2[n]          = where(x2_squared_sum[n] == 0, 0, sqrt(x2_squared_sum[n]))
-    size1[n]          = norm1[n] + stop_gradient(where(0 >= eps - norm1[n], 0, eps - norm1[n]))
-    size2[n]          = norm2[n] + stop_gradient(where(0 >= eps - norm2[n], 0, eps - norm2[n]))
+    size1[n]          = norm1[n] + stop_gradient(max(eps - norm1[n], 0))
+    size2[n]          = norm2[n] + stop_gradient(max(eps - norm2[n], 0))
     y[n]              = dot[n]/(size1[n]*size2[n])
 
 The gradients, given grad_y:

@@ -14,10 +14,10 @@ The gradients, given grad_loss:
 
     grad_logits[n,k] = grad_loss*(p[n,k]*(where(1 - exp_right[n] == 0, 0, (1 -
             exp_right[n])**gamma) - gamma*exp_right[n]*where(1 - exp_right[n] == 0, 0,
-            logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1))) +
-            gamma*exp_right[n]*delta(k, target[n])*where(1 - exp_right[n] == 0, 0,
-            logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1)) - delta(k, target[n])*where(1
-            - exp_right[n] == 0, 0, (1 - exp_right[n])**gamma))/N
+            logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1))) + delta(k,
+            target[n])*(gamma*exp_right[n]*where(1 - exp_right[n] == 0, 0,
+            logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1)) - where(1 - exp_right[n] ==
+            0, 0, (1 - exp_right[n])**gamma)))/N
 """
 
 import math
@@ -32,10 +32,9 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    exp_right: Tensor
     p: Tensor
+    exp_right_product: Tensor
     exp_right_chosen: Tensor
-    exp_right_chosen_1: Tensor
     gamma: float
 
 
@@ -74,13 +73,18 @@ def forward(logits: Tensor, target: Tensor, *, gamma: float = 2.0) -> tuple[Tens
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
-    right_mask = -expm1_right == 0
+    exp_right_mask = -expm1_right == 0
     right_power = (-expm1_right) ** gamma
-    loss = (-right * right_power).masked_fill(right_mask, 0).mean()
+    loss = (-right * right_power).masked_fill(exp_right_mask, 0).mean()
     p = torch.exp(logprobs)
-    exp_right_chosen = ((-expm1_right) ** (gamma - 1) * right).masked_fill(right_mask, 0)
-    exp_right_chosen_1 = right_power.masked_fill(right_mask, 0)
-    return loss, Residuals(target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma)
+    one_minus_exp_right = -expm1_right
+    exp_right_product = (
+        gamma
+        * exp_right
+        * (one_minus_exp_right ** (gamma - 1) * right).masked_fill(exp_right_mask, 0)
+    )
+    exp_right_chosen = right_power.masked_fill(exp_right_mask, 0)
+    return loss, Residuals(target, p, exp_right_product, exp_right_chosen, gamma)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -93,15 +97,12 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma = residuals
+    target, p, exp_right_product, exp_right_chosen, *_ = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = (
-        torch.addcmul(exp_right_chosen_1, exp_right_chosen, exp_right, value=-gamma)[:, None] * p
-    )
-    grad_logits.scatter_add_(1, target[:, None], (-exp_right_chosen_1)[:, None])
-    grad_logits.scatter_add_(1, target[:, None], (gamma * exp_right_chosen * exp_right)[:, None])
+    grad_logits = (exp_right_chosen - exp_right_product)[:, None] * p
+    grad_logits.scatter_add_(1, target[:, None], (exp_right_product - exp_right_chosen)[:, None])
     grad_logits = grad_logits * (grad_loss / N)
     return Gradients(grad_logits)
 
@@ -113,67 +114,67 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma = residuals
+    target, p, exp_right_product, exp_right_chosen, *_ = residuals
     N = p.shape[0]
+    exp_right_product_minus_exp_right_chosen = exp_right_product - exp_right_chosen
     grad_grad_logits_sum = (grad_grad_logits * p).sum(1)
     grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     grad_loss_scaled = grad_loss / N
-    grad_exp_right_chosen_1 = grad_loss_scaled * (grad_grad_logits_sum - grad_grad_logits_target)
-    grad_grad_logits_total = grad_grad_logits_target - grad_grad_logits_sum
-    grad_grad_logits_total_product = gamma / (N or torch.nan) * grad_loss * grad_grad_logits_total
-    grad_exp_right_chosen = grad_grad_logits_total_product * exp_right
-    exp_right_total = torch.addcmul(exp_right_chosen_1, exp_right_chosen, exp_right, value=-gamma)
-    grad_p = (grad_loss_scaled * exp_right_total)[:, None] * grad_grad_logits
-    grad_exp_right = exp_right_chosen * grad_grad_logits_total_product
+    grad_exp_right_chosen = grad_loss_scaled * (grad_grad_logits_sum - grad_grad_logits_target)
+    grad_exp_right_product = grad_loss_scaled * (grad_grad_logits_target - grad_grad_logits_sum)
+    grad_p = (-(grad_loss_scaled * exp_right_product_minus_exp_right_chosen))[
+        :, None
+    ] * grad_grad_logits
     grad_grad_loss = (
-        torch.add(
-            (grad_grad_logits * p * exp_right_total[:, None]).sum()
-            - (exp_right_chosen_1 * grad_grad_logits_target).sum(),
-            (exp_right_chosen * grad_grad_logits_target * exp_right).sum(),
-            alpha=gamma,
-        )
-        / N
-    )
-    return grad_grad_loss, grad_exp_right, grad_p, grad_exp_right_chosen, grad_exp_right_chosen_1
+        (exp_right_product_minus_exp_right_chosen * grad_grad_logits_target).sum()
+        - (grad_grad_logits * p * exp_right_product_minus_exp_right_chosen[:, None]).sum()
+    ) / N
+    return grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_chosen
 
 
 def residuals_backward(
-    grad_exp_right: Tensor,
     grad_p: Tensor,
+    grad_exp_right_product: Tensor,
     grad_exp_right_chosen: Tensor,
-    grad_exp_right_chosen_1: Tensor,
     logits: Tensor,
     residuals: Residuals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target, exp_right, p, _, _, gamma = residuals
+    target, p, _, _, gamma = residuals
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
-    expm1_right = exp_right - 1
-    right_mask = -expm1_right == 0
-    expm1_right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    expm1_right_power = expm1_right_chosen ** (gamma - 1)
-    expm1_right_power_chosen = expm1_right_power.masked_fill(right_mask, 0)
-    expm1_right_product = (expm1_right + 1) * torch.addcmul(
+    exp_right = torch.exp(right)
+    expm1_right = torch.expm1(right)
+    exp_right_mask = -expm1_right == 0
+    one_minus_exp_right = -expm1_right
+    one_minus_exp_right_chosen = one_minus_exp_right.masked_fill(exp_right_mask, 1)
+    one_minus_exp_right_power = one_minus_exp_right_chosen ** (gamma - 1)
+    exp_right_total = torch.addcmul(
         torch.addcmul(
-            grad_exp_right,
-            grad_exp_right_chosen,
-            (expm1_right_chosen ** (gamma - 2) * right).masked_fill(right_mask, 0),
-            value=1 - gamma,
+            torch.addcmul(
+                (one_minus_exp_right_power * right).masked_fill(exp_right_mask, 0),
+                exp_right,
+                (one_minus_exp_right_chosen ** (gamma - 2) * right).masked_fill(exp_right_mask, 0),
+                value=1 - gamma,
+            )
+            * grad_exp_right_product,
+            grad_exp_right_product,
+            one_minus_exp_right_power.masked_fill(exp_right_mask, 0),
         ),
-        expm1_right_power_chosen,
-        grad_exp_right_chosen_1,
-        value=-gamma,
+        grad_exp_right_chosen,
+        ((-expm1_right).masked_fill(exp_right_mask, 1) ** (gamma - 1)).masked_fill(
+            exp_right_mask, 0
+        ),
+        value=-1,
     )
-    expm1_right_product_1 = expm1_right_power_chosen * grad_exp_right_chosen
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(
         grad_p_times_p,
-        (-expm1_right_product - expm1_right_product_1 - grad_p_times_p.sum(1))[:, None],
+        torch.addcmul(-grad_p_times_p.sum(1), exp_right_total, exp_right, value=-gamma)[:, None],
         p,
     )
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (expm1_right_product + expm1_right_product_1)[:, None]
+        1, target[:, None], (gamma * exp_right_total * exp_right)[:, None]
     )
     return (grad_logits,)
 
@@ -195,13 +196,14 @@ def value_and_grad(
     p = torch.exp(logprobs)
     one_minus_exp_right = 1 - exp_right
     exp_right_mask = one_minus_exp_right == 0
-    exp_right_chosen = (one_minus_exp_right ** (gamma - 1) * right).masked_fill(exp_right_mask, 0)
-    exp_right_chosen_1 = (one_minus_exp_right**gamma).masked_fill(exp_right_mask, 0)
-    grad_logits = (
-        torch.addcmul(exp_right_chosen_1, exp_right_chosen, exp_right, value=-gamma)[:, None] * p
+    exp_right_product = (
+        gamma
+        * exp_right
+        * (one_minus_exp_right ** (gamma - 1) * right).masked_fill(exp_right_mask, 0)
     )
-    grad_logits.scatter_add_(1, target[:, None], (-exp_right_chosen_1)[:, None])
-    grad_logits.scatter_add_(1, target[:, None], (gamma * exp_right_chosen * exp_right)[:, None])
+    exp_right_chosen = (one_minus_exp_right**gamma).masked_fill(exp_right_mask, 0)
+    grad_logits = (exp_right_chosen - exp_right_product)[:, None] * p
+    grad_logits.scatter_add_(1, target[:, None], (exp_right_product - exp_right_chosen)[:, None])
     grad_logits /= N
     return loss, Gradients(grad_logits)
 
@@ -235,18 +237,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_exp_right, grad_p, grad_exp_right_chosen, grad_exp_right_chosen_1 = (
-            double_backward(grad_grad_logits, grad_loss, residuals)
+        grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_chosen = double_backward(
+            grad_grad_logits, grad_loss, residuals
         )
-        return (
-            grad_grad_loss,
-            None,
-            grad_exp_right,
-            grad_p,
-            grad_exp_right_chosen,
-            grad_exp_right_chosen_1,
-            None,
-        )
+        return grad_grad_loss, None, grad_p, grad_exp_right_product, grad_exp_right_chosen, None
 
 
 class _Function(torch.autograd.Function):
@@ -257,27 +251,19 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(logits, target, gamma=gamma)
-        return (
-            loss,
-            residuals.exp_right,
-            residuals.p,
-            residuals.exp_right_chosen,
-            residuals.exp_right_chosen_1,
-        )
+        return loss, residuals.p, residuals.exp_right_product, residuals.exp_right_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, gamma = inputs
-        _, exp_right, p, exp_right_chosen, exp_right_chosen_1 = output
-        ctx.save_for_backward(logits, target, exp_right, p, exp_right_chosen, exp_right_chosen_1)
+        _, p, exp_right_product, exp_right_chosen = output
+        ctx.save_for_backward(logits, target, p, exp_right_product, exp_right_chosen)
         ctx.set_materialize_grads(False)
         ctx.numbers = (gamma,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_exp_right, grad_p, grad_exp_right_chosen, grad_exp_right_chosen_1 = (
-            grad_outputs
-        )
+        grad_loss, grad_p, grad_exp_right_product, grad_exp_right_chosen = grad_outputs
         logits, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
         grad_logits = None
@@ -288,26 +274,18 @@ class _Function(torch.autograd.Function):
                 (grad_logits,) = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if (
-            grad_exp_right is not None
-            or grad_p is not None
+            grad_p is not None
+            or grad_exp_right_product is not None
             or grad_exp_right_chosen is not None
-            or grad_exp_right_chosen_1 is not None
         ):
-            if grad_exp_right is None:
-                grad_exp_right = torch.zeros_like(residuals.exp_right)
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
+            if grad_exp_right_product is None:
+                grad_exp_right_product = torch.zeros_like(residuals.exp_right_product)
             if grad_exp_right_chosen is None:
                 grad_exp_right_chosen = torch.zeros_like(residuals.exp_right_chosen)
-            if grad_exp_right_chosen_1 is None:
-                grad_exp_right_chosen_1 = torch.zeros_like(residuals.exp_right_chosen_1)
             (more_logits,) = residuals_backward(
-                grad_exp_right,
-                grad_p,
-                grad_exp_right_chosen,
-                grad_exp_right_chosen_1,
-                logits,
-                residuals,
+                grad_p, grad_exp_right_product, grad_exp_right_chosen, logits, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None
@@ -324,10 +302,9 @@ class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    exp_right: Tensor
     p: Tensor
+    exp_right_product: Tensor
     exp_right_chosen: Tensor
-    exp_right_chosen_1: Tensor
     gamma: float
 
 
@@ -368,13 +345,18 @@ def forward_sum(
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
-    right_mask = -expm1_right == 0
+    exp_right_mask = -expm1_right == 0
     right_power = (-expm1_right) ** gamma
-    loss = (-right * right_power).masked_fill(right_mask, 0).sum()
+    loss = (-right * right_power).masked_fill(exp_right_mask, 0).sum()
     p = torch.exp(logprobs)
-    exp_right_chosen = ((-expm1_right) ** (gamma - 1) * right).masked_fill(right_mask, 0)
-    exp_right_chosen_1 = right_power.masked_fill(right_mask, 0)
-    return loss, SumResiduals(target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma)
+    one_minus_exp_right = -expm1_right
+    exp_right_product = (
+        gamma
+        * exp_right
+        * (one_minus_exp_right ** (gamma - 1) * right).masked_fill(exp_right_mask, 0)
+    )
+    exp_right_chosen = right_power.masked_fill(exp_right_mask, 0)
+    return loss, SumResiduals(target, p, exp_right_product, exp_right_chosen, gamma)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -387,14 +369,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma = residuals
+    target, p, exp_right_product, exp_right_chosen, *_ = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = (
-        torch.addcmul(exp_right_chosen_1, exp_right_chosen, exp_right, value=-gamma)[:, None] * p
-    )
-    grad_logits.scatter_add_(1, target[:, None], (-exp_right_chosen_1)[:, None])
-    grad_logits.scatter_add_(1, target[:, None], (gamma * exp_right_chosen * exp_right)[:, None])
+    grad_logits = (exp_right_chosen - exp_right_product)[:, None] * p
+    grad_logits.scatter_add_(1, target[:, None], (exp_right_product - exp_right_chosen)[:, None])
     grad_logits = grad_logits * grad_loss
     return SumGradients(grad_logits)
 
@@ -406,62 +385,62 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma = residuals
+    target, p, exp_right_product, exp_right_chosen, *_ = residuals
+    exp_right_product_minus_exp_right_chosen = exp_right_product - exp_right_chosen
     grad_grad_logits_sum = (grad_grad_logits * p).sum(1)
     grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_exp_right_chosen_1 = grad_loss * (grad_grad_logits_sum - grad_grad_logits_target)
-    grad_grad_logits_total = grad_grad_logits_target - grad_grad_logits_sum
-    grad_grad_logits_total_product = gamma * grad_loss * grad_grad_logits_total
-    grad_exp_right_chosen = grad_grad_logits_total_product * exp_right
-    exp_right_total = torch.addcmul(exp_right_chosen_1, exp_right_chosen, exp_right, value=-gamma)
-    grad_p = (grad_loss * exp_right_total)[:, None] * grad_grad_logits
-    grad_exp_right = exp_right_chosen * grad_grad_logits_total_product
-    grad_grad_loss = torch.add(
-        (grad_grad_logits * p * exp_right_total[:, None]).sum()
-        - (exp_right_chosen_1 * grad_grad_logits_target).sum(),
-        (exp_right_chosen * grad_grad_logits_target * exp_right).sum(),
-        alpha=gamma,
-    )
-    return grad_grad_loss, grad_exp_right, grad_p, grad_exp_right_chosen, grad_exp_right_chosen_1
+    grad_exp_right_chosen = grad_loss * (grad_grad_logits_sum - grad_grad_logits_target)
+    grad_exp_right_product = grad_loss * (grad_grad_logits_target - grad_grad_logits_sum)
+    grad_p = (-(grad_loss * exp_right_product_minus_exp_right_chosen))[:, None] * grad_grad_logits
+    grad_grad_loss = (exp_right_product_minus_exp_right_chosen * grad_grad_logits_target).sum() - (
+        grad_grad_logits * p * exp_right_product_minus_exp_right_chosen[:, None]
+    ).sum()
+    return grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_chosen
 
 
 def residuals_backward_sum(
-    grad_exp_right: Tensor,
     grad_p: Tensor,
+    grad_exp_right_product: Tensor,
     grad_exp_right_chosen: Tensor,
-    grad_exp_right_chosen_1: Tensor,
     logits: Tensor,
     residuals: SumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target, exp_right, p, _, _, gamma = residuals
+    target, p, _, _, gamma = residuals
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
-    expm1_right = exp_right - 1
-    right_mask = -expm1_right == 0
-    expm1_right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    expm1_right_power = expm1_right_chosen ** (gamma - 1)
-    expm1_right_power_chosen = expm1_right_power.masked_fill(right_mask, 0)
-    expm1_right_product = (expm1_right + 1) * torch.addcmul(
+    exp_right = torch.exp(right)
+    expm1_right = torch.expm1(right)
+    exp_right_mask = -expm1_right == 0
+    one_minus_exp_right = -expm1_right
+    one_minus_exp_right_chosen = one_minus_exp_right.masked_fill(exp_right_mask, 1)
+    one_minus_exp_right_power = one_minus_exp_right_chosen ** (gamma - 1)
+    exp_right_total = torch.addcmul(
         torch.addcmul(
-            grad_exp_right,
-            grad_exp_right_chosen,
-            (expm1_right_chosen ** (gamma - 2) * right).masked_fill(right_mask, 0),
-            value=1 - gamma,
+            torch.addcmul(
+                (one_minus_exp_right_power * right).masked_fill(exp_right_mask, 0),
+                exp_right,
+                (one_minus_exp_right_chosen ** (gamma - 2) * right).masked_fill(exp_right_mask, 0),
+                value=1 - gamma,
+            )
+            * grad_exp_right_product,
+            grad_exp_right_product,
+            one_minus_exp_right_power.masked_fill(exp_right_mask, 0),
         ),
-        expm1_right_power_chosen,
-        grad_exp_right_chosen_1,
-        value=-gamma,
+        grad_exp_right_chosen,
+        ((-expm1_right).masked_fill(exp_right_mask, 1) ** (gamma - 1)).masked_fill(
+            exp_right_mask, 0
+        ),
+        value=-1,
     )
-    expm1_right_product_1 = expm1_right_power_chosen * grad_exp_right_chosen
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(
         grad_p_times_p,
-        (-expm1_right_product - expm1_right_product_1 - grad_p_times_p.sum(1))[:, None],
+        torch.addcmul(-grad_p_times_p.sum(1), exp_right_total, exp_right, value=-gamma)[:, None],
         p,
     )
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (expm1_right_product + expm1_right_product_1)[:, None]
+        1, target[:, None], (gamma * exp_right_total * exp_right)[:, None]
     )
     return (grad_logits,)
 
@@ -495,18 +474,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_exp_right, grad_p, grad_exp_right_chosen, grad_exp_right_chosen_1 = (
-            double_backward_sum(grad_grad_logits, grad_loss, residuals)
+        grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_chosen = double_backward_sum(
+            grad_grad_logits, grad_loss, residuals
         )
-        return (
-            grad_grad_loss,
-            None,
-            grad_exp_right,
-            grad_p,
-            grad_exp_right_chosen,
-            grad_exp_right_chosen_1,
-            None,
-        )
+        return grad_grad_loss, None, grad_p, grad_exp_right_product, grad_exp_right_chosen, None
 
 
 class _SumFunction(torch.autograd.Function):
@@ -517,27 +488,19 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(logits, target, gamma=gamma)
-        return (
-            loss,
-            residuals.exp_right,
-            residuals.p,
-            residuals.exp_right_chosen,
-            residuals.exp_right_chosen_1,
-        )
+        return loss, residuals.p, residuals.exp_right_product, residuals.exp_right_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, gamma = inputs
-        _, exp_right, p, exp_right_chosen, exp_right_chosen_1 = output
-        ctx.save_for_backward(logits, target, exp_right, p, exp_right_chosen, exp_right_chosen_1)
+        _, p, exp_right_product, exp_right_chosen = output
+        ctx.save_for_backward(logits, target, p, exp_right_product, exp_right_chosen)
         ctx.set_materialize_grads(False)
         ctx.numbers = (gamma,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_exp_right, grad_p, grad_exp_right_chosen, grad_exp_right_chosen_1 = (
-            grad_outputs
-        )
+        grad_loss, grad_p, grad_exp_right_product, grad_exp_right_chosen = grad_outputs
         logits, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved, *ctx.numbers)
         grad_logits = None
@@ -548,26 +511,18 @@ class _SumFunction(torch.autograd.Function):
                 (grad_logits,) = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if (
-            grad_exp_right is not None
-            or grad_p is not None
+            grad_p is not None
+            or grad_exp_right_product is not None
             or grad_exp_right_chosen is not None
-            or grad_exp_right_chosen_1 is not None
         ):
-            if grad_exp_right is None:
-                grad_exp_right = torch.zeros_like(residuals.exp_right)
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
+            if grad_exp_right_product is None:
+                grad_exp_right_product = torch.zeros_like(residuals.exp_right_product)
             if grad_exp_right_chosen is None:
                 grad_exp_right_chosen = torch.zeros_like(residuals.exp_right_chosen)
-            if grad_exp_right_chosen_1 is None:
-                grad_exp_right_chosen_1 = torch.zeros_like(residuals.exp_right_chosen_1)
             (more_logits,) = residuals_backward_sum(
-                grad_exp_right,
-                grad_p,
-                grad_exp_right_chosen,
-                grad_exp_right_chosen_1,
-                logits,
-                residuals,
+                grad_p, grad_exp_right_product, grad_exp_right_chosen, logits, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None
@@ -584,10 +539,9 @@ class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    exp_right: Tensor
     p: Tensor
+    exp_right_product: Tensor
     exp_right_chosen: Tensor
-    exp_right_chosen_1: Tensor
     gamma: float
 
 
@@ -628,13 +582,18 @@ def forward_none(
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
-    right_mask = -expm1_right == 0
+    exp_right_mask = -expm1_right == 0
     right_power = (-expm1_right) ** gamma
-    loss = (-right * right_power).masked_fill(right_mask, 0)
+    loss = (-right * right_power).masked_fill(exp_right_mask, 0)
     p = torch.exp(logprobs)
-    exp_right_chosen = ((-expm1_right) ** (gamma - 1) * right).masked_fill(right_mask, 0)
-    exp_right_chosen_1 = right_power.masked_fill(right_mask, 0)
-    return loss, NoneResiduals(target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma)
+    one_minus_exp_right = -expm1_right
+    exp_right_product = (
+        gamma
+        * exp_right
+        * (one_minus_exp_right ** (gamma - 1) * right).masked_fill(exp_right_mask, 0)
+    )
+    exp_right_chosen = right_power.masked_fill(exp_right_mask, 0)
+    return loss, NoneResiduals(target, p, exp_right_product, exp_right_chosen, gamma)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -647,17 +606,14 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma = residuals
+    target, p, exp_right_product, exp_right_chosen, *_ = residuals
     N = p.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = (
-        torch.addcmul(exp_right_chosen_1, exp_right_chosen, exp_right, value=-gamma)[:, None] * p
-    )
-    grad_logits.scatter_add_(1, target[:, None], (-exp_right_chosen_1)[:, None])
-    grad_logits.scatter_add_(1, target[:, None], (gamma * exp_right_chosen * exp_right)[:, None])
+    grad_logits = (exp_right_chosen - exp_right_product)[:, None] * p
+    grad_logits.scatter_add_(1, target[:, None], (exp_right_product - exp_right_chosen)[:, None])
     grad_logits = grad_logits * grad_loss[:, None]
     return NoneGradients(grad_logits)
 
@@ -669,59 +625,64 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    target, exp_right, p, exp_right_chosen, exp_right_chosen_1, gamma = residuals
-    exp_right_total = torch.addcmul(exp_right_chosen_1, exp_right_chosen, exp_right, value=-gamma)
+    target, p, exp_right_product, exp_right_chosen, *_ = residuals
     grad_grad_logits_sum = (grad_grad_logits * p).sum(1)
     grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_exp_right_chosen_1 = (grad_grad_logits_sum - grad_grad_logits_target) * grad_loss
     grad_grad_logits_total = grad_grad_logits_target - grad_grad_logits_sum
-    grad_grad_logits_total_product = gamma * grad_grad_logits_total * grad_loss
-    grad_exp_right_chosen = grad_grad_logits_total_product * exp_right
-    grad_p = (exp_right_total * grad_loss)[:, None] * grad_grad_logits
-    grad_exp_right = exp_right_chosen * grad_grad_logits_total_product
+    grad_exp_right_product = grad_grad_logits_total * grad_loss
+    grad_exp_right_chosen = -grad_exp_right_product
+    grad_p = ((exp_right_chosen - exp_right_product) * grad_loss)[:, None] * grad_grad_logits
     grad_grad_loss = torch.addcmul(
-        exp_right_total * grad_grad_logits_sum, exp_right_total, grad_grad_logits_target, value=-1
+        (grad_grad_logits_sum - grad_grad_logits_target) * exp_right_chosen,
+        exp_right_product,
+        grad_grad_logits_total,
     )
-    return grad_grad_loss, grad_exp_right, grad_p, grad_exp_right_chosen, grad_exp_right_chosen_1
+    return grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_chosen
 
 
 def residuals_backward_none(
-    grad_exp_right: Tensor,
     grad_p: Tensor,
+    grad_exp_right_product: Tensor,
     grad_exp_right_chosen: Tensor,
-    grad_exp_right_chosen_1: Tensor,
     logits: Tensor,
     residuals: NoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target, exp_right, p, _, _, gamma = residuals
+    target, p, _, _, gamma = residuals
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
-    expm1_right = exp_right - 1
-    right_mask = -expm1_right == 0
-    expm1_right_chosen = (-expm1_right).masked_fill(right_mask, 1)
-    expm1_right_power = expm1_right_chosen ** (gamma - 1)
-    expm1_right_power_chosen = expm1_right_power.masked_fill(right_mask, 0)
-    expm1_right_product = (expm1_right + 1) * torch.addcmul(
+    exp_right = torch.exp(right)
+    expm1_right = torch.expm1(right)
+    exp_right_mask = -expm1_right == 0
+    one_minus_exp_right = -expm1_right
+    one_minus_exp_right_chosen = one_minus_exp_right.masked_fill(exp_right_mask, 1)
+    one_minus_exp_right_power = one_minus_exp_right_chosen ** (gamma - 1)
+    exp_right_total = torch.addcmul(
         torch.addcmul(
-            grad_exp_right,
-            grad_exp_right_chosen,
-            (expm1_right_chosen ** (gamma - 2) * right).masked_fill(right_mask, 0),
-            value=1 - gamma,
+            torch.addcmul(
+                (one_minus_exp_right_power * right).masked_fill(exp_right_mask, 0),
+                exp_right,
+                (one_minus_exp_right_chosen ** (gamma - 2) * right).masked_fill(exp_right_mask, 0),
+                value=1 - gamma,
+            )
+            * grad_exp_right_product,
+            grad_exp_right_product,
+            one_minus_exp_right_power.masked_fill(exp_right_mask, 0),
         ),
-        expm1_right_power_chosen,
-        grad_exp_right_chosen_1,
-        value=-gamma,
+        grad_exp_right_chosen,
+        ((-expm1_right).masked_fill(exp_right_mask, 1) ** (gamma - 1)).masked_fill(
+            exp_right_mask, 0
+        ),
+        value=-1,
     )
-    expm1_right_product_1 = expm1_right_power_chosen * grad_exp_right_chosen
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(
         grad_p_times_p,
-        (-expm1_right_product - expm1_right_product_1 - grad_p_times_p.sum(1))[:, None],
+        torch.addcmul(-grad_p_times_p.sum(1), exp_right_total, exp_right, value=-gamma)[:, None],
         p,
     )
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (expm1_right_product + expm1_right_product_1)[:, None]
+        1, target[:, None], (gamma * exp_right_total * exp_right)[:, None]
     )
     return (grad_logits,)
 
@@ -755,18 +716,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_exp_right, grad_p, grad_exp_right_chosen, grad_exp_right_chosen_1 = (
+        grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_chosen = (
             double_backward_none(grad_grad_logits, grad_loss, residuals)
         )
-        return (
-            grad_grad_loss,
-            None,
-            grad_exp_right,
-            grad_p,
-            grad_exp_right_chosen,
-            grad_exp_right_chosen_1,
-            None,
-        )
+        return grad_grad_loss, None, grad_p, grad_exp_right_product, grad_exp_right_chosen, None
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -777,27 +730,19 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(logits, target, gamma=gamma)
-        return (
-            loss,
-            residuals.exp_right,
-            residuals.p,
-            residuals.exp_right_chosen,
-            residuals.exp_right_chosen_1,
-        )
+        return loss, residuals.p, residuals.exp_right_product, residuals.exp_right_chosen
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, gamma = inputs
-        _, exp_right, p, exp_right_chosen, exp_right_chosen_1 = output
-        ctx.save_for_backward(logits, target, exp_right, p, exp_right_chosen, exp_right_chosen_1)
+        _, p, exp_right_product, exp_right_chosen = output
+        ctx.save_for_backward(logits, target, p, exp_right_product, exp_right_chosen)
         ctx.set_materialize_grads(False)
         ctx.numbers = (gamma,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_exp_right, grad_p, grad_exp_right_chosen, grad_exp_right_chosen_1 = (
-            grad_outputs
-        )
+        grad_loss, grad_p, grad_exp_right_product, grad_exp_right_chosen = grad_outputs
         logits, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
         grad_logits = None
@@ -808,26 +753,18 @@ class _NoneFunction(torch.autograd.Function):
                 (grad_logits,) = backward_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if (
-            grad_exp_right is not None
-            or grad_p is not None
+            grad_p is not None
+            or grad_exp_right_product is not None
             or grad_exp_right_chosen is not None
-            or grad_exp_right_chosen_1 is not None
         ):
-            if grad_exp_right is None:
-                grad_exp_right = torch.zeros_like(residuals.exp_right)
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
+            if grad_exp_right_product is None:
+                grad_exp_right_product = torch.zeros_like(residuals.exp_right_product)
             if grad_exp_right_chosen is None:
                 grad_exp_right_chosen = torch.zeros_like(residuals.exp_right_chosen)
-            if grad_exp_right_chosen_1 is None:
-                grad_exp_right_chosen_1 = torch.zeros_like(residuals.exp_right_chosen_1)
             (more_logits,) = residuals_backward_none(
-                grad_exp_right,
-                grad_p,
-                grad_exp_right_chosen,
-                grad_exp_right_chosen_1,
-                logits,
-                residuals,
+                grad_p, grad_exp_right_product, grad_exp_right_chosen, logits, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None

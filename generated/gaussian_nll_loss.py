@@ -3,7 +3,7 @@
 # definition sha256:ff443e169f8bb67d2d34fd4ff9edf2ef8b2d6cc16b6774190c96cc9f0eab41a2
 """Negative log likelihood of a Gaussian (Nix and Weigend, 1994).
 
-    safe[n]           = var[n] + stop_gradient(where(0 >= eps - var[n], 0, eps - var[n]))
+    safe[n]           = var[n] + stop_gradient(max(eps - var[n], 0))
     x_minus_target[n] = x[n] - target[n]
     each[n]           = log(safe[n])/2 + x_minus_target[n]**2/(2*safe[n])
     loss              = sum_n(each[n])/N

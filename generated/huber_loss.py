@@ -1009,6 +1009,7 @@ def double_backward_none_weight(
     off_scaled = delta * torch.sign(off)
     abs_off_mask = abs_off > delta
     off_chosen = torch.where(abs_off_mask, off_scaled, off)
+    abs_off_chosen = torch.where(abs_off_mask, delta * abs_off - delta**2 / 2, off**2 / 2)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     product = grad_grad_x_minus_grad_grad_target * weight
     grad_off = (
@@ -1020,12 +1021,7 @@ def double_backward_none_weight(
         * grad_loss
     )
     grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss * off_chosen
-    grad_grad_loss = torch.addcmul(
-        off_chosen * product,
-        grad_grad_weight,
-        torch.where(abs_off_mask, 2 * delta * abs_off - delta**2, off**2),
-        value=0.5,
-    )
+    grad_grad_loss = torch.addcmul(abs_off_chosen * grad_grad_weight, off_chosen, product)
     return grad_grad_loss, grad_weight, grad_off
 
 

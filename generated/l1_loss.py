@@ -227,7 +227,7 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     weight_sum = weight.sum()
     target_minus_x = target - x
     abs_target = torch.abs(target_minus_x)
-    target_sum = (abs_target * weight).sum()
+    target_sum = (weight * abs_target).sum()
     loss = target_sum / weight_sum
     dloss_dloss_product = torch.reciprocal(weight_sum)
     abs_target_centred = abs_target - loss
@@ -319,7 +319,7 @@ def _value_weight(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     weight_sum = weight.sum()
     target_minus_x = target - x
     abs_target = torch.abs(target_minus_x)
-    target_sum = (abs_target * weight).sum()
+    target_sum = (weight * abs_target).sum()
     loss = target_sum / weight_sum
     return loss
 
@@ -626,7 +626,7 @@ def forward_sum_weight(
     _check_sum_weight(x, target, weight)
     target_minus_x = target - x
     abs_target = torch.abs(target_minus_x)
-    loss = (abs_target * weight).sum()
+    loss = (weight * abs_target).sum()
     dloss_dtarget = weight * torch.sign(target_minus_x)
     return loss, SumWeightResiduals(abs_target, dloss_dtarget)
 
@@ -665,8 +665,8 @@ def double_backward_sum_weight(
     grad_grad_target_minus_grad_grad_x = grad_grad_target - grad_grad_x
     grad_dloss_dtarget = grad_loss * grad_grad_target_minus_grad_grad_x
     grad_abs_target = grad_loss * grad_grad_weight
-    grad_grad_loss = (abs_target * grad_grad_weight).sum() + (
-        dloss_dtarget * grad_grad_target_minus_grad_grad_x
+    grad_grad_loss = (dloss_dtarget * grad_grad_target_minus_grad_grad_x).sum() + (
+        grad_grad_weight * abs_target
     ).sum()
     return grad_grad_loss, grad_abs_target, grad_dloss_dtarget
 
@@ -692,7 +692,7 @@ def _value_sum_weight(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     _check_sum_weight(x, target, weight)
     target_minus_x = target - x
     abs_target = torch.abs(target_minus_x)
-    loss = (abs_target * weight).sum()
+    loss = (weight * abs_target).sum()
     return loss
 
 
@@ -967,7 +967,7 @@ def forward_none_weight(
     _check_none_weight(x, target, weight)
     target_minus_x = target - x
     abs_target = torch.abs(target_minus_x)
-    loss = abs_target * weight
+    loss = weight * abs_target
     dloss_dtarget = weight * torch.sign(target_minus_x)
     return loss, NoneWeightResiduals(abs_target, dloss_dtarget)
 
@@ -988,7 +988,7 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_weight = abs_target * grad_loss
+    grad_weight = grad_loss * abs_target
     grad_target = dloss_dtarget * grad_loss
     grad_x = -grad_target
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
@@ -1010,7 +1010,7 @@ def double_backward_none_weight(
     grad_dloss_dtarget = grad_grad_target_minus_grad_grad_x * grad_loss
     grad_abs_target = grad_grad_weight * grad_loss
     grad_grad_loss = torch.addcmul(
-        abs_target * grad_grad_weight, dloss_dtarget, grad_grad_target_minus_grad_grad_x
+        dloss_dtarget * grad_grad_target_minus_grad_grad_x, grad_grad_weight, abs_target
     )
     return grad_grad_loss, grad_abs_target, grad_dloss_dtarget
 
@@ -1036,7 +1036,7 @@ def _value_none_weight(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     _check_none_weight(x, target, weight)
     target_minus_x = target - x
     abs_target = torch.abs(target_minus_x)
-    loss = abs_target * weight
+    loss = weight * abs_target
     return loss
 
 

@@ -5,7 +5,7 @@
 
     x_squared_sum[n] = sum_k(x[n,k]**2)
     size[n]          = where(x_squared_sum[n] == 0, 0, sqrt(x_squared_sum[n]))
-    inv_size[n]      = 1/where(eps >= size[n], eps, size[n])
+    inv_size[n]      = 1/max(eps, size[n])
     y[n,k]           = inv_size[n]*x[n,k]
 
 The gradients, given grad_y:
@@ -127,16 +127,16 @@ def residuals_backward(
     x, inv_size, _, _, eps = residuals
     x_squared_sum = (x**2).sum(1)
     x_squared_sum_mask = x_squared_sum == 0
+    size = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_mask, 0)
     x_squared_sum_chosen = x_squared_sum.masked_fill(x_squared_sum_mask, 1)
-    size = torch.sqrt(x_squared_sum_chosen).masked_fill(x_squared_sum_mask, 0)
     x_squared_sum_power = torch.rsqrt(x_squared_sum_chosen)
     x_squared_sum_power_chosen = x_squared_sum_power.masked_fill(x_squared_sum_mask, 0)
     grad_x = (
         torch.addcmul(
             (
                 (grad_inv_size_product * x_squared_sum_power_chosen - grad_inv_size)
-                * inv_size
                 * x_squared_sum_power_chosen
+                * inv_size
             ).masked_fill(size <= eps, 0),
             grad_inv_size_product,
             (x_squared_sum_chosen**-1.5).masked_fill(x_squared_sum_mask, 0),
@@ -600,7 +600,7 @@ def double_backward_p_inf(
     size_mask = size <= eps
     sign_size_argmax = torch.sign(x.gather(1, size_argmax[:, None]).squeeze(1))
     grad_grad_x_size_argmax = grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1)
-    inv_size_times_sign_size_argmax = inv_size * sign_size_argmax
+    inv_size_times_sign_size_argmax = sign_size_argmax * inv_size
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1),
         torch.addcmul(
@@ -785,7 +785,7 @@ def double_backward_p_minus_inf(
     size_mask = size <= eps
     sign_size_argmax_1 = torch.sign(x.gather(1, size_argmax_1[:, None]).squeeze(1))
     grad_grad_x_size_argmax_1 = grad_grad_x.gather(1, size_argmax_1[:, None]).squeeze(1)
-    inv_size_times_sign_size_argmax_1 = inv_size * sign_size_argmax_1
+    inv_size_times_sign_size_argmax_1 = sign_size_argmax_1 * inv_size
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1),
         torch.addcmul(
@@ -986,7 +986,7 @@ def double_backward_p(
     grad_grad_x_sum = (grad_grad_x * size_abs_product).sum(1)
     grad_grad_x_sum_times_inv_size = grad_grad_x_sum * inv_size
     grad_neg_inv_size = grad_grad_x_sum_times_inv_size * grad_y_sum.masked_fill(size_mask, 0)
-    grad_size_abs_product = (inv_size * neg_inv_size_product_chosen)[:, None] * grad_grad_x
+    grad_size_abs_product = (neg_inv_size_product_chosen * inv_size)[:, None] * grad_grad_x
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1), grad_grad_x_sum, neg_inv_size_product_chosen
     )

@@ -3,11 +3,11 @@
 # definition sha256:6e3a95677396d866c8ff5db2a88cebf82c74458795c47e95aae0db43e3c9d492
 """The positive part of each element.
 
-    y[n] = where(0 >= x[n], 0, x[n])
+    y[n] = max(x[n], 0)
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*where(0 >= x[n], 0, 1)
+    grad_x[n] = grad_y[n]*where(x[n] <= 0, 0, 1)
 """
 
 from typing import Any, NamedTuple

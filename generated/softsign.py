@@ -48,7 +48,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     inv_abs_x = torch.reciprocal(torch.abs(x) + 1)
-    y = inv_abs_x * x
+    y = x * inv_abs_x
     dy_dx = inv_abs_x**2
     return y, Residuals(dy_dx)
 
@@ -95,7 +95,7 @@ def _value(x: Tensor) -> Tensor:
     """Compute y alone, without what `backward` needs."""
     _check(x)
     inv_abs_x = torch.reciprocal(torch.abs(x) + 1)
-    y = inv_abs_x * x
+    y = x * inv_abs_x
     return y
 
 

@@ -5,13 +5,13 @@
 
     mean[n]          = sum_k(x[n,k])/K
     x_centred_1[n,k] = x[n,k] - mean[n]
-    square[n]        = sum_k(x_centred_1[n,k]**2)/where(0 >= K - correction, 0, K - correction)
+    square[n]        = sum_k(x_centred_1[n,k]**2)/max(K - correction, 0)
     y[n]             = where(square[n] == 0, 0, sqrt(square[n]))
 
 The gradients, given grad_y:
 
-    grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square[n] == 0, 0, 1/sqrt(square[n]))/where(0
-            >= K - correction, 0, K - correction)
+    grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square[n] == 0, 0, 1/sqrt(square[n]))/max(K -
+            correction, 0)
 """
 
 import math

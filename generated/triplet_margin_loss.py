@@ -5067,28 +5067,20 @@ def double_backward_p_inf_swap_none(
         1
     ) - grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
     grad_sign_near_argmax_off_near = grad_near * total_1
-    far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
-    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_far_argmax_off_far = (
-        (far_argmax_grad_grad_negative - far_argmax_grad_grad_anchor) * grad_near
-    ).masked_fill(between_mask, 0)
+    total_2 = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(
+        1
+    ) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_far_argmax_off_far = (grad_near * total_2).masked_fill(between_mask, 0)
     total = grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(
         1
     ) - grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1)
     grad_between_argmax_off_between_chosen = grad_near * total
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
-            torch.addcmul(
-                between_argmax_off_between_chosen * total,
-                far_argmax_grad_grad_negative,
-                sign_far_argmax_off_far_chosen,
-            ),
-            sign_near_argmax_off_near,
-            total_1,
+            between_argmax_off_between_chosen * total, sign_far_argmax_off_far_chosen, total_2
         ),
-        far_argmax_grad_grad_anchor,
-        sign_far_argmax_off_far_chosen,
-        value=-1,
+        sign_near_argmax_off_near,
+        total_1,
     ).masked_fill(near_total_mask, 0)
     return (
         grad_grad_loss,

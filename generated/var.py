@@ -5,11 +5,11 @@
 
     mean[n]          = sum_k(x[n,k])/K
     x_centred_1[n,k] = x[n,k] - mean[n]
-    y[n]             = sum_k(x_centred_1[n,k]**2)/where(0 >= K - correction, 0, K - correction)
+    y[n]             = sum_k(x_centred_1[n,k]**2)/max(K - correction, 0)
 
 The gradients, given grad_y:
 
-    grad_x[n,k] = 2*grad_y[n]*x_centred_1[n,k]/where(0 >= K - correction, 0, K - correction)
+    grad_x[n,k] = 2*grad_y[n]*x_centred_1[n,k]/max(K - correction, 0)
 """
 
 import math

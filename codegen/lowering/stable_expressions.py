@@ -9,6 +9,7 @@
     (sum_k exp(z))**-p         ->  exp(-p * LogSumExp(z, k))
     z - LogSumExp(z, k)        ->  LogSoftmax(z, k)
     exp(LogSoftmax(z, k))      ->  Softmax(z, k)
+    exp(a - LogAddExp(a, 0))   ->  Sigmoid(a)
     (1 + exp(a))**-1           ->  Sigmoid(-a)
     log(exp(a) + exp(b))       ->  LogAddExp(a, b), also where a and b are such logarithms
     log(cosh(a))               ->  LogAddExp(a, -a) - log(2)
@@ -315,10 +316,16 @@ def _push(expr: Expr, factor: Expr) -> Expr:
 
 
 def _one_plus_exp(base: Basic) -> Expr | None:
-    """a where the base is 1 + exp(a)."""
+    """a where the base is 1 + exp(a), unless a sums up what may all be left out: it is 0 then, and
+    has no softmax."""
     if isinstance(base, Add) and len(base.args) == 2 and S.One in base.args and base.has(exp):
-        return _pure_exponent(base - 1, weighted=True)
+        exponent = _pure_exponent(base - 1, weighted=True)
+        return None if exponent is None or _may_be_empty(exponent) else exponent
     return None
+
+
+def _may_be_empty(exponent: Expr) -> bool:
+    return any(part.has(S.NegativeInfinity) for part in exponent.atoms(LogSumExp))
 
 
 def _exp(expr: Expr) -> Expr:
@@ -329,6 +336,9 @@ def _exp(expr: Expr) -> Expr:
     terms = Add.make_args(_sum(Add.make_args(inside)))
     if all(isinstance(term, LogSoftmax) for term in terms):
         return Mul(*(Softmax(*term.args) for term in terms))
+    for part in (-term for term in terms if isinstance(-term, LogAddExp)):
+        if S.Zero in part.args and inside + part == sum(part.args):
+            return Sigmoid(inside + part)
     return exp(Add(*terms))
 
 

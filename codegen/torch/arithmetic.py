@@ -33,6 +33,7 @@ from codegen.torch.values import (
     permute,
 )
 from derive.language.expressions import Element, Index, Sum, count_of, free_indices
+from derive.printing.arrange import in_steps
 
 
 @dataclass(frozen=True)
@@ -310,6 +311,15 @@ def _merged(terms: list[Scaled], scope: Scope) -> list[Scaled]:
 def _accumulated(terms: list[Scaled], constant: Any, scope: Scope) -> Value | None:
     if not terms:
         return scalar(constant) if constant != 0 else None
+    (constant, *more), small = in_steps(constant)
+    value = _accumulated_from(terms, Add(constant, *more), scope)
+    for number in small:
+        value = _plus_number(value, number)
+    return value
+
+
+def _accumulated_from(terms: list[Scaled], constant: Any, scope: Scope) -> Value:
+    """The terms and one number, in one accumulator."""
     head, rest = _head(terms, scope)
     if constant != 0 and head.right is None and not rest and head.scale == -1:
         number = scalar(constant)

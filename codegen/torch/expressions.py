@@ -30,7 +30,16 @@ from codegen.torch.values import (
     call,
     line_up,
 )
-from derive.language.expressions import ArgMax, Element, Index, Product, StopGradient, Sum, Where
+from derive.language.expressions import (
+    ArgMax,
+    Element,
+    Index,
+    Parameter,
+    Product,
+    StopGradient,
+    Sum,
+    Where,
+)
 
 
 def emit(expr: Any, scope: Scope) -> Value:
@@ -91,7 +100,8 @@ def _relation(expr: Any, scope: Scope) -> Value:
         return emit(And(*(Eq(*f.args) for f in Mul.make_args(left))), scope)
     if isinstance(expr, Eq) and isinstance(left, Index) and isinstance(right, Index):
         return _diagonal(left, right, scope)
-    values = [emit(a, scope) for a in (left, right)]
+    whole = replace(scope, whole=all(_is_whole(a, scope) for a in expr.args))
+    values = [emit(a, whole) for a in expr.args]
     if values[0].scalar and not values[1].scalar:  # the tensor stands on the left, as one says it
         expr, values = expr.reversed, values[::-1]
     sign = next(text for kind, text in RELATIONS.items() if isinstance(expr, kind))
@@ -104,6 +114,15 @@ def _relation(expr: Any, scope: Scope) -> Value:
     (one, other), layout = _lined_up(values, scope)
     code = f"{one.at(COMPARE + 1)} {sign} {other.at(COMPARE + 1)}"
     return Value(code, layout, binds=COMPARE, boolean=True, fresh=True)
+
+
+def _is_whole(expr: Any, scope: Scope) -> bool:
+    """Whether it is made of positions alone, of which half precision has only the first."""
+    if isinstance(expr, Element):
+        return scope.tensors[expr.tensor_name].integer
+    if isinstance(expr, Add | Mul):
+        return all(_is_whole(a, scope) for a in expr.args)
+    return isinstance(expr, Index | Integer) or (isinstance(expr, Parameter) and expr.is_integer)
 
 
 def _diagonal(row: Index, column: Index, scope: Scope) -> Value:

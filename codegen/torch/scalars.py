@@ -16,6 +16,7 @@ from codegen.spelling import EXACT, RELATIONS, terms_of
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
 from derive.language.expressions import Parameter, Where
 from derive.language.functions import erfc
+from derive.printing.arrange import decimal
 
 _MATH = {
     sympy.exp: "math.exp",
@@ -70,6 +71,9 @@ def _scalar(expr: Any) -> tuple[str, int]:
     if isinstance(expr, Rational) and expr.q in _HALVES:
         return repr(float(expr)), ATOM if expr >= 0 else UNARY
     if isinstance(expr, Rational):
+        written = decimal(abs(expr))
+        if written is not None:
+            return (written, ATOM) if expr >= 0 else (f"-{written}", UNARY)
         return f"{expr.p} / {expr.q}", TIMES
     if isinstance(expr, Float):
         return repr(float(expr)), ATOM if expr >= 0 else UNARY

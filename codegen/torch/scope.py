@@ -23,7 +23,8 @@ class Scope:
     `values` says how each tensor is written, at the letters it was declared with; `like` is
     a real tensor that new ones take their dtype and device from; `order` is the order of
     letters that the value in the making wants. `literal` forbids fused operations, and
-    `differentiable` those that autograd cannot differentiate. `origins` says which parameters each
+    `differentiable` those that autograd cannot differentiate; `whole` leaves positions the
+    integers that they are. `origins` says which parameters each
     tensor is computed from.
     """
 
@@ -35,6 +36,7 @@ class Scope:
     literal: bool = False
     differentiable: bool = True
     order_of_program: int = 1
+    whole: bool = False
 
     def ordered(self, *letters: Index) -> Scope:
         return replace(self, order=tuple(dict.fromkeys(letters)))
@@ -99,7 +101,7 @@ class Scope:
 
     def real(self, value: Value) -> Value:
         """A tensor that takes part in arithmetic: masks and positions become real numbers."""
-        if not (value.boolean or value.integer):
+        if not (value.boolean or (value.integer and not self.whole)):
             return value
         return Value(f"{value.at(9)}.to({self.like}.dtype)", value.dims, fresh=True)
 

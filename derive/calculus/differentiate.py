@@ -25,6 +25,7 @@ from derive.language.expressions import (
     Where,
     fresh_indices,
     fresh_names,
+    is_scalar,
     names_in,
 )
 from derive.language.functions import BY_CLASS, DERIVED
@@ -58,6 +59,10 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
         )
     if isinstance(expr, Pow):
         base, exponent = expr.args
+        if isinstance(base, Where) and is_scalar(exponent) and not exponent.is_number:
+            # whatever the exponent is: `0**(p - 1)` may be infinite where nothing depends on it
+            yes, no = (Pow(branch, exponent) for branch in base.branches)
+            return partial(Where(base.condition, yes, no), tensor, at)
         inner = exponent * Pow(base, exponent - 1) * partial(base, tensor, at)
         if tensor.name in names_in(exponent):
             inner += expr * log(base) * partial(exponent, tensor, at)

@@ -20,7 +20,7 @@ from sympy import (
 )
 
 from derive.language.definition import Let, Tensor
-from derive.language.expressions import Binder, Element, Index
+from derive.language.expressions import Binder, Element, Index, is_scalar
 from derive.language.facts import is_nonnegative, is_nonzero, is_positive
 from derive.language.substitute import substitute
 
@@ -100,7 +100,7 @@ def _peel(
     (argument,) = inside
     others = [a for a in right.args if a is not argument]
     if isinstance(right, Add):
-        return left - Add(*others), argument
+        return None if _cancels(argument, others) else (left - Add(*others), argument)
     if isinstance(right, Mul):
         factor = Mul(*others)
         return (left / factor, argument) if is_nonzero(factor, divisors) else None
@@ -111,6 +111,13 @@ def _peel(
     if isinstance(right, log):
         return exp(left), argument
     return None
+
+
+def _cancels(argument: Expr, others: Sequence[Expr]) -> bool:
+    """Whether a part of a sum of what is not negative is all that is left when the rest is taken
+    away from the sum: where it is small, nothing of it is."""
+    parts = [argument, *(o for o in others if not is_scalar(o))]
+    return len(parts) > 1 and all(map(is_nonnegative, parts))
 
 
 def _undo_power(left: Expr, base: Expr, exponent: Expr) -> tuple[Expr, Expr] | None:

@@ -32,6 +32,7 @@ from sympy import (
     cos,
     cosh,
     default_sort_key,
+    exp,
     sign,
     sin,
     sinh,
@@ -114,7 +115,8 @@ def _rebuild_arguments(expr: Expr) -> Expr:
 
 def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
     """`where(c, f a, f b)` is `f where(c, a, b)`, for deltas and a coefficient that branches share,
-    and for an element that has not all of the condition's letters: a choice of it is larger.
+    for an element that has not all of the condition's letters: a choice of it is larger, and for
+    the slope that an element is multiplied by, a choice of numbers.
 
     Other factors stay inside: where a branch is not taken, they may be undefined.
     """
@@ -122,15 +124,21 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
     letters, placed = free_indices(condition), expr.has(KroneckerDelta)
 
     def moves(factor: Expr) -> bool:
-        if isinstance(factor, Element):
+        if isinstance(factor, Element | exp):
             return not placed and not letters <= free_indices(factor)
         return isinstance(factor, KroneckerDelta)
+
+    def movable(monomial: Expr) -> set[Expr]:
+        factors = Mul.make_args(monomial)
+        slopes = {f for f in factors if _is_choice_of_numbers(f)}
+        weighed = any(isinstance(f, Element | exp) for f in factors)
+        return {f for f in factors if moves(f)} | (slopes if weighed else set())
 
     branches = [_terms(b) for b in expr.branches]
     terms = [t for branch in branches for t in branch]
     if not terms:
         return ()
-    shared = set.intersection(*({f for f in Mul.make_args(m) if moves(f)} for m, _ in terms))
+    shared = set.intersection(*(movable(m) for m, _ in terms))
     coefficient = terms[0][1] if all(c == terms[0][1] for _, c in terms) else S.One
     outside = Mul(*shared)
     inside = [
@@ -146,6 +154,10 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
     if not isinstance(chosen, Where):
         return _terms(outside * coefficient * chosen)
     return tuple(_apply_deltas(outside * chosen, coefficient))
+
+
+def _is_choice_of_numbers(factor: Expr) -> bool:
+    return isinstance(factor, Where) and all(b.is_number for b in factor.branches)
 
 
 def _inside_condition(condition: Basic) -> Basic:
@@ -247,6 +259,18 @@ def _apply_deltas(monomial: Expr, coefficient: Expr) -> Iterable[tuple[Expr, Exp
             rest = Mul(*(f for f in factors if not is_scalar(f)))
             return [(rest, coefficient * Mul(*scalar))]
         return [(monomial, coefficient)]
+    applied = _with_indices_replaced(factors)
+    if applied == factors:
+        return [(monomial, coefficient)]
+    deltas = [f for f in applied if isinstance(f, KroneckerDelta)]
+    pairs = []
+    for m, c in _product([_terms(f) for f in applied if f not in deltas]):
+        pairs.extend(_apply_deltas(Mul(*deltas, m), c * coefficient))
+    return pairs
+
+
+def _with_indices_replaced(factors: list[Expr]) -> list[Expr]:
+    """Factors in which every delta is applied to all others, and to no part of one alone."""
     for d in sorted((f for f in factors if isinstance(f, KroneckerDelta)), key=default_sort_key):
         old, new = _orient(d)
         if old is None:
@@ -254,11 +278,8 @@ def _apply_deltas(monomial: Expr, coefficient: Expr) -> Iterable[tuple[Expr, Exp
         others = [f for f in factors if f is not d]
         replaced = [_replace_index(f, old, new) for f in others]
         if replaced != others:
-            pairs = []
-            for m, c in _product([_terms(f) for f in replaced]):
-                pairs.extend(_apply_deltas(Mul(d, m), c * coefficient))
-            return pairs
-    return [(monomial, coefficient)]
+            return _with_indices_replaced([d, *replaced])
+    return factors
 
 
 def _orient(d: KroneckerDelta) -> tuple[Index | None, Expr]:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sympy import Add, Basic, Expr, Mul, Pow, S, exp
+from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul, Ne, Pow, S, exp
+from sympy.logic.boolalg import And, Or
 
+from derive.calculus.both_ways import compared
 from derive.calculus.normal import canonical_binder, normalise
 from derive.language.definition import Tensor
 from derive.language.expressions import Binder, Element, Index, free_indices, is_scalar, with_args
@@ -141,30 +143,38 @@ def is_atomic(expr: Basic) -> bool:
 
 @lru_cache(maxsize=100_000)
 def abstract(expr: Expr) -> tuple[Pattern, tuple[Index, ...]]:
-    """An expression with its free letters numbered in order of appearance, and those letters."""
+    """An expression with its free letters numbered in order of appearance, and those letters.
+
+    `i == j` and `i != j` say nothing of the order: their letters come last.
+    """
     letters: dict[Index, None] = {}
 
-    def visit(e: Basic, bound: frozenset[Index]) -> None:
+    def visit(e: Basic, bound: frozenset[Index], last: bool = False) -> None:
+        if isinstance(e, Eq | Ne | KroneckerDelta) and not last:
+            return
         if isinstance(e, Index):
             if e not in bound:
                 letters.setdefault(e)
             return
         if isinstance(e, Binder):
-            visit(e.body, bound | set(e.indices))
+            visit(e.body, bound | set(e.indices), last)
             return
         for a in _ordered(e):
-            visit(a, bound)
+            visit(a, bound, last)
 
     visit(expr, frozenset())
+    visit(expr, frozenset(), last=True)
     free = tuple(letters)
     places = {i: Index(f"_{number}", i.axis) for number, i in enumerate(free)}
     pattern = expr.xreplace(places)
+    if pattern.has(Eq, Ne):
+        pattern = pattern.replace(lambda e: isinstance(e, Eq | Ne), compared)
     return canonical_binder(pattern) if isinstance(pattern, Binder) else pattern, free
 
 
 def _ordered(expr: Basic) -> list[Basic]:
     """Arguments in an order that does not depend on the letters."""
-    if isinstance(expr, Element) or not isinstance(expr, Add | Mul):
+    if isinstance(expr, Element) or not isinstance(expr, Add | Mul | And | Or):
         return list(expr.args)
     return sorted(expr.args, key=_skeleton)
 
@@ -179,6 +189,6 @@ def _skeleton(expr: Basic) -> str:
     if not expr.args:
         return str(expr)
     parts = [_skeleton(a) for a in expr.args]
-    if isinstance(expr, Add | Mul):
+    if isinstance(expr, Add | Mul | And | Or):
         parts.sort()
     return f"{type(expr).__name__}({','.join(parts)})"

@@ -6,7 +6,7 @@ even root of is not negative. So `1/sqrt(u)` is positive whatever `u` is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 from sympy import (
@@ -134,12 +134,13 @@ _PARTIAL = (acos, acosh, asin, atanh, loggamma, polygamma)
 
 @dataclass
 class Magnitudes:
-    """The tensors that are exponentials, those that may grow as large, and those that may be
-    rounded to zero though they are not zero, as they are divided by such, like a sigmoid."""
+    """The tensors that are exponentials, each with its multiples, those that may grow as large, and
+    those that may be rounded to zero though they are not zero, as they are divided by such, like a
+    sigmoid."""
 
     small: set[str] = field(default_factory=set)
     large: set[str] = field(default_factory=set)
-    powers: set[str] = field(default_factory=set)
+    powers: dict[str, set[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, lets: Iterable[Let]) -> Magnitudes:
@@ -150,17 +151,23 @@ class Magnitudes:
             if found.grows(let.value):
                 found.large.add(let.name)
             if isinstance(let.value, exp):
-                found.powers.add(let.name)
+                found.powers[let.name] = set()
+            for factor in Mul.make_args(let.value):
+                if (power := tensor_name(factor)) in found.powers:
+                    found.powers[power].add(let.name)
         return found
 
     def losses(self, expr: Expr) -> int:
-        """How often it divides by what may be rounded to zero, or takes a logarithm of that or of
-        an exponential: neither gets back what was there. To divide by an exponential is no loss,
-        as it is to multiply by another one."""
+        """How often it divides by what may be rounded to zero, divides an exponential's multiple by
+        that, or takes a logarithm of either: none gets back what was there. To divide another thing
+        by an exponential is no loss, as it is to multiply by one."""
         below = {f.base for f in expr.atoms(Pow) if f.exp.is_negative}
         inside = {f.args[0] for f in expr.atoms(log)}
-        back = [e for e in inside if self.vanishes(e) or _is_one_of(e, self.powers)]
-        return sum(map(self.vanishes, below)) + len(back)
+        read = names_in(expr)
+        multiples = {e: self.powers.get(tensor_name(e), set()) for e in below}
+        lost = [e for e in below if self.vanishes(e) or read & multiples[e]]
+        lost += [e for e in inside if self.vanishes(e) or _is_one_of(e, self.powers.keys())]
+        return len(lost)
 
     def vanishes(self, expr: Expr) -> bool:
         """Whether it may be rounded to zero: then to divide by it gives nothing back."""
@@ -185,7 +192,7 @@ class Magnitudes:
         return isinstance(expr, exp) or _is_one_of(expr, self.large)
 
 
-def _is_one_of(expr: Expr, names: set[str]) -> bool:
+def _is_one_of(expr: Expr, names: Set[str]) -> bool:
     return isinstance(expr, Element | Symbol) and bool(names_in(expr) & names)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import sympy
 from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Number, NumberSymbol, Pow
-from sympy.core.relational import Relational
+from sympy.core.relational import Ge, Le, Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
 from derive.language.expressions import Binder, StopGradient, Where, with_args
@@ -116,6 +116,9 @@ def as_where(expr: Expr) -> Expr:
     """Spell SymPy's Piecewise, Max and Min with `Where`, its erfc as the one above, and a power
     such as `x**2.0` with the fraction that its exponent is.
 
+    So is a delta of a letter's neighbour, which may lie outside: no element is what
+    `sum_u(delta(u, t - 1)*x[u])` is at the first t.
+
     The branch that is taken at a kink fixes the subgradient there.
 
     To SymPy the arguments of Max and Min have no order. Where some are equal, the first in its
@@ -128,6 +131,8 @@ def as_where(expr: Expr) -> Expr:
         args = [walk(a) for a in e.args]
         if type(e) is sympy.erfc:
             return erfc(*args)
+        if isinstance(e, KroneckerDelta) and any(isinstance(a, Add | Mul) for a in args):
+            return Where(sympy.Eq(*args), 1, 0)
         if isinstance(e, sympy.Pow) and isinstance(e.exp, sympy.Float) and (2 * e.exp) % 1 == 0:
             return args[0] ** sympy.Rational(int(2 * e.exp), 2)
         if isinstance(e, sympy.Piecewise):
@@ -142,6 +147,19 @@ def as_where(expr: Expr) -> Expr:
         return with_args(e, args)
 
     return walk(expr)
+
+
+def as_extreme(choice: Where) -> tuple[str, tuple[Expr, ...]] | None:
+    """`max` or `min` and its arguments, a number last, where `as_where` spells them like this.
+
+    A choice that takes another branch where both are equal is none: its gradient is another.
+    """
+    condition, branches = choice.condition, choice.branches
+    spelled = isinstance(condition, Ge | Le) and condition.args == branches
+    if not spelled or sorted(branches, key=sympy.default_sort_key) != list(branches):
+        return None
+    name = "max" if isinstance(condition, Ge) else "min"
+    return name, tuple(sorted(branches, key=lambda b: b.is_number is True))
 
 
 def _piecewise(pairs: list[tuple[Any, Any]]) -> Any:

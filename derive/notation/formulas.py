@@ -76,6 +76,9 @@ SPELT = {
     "silu": "x / (1 + exp(-x))",
     "relu": "max(x, 0)",
     "leaky_relu": "where(x > 0, x, 0.01*x)",
+    "elu": "where(x > 0, x, exp(x) - 1)",
+    "gelu": "x * (1 + erf(x / sqrt(2))) / 2",
+    "heaviside": "where(x > 0, 1, 0)",
     "clamp": "min(max(x, low), high)",
     "clip": "min(max(x, low), high)",
     "norm": "sqrt(sum_k(x[k]**2))",
@@ -84,7 +87,14 @@ SPELT = {
     "square": "x**2",
     "pow": "x**2",
     "rsqrt": "1 / sqrt(x)",
+    "cbrt": "sign(x) * abs(x)**(1/3)",
+    "hypot": "sqrt(x**2 + y**2)",
+    "atan2": "2 * atan(y / (x + sqrt(x**2 + y**2)))",
+    "gamma": "exp(loggamma(x))",
+    "log2": "log(x) / log(2)",
+    "log10": "log(x) / log(10)",
     "log1p": "log(1 + x)",
+    "logaddexp": "log(exp(x) + exp(y))",
     "expm1": "exp(x) - 1",
     "detach": "stop_gradient(x)",
 }
@@ -332,8 +342,10 @@ def _instead(name: str) -> str:
     """A hint at what is written in place of a function that there is not."""
     if name in BINDERS:
         return f"; it runs over letters, as in {name}_n(x[n])"
-    if name in SPELT:
-        return f"; write {SPELT[name]}"
+    stem, _, letters = name.rpartition("_")
+    for plain in (name, stem) if letters else (name,):
+        if plain in SPELT:
+            return f"; write {SPELT[plain]}"
     return close(name, CALLS)
 
 

@@ -142,6 +142,8 @@ def _misplaced(
     hint = _MEANT.get(found) or f"expected {_wanted(error)}"
     if found.isdigit() and re.match(r"[\d.]+[A-Za-z]", text[start:]):
         hint = "a product needs its sign, as in 2*x[n]"
+    if isinstance(error, UnexpectedToken) and error.token.type == "RELATION":
+        hint = "write two comparisons, as in 0 < x[n] and x[n] < 1"
     problem = f"{found!r} does not belong here; {hint}"
     return TextError(problem, text, Place(start, start + len(found)))
 

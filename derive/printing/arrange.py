@@ -14,9 +14,13 @@ from functools import lru_cache
 from typing import Any
 
 from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, Rational, Symbol
+from sympy.core.relational import Relational
 
-from derive.language.expressions import Binder, Element, Index, free_indices
+from derive.language.expressions import Binder, Element, Index, Parameter, free_indices
 from derive.printing.marks import unmarked
+
+SMALL = Rational(1, 1000)
+"""What is at most this large and stands beside a whole number is added by itself."""
 
 ADD, MUL, POW, ATOM = range(4)
 """How tightly what stands at the top of a formula binds."""
@@ -65,7 +69,8 @@ class Arrangement:
 
     def terms(self, expr: Expr) -> list[Expr]:
         """The terms of a sum, in order."""
-        return sorted(Add.make_args(expr), key=self._term)
+        terms, small = in_steps(expr)
+        return [*sorted(terms, key=self._term), *small]
 
     def fraction(self, expr: Expr) -> Fraction:
         """The factors of a product, in order."""
@@ -126,6 +131,34 @@ def letters_in_order(expr: Binder) -> list[Index]:
     elements = sorted(expr.body.atoms(Element), key=str)
     seen = [i for element in elements for i in element.indices if i in expr.indices]
     return sorted(expr.indices, key=lambda i: seen.index(i) if i in seen else len(seen))
+
+
+def in_steps(total: Expr) -> tuple[list[Expr], list[Expr]]:
+    """The terms of a sum, and apart from them those that are added after a number.
+
+    `1 - p + 1e-8` is not what `1.00000001 - p` is in single precision, where 1.00000001 is 1; but
+    SymPy has put the two numbers together, or keeps a number beside an option such as `eps`.
+    """
+    number, rest = total.as_coeff_Add()
+    if number == 0:
+        return list(Add.make_args(total)), []
+    terms = [t for t in Add.make_args(rest) if t != 0]
+    small = [t for t in terms if _is_small_option(t)]
+    whole = Rational(round(number))
+    if isinstance(number, Rational) and whole != 0 and 0 < abs(number - whole) <= SMALL:
+        small.append(number - whole)
+        number = whole
+    return [number, *(t for t in terms if t not in small)], small
+
+
+def _is_small_option(term: Expr) -> bool:
+    return isinstance(term, Parameter) and bool(term.is_positive) and not term.is_integer
+
+
+def compared(expr: Relational) -> Relational:
+    """A comparison as it is written, a number on its right: `x[n] <= 0`, not `0 >= x[n]`."""
+    left, right = expr.args
+    return expr.reversed if left.is_number and not right.is_number else expr
 
 
 def delta_sides(expr: KroneckerDelta) -> tuple[Any, ...]:

@@ -19,7 +19,9 @@ from derive.printing.measure import fitted, width
 from derive.printing.typeset import Notation
 
 _ACCENTS = {"hat": r"\hat", "tilde": r"\tilde", "dot": r"\dot"}
-_UPRIGHT = frozenset({r"\exp", r"\log", r"\sin", r"\cos", r"\tan", r"\sinh", r"\cosh", r"\tanh"})
+_UPRIGHT = frozenset(
+    {r"\exp", r"\log", r"\sin", r"\cos", r"\tan", r"\sinh", r"\cosh", r"\tanh"} | {r"\max", r"\min"}
+)
 """Functions that LaTeX has a command for, called as SymPy calls them."""
 _BINDERS = {Sum: r"\sum", Product: r"\prod", ArgMax: r"\operatorname*{arg\,max}"}
 _BRACKETS = {

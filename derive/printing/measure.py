@@ -18,6 +18,7 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
 from derive.language.expressions import ArgMax, Binder, Element, Index, StopGradient, Where
+from derive.language.functions import as_extreme
 from derive.printing.arrange import GREEK, Arrangement, delta_sides, is_sum_or_difference
 from derive.printing.marks import Marked
 
@@ -159,7 +160,9 @@ def _mul(expr: Expr, arrangement: Arrangement) -> float:
 
 def _factors(factors: Sequence[Expr], arrangement: Arrangement) -> float:
     """Factors side by side, each a little apart, sums and choices in brackets."""
-    bracketed = (is_sum_or_difference(f) or isinstance(f, Where) for f in factors)
+    bracketed = (
+        is_sum_or_difference(f) or (isinstance(f, Where) and not as_extreme(f)) for f in factors
+    )
     return sum(
         width(f, arrangement) + 0.4 + _BRACKETS * within
         for f, within in zip(factors, bracketed, strict=True)
@@ -183,6 +186,9 @@ def _binder(expr: Binder, arrangement: Arrangement) -> float:
 
 
 def _where(expr: Where, arrangement: Arrangement) -> float:
+    extreme = as_extreme(expr)
+    if extreme is not None:
+        return 3 + _BRACKETS + _listed(extreme[1], arrangement)
     condition, yes, no = (width(arg, arrangement) for arg in expr.args)
     return 3.5 + max(yes, no) + max(condition + 2, 9)
 

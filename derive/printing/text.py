@@ -13,13 +13,14 @@ from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 from derive.calculus.trace import Derivation
 from derive.language.definition import FACTS, Let, Option, Tensor, dim_text
 from derive.language.expressions import ArgMax, Binder, Element, Product, StopGradient, Sum, Where
-from derive.language.functions import BY_CLASS
+from derive.language.functions import BY_CLASS, as_extreme
 from derive.printing.arrange import (
     ADD,
     ATOM,
     MUL,
     POW,
     Arrangement,
+    compared,
     decimal,
     delta_sides,
     letters_in_order,
@@ -168,7 +169,8 @@ def _binder(expr: Binder, arrangement: Arrangement) -> tuple[str, int]:
 
 
 def _where(expr: Where, arrangement: Arrangement) -> tuple[str, int]:
-    return f"where({_list(expr.args, arrangement)})", ATOM
+    name, args = as_extreme(expr) or ("where", expr.args)
+    return f"{name}({_list(args, arrangement)})", ATOM
 
 
 def _stop(expr: StopGradient, arrangement: Arrangement) -> tuple[str, int]:
@@ -180,8 +182,9 @@ def _delta(expr: KroneckerDelta, arrangement: Arrangement) -> tuple[str, int]:
 
 
 def _relation(expr: Any, arrangement: Arrangement) -> tuple[str, int]:
-    sides = [text(side, arrangement) for side in expr.args]
-    return f"{sides[0]} {expr.rel_op} {sides[1]}", MUL
+    expr = compared(expr)
+    left, right = (text(side, arrangement) for side in expr.args)
+    return f"{left} {expr.rel_op} {right}", MUL
 
 
 def _logic(word: str) -> Callable[[Any, Arrangement], tuple[str, int]]:

@@ -18,6 +18,7 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
 from derive.language.expressions import Binder, Element, Index, StopGradient, Where
+from derive.language.functions import as_extreme
 from derive.printing.arrange import (
     ADD,
     ATOM,
@@ -25,6 +26,7 @@ from derive.printing.arrange import (
     MUL,
     POW,
     Arrangement,
+    compared,
     decimal,
     delta_sides,
     letters_in_order,
@@ -280,6 +282,10 @@ def _binder(to: Notation, expr: Binder, arrangement: Arrangement) -> Written:
 
 
 def _where(to: Notation, expr: Where, arrangement: Arrangement) -> Written:
+    extreme = as_extreme(expr)
+    if extreme is not None:
+        name, args = extreme
+        return to.applied(name, to.listed(args, arrangement)), ATOM
     condition, yes, no = (to.formula(arg, arrangement) for arg in expr.args)
     return to.cases(condition, yes, no), MUL
 
@@ -293,6 +299,7 @@ def _delta(to: Notation, expr: KroneckerDelta, arrangement: Arrangement) -> Writ
 
 
 def _relation(to: Notation, expr: Any, arrangement: Arrangement) -> Written:
+    expr = compared(expr)
     sign = to.infix(to.relations[expr.rel_op])
     return sign.join(to.formula(side, arrangement) for side in expr.args), MUL
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
-from sympy import Add, Expr, Mul, Pow, Rational, exp, log
+from sympy import Add, Expr, Mul, Pow, Rational, S, exp, log
 
 from derive.calculus.contractions import has_contraction, is_contraction
 from derive.calculus.differentiate import cotangents_of
@@ -78,7 +78,13 @@ class Atomiser:
         self.taken.add(fresh)
         home = _home(sorted(letters, key=self._place))
         here = value.xreplace(home)
-        tensor = Tensor(fresh, tuple(home.values()), positive=is_positive(value))
+        positive = is_positive(value)
+        tensor = Tensor(
+            fresh,
+            tuple(home.values()),
+            positive=positive,
+            nonnegative=not positive and is_nonnegative(value),
+        )
         self.proposed.add(fresh)
         self.lets.append(Let(tensor, here))
         self._remember(here, tensor)
@@ -114,9 +120,12 @@ class Atomiser:
         if isinstance(expr, Where) and is_exponential(expr):
             return expr if top else self.named(expr, f"{stem(expr)}_weight")
         if isinstance(expr, Where):
-            return Where(*map(self._sums_named, expr.args))
+            compared = expr.condition.atoms(Sum)
+            return Where(*(self._sums_named(part, compared) for part in expr.args))
         if type(expr) in BY_CLASS:
             value = expr.func(*(self._visit(a) for a in expr.args))
+            if isinstance(value, log):
+                self._divide_by(value.args[0])
             if top or type(value) not in BY_CLASS:
                 return value
             return self.named(value, applied(value))
@@ -129,10 +138,11 @@ class Atomiser:
             return self._product(body, top=False, bound=frozenset(expr.indices))
         return self._visit(body)
 
-    def _sums_named(self, part: Any) -> Any:
+    def _sums_named(self, part: Any, compared: set[Sum]) -> Any:
         """The condition or a branch of a choice with names for its sums, of which there is one
-        whatever is chosen; what has a value only where it is chosen stays inside."""
-        linear = {f for term in Add.make_args(part) for f in Mul.make_args(term)}
+        whatever is chosen; what has a value only where it is chosen stays inside. So does a sum
+        that a branch is linear in, unless it is compared too."""
+        linear = {f for term in Add.make_args(part) for f in Mul.make_args(term)} - compared
         return part.replace(
             lambda e: isinstance(e, Sum) and e not in linear and not is_scalar(e) and is_total(e),
             self._visit,
@@ -232,7 +242,7 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
     """A definition's lets in small steps, the names of the proposals among them, and the divisors.
 
     A positive reduction `s = sum_k f` that is divided by, or in a logarithm, also proposes the
-    normalised `f/s`.
+    normalised `f/s`; so does `1 + s`.
     """
     taken = {*definition.tensors, *(o.name for o in definition.options)}
     taken = taken.union(*map(cotangents_of, definition.tensors.values()))
@@ -247,11 +257,12 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
     values = {let.name: let for let in atomiser.lets}
     for let in list(atomiser.lets):
         summand = _plain_summand(let, values)
-        if summand is None or not _normalises(let.name, values.values()):
+        if summand is None:
             continue
-        ratio = summand / let.tensor.element
-        if not any(_is_ratio(other, ratio, values) for other in atomiser.lets):
-            atomiser.named(ratio, "p")
+        for number in _beside(let.name, values.values()):
+            ratio = summand / (number + let.tensor.element)
+            if not any(_is_ratio(other, ratio, values) for other in atomiser.lets):
+                atomiser.named(ratio, "p")
     return tuple(atomiser.lets), frozenset(atomiser.proposed), frozenset(atomiser.divisors)
 
 
@@ -360,11 +371,14 @@ def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
     return value.body if summed is not None and is_exponential(summed.value) else None
 
 
-def _normalises(name: str, lets: Iterable[Let]) -> bool:
-    """Whether a tensor is divided by somewhere, or in a logarithm."""
+def _beside(name: str, lets: Iterable[Let]) -> list[Expr]:
+    """The numbers that are added to a tensor where it is divided by or in a logarithm, zero where
+    it stands alone."""
     parts = (part for let in lets for part in let.value.atoms(log, Pow))
     divided = (p for p in parts if isinstance(p, log) or not p.args[1].is_positive)
-    return any(name in names_used(part) for part in divided)
+    apart = (p.args[0].as_coeff_Add() for p in divided if name in names_used(p))
+    found = {n if tensor_name(rest) == name and n.is_positive else S.Zero for n, rest in apart}
+    return sorted(found)
 
 
 def _is_ratio(let: Let, ratio: Expr, values: dict[str, Let]) -> bool:

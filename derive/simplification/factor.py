@@ -114,7 +114,8 @@ def _group(terms: Terms) -> Expr:
     outside = {m: c for m, c in terms.items() if best not in factors_of(m)}
     if len(inside) == len(terms):
         return Add(*(_times(factor_coefficient(c), m) for m, c in terms.items()))
-    return Add(factor_terms(inside), _group(outside) if outside else S.Zero)
+    alike = len(outside) == 2 and _common([factors_of(monomial) for monomial in outside])
+    return Add(factor_terms(inside), factor_terms(outside) if alike else _group(outside))
 
 
 def _polynomial(terms: Terms) -> Expr | None:

@@ -1,4 +1,4 @@
-"""The functions of the language on integers and on real numbers of 60 digits.
+"""The functions of the language on integers and on real numbers of 60 digits, or more.
 
 One row a function. Those that the decimal module lacks are mpmath's. What takes long at so many
 digits is remembered: the steps of a derivation ask for the same values again and again.
@@ -31,24 +31,52 @@ class Undefined(ArithmeticError):
     """An expression has no real value at a point: a division by zero, a root of a negative."""
 
 
+_MP = MPContext()
+_MP.dps = DIGITS + 5
+
+
+def _digits() -> int:
+    return _MP.dps - 5
+
+
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
     """Decimal arithmetic as the evaluator does it, for callers that compare what it returns."""
     traps = [decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow]
-    with decimal.localcontext(decimal.Context(prec=DIGITS, traps=traps)):
+    with decimal.localcontext(decimal.Context(prec=_digits(), traps=traps)):
         yield
 
 
-_remembered = lru_cache(maxsize=1 << 14)
+@contextmanager
+def more_digits(times: int) -> Iterator[None]:
+    """As many times the digits, for what so much cancels in that `DIGITS` are not enough."""
+    usual = _MP.dps
+    _set_digits(times * _digits())
+    try:
+        yield
+    finally:
+        _set_digits(usual - 5)
 
-_MP = MPContext()
-_MP.dps = DIGITS + 5
+
+def _set_digits(digits: int) -> None:
+    _MP.dps = digits + 5
+    for function in _caches:
+        function.cache_clear()
+
+
+_caches: list[Any] = []
+
+
+def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+    cached = lru_cache(maxsize=1 << 14)(function)
+    _caches.append(cached)
+    return cached
 
 
 def _from_mp(x: Any) -> Decimal:
     if not _MP.isfinite(x) or isinstance(x, _MP.mpc):
         raise Undefined(f"{x} is not a real number")
-    return Decimal(str(_MP.nstr(x, DIGITS)))
+    return Decimal(str(_MP.nstr(x, _digits())))
 
 
 def _by_mpmath(name: str) -> Callable[..., Decimal]:
@@ -164,10 +192,10 @@ FUNCTIONS: Mapping[type[Any], Callable[..., Any]] = {
 
 
 def number(expr: Any) -> Value:
-    """A SymPy number: integers exact, a float as the binary number it is, pi to 60 digits."""
+    """A SymPy number: integers exact, a float as the binary number it is, pi to all digits."""
     if isinstance(expr, sympy.Rational):
         p, q = int(expr.p), int(expr.q)
         return p if q == 1 else Decimal(p) / Decimal(q)
     if isinstance(expr, sympy.Float):
         return Decimal(float(expr))
-    return _from_mp(_MP.mpf(str(sympy.N(expr, DIGITS + 5))))
+    return _from_mp(_MP.mpf(str(sympy.N(expr, _MP.dps))))

@@ -4,16 +4,15 @@
  *
  * Cross-entropy of probabilities; a logarithm is at least -100.
  *
- *     yes[n] = where(x[n] < 1.2e-38, stop_gradient(where(-100 >= log(x[n]), -100, log(x[n]))),
- *             log(x[n]))
- *     no[n]  = where(-100 >= log(1 - x[n]), -100, log(1 - x[n]))
+ *     yes[n] = where(x[n] < 1.2e-38, stop_gradient(max(log(x[n]), -100)), log(x[n]))
+ *     no[n]  = max(log(1 - x[n]), -100)
  *     loss   = sum_n(-target[n]*yes[n] - no[n]*(1 - target[n]))/N
  *
  * The gradients, given grad_loss:
  *
  *     grad_target[n] = grad_loss*(no[n] - yes[n])/N
- *     grad_x[n]      = grad_loss*(where(-100 >= log(1 - x[n]), 0, 1/(1 - x[n])) -
- *             target[n]*(where(-100 >= log(1 - x[n]), 0, 1/(1 - x[n])) + where(x[n] < 1.2e-38, 0,
+ *     grad_x[n]      = grad_loss*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) -
+ *             target[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) + where(x[n] < 1.2e-38, 0,
  *             1/x[n])))/N
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
@@ -137,7 +136,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     real *const restrict x_chosen = (real *)((char *)log1p_neg_x + ROOM(N, real));
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = Log1p(-x[n]) */
-    /* x_chosen[n] = where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) */
+    /* x_chosen[n] = where(Log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         log_x[n] = vector_log(x[n]);
@@ -252,7 +251,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = Log1p(-x[n]) */
     /* grad_target[n] = grad_loss*(no[n] - yes[n]) */
-    /* x_chosen[n] = where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) */
+    /* x_chosen[n] = where(Log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss*(x_chosen[n] - target[n]*(x_chosen[n] + where(x[n] < 1.2e-38, 0,
             1/x[n]))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
@@ -297,7 +296,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = Log1p(-x[n]) */
     /* grad_target[n] = grad_loss[n]*(no[n] - yes[n]) */
-    /* x_chosen[n] = where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) */
+    /* x_chosen[n] = where(Log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss[n]*(x_chosen[n] - target[n]*(x_chosen[n] + where(x[n] < 1.2e-38, 0,
             1/x[n]))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
@@ -362,7 +361,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = Log1p(-x[n]) */
     /* grad_target[n] = weight_product[n]*(no[n] - yes[n]) */
-    /* x_chosen[n] = where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) */
+    /* x_chosen[n] = where(Log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = weight_product[n]*(x_chosen[n] - target[n]*(x_chosen[n] + where(x[n] < 1.2e-38,
             0, 1/x[n]))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
@@ -428,7 +427,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = Log1p(-x[n]) */
     /* grad_target[n] = weight_product[n]*(no[n] - yes[n]) */
-    /* x_chosen[n] = where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) */
+    /* x_chosen[n] = where(Log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = weight_product[n]*(x_chosen[n] - target[n]*(x_chosen[n] + where(x[n] < 1.2e-38,
             0, 1/x[n]))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
@@ -474,7 +473,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = Log1p(-x[n]) */
     /* grad_target[n] = grad_loss_times_weight[n]*(no[n] - yes[n]) */
-    /* x_chosen[n] = where(-100 >= Log1p(-x[n]), 0, 1/(1 - x[n])) */
+    /* x_chosen[n] = where(Log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss_times_weight[n]*(x_chosen[n] - target[n]*(x_chosen[n] + where(x[n] <
             1.2e-38, 0, 1/x[n]))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)

@@ -13,8 +13,7 @@
  * The gradients, given grad_loss:
  *
  *     grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits[n,k]**2) -
- *             tanh_logits[n,k]**2) + delta(k, target[n])*tanh(logits[n,target[n]]/cap)**2 -
- *             delta(k, target[n]))/N
+ *             tanh_logits[n,k]**2) + delta(k, target[n])*(tanh(logits[n,target[n]]/cap)**2 - 1))/N
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -219,8 +218,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
         /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits_squared[n,k]) -
-                tanh_logits_squared[n,k]) + delta(k, target[n])*tanh(logits[n,target[n]]/cap)**2 -
-                delta(k, target[n]))/N */
+                tanh_logits_squared[n,k]) + delta(k, target[n])*(tanh(logits[n,target[n]]/cap)**2 -
+                1))/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real tanh_logits = vector_tanh((1 / cap) * logits[n * K + k]);
@@ -294,8 +293,8 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real z = vector_log(capped_sum_exp) + capped_shift;
             capped_sum_total += z_loss * square(z) + z - cap * tanh_logits[target[n]];
             /* grad_logits[n,k] = (p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits_squared[n,k]) -
-                    tanh_logits_squared[n,k]) + delta(k, target[n])*tanh(logits[n,target[n]]/cap)**2
-                    - delta(k, target[n]))/N */
+                    tanh_logits_squared[n,k]) + delta(k,
+                    target[n])*(tanh(logits[n,target[n]]/cap)**2 - 1))/N */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real p = (1 / capped_sum_exp_1) * grad_logits[n * K + k];
@@ -402,8 +401,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
         /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits_squared[n,k]) -
-                tanh_logits_squared[n,k]) + delta(k, target[n])*tanh(logits[n,target[n]]/cap)**2 -
-                delta(k, target[n])) */
+                tanh_logits_squared[n,k]) + delta(k, target[n])*(tanh(logits[n,target[n]]/cap)**2 -
+                1)) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real tanh_logits = vector_tanh((1 / cap) * logits[n * K + k]);
@@ -493,8 +492,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
         /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits_squared[n,k])
-                - tanh_logits_squared[n,k]) + delta(k, target[n])*tanh(logits[n,target[n]]/cap)**2 -
-                delta(k, target[n])) */
+                - tanh_logits_squared[n,k]) + delta(k, target[n])*(tanh(logits[n,target[n]]/cap)**2
+                - 1)) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real tanh_logits = vector_tanh((1 / cap) * logits[n * K + k]);

@@ -15,10 +15,10 @@
  *
  *     grad_logits[n,k] = grad_loss*(p[n,k]*(where(1 - exp_right[n] == 0, 0, (1 -
  *             exp_right[n])**gamma) - gamma*exp_right[n]*where(1 - exp_right[n] == 0, 0,
- *             logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1))) +
- *             gamma*exp_right[n]*delta(k, target[n])*where(1 - exp_right[n] == 0, 0,
- *             logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1)) - delta(k, target[n])*where(1
- *             - exp_right[n] == 0, 0, (1 - exp_right[n])**gamma))/N
+ *             logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1))) + delta(k,
+ *             target[n])*(gamma*exp_right[n]*where(1 - exp_right[n] == 0, 0,
+ *             logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1)) - where(1 - exp_right[n] ==
+ *             0, 0, (1 - exp_right[n])**gamma)))/N
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -191,20 +191,19 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         }
         const real one_minus_exp_right = 1 - exp_right[n];
         const real exp_right_mask = one_minus_exp_right == 0;
-        const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma - 1) *
-                (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
-        const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
-        /* grad_logits[n,k] = grad_loss*(p[n,k]*(exp_right_chosen_1[n] -
-                gamma*exp_right[n]*exp_right_chosen[n]) +
-                gamma*exp_right[n]*exp_right_chosen[n]*delta(k, target[n]) -
-                exp_right_chosen_1[n]*delta(k, target[n]))/N */
+        const real exp_right_product = gamma * exp_right[n] * (exp_right_mask ? 0 :
+                R(pow)(one_minus_exp_right, gamma - 1) * (logits[n * K + target[n]] - logits_max[n]
+                - logits_log_sum_exp[n]));
+        const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(exp_right_chosen[n] - exp_right_product[n]) +
+                delta(k, target[n])*(exp_right_product[n] - exp_right_chosen[n]))/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = (grad_loss[0] * (exp_right_chosen_1 - exp_right_chosen *
-                    exp_right[n] * gamma) / N) * grad_logits[n * K + k];
+            grad_logits[n * K + k] = (grad_loss[0] * (exp_right_chosen - exp_right_product) / N) *
+                    grad_logits[n * K + k];
         }
-        grad_logits[n * K + target[n]] += (grad_loss[0] / N) * ((gamma * exp_right_chosen *
-                exp_right[n] - exp_right_chosen_1));
+        grad_logits[n * K + target[n]] += (grad_loss[0] / N) * ((exp_right_product -
+                exp_right_chosen));
     }
     return 0;
 }
@@ -260,20 +259,18 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             }
             const real one_minus_exp_right = 1 - exp_right;
             const real exp_right_mask = one_minus_exp_right == 0;
-            const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma -
-                    1) * right;
-            const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
-            /* grad_logits[n,k] = (p[n,k]*(exp_right_chosen_1[n] -
-                    gamma*exp_right[n]*exp_right_chosen[n]) +
-                    gamma*exp_right[n]*exp_right_chosen[n]*delta(k, target[n]) -
-                    exp_right_chosen_1[n]*delta(k, target[n]))/N */
+            const real exp_right_product = gamma * exp_right * (exp_right_mask ? 0 :
+                    R(pow)(one_minus_exp_right, gamma - 1) * right);
+            const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
+            /* grad_logits[n,k] = (p[n,k]*(exp_right_chosen[n] - exp_right_product[n]) + delta(k,
+                    target[n])*(exp_right_product[n] - exp_right_chosen[n]))/N */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                grad_logits[n * K + k] = (((exp_right_chosen_1 - exp_right_chosen * exp_right *
-                        gamma)) / N) * grad_logits[n * K + k];
+                grad_logits[n * K + k] = (((exp_right_chosen - exp_right_product)) / N) *
+                        grad_logits[n * K + k];
             }
-            grad_logits[n * K + target[n]] += (1 / (real)N) * ((gamma * exp_right_chosen * exp_right
-                    - exp_right_chosen_1));
+            grad_logits[n * K + target[n]] += (1 / (real)N) * ((exp_right_product -
+                    exp_right_chosen));
         }
         expm1_right_sum_parts[block] = expm1_right_sum_total;
     }
@@ -363,20 +360,18 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         }
         const real one_minus_exp_right = 1 - exp_right[n];
         const real exp_right_mask = one_minus_exp_right == 0;
-        const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma - 1) *
-                (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
-        const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
-        /* grad_logits[n,k] = grad_loss*(p[n,k]*(exp_right_chosen_1[n] -
-                gamma*exp_right[n]*exp_right_chosen[n]) +
-                gamma*exp_right[n]*exp_right_chosen[n]*delta(k, target[n]) -
-                exp_right_chosen_1[n]*delta(k, target[n])) */
+        const real exp_right_product = gamma * exp_right[n] * (exp_right_mask ? 0 :
+                R(pow)(one_minus_exp_right, gamma - 1) * (logits[n * K + target[n]] - logits_max[n]
+                - logits_log_sum_exp[n]));
+        const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(exp_right_chosen[n] - exp_right_product[n]) +
+                delta(k, target[n])*(exp_right_product[n] - exp_right_chosen[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = (grad_loss[0] * (exp_right_chosen_1 - exp_right_chosen *
-                    exp_right[n] * gamma)) * grad_logits[n * K + k];
+            grad_logits[n * K + k] = (grad_loss[0] * (exp_right_chosen - exp_right_product)) *
+                    grad_logits[n * K + k];
         }
-        grad_logits[n * K + target[n]] += grad_loss[0] * (gamma * exp_right_chosen * exp_right[n] -
-                exp_right_chosen_1);
+        grad_logits[n * K + target[n]] += grad_loss[0] * (exp_right_product - exp_right_chosen);
     }
     return 0;
 }
@@ -442,20 +437,18 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         }
         const real one_minus_exp_right = 1 - exp_right[n];
         const real exp_right_mask = one_minus_exp_right == 0;
-        const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma - 1) *
-                (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
-        const real exp_right_chosen_1 = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
-        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(exp_right_chosen_1[n] -
-                gamma*exp_right[n]*exp_right_chosen[n]) +
-                gamma*exp_right[n]*exp_right_chosen[n]*delta(k, target[n]) -
-                exp_right_chosen_1[n]*delta(k, target[n])) */
+        const real exp_right_product = gamma * exp_right[n] * (exp_right_mask ? 0 :
+                R(pow)(one_minus_exp_right, gamma - 1) * (logits[n * K + target[n]] - logits_max[n]
+                - logits_log_sum_exp[n]));
+        const real exp_right_chosen = exp_right_mask ? 0 : R(pow)(one_minus_exp_right, gamma);
+        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(exp_right_chosen[n] - exp_right_product[n]) +
+                delta(k, target[n])*(exp_right_product[n] - exp_right_chosen[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = ((exp_right_chosen_1 - exp_right_chosen * exp_right[n] * gamma)
-                    * grad_loss[n]) * grad_logits[n * K + k];
+            grad_logits[n * K + k] = ((exp_right_chosen - exp_right_product) * grad_loss[n]) *
+                    grad_logits[n * K + k];
         }
-        grad_logits[n * K + target[n]] += (gamma * exp_right_chosen * exp_right[n] -
-                exp_right_chosen_1) * grad_loss[n];
+        grad_logits[n * K + target[n]] += (exp_right_product - exp_right_chosen) * grad_loss[n];
     }
     return 0;
 }

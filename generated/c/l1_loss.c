@@ -158,7 +158,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
             weight_sum_span += weight[n];
             const real target_minus_x = target[n] - x[n];
             const real abs_target = R(fabs)(target_minus_x);
-            target_sum_span += abs_target * weight[n];
+            target_sum_span += weight[n] * abs_target;
         }
         weight_sum_total += weight_sum_span;
         target_sum_total += target_sum_span;
@@ -272,7 +272,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         for (int64_t n = n_start; n < n_end; n++) {
             const real target_minus_x = target[n] - x[n];
             const real abs_target = R(fabs)(target_minus_x);
-            loss_span += abs_target * weight[n];
+            loss_span += weight[n] * abs_target;
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -346,7 +346,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     for (int64_t n = 0; n < N; n++) {
         const real target_minus_x = target[n] - x[n];
         const real abs_target = R(fabs)(target_minus_x);
-        loss[n] = abs_target * weight[n];
+        loss[n] = weight[n] * abs_target;
     }
     return 0;
 }
@@ -362,7 +362,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     for (int64_t n = 0; n < N; n++) {
         const real target_minus_x = target[n] - x[n];
         const real abs_target = R(fabs)(target_minus_x);
-        grad_weight[n] = abs_target * grad_loss[n];
+        grad_weight[n] = grad_loss[n] * abs_target;
         grad_target[n] = grad_loss[n] * weight[n] * sign(target_minus_x);
         grad_x[n] = -grad_target[n];
     }

@@ -6,7 +6,7 @@
  *
  *     x_squared_sum[n] = sum_k(x[n,k]**2)
  *     size[n]          = where(x_squared_sum[n] == 0, 0, sqrt(x_squared_sum[n]))
- *     inv_size[n]      = 1/where(eps >= size[n], eps, size[n])
+ *     inv_size[n]      = 1/max(eps, size[n])
  *     y[n,k]           = inv_size[n]*x[n,k]
  *
  * The gradients, given grad_y:

@@ -4,11 +4,11 @@
  *
  * The positive part of each element.
  *
- *     y[n] = where(0 >= x[n], 0, x[n])
+ *     y[n] = max(x[n], 0)
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n] = grad_y[n]*where(0 >= x[n], 0, 1)
+ *     grad_x[n] = grad_y[n]*where(x[n] <= 0, 0, 1)
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -33,7 +33,7 @@ enum {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
-    /* y[n] = where(0 >= x[n], 0, x[n]) */
+    /* y[n] = max(x[n], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         y[n] = x[n] <= 0 ? 0 : x[n];
@@ -44,7 +44,7 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
-    /* grad_x[n] = where(0 >= x[n], 0, grad_y[n]) */
+    /* grad_x[n] = where(x[n] <= 0, 0, grad_y[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         grad_x[n] = x[n] <= 0 ? 0 : grad_y[n];

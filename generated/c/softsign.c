@@ -40,7 +40,7 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real inv_abs_x = 1 / (R(fabs)(x[n]) + 1);
-        y[n] = inv_abs_x * x[n];
+        y[n] = x[n] * inv_abs_x;
     }
     return 0;
 }

@@ -6,13 +6,13 @@
  *
  *     mean[n]          = sum_k(x[n,k])/K
  *     x_centred_1[n,k] = x[n,k] - mean[n]
- *     square[n]        = sum_k(x_centred_1[n,k]**2)/where(0 >= K - correction, 0, K - correction)
+ *     square[n]        = sum_k(x_centred_1[n,k]**2)/max(K - correction, 0)
  *     y[n]             = where(square[n] == 0, 0, sqrt(square[n]))
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square[n] == 0, 0, 1/sqrt(square[n]))/where(0
- *             >= K - correction, 0, K - correction)
+ *     grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square[n] == 0, 0, 1/sqrt(square[n]))/max(K -
+ *             correction, 0)
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -84,7 +84,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square_[n] == 0, 0,
-                1/sqrt(square_[n]))/where(0 >= K - correction, 0, K - correction) */
+                1/sqrt(square_[n]))/max(K - correction, 0) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real x_centred_1 = x[n * K + k] - mean[n];

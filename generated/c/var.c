@@ -6,11 +6,11 @@
  *
  *     mean[n]          = sum_k(x[n,k])/K
  *     x_centred_1[n,k] = x[n,k] - mean[n]
- *     y[n]             = sum_k(x_centred_1[n,k]**2)/where(0 >= K - correction, 0, K - correction)
+ *     y[n]             = sum_k(x_centred_1[n,k]**2)/max(K - correction, 0)
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n,k] = 2*grad_y[n]*x_centred_1[n,k]/where(0 >= K - correction, 0, K - correction)
+ *     grad_x[n,k] = 2*grad_y[n]*x_centred_1[n,k]/max(K - correction, 0)
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -79,8 +79,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              real *restrict grad_x, int64_t K, int64_t N, real correction, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_x[n,k] = 2*grad_y[n]*x_centred_1[n,k]/where(0 >= K - correction, 0, K - correction)
-                */
+        /* grad_x[n,k] = 2*grad_y[n]*x_centred_1[n,k]/max(K - correction, 0) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real x_centred_1 = x[n * K + k] - mean[n];

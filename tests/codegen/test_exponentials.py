@@ -48,6 +48,22 @@ def regression(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
     return -F.logsigmoid(-(x @ w + b)).sum()
 
 
+def graph(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    e = F.leaky_relu((z @ a)[:, None] + z @ b, 0.2)
+    return torch.softmax(e.masked_fill(torch.ones(5, 5).triu(1) == 1, -torch.inf), 1) @ z
+
+
+def earlier(s: Tensor) -> Tensor:
+    left_out = s.masked_fill(torch.ones(5, 5).tril(-1) == 0, torch.inf)
+    return torch.cat([torch.zeros(5, 1, dtype=s.dtype), -left_out], 1).logsumexp(1).mean()
+
+
+def rendering(x: Tensor, colour: Tensor) -> Tensor:
+    density = -F.logsigmoid(-x)
+    passed = torch.exp(-torch.cat([torch.zeros_like(x[:, :1]), density.cumsum(1)[:, :-1]], 1))
+    return ((1 - torch.exp(-density)) * passed * colour).sum(1)
+
+
 CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "siglip": (siglip, [(5, 3), (5, 3), (), ()]),
     "nearness": (nearness, [(5, 3), (4, 3)]),
@@ -55,6 +71,9 @@ CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "soft_minimum": (soft_minimum, [(6,), (6,)]),
     "logistics": (logistics, [(5,), (5, 3), (5, 3), (5, 3)]),
     "regression": (regression, [(5, 3), (3,), ()]),
+    "graph": (graph, [(5, 3), (3,), (3,)]),
+    "earlier": (earlier, [(5, 5)]),
+    "rendering": (rendering, [(4, 6), (4, 6)]),
 }
 
 

@@ -145,6 +145,9 @@ MISTAKES = [
     ("y[n] = mean(x[n])", (1, 8), "it runs over letters, as in mean_n(x[n])"),
     ("y = max(x[n])", (1, 5), "it runs over letters, as in max_n(x[n])"),
     ("y[n] = sigmoid(x[n])", (1, 8), "write 1 / (1 + exp(-x))"),
+    ("y[n,k] = softmax_k(x[n,k])", (1, 10), "write exp(x[k]) / sum_k(exp(x[k]))"),
+    ("y[n] = log2(x[n])", (1, 8), "write log(x) / log(2)"),
+    ("y[n] = where(0 < x[n] < 1, x[n], 0)", (1, 23), "as in 0 < x[n] and x[n] < 1"),
     ("inputs x[t]\ny[t] = x[t-1]", (2, 1), "what is to be shifted, the caller shifts"),
     ("inputs x[i,d], p[i,j]\ny[i] = sum_{j,d}(p[i,j]*x[j,d])", (2, 27), "letters j over i"),
     ("y[n,n] = x[n]", (1, 1), "stands twice; it needs a second letter over its axis"),
@@ -184,6 +187,12 @@ def test_what_is_masked_by_minus_infinity_is_left_out() -> None:
 )
 def test_what_is_bound_is_no_constant_that_is_computed(formula: str, value: Expr) -> None:
     assert reading(f"inputs x[n]\ny[n] = x[n] + {formula}").let("y").value == x[n] + value
+
+
+def test_a_neighbour_that_may_not_be_there_is_a_choice() -> None:
+    shifted = "letters u over t\ny[t] = sum_u({} * x[u])"
+    delta, where = (reading(shifted.format(f)) for f in ("delta(u, t-1)", "where(u == t-1, 1, 0)"))
+    assert delta.lets == where.lets
 
 
 @pytest.mark.parametrize(("text", "place", "problem"), MISTAKES)

@@ -84,6 +84,15 @@ CELLS = {
 }
 
 
+EXPONENTIALS = {
+    ("graph", "a"): "sum_{i,i_1}(grad_e[i,i_1]*z[i,o]*where(u[i] + v[i_1] > 0, 1, 1/5))",
+    ("earlier", "s"): "-grad_loss*p[i,j]/I",
+    ("rendering", "colour"): "grad_seen[r]*opaque[r,s]*passed[r,s]",
+    ("rendering", "x"): "grad_seen[r]*opaque[r,s]*(colour[r,s]*passed[r,s]*(1 - opaque[r,s])"
+    " - sum_s_1(colour[r,s_1]*opaque[r,s_1]*passed[r,s_1]*where(s < s_1, 1, 0)))",
+}
+
+
 def gradient(derivation: Derivation, name: str) -> str:
     """The simplified gradient of an input, as it is printed."""
     tensor = dict(derivation.simplified.gradients)[name]
@@ -114,6 +123,12 @@ def test_what_a_cell_is_made_of_cancels_where_it_can(op: str, name: str) -> None
     assert gradient(derive(definition), name) == CELLS[op, name]
 
 
+@pytest.mark.parametrize(("op", "name"), EXPONENTIALS)
+def test_what_is_chosen_for_its_weight_is_written_in_its_weight(op: str, name: str) -> None:
+    definition = load_definitions(DEFINITIONS / "exponentials.grad")[op]
+    assert gradient(derive(definition), name) == EXPONENTIALS[op, name]
+
+
 @pytest.mark.parametrize("variant", ["", "sum", "none"])
 def test_the_logarithms_of_a_probability_and_of_the_other_one_differ_by_the_logit(
     variant: str,
@@ -122,6 +137,33 @@ def test_the_logarithms_of_a_probability_and_of_the_other_one_differ_by_the_logi
     count = "" if variant else "/N"
     arriving = "grad_loss[n]" if variant == "none" else "grad_loss"
     assert gradient(found, "target") == f"-{arriving}*x[n]{count}"
+
+
+UNLIKELIHOOD = """unlikelihood: of tokens that were there before (Welleck et al., 2020)
+inputs z[t,k], y[t] (integer)
+letters s over t
+lp[t,k] = z[t,k] - log(sum_k(exp(z[t,k])))
+loss = -sum_{s,t}(where(s < t, log(1 - exp(lp[t,y[s]])), 0))
+gradients z"""
+
+GUESSING = """guessing: an item that may be guessed (Birnbaum, 1968)
+inputs th[n], la[i], b[i], gam[i], y[n,i] (nonnegative)
+c[i] = 1 / (1 + exp(-gam[i]))
+p[n,i] = c[i] + (1 - c[i]) / (1 + exp(-exp(la[i]) * (th[n] - b[i])))
+nll = -sum_{n,i}(y[n,i] * log(p[n,i]) + (1 - y[n,i]) * log(1 - p[n,i]))
+gradients th, la, b, gam"""
+
+
+def test_what_cancels_across_a_choice_is_taken_out_of_it() -> None:
+    (definition,) = read(UNLIKELIHOOD, library.load).values()
+    assert "exp" not in gradient(derive(definition), "z")
+
+
+def test_what_a_logarithm_is_taken_of_may_be_divided_by() -> None:
+    (definition,) = read(GUESSING, library.load).values()
+    found = derive(definition)
+    assert "log" not in "".join(gradient(found, name) for name in definition.wrt)
+    assert cost(found.simplified, found).reductions <= 6  # by the chain rule as it stands, 5
 
 
 def _norm(names: dict[str, str]) -> Definition:

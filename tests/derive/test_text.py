@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sympy import Expr
+from sympy import Expr, Ge, Max, Min
 
 from derive import (
     Abs,
@@ -29,6 +29,7 @@ from derive import (
     tanh,
 )
 from derive.derivation import derive
+from derive.language.functions import as_where
 from derive.printing.arrange import Arrangement
 from derive.printing.report import as_text
 from derive.printing.text import declaration, equations, lets_text, text
@@ -76,6 +77,13 @@ N, C = n.size, c.size
         (-x[n, c] * 0.5, "-0.5*x[n,c]"),
         (x[n, c] / 3, "x[n,c]/3"),
         (Where(x[n, c] > 0, x[n, c], 0), "where(x[n,c] > 0, x[n,c], 0)"),
+        (as_where(Max(x[n, c], 0)), "max(x[n,c], 0)"),
+        (as_where(Min(w[c], x[n, c])), "min(w[c], x[n,c])"),
+        (as_where(Min(Max(x[n, c], -1), 1)), "min(max(x[n,c], -1), 1)"),
+        (Where(x[n, c] >= 0, x[n, c], 0), "where(x[n,c] >= 0, x[n,c], 0)"),
+        (Where(Ge(0, x[n, c], evaluate=False), 0, 1), "where(x[n,c] <= 0, 0, 1)"),
+        (1 - x[n, c] + Rational(1, 10**8), "1 - x[n,c] + 1e-08"),
+        (1 - x[n, c] + eps, "1 - x[n,c] + eps"),
         (Where(Ne(n, i), 1, 0), "where(i != n, 1, 0)"),
         (
             Where(And(x[n, c] > 0, Or(x[n, c] < 1, w[c] > 2)), 1, 0),

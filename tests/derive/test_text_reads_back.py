@@ -54,6 +54,8 @@ FUNCTIONS: dict[str, Any] = {
     **{name: getattr(math, name) for name in ("exp", "log", "sqrt", "tanh", "sin", "cos", "erf")},
     "pi": math.pi,
     "abs": abs,
+    "max": max,
+    "min": min,
     "sign": lambda v: (v > 0) - (v < 0),
     "delta": lambda i, j: int(i == j),
     "where": lambda condition, yes, no: yes if condition else no,

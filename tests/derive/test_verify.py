@@ -139,6 +139,12 @@ def test_a_root_of_what_is_zero_somewhere_at_every_point_is_said_to_have_no_grad
     assert verify(derive(apart)).points == 3
 
 
+def test_what_cancels_beyond_sixty_digits_is_told_from_a_mistake() -> None:
+    text = "lost: S.\na[n] = 1 + exp(-200 - x[n])\ny[n] = (a[n] - 1) * exp(200 + x[n])"
+    (definition,) = read(text, library.load).values()
+    assert [let.value for let in derive(definition).simplified.lets] == [0]
+
+
 def test_a_forward_pass_that_computes_something_else_is_caught() -> None:
     right = derivation()
     lets = tuple(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from codegen import pipeline
 from derive import Sum, define, exp, library, log
+from derive.notation.reading import read
 from gradsmith.cli import main
 from gradsmith.emitted import emitted
 from gradsmith.proof.check import check
@@ -55,6 +56,19 @@ def test_every_gradient_of_the_library_is_proven(name: str) -> None:
 def test_an_operation_that_the_library_does_not_have_is_proven(name: str) -> None:
     rows = check(DEFINITIONS[name])
     assert all(row.passed for row in rows), [row for row in rows if not row.passed]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "options p = 32 (positive)\ny[n] = k[n] * max(x[n], 0)**p",
+        "options p = 4 (positive)\nh[n] = max(x[n] - 0.5, 0)\ny[n] = h[n]**p",
+    ],
+)
+def test_a_power_is_proven_where_its_base_is_zero(text: str) -> None:
+    (definition,) = read(f"power: S.\n{text}", library.load).values()
+    rows = check(definition)
+    assert all(row.passed for row in rows), rows
 
 
 def test_json_is_a_list_with_the_documented_keys() -> None:

@@ -1,0 +1,60 @@
+"""Numbers that the types at hand do not hold are numbers all the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from codegen.pipeline import compile, functions
+from derive import Definition, Rational, define, library
+from derive.derivation import derive
+from derive.notation.reading import read
+
+
+def reading(text: str) -> Definition:
+    """The only definition of a text."""
+    (definition,) = read(text, library.load).values()
+    return definition
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_constants_beyond_64_bits_keep_their_value(target: str, c_compiler: None) -> None:
+    op = define("scaled", "A polynomial with coefficients of many digits.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    large, small = 10**20 * x[n] + 2**64 * x[n] ** 2, Rational(3, 10**25) * x[n]
+    module = compile(op.build(op.let("y", [n], large), op.let("z", [n], small)), target)
+    x = torch.tensor([1.0, 2.0, -3.0], dtype=torch.float64)
+    y, z, residuals = module.forward(x)
+    torch.testing.assert_close(y, 1e20 * x + 2.0**64 * x**2)
+    torch.testing.assert_close(z, 3e-25 * x, rtol=1e-12, atol=0)
+    found = module.backward(torch.ones(3).double(), torch.ones(3).double(), residuals).grad_x
+    torch.testing.assert_close(found, 1e20 + 2.0**65 * x)
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("small", ["0.00000001", "eps"])
+def test_a_small_number_is_added_after_a_whole_one_that_would_swallow_it(
+    small: str, target: str, c_compiler: None
+) -> None:
+    options = "options eps = 0.00000001 (positive)\n" if small == "eps" else ""
+    definition = reading(f"safe: S.\n{options}y[n] = log(1 - p[n] + {small})")
+    p = torch.tensor([1.0, 0.5, 0.0], requires_grad=True)
+    found = compile(definition, target).safe(p)
+    expected = torch.log((1 - p) + 1e-8)
+    torch.testing.assert_close(found, expected)
+    of = [torch.autograd.grad(y.sum(), p)[0] for y in (found, expected)]
+    torch.testing.assert_close(*of)
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_positions_are_compared_as_integers_in_half_precision(
+    target: str, c_compiler: None
+) -> None:
+    definition = reading("later: S.\nletters u over t\ny[t] = sum_u(where(u == t + 1, x[u], 0))")
+    x = torch.randn(3000).half().requires_grad_()
+    found = compile(definition, target).later(x)
+    torch.testing.assert_close(found, torch.cat([x[1:], x.new_zeros(1)]))
+    (gradient,) = torch.autograd.grad(found.sum(), x)
+    assert gradient.tolist() == [0.0] + [1.0] * 2999
+    assert "== torch.arange(T, device=grad_y.device) + 1" in functions(derive(definition))
