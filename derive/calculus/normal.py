@@ -5,8 +5,7 @@ Two expressions that are equal by the laws of index notation alone (distributivi
 bound indices) have the same normal form, but for two bounds on the work: a sum to a power above
 six stays a power, and more than five bound indices keep their names. No let is looked at here.
 
-Beside these laws only quotients that are functions are known, `sinh(a)/cosh(a)` is `tanh(a)`, and
-that `a*sign(a)` is `|a|`.
+Beside these laws only those of `derive.calculus.monomials` are known.
 
 A term is a coefficient, made of numbers, axis sizes and options, times a monomial, made
 of everything else. Coefficients are kept as cancelled fractions.
@@ -17,32 +16,33 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import permutations, product
+from itertools import product
 
 from sympy import (
-    Abs,
     Add,
     Expr,
-    Integer,
     KroneckerDelta,
     Mul,
     Pow,
     S,
     cancel,
-    cos,
-    cosh,
     default_sort_key,
     exp,
     sign,
-    sin,
-    sinh,
-    tan,
-    tanh,
     together,
 )
 from sympy.core.basic import Basic
 
 from derive.calculus.both_ways import both_ways, compared, is_turned
+from derive.calculus.bound_indices import canonical_binder, components, flattened
+from derive.calculus.monomials import (
+    contractible,
+    deltas_of,
+    with_index_replaced,
+    with_indices_replaced,
+    with_magnitudes,
+    with_quotients,
+)
 from derive.language.expressions import (
     Binder,
     Element,
@@ -50,16 +50,13 @@ from derive.language.expressions import (
     Sum,
     Where,
     free_indices,
-    fresh_indices,
     is_scalar,
-    names_in,
 )
 
 Terms = dict[Expr, Expr]
 """Monomial to coefficient."""
 
 _EXPAND_POWERS_UP_TO = 6
-_PERMUTE_UP_TO = 5
 
 
 def normalise(expr: Expr) -> Expr:
@@ -209,45 +206,10 @@ def _product(parts: list[tuple[tuple[Expr, Expr], ...]]) -> tuple[tuple[Expr, Ex
 
 def _times(monomials: list[Expr], coefficient: Expr) -> Iterable[tuple[Expr, Expr]]:
     """Multiply monomials; deltas are applied to the other factors."""
-    factor = _with_magnitudes(with_quotients(Mul(*monomials)))
+    factor = with_magnitudes(with_quotients(Mul(*monomials)))
     if factor.is_Add:  # SymPy distributes a number over a sum
         return [(m, c * coefficient) for m, c in _terms(factor)]
     return _apply_deltas(factor, coefficient)
-
-
-def _with_magnitudes(monomial: Expr) -> Expr:
-    """`a*sign(a)` is `|a|`."""
-    if not monomial.has(sign):
-        return monomial
-    powers = monomial.as_powers_dict()
-    for factor in [f for f in powers if isinstance(f, sign) and powers[f] == 1]:
-        (inside,) = factor.args
-        power = powers.get(inside, S.Zero)
-        if power.is_Integer and power > 0:
-            monomial *= Abs(inside) / (inside * factor)
-    return monomial
-
-
-def with_quotients(expr: Expr) -> Expr:
-    """`sinh(a)/cosh(a)` is `tanh(a)`, which is bounded; and the like."""
-    if not expr.has(*DIVISORS):
-        return expr
-    return expr.replace(lambda e: isinstance(e, Mul), _with_quotients)
-
-
-def _with_quotients(monomial: Expr) -> Expr:
-    powers = monomial.as_powers_dict()
-    for above, below, quotient in _QUOTIENTS:
-        for factor in [f for f in powers if isinstance(f, above)]:
-            power, other = powers[factor], below(*factor.args)
-            if power.is_Integer and power > 0 and powers.get(other) == -power:
-                monomial *= (quotient(*factor.args) * other / factor) ** power
-    return monomial
-
-
-_QUOTIENTS = ((sinh, cosh, tanh), (sin, cos, tan))
-DIVISORS = tuple(below for _, below, _ in _QUOTIENTS)
-"""Functions that another one may be divided by to give a third."""
 
 
 def _apply_deltas(monomial: Expr, coefficient: Expr) -> Iterable[tuple[Expr, Expr]]:
@@ -259,7 +221,7 @@ def _apply_deltas(monomial: Expr, coefficient: Expr) -> Iterable[tuple[Expr, Exp
             rest = Mul(*(f for f in factors if not is_scalar(f)))
             return [(rest, coefficient * Mul(*scalar))]
         return [(monomial, coefficient)]
-    applied = _with_indices_replaced(factors)
+    applied = with_indices_replaced(factors)
     if applied == factors:
         return [(monomial, coefficient)]
     deltas = [f for f in applied if isinstance(f, KroneckerDelta)]
@@ -267,37 +229,6 @@ def _apply_deltas(monomial: Expr, coefficient: Expr) -> Iterable[tuple[Expr, Exp
     for m, c in _product([_terms(f) for f in applied if f not in deltas]):
         pairs.extend(_apply_deltas(Mul(*deltas, m), c * coefficient))
     return pairs
-
-
-def _with_indices_replaced(factors: list[Expr]) -> list[Expr]:
-    """Factors in which every delta is applied to all others, and to no part of one alone."""
-    for d in sorted((f for f in factors if isinstance(f, KroneckerDelta)), key=default_sort_key):
-        old, new = _orient(d)
-        if old is None:
-            continue
-        others = [f for f in factors if f is not d]
-        replaced = [_replace_index(f, old, new) for f in others]
-        if replaced != others:
-            return _with_indices_replaced([d, *replaced])
-    return factors
-
-
-def _orient(d: KroneckerDelta) -> tuple[Index | None, Expr]:
-    """Which index a delta replaces, and by what: a letter by what it must equal."""
-    i, j = d.args
-    letters = [a for a in (i, j) if isinstance(a, Index)]
-    if len(letters) == 2:
-        old, new = sorted(letters, key=lambda a: a.name, reverse=True)
-        return old, new
-    if not letters:
-        return None, i
-    letter = letters[0]
-    other = j if letter is i else i
-    return (None, i) if letter in other.free_symbols else (letter, other)
-
-
-def _replace_index(expr: Expr, old: Index, new: Expr) -> Expr:
-    return expr.xreplace({old: new}) if old in expr.free_symbols else expr
 
 
 def _power(expr: Pow) -> tuple[tuple[Expr, Expr], ...]:
@@ -326,7 +257,7 @@ def _sum_of_monomial(
     monomial: Expr, coefficient: Expr, indices: tuple[Index, ...]
 ) -> Iterable[tuple[Expr, Expr]]:
     """Sum one term: flatten inner sums, contract deltas, split what does not depend."""
-    factors, bound = _flattened(monomial, indices)
+    factors, bound = flattened(monomial, indices)
     apart = _with_a_choice_apart(factors, bound)
     if apart is not None:
         return [
@@ -346,28 +277,9 @@ def _sum_of_monomial(
     inside = [f for f in factors if f.free_symbols & set(bound)]
     sums = [
         canonical_binder(Sum(Mul(*component), *letters))
-        for component, letters in _components(inside, bound)
+        for component, letters in components(inside, bound)
     ]
     return _apply_deltas(Mul(*outside, *sums), coefficient)
-
-
-def _flattened(monomial: Expr, indices: tuple[Index, ...]) -> tuple[list[Expr], list[Index]]:
-    """The factors under a sum and its letters, with those of the sums inside that depend on it."""
-    bound = list(indices)
-    factors: list[Expr] = []
-    pending = list(Mul.make_args(monomial))
-    taken = names_in(monomial) | {i.name for i in bound}
-    while pending:
-        factor = pending.pop()
-        if isinstance(factor, Sum) and free_indices(factor) & set(bound):
-            fresh = fresh_indices(factor.indices, taken)
-            taken |= {i.name for i in fresh}
-            bound.extend(fresh)
-            body = factor.body.xreplace(dict(zip(factor.indices, fresh, strict=True)))
-            pending.extend(Mul.make_args(body))
-        else:
-            factors.append(factor)
-    return factors, bound
 
 
 def _with_a_choice_apart(factors: list[Expr], bound: list[Index]) -> list[tuple[Expr, Expr]] | None:
@@ -385,9 +297,9 @@ def _with_a_delta_contracted(
     """The terms of a product without its first delta that a letter ends at, and the other letters;
     None where there is no such delta."""
     for d in sorted((f for f in factors if isinstance(f, KroneckerDelta)), key=default_sort_key):
-        old, new = _contractible(d, bound)
+        old, new = contractible(d, bound)
         if old is not None:
-            rest = Mul(*(_replace_index(f, old, new) for f in factors if f is not d))
+            rest = Mul(*(with_index_replaced(f, old, new) for f in factors if f is not d))
             return _terms(rest), tuple(i for i in bound if i != old)
     return None
 
@@ -398,9 +310,9 @@ def _chosen_apart(factor: Expr, bound: list[Index]) -> list[Expr]:
     if not (isinstance(factor, Where) and free_indices(factor.condition) & {*bound}):
         return [factor]
     branches = [_terms(branch) for branch in factor.branches]
-    products = dict.fromkeys(_deltas(m) for branch in branches for m, _ in branch)
+    products = dict.fromkeys(deltas_of(m) for branch in branches for m, _ in branch)
     deltas = [d for product in products for d in Mul.make_args(product) if d != 1]
-    if not any(_contractible(d, bound)[0] for d in deltas):
+    if not any(contractible(d, bound)[0] for d in deltas):
         return [factor]
     return [
         Where(factor.condition, *(_with_deltas(branch, product) for branch in branches))
@@ -408,69 +320,6 @@ def _chosen_apart(factor: Expr, bound: list[Index]) -> list[Expr]:
     ]
 
 
-def _deltas(monomial: Expr) -> Expr:
-    """The product of a monomial's deltas."""
-    return Mul(*(f for f in Mul.make_args(monomial) if isinstance(f, KroneckerDelta)))
-
-
 def _with_deltas(terms: Iterable[tuple[Expr, Expr]], product: Expr) -> Expr:
     """Those of some terms whose deltas have this product."""
-    return Add(*(m * c for m, c in terms if _deltas(m) == product))
-
-
-def _contractible(d: KroneckerDelta, bound: list[Index]) -> tuple[Index | None, Expr]:
-    i, j = d.args
-    for letter, other in ((i, j), (j, i)):
-        if letter in bound and letter not in other.free_symbols:
-            return letter, other
-    return None, i
-
-
-def _components(factors: list[Expr], bound: list[Index]) -> list[tuple[list[Expr], list[Index]]]:
-    """Groups of factors that share bound indices, directly or through others."""
-    groups: list[tuple[list[Expr], set[Index]]] = []
-    for factor in factors:
-        letters = {i for i in bound if i in factor.free_symbols}
-        touching = [g for g in groups if g[1] & letters]
-        groups = [g for g in groups if not g[1] & letters]
-        merged = [factor], set(letters)
-        for members, used in touching:
-            merged[0].extend(members)
-            merged[1].update(used)
-        groups.append(merged)
-    return [(members, sorted(used, key=lambda i: i.name)) for members, used in groups]
-
-
-@lru_cache(maxsize=50_000)
-def canonical_binder(expr: Expr) -> Expr:
-    """The same expression with bound indices named after their axes, in one chosen way."""
-    if not isinstance(expr, Binder):
-        return expr
-    outside = {i.name for i in free_indices(expr)}
-    letters = list(expr.indices)
-    if len(letters) > _PERMUTE_UP_TO:
-        return expr
-    best: Expr | None = None
-    best_key = None
-    seen_axes = sorted({i.axis.name for i in letters})
-    groups = [[i for i in letters if i.axis.name == axis] for axis in seen_axes]
-    for orders in product(*(permutations(group) for group in groups)):
-        old = [i for order in orders for i in order]
-        new = fresh_indices(old, outside)
-        renamed = expr.func(expr.body.xreplace(dict(zip(old, new, strict=True))), *new)
-        if len(letters) == 1 or all(len(g) == 1 for g in groups):
-            return renamed
-        key = default_sort_key(renamed)
-        if best_key is None or key < best_key:
-            best, best_key = renamed, key
-    return best if best is not None else expr
-
-
-def factors_of(monomial: Expr) -> dict[Expr, Expr]:
-    """A monomial as a table of bases and exponents."""
-    table: dict[Expr, Expr] = {}
-    for factor in Mul.make_args(monomial):
-        base, exponent = factor.as_base_exp() if isinstance(factor, Pow) else (factor, Integer(1))
-        table[base] = table.get(base, S.Zero) + exponent
-    table.pop(S.One, None)
-    return table
+    return Add(*(m * c for m, c in terms if deltas_of(m) == product))

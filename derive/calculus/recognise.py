@@ -17,7 +17,8 @@ from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul, Ne, Pow, S, exp
 from sympy.logic.boolalg import And, Or
 
 from derive.calculus.both_ways import compared
-from derive.calculus.normal import canonical_binder, normalise
+from derive.calculus.bound_indices import canonical_binder
+from derive.calculus.normal import normalise
 from derive.language.definition import Tensor
 from derive.language.expressions import Binder, Element, Index, free_indices, is_scalar, with_args
 

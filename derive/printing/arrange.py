@@ -144,10 +144,11 @@ def in_steps(total: Expr) -> tuple[list[Expr], list[Expr]]:
         return list(Add.make_args(total)), []
     terms = [t for t in Add.make_args(rest) if t != 0]
     small = [t for t in terms if _is_small_option(t)]
-    whole = Rational(round(number))
-    if isinstance(number, Rational) and whole != 0 and 0 < abs(number - whole) <= SMALL:
-        small.append(number - whole)
-        number = whole
+    if isinstance(number, Rational) and not number.is_Integer:
+        whole = Rational(round(number))
+        if whole != 0 and abs(number - whole) <= SMALL:
+            small.append(number - whole)
+            number = whole
     return [number, *(t for t in terms if t not in small)], small
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from sympy import Add, Expr, Mul, Pow, Rational, S, exp, log
 
+from derive.calculus.bound_indices import canonical_binder
 from derive.calculus.contractions import has_contraction, is_contraction
 from derive.calculus.differentiate import cotangents_of
-from derive.calculus.normal import canonical_binder, normalise
+from derive.calculus.normal import normalise
 from derive.calculus.recognise import Named, abstract, is_atomic
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import (

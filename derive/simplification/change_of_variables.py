@@ -18,8 +18,10 @@ from itertools import combinations, permutations
 
 from sympy import Add, Expr, Mul, Pow, S, Symbol, default_sort_key, log
 
+from derive.calculus.bound_indices import canonical_binder
 from derive.calculus.invert import difference_of_logarithms, solved_for_unknowns
-from derive.calculus.normal import DIVISORS, canonical_binder, normalise, terms_of
+from derive.calculus.monomials import DIVISORS
+from derive.calculus.normal import normalise, terms_of
 from derive.calculus.recognise import Mirror, Rewriter
 from derive.calculus.trace import Equation
 from derive.language.definition import Let, Tensor

@@ -20,7 +20,8 @@ from sympy import (
 )
 from sympy import factor as polynomial_factor
 
-from derive.calculus.normal import Terms, factors_of, terms_of, tidy
+from derive.calculus.monomials import factors_of
+from derive.calculus.normal import Terms, terms_of, tidy
 from derive.language.expressions import Element, Index, KroneckerDelta, Sum, is_scalar
 
 _CANCEL_UP_TO = 8

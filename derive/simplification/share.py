@@ -5,7 +5,8 @@ from __future__ import annotations
 from sympy import Add, Expr, Mul
 
 from derive.calculus.differentiate import cotangent_of
-from derive.calculus.normal import factors_of, normalise, terms_of
+from derive.calculus.monomials import factors_of
+from derive.calculus.normal import normalise, terms_of
 from derive.calculus.recognise import Rewriter
 from derive.language.definition import Tensor
 from derive.language.expressions import Element, Sum

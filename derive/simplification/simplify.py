@@ -17,7 +17,8 @@ from sympy import Add, Expr, Mul, S, exp
 
 from derive.calculus.contractions import has_contraction
 from derive.calculus.differentiate import cotangent_of, differentiable
-from derive.calculus.normal import normalise, terms_of, with_quotients
+from derive.calculus.monomials import with_quotients
+from derive.calculus.normal import normalise, terms_of
 from derive.calculus.recognise import Named, abstract
 from derive.calculus.rules import RECOGNISE, SYMMETRY
 from derive.calculus.trace import Equation, Step

@@ -1,0 +1,119 @@
+"""Monomials: products of factors, no sum among them at the top.
+
+Beside the laws of index notation, two are known: that quotients of some functions are functions,
+and that `a*sign(a)` is `|a|`.
+"""
+
+from __future__ import annotations
+
+from sympy import (
+    Abs,
+    Expr,
+    Integer,
+    KroneckerDelta,
+    Mul,
+    Pow,
+    S,
+    cos,
+    cosh,
+    default_sort_key,
+    sign,
+    sin,
+    sinh,
+    tan,
+    tanh,
+)
+
+from derive.language.expressions import Index
+
+
+def factors_of(monomial: Expr) -> dict[Expr, Expr]:
+    """A monomial as a table of bases and exponents."""
+    table: dict[Expr, Expr] = {}
+    for factor in Mul.make_args(monomial):
+        base, exponent = factor.as_base_exp() if isinstance(factor, Pow) else (factor, Integer(1))
+        table[base] = table.get(base, S.Zero) + exponent
+    table.pop(S.One, None)
+    return table
+
+
+def with_magnitudes(monomial: Expr) -> Expr:
+    """`a*sign(a)` is `|a|`."""
+    if not monomial.has(sign):
+        return monomial
+    powers = monomial.as_powers_dict()
+    for factor in [f for f in powers if isinstance(f, sign) and powers[f] == 1]:
+        (inside,) = factor.args
+        power = powers.get(inside, S.Zero)
+        if power.is_Integer and power > 0:
+            monomial *= Abs(inside) / (inside * factor)
+    return monomial
+
+
+def with_quotients(expr: Expr) -> Expr:
+    """`sinh(a)/cosh(a)` is `tanh(a)`, which is bounded; and the like."""
+    if not expr.has(*DIVISORS):
+        return expr
+    return expr.replace(lambda e: isinstance(e, Mul), _with_quotients)
+
+
+def _with_quotients(monomial: Expr) -> Expr:
+    powers = monomial.as_powers_dict()
+    for above, below, quotient in _QUOTIENTS:
+        for factor in [f for f in powers if isinstance(f, above)]:
+            power, other = powers[factor], below(*factor.args)
+            if power.is_Integer and power > 0 and powers.get(other) == -power:
+                monomial *= (quotient(*factor.args) * other / factor) ** power
+    return monomial
+
+
+_QUOTIENTS = ((sinh, cosh, tanh), (sin, cos, tan))
+DIVISORS = tuple(below for _, below, _ in _QUOTIENTS)
+"""Functions that another one may be divided by to give a third."""
+
+
+# --- deltas ---
+
+
+def deltas_of(monomial: Expr) -> Expr:
+    """The product of a monomial's deltas."""
+    return Mul(*(f for f in Mul.make_args(monomial) if isinstance(f, KroneckerDelta)))
+
+
+def with_indices_replaced(factors: list[Expr]) -> list[Expr]:
+    """Factors in which every delta is applied to all others, and to no part of one alone."""
+    for d in sorted((f for f in factors if isinstance(f, KroneckerDelta)), key=default_sort_key):
+        old, new = _orient(d)
+        if old is None:
+            continue
+        others = [f for f in factors if f is not d]
+        replaced = [with_index_replaced(f, old, new) for f in others]
+        if replaced != others:
+            return with_indices_replaced([d, *replaced])
+    return factors
+
+
+def _orient(d: KroneckerDelta) -> tuple[Index | None, Expr]:
+    """Which index a delta replaces, and by what: a letter by what it must equal."""
+    i, j = d.args
+    letters = [a for a in (i, j) if isinstance(a, Index)]
+    if len(letters) == 2:
+        old, new = sorted(letters, key=lambda a: a.name, reverse=True)
+        return old, new
+    if not letters:
+        return None, i
+    letter = letters[0]
+    other = j if letter is i else i
+    return (None, i) if letter in other.free_symbols else (letter, other)
+
+
+def with_index_replaced(expr: Expr, old: Index, new: Expr) -> Expr:
+    return expr.xreplace({old: new}) if old in expr.free_symbols else expr
+
+
+def contractible(d: KroneckerDelta, bound: list[Index]) -> tuple[Index | None, Expr]:
+    i, j = d.args
+    for letter, other in ((i, j), (j, i)):
+        if letter in bound and letter not in other.free_symbols:
+            return letter, other
+    return None, i
