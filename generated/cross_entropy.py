@@ -4688,7 +4688,7 @@ def forward_target_label_smoothing(
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     loss = -(logprobs * smoothed).sum(1).mean()
     p = torch.exp(logprobs)
-    dloss_dprobabilities = -(1 - label_smoothing) / (N or torch.nan) * logprobs
+    dloss_dprobabilities = (label_smoothing - 1) / (N or torch.nan) * logprobs
     dloss_dlogits = smoothed.sum(1, keepdim=True) * p
     dloss_dlogits -= smoothed
     dloss_dlogits /= N
@@ -6082,7 +6082,7 @@ def forward_target_weight_label_smoothing(
     p = torch.exp(logprobs)
     logprobs_sum = (logprobs * smoothed).sum(0)
     logprobs_scaled = -logprobs_sum
-    dloss_dprobabilities = -(1 - label_smoothing) / (N or torch.nan) * weight * logprobs
+    dloss_dprobabilities = (label_smoothing - 1) / (N or torch.nan) * weight * logprobs
     p_total = (smoothed @ weight)[:, None] * p
     p_total.addcmul_(weight, smoothed, value=-1)
     return loss, TargetWeightLabelSmoothingResiduals(
@@ -6184,7 +6184,7 @@ def residuals_backward_target_weight_label_smoothing(
     grad_logits = grad_logits.addcmul(grad_logprobs_scaled, smoothed, value=-1)
     grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_p_total, p)
     grad_logits = grad_logits.addcmul(
-        weight, grad_dloss_dprobabilities, value=-(1 - label_smoothing) / (N or torch.nan)
+        weight, grad_dloss_dprobabilities, value=(label_smoothing - 1) / (N or torch.nan)
     )
     return grad_logits, grad_probabilities, grad_weight
 

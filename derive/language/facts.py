@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from sympy import (
     Add,
@@ -23,6 +24,7 @@ from sympy import (
     asin,
     atanh,
     exp,
+    factor,
     log,
     loggamma,
     polygamma,
@@ -104,15 +106,18 @@ def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:
 
 def scalars_divided_by(exprs: Iterable[Expr]) -> frozenset[Expr]:
     """The coefficients that expressions divide by, of those that may be zero: an option of which
-    nothing is known, `N - 1`. Each stands without a number before it."""
+    nothing is known, `N - 1`. Each stands without a number before it, and is no product."""
     below = [p.base for e in exprs for p in e.atoms(Pow) if p.exp.could_extract_minus_sign()]
-    factors = [f for base in below if is_scalar(base) for f in Mul.make_args(base)]
-    return frozenset(_primitive(f) for f in factors if not f.is_nonzero)
+    factors = [f for base in below if is_scalar(base) for f in _factors(base)]
+    return frozenset(f for f in factors if not f.is_nonzero)
 
 
-def _primitive(expr: Expr) -> Expr:
-    rest = expr.primitive()[1]
-    return -rest if rest.could_extract_minus_sign() else rest
+@lru_cache(maxsize=10_000)
+def _factors(coefficient: Expr) -> tuple[Expr, ...]:
+    """The factors of a coefficient, `N - 1` of `N**2 - 2*N + 1`."""
+    bases = (f.as_base_exp()[0] for f in Mul.make_args(factor(coefficient)))
+    parts = (base.primitive()[1] for base in bases)
+    return tuple(-part if part.could_extract_minus_sign() else part for part in parts)
 
 
 def is_total(expr: Basic) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, Rational, Symbol
+from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, Rational, Symbol, floor
 from sympy.core.relational import Relational
 
 from derive.language.expressions import Binder, Element, Index, Parameter, free_indices
@@ -145,7 +145,7 @@ def in_steps(total: Expr) -> tuple[list[Expr], list[Expr]]:
     terms = [t for t in Add.make_args(rest) if t != 0]
     small = [t for t in terms if _is_small_option(t)]
     if isinstance(number, Rational) and not number.is_Integer:
-        whole = Rational(round(number))
+        whole = floor(number + Rational(1, 2))
         if whole != 0 and abs(number - whole) <= SMALL:
             small.append(number - whole)
             number = whole

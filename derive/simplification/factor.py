@@ -16,6 +16,7 @@ from sympy import (
     default_sort_key,
     exp,
     expand_mul,
+    fraction,
     gcd_terms,
 )
 from sympy import factor as polynomial_factor
@@ -50,8 +51,13 @@ def factor_terms(terms: Terms) -> Expr:
     return _times(content, *(Pow(b, e) for b, e in common.items()), inner)
 
 
+@lru_cache(maxsize=10_000)
 def factor_coefficient(coefficient: Expr) -> Expr:
-    return coefficient if coefficient.is_Atom else gcd_terms(coefficient)
+    """A coefficient with its common factors before it, and below it `(N - 1)**2` as a power."""
+    if coefficient.is_Atom:
+        return coefficient
+    above, below = fraction(gcd_terms(coefficient))
+    return above / polynomial_factor(below) if below.has(Add) else above / below
 
 
 def _times(*factors: Expr) -> Expr:

@@ -2860,7 +2860,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_probabilities[n,k] = -grad_loss*logprobs[n,k]*(1 - label_smoothing)/N */
+        /* grad_probabilities[n,k] = grad_loss*logprobs[n,k]*(label_smoothing - 1)/N */
         /* smoothed_sum[n] = sum_k(smoothed[n,k]) */
         wide smoothed_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -2871,7 +2871,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 grad_logits[n * K + k] = vector_exp(logprobs);
-                grad_probabilities[n * K + k] = -(grad_loss[0] * (1 - label_smoothing) / N) *
+                grad_probabilities[n * K + k] = (grad_loss[0] * (label_smoothing - 1) / N) *
                         logprobs;
                 const real smoothed = label_smoothing / K + (1 - label_smoothing) * probabilities[n
                         * K + k];
@@ -3521,7 +3521,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
             /* logprobs_sum[k] = sum_n(logprobs[n,k]*smoothed[n,k]) */
-            /* grad_probabilities[n,k] = -grad_loss*weight[k]*logprobs[n,k]*(1 - label_smoothing)/N
+            /* grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1)/N
                     */
             /* smoothed_sum[n] = sum_k(weight[k]*smoothed[n,k]) */
             wide smoothed_sum_total = 0;
@@ -3536,7 +3536,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
                     logprobs_sum_rows[k] += logprobs * smoothed;
-                    grad_probabilities[n * K + k] = -(grad_loss[0] * (1 - label_smoothing) / N) *
+                    grad_probabilities[n * K + k] = (grad_loss[0] * (label_smoothing - 1) / N) *
                             weight[k] * logprobs;
                     smoothed_sum_span += weight[k] * smoothed;
                 }

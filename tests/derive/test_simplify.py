@@ -154,6 +154,22 @@ nll = -sum_{n,i}(y[n,i] * log(p[n,i]) + (1 - y[n,i]) * log(1 - p[n,i]))
 gradients th, la, b, gam"""
 
 
+SPREAD = """spread: how far a heatmap lies from its mean (Nibali et al., 2018)
+inputs z[h]
+p[h] = exp(z[h]) / sum_h(exp(z[h]))
+m = sum_h(p[h] * h) / (H - 1)
+v = sum_h(p[h] * (h / (H - 1) - m)**2)
+outputs m, v"""
+
+
+def test_what_the_definition_divides_by_twice_may_be_divided_by_as_a_square() -> None:
+    (definition,) = read(SPREAD, library.load).values()
+    found = gradient(derive(definition), "z")
+    assert found.startswith("p[h]*(")
+    assert "exp" not in found
+    assert "H**2" not in found
+
+
 def test_what_cancels_across_a_choice_is_taken_out_of_it() -> None:
     (definition,) = read(UNLIKELIHOOD, library.load).values()
     assert "exp" not in gradient(derive(definition), "z")
