@@ -157,8 +157,8 @@ class Magnitudes:
                 found.large.add(let.name)
             if isinstance(let.value, exp):
                 found.powers[let.name] = set()
-            for factor in Mul.make_args(let.value):
-                if (power := tensor_name(factor)) in found.powers:
+            for part in Mul.make_args(let.value):
+                if (power := tensor_name(part)) in found.powers:
                     found.powers[power].add(let.name)
         return found
 
