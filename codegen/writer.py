@@ -36,6 +36,11 @@ class Change:
         return "orphan" if self.new is None else "changed"
 
     @property
+    def is_anothers(self) -> bool:
+        """Whether the file holds what somebody wrote by hand."""
+        return bool(self.old and self.old.strip()) and not _HEADER.match(self.old or "")
+
+    @property
     def diff(self) -> str:
         """A unified diff from what is there to what should be."""
         old, new = (text.splitlines(keepends=True) if text else [] for text in (self.old, self.new))

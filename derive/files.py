@@ -23,7 +23,7 @@ def load_definitions(path: str | Path) -> dict[str, Definition]:
     if path.suffix != TEXT:
         return library.load_file(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DefinitionError(f"{path}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:

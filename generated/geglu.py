@@ -65,8 +65,8 @@ def forward(a: Tensor, b: Tensor) -> tuple[Tensor, Residuals]:
     erf_a = torch.erf(2**0.5 / 2 * a)
     y = erf_a + 1
     y = y * a
-    y = y * b
     y = y / 2
+    y = y * b
     return y, Residuals(a, b, erf_a)
 
 
@@ -88,8 +88,8 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         )
     grad_b = erf_a + 1
     grad_b *= a
-    grad_b = grad_b * grad_y
     grad_b /= 2
+    grad_b = grad_b * grad_y
     grad_a = erf_a / 2
     grad_a.addcmul_(a, torch.exp(-0.5 * a**2), value=2**0.5 / (2 * torch.pi**0.5))
     grad_a += 0.5

@@ -48,7 +48,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     erf_x = torch.erf(2**0.5 / 2 * x)
-    y = (erf_x + 1) * x / 2
+    y = (erf_x + 1) / 2 * x
     dy_dx = (
         torch.addcmul(erf_x / 2, x, torch.exp(-0.5 * x**2), value=2**0.5 / (2 * torch.pi**0.5))
         + 0.5
@@ -101,7 +101,7 @@ def _value(x: Tensor) -> Tensor:
     """Compute y alone, without what `backward` needs."""
     _check(x)
     erf_x = torch.erf(2**0.5 / 2 * x)
-    y = (erf_x + 1) * x / 2
+    y = (erf_x + 1) / 2 * x
     return y
 
 
@@ -200,7 +200,7 @@ def forward_tanh(x: Tensor) -> tuple[Tensor, TanhResiduals]:
     """
     _check_tanh(x)
     tanh_x = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
-    y = (tanh_x + 1) * x / 2
+    y = (tanh_x + 1) / 2 * x
     dy_dx = (
         torch.add(
             (1 - tanh_x**2)
@@ -277,7 +277,7 @@ def _value_tanh(x: Tensor) -> Tensor:
     """Compute y alone, without what `backward` needs."""
     _check_tanh(x)
     tanh_x = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
-    y = (tanh_x + 1) * x / 2
+    y = (tanh_x + 1) / 2 * x
     return y
 
 

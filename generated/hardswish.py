@@ -46,7 +46,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x)
-    y = torch.where(x < 3, (x + 3) * x / 6, x).masked_fill(x <= -3, 0)
+    y = torch.where(x < 3, (x + 3) / 6 * x, x).masked_fill(x <= -3, 0)
     return y, Residuals(x)
 
 

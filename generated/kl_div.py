@@ -1045,10 +1045,10 @@ def forward_batchmean(x: Tensor, target: Tensor) -> tuple[Tensor, BatchmeanResid
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_batchmean(x, target)
-    K = x.shape[1]
+    N = x.shape[0]
     each = (target * torch.log(target)).masked_fill(target == 0, 0)
     each = each.addcmul(x, target, value=-1)
-    loss = K * each.mean()
+    loss = each.sum() / N
     return loss, BatchmeanResiduals(x, target)
 
 
@@ -1193,11 +1193,11 @@ def forward_batchmean_log_target(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_batchmean_log_target(x, target)
-    K = x.shape[1]
+    N = x.shape[0]
     exp_target = torch.exp(target)
     each = target - x
     each *= exp_target
-    loss = K * each.mean()
+    loss = each.sum() / N
     each_plus_exp_target = each + exp_target
     neg_exp_target = -exp_target
     return loss, BatchmeanLogTargetResiduals(each_plus_exp_target, neg_exp_target)
@@ -1266,11 +1266,11 @@ def residuals_backward_batchmean_log_target(
 def _value_batchmean_log_target(x: Tensor, target: Tensor) -> Tensor:
     """Compute loss alone, without what `backward` needs."""
     _check_batchmean_log_target(x, target)
-    K = x.shape[1]
+    N = x.shape[0]
     exp_target = torch.exp(target)
     each = target - x
     each *= exp_target
-    loss = K * each.mean()
+    loss = each.sum() / N
     return loss
 
 

@@ -301,7 +301,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     grad_hpreact = (1 - h**2) * grad_h
     grad_bnraw = bngain * grad_hpreact
     grad_bnvar_inv = (bndiff * grad_bnraw).sum(0)
-    grad_bnvar = -0.5 * ((bnvar + eps) ** -1.5 * grad_bnvar_inv)
+    grad_bnvar = -0.5 * (bnvar + eps) ** -1.5 * grad_bnvar_inv
     grad_bndiff2 = (1 / (N - 1 or torch.nan) * grad_bnvar).expand(N, J).clone()
     grad_bndiff = bnvar_inv * grad_bnraw + 2 * bndiff * grad_bndiff2
     grad_bnmeani = -grad_bndiff.sum(0)
@@ -492,7 +492,7 @@ def double_backward(
     grad_h = grad_h.addcmul(first_grad_h * grad_grad_hpreact_total, h, value=-2)
     grad_bnraw = grad_grad_bngain * grad_hpreact
     grad_bnvar_inv = (first_grad_bnraw * grad_grad_bndiff_total).sum(0)
-    grad_bnvar = 0.75 * (bnvar_total**-2.5 * first_grad_bnvar_inv * grad_grad_bnvar_total)
+    grad_bnvar = 0.75 * (bnvar_total**-2.5 * first_grad_bnvar_inv) * grad_grad_bnvar_total
     grad_bndiff = grad_bndiff2 * grad_grad_bndiff_total_scaled
     grad_bndiff = grad_bndiff.addcmul(grad_grad_bnvar_inv_total, first_grad_bnraw)
     grad_embcat = grad_hprebn @ grad_grad_W1.T
@@ -650,7 +650,7 @@ def value_and_grad(
     grad_hpreact = (1 - h**2) * grad_h
     grad_bnraw = bngain * grad_hpreact
     grad_bnvar_inv = (bndiff * grad_bnraw).sum(0)
-    grad_bnvar = -0.5 * ((bnvar + eps) ** -1.5 * grad_bnvar_inv)
+    grad_bnvar = -0.5 * (bnvar + eps) ** -1.5 * grad_bnvar_inv
     grad_bndiff2 = (1 / (N - 1 or torch.nan) * grad_bnvar).expand(N, J).clone()
     grad_bndiff = bnvar_inv * grad_bnraw + 2 * bndiff * grad_bndiff2
     grad_bnmeani = -grad_bndiff.sum(0)

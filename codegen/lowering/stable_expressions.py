@@ -192,7 +192,7 @@ def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
     if isinstance(expr, Mul):
         parts = [_pure_exponent(f, weighted) for f in expr.args]
         return None if None in parts else _sum(p for p in parts if p is not None)
-    if isinstance(expr, Sum):
+    if isinstance(expr, Sum | Add) and expr.has(exp):
         return _logarithm(expr)
     return log(expr) if weighted and _is_weight(expr) else None
 

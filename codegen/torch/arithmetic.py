@@ -122,13 +122,14 @@ def _means(scale: Any, factors: list[Any], scope: Scope) -> tuple[Any, list[Any]
     for factor in factors:
         if isinstance(factor, Sum) and not factor.body.has(KroneckerDelta):
             count = count_of(factor.indices)
-            left = scale * count
+            left: Any = scale * count
             root = any(p.exp.is_Rational and abs(p.exp) < 1 for p in scale.atoms(Pow))
-            if not root and (left.count_ops() < scale.count_ops() or left in (1, -1)):
-                body = factor.body
-                if all(i in free_indices(body) for i in factor.indices):
-                    found, scale = [*found, _Mean(factor)], left
-                    continue
+            whole = left.free_symbols <= scale.free_symbols  # 1/N of a sum over n and k is no mean
+            shorter = left.count_ops() < scale.count_ops() or left in (1, -1)
+            bound = all(i in free_indices(factor.body) for i in factor.indices)
+            if shorter and whole and bound and not root:
+                found, scale = [*found, _Mean(factor)], left
+                continue
         found.append(factor)
     return scale, found
 
@@ -253,12 +254,15 @@ def _is_simpler(divisor: Any, scale: Any) -> bool:
 
 
 def finished(product: Scaled, scope: Scope) -> Value:
-    """The product carried out: the number goes to the smaller tensor."""
+    """The product carried out: the number goes to the smaller tensor, and one that makes the
+    product smaller before it, which then does not overflow."""
     if product.right is None:
         return scaled(product.left, product.scale, scope)
     left, right = product.left, product.right
     if product.scale != 1:
-        if left.fresh and not right.fresh and len(left.letters) == len(right.letters):
+        shrinks = product.scale.is_number and abs(product.scale) < 1
+        alike = len(left.letters) == len(right.letters)
+        if left.fresh and not right.fresh and alike and not shrinks:
             return scaled(times(left, right, scope), product.scale, scope)
         left = scaled(left, product.scale, scope)
     return times(left, right, scope)

@@ -129,7 +129,9 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
         factors = Mul.make_args(monomial)
         slopes = {f for f in factors if _is_choice_of_numbers(f)}
         weighed = any(isinstance(f, Element | exp) for f in factors)
-        return {f for f in factors if moves(f)} | (slopes if weighed else set())
+        moving = {f for f in factors if moves(f)} | (slopes if weighed else set())
+        # an exponential alone is what the choice is of: left out, it may overflow
+        return moving if set(factors) - moving else {f for f in moving if not isinstance(f, exp)}
 
     branches = [_terms(b) for b in expr.branches]
     terms = [t for branch in branches for t in branch]
@@ -309,7 +311,7 @@ def _chosen_apart(factor: Expr, bound: list[Index]) -> list[Expr]:
     for each product of deltas."""
     if not (isinstance(factor, Where) and free_indices(factor.condition) & {*bound}):
         return [factor]
-    branches = [_terms(branch) for branch in factor.branches]
+    branches = [_come_apart(branch, bound) for branch in factor.branches]
     products = dict.fromkeys(deltas_of(m) for branch in branches for m, _ in branch)
     deltas = [d for product in products for d in Mul.make_args(product) if d != 1]
     if not any(contractible(d, bound)[0] for d in deltas):
@@ -318,6 +320,15 @@ def _chosen_apart(factor: Expr, bound: list[Index]) -> list[Expr]:
         Where(factor.condition, *(_with_deltas(branch, product) for branch in branches))
         for product in products
     ]
+
+
+def _come_apart(branch: Expr, bound: list[Index]) -> list[tuple[Expr, Expr]]:
+    """The terms of a branch, with those of the choices in it."""
+    pairs: list[tuple[Expr, Expr]] = []
+    for monomial, coefficient in _terms(branch):
+        apart = _with_a_choice_apart(list(Mul.make_args(monomial)), bound)
+        pairs += [(m, c * coefficient) for m, c in apart or [(monomial, S.One)]]
+    return pairs
 
 
 def _with_deltas(terms: Iterable[tuple[Expr, Expr]], product: Expr) -> Expr:

@@ -56,7 +56,8 @@ class _Latex(Notation):
 
     def digits(self, number: str) -> str:
         mantissa, _, exponent = number.partition("e")
-        return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
+        times = "" if mantissa == "1" else rf"{mantissa} \cdot "
+        return rf"{times}10^{{{int(exponent)}}}" if exponent else mantissa
 
     def constant(self, expr: Basic) -> str:
         return rf"\text{{{expr}}}" if isinstance(expr, BooleanAtom) else sympy.latex(expr)

@@ -62,6 +62,8 @@ class _MathML(Notation):
         power = self.power(
             "<mn>10</mn>", f"<mn>{int(exponent)}</mn>".replace("-", "\u2212"), named=False
         )
+        if mantissa == "1":
+            return power
         return f"<mrow><mn>{mantissa}</mn><mo>\u00b7</mo>{power}</mrow>"
 
     def constant(self, expr: Basic) -> str:

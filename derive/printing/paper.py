@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sympy import Expr
+from sympy import Expr, KroneckerDelta, Rational
 
 from derive.calculus.trace import Derivation
-from derive.language.definition import Definition
+from derive.language.definition import Definition, Option
 from derive.printing.arrange import Arrangement
 from derive.printing.latex import broken, escaped, latex, let_latex
 from derive.printing.story import Move, Story, Strand, story
-from derive.printing.text import arrangement_of
+from derive.printing.text import arrangement_of, known_of
 from derive.simplification.cost import cost
 
 _PREAMBLE = r"""\documentclass{article}
@@ -43,6 +43,7 @@ def body(derivation: Derivation, steps: bool = False) -> str:
         rf"\section*{{\texttt{{{escaped(definition.full_name)}}}}}",
         escaped(definition.summary),
         r"\subsection*{Definition}",
+        _declared(definition, arrangement),
         align(let_latex(let, arrangement) for let in definition.lets),
         _updated(definition),
         _sought(derivation, arrangement),
@@ -66,6 +67,27 @@ def align(rows: Iterable[str]) -> str:
     """Rows below one another in an `align*`; nothing where there are none."""
     content = " \\\\\n".join(rows)
     return f"\\begin{{align*}}\n{content}\n\\end{{align*}}" if content else ""
+
+
+def _declared(definition: Definition, arrangement: Arrangement) -> str:
+    """The inputs and options, and how many values each index takes."""
+    inputs = [f"${latex(t.element, arrangement)}${known_of(t)}" for t in definition.inputs]
+    options = [f"${_option(o)}${known_of(o)}" for o in definition.options]
+    sizes = [f"${axis.name} < {latex(axis.size)}$" for axis in definition.axes]
+    deltas = any(let.value.has(KroneckerDelta) for let in definition.lets)
+    sentences = [
+        f"Inputs: {', '.join(inputs)}.",
+        f"Options: {', '.join(options)}." if options else "",
+        f"Indices count from 0: {', '.join(sizes)}." if sizes else "",
+        r"$\delta$ is 1 where its two indices are equal, and 0 elsewhere." if deltas else "",
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def _option(option: Option) -> str:
+    if option.default is None:
+        return latex(option.symbol)
+    return f"{latex(option.symbol)} = {latex(Rational(str(option.default)))}"
 
 
 def _updated(definition: Definition) -> str:

@@ -86,10 +86,15 @@ def declaration(thing: Tensor | Option) -> str:
         head = thing.name if thing.default is None else f"{thing.name} = {thing.default}"
     else:
         head = thing.name + (f"[{','.join(map(dim_text, thing.dims))}]" if thing.dims else "")
+    return head + known_of(thing)
+
+
+def known_of(thing: Tensor | Option) -> str:
+    """What is known of an input or option, in brackets after it: ` (positive)`, or nothing."""
     facts = [fact for fact in FACTS if getattr(thing, fact, False)]
     if isinstance(thing, Tensor) and thing.sums_to_one is not None:
         facts.append(f"sums to one over {thing.sums_to_one}")
-    return f"{head} ({', '.join(facts)})" if facts else head
+    return f" ({', '.join(facts)})" if facts else ""
 
 
 # --- expressions ---

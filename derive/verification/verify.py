@@ -274,8 +274,11 @@ def _no_gradient(definition: Definition, error: VerificationError) -> str:
     letters = {letter for let in definition.lets for letter in let.value.atoms(Index)}
     pairs = combinations(sorted(letters, key=lambda letter: letter.name), 2)
     meet = [f"{one.name} != {other.name}" for one, other in pairs if one.axis == other.axis]
-    hint = f"\nwhat meets itself is left out by where({' and '.join(meet)}, ..., 0)" if meet else ""
-    return f"{definition.name!r} has a value, and no gradient: {error}{hint}"
+    hint = (
+        f"\nwhat meets itself is left out by where({' and '.join(meet)}, ..., 0) around the root or"
+        f" the quotient: one that is a let of its own has a gradient of its own"
+    )
+    return f"{definition.name!r} has a value, and no gradient: {error}{hint if meet else ''}"
 
 
 def _run(

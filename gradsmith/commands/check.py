@@ -134,12 +134,14 @@ def _prove(definitions: list[Definition], seed: int, target: str, as_json: bool)
     from gradsmith.proof.check import check
 
     rows = []
-    for definition in (v for d in definitions for v in d.variants):
+    every = [v for d in definitions for v in d.variants]
+    width = max(20, *(len(definition.full_name) for definition in every))
+    for definition in every:
         found = check(definition, seed=seed, target=target)
         rows += found
         if not as_json:
             for row in found:
-                click.echo(row.line())
+                click.echo(row.line(width))
         for problem in dict.fromkeys(p for row in found for p in row.problems):
             click.echo(f"{definition.full_name}: {problem}", err=True)
     if as_json:

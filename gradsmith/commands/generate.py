@@ -32,7 +32,7 @@ LIBRARY_FOLDER = Path(__file__).parents[2] / "generated"
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file is out of step.")
 @click.option("--fresh", is_flag=True, help="Derive everything again, also what did not change.")
-@click.option("--diff", is_flag=True, help="Show what changes as a unified diff.")
+@click.option("--diff", is_flag=True, help="Write nothing; show what would change as a diff.")
 def command(
     ops: tuple[str, ...],
     definitions: Path | None,
@@ -73,14 +73,23 @@ def command(
             texts[folder / "c"] = sources(chosen, _in_c(run), cache, "c")
     whole = "derive/ops/" if not ops and definitions is None else ""
     changes = {place: compare(place, found, whole) for place, found in texts.items()}
+    reading = check or diff
     for change in (c for found in changes.values() for c in found):
-        click.echo(f"{change.kind if check else _DONE[change.kind]}: {change.path}", err=True)
+        if change.is_anothers and not reading:
+            raise UserError(
+                f"{change.path} is not one of gradsmith's files, and is left as it is: "
+                f"move it, or choose another --out"
+            )
+    for change in (c for found in changes.values() for c in found):
+        click.echo(f"{change.kind if reading else _DONE[change.kind]}: {change.path}", err=True)
         if diff or (check and change.kind != "missing"):
             click.echo(change.diff, nl=False)
     if check and any(changes.values()):
         raise click.exceptions.Exit(1)
     for place, found in changes.items():
-        if check:
+        if reading:
+            if found:
+                continue
             click.echo(f"{len(texts[place])} files in step in {place}", err=True)
             continue
         try:

@@ -77,13 +77,15 @@ def command(
         raise UserError(f"--fragment is for --format latex and html, not {form}")
     if form == "pdf" and output is None:
         raise UserError("--format pdf needs -o FILE")
+    if output is not None and definitions is not None and output.resolve() == definitions.resolve():
+        raise UserError(f"-o {output} would take the place of the definitions")
     steps = form in ("html", "pdf", "json") if steps is None else steps
     with reported():
         definition = _find(op, definitions, text)
-        if wrt:
-            definition = definition.with_wrt(*wrt)
         if order == 2:
             definition = _backward_of(definition)
+        if wrt:
+            definition = definition.with_wrt(*wrt)
         content = _page(definition, form, steps, fragment)
         if form == "text" and order == 1:
             content = f"{content}{_kept(definition)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ def _saying_how_to_go_on(out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Failure(f"stopped; `gradsmith train --resume --out {out}` goes on") from None
+        folder = shlex.quote(str(out))
+        raise Failure(f"stopped; `gradsmith train --resume --out {folder}` goes on") from None
 
 
 def _target(stated: str | None, backward: str) -> str:

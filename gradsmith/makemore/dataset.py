@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def read_names(file: Path) -> list[str]:
         raise DatasetError(f"names file {file}: cannot be read: {error.strerror}") from None
     if not content:
         raise DatasetError(f"names file {file}: is empty; wanted one name a line")
-    lines = content.removesuffix(b"\n").split(b"\n")
+    lines = content.removeprefix(BOM_UTF8).removesuffix(b"\n").split(b"\n")
     names = [_name(file, number, line) for number, line in enumerate(lines, start=1)]
     if len(names) < 3:
         raise DatasetError(

@@ -8,11 +8,13 @@ is the likely mistake.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from sympy import Float, Rational
 from torch import Generator, Tensor
 
 from derive.calculus.trace import Derivation
@@ -217,6 +219,13 @@ def _fixed_options(
         if name not in known:
             options = ", ".join(known) or "none"
             raise UserError(f"{definition.name} has no option {name!r}; it has {options}")
+    for option in definition.options:
+        value = asked.get(option.name)
+        if value is None:
+            continue
+        exact = Rational(value) if math.isfinite(value) else Float(value)
+        if option.refuses(exact):
+            raise UserError(f"--option {option.name}={value:g}: it is {option.wanted}")
     taken = inspect.signature(backward).parameters
     defaults = {n: d for n, d in known.items() if d is not None and n not in taken}
     return {**defaults, **asked}

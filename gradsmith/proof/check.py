@@ -48,10 +48,10 @@ class Row:
     def passed(self) -> bool:
         return self.gradcheck and self.approximate and not self.problems
 
-    def line(self) -> str:
-        """In the notebook's format, with the operation and gradcheck before it."""
+    def line(self, width: int = 20) -> str:
+        """In the notebook's format; before it the operation, in a column as wide, and gradcheck."""
         return (
-            f"{self.op:20s} {self.input:15s} | gradcheck: {self.gradcheck!s:5s} "
+            f"{self.op:{width}s} {self.input:15s} | gradcheck: {self.gradcheck!s:5s} "
             f"| exact: {self.exact!s:5s} | approximate: {self.approximate!s:5s} "
             f"| maxdiff: {self.maxdiff}"
         )

@@ -7,6 +7,7 @@ import torch
 
 from codegen.pipeline import compile
 from derive import Definition, Mean, Sum, define
+from generated.kl_div import kl_div
 
 
 def fit() -> Definition:
@@ -29,3 +30,8 @@ def test_a_mean_over_an_empty_batch_gives_parameters_no_gradient(
     loss, gradients = module.value_and_grad(x, w, right)
     assert loss.isnan()
     assert gradients.grad_w.tolist() == [0, 0, 0]
+
+
+def test_a_sum_over_an_empty_axis_that_is_divided_by_another_is_zero() -> None:
+    nothing = torch.empty(2, 0)
+    assert kl_div(nothing, nothing, reduction="batchmean") == 0

@@ -64,6 +64,15 @@ def rendering(x: Tensor, colour: Tensor) -> Tensor:
     return ((1 - torch.exp(-density)) * passed * colour).sum(1)
 
 
+def paths(a: Tensor) -> Tensor:
+    before = torch.cat([torch.full_like(a[:1], -torch.inf), a[:-1]])
+    return torch.stack([a, before]).logsumexp(0)
+
+
+def either(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cat([a, b], 1).logsumexp(1)
+
+
 CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "siglip": (siglip, [(5, 3), (5, 3), (), ()]),
     "nearness": (nearness, [(5, 3), (4, 3)]),
@@ -73,6 +82,8 @@ CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "regression": (regression, [(5, 3), (3,), ()]),
     "graph": (graph, [(5, 3), (3,), (3,)]),
     "earlier": (earlier, [(5, 5)]),
+    "paths": (paths, [(6,)]),
+    "either": (either, [(4, 3), (4, 3)]),
     "rendering": (rendering, [(4, 6), (4, 6)]),
 }
 

@@ -95,6 +95,11 @@ def test_an_exponential_meets_its_logarithm(z: float) -> None:
     beside_float64("negbin", plainly, k, r, torch.full((2,), z))
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_nothing_is_doubled_before_it_is_halved(approximate: str) -> None:
+    assert function("gelu")(torch.tensor([2e38]), approximate=approximate) == 2e38
+
+
 def test_pooling_is_a_softmax_at_large_scores() -> None:
     def plainly(h: Tensor, w: Tensor) -> Tensor:
         return ((h @ w).softmax(1)[..., None] * h).sum(1)

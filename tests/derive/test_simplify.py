@@ -170,6 +170,19 @@ def test_what_the_definition_divides_by_twice_may_be_divided_by_as_a_square() ->
     assert "H**2" not in found
 
 
+MARGINS = """margins: each other class stays behind (Weston and Watkins, 1999)
+inputs z[n,k], y[n] (integer)
+loss = sum_{n,k}(where(k != y[n], max(1 - z[n,y[n]] + z[n,k], 0), 0))"""
+
+
+def test_deltas_in_choices_in_choices_are_contracted() -> None:
+    (definition,) = read(MARGINS, library.load).values()
+    wrong = "where(k != y[n], where(z_centred[n,k] <= 0, 0, 1), 0)"
+    assert gradient(derive(definition), "z") == (
+        f"grad_loss*({wrong} - delta(k, y[n])*sum_k({wrong}))"
+    )
+
+
 def test_what_cancels_across_a_choice_is_taken_out_of_it() -> None:
     (definition,) = read(UNLIKELIHOOD, library.load).values()
     assert "exp" not in gradient(derive(definition), "z")

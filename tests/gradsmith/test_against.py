@@ -74,6 +74,13 @@ def test_an_option_that_the_function_takes_varies_and_another_can_be_held(tmp_pa
     assert judge(tmp_path, "batch_norm", unbiased, "--option", "correction=1")[0] == 0
 
 
+@pytest.mark.parametrize("held", ["eps=-1", "correction=-1"])
+def test_an_option_is_not_held_where_it_may_not_be(tmp_path: Path, held: str) -> None:
+    code, shown = judge(tmp_path, "batch_norm", "def mine(x):\n    return x\n", "--option", held)
+    assert code == 2
+    assert f"--option {held}: it is a number" in shown
+
+
 def test_residuals_are_the_emitted_ones(tmp_path: Path) -> None:
     body = "def mine(grad_p, residuals):\n    p = residuals.p\n"
     body += "    return {'grad_x': p * (grad_p - (grad_p * p).sum(1, keepdim=True))}\n"

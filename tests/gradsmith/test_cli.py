@@ -135,6 +135,33 @@ def test_an_option_that_would_be_of_no_use_is_refused(
     assert refused in result.stderr
 
 
+def test_what_somebody_wrote_is_not_generated_over(gradsmith: Command, tmp_path: Path) -> None:
+    mine = tmp_path / "tanh.py"
+    mine.write_text("print('mine')\n")
+    result = gradsmith("generate", "tanh", "--out", str(tmp_path))
+    assert result.exit_code == 2
+    assert f"{mine} is not one of gradsmith's files" in result.stderr
+    assert mine.read_text() == "print('mine')\n"
+
+
+def test_a_diff_is_shown_and_not_carried_out(gradsmith: Command, tmp_path: Path) -> None:
+    result = gradsmith("generate", "tanh", "--out", str(tmp_path), "--diff")
+    assert result.exit_code == 0
+    assert "+++ b/tanh.py" in result.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_page_does_not_take_the_place_of_its_definition(
+    gradsmith: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "twice.grad"
+    file.write_text("twice: S.\ny[n] = 2*x[n]\n")
+    result = gradsmith("show", "--definitions", str(file), "-o", str(file))
+    assert result.exit_code == 2
+    assert "would take the place of the definitions" in result.stderr
+    assert file.read_text() == "twice: S.\ny[n] = 2*x[n]\n"
+
+
 def test_a_variant_is_not_generated_in_place_of_its_operation(gradsmith: Command) -> None:
     result = gradsmith("generate", "mse_loss[sum]", "--check")
     assert result.exit_code == 2

@@ -53,6 +53,12 @@ def test_the_notebooks_file_gives_the_notebooks_sizes(notebook_data: names.Datas
     assert sizes == [182625, 22655, 22866]
 
 
+def test_a_byte_order_mark_is_no_letter(tmp_path: Path) -> None:
+    file = tmp_path / "names.txt"
+    file.write_bytes("anna\nben\ncleo\n".encode("utf-8-sig"))
+    assert names.read_names(file) == ["anna", "ben", "cleo"]
+
+
 def test_windows_line_ends_and_a_missing_last_one_make_no_difference(tmp_path: Path) -> None:
     file = tmp_path / "names.txt"
     file.write_bytes(b"ann\r\nbob\r\ncy")
