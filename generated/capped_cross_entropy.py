@@ -155,15 +155,15 @@ def residuals_backward(
     grad_z: Tensor, grad_p: Tensor, grad_tanh_logits_squared: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logits, _, _, p, tanh_logits_squared, cap, *_ = residuals
+    logits, _, _, p, _, cap, *_ = residuals
     tanh_logits = torch.tanh(logits / cap)
-    grad_p_sum = (grad_p * p).sum(1)
-    tanh_logits_squared = tanh_logits**2
-    grad_logits = grad_p + (grad_z - grad_p_sum)[:, None]
-    grad_logits = grad_logits.addcmul((grad_p_sum - grad_z)[:, None] - grad_p, tanh_logits_squared)
+    one_minus_tanh_logits_squared = 1 - tanh_logits**2
+    grad_logits = ((grad_p * p).sum(1) - grad_z)[:, None] - grad_p
+    grad_logits = grad_logits * one_minus_tanh_logits_squared
     grad_logits = grad_logits * p
+    grad_logits.neg_()
     grad_logits = grad_logits.addcmul(
-        (1 - tanh_logits_squared) * grad_tanh_logits_squared, tanh_logits, value=2 / cap
+        grad_tanh_logits_squared * one_minus_tanh_logits_squared, tanh_logits, value=2 / cap
     )
     return (grad_logits,)
 
@@ -412,15 +412,15 @@ def residuals_backward_sum(
     grad_z: Tensor, grad_p: Tensor, grad_tanh_logits_squared: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logits, _, _, p, tanh_logits_squared, cap, *_ = residuals
+    logits, _, _, p, _, cap, *_ = residuals
     tanh_logits = torch.tanh(logits / cap)
-    grad_p_sum = (grad_p * p).sum(1)
-    tanh_logits_squared = tanh_logits**2
-    grad_logits = grad_p + (grad_z - grad_p_sum)[:, None]
-    grad_logits = grad_logits.addcmul((grad_p_sum - grad_z)[:, None] - grad_p, tanh_logits_squared)
+    one_minus_tanh_logits_squared = 1 - tanh_logits**2
+    grad_logits = ((grad_p * p).sum(1) - grad_z)[:, None] - grad_p
+    grad_logits = grad_logits * one_minus_tanh_logits_squared
     grad_logits = grad_logits * p
+    grad_logits.neg_()
     grad_logits = grad_logits.addcmul(
-        (1 - tanh_logits_squared) * grad_tanh_logits_squared, tanh_logits, value=2 / cap
+        grad_tanh_logits_squared * one_minus_tanh_logits_squared, tanh_logits, value=2 / cap
     )
     return (grad_logits,)
 
@@ -648,15 +648,15 @@ def residuals_backward_none(
     grad_z: Tensor, grad_p: Tensor, grad_tanh_logits_squared: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logits, _, _, p, tanh_logits_squared, cap, *_ = residuals
+    logits, _, _, p, _, cap, *_ = residuals
     tanh_logits = torch.tanh(logits / cap)
-    grad_p_sum = (grad_p * p).sum(1)
-    tanh_logits_squared = tanh_logits**2
-    grad_logits = grad_p + (grad_z - grad_p_sum)[:, None]
-    grad_logits = grad_logits.addcmul((grad_p_sum - grad_z)[:, None] - grad_p, tanh_logits_squared)
+    one_minus_tanh_logits_squared = 1 - tanh_logits**2
+    grad_logits = ((grad_p * p).sum(1) - grad_z)[:, None] - grad_p
+    grad_logits = grad_logits * one_minus_tanh_logits_squared
     grad_logits = grad_logits * p
+    grad_logits.neg_()
     grad_logits = grad_logits.addcmul(
-        (1 - tanh_logits_squared) * grad_tanh_logits_squared, tanh_logits, value=2 / cap
+        grad_tanh_logits_squared * one_minus_tanh_logits_squared, tanh_logits, value=2 / cap
     )
     return (grad_logits,)
 

@@ -626,17 +626,14 @@ def double_backward_none(
     Given are those of the gradients that it returned.
     """
     target, p, exp_right_product, exp_right_chosen, *_ = residuals
-    grad_grad_logits_sum = (grad_grad_logits * p).sum(1)
-    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_grad_logits_total = grad_grad_logits_target - grad_grad_logits_sum
+    exp_right_product_minus_exp_right_chosen = exp_right_product - exp_right_chosen
+    grad_grad_logits_total = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
+        grad_grad_logits * p
+    ).sum(1)
     grad_exp_right_product = grad_grad_logits_total * grad_loss
     grad_exp_right_chosen = -grad_exp_right_product
-    grad_p = ((exp_right_chosen - exp_right_product) * grad_loss)[:, None] * grad_grad_logits
-    grad_grad_loss = torch.addcmul(
-        (grad_grad_logits_sum - grad_grad_logits_target) * exp_right_chosen,
-        exp_right_product,
-        grad_grad_logits_total,
-    )
+    grad_p = (-(exp_right_product_minus_exp_right_chosen * grad_loss))[:, None] * grad_grad_logits
+    grad_grad_loss = exp_right_product_minus_exp_right_chosen * grad_grad_logits_total
     return grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_chosen
 
 

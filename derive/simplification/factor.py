@@ -27,6 +27,8 @@ from derive.language.expressions import Element, Index, KroneckerDelta, Sum, is_
 
 _CANCEL_UP_TO = 8
 _FACTOR_UP_TO = 8
+_ATOMS = (Element, exp, Sum, KroneckerDelta)
+"""What is a variable to a polynomial."""
 
 
 def factor(expr: Expr) -> Expr:
@@ -132,7 +134,7 @@ def _polynomial(terms: Terms) -> Expr | None:
         return None
     elements = {base for monomial in terms for base in factors_of(monomial) if base != 1}
     powers = [e for monomial in terms for b, e in factors_of(monomial).items() if b != 1]
-    if len(elements) > _FACTOR_UP_TO or not all(isinstance(e, Element | exp) for e in elements):
+    if len(elements) > _FACTOR_UP_TO or not all(isinstance(e, _ATOMS) for e in elements):
         return None
     if not all(e.is_Integer and e > 0 for e in powers):
         return None
@@ -149,7 +151,31 @@ def _factors_found(terms: frozenset[tuple[Expr, Expr]]) -> Expr | None:
     if not isinstance(found, Mul | Pow) or len([f for f in found.args if f.is_Add]) < 2:
         return None
     back = {symbol: e for e, symbol in names.items()}
-    return Mul(*(_from_one(_grouped(f.xreplace(back))) for f in Mul.make_args(found)))
+    factors = [_from_one(_grouped(f.xreplace(back))) for f in Mul.make_args(found)]
+    return Mul(*_turned([f for one in factors for f in Mul.make_args(one)]))
+
+
+def _turned(factors: list[Expr]) -> list[Expr]:
+    """A product whose differences take sums and deltas away: `a*(g - sum)`, not `-a*(sum - g)`."""
+    differences = [
+        f for f in factors if isinstance(f, Add) and len(f.args) == 2 and 1 not in f.args
+    ]
+    awkward = next((f for f in differences if _adds_a_sum(f)), None)
+    others = [f for f in factors if f is not awkward]
+    sign = next((f for f in others if f == -1 or (f in differences)), None)
+    if awkward is None or sign is None:
+        return factors
+    rest = [f for f in others if f is not sign]
+    return [_negated(awkward), *rest, *([] if sign == -1 else [_negated(sign)])]
+
+
+def _adds_a_sum(difference: Expr) -> bool:
+    added = [a for a in difference.args if not a.could_extract_minus_sign()]
+    return len(added) == 1 and added[0].has(Sum, KroneckerDelta)
+
+
+def _negated(total: Expr) -> Expr:
+    return Add(*(-a for a in total.args))
 
 
 def _grouped(expr: Expr) -> Expr:

@@ -225,7 +225,11 @@ def _expanded_exp(value: Expr) -> Expr | None:
 def _steps(
     task: Task, targets: list[Tensor], groups: list[Group], backward: list[Let], spell: Speller
 ) -> tuple[Step, ...]:
-    """The trace: for each target that one group reaches, from the chain rule to the form kept."""
+    """The trace: for each target that one group reaches, from the chain rule to the form kept.
+
+    A step that is the first to name what no let of the definition is says what it means.
+    """
+    proposed = {let.name: let for let in task.lets if let.name in task.proposed}
     final = {let.name: let.value for let in backward}
     steps = []
     for target in reversed(targets):
@@ -240,7 +244,10 @@ def _steps(
             if before != after:
                 using = group.outcome.equations(rule, current)
                 reasons = _spelt(group.outcome.reasons(using), spell)
-                steps.append(Step(rule, held, before, after, _spelt(using, spell), reasons))
+                first = sorted(proposed.keys() & names_used(after) - names_used(before))
+                named = [(proposed[n].tensor.element, spell(proposed[n].value)) for n in first]
+                using = (*named, *_spelt(using, spell))
+                steps.append(Step(rule, held, before, after, using, reasons))
             current = following
     return tuple(steps)
 

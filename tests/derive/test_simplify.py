@@ -175,6 +175,19 @@ inputs z[n,k], y[n] (integer)
 loss = sum_{n,k}(where(k != y[n], max(1 - z[n,y[n]] + z[n,k], 0), 0))"""
 
 
+BASELINE = """baseline: what an action brings beyond what was expected (Williams, 1992)
+inputs z[n,k], a[n] (integer), r[n], b[n]
+lp[n,k] = z[n,k] - log(sum_k(exp(z[n,k])))
+loss = -mean_n((r[n] - b[n]) * lp[n,a[n]])
+gradients z"""
+
+
+def test_a_product_of_differences_is_not_written_as_their_terms() -> None:
+    (definition,) = read(BASELINE, library.load).values()
+    found = gradient(derive(definition), "z")
+    assert found == "grad_loss*r_minus_b[n]*(p[n,k] - delta(k, a[n]))/N"
+
+
 def test_deltas_in_choices_in_choices_are_contracted() -> None:
     (definition,) = read(MARGINS, library.load).values()
     wrong = "where(k != y[n], where(z_centred[n,k] <= 0, 0, 1), 0)"

@@ -161,6 +161,12 @@ def test_each_step_is_shown_with_its_rule_and_its_reason(name: str) -> None:
         assert f"  {text(let.tensor.element)}" in page
 
 
+def test_a_step_says_what_it_is_the_first_to_name() -> None:
+    page = as_text(derive(library.load("cross_entropy")), steps=True)
+    step = page[page.index("change of variables") : page.index("factor: ")]
+    assert "using p[n,k] = exp(logits[n,k])/sum_k(exp(logits[n,k]))" in step
+
+
 def test_no_heading_stands_over_nothing() -> None:
     op = define("twice", "Twice as much.")
     n = op.axes("n")
