@@ -37,8 +37,11 @@ class Change:
 
     @property
     def is_anothers(self) -> bool:
-        """Whether the file holds what somebody wrote by hand."""
-        return bool(self.old and self.old.strip()) and not _HEADER.match(self.old or "")
+        """Whether the file holds what somebody wrote by hand: it has neither our header nor, as the
+        loader that is the same for all, the first line of what is to be there."""
+        old, new = (text.strip() if text else "" for text in (self.old, self.new))
+        alike = old.partition("\n")[0] == new.partition("\n")[0]
+        return bool(old) and not (alike or _HEADER.match(old))
 
     @property
     def diff(self) -> str:
