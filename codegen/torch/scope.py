@@ -24,8 +24,7 @@ class Scope:
     a real tensor that new ones take their dtype and device from; `order` is the order of
     letters that the value in the making wants. `literal` forbids fused operations, and
     `differentiable` those that autograd cannot differentiate; `whole` leaves positions the
-    integers that they are. `origins` says which parameters each
-    tensor is computed from.
+    integers that they are. `origins` says which parameters each tensor is computed from.
     """
 
     tensors: Mapping[str, Tensor]

@@ -257,3 +257,13 @@ def test_what_the_emitted_code_keeps_instead_is_said(gradsmith: Command) -> None
     kept = "works ahead\n  dy_dx; and the inputs that second derivatives read\n"
     assert gradsmith("show", "gelu").stdout.endswith(kept)
     assert "works ahead" not in gradsmith("show", "tanh").stdout
+
+
+def test_gradients_of_a_backward_pass_are_those_of_the_inputs_that_are_shown(
+    gradsmith: Command,
+) -> None:
+    result = gradsmith("show", "tanh", "--order", 2, "--wrt", "first_grad_h")
+    assert result.exit_code == 0, result.output
+    gradient = result.stdout[result.stdout.index("\nGradient\n") :]
+    assert "grad_first_grad_h[n,c] = grad_first_grad_x[n,c]*one_minus_h_squared[n,c]" in gradient
+    assert "grad_x[n,c] =" not in gradient.replace("first_grad_x", "")
