@@ -58,7 +58,7 @@ T = TypeVar("T")
 CallsOf = Callable[[ModuleType], Counter[str]]
 
 SHARDS = 8
-EACH = int(os.environ.get("GRADSMITH_RANDOM_DEFINITIONS", "240")) // SHARDS
+EACH = int(os.environ.get("GRADSMITH_RANDOM_DEFINITIONS", "160")) // SHARDS
 EACH_IN_C = EACH // 4
 
 # Both targets are given the same definitions, in one worker, which derives them once.

@@ -13,6 +13,7 @@ from codegen.c.functions import ELEMENTARY, NEEDS
 from codegen.c.kernel import Kernel
 from codegen.c.memory import kind_of
 from codegen.c.names import spelling
+from codegen.lowering.choices import without_needless
 from codegen.program import Module, Program
 from derive.language.definition import Tensor
 from derive.language.expressions import ArgMax, Element, Index, names_used, tensor_name
@@ -134,7 +135,7 @@ def _indexed_by(tensor: Tensor, program: Program) -> set[str]:
 
 def functions(module: Module) -> tuple[Function, ...]:
     programs = (module.forward, module.backward, module.value_and_grad)
-    return tuple(function(program) for program in programs if program is not None)
+    return tuple(function(without_needless(p)) for p in programs if p is not None)
 
 
 def small_functions(functions: Iterable[Function]) -> set[str]:

@@ -5,7 +5,7 @@
     g * Where(c, 0, a), g * Where(c, 0, b)   ->  Where(c, 0, g) * a, Where(c, 0, g) * b
     Where(c, a, u**-p)                       ->  Where(c, a, Where(c, 1, u)**-p)
 
-The last is for whoever differentiates once more: a power that is not chosen may be infinite, and
+The fourth is for whoever differentiates once more: a power that is not chosen may be infinite, and
 so may its derivative be, which nothing times infinity would make no number.
 """
 
@@ -16,11 +16,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, log
+from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul, Pow, log
 
+from codegen.program import Program
 from derive.calculus.recognise import is_atomic
 from derive.language.definition import Let
-from derive.language.expressions import Where, free_indices, is_scalar, names_used, with_args
+from derive.language.expressions import (
+    Element,
+    StopGradient,
+    Where,
+    free_indices,
+    is_scalar,
+    names_used,
+    with_args,
+)
 from derive.language.facts import is_total
 
 
@@ -54,6 +63,28 @@ def _of_one_elsewhere(branch: Expr, taken: Callable[[Expr], Expr]) -> Expr:
         if not (is_scalar(node) or is_total(node) or node.args[0].has(Where))
     }
     return branch.xreplace(partial)
+
+
+def without_needless(program: Program) -> Program:
+    """The program, whose derivatives nobody asks for, without choices that say no value: where one
+    tensor has a value, that which what is chosen elsewhere has there, too."""
+    if program.literal:
+        return program
+    lets = tuple(replace(let, value=_needed(let.value)) for let in program.lets)
+    return replace(program, lets=lets)
+
+
+def _needed(expr: Any) -> Any:
+    return expr.replace(lambda e: isinstance(e, Where) and _is_needless(e), lambda e: e.branches[1])
+
+
+def _is_needless(choice: Where) -> bool:
+    condition, (value, otherwise) = choice.condition, choice.branches
+    if not (isinstance(condition, Eq) and condition.rhs.is_number and value.is_number):
+        return False
+    if otherwise.atoms(Element) != {condition.lhs} or otherwise.has(StopGradient):
+        return False
+    return otherwise.xreplace({condition.lhs: condition.rhs}) == value
 
 
 def _masked(expr: Any) -> Iterator[tuple[Any, Expr]]:

@@ -54,9 +54,14 @@ class Arguments:
         return self.variable(first.tensors[0])
 
     @cached_property
+    def first_real(self) -> str:
+        """The tensor whose dtype the result has: the first that is none of integers."""
+        return next(name for name, tensor in self.tensors.items() if not tensor.integer)
+
+    @cached_property
     def real(self) -> str:
-        """The variable whose dtype the result has: the first that is no tensor of integers."""
-        return next(self.variable(n) for n, t in self.tensors.items() if not t.integer)
+        """The variable that holds it."""
+        return self.variable(self.first_real)
 
     @cached_property
     def alike(self) -> list[str]:
@@ -95,6 +100,11 @@ class Arguments:
     def given(self, how: str) -> list[str]:
         """The tensors and options that are given in a way, a key of `GIVEN`."""
         return [name for name, way in self.interface.given if way == how]
+
+    @cached_property
+    def buffers(self) -> set[str]:
+        """The tensors that some variant updates."""
+        return {name for v in self.interface.variants for name, _ in v.definition.updates}
 
     @cached_property
     def masks(self) -> dict[str, Tensor]:

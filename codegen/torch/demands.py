@@ -9,11 +9,17 @@ from collections.abc import Iterator
 from codegen.torch.arguments import Arguments
 
 
+def conditions(arguments: Arguments) -> Iterator[tuple[str, set[str]]]:
+    """What is demanded, as it is written, and the names that it reads."""
+    for condition, _ in arguments.interface.demands:
+        yield condition, _names(condition)
+
+
 def demanded(operation: str, arguments: Arguments, sized: bool = False) -> Iterator[str]:
     """Conditions that must hold, those that read the size of an axis apart from the others."""
     roles = arguments.interface.roles
     for condition, error in arguments.interface.demands:
-        read = {n.id for n in ast.walk(ast.parse(condition)) if isinstance(n, ast.Name)}
+        read = _names(condition)
         if any(axis.size.name in read for axis, _ in roles) != sized:
             continue
         tensors = _compared(condition) & set(arguments.tensors)
@@ -33,6 +39,10 @@ def demanded(operation: str, arguments: Arguments, sized: bool = False) -> Itera
         yield f'        "{operation} wants {said}, "' if got else f'        "{operation} wants "'
         yield f'        f"got {got}"' if got else f'        "{said}"'
         yield "    )"
+
+
+def _names(condition: str) -> set[str]:
+    return {node.id for node in ast.walk(ast.parse(condition)) if isinstance(node, ast.Name)}
 
 
 def _compared(condition: str) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from codegen.torch.arguments import Arguments
@@ -29,11 +29,10 @@ class Dispatch:
     def lines(self) -> Iterator[str]:
         """The call of the variant that is meant, updates of buffers, and the result returned."""
         variants = self._interface.variants
-        result = "found" if self._updates else ", ".join(self.definition.outputs)
         if len(variants) == 1:
-            yield f"{result} = {self._call(variants[0])}"
+            yield self._call(variants[0])
         else:
-            yield from self._choose(result)
+            yield from self._choose()
         yield from self._update()
         yield from self._leave()
 
@@ -43,31 +42,44 @@ class Dispatch:
 
     # --- the variant that is meant ---
 
-    def _choose(self, result: str) -> Iterator[str]:
+    def _choose(self) -> Iterator[str]:
         choices, variants = self._interface.choices, self._interface.variants
         pairs = self._interface.pairs  # asked for too, though their partner tells: checkers need it
         subjects = [*map(self._selector, choices), *(self.arguments.variable(n) for n, _ in pairs)]
         yield f"match {', '.join(subjects)}:"
-        for variant in sorted(variants, key=lambda v: sum(x is OTHERWISE for x in v.values)):
-            named = {c.name: _pattern(c, v) for c, v in zip(choices, variant.values, strict=True)}
-            patterns = ", ".join([*named.values(), *(named[other] for _, other in pairs)])
-            # No pattern is a negative name: minus infinity is asked for behind it.
-            guards = [
-                f"{choice.name} == -math.inf"
-                for choice, value in zip(choices, variant.values, strict=True)
-                if value == -math.inf
-            ]
-            guard = f" if {' and '.join(guards)}" if guards else ""
-            yield f"    case {patterns}{guard}:"
-            refused = no_gradient(constant_in(variant, self.arguments), self.arguments)
-            yield from (f"        {line}" for line in refused)
-            yield f"        {result} = {self._call(variant)}"
+        for case in self._cases():
+            patterns = [*case.patterns.values(), *(case.patterns[other] for _, other in pairs)]
+            yield f"    case {', '.join(patterns)}{case.guard}:"
+            yield from (f"        {line}" for line in case.body)
         if any(all(value is OTHERWISE for value in variant.values) for variant in variants):
             return
         if [choice.kind for choice in choices] == ["given"] and not pairs:
             return
         yield "    case _:"
         yield from (f"        {line}" for line in self._unknown())
+
+    def _cases(self) -> list[_Case]:
+        """A case for each variant; one for two that are called alike, a tensor given or not."""
+        choices = self._interface.choices
+        cases: list[_Case] = []
+        for variant in sorted(
+            self._interface.variants, key=lambda v: sum(x is OTHERWISE for x in v.values)
+        ):
+            values = dict(zip(choices, variant.values, strict=True))
+            # No pattern is a negative name: minus infinity is asked for behind it.
+            guards = [f"{c.name} == -math.inf" for c, value in values.items() if value == -math.inf]
+            refused = no_gradient(constant_in(variant, self.arguments), self.arguments)
+            cases.append(
+                _Case(
+                    {choice.name: _pattern(choice, value) for choice, value in values.items()},
+                    f" if {' and '.join(guards)}" if guards else "",
+                    (*refused, self._call(variant)),
+                )
+            )
+        for choice in choices:
+            if choice.kind == "given":
+                cases = list(_without(choice.name, cases))
+        return cases
 
     def _selector(self, choice: Choice) -> str:
         if choice.kind == "given":
@@ -91,27 +103,32 @@ class Dispatch:
         yield from _refusing(last)
 
     def _call(self, variant: Variant) -> str:
+        """The line that calls a variant; its function returns what it keeps behind its outputs."""
         definition = variant.definition
         parts = [self._given(tensor.name, definition) for tensor in definition.inputs]
         parts += [
             o.name if o.name in self.arguments.named else repr(o.default)
             for o in definition.options
         ]
-        many = len(self.definition.outputs) + len(self._updates)
-        place = "[0]" if many == 1 else f"[:{many}]"
         given = ", ".join(parts)
-        if definition.variant not in self.alone:
-            return f"{function_name(definition)}.apply({given}){place}"
-        suffix = f"_{definition.variant}" if definition.variant else ""
-        call = f"_applied{suffix}({given})"
-        return f"[{call}]" if self._updates else call
+        outputs = "found" if self._updates else ", ".join(self.definition.outputs)
+        if definition.variant in self.alone:
+            suffix = f"_{definition.variant}" if definition.variant else ""
+            call = f"_applied{suffix}({given})"
+            return f"{outputs} = [{call}]" if self._updates else f"{outputs} = {call}"
+        call = f"{function_name(definition)}.apply({given})"
+        return f"{outputs} = {call}" if self._updates else f"{outputs}, *_ = {call}"
 
     def _given(self, name: str, definition: Definition) -> str:
         """A tensor as it is handed to a variant."""
-        seen = view(definition.tensors[name], self.arguments, self.layout)
-        if name in dict(definition.updates):
-            return f"{seen}.clone()"  # what the function saves is not what is written to afterwards
-        return seen if self.arguments.of_some_variants(name) else name
+        if name in self.arguments.masks or not self.arguments.of_some_variants(name):
+            seen = name
+        elif name in self.arguments.buffers:
+            seen = view(definition.tensors[name], self.arguments, self.layout)
+        else:
+            seen = self.arguments.variable(name)
+        # What the function saves is not what is written to afterwards.
+        return f"{seen}.clone()" if name in dict(definition.updates) else seen
 
     # --- the buffers ---
 
@@ -168,6 +185,31 @@ class Dispatch:
             roles = self.arguments.roles_over(self.definition.tensors[output].axes)
             parts.append(self.layout.restored(output, roles))
         yield f"return torch.cat(({', '.join(parts)}), dim).to(dtype)"
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What is done where each choice matches its pattern."""
+
+    patterns: dict[str, str]
+    guard: str
+    body: tuple[str, ...]
+
+
+def _without(choice: str, cases: list[_Case]) -> Iterator[_Case]:
+    """The cases, in one those that differ only in a choice between two."""
+    left = list(cases)
+    while left:
+        case = left.pop(0)
+        open_to_both = replace(case, patterns={**case.patterns, choice: "_"})
+        twins = [
+            other
+            for other in left
+            if replace(other, patterns={**other.patterns, choice: "_"}) == open_to_both
+        ]
+        for twin in twins:
+            left.remove(twin)
+        yield open_to_both if twins else case
 
 
 def _is_closed(choice: Choice) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from codegen.lowering.choices import without_needless
 from codegen.lowering.sharing import named_once
 from codegen.lowering.unused_axes import narrowed
 from codegen.program import Module, Program, Residuals
@@ -35,7 +36,7 @@ def context(module: Module) -> dict[str, Any]:
     """
     origins = module.forward.origins({})
     programs = {
-        "forward": function(module.forward),
+        "forward": function(without_needless(module.forward)),
         "backward": function(module.backward, module.seeds, origins),
     }
     for program in (module.double_backward, module.residuals_backward):
@@ -43,6 +44,7 @@ def context(module: Module) -> dict[str, Any]:
             programs[program.name] = function(program, (), origins)
     # A matrix product would have to be kept from autocast here too.
     alone = None if _multiplies(programs["forward"]) else module.value
+    joint = module.value_and_grad
     return {
         **interface(module),
         "autograd": autograd(module),
@@ -51,8 +53,8 @@ def context(module: Module) -> dict[str, Any]:
         **programs,
         "unpacked": {name: _unpacked(programs[name], module.residuals) for name in programs},
         "multiplies": [name for name in programs if _multiplies(programs[name])],
-        "joint": module.value_and_grad and function(module.value_and_grad),
-        "value": alone and function(alone),
+        "joint": joint and function(without_needless(joint)),
+        "value": alone and function(without_needless(alone)),
         "torch_target": "",
     }
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from codegen.torch.arguments import Arguments
 from codegen.torch.checks import checked
+from codegen.torch.described import arguments_described, axes_described, result_described
 from codegen.torch.dispatch import Dispatch
 from codegen.torch.shapes import layout
 from codegen.torch.signature import handed_on, signature
@@ -29,6 +30,7 @@ _ADAPTING: dict[str, tuple[str, ...]] = {
     "_everywhere": (),
     "_flat": ("_wide",),
     "_flattened": (),
+    "_floating": (),
     "_halves": (),
     "_indices": (),
     "_integer": (),
@@ -56,8 +58,10 @@ class PublicFunction:
     """What is emitted for an operation that has an interface.
 
     `params` declares its arguments, which `arguments` hands on to a function that has the same
-    ones; `tensors` are those of them that are tensors. `needs` are the small functions that the
-    body calls, and those that they call; `raises` is what it raises itself or by them, and why.
+    ones; `tensors` are those of them that are tensors. `axes`, `meanings` and `result` are what its
+    docstring says of the formulas' axes, of its arguments and of what it returns. `needs` are the
+    small functions that the body calls, and those that they call; `raises` is what it raises itself
+    or by them, and why.
     """
 
     params: str
@@ -66,6 +70,9 @@ class PublicFunction:
     raises: dict[str, str]
     tensors: tuple[str, ...]
     arguments: tuple[str, ...]
+    axes: tuple[str, ...]
+    meanings: tuple[str, ...]
+    result: str
 
 
 def public_function(definition: Definition, alone: frozenset[str]) -> PublicFunction:
@@ -90,6 +97,9 @@ def public_function(definition: Definition, alone: frozenset[str]) -> PublicFunc
         _raises(text, needs),
         tuple(a.name for a in every if a.tensors and not arguments.is_mask(a)),
         tuple(handed_on(arguments)),
+        tuple(axes_described(arguments)),
+        tuple(arguments_described(arguments)),
+        result_described(definition, arguments),
     )
 
 

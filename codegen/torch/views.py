@@ -17,6 +17,8 @@ def seen(operation: str, arguments: Arguments, layout: Layout) -> Iterator[str]:
     for name in arguments.real_or_integer:  # numbers have a part in the dtype, integers have none
         yield f"if {name}.is_floating_point():"
         yield f"    dtype = torch.promote_types(dtype, {name}.dtype)"
+    name = arguments.by_tensor[arguments.first_real].name
+    yield f'_floating(dtype, "{name}", {name})'
     yield from layout.enter()
     yield from _sized(operation, arguments, layout)
     for mask, beside in arguments.masks.items():
@@ -25,6 +27,23 @@ def seen(operation: str, arguments: Arguments, layout: Layout) -> Iterator[str]:
     # The first one last: the views of the others may read the shape that it was given in.
     for tensor in sorted(always, key=lambda t: arguments.variable(t.name) == arguments.primary):
         yield f"{tensor.name} = {view(tensor, arguments, layout)}"
+    # A mask has been made already, and a buffer stays the caller's: its new values go into it.
+    apart = {*arguments.masks, *arguments.buffers}
+    for name in filter(arguments.of_some_variants, arguments.by_tensor):
+        if name not in apart:
+            yield from _where_given(arguments.tensors[name], arguments, layout)
+
+
+def _where_given(tensor: Tensor, arguments: Arguments, layout: Layout) -> Iterator[str]:
+    """Lines that see a tensor over its axes where it is given, under its argument's name."""
+    name = arguments.variable(tensor.name)
+    line = f"    {name} = {view(tensor, arguments, layout)}"
+    if not arguments.one_of_two(tensor.name):
+        yield from (f"if {name} is not None:", line)
+    elif tensor.integer:  # of the two, the first
+        yield from (f"if not {name}.is_floating_point():", line)
+    else:
+        yield from ("else:", line)
 
 
 def view(tensor: Tensor, arguments: Arguments, layout: Layout) -> str:
@@ -78,7 +97,6 @@ def _mask(mask: str, beside: Tensor, arguments: Arguments, layout: Layout) -> It
     """A mask from the integer that does not count, which is put out of the way."""
     integers, left_out = arguments.variable(beside.name), arguments.variable(mask)
     dtype = f"torch.promote_types({arguments.real}.dtype, torch.float32)"
-    counted = layout.seen(beside, integers)
     given = f"{left_out} is not None"
     if arguments.one_of_two(beside.name):
         yield f"if {integers}.is_floating_point() and {given} and {left_out} >= 0:"
@@ -86,5 +104,6 @@ def _mask(mask: str, beside: Tensor, arguments: Arguments, layout: Layout) -> It
         given += f" and not {integers}.is_floating_point()"
     yield f"{mask} = None"
     yield f"if {given}:"
-    yield f"    {mask} = ({counted} != {left_out}).to({dtype})"
-    yield f"    {integers} = {integers}.masked_fill({integers} == {left_out}, 0)"
+    yield f"    counted = {integers} != {left_out}"
+    yield f"    {mask} = {layout.seen(beside, 'counted')}.to({dtype})"
+    yield f"    {integers} = {integers}.masked_fill(~counted, 0)"

@@ -55,7 +55,7 @@ NAMED_BY = {
 LOCALS = frozenset(
     (
         *("shape", "dtype", "dims", "split", "rest", "tail", "last", "rows", "columns"),
-        *("batch", "channels", "positions", "within", "count", "found"),
+        *("batch", "channels", "positions", "within", "count", "counted", "found"),
     )
 )
 """What a public function calls things of its own; `dtype` may be an argument of it too."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sympy import Add, Basic, Eq, Mul, Pow
+from sympy import Add, Basic, Eq, Ge, Gt, Le, Lt, Mul, Ne, Pow, S, Symbol
+from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean
 
 from derive.language.expressions import (
@@ -24,6 +25,16 @@ _SHORT = {
     Mul: "product",
     Pow: "power",
 }
+_INSTEAD: dict[Basic, str] = {S.Zero: "masked", S.One: "or_one"}
+_ASKED: dict[type[Basic], dict[Basic | None, str]] = {
+    Eq: {S.Zero: "is_zero", S.One: "is_one"},
+    Ne: {S.Zero: "not_zero", S.One: "not_one"},
+    Gt: {S.Zero: "positive", None: "high"},
+    Ge: {S.Zero: "not_negative", None: "high"},
+    Lt: {S.Zero: "negative", None: "low"},
+    Le: {S.Zero: "not_positive", None: "low"},
+}
+"""What is so of the left side of a relation to a number; to any other under None."""
 
 
 def word(expr: Basic) -> str:
@@ -37,11 +48,15 @@ def word(expr: Basic) -> str:
 def _word(expr: Basic) -> str:
     if isinstance(expr, Eq) and all(isinstance(side, Index) for side in expr.args):
         return "diagonal"
+    if isinstance(expr, Symbol):  # which SymPy holds for a condition, too
+        return expr.name
     if isinstance(expr, Boolean):
-        return f"{stem(expr)}_mask" if expr.atoms(Element) else "mask"
+        return _of_condition(expr) if expr.atoms(Element) else "mask"
     if isinstance(expr, Sum):
         return f"{stem(expr.body)}_sum"
     if isinstance(expr, Pow):
+        if expr.exp == -1:
+            return f"inverse_{_word(expr.base)}"
         return f"{stem(expr.base)}_{'squared' if expr.exp == 2 else 'power'}"
     if isinstance(expr, Add):
         return _of_terms(expr)
@@ -55,7 +70,7 @@ def _word(expr: Basic) -> str:
             return f"neg_{stem(expr)}"
         return f"{stem(expr)}_{'product' if len(tensors) > 1 else 'scaled'}"
     if isinstance(expr, Where):
-        return f"{stem(expr)}_chosen"
+        return _of_choice(expr)
     if isinstance(expr, Element):
         return "_".join(names(expr))
     return applied(expr)
@@ -66,6 +81,27 @@ def applied(expr: Basic) -> str:
     argument = expr.args[0]
     sign = "neg_" if isinstance(argument, Mul) and isinstance(-argument, Element) else ""
     return f"{type(expr).__name__.lower()}_{sign}{stem(argument)}"
+
+
+def _of_condition(condition: Boolean) -> str:
+    """`x_is_zero`, `near_positive`, `log_x_low`: what is so of what stands beside a number."""
+    if isinstance(condition, Relational):
+        sided = condition.reversed if condition.lhs.is_number else condition
+        asked = _ASKED.get(type(sided), {}) if sided.rhs.is_number else {}
+        if how := asked.get(sided.rhs, asked.get(None)):
+            return f"{_word(sided.lhs)}_{how}"
+    return f"{stem(condition)}_mask"
+
+
+def _of_choice(choice: Where) -> str:
+    """`x_masked` where what is chosen elsewhere is 0 or an exponent's -inf, `x_or_one` for 1."""
+    if S.NegativeInfinity in choice.branches:
+        return f"{stem(choice)}_masked"
+    for constant, kept in (choice.branches, choice.branches[::-1]):
+        instead = _INSTEAD.get(constant)
+        if instead and not kept.is_number:
+            return f"{_word(kept)}_{instead}"
+    return f"{stem(choice)}_chosen"
 
 
 def _of_terms(expr: Add) -> str:

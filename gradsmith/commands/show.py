@@ -75,6 +75,8 @@ def command(
 
     if fragment and form not in ("latex", "html"):
         raise UserError(f"--fragment is for --format latex and html, not {form}")
+    if form == "c" and steps is not None:
+        raise UserError("--steps is for the formats of a derivation, not c")
     if form == "pdf" and output is None:
         raise UserError("--format pdf needs -o FILE")
     if output is not None and definitions is not None and output.resolve() == definitions.resolve():
@@ -181,6 +183,8 @@ def _find(op: str | None, definitions: Path | None, text: str | None) -> Definit
         return library.load(op)
     where = "the text" if definitions is None else str(definitions)
     found = read(text or "", library.load) if definitions is None else load_definitions(definitions)
-    if op is None:
-        return list(found.values())[-1]
-    return named(op, found, where)
+    if op is not None:
+        return named(op, found, where)
+    if len(found) > 1:
+        raise UserError(f"{where} defines {', '.join(found)}: show needs the name of one")
+    return next(iter(found.values()))

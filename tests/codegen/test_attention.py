@@ -45,7 +45,7 @@ def test_products_of_matrices_are_written_in_the_order_of_what_they_give() -> No
         "o = p @ v",
         "grad_p = grad_o @ v.mT",
         "grad_v = p.mT @ grad_o",
-        "grad_q = grad_s_chosen @ k / D**0.5",
+        "grad_q = grad_s_masked @ k / D**0.5",
     ):
         assert f"    {line}\n" in text
     assert "q @ k.mT / D**0.5," in text

@@ -86,6 +86,7 @@ def test_an_unknown_command_is_a_usage_error(gradsmith: Command) -> None:
     result = gradsmith("derive-me")
     assert result.exit_code == 2
     assert "No such command 'derive-me'" in result.stderr
+    assert "No such command 'shwo'. Did you mean 'show'?" in gradsmith("shwo").stderr
 
 
 @pytest.mark.parametrize("command", ["show", "generate", "docs"])
@@ -123,6 +124,7 @@ def test_what_another_file_of_the_same_name_defines_is_left_alone(
         ("check tanh --opinfo --device cuda --target c", "on the CPU alone"),
         ("check tanh --opinfo --device gpu", "device 'gpu'"),
         ("check tanh --against x.py:f --target c", "--against excludes --target"),
+        ("show tanh --format c --steps", "--steps is for the formats of a derivation, not c"),
         ("bench tanh --target c --kernels", "--target c excludes --kernels"),
         ("bench tanh --kernels --rounds 3", "--kernels excludes --rounds"),
     ],

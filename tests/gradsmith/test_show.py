@@ -221,6 +221,15 @@ def test_an_operation_that_the_file_does_not_have_is_told_what_it_has(
     assert "has no operation 'softmax'; it has tilt" in result.stderr
 
 
+def test_of_several_definitions_one_is_named(gradsmith: Command, tmp_path: Path) -> None:
+    file = tmp_path / "two.grad"
+    file.write_text("one: Twice.\ny[n] = 2*x[n]\n\ntwo: Thrice.\ny[n] = 3*x[n]\n")
+    result = gradsmith("show", "--definitions", file)
+    assert result.exit_code == 2
+    assert f"{file} defines one, two: show needs the name of one" in result.stderr
+    assert "y[n] = 3*x[n]" in gradsmith("show", "two", "--definitions", file).stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("list",), ("show", "softmax", "--steps"), ("show", "softmax", "--format", "latex")],
