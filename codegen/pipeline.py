@@ -97,6 +97,9 @@ def _load_binding(definition: Definition, name: str) -> ModuleType:
     return import_module(f"{name}.c.{definition.name}")
 
 
+Mapped = Callable[[Callable[[Definition], Any], Sequence[Definition]], Iterable[Any]]
+"""What gives a function's results of several things, in their order."""
+
 TARGETS = {
     "torch": Target("torch", torch_source.part, torch_source.texts, _load_text),
     "c": Target("c", c_source.part, c_source.texts, _load_binding, c_source.shared),
@@ -113,17 +116,20 @@ def sources(
     command: str = "",
     cache: Cache | None = None,
     target: str = "torch",
+    processes: bool = False,
 ) -> dict[str, str]:
     """The emitted files of definitions, by name, formatted.
 
     `command` is what the header says to run instead of editing; by default the library's. What
-    `cache` holds already is not derived again.
+    `cache` holds already is not derived again. `processes` are for whoever is a command: a script
+    that asks for them has its `if __name__ == "__main__"`.
     """
     definitions, wanted = list(definitions), TARGETS[target]
     keys = {d.name: key(digest(d, target), source_name(d), command, target) for d in definitions}
     kept = {name: text for name, k in keys.items() if cache and (text := cache.find(k))}
     found: dict[str, dict[str, str]] = {name: json.loads(text) for name, text in kept.items()}
-    made = _made([d for d in definitions if d.name not in found], command, wanted)
+    left = [d for d in definitions if d.name not in found]
+    made = _made(left, command, wanted, in_processes if processes else map)
     for name, texts in made.items():
         if cache:
             cache.keep(keys[name], json.dumps(texts))
@@ -131,12 +137,14 @@ def sources(
     return {file: text for texts in (*every, wanted.shared()) for file, text in texts.items()}
 
 
-def _made(definitions: list[Definition], command: str, target: Target) -> dict[str, dict[str, str]]:
+def _made(
+    definitions: list[Definition], command: str, target: Target, mapped: Mapped
+) -> dict[str, dict[str, str]]:
     """The emitted files of definitions that have to be derived, by file, by operation."""
     if not definitions:
         return {}
     work = [variant for definition in definitions for variant in definition.variants]
-    parts = list(in_processes(partial(_part, target.name), work))
+    parts = list(mapped(partial(_part, target.name), work))
     by_name: dict[str, list[Any]] = {d.name: [] for d in definitions}
     for variant, part in zip(work, parts, strict=True):
         by_name[variant.name].append(part)

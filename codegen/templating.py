@@ -77,15 +77,17 @@ def source_name(definition: Definition) -> str:
     return f"derive/ops/{name}" if path.parent == _OPERATIONS else name
 
 
-def formulas(lets: Iterable[Let], derivation: Derivation) -> list[str]:
-    """Lets as lines of a docstring or a comment."""
-    lines = lets_text(lets, arrangement_of(derivation), _WIDTH)
-    return [part for line in lines for part in _wrapped(line)]
+def formulas(lets: Iterable[Let], derivation: Derivation, inside: int = 0) -> list[str]:
+    """Lets as lines of a module's docstring or of a comment; of a docstring `inside` so many
+    columns."""
+    width = _WIDTH - inside
+    lines = lets_text(lets, arrangement_of(derivation), width)
+    return [part for line in lines for part in _wrapped(line, width)]
 
 
-def _wrapped(line: str) -> list[str]:
+def _wrapped(line: str, width: int) -> list[str]:
     """A line in pieces that fit, broken at spaces."""
-    return textwrap.wrap(line, _WIDTH, subsequent_indent=" " * 8, break_long_words=False) or [""]
+    return textwrap.wrap(line, width, subsequent_indent=" " * 8, break_long_words=False) or [""]
 
 
 def as_docstring(words: str) -> str:

@@ -271,10 +271,19 @@ def _gathered(expr: Expr) -> tuple[list[Expr], list[tuple[Expr, int]], list[Expr
         else:
             others.append(factor)
     if logistic or any(e.has(LogSumExp, LogSoftmax) for e in exponents):
-        sums = {f: e for f in others if isinstance(f, Sum) and (e := _pure_exponent(f)) is not None}
+        sums = {f: e for f in others if (e := _sum_exponent(f)) is not None}
         others = [f for f in others if f not in sums]
         exponents += sums.values()
     return exponents, logistic, others
+
+
+def _sum_exponent(factor: Expr) -> Expr | None:
+    """u where a factor that is a sum of exponentials, or a power of one, is exp(u)."""
+    base, power = factor.as_base_exp()
+    if not (isinstance(base, Sum) and power.is_Integer and power.is_positive):
+        return None
+    inner = _pure_exponent(base)
+    return None if inner is None else power * inner
 
 
 def _one_log_sum(exponent: Expr) -> Expr:

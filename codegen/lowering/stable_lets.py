@@ -25,10 +25,12 @@ def made_safe(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
 
 def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
     """Lets in safe form; an exponential that has a name of its own is looked through where that
-    makes its users safe, and whatever is made of exponentials is under a logarithm."""
+    makes its users safe, with a sigmoid that it is multiplied by if it takes that, and whatever is
+    made of exponentials is under a logarithm."""
     hazards: dict[str, Let] = {}
     direct: dict[str, Let] = {}
     powered: dict[str, Let] = {}
+    meant: dict[str, Let] = {}
     safe: list[Let] = []
     for let in lets:
         if let.value.has(exp) or set(powered) & names_used(let.value):
@@ -36,12 +38,15 @@ def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
         let = replace(let, value=_logarithms_seen_through(let.value, powered))
         plain = stabilise(let.value)
         through = _substituted(let, hazards)
-        forms = (through.value, _substituted(let, direct).value)
+        whole = _substituted(through, meant)
+        forms = (through.value, _substituted(let, direct).value, whole.value)
         value = _first_safe(forms, plain)
         if through.value != let.value or bare_exponentials(plain):
             hazards[let.name] = through
         if bare_exponentials(plain):
             direct[let.name] = let
+        if isinstance(value, LogAddExp | LogSumExp | Sigmoid):
+            meant[let.name] = whole
         safe.append(replace(let, value=value))
     return tuple(safe)
 

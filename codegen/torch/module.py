@@ -102,7 +102,10 @@ def interface(module: Module) -> dict[str, Any]:
         "all_arguments": parameters(module.inputs, module.options, mark=False),
         "plain_arguments": [*names, *options],
         "call": ", ".join([*names, *(f"{o}={o}" for o in options)]),
-        "arguments": [*map(_described, module.inputs), *(f"{o}: a number." for o in options)],
+        "arguments": [
+            *map(_described, module.inputs),
+            *(f"{o.name}: {o.wanted}." for o in module.options),
+        ],
         "cotangents": [
             f"{s.name}: the gradient of {o.name}, shape {shape_text(o)}."
             for s, o in zip(module.seeds, module.outputs, strict=True)

@@ -33,6 +33,10 @@ def part(derivation: Derivation, autograd: bool = True) -> Part:
     module = lower(derivation, ahead=True)
     names = context(with_second_order(module, derivation) if autograd else module)
     names["summary"] = as_docstring(derivation.definition.summary)
+    # The module's docstring has those of the usual variant.
+    own = derivation if derivation.definition.variant else None
+    names["definition"] = own and formulas(own.forward, own, inside=4)
+    names["derivation"] = own and formulas(own.backward.lets, own, inside=4)
     names["autograd"] = names["autograd"] if autograd else None
     return Part(
         render("torch/variant.py.jinja", **names),

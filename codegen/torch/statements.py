@@ -126,9 +126,11 @@ def sizes(lines: Iterable[str], tensors: Sequence[Tensor], axes: Mapping[str, Ax
     wanted = [name for name in axes if re.search(rf"(?<![\w.]){name}\b", text)]
     for name in wanted:
         if name not in found:
+            stored = any(axes[name] in tensor.axes for tensor in tensors)
+            hint = "; one of them is to have it as a dimension of its own" if stored else ""
             raise CodegenError(
                 f"the size of axis {axes[name].name!r} is needed, and no tensor has a "
-                f"dimension that shows it; the tensors are {', '.join(map(repr, tensors))}"
+                f"dimension that shows it; the tensors are {', '.join(map(repr, tensors))}{hint}"
             )
     needed = set(wanted)
     for name in reversed(found):  # a size that is divided out of a composite needs the others

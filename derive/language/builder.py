@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,8 +9,14 @@ from typing import Any
 
 from sympy import Expr, S, SympifyError, default_sort_key, sympify
 
-from derive.language.checks import Scope, check_identifier
-from derive.language.composition import Letters, match_axes, translate
+from derive.language.checks import Scope, check_facts, check_identifier, check_letters
+from derive.language.composition import (
+    Letters,
+    check_call,
+    match_axes,
+    option_values,
+    translate,
+)
 from derive.language.definition import (
     Call,
     Definition,
@@ -197,7 +202,8 @@ class Builder:
             raise DefinitionError(f"let {name!r}: {value!r} is not an expression") from None
         if not isinstance(value, Expr):
             raise DefinitionError(f"let {name!r} must be a real expression, got {value}")
-        tensor = self._checked_tensor(Tensor(name, dims), "let")
+        tensor = Tensor(name, dims)
+        check_letters(tensor, f"let {name!r}", self._axes)
         if name in {i.name for i in value.atoms(Index)} | {i.name for i in tensor.indices}:
             raise DefinitionError(f"let {name!r} has the name of a letter in it; use another")
         value = without_masks(substitute(as_where(value), self._masked.values()))
@@ -251,23 +257,10 @@ class Builder:
                     "write its -inf in the exponential that reads it"
                 )
             lets.append((key, self._lets.pop(name)))
-        # A fact holds of the let where it holds in every case.
-        positive = all(let.tensor.positive for _, let in lets)
-        nonnegative = not positive and all(
-            let.tensor.positive or let.tensor.nonnegative for _, let in lets
-        )
-        lets = [
-            (
-                value,
-                replace(
-                    let, tensor=replace(let.tensor, positive=positive, nonnegative=nonnegative)
-                ),
-            )
-            for value, let in lets
-        ]
-        self._calling.cases[name] = Cases(choices, tuple(lets), unknown)
-        self._lets[name] = lets[0][1]
-        return lets[0][1].tensor
+        cases = Cases.of(choices, lets, unknown)
+        self._calling.cases[name] = cases
+        _, self._lets[name] = cases.lets[0]
+        return self._lets[name].tensor
 
     def update(self, buffer: Tensor, value: Any, **chosen: Any) -> None:
         """What an input becomes that is a buffer, such as a running mean; it is not differentiated.
@@ -319,21 +312,8 @@ class Builder:
         Raises:
             DefinitionError: it is no expression, or reads what is none of these.
         """
-        try:
-            tree = ast.parse(condition, mode="eval").body
-        except SyntaxError:
-            raise DefinitionError(
-                f"demand {condition!r} in {self.name!r}: it must be an expression"
-            ) from None
-        read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        known = [*self._options, *self._inputs, *self._calling.argument_names]
-        known += [*(name.upper() for name in self._axes), "inf"]
-        if not read <= set(known):
-            raise DefinitionError(
-                f"demand {condition!r} in {self.name!r}: {min(read - set(known))!r} is unknown; "
-                f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
-            )
-        self._calling.demands.append((ast.unparse(tree), raises))
+        sizes = (name.upper() for name in self._axes)
+        self._calling.demand(condition, raises, [*self._options, *self._inputs], sizes)
 
     def call(
         self,
@@ -354,29 +334,10 @@ class Builder:
         """
         where = f"call of {callee.name!r} in {self.name!r}"
         names, options = dict(names or {}), dict(options or {})
-        wanted = {t.name: t for t in callee.inputs}
-        if set(inputs) != set(wanted):
-            raise DefinitionError(
-                f"{where}: it takes the inputs {sorted(wanted)}, got {sorted(inputs)}"
-            )
-        unknown = sorted(set(names) - {let.name for let in callee.lets})
-        unknown += sorted(set(options) - {o.name for o in callee.options})
-        if unknown:
-            raise DefinitionError(f"{where}: unknown name {unknown[0]!r}")
+        check_call(where, callee, inputs, options, names)
         axes = match_axes(where, callee, inputs)
         own = {name: option.symbol for name, option in self._options.items()}
-        values: dict[str, Expr] = {}
-        for option in callee.options:
-            given = options.get(option.name, own.get(option.name, option.default))
-            if given is None:
-                raise DefinitionError(
-                    f"{where}: option {option.name!r} has no default, and no value is given"
-                )
-            values[option.name] = sympify(given)
-            if option.refuses(values[option.name]):
-                raise DefinitionError(
-                    f"{where}: option {option.name!r} must be {option.wanted}, got {given}"
-                )
+        values = option_values(where, callee, {**own, **options})
         tensors = dict(inputs)
         letters = Letters.of(axes, self._axes)
         for let in callee.lets:
@@ -457,14 +418,15 @@ class Builder:
 
     def _add_input(self, tensor: Tensor) -> Tensor:
         self._check_name(tensor.name, "input")
-        self._checked_tensor(tensor, "input")
-        self._check_facts(tensor)
+        check_letters(tensor, f"input {tensor.name!r}", self._axes)
+        check_facts(tensor)
         self._inputs[tensor.name] = tensor
         return tensor
 
     def _add_integer_let(self, name: str, dims: tuple[Dim, ...], value: Expr) -> Tensor:
         self._check_name(name, "let")
-        tensor = self._checked_tensor(Tensor(name, dims, integer=True), "let")
+        tensor = Tensor(name, dims, integer=True)
+        check_letters(tensor, f"let {name!r}", self._axes)
         self._lets[name] = Let(tensor, value)
         return tensor
 
@@ -478,38 +440,6 @@ class Builder:
             )
         self._masked[tensor.name] = Let(tensor, value)
         return tensor
-
-    def _checked_tensor(self, tensor: Tensor, kind: str) -> Tensor:
-        where = f"{kind} {tensor.name!r}"
-        seen: set[Index] = set()
-        for index in tensor.indices:
-            if not isinstance(index, Index):
-                raise DefinitionError(f"{where}: {index!r} is not an index; use one from axes(...)")
-            if index.axis.name not in self._axes:
-                raise DefinitionError(
-                    f"{where}: axis {index.axis.name!r} is not declared in this definition"
-                )
-            if index in seen:
-                raise DefinitionError(
-                    f"{where}: index {index.name!r} of axis {index.axis.name!r} stands twice; "
-                    f"it needs a second letter over its axis"
-                )
-            seen.add(index)
-        return tensor
-
-    def _check_facts(self, tensor: Tensor) -> None:
-        letters = ", ".join(i.name for i in tensor.indices) or "none"
-        over = tensor.sums_to_one
-        if over is not None and over not in tensor.indices:
-            raise DefinitionError(
-                f"input {tensor.name!r} sums to one over {str(over)!r}, and it is to be one of "
-                f"its letters: {letters}"
-            )
-        if tensor.symmetric and len(set(tensor.axes)) == len(tensor.axes):
-            raise DefinitionError(
-                f"input {tensor.name!r} is symmetric, and needs two letters over one axis for it: "
-                f"{tensor!r}"
-            )
 
     def _check_name(self, name: str, kind: str) -> None:
         check_identifier(name, kind)

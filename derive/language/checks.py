@@ -53,6 +53,40 @@ def check_identifier(name: Any, kind: str) -> None:
         )
 
 
+def check_letters(tensor: Tensor, where: str, axes: Mapping[str, Index]) -> None:
+    """Raise unless each dimension of a tensor has a letter of its own, over one of the axes."""
+    seen: set[Index] = set()
+    for index in tensor.indices:
+        if not isinstance(index, Index):
+            raise DefinitionError(f"{where}: {index!r} is not an index; use one from axes(...)")
+        if index.axis.name not in axes:
+            raise DefinitionError(
+                f"{where}: axis {index.axis.name!r} is not declared in this definition"
+            )
+        if index in seen:
+            raise DefinitionError(
+                f"{where}: index {index.name!r} of axis {index.axis.name!r} stands twice; "
+                f"it needs a second letter over its axis"
+            )
+        seen.add(index)
+
+
+def check_facts(tensor: Tensor) -> None:
+    """Raise unless an input has the letters that what is known of it speaks of."""
+    letters = ", ".join(i.name for i in tensor.indices) or "none"
+    over = tensor.sums_to_one
+    if over is not None and over not in tensor.indices:
+        raise DefinitionError(
+            f"input {tensor.name!r} sums to one over {str(over)!r}, and it is to be one of "
+            f"its letters: {letters}"
+        )
+    if tensor.symmetric and len(set(tensor.axes)) == len(tensor.axes):
+        raise DefinitionError(
+            f"input {tensor.name!r} is symmetric, and needs two letters over one axis for it: "
+            f"{tensor!r}"
+        )
+
+
 @dataclass(frozen=True)
 class Scope:
     """What the value of a let may read: the tensors and options before it, and the axes.

@@ -6,10 +6,50 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Basic, Expr, Symbol
+from sympy import Basic, Expr, Symbol, sympify
 
 from derive.language.definition import Definition, DefinitionError, Dim, Tensor
 from derive.language.expressions import Axis, Element, Index, fresh_names
+
+
+def check_call(
+    where: str,
+    callee: Definition,
+    inputs: Mapping[str, Tensor],
+    options: Mapping[str, Any],
+    names: Mapping[str, str],
+) -> None:
+    """Raise unless every input of the callee is given, and nothing that it does not have."""
+    wanted = {t.name for t in callee.inputs}
+    if set(inputs) != wanted:
+        raise DefinitionError(
+            f"{where}: it takes the inputs {sorted(wanted)}, got {sorted(inputs)}"
+        )
+    unknown = sorted(set(names) - {let.name for let in callee.lets})
+    unknown += sorted(set(options) - {o.name for o in callee.options})
+    if unknown:
+        raise DefinitionError(f"{where}: unknown name {unknown[0]!r}")
+
+
+def option_values(where: str, callee: Definition, given: Mapping[str, Any]) -> dict[str, Expr]:
+    """The value of each option of the callee: what is given, else its default.
+
+    Raises:
+        DefinitionError: it has neither, or is not known to be as the callee has it.
+    """
+    values: dict[str, Expr] = {}
+    for option in callee.options:
+        value = given.get(option.name, option.default)
+        if value is None:
+            raise DefinitionError(
+                f"{where}: option {option.name!r} has no default, and no value is given"
+            )
+        values[option.name] = sympify(value)
+        if option.refuses(values[option.name]):
+            raise DefinitionError(
+                f"{where}: option {option.name!r} must be {option.wanted}, got {value}"
+            )
+    return values
 
 
 def match_axes(where: str, callee: Definition, inputs: Mapping[str, Tensor]) -> dict[Axis, Axis]:

@@ -15,8 +15,8 @@ the mathematics. An `Interface` says how the one is seen as the other:
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from derive.language.expressions import Axis
@@ -151,6 +151,21 @@ class Cases:
     choices: tuple[str, ...]
     lets: tuple[tuple[tuple[Any, ...], Let], ...]
     unknown: str = "ValueError"
+
+    @classmethod
+    def of(
+        cls, choices: tuple[str, ...], lets: Iterable[tuple[tuple[Any, ...], Let]], unknown: str
+    ) -> Cases:
+        """Of alternatives, each of which is known to be what all of them are."""
+        lets = list(lets)
+        tensors = [let.tensor for _, let in lets]
+        positive = all(tensor.positive for tensor in tensors)
+        nonnegative = all(tensor.positive or tensor.nonnegative for tensor in tensors)
+        known = {"positive": positive, "nonnegative": nonnegative and not positive}
+        alike = (
+            (values, replace(let, tensor=replace(let.tensor, **known))) for values, let in lets
+        )
+        return cls(choices, tuple(alike), unknown)
 
     def values(self, choice: str) -> tuple[Any, ...]:
         """The values of a choice that have a case, in order."""

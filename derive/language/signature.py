@@ -6,9 +6,10 @@ argument's choices, and the variant that every set of chosen values leads to.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -111,6 +112,29 @@ class Calling:
             self.pairs[name] = list(self.absent)[-1]
         if given:
             self.given[name] = given
+
+    def demand(
+        self, condition: str, raises: str, named: Iterable[str], sizes: Iterable[str]
+    ) -> None:
+        """Take a condition on what has a name in the definition, on arguments and on sizes.
+
+        Raises:
+            DefinitionError: it is no expression, or reads what is none of these.
+        """
+        try:
+            tree = ast.parse(condition, mode="eval").body
+        except SyntaxError:
+            raise DefinitionError(
+                f"demand {condition!r} in {self.name!r}: it must be an expression"
+            ) from None
+        read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        known = [*named, *self.argument_names, *sizes, "inf"]
+        if not read <= set(known):
+            raise DefinitionError(
+                f"demand {condition!r} in {self.name!r}: {min(read - set(known))!r} is unknown; "
+                f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
+            )
+        self.demands.append((ast.unparse(tree), raises))
 
     def interface(self, definition: Definition, without: Sequence[str]) -> Definition:
         """The usual variant of a definition, and with it the public function over all of them.

@@ -68,9 +68,9 @@ def command(
     with reported():
         chosen = files.chosen(definitions, ops)
         folder, run = _home(definitions, out)
-        texts = {folder: sources(chosen, run, cache)}
+        texts = {folder: sources(chosen, run, cache, processes=True)}
         if target == "c":
-            texts[folder / "c"] = sources(chosen, _in_c(run), cache, "c")
+            texts[folder / "c"] = sources(chosen, _in_c(run), cache, "c", processes=True)
     whole = "derive/ops/" if not ops and definitions is None else ""
     changes = {place: compare(place, found, whole) for place, found in texts.items()}
     reading = check or diff

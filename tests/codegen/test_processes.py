@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +32,16 @@ def test_a_lock_that_a_thread_holds_is_not_waited_for_by_other_processes() -> No
 def test_what_one_process_raises_is_raised_here() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         list(in_processes(int, ["1", "2", "3", "four"]))
+
+
+def test_a_script_compiles_an_operation_of_many_variants_as_it_is(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from codegen.pipeline import compile\nfrom derive import library\n"
+        "print(compile(library.load('l1_loss')).l1_loss.__name__)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.stdout == "l1_loss\n", done.stderr

@@ -77,7 +77,7 @@ FIXED = {"graph": [NEAR.long()], "window": [torch.tensor([1, 0, 1, 1, 0])]}
 @pytest.mark.parametrize("target", ["torch", "c"])
 @pytest.mark.parametrize("spread", [1.0, 300.0])
 @pytest.mark.parametrize("name", CASES)
-def test_the_gradients_are_those_of_a_softmax_whatever_the_scores(
+def test_the_gradients_of_two_orders_are_those_of_a_softmax_whatever_the_scores(
     name: str, spread: float, target: str, c_compiler: None
 ) -> None:
     plainly, shapes = CASES[name]
@@ -93,7 +93,9 @@ def test_the_gradients_are_those_of_a_softmax_whatever_the_scores(
         leaves = [x.clone().requires_grad_() for x in given]
         value = of(*leaves, *fixed)
         seed = torch.linspace(0.5, 1.5, value.numel(), dtype=value.dtype).reshape(value.shape)
-        results.append((value, *torch.autograd.grad(value, leaves, seed)))
+        first = torch.autograd.grad(value, leaves, seed, create_graph=True)
+        bent = torch.stack([g.tanh().sum() for g in first]).sum()
+        results.append((value, *first, *torch.autograd.grad(bent, leaves)))
     torch.testing.assert_close(*results, rtol=1e-7, atol=1e-7)
 
 

@@ -209,6 +209,10 @@ def test_what_a_buffer_becomes_is_told() -> None:
     assert "running_mean = next_running_mean" in content
 
 
+def test_a_page_says_how_far_each_index_runs() -> None:
+    assert "<code>k &lt; K</code>" in html.operation(page(library.load("softmax")))
+
+
 def test_docs_says_where_it_cannot_write(gradsmith: Command, tmp_path: Path) -> None:
     (tmp_path / "site").write_text("a file")
     result = gradsmith("docs", "--out", tmp_path / "site")
