@@ -211,7 +211,7 @@ class PosWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     log_s_1_total: Tensor
-    pos_weight_times_target_total: Tensor
+    pos_weight_total: Tensor
 
 
 class PosWeightGradients(NamedTuple):
@@ -264,23 +264,23 @@ def forward_pos_weight(
     s = torch.sigmoid(x)
     logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_neg_x
+    one_minus_target = 1 - target
     loss = torch.addcmul(
-        (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s_1 * pos_weight, target, value=-1
+        one_minus_target * torch.logaddexp(x, x.new_full((), 0)),
+        log_s_1 * pos_weight,
+        target,
+        value=-1,
     ).mean()
     log_s_1_total = (1 - pos_weight) * log_s_1 - x
-    pos_weight_times_target = pos_weight * target
-    pos_weight_times_target_total = (
-        pos_weight_times_target - target + 1
-    ) * s - pos_weight_times_target
-    return loss, PosWeightResiduals(log_s_1_total, pos_weight_times_target_total)
+    pos_weight_total = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
+    return loss, PosWeightResiduals(log_s_1_total, pos_weight_total)
 
 
 def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> PosWeightGradients:
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss*(log_s_1[n]*(1 - pos_weight[n]) - x[n])/N
-        grad_x[n]      = grad_loss*(s[n]*(1 + target[n]*pos_weight[n] - target[n]) -
-                target[n]*pos_weight[n])/N
+        grad_x[n]      = grad_loss*(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -289,13 +289,13 @@ def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> Pos
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    log_s_1_total, pos_weight_times_target_total = residuals
+    log_s_1_total, pos_weight_total = residuals
     (N,) = log_s_1_total.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
     grad_target = grad_loss_scaled * log_s_1_total
-    grad_x = grad_loss_scaled * pos_weight_times_target_total
+    grad_x = grad_loss_scaled * pos_weight_total
     return PosWeightGradients(grad_x, grad_target)
 
 
@@ -306,35 +306,35 @@ def double_backward_pos_weight(
 
     Given are those of the gradients that it returned.
     """
-    log_s_1_total, pos_weight_times_target_total = residuals
+    log_s_1_total, pos_weight_total = residuals
     (N,) = log_s_1_total.shape
     grad_loss_scaled = grad_loss / N
-    grad_pos_weight_times_target_total = grad_loss_scaled * grad_grad_x
+    grad_pos_weight_total = grad_loss_scaled * grad_grad_x
     grad_log_s_1_total = grad_loss_scaled * grad_grad_target
     grad_grad_loss = (
-        (grad_grad_target * log_s_1_total).sum()
-        + (grad_grad_x * pos_weight_times_target_total).sum()
+        (grad_grad_target * log_s_1_total).sum() + (grad_grad_x * pos_weight_total).sum()
     ) / N
-    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total
+    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total
 
 
 def residuals_backward_pos_weight(
     grad_log_s_1_total: Tensor,
-    grad_pos_weight_times_target_total: Tensor,
+    grad_pos_weight_total: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
     residuals: PosWeightResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    pos_weight_total = residuals.pos_weight_total
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
-    grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_times_target_total
+    grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_total
     grad_x = torch.addcmul(
         torch.addcmul(
             grad_log_s_1_total * pos_weight_total,
             (1 - s) * (pos_weight_total * target + 1),
-            grad_pos_weight_times_target_total,
+            grad_pos_weight_total,
         )
         * s,
         grad_log_s_1_total,
@@ -373,10 +373,10 @@ class _PosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = (
-            double_backward_pos_weight(grad_grad_x, grad_grad_target, grad_loss, residuals)
+        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total = double_backward_pos_weight(
+            grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total
+        return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total
 
 
 class _PosWeightFunction(torch.autograd.Function):
@@ -387,18 +387,18 @@ class _PosWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, pos_weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_pos_weight(x, target, pos_weight)
-        return loss, residuals.log_s_1_total, residuals.pos_weight_times_target_total
+        return loss, residuals.log_s_1_total, residuals.pos_weight_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, pos_weight = inputs
-        _, log_s_1_total, pos_weight_times_target_total = output
-        ctx.save_for_backward(x, target, pos_weight, log_s_1_total, pos_weight_times_target_total)
+        _, log_s_1_total, pos_weight_total = output
+        ctx.save_for_backward(x, target, pos_weight, log_s_1_total, pos_weight_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = grad_outputs
+        grad_loss, grad_log_s_1_total, grad_pos_weight_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = PosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -408,20 +408,13 @@ class _PosWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_pos_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_1_total is not None or grad_pos_weight_times_target_total is not None:
+        if grad_log_s_1_total is not None or grad_pos_weight_total is not None:
             if grad_log_s_1_total is None:
                 grad_log_s_1_total = torch.zeros_like(residuals.log_s_1_total)
-            if grad_pos_weight_times_target_total is None:
-                grad_pos_weight_times_target_total = torch.zeros_like(
-                    residuals.pos_weight_times_target_total
-                )
+            if grad_pos_weight_total is None:
+                grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
             more_x, more_target = residuals_backward_pos_weight(
-                grad_log_s_1_total,
-                grad_pos_weight_times_target_total,
-                x,
-                target,
-                pos_weight,
-                residuals,
+                grad_log_s_1_total, grad_pos_weight_total, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -663,12 +656,15 @@ def forward_sum_pos_weight(
     s = torch.sigmoid(x)
     logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_neg_x
+    one_minus_target = 1 - target
     loss = torch.addcmul(
-        (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s_1 * pos_weight, target, value=-1
+        one_minus_target * torch.logaddexp(x, x.new_full((), 0)),
+        log_s_1 * pos_weight,
+        target,
+        value=-1,
     ).sum()
     dloss_dtarget = (1 - pos_weight) * log_s_1 - x
-    pos_weight_times_target = pos_weight * target
-    dloss_dx = (pos_weight_times_target - target + 1) * s - pos_weight_times_target
+    dloss_dx = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
     return loss, SumPosWeightResiduals(dloss_dtarget, dloss_dx)
 
 
@@ -678,8 +674,7 @@ def backward_sum_pos_weight(
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss*(log_s_1[n]*(1 - pos_weight[n]) - x[n])
-        grad_x[n]      = grad_loss*(s[n]*(1 + target[n]*pos_weight[n] - target[n]) -
-                target[n]*pos_weight[n])
+        grad_x[n]      = grad_loss*(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1054,15 +1049,16 @@ def forward_none_pos_weight(
     s = torch.sigmoid(x)
     logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_neg_x
+    one_minus_target = 1 - target
     pos_weight_times_target = pos_weight * target
     loss = torch.addcmul(
-        (1 - target) * torch.logaddexp(x, x.new_full((), 0)),
+        one_minus_target * torch.logaddexp(x, x.new_full((), 0)),
         log_s_1,
         pos_weight_times_target,
         value=-1,
     )
     dloss_dtarget = (1 - pos_weight) * log_s_1 - x
-    dloss_dx = (pos_weight_times_target - target + 1) * s - pos_weight_times_target
+    dloss_dx = torch.addcmul(one_minus_target * s, 1 - s, pos_weight_times_target, value=-1)
     return loss, NonePosWeightResiduals(dloss_dtarget, dloss_dx)
 
 
@@ -1072,8 +1068,8 @@ def backward_none_pos_weight(
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n])
-        grad_x[n]      = grad_loss[n]*(s[n]*(1 + target[n]*pos_weight[n] - target[n]) -
-                target[n]*pos_weight[n])
+        grad_x[n]      = grad_loss[n]*(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 -
+                s[n]))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1419,7 +1415,7 @@ class WeightPosWeightResiduals(NamedTuple):
 
     weight_scaled: Tensor
     log_s_1_total: Tensor
-    pos_weight_times_target_total: Tensor
+    pos_weight_total: Tensor
 
 
 class WeightPosWeightGradients(NamedTuple):
@@ -1478,10 +1474,11 @@ def forward_weight_pos_weight(
     s = torch.sigmoid(x)
     logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_neg_x
+    one_minus_target = 1 - target
     loss = -(
         torch.addcmul(
             log_s_1 * pos_weight * target,
-            1 - target,
+            one_minus_target,
             torch.logaddexp(x, x.new_full((), 0)),
             value=-1,
         )
@@ -1489,13 +1486,8 @@ def forward_weight_pos_weight(
     ).mean()
     weight_scaled = weight / N
     log_s_1_total = (1 - pos_weight) * log_s_1 - x
-    pos_weight_times_target = pos_weight * target
-    pos_weight_times_target_total = (
-        pos_weight_times_target - target + 1
-    ) * s - pos_weight_times_target
-    return loss, WeightPosWeightResiduals(
-        weight_scaled, log_s_1_total, pos_weight_times_target_total
-    )
+    pos_weight_total = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
+    return loss, WeightPosWeightResiduals(weight_scaled, log_s_1_total, pos_weight_total)
 
 
 def backward_weight_pos_weight(
@@ -1504,8 +1496,8 @@ def backward_weight_pos_weight(
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss*weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n])/N
-        grad_x[n]      = grad_loss*weight[n]*(s[n]*(1 + target[n]*pos_weight[n] - target[n]) -
-                target[n]*pos_weight[n])/N
+        grad_x[n]      = grad_loss*weight[n]*(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1
+                - s[n]))/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1514,12 +1506,12 @@ def backward_weight_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight_scaled, log_s_1_total, pos_weight_times_target_total = residuals
+    weight_scaled, log_s_1_total, pos_weight_total = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     weight_product = grad_loss * weight_scaled
     grad_target = log_s_1_total * weight_product
-    grad_x = pos_weight_times_target_total * weight_product
+    grad_x = pos_weight_total * weight_product
     return WeightPosWeightGradients(grad_x, grad_target)
 
 
@@ -1533,34 +1525,35 @@ def double_backward_weight_pos_weight(
 
     Given are those of the gradients that it returned.
     """
-    weight_scaled, log_s_1_total, pos_weight_times_target_total = residuals
+    weight_scaled, log_s_1_total, pos_weight_total = residuals
     weight_product = grad_loss * weight_scaled
-    grad_pos_weight_times_target_total = grad_grad_x * weight_product
+    grad_pos_weight_total = grad_grad_x * weight_product
     grad_log_s_1_total = grad_grad_target * weight_product
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_1_total, grad_grad_x, pos_weight_times_target_total)
+        torch.addcmul(grad_grad_target * log_s_1_total, grad_grad_x, pos_weight_total)
         * weight_scaled
     ).sum()
-    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total
+    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total
 
 
 def residuals_backward_weight_pos_weight(
     grad_log_s_1_total: Tensor,
-    grad_pos_weight_times_target_total: Tensor,
+    grad_pos_weight_total: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
     residuals: WeightPosWeightResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    pos_weight_total = residuals.pos_weight_total
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
-    grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_times_target_total
+    grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_total
     grad_x = torch.addcmul(
         torch.addcmul(
             grad_log_s_1_total * pos_weight_total,
             (1 - s) * (pos_weight_total * target + 1),
-            grad_pos_weight_times_target_total,
+            grad_pos_weight_total,
         )
         * s,
         grad_log_s_1_total,
@@ -1607,10 +1600,10 @@ class _WeightPosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightPosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = (
+        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total = (
             double_backward_weight_pos_weight(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, None, grad_log_s_1_total, grad_pos_weight_times_target_total
+        return grad_grad_loss, None, grad_log_s_1_total, grad_pos_weight_total
 
 
 class _WeightPosWeightFunction(torch.autograd.Function):
@@ -1623,26 +1616,19 @@ class _WeightPosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_pos_weight(x, target, weight, pos_weight)
-        return (
-            loss,
-            residuals.weight_scaled,
-            residuals.log_s_1_total,
-            residuals.pos_weight_times_target_total,
-        )
+        return loss, residuals.weight_scaled, residuals.log_s_1_total, residuals.pos_weight_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, _, pos_weight = inputs
-        _, weight_scaled, log_s_1_total, pos_weight_times_target_total = output
-        ctx.save_for_backward(
-            x, target, pos_weight, weight_scaled, log_s_1_total, pos_weight_times_target_total
-        )
+        _, weight_scaled, log_s_1_total, pos_weight_total = output
+        ctx.save_for_backward(x, target, pos_weight, weight_scaled, log_s_1_total, pos_weight_total)
         ctx.mark_non_differentiable(weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_log_s_1_total, grad_pos_weight_times_target_total = grad_outputs
+        grad_loss, _, grad_log_s_1_total, grad_pos_weight_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightPosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -1652,20 +1638,13 @@ class _WeightPosWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_pos_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_1_total is not None or grad_pos_weight_times_target_total is not None:
+        if grad_log_s_1_total is not None or grad_pos_weight_total is not None:
             if grad_log_s_1_total is None:
                 grad_log_s_1_total = torch.zeros_like(residuals.log_s_1_total)
-            if grad_pos_weight_times_target_total is None:
-                grad_pos_weight_times_target_total = torch.zeros_like(
-                    residuals.pos_weight_times_target_total
-                )
+            if grad_pos_weight_total is None:
+                grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
             more_x, more_target = residuals_backward_weight_pos_weight(
-                grad_log_s_1_total,
-                grad_pos_weight_times_target_total,
-                x,
-                target,
-                pos_weight,
-                residuals,
+                grad_log_s_1_total, grad_pos_weight_total, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1880,7 +1859,7 @@ class WeightSumPosWeightResiduals(NamedTuple):
 
     weight: Tensor
     log_s_1_total: Tensor
-    pos_weight_times_target_total: Tensor
+    pos_weight_total: Tensor
 
 
 class WeightSumPosWeightGradients(NamedTuple):
@@ -1940,10 +1919,11 @@ def forward_weight_sum_pos_weight(
     s = torch.sigmoid(x)
     logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_neg_x
+    one_minus_target = 1 - target
     log_s_1_sum = (
         torch.addcmul(
             log_s_1 * pos_weight * target,
-            1 - target,
+            one_minus_target,
             torch.logaddexp(x, x.new_full((), 0)),
             value=-1,
         )
@@ -1951,11 +1931,8 @@ def forward_weight_sum_pos_weight(
     ).sum()
     loss = -log_s_1_sum
     log_s_1_total = (1 - pos_weight) * log_s_1 - x
-    pos_weight_times_target = pos_weight * target
-    pos_weight_times_target_total = (
-        pos_weight_times_target - target + 1
-    ) * s - pos_weight_times_target
-    return loss, WeightSumPosWeightResiduals(weight, log_s_1_total, pos_weight_times_target_total)
+    pos_weight_total = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
+    return loss, WeightSumPosWeightResiduals(weight, log_s_1_total, pos_weight_total)
 
 
 def backward_weight_sum_pos_weight(
@@ -1964,8 +1941,8 @@ def backward_weight_sum_pos_weight(
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss*weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n])
-        grad_x[n]      = grad_loss*weight[n]*(s[n]*(1 + target[n]*pos_weight[n] - target[n]) -
-                target[n]*pos_weight[n])
+        grad_x[n]      = grad_loss*weight[n]*(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1
+                - s[n]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1974,12 +1951,12 @@ def backward_weight_sum_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, log_s_1_total, pos_weight_times_target_total = residuals
+    weight, log_s_1_total, pos_weight_total = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     weight_product = grad_loss * weight
     grad_target = log_s_1_total * weight_product
-    grad_x = pos_weight_times_target_total * weight_product
+    grad_x = pos_weight_total * weight_product
     return WeightSumPosWeightGradients(grad_x, grad_target)
 
 
@@ -1993,34 +1970,34 @@ def double_backward_weight_sum_pos_weight(
 
     Given are those of the gradients that it returned.
     """
-    weight, log_s_1_total, pos_weight_times_target_total = residuals
+    weight, log_s_1_total, pos_weight_total = residuals
     weight_product = grad_loss * weight
-    grad_pos_weight_times_target_total = grad_grad_x * weight_product
+    grad_pos_weight_total = grad_grad_x * weight_product
     grad_log_s_1_total = grad_grad_target * weight_product
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_1_total, grad_grad_x, pos_weight_times_target_total)
-        * weight
+        torch.addcmul(grad_grad_target * log_s_1_total, grad_grad_x, pos_weight_total) * weight
     ).sum()
-    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total
+    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total
 
 
 def residuals_backward_weight_sum_pos_weight(
     grad_log_s_1_total: Tensor,
-    grad_pos_weight_times_target_total: Tensor,
+    grad_pos_weight_total: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
     residuals: WeightSumPosWeightResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    pos_weight_total = residuals.pos_weight_total
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
-    grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_times_target_total
+    grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_total
     grad_x = torch.addcmul(
         torch.addcmul(
             grad_log_s_1_total * pos_weight_total,
             (1 - s) * (pos_weight_total * target + 1),
-            grad_pos_weight_times_target_total,
+            grad_pos_weight_total,
         )
         * s,
         grad_log_s_1_total,
@@ -2070,12 +2047,12 @@ class _WeightSumPosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightSumPosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = (
+        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total = (
             double_backward_weight_sum_pos_weight(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, None, grad_log_s_1_total, grad_pos_weight_times_target_total
+        return grad_grad_loss, None, grad_log_s_1_total, grad_pos_weight_total
 
 
 class _WeightSumPosWeightFunction(torch.autograd.Function):
@@ -2088,20 +2065,18 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.log_s_1_total, residuals.pos_weight_times_target_total
+        return loss, residuals.log_s_1_total, residuals.pos_weight_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, log_s_1_total, pos_weight_times_target_total = output
-        ctx.save_for_backward(
-            x, target, pos_weight, weight, log_s_1_total, pos_weight_times_target_total
-        )
+        _, log_s_1_total, pos_weight_total = output
+        ctx.save_for_backward(x, target, pos_weight, weight, log_s_1_total, pos_weight_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = grad_outputs
+        grad_loss, grad_log_s_1_total, grad_pos_weight_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightSumPosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -2113,20 +2088,13 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_sum_pos_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_1_total is not None or grad_pos_weight_times_target_total is not None:
+        if grad_log_s_1_total is not None or grad_pos_weight_total is not None:
             if grad_log_s_1_total is None:
                 grad_log_s_1_total = torch.zeros_like(residuals.log_s_1_total)
-            if grad_pos_weight_times_target_total is None:
-                grad_pos_weight_times_target_total = torch.zeros_like(
-                    residuals.pos_weight_times_target_total
-                )
+            if grad_pos_weight_total is None:
+                grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
             more_x, more_target = residuals_backward_weight_sum_pos_weight(
-                grad_log_s_1_total,
-                grad_pos_weight_times_target_total,
-                x,
-                target,
-                pos_weight,
-                residuals,
+                grad_log_s_1_total, grad_pos_weight_total, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -2342,7 +2310,7 @@ class WeightNonePosWeightResiduals(NamedTuple):
 
     weight: Tensor
     log_s_1_total: Tensor
-    pos_weight_times_target_total: Tensor
+    pos_weight_total: Tensor
 
 
 class WeightNonePosWeightGradients(NamedTuple):
@@ -2402,21 +2370,20 @@ def forward_weight_none_pos_weight(
     s = torch.sigmoid(x)
     logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_neg_x
+    one_minus_target = 1 - target
     pos_weight_times_target = pos_weight * target
     loss = -(
         torch.addcmul(
             log_s_1 * pos_weight_times_target,
-            1 - target,
+            one_minus_target,
             torch.logaddexp(x, x.new_full((), 0)),
             value=-1,
         )
         * weight
     )
     log_s_1_total = (1 - pos_weight) * log_s_1 - x
-    pos_weight_times_target_total = (
-        pos_weight_times_target - target + 1
-    ) * s - pos_weight_times_target
-    return loss, WeightNonePosWeightResiduals(weight, log_s_1_total, pos_weight_times_target_total)
+    pos_weight_total = torch.addcmul(one_minus_target * s, 1 - s, pos_weight_times_target, value=-1)
+    return loss, WeightNonePosWeightResiduals(weight, log_s_1_total, pos_weight_total)
 
 
 def backward_weight_none_pos_weight(
@@ -2425,8 +2392,8 @@ def backward_weight_none_pos_weight(
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss[n]*weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n])
-        grad_x[n]      = grad_loss[n]*weight[n]*(s[n]*(1 + target[n]*pos_weight[n] - target[n])
-                - target[n]*pos_weight[n])
+        grad_x[n]      = grad_loss[n]*weight[n]*(s[n]*(1 - target[n]) -
+                target[n]*pos_weight[n]*(1 - s[n]))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -2435,7 +2402,7 @@ def backward_weight_none_pos_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    weight, log_s_1_total, pos_weight_times_target_total = residuals
+    weight, log_s_1_total, pos_weight_total = residuals
     (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
@@ -2443,7 +2410,7 @@ def backward_weight_none_pos_weight(
         )
     grad_loss_times_weight = grad_loss * weight
     grad_target = grad_loss_times_weight * log_s_1_total
-    grad_x = grad_loss_times_weight * pos_weight_times_target_total
+    grad_x = grad_loss_times_weight * pos_weight_total
     return WeightNonePosWeightGradients(grad_x, grad_target)
 
 
@@ -2457,34 +2424,34 @@ def double_backward_weight_none_pos_weight(
 
     Given are those of the gradients that it returned.
     """
-    weight, log_s_1_total, pos_weight_times_target_total = residuals
+    weight, log_s_1_total, pos_weight_total = residuals
     grad_loss_times_weight = grad_loss * weight
-    grad_pos_weight_times_target_total = grad_grad_x * grad_loss_times_weight
+    grad_pos_weight_total = grad_grad_x * grad_loss_times_weight
     grad_log_s_1_total = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_1_total, grad_grad_x, pos_weight_times_target_total)
-        * weight
+        torch.addcmul(grad_grad_target * log_s_1_total, grad_grad_x, pos_weight_total) * weight
     )
-    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total
+    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total
 
 
 def residuals_backward_weight_none_pos_weight(
     grad_log_s_1_total: Tensor,
-    grad_pos_weight_times_target_total: Tensor,
+    grad_pos_weight_total: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
     residuals: WeightNonePosWeightResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    pos_weight_total = residuals.pos_weight_total
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
-    grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_times_target_total
+    grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_total
     grad_x = torch.addcmul(
         torch.addcmul(
             grad_log_s_1_total * pos_weight_total,
             (1 - s) * (pos_weight_total * target + 1),
-            grad_pos_weight_times_target_total,
+            grad_pos_weight_total,
         )
         * s,
         grad_log_s_1_total,
@@ -2533,12 +2500,12 @@ class _WeightNonePosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightNonePosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = (
+        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total = (
             double_backward_weight_none_pos_weight(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, None, grad_log_s_1_total, grad_pos_weight_times_target_total
+        return grad_grad_loss, None, grad_log_s_1_total, grad_pos_weight_total
 
 
 class _WeightNonePosWeightFunction(torch.autograd.Function):
@@ -2551,20 +2518,18 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.log_s_1_total, residuals.pos_weight_times_target_total
+        return loss, residuals.log_s_1_total, residuals.pos_weight_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, log_s_1_total, pos_weight_times_target_total = output
-        ctx.save_for_backward(
-            x, target, pos_weight, weight, log_s_1_total, pos_weight_times_target_total
-        )
+        _, log_s_1_total, pos_weight_total = output
+        ctx.save_for_backward(x, target, pos_weight, weight, log_s_1_total, pos_weight_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_1_total, grad_pos_weight_times_target_total = grad_outputs
+        grad_loss, grad_log_s_1_total, grad_pos_weight_total = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightNonePosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -2576,20 +2541,13 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_none_pos_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_s_1_total is not None or grad_pos_weight_times_target_total is not None:
+        if grad_log_s_1_total is not None or grad_pos_weight_total is not None:
             if grad_log_s_1_total is None:
                 grad_log_s_1_total = torch.zeros_like(residuals.log_s_1_total)
-            if grad_pos_weight_times_target_total is None:
-                grad_pos_weight_times_target_total = torch.zeros_like(
-                    residuals.pos_weight_times_target_total
-                )
+            if grad_pos_weight_total is None:
+                grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
             more_x, more_target = residuals_backward_weight_none_pos_weight(
-                grad_log_s_1_total,
-                grad_pos_weight_times_target_total,
-                x,
-                target,
-                pos_weight,
-                residuals,
+                grad_log_s_1_total, grad_pos_weight_total, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target

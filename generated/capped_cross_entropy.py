@@ -11,8 +11,8 @@
 
 The gradients, given grad_loss:
 
-    grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits[n,k]**2) -
-            tanh_logits[n,k]**2) + delta(k, target[n])*(tanh(logits[n,target[n]]/cap)**2 - 1))/N
+    grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
+            delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))/N
 """
 
 import math
@@ -28,9 +28,9 @@ class Residuals(NamedTuple):
 
     logits: Tensor
     target: Tensor
+    tanh_logits: Tensor
     z: Tensor
     p: Tensor
-    tanh_logits_squared: Tensor
     cap: float
     z_loss: float
 
@@ -74,8 +74,7 @@ def forward(
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).mean()
     p = torch.softmax(capped, 1)
-    tanh_logits_squared = tanh_logits**2
-    return loss, Residuals(logits, target, z, p, tanh_logits_squared, cap, z_loss)
+    return loss, Residuals(logits, target, tanh_logits, z, p, cap, z_loss)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -88,13 +87,12 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
+    logits, target, tanh_logits, z, p, cap, z_loss = residuals
     N = logits.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = -tanh_logits_squared
-    grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
-    grad_logits += 1
+    grad_logits = 1 - tanh_logits**2
+    grad_logits *= (2 * z_loss * z + 1)[:, None]
     grad_logits *= p
     grad_logits = grad_logits.scatter_add(
         1,
@@ -112,19 +110,14 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
+    logits, target, tanh_logits, z, p, cap, z_loss = residuals
     N, K = logits.shape
-    tanh_logits = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
-    grad_grad_logits_product = grad_loss / N * grad_grad_logits
-    z_scaled = 2 * z_loss * z
-    grad_tanh_logits_squared = (z_scaled + 1)[:, None] * grad_grad_logits_product
-    grad_tanh_logits_squared = grad_tanh_logits_squared * p
-    grad_tanh_logits_squared.neg_()
-    one_minus_tanh_logits_squared = 1 - tanh_logits_squared
-    tanh_logits_squared_total = z_scaled[:, None] * one_minus_tanh_logits_squared
-    tanh_logits_squared_total = tanh_logits_squared_total - tanh_logits_squared
-    tanh_logits_squared_total += 1
-    grad_p = grad_grad_logits_product * tanh_logits_squared_total
+    tanh_logits_1 = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
+    z_total = 2 * z_loss * z + 1
+    one_minus_tanh_logits_squared = 1 - tanh_logits**2
+    grad_grad_logits_product = (grad_loss * z_total)[:, None] * grad_grad_logits
+    grad_p = grad_grad_logits_product / N
+    grad_p = grad_p * one_minus_tanh_logits_squared
     grad_z = (
         2
         * z_loss
@@ -132,7 +125,10 @@ def double_backward(
         * grad_loss
         * (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
     )
-    tanh_logits_squared_1 = tanh_logits**2
+    grad_tanh_logits = grad_grad_logits_product * tanh_logits
+    grad_tanh_logits = grad_tanh_logits * p
+    grad_tanh_logits *= -2 / (N or torch.nan)
+    one_minus_tanh_logits_1_squared = 1 - tanh_logits_1**2
     grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     grad_logits = grad_grad_logits.new_zeros(N, K)
     grad_logits = grad_logits.scatter_add(
@@ -141,29 +137,33 @@ def double_backward(
         (
             2
             / (cap * N or torch.nan)
-            * (grad_loss * (1 - tanh_logits_squared_1) * grad_grad_logits_target * tanh_logits)
+            * (
+                grad_loss
+                * grad_grad_logits_target
+                * one_minus_tanh_logits_1_squared
+                * tanh_logits_1
+            )
         )[:, None],
     )
     grad_grad_loss = (
-        ((tanh_logits_squared_1 - 1) * grad_grad_logits_target).sum()
-        + (grad_grad_logits * tanh_logits_squared_total * p).sum()
+        (grad_grad_logits * one_minus_tanh_logits_squared * p * z_total[:, None]).sum()
+        - (grad_grad_logits_target * one_minus_tanh_logits_1_squared).sum()
     ) / N
-    return grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared
+    return grad_grad_loss, grad_logits, grad_tanh_logits, grad_z, grad_p
 
 
 def residuals_backward(
-    grad_z: Tensor, grad_p: Tensor, grad_tanh_logits_squared: Tensor, residuals: Residuals
+    grad_tanh_logits: Tensor, grad_z: Tensor, grad_p: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logits, _, _, p, _, cap, *_ = residuals
-    tanh_logits = torch.tanh(logits / cap)
+    _, _, tanh_logits, _, p, cap, *_ = residuals
     one_minus_tanh_logits_squared = 1 - tanh_logits**2
-    grad_logits = ((grad_p * p).sum(1) - grad_z)[:, None] - grad_p
+    grad_logits = grad_tanh_logits / cap
     grad_logits = grad_logits * one_minus_tanh_logits_squared
-    grad_logits = grad_logits * p
-    grad_logits.neg_()
     grad_logits = grad_logits.addcmul(
-        grad_tanh_logits_squared * one_minus_tanh_logits_squared, tanh_logits, value=2 / cap
+        (((grad_p * p).sum(1) - grad_z)[:, None] - grad_p) * one_minus_tanh_logits_squared,
+        p,
+        value=-1,
     )
     return (grad_logits,)
 
@@ -182,10 +182,8 @@ def value_and_grad(
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).mean()
     p = torch.softmax(capped, 1)
-    tanh_logits_squared = tanh_logits**2
-    grad_logits = -tanh_logits_squared
-    grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
-    grad_logits += 1
+    grad_logits = 1 - tanh_logits**2
+    grad_logits *= (2 * z_loss * z + 1)[:, None]
     grad_logits *= p
     grad_logits.scatter_add_(
         1,
@@ -194,16 +192,6 @@ def value_and_grad(
     )
     grad_logits /= N
     return loss, Gradients(grad_logits)
-
-
-def _value(logits: Tensor, target: Tensor, cap: float, z_loss: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check(logits, target)
-    tanh_logits = torch.tanh(logits / cap)
-    capped = cap * tanh_logits
-    z = torch.logsumexp(capped, 1)
-    loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).mean()
-    return loss
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -225,19 +213,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared = double_backward(
+        grad_grad_loss, grad_logits, grad_tanh_logits, grad_z, grad_p = double_backward(
             grad_grad_logits, grad_loss, residuals
         )
-        return (
-            grad_grad_loss,
-            grad_logits,
-            None,
-            grad_z,
-            grad_p,
-            grad_tanh_logits_squared,
-            None,
-            None,
-        )
+        return grad_grad_loss, grad_logits, None, grad_tanh_logits, grad_z, grad_p, None, None
 
 
 class _Function(torch.autograd.Function):
@@ -248,19 +227,19 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, cap: float, z_loss: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(logits, target, cap=cap, z_loss=z_loss)
-        return loss, residuals.z, residuals.p, residuals.tanh_logits_squared
+        return loss, residuals.tanh_logits, residuals.z, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, cap, z_loss = inputs
-        _, z, p, tanh_logits_squared = output
-        ctx.save_for_backward(logits, target, z, p, tanh_logits_squared)
+        _, tanh_logits, z, p = output
+        ctx.save_for_backward(logits, target, tanh_logits, z, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (cap, z_loss)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_z, grad_p, grad_tanh_logits_squared = grad_outputs
+        grad_loss, grad_tanh_logits, grad_z, grad_p = grad_outputs
         residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
@@ -269,23 +248,16 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_logits,) = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_z is not None or grad_p is not None or grad_tanh_logits_squared is not None:
+        if grad_tanh_logits is not None or grad_z is not None or grad_p is not None:
+            if grad_tanh_logits is None:
+                grad_tanh_logits = torch.zeros_like(residuals.tanh_logits)
             if grad_z is None:
                 grad_z = torch.zeros_like(residuals.z)
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
-            if grad_tanh_logits_squared is None:
-                grad_tanh_logits_squared = torch.zeros_like(residuals.tanh_logits_squared)
-            (more_logits,) = residuals_backward(grad_z, grad_p, grad_tanh_logits_squared, residuals)
+            (more_logits,) = residuals_backward(grad_tanh_logits, grad_z, grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
-
-
-def _applied(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _Function.apply(*given)[0]
-    return _value(*given)
 
 
 class SumResiduals(NamedTuple):
@@ -293,9 +265,9 @@ class SumResiduals(NamedTuple):
 
     logits: Tensor
     target: Tensor
+    tanh_logits: Tensor
     z: Tensor
     p: Tensor
-    tanh_logits_squared: Tensor
     cap: float
     z_loss: float
 
@@ -345,16 +317,14 @@ def forward_sum(
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).sum()
     p = torch.softmax(capped, 1)
-    tanh_logits_squared = tanh_logits**2
-    return loss, SumResiduals(logits, target, z, p, tanh_logits_squared, cap, z_loss)
+    return loss, SumResiduals(logits, target, tanh_logits, z, p, cap, z_loss)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits[n,k]**2) -
-                tanh_logits[n,k]**2) + delta(k, target[n])*(tanh(logits[n,target[n]]/cap)**2 -
-                1))
+        grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
+                delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -363,12 +333,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
+    logits, target, tanh_logits, z, p, cap, z_loss = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = -tanh_logits_squared
-    grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
-    grad_logits += 1
+    grad_logits = 1 - tanh_logits**2
+    grad_logits *= (2 * z_loss * z + 1)[:, None]
     grad_logits *= p
     grad_logits = grad_logits.scatter_add(
         1,
@@ -386,21 +355,18 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
+    logits, target, tanh_logits, z, p, cap, z_loss = residuals
     N, K = logits.shape
-    tanh_logits = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
-    grad_grad_logits_product = grad_loss * grad_grad_logits
-    z_scaled = 2 * z_loss * z
-    grad_tanh_logits_squared = (z_scaled + 1)[:, None] * grad_grad_logits_product
-    grad_tanh_logits_squared = grad_tanh_logits_squared * p
-    grad_tanh_logits_squared.neg_()
-    one_minus_tanh_logits_squared = 1 - tanh_logits_squared
-    tanh_logits_squared_total = z_scaled[:, None] * one_minus_tanh_logits_squared
-    tanh_logits_squared_total = tanh_logits_squared_total - tanh_logits_squared
-    tanh_logits_squared_total += 1
-    grad_p = grad_grad_logits_product * tanh_logits_squared_total
+    tanh_logits_1 = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
+    z_total = 2 * z_loss * z + 1
+    one_minus_tanh_logits_squared = 1 - tanh_logits**2
+    grad_grad_logits_product = (grad_loss * z_total)[:, None] * grad_grad_logits
+    grad_p = grad_grad_logits_product * one_minus_tanh_logits_squared
     grad_z = 2 * z_loss * grad_loss * (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
-    tanh_logits_squared_1 = tanh_logits**2
+    grad_tanh_logits = grad_grad_logits_product * tanh_logits
+    grad_tanh_logits = grad_tanh_logits * p
+    grad_tanh_logits *= -2
+    one_minus_tanh_logits_1_squared = 1 - tanh_logits_1**2
     grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     grad_logits = grad_grad_logits.new_zeros(N, K)
     grad_logits = grad_logits.scatter_add(
@@ -409,40 +375,34 @@ def double_backward_sum(
         (
             2
             / cap
-            * (grad_loss * (1 - tanh_logits_squared_1) * grad_grad_logits_target * tanh_logits)
+            * (
+                grad_loss
+                * grad_grad_logits_target
+                * one_minus_tanh_logits_1_squared
+                * tanh_logits_1
+            )
         )[:, None],
     )
-    grad_grad_loss = ((tanh_logits_squared_1 - 1) * grad_grad_logits_target).sum() + (
-        grad_grad_logits * tanh_logits_squared_total * p
-    ).sum()
-    return grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared
+    grad_grad_loss = (
+        grad_grad_logits * one_minus_tanh_logits_squared * p * z_total[:, None]
+    ).sum() - (grad_grad_logits_target * one_minus_tanh_logits_1_squared).sum()
+    return grad_grad_loss, grad_logits, grad_tanh_logits, grad_z, grad_p
 
 
 def residuals_backward_sum(
-    grad_z: Tensor, grad_p: Tensor, grad_tanh_logits_squared: Tensor, residuals: SumResiduals
+    grad_tanh_logits: Tensor, grad_z: Tensor, grad_p: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logits, _, _, p, _, cap, *_ = residuals
-    tanh_logits = torch.tanh(logits / cap)
+    _, _, tanh_logits, _, p, cap, *_ = residuals
     one_minus_tanh_logits_squared = 1 - tanh_logits**2
-    grad_logits = ((grad_p * p).sum(1) - grad_z)[:, None] - grad_p
+    grad_logits = grad_tanh_logits / cap
     grad_logits = grad_logits * one_minus_tanh_logits_squared
-    grad_logits = grad_logits * p
-    grad_logits.neg_()
     grad_logits = grad_logits.addcmul(
-        grad_tanh_logits_squared * one_minus_tanh_logits_squared, tanh_logits, value=2 / cap
+        (((grad_p * p).sum(1) - grad_z)[:, None] - grad_p) * one_minus_tanh_logits_squared,
+        p,
+        value=-1,
     )
     return (grad_logits,)
-
-
-def _value_sum(logits: Tensor, target: Tensor, cap: float, z_loss: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_sum(logits, target)
-    tanh_logits = torch.tanh(logits / cap)
-    capped = cap * tanh_logits
-    z = torch.logsumexp(capped, 1)
-    loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).sum()
-    return loss
 
 
 class _SumBackwardFunction(torch.autograd.Function):
@@ -464,19 +424,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared = double_backward_sum(
+        grad_grad_loss, grad_logits, grad_tanh_logits, grad_z, grad_p = double_backward_sum(
             grad_grad_logits, grad_loss, residuals
         )
-        return (
-            grad_grad_loss,
-            grad_logits,
-            None,
-            grad_z,
-            grad_p,
-            grad_tanh_logits_squared,
-            None,
-            None,
-        )
+        return grad_grad_loss, grad_logits, None, grad_tanh_logits, grad_z, grad_p, None, None
 
 
 class _SumFunction(torch.autograd.Function):
@@ -487,19 +438,19 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, cap: float, z_loss: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(logits, target, cap=cap, z_loss=z_loss)
-        return loss, residuals.z, residuals.p, residuals.tanh_logits_squared
+        return loss, residuals.tanh_logits, residuals.z, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, cap, z_loss = inputs
-        _, z, p, tanh_logits_squared = output
-        ctx.save_for_backward(logits, target, z, p, tanh_logits_squared)
+        _, tanh_logits, z, p = output
+        ctx.save_for_backward(logits, target, tanh_logits, z, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (cap, z_loss)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_z, grad_p, grad_tanh_logits_squared = grad_outputs
+        grad_loss, grad_tanh_logits, grad_z, grad_p = grad_outputs
         residuals = SumResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
@@ -508,25 +459,16 @@ class _SumFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_z is not None or grad_p is not None or grad_tanh_logits_squared is not None:
+        if grad_tanh_logits is not None or grad_z is not None or grad_p is not None:
+            if grad_tanh_logits is None:
+                grad_tanh_logits = torch.zeros_like(residuals.tanh_logits)
             if grad_z is None:
                 grad_z = torch.zeros_like(residuals.z)
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
-            if grad_tanh_logits_squared is None:
-                grad_tanh_logits_squared = torch.zeros_like(residuals.tanh_logits_squared)
-            (more_logits,) = residuals_backward_sum(
-                grad_z, grad_p, grad_tanh_logits_squared, residuals
-            )
+            (more_logits,) = residuals_backward_sum(grad_tanh_logits, grad_z, grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
-
-
-def _applied_sum(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _SumFunction.apply(*given)[0]
-    return _value_sum(*given)
 
 
 class NoneResiduals(NamedTuple):
@@ -534,9 +476,9 @@ class NoneResiduals(NamedTuple):
 
     logits: Tensor
     target: Tensor
+    tanh_logits: Tensor
     z: Tensor
     p: Tensor
-    tanh_logits_squared: Tensor
     cap: float
     z_loss: float
 
@@ -586,16 +528,14 @@ def forward_none(
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss)
     p = torch.softmax(capped, 1)
-    tanh_logits_squared = tanh_logits**2
-    return loss, NoneResiduals(logits, target, z, p, tanh_logits_squared, cap, z_loss)
+    return loss, NoneResiduals(logits, target, tanh_logits, z, p, cap, z_loss)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss[n]*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits[n,k]**2) -
-                tanh_logits[n,k]**2) + delta(k, target[n])*(tanh(logits[n,target[n]]/cap)**2 -
-                1))
+        grad_logits[n,k] = grad_loss[n]*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
+                delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -604,15 +544,14 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
+    logits, target, tanh_logits, z, p, cap, z_loss = residuals
     N = logits.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = -tanh_logits_squared
-    grad_logits.addcmul_(z[:, None], 1 - tanh_logits_squared, value=2 * z_loss)
-    grad_logits += 1
+    grad_logits = 1 - tanh_logits**2
+    grad_logits *= (2 * z_loss * z + 1)[:, None]
     grad_logits *= p
     grad_logits = grad_logits.scatter_add(
         1,
@@ -630,23 +569,19 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    logits, target, z, p, tanh_logits_squared, cap, z_loss = residuals
+    logits, target, tanh_logits, z, p, cap, z_loss = residuals
     N, K = logits.shape
-    tanh_logits = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
-    z_scaled = 2 * z_loss * z
-    z_total = z_scaled + 1
-    grad_grad_logits_times_grad_loss = grad_loss[:, None] * grad_grad_logits
-    grad_tanh_logits_squared = z_total[:, None] * grad_grad_logits_times_grad_loss
-    grad_tanh_logits_squared = grad_tanh_logits_squared * p
-    grad_tanh_logits_squared.neg_()
-    one_minus_tanh_logits_squared = 1 - tanh_logits_squared
-    grad_p = z_scaled[:, None] * one_minus_tanh_logits_squared
-    grad_p = grad_p - tanh_logits_squared
-    grad_p += 1
-    grad_p = grad_p * grad_grad_logits_times_grad_loss
+    tanh_logits_1 = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
+    z_total = 2 * z_loss * z + 1
+    one_minus_tanh_logits_squared = 1 - tanh_logits**2
+    grad_grad_logits_product = (grad_loss * z_total)[:, None] * grad_grad_logits
+    grad_p = grad_grad_logits_product * one_minus_tanh_logits_squared
     grad_grad_logits_sum = (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
     grad_z = 2 * z_loss * grad_grad_logits_sum * grad_loss
-    tanh_logits_squared_1 = tanh_logits**2
+    grad_tanh_logits = grad_grad_logits_product * tanh_logits
+    grad_tanh_logits = grad_tanh_logits * p
+    grad_tanh_logits *= -2
+    one_minus_tanh_logits_1_squared = 1 - tanh_logits_1**2
     grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     grad_logits = grad_grad_logits.new_zeros(N, K)
     grad_logits = grad_logits.scatter_add(
@@ -655,40 +590,37 @@ def double_backward_none(
         (
             2
             / cap
-            * ((1 - tanh_logits_squared_1) * grad_grad_logits_target * grad_loss * tanh_logits)
+            * (
+                grad_grad_logits_target
+                * grad_loss
+                * one_minus_tanh_logits_1_squared
+                * tanh_logits_1
+            )
         )[:, None],
     )
     grad_grad_loss = torch.addcmul(
-        (tanh_logits_squared_1 - 1) * grad_grad_logits_target, grad_grad_logits_sum, z_total
+        grad_grad_logits_sum * z_total,
+        grad_grad_logits_target,
+        one_minus_tanh_logits_1_squared,
+        value=-1,
     )
-    return grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared
+    return grad_grad_loss, grad_logits, grad_tanh_logits, grad_z, grad_p
 
 
 def residuals_backward_none(
-    grad_z: Tensor, grad_p: Tensor, grad_tanh_logits_squared: Tensor, residuals: NoneResiduals
+    grad_tanh_logits: Tensor, grad_z: Tensor, grad_p: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logits, _, _, p, _, cap, *_ = residuals
-    tanh_logits = torch.tanh(logits / cap)
+    _, _, tanh_logits, _, p, cap, *_ = residuals
     one_minus_tanh_logits_squared = 1 - tanh_logits**2
-    grad_logits = ((grad_p * p).sum(1) - grad_z)[:, None] - grad_p
+    grad_logits = grad_tanh_logits / cap
     grad_logits = grad_logits * one_minus_tanh_logits_squared
-    grad_logits = grad_logits * p
-    grad_logits.neg_()
     grad_logits = grad_logits.addcmul(
-        grad_tanh_logits_squared * one_minus_tanh_logits_squared, tanh_logits, value=2 / cap
+        (((grad_p * p).sum(1) - grad_z)[:, None] - grad_p) * one_minus_tanh_logits_squared,
+        p,
+        value=-1,
     )
     return (grad_logits,)
-
-
-def _value_none(logits: Tensor, target: Tensor, cap: float, z_loss: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_none(logits, target)
-    tanh_logits = torch.tanh(logits / cap)
-    capped = cap * tanh_logits
-    z = torch.logsumexp(capped, 1)
-    loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss)
-    return loss
 
 
 class _NoneBackwardFunction(torch.autograd.Function):
@@ -710,19 +642,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_logits, grad_z, grad_p, grad_tanh_logits_squared = (
-            double_backward_none(grad_grad_logits, grad_loss, residuals)
+        grad_grad_loss, grad_logits, grad_tanh_logits, grad_z, grad_p = double_backward_none(
+            grad_grad_logits, grad_loss, residuals
         )
-        return (
-            grad_grad_loss,
-            grad_logits,
-            None,
-            grad_z,
-            grad_p,
-            grad_tanh_logits_squared,
-            None,
-            None,
-        )
+        return grad_grad_loss, grad_logits, None, grad_tanh_logits, grad_z, grad_p, None, None
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -733,19 +656,19 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, cap: float, z_loss: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(logits, target, cap=cap, z_loss=z_loss)
-        return loss, residuals.z, residuals.p, residuals.tanh_logits_squared
+        return loss, residuals.tanh_logits, residuals.z, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, cap, z_loss = inputs
-        _, z, p, tanh_logits_squared = output
-        ctx.save_for_backward(logits, target, z, p, tanh_logits_squared)
+        _, tanh_logits, z, p = output
+        ctx.save_for_backward(logits, target, tanh_logits, z, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (cap, z_loss)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_z, grad_p, grad_tanh_logits_squared = grad_outputs
+        grad_loss, grad_tanh_logits, grad_z, grad_p = grad_outputs
         residuals = NoneResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
@@ -754,25 +677,16 @@ class _NoneFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_z is not None or grad_p is not None or grad_tanh_logits_squared is not None:
+        if grad_tanh_logits is not None or grad_z is not None or grad_p is not None:
+            if grad_tanh_logits is None:
+                grad_tanh_logits = torch.zeros_like(residuals.tanh_logits)
             if grad_z is None:
                 grad_z = torch.zeros_like(residuals.z)
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
-            if grad_tanh_logits_squared is None:
-                grad_tanh_logits_squared = torch.zeros_like(residuals.tanh_logits_squared)
-            (more_logits,) = residuals_backward_none(
-                grad_z, grad_p, grad_tanh_logits_squared, residuals
-            )
+            (more_logits,) = residuals_backward_none(grad_tanh_logits, grad_z, grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
-
-
-def _applied_none(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _NoneFunction.apply(*given)[0]
-    return _value_none(*given)
 
 
 def _must_be(kind: type, **arguments: object) -> None:
@@ -884,11 +798,11 @@ def capped_cross_entropy(
     logits = _wide(input).reshape(math.prod(rest), math.prod(tail))
     match reduction:
         case "mean":
-            loss = _applied(logits, target, cap, z_loss)
+            loss, *_ = _Function.apply(logits, target, cap, z_loss)
         case "sum":
-            loss = _applied_sum(logits, target, cap, z_loss)
+            loss, *_ = _SumFunction.apply(logits, target, cap, z_loss)
         case "none":
-            loss = _applied_none(logits, target, cap, z_loss)
+            loss, *_ = _NoneFunction.apply(logits, target, cap, z_loss)
         case _:
             raise ValueError(f"reduction must be one of mean, sum, none, got {reduction!r}")
     return (loss.reshape(rest) if loss.dim() else loss).to(dtype)

@@ -432,6 +432,11 @@ class Builder:
 
     def _add_masked_let(self, tensor: Tensor, value: Expr) -> Tensor:
         """A let that is minus infinity in places is written out where it is exponentiated."""
+        if not is_masked(value) and value.has(ArgMax):
+            raise DefinitionError(
+                f"let {tensor.name!r}: -inf stands for what an exponential leaves out; what a "
+                f"maximum leaves out is a number below all others, as in max_k(where(c, x, -1e9))"
+            )
         if not is_masked(value):
             raise DefinitionError(
                 f"let {tensor.name!r}: -inf stands for what an exponential leaves out, as in "

@@ -141,11 +141,12 @@ _PARTIAL = (acos, acosh, asin, atanh, loggamma, polygamma)
 class Magnitudes:
     """The tensors that are exponentials, each with its multiples, those that may grow as large, and
     those that may be rounded to zero though they are not zero, as they are divided by such, like a
-    sigmoid."""
+    sigmoid. `differences` are those that a logarithm is taken of: what is lost there is lost."""
 
     small: set[str] = field(default_factory=set)
     large: set[str] = field(default_factory=set)
     powers: dict[str, set[str]] = field(default_factory=dict)
+    differences: set[Expr] = field(default_factory=set)
 
     @classmethod
     def of(cls, lets: Iterable[Let]) -> Magnitudes:
@@ -155,6 +156,8 @@ class Magnitudes:
                 found.small.add(let.name)
             if found.grows(let.value):
                 found.large.add(let.name)
+            arguments = (f.args[0] for f in let.value.atoms(log))
+            found.differences |= set(filter(_is_difference, arguments))
             if isinstance(let.value, exp):
                 found.powers[let.name] = set()
             for part in Mul.make_args(let.value):
@@ -166,7 +169,7 @@ class Magnitudes:
         """How often it divides by what may be rounded to zero, divides an exponential's multiple by
         that, or takes a logarithm of either: none gets back what was there. To divide another thing
         by an exponential is no loss, as it is to multiply by one."""
-        below = {f.base for f in expr.atoms(Pow) if f.exp.is_negative}
+        below = {f.base for f in expr.atoms(Pow) if f.exp.is_negative} - self.differences
         inside = {f.args[0] for f in expr.atoms(log)}
         read = names_in(expr)
         multiples = {e: self.powers.get(tensor_name(e), set()) for e in below}
@@ -195,6 +198,11 @@ class Magnitudes:
         if isinstance(expr, Sum):
             return self.grows(expr.body)
         return isinstance(expr, exp) or _is_one_of(expr, self.large)
+
+
+def _is_difference(expr: Expr) -> bool:
+    signs = {term.could_extract_minus_sign() for term in Add.make_args(expr)}
+    return len(signs) == 2
 
 
 def _is_one_of(expr: Expr, names: Set[str]) -> bool:

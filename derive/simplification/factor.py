@@ -230,6 +230,24 @@ def cancelled(expr: Expr) -> Expr:
     return Mul(*map(_from_one, Mul.make_args(lowest))) if len(sums) > 1 else lowest
 
 
+def quotients_met(expr: Expr) -> Expr:
+    """`(1/a - 1) a**2` as `(1 - a) a`: what is divided by in a sum meets its power before it."""
+    return expr.replace(lambda e: isinstance(e, Mul), _quotients_met)
+
+
+def _quotients_met(product: Mul) -> Expr:
+    met: Expr = product
+    for total in product.args:
+        if not isinstance(total, Add):
+            continue
+        powers = [f for term in total.args for f in Mul.make_args(term) if isinstance(f, Pow)]
+        for base in {f.base: None for f in powers if f.exp == -1 and not is_scalar(f.base)}:
+            if base in met.as_powers_dict():
+                times = Add(*(term * base for term in total.args))
+                met, total = met / (base * total) * times, times
+    return met
+
+
 def differences_joined(expr: Expr) -> Expr | None:
     """`sum_k f - sum_k f s` is `sum_k f (1 - s)`, `1 + s` likewise: one reduction instead of two,
     and no difference of large sums. None where there are no two such sums."""

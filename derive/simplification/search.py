@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,10 +25,13 @@ from derive.language.definition import Let, Tensor
 from derive.language.expressions import Element, Sum, is_scalar, names_used, with_args
 from derive.language.facts import scalars_divided_by
 from derive.simplification.change_of_variables import Coordinates, NoFixpoint, Solution, System
-from derive.simplification.factor import cancelled, differences_joined, factor
+from derive.simplification.factor import cancelled, differences_joined, factor, quotients_met
 from derive.simplification.share import share_reductions, shared_cotangents
 from derive.simplification.task import TERM_LIMIT, Task
 from derive.simplification.work import keeping, work
+
+_CLEARLY = 0.95
+"""How much of the work, which is an estimate, a form may take that is to be cheaper."""
 
 _MOST_ATTEMPTS = 60
 _LEAST_ATTEMPTS = 10
@@ -118,22 +121,52 @@ def best_outcome(
 
     known = unit[0].renamed(tuple(let.name for let in lets), unit[1]) if unit else None
     if known is not None:
+        solved = tuple(s for s in search.solutions if s.key in known.solved)
         if known.as_it_stands:
-            return as_it_stands()
-        outcome = search.attempt(s for s in search.solutions if s.key in known.solved)
+            return as_it_stands(solved)
+        outcome = search.attempt(solved)
         if outcome is not None and outcome.choice == known:
-            return outcome
+            return _cheapest_of_each(task, outcome, as_it_stands(outcome.coordinates.chosen))
     climbed = map(search.climb, ((), _as_many(search.solutions)))
     best = min(filter(None, climbed), key=lambda outcome: outcome.cost, default=None)
     plain = as_it_stands()
     if best is None:
         return plain
-    outcomes = [best, plain]
-    if best.coordinates.chosen and plain.cost < best.cost:
-        solved = as_it_stands(best.coordinates.chosen)
-        if scalars_divided_by(let.value for let in solved.lets) <= task.divided_by:
-            outcomes.append(solved)
-    return min(outcomes, key=lambda outcome: outcome.cost)
+    if best.coordinates.chosen:
+        best = _cheapest_of_each(task, best, as_it_stands(best.coordinates.chosen))
+    return min(best, plain, key=lambda outcome: outcome.cost)
+
+
+def _cheapest_of_each(task: Task, multiplied: Outcome, standing: Outcome) -> Outcome:
+    """Of two outcomes in the same variables, for each gradient the form that makes all of them
+    clearly cheaper; the first, where the second divides by what nothing else does."""
+    usual = _divided_by((*multiplied.lets, *task.lets))
+    scalars = scalars_divided_by(let.value for let in standing.lets)
+    if not (_divided_by(standing.lets) <= usual and scalars <= task.divided_by):
+        return multiplied
+    swapped = _is_clearly_less(standing.cost, multiplied.cost)
+    best, other = (standing, multiplied) if swapped else (multiplied, standing)
+    others = {let.name: let for let in other.lets}
+    if others.keys() != {let.name for let in best.lets}:
+        return best
+    for let in best.lets:
+        lets = tuple(others[let.name] if one is let else one for one in best.lets)
+        if _is_clearly_less(cost := _cost(task, lets), best.cost):
+            forms = {
+                t: (other if task.held(t) == let.tensor else best).forms[t] for t in best.forms
+            }
+            best = replace(best, lets=lets, cost=cost, forms=forms)
+    return best
+
+
+def _divided_by(lets: Iterable[Let]) -> set[Expr]:
+    powers = {power for let in lets for power in let.value.atoms(Pow)}
+    return {p.base for p in powers if p.exp.could_extract_minus_sign() and not is_scalar(p)}
+
+
+def _is_clearly_less(cost: tuple[int, float], than: tuple[int, float]) -> bool:
+    """Whether less is lost, or as much and there is clearly less work."""
+    return cost < than and (cost[0] < than[0] or cost[1] < _CLEARLY * than[1])
 
 
 @dataclass
@@ -308,7 +341,7 @@ def _as_it_stands(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr
     for tensor, expr in exprs.items():
         one_way = task.symmetric.apply(expr)
         recognised = coordinates.system.functions.apply(one_way)
-        solved = coordinates.in_place(recognised)
+        solved = quotients_met(coordinates.in_place(recognised))
         shrunk = _shrunk_inside(solved)
         inside = shrunk if solved == recognised else _factored_inside(shrunk)
         finished = keeping_sums_whole(inside, factor)

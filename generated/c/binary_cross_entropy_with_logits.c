@@ -245,15 +245,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     }
     const real grad_loss_scaled = grad_loss[0] / N;
     /* grad_target[n] = grad_loss_scaled*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
-    /* grad_x[n] = grad_loss_scaled*(s[n]*(1 + pos_weight_times_target[n] - target[n]) -
-            pos_weight_times_target[n]) */
+    /* grad_x[n] = grad_loss_scaled*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_s_1 = -logaddexp_neg_x[n];
         grad_target[n] = grad_loss_scaled * ((1 - pos_weight[n]) * log_s_1 - x[n]);
-        const real pos_weight_times_target = pos_weight[n] * target[n];
-        grad_x[n] = grad_loss_scaled * ((pos_weight_times_target + 1 - target[n]) * s[n] -
-                pos_weight_times_target);
+        grad_x[n] = grad_loss_scaled * ((1 - target[n]) * s[n] - (1 - s[n]) * pos_weight[n] *
+                target[n]);
     }
     free(workspace);
     return 0;
@@ -354,17 +352,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* s[n] = Sigmoid(x[n]) */
     /* logaddexp_neg_x[n] = LogAddExp(-x[n], 0) */
     /* grad_target[n] = grad_loss*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
-    /* grad_x[n] = grad_loss*(s[n]*(1 + pos_weight_times_target[n] - target[n]) -
-            pos_weight_times_target[n]) */
+    /* grad_x[n] = grad_loss*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
         const real logaddexp_neg_x = log_add_exp(-x[n], 0);
         const real log_s_1 = -logaddexp_neg_x;
         grad_target[n] = grad_loss[0] * ((1 - pos_weight[n]) * log_s_1 - x[n]);
-        const real pos_weight_times_target = pos_weight[n] * target[n];
-        grad_x[n] = grad_loss[0] * ((pos_weight_times_target + 1 - target[n]) * s -
-                pos_weight_times_target);
+        grad_x[n] = grad_loss[0] * ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]);
     }
     return 0;
 }
@@ -425,17 +420,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* s[n] = Sigmoid(x[n]) */
     /* logaddexp_neg_x[n] = LogAddExp(-x[n], 0) */
     /* grad_target[n] = grad_loss[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
-    /* grad_x[n] = grad_loss[n]*(s[n]*(1 + pos_weight_times_target[n] - target[n]) -
-            pos_weight_times_target[n]) */
+    /* grad_x[n] = grad_loss[n]*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
         const real logaddexp_neg_x = log_add_exp(-x[n], 0);
         const real log_s_1 = -logaddexp_neg_x;
         grad_target[n] = ((1 - pos_weight[n]) * log_s_1 - x[n]) * grad_loss[n];
-        const real pos_weight_times_target = pos_weight[n] * target[n];
-        grad_x[n] = ((pos_weight_times_target + 1 - target[n]) * s - pos_weight_times_target) *
-                grad_loss[n];
+        grad_x[n] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) * grad_loss[n];
     }
     return 0;
 }
@@ -542,8 +534,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* s[n] = Sigmoid(x[n]) */
     /* logaddexp_neg_x[n] = LogAddExp(-x[n], 0) */
     /* grad_target[n] = weight_product[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
-    /* grad_x[n] = weight_product[n]*(s[n]*(1 + pos_weight_times_target[n] - target[n]) -
-            pos_weight_times_target[n]) */
+    /* grad_x[n] = weight_product[n]*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -551,9 +542,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real log_s_1 = -logaddexp_neg_x;
         const real weight_product = (grad_loss[0] / N) * weight[n];
         grad_target[n] = ((1 - pos_weight[n]) * log_s_1 - x[n]) * weight_product;
-        const real pos_weight_times_target = pos_weight[n] * target[n];
-        grad_x[n] = ((pos_weight_times_target + 1 - target[n]) * s - pos_weight_times_target) *
-                weight_product;
+        grad_x[n] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) * weight_product;
     }
     return 0;
 }
@@ -660,8 +649,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* s[n] = Sigmoid(x[n]) */
     /* logaddexp_neg_x[n] = LogAddExp(-x[n], 0) */
     /* grad_target[n] = weight_product[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
-    /* grad_x[n] = weight_product[n]*(s[n]*(1 + pos_weight_times_target[n] - target[n]) -
-            pos_weight_times_target[n]) */
+    /* grad_x[n] = weight_product[n]*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -669,9 +657,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real log_s_1 = -logaddexp_neg_x;
         const real weight_product = grad_loss[0] * weight[n];
         grad_target[n] = ((1 - pos_weight[n]) * log_s_1 - x[n]) * weight_product;
-        const real pos_weight_times_target = pos_weight[n] * target[n];
-        grad_x[n] = ((pos_weight_times_target + 1 - target[n]) * s - pos_weight_times_target) *
-                weight_product;
+        grad_x[n] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) * weight_product;
     }
     return 0;
 }
@@ -737,8 +723,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* s[n] = Sigmoid(x[n]) */
     /* logaddexp_neg_x[n] = LogAddExp(-x[n], 0) */
     /* grad_target[n] = grad_loss_times_weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
-    /* grad_x[n] = grad_loss_times_weight[n]*(s[n]*(1 + pos_weight_times_target[n] - target[n]) -
-            pos_weight_times_target[n]) */
+    /* grad_x[n] = grad_loss_times_weight[n]*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 -
+            s[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real s = sigmoid(x[n]);
@@ -746,8 +732,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         const real grad_loss_times_weight = grad_loss[n] * weight[n];
         const real log_s_1 = -logaddexp_neg_x;
         grad_target[n] = ((1 - pos_weight[n]) * log_s_1 - x[n]) * grad_loss_times_weight;
-        const real pos_weight_times_target = pos_weight[n] * target[n];
-        grad_x[n] = ((pos_weight_times_target + 1 - target[n]) * s - pos_weight_times_target) *
+        grad_x[n] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *
                 grad_loss_times_weight;
     }
     return 0;

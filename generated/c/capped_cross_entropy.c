@@ -12,8 +12,8 @@
  *
  * The gradients, given grad_loss:
  *
- *     grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits[n,k]**2) -
- *             tanh_logits[n,k]**2) + delta(k, target[n])*(tanh(logits[n,target[n]]/cap)**2 - 1))/N
+ *     grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
+ *             delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))/N
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -217,9 +217,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t n = 0; n < N; n++) {
         /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
-        /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits_squared[n,k]) -
-                tanh_logits_squared[n,k]) + delta(k, target[n])*(tanh(logits[n,target[n]]/cap)**2 -
-                1))/N */
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
+                delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real tanh_logits = vector_tanh((1 / cap) * logits[n * K + k]);
@@ -227,9 +226,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real capped_shifted = capped - capped_max[n];
             const real capped_exp = vector_exp(capped_shifted);
             const real p = (1 / capped_sum_exp_1[n]) * capped_exp;
-            const real tanh_logits_squared = square(tanh_logits);
-            grad_logits[n * K + k] = (grad_loss[0] / N) * ((2 * z[n] * z_loss) * ((1 -
-                    tanh_logits_squared)) + 1 - tanh_logits_squared) * p;
+            grad_logits[n * K + k] = (grad_loss[0] * (2 * z[n] * z_loss + 1) / N) * (1 -
+                    square(tanh_logits)) * p;
         }
         grad_logits[n * K + target[n]] += (grad_loss[0] / N) * ((square(vector_tanh((1 / cap) *
                 logits[n * K + target[n]])) - 1));
@@ -292,15 +290,13 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real capped_sum_exp_1 = capped_sum_exp_1_total;
             const real z = vector_log(capped_sum_exp) + capped_shift;
             capped_sum_total += z_loss * square(z) + z - cap * tanh_logits[target[n]];
-            /* grad_logits[n,k] = (p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits_squared[n,k]) -
-                    tanh_logits_squared[n,k]) + delta(k,
-                    target[n])*(tanh(logits[n,target[n]]/cap)**2 - 1))/N */
+            /* grad_logits[n,k] = (p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) - delta(k,
+                    target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))/N */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real p = (1 / capped_sum_exp_1) * grad_logits[n * K + k];
-                const real tanh_logits_squared = square(tanh_logits[k]);
-                grad_logits[n * K + k] = (1 / (real)N) * ((2 * z * z_loss) * ((1 -
-                        tanh_logits_squared)) + 1 - tanh_logits_squared) * p;
+                grad_logits[n * K + k] = (((2 * z * z_loss + 1)) / N) * (1 - square(tanh_logits[k]))
+                        * p;
             }
             grad_logits[n * K + target[n]] += (1 / (real)N) * ((square(vector_tanh((1 / cap) *
                     logits[n * K + target[n]])) - 1));
@@ -400,9 +396,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t n = 0; n < N; n++) {
         /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
-        /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits_squared[n,k]) -
-                tanh_logits_squared[n,k]) + delta(k, target[n])*(tanh(logits[n,target[n]]/cap)**2 -
-                1)) */
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
+                delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2)) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real tanh_logits = vector_tanh((1 / cap) * logits[n * K + k]);
@@ -410,9 +405,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real capped_shifted = capped - capped_max[n];
             const real capped_exp = vector_exp(capped_shifted);
             const real p = (1 / capped_sum_exp_1[n]) * capped_exp;
-            const real tanh_logits_squared = square(tanh_logits);
-            grad_logits[n * K + k] = grad_loss[0] * ((2 * z[n] * z_loss) * ((1 -
-                    tanh_logits_squared)) + 1 - tanh_logits_squared) * p;
+            grad_logits[n * K + k] = (grad_loss[0] * (2 * z[n] * z_loss + 1)) * (1 -
+                    square(tanh_logits)) * p;
         }
         grad_logits[n * K + target[n]] += grad_loss[0] * (square(vector_tanh((1 / cap) * logits[n *
                 K + target[n]])) - 1);
@@ -491,9 +485,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t n = 0; n < N; n++) {
         /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
-        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(1 + 2*z_loss*z[n]*(1 - tanh_logits_squared[n,k])
-                - tanh_logits_squared[n,k]) + delta(k, target[n])*(tanh(logits[n,target[n]]/cap)**2
-                - 1)) */
+        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
+                delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2)) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real tanh_logits = vector_tanh((1 / cap) * logits[n * K + k]);
@@ -501,9 +494,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real capped_shifted = capped - capped_max[n];
             const real capped_exp = vector_exp(capped_shifted);
             const real p = (1 / capped_sum_exp_1[n]) * capped_exp;
-            const real tanh_logits_squared = square(tanh_logits);
-            grad_logits[n * K + k] = grad_loss[n] * ((2 * z[n] * z_loss) * ((1 -
-                    tanh_logits_squared)) + 1 - tanh_logits_squared) * p;
+            grad_logits[n * K + k] = ((2 * z[n] * z_loss + 1) * grad_loss[n]) * (1 -
+                    square(tanh_logits)) * p;
         }
         grad_logits[n * K + target[n]] += (square(vector_tanh((1 / cap) * logits[n * K +
                 target[n]])) - 1) * grad_loss[n];

@@ -153,6 +153,7 @@ MISTAKES = [
     ("y[n,n] = x[n]", (1, 1), "stands twice; it needs a second letter over its axis"),
     ("y[n] = where(x[n] > 0, x[n], -inf)", (1, 1), "'y' of 'operation' is -inf in places"),
     ("y[n] = x[n] + where(x[n] > 0, 0, -inf)", (1, 1), "what an exponential leaves out"),
+    ("y[n] = max_k(where(x[n,k] > 0, x[n,k], -inf))", (1, 1), "what a maximum leaves out is a"),
     ("y[n] = x[n] * inf", (1, 1), "only -inf may be chosen, under an exp"),
     ("y = x[argmax_{n,k}(x[n,k]), 0]", (1, 1), "runs over 2 letters, and one is wanted"),
     ("inputs x[n], m\ny[n] = where(m, x[n], 0)", (2, 14), "a number stands where a condition"),

@@ -49,6 +49,10 @@ TEXTBOOK = {
     " - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)",
     ("rms_norm", "x"): "rstd[n]*(grad_x_hat[n,c] - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)",
     ("mse_loss", "target"): "-grad_x[n]",
+    ("capped_cross_entropy", "logits"): (
+        "grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)"
+        " - delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))/N"
+    ),
 }
 
 OTHERWISE = {
@@ -81,6 +85,11 @@ CELLS = {
     ("pooled", "w"): "sum_{n,t}(p[n,t]*h[n,t,d]*(sum_d(grad_y[n,d]*h[n,t,d])"
     " - sum_{d,t}(grad_y[n,d]*p[n,t]*h[n,t,d])))",
     ("swish", "b"): "sum_n(grad_y[n]*x[n]**2*sigmoid_x[n]*(1 - sigmoid_x[n]))",
+    ("between", "x"): "grad_loss*exp_neg_ls[n]*(a[n] + b[n] - 1)/N",
+    ("between", "ls"): (
+        "-grad_loss*exp_neg_ls[n]*(a[n]*(mu[n] - d - x[n])*(1 - a[n])"
+        " - b[n]*(1 - b[n])*(mu[n] + d - x[n]))/(N*(a[n] - b[n]))"
+    ),
 }
 
 
