@@ -139,7 +139,11 @@ def best_outcome(
 
 def _cheapest_of_each(task: Task, multiplied: Outcome, standing: Outcome) -> Outcome:
     """Of two outcomes in the same variables, for each gradient the form that makes all of them
-    clearly cheaper; the first, where the second divides by what nothing else does."""
+    clearly cheaper; the first, where it knows sums that the second does not, or the second divides
+    by what nothing else does."""
+    stages = (dict(forms) for forms in multiplied.forms.values())
+    if any(of[CHANGE_OF_VARIABLES] != of[REDUCTION_IDENTITY] for of in stages):
+        return multiplied
     usual = _divided_by((*multiplied.lets, *task.lets))
     scalars = scalars_divided_by(let.value for let in standing.lets)
     if not (_divided_by(standing.lets) <= usual and scalars <= task.divided_by):
