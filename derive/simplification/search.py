@@ -132,9 +132,14 @@ def best_outcome(
     plain = as_it_stands()
     if best is None:
         return plain
+    outcomes = [best, plain]
     if best.coordinates.chosen:
-        best = _cheapest_of_each(task, best, as_it_stands(best.coordinates.chosen))
-    return min(best, plain, key=lambda outcome: outcome.cost)
+        standing = as_it_stands(best.coordinates.chosen)
+        outcomes.append(_cheapest_of_each(task, best, standing))
+        scalars = scalars_divided_by(let.value for let in standing.lets)
+        if plain.cost < best.cost and scalars <= task.divided_by:
+            outcomes.append(standing)
+    return min(outcomes, key=lambda outcome: outcome.cost)
 
 
 def _cheapest_of_each(task: Task, multiplied: Outcome, standing: Outcome) -> Outcome:
