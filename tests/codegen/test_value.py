@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from codegen import pipeline
-from derive import define, sin
+from derive import Eq, Where, define, log, sin, sqrt
 from generated import gelu
 from gradsmith.timing.launches import launches
 from tests.codegen.drop_in import PUBLIC, calls, function, updates
@@ -42,3 +42,23 @@ def test_a_definition_without_an_interface_has_its_value_alone_too() -> None:
     with torch.no_grad():
         assert "cos" not in launches(lambda: module.wave(given)).kernels
     assert "cos" in launches(lambda: module.wave(given)).kernels
+
+
+def test_a_choice_for_the_gradient_alone_is_in_no_value() -> None:
+    op = define("root", "A root, with no gradient at zero.")
+    n = op.axes("n")
+    x = op.input("x", n, nonnegative=True)
+    root = op.build(op.let("y", [n], Where(Eq(x[n], 0), 0, sqrt(x[n]))))
+    text = pipeline.source(root)
+    assert "    y = torch.sqrt(x)\n" in text[: text.index("def backward(")]
+    given = torch.tensor([0.0, 4.0], requires_grad=True)
+    pipeline.compile(root).root(given).sum().backward()
+    assert given.grad is not None and given.grad.tolist() == [0.0, 0.25]
+
+
+def test_a_choice_for_the_value_stays() -> None:
+    op = define("entropy", "What a probability of nothing adds to an entropy is nothing.")
+    n = op.axes("n")
+    x = op.input("x", n, nonnegative=True)
+    entropy = op.build(op.let("y", [n], Where(Eq(x[n], 0), 0, x[n] * log(x[n]))))
+    assert pipeline.compile(entropy).entropy(torch.tensor([0.0, 1.0])).tolist() == [0.0, 0.0]
