@@ -1,5 +1,6 @@
 """Public functions are called as PyTorch's are: any rank, older arguments, the same errors."""
 
+import inspect
 import itertools
 import re
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from generated.mse_loss import mse_loss
 from generated.smooth_l1_loss import smooth_l1_loss
 from generated.softmax import softmax
 from gradsmith.proof.check import check
+from tests.codegen.drop_in import PUBLIC
 
 OUTSIDE = '''
 """An operation of somebody else's."""
@@ -285,3 +287,12 @@ def test_what_autocast_does_depends_on_the_device(
     (to,) = set(re.findall(r'_autocast\(.*, "(.*)"\)', Path(str(module.__file__)).read_text()))
     assert module._autocast(torch.float16, there, to) == expected
     assert module._autocast(torch.float64, there, to) == torch.float64
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_docstring_says_what_every_argument_is(name: str) -> None:
+    of = getattr(import_module(f"generated.{name}"), name)
+    described = inspect.getdoc(of) or ""
+    arguments = described[described.index("\nArgs:\n") : described.index("\nReturns:\n")]
+    told = re.findall(r"^    (\w+): \S", arguments, re.MULTILINE)
+    assert told == [*inspect.signature(of).parameters]
