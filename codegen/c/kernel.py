@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from sympy import Expr, S, Symbol
+from sympy import Expr, Symbol
 
 from codegen.c.accumulators import Accumulator, bounds
-from codegen.c.contraction import product_of
 from codegen.c.explicit import Largest
 from codegen.c.expressions import RELATION, Printer, Text
 from codegen.c.lines import Count, Line, Lines, in_blocks, indented, loop_over, with_workspace
-from codegen.c.memory import Array, Memory, kind_of
+from codegen.c.memory import Memory, kind_of
 from codegen.c.nests import Contraction, Loop, Node, Statement
+from codegen.c.products import multiplied
 from codegen.c.schedule import Schedule, schedule
 from codegen.c.spikes import Spike, spike_of
 from codegen.c.storage import Path, Placed, homes, placed
+from codegen.c.streams import Stream, in_lines, streams
 from codegen.program import Program
 from derive.language.expressions import ArgMax, Element, Index, Product
 
@@ -32,6 +33,8 @@ class Scope:
     known: tuple[Place, ...] = ()
     few: bool = False
     """Whether sums over a few rows are accumulated before they join those of a block."""
+    streams: tuple[Stream, ...] = ()
+    """What the innermost loop writes a line at a time."""
 
     def inside(self, loop: Loop) -> Scope:
         return replace(self, loops=(*self.loops, loop))
@@ -73,7 +76,7 @@ class Kernel:
             if isinstance(node, Loop):
                 lines += self._loop(node, here, scope)
             elif isinstance(node, Contraction):
-                lines += self._contraction(node)
+                lines += multiplied(node, self.memory, self._printer(Scope()))
             else:
                 lines += self._statement(Placed(node, here, scope.loops), scope)
         return lines
@@ -123,6 +126,9 @@ class Kernel:
         spike = self._spike(one)
         value = one.statement.value if spike is None else spike.elsewhere
         target = self.memory.element(tensor.name, one.statement.at, printer)
+        for stream in scope.streams:
+            if stream.statement is one.statement:
+                target = stream.element(one.loops[-1].index)
         declared = f"const {kind_of(tensor)} " if self.memory.homes[tensor.name].is_local else ""
         return [f"{declared}{target} = {printer(value)};"]
 
@@ -154,7 +160,7 @@ class Kernel:
         shared = not scope.loops and not any(p.statement.scatters for p in inside)
         shared = shared and len(sums) == len(accumulators)
         if loop.tiled:
-            return self._tiled(loop, here, scope, _pragma("for", inside) if shared else [])
+            return self._tiled(loop, here, scope, inside, _pragma("for", inside) if shared else [])
         if shared and sums:
             return self._in_parts(loop, here, scope, sums, inside)
         low, high = bounds(loop.index, scope.is_tiled(loop.index))
@@ -169,11 +175,13 @@ class Kernel:
             return [*begun, *in_blocks(loop.index, low, high, "BLOCK", body), *ended]
         return [*begun, *self._iterations(loop, here, scope, low, high, shared), *ended]
 
-    def _tiled(self, loop: Loop, here: Path, scope: Scope, pragma: Lines) -> Lines:
+    def _tiled(
+        self, loop: Loop, here: Path, scope: Scope, inside: Sequence[Placed], pragma: Lines
+    ) -> Lines:
         index, size = loop.index, loop.index.size.name
         width = f"{index}_width"
         return [
-            Count(width, f"tile_width({size}, threads)"),
+            Count(width, f"tile_width({size}, {_rows(loop, inside)}, threads)"),
             *pragma,
             f"for (int64_t {index}_tile = 0; {index}_tile < {size}; {index}_tile += {width}) {{",
             f"    const int64_t {index}_end = least({index}_tile + {width}, {size});",
@@ -223,20 +231,30 @@ class Kernel:
     ) -> Lines:
         """The loop itself, between two bounds; `short` says that they are at most SPAN apart."""
         index, inner = loop.index, scope.inside(loop)
-        body = self._body(loop.body, here, inner)
         inside = [p for p in self.placed if p.path[: len(here)] == here]
         if not _is_innermost(loop):
+            body = self._body(loop.body, here, inner)
             pragma = _pragma("for", inside) if shared else []
             return [*pragma, *loop_over(index, low, high, body)]
         printer = self._printer(scope)
         accumulators = [Accumulator(p, self.memory) for p in inside if p.statement.how is not None]
         spanned = [g for g in accumulators if g.spanned]
         pragma = self._simd(index, accumulators, spanned, printer)
+        afterwards = self._afterwards(inside, scope, (low, high) if short else None)
+        found = streams(loop, self.placed, self.memory, self.plan.inlined)
+        if found and pragma and not spanned:
+            body = self._body(loop.body, here, replace(inner, streams=found))
+            return [
+                *(stream.count() for stream in found),
+                *(_pragma("for", inside) if shared else []),
+                *in_lines(index, low, high, found, printer, pragma, body),
+                *afterwards,
+            ]
+        body = self._body(loop.body, here, inner)
         if shared and pragma:
             pragma = _pragma("for simd", inside)
         elif shared:
             pragma = _pragma("for", inside)
-        afterwards = self._afterwards(inside, scope, (low, high) if short else None)
         if not spanned:
             return [*pragma, *loop_over(index, low, high, body), *afterwards]
         first = [f"real {g.span} = 0;" for g in spanned]
@@ -329,41 +347,6 @@ class Kernel:
                 lines.append(f"    {added}" if part else added)
         return lines
 
-    # --- products of matrices ---
-
-    def _contraction(self, node: Contraction) -> Lines:
-        product, printer = product_of(node), self._printer(Scope())
-        one = node.statement
-        arrays = [self.memory.array(name) for name in (product.left[0], product.right[0])]
-        out = self.memory.array(one.tensor.name)
-        zero = dict.fromkeys((*product.rows, *product.columns, *product.depth), S.Zero)
-
-        def first(array: Array, indices: Sequence[Expr]) -> str:
-            at = [i.xreplace(zero) for i in indices]
-            return "&" + array.at(at, printer) if any(i != 0 for i in at) else array.name
-
-        def step(letters: Sequence[Index], indices: Sequence[Expr], extents: Sequence[str]) -> str:
-            place = list(indices).index(letters[-1])
-            return " * ".join(extents[place + 1 :]) or "1"
-
-        (_, left), (_, right) = product.left, product.right
-        counts = [
-            " * ".join(i.size.name for i in run)
-            for run in (product.rows, product.columns, product.depth)
-        ]
-        call = [
-            f"contract(threads, {', '.join(counts)},",
-            f"         {first(arrays[0], left)}, {step(product.rows, left, arrays[0].extents)}, "
-            f"{step(product.depth, left, arrays[0].extents)},",
-            f"         {first(arrays[1], right)}, {step(product.depth, right, arrays[1].extents)}, "
-            f"{step(product.columns, right, arrays[1].extents)},",
-            f"         {first(out, one.at)}, {step(product.rows, one.at, out.extents)}, "
-            f"{step(product.columns, one.at, out.extents)});",
-        ]
-        for index in reversed(product.around):
-            call = loop_over(index, "0", index.size.name, call)
-        return call
-
 
 def _elements(value: Expr) -> list[Place]:
     found = [(e.tensor_name, tuple(e.indices)) for e in value.atoms(Element)]
@@ -385,6 +368,12 @@ def _formulas(node: Node) -> Lines:
 
 def _is_innermost(loop: Loop) -> bool:
     return not any(isinstance(node, Loop) for node in loop.body)
+
+
+def _rows(tile: Loop, inside: Sequence[Placed]) -> str:
+    """How many rows a tile has: as many as the largest element that is read or written in it."""
+    widest = max((p.statement.widest for p in inside), key=len)
+    return " * ".join(i.size.name for i in widest if i != tile.index) or "1"
 
 
 def _pragma(what: str, inside: Sequence[Placed]) -> Lines:

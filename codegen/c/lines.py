@@ -29,6 +29,7 @@ class Count:
 
     name: str
     value: str
+    kind: str = "int64_t"
 
 
 Line = str | Piece | Count
@@ -42,7 +43,7 @@ def with_workspace(lines: Sequence[Line]) -> list[str]:
     counts = dict.fromkeys(line for line in lines if isinstance(line, Count))
     pieces = [*dict.fromkeys(line for line in lines if isinstance(line, Piece))]
     return [
-        *(f"const int64_t {count.name} = {count.value};" for count in counts),
+        *(f"const {count.kind} {count.name} = {count.value};" for count in counts),
         *allocated(pieces),
         *(line for line in lines if isinstance(line, str)),
         *(["free(workspace);"] if pieces else []),

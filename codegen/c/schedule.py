@@ -58,7 +58,7 @@ def _inlined(program: Program) -> dict[str, Let]:
         let.name: let
         for let in program.lets
         if let.name not in handed | multiplied and not let.tensor.integer
-        if not is_reduction(let.value) and _weight(let.value) <= _LIGHT
+        if not is_reduction(let.value) and weight(let.value) <= _LIGHT
         if all(_rank(other) <= _rank(let) for other in program.lets if _reads(other, let))
     }
 
@@ -73,11 +73,11 @@ def _rank(let: Let) -> int:
     return len({*let.tensor.indices, *bound})
 
 
-def _weight(value: Basic) -> float:
+def weight(value: Basic) -> float:
     """How much arithmetic an elementwise value is; functions are too heavy to repeat."""
     if isinstance(value, Symbol | Number | Element):
         return 0
-    inside = sum(_weight(a) for a in value.args)
+    inside = sum(weight(a) for a in value.args)
     if isinstance(value, Add | Mul):
         return inside + len(value.args) - 1
     if isinstance(value, Pow):

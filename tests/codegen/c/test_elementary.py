@@ -31,6 +31,7 @@ LEAST = np.float32(2) ** -126  # what is smaller has fewer digits
 HEAD = """
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 #ifdef DOUBLE
 typedef double real;
 #define R(name) name
@@ -38,7 +39,7 @@ typedef double real;
 typedef float real;
 #define R(name) name##f
 #endif
-enum { TILE = 1024, PARALLEL = 1 };
+enum { TILE = 1024, KEPT = 1 << 20, PAST = 1 << 22, PARALLEL = 1 };
 """
 
 
@@ -58,6 +59,12 @@ void every_{name}(int64_t n, const real *a, const real *b, real *out) {{
 void product(int threads, int64_t M, int64_t N, int64_t K, const real *a, int64_t a_m, int64_t a_k,
              const real *b, int64_t b_k, int64_t b_n, real *out, int64_t o_m, int64_t o_n) {{
     contract(threads, M, N, K, a, a_m, a_k, b, b_k, b_n, out, o_m, o_n);
+}}
+void streamed(int64_t count, real *to, const real *from) {{
+    if (past_caches(PAST))
+        stream(to, from, count);
+    else
+        memcpy(to, from, count * sizeof(real));
 }}
 """
 
@@ -221,6 +228,25 @@ def test_the_larger_of_two_is_the_larger(call: Callable[..., Array]) -> None:
     values = (0.0, -1.0, 2.0, INF, -INF)
     a, b = np.array(list(itertools.product(values, repeat=2))).T
     assert np.array_equal(call("larger", a, b), np.maximum(a, b))
+
+
+# --- what is written past the caches ---
+
+
+def test_what_is_streamed_is_all_there_and_nothing_beside_it(
+    built: tuple[ctypes.CDLL, str],
+) -> None:
+    library, dtype = built
+    room = 160
+    given = np.arange(room, dtype=dtype)
+    for start, first, count in itertools.product(range(20), (0, 3), (0, 1, 7, 16, 33, 100)):
+        out = np.full(room, NAN, dtype)
+        to, end = out[start:], start + count
+        places = (ctypes.c_void_p(array.ctypes.data) for array in (to, given[first:]))
+        library.streamed(ctypes.c_int64(count), *places)
+        assert np.array_equal(out[start:end], given[first : first + count])
+        assert np.isnan(out[:start]).all()
+        assert np.isnan(out[end:]).all()
 
 
 # --- products of matrices ---
