@@ -280,7 +280,11 @@ def _name(node: Tree[Token], names: Names) -> Expr:
         return letter
     if name in names.later:
         names.fail(node, f"{name!r} is used before the line that makes it")
-    names.fail(node, f"unknown name {name!r}{names.near(name)}")
+    hint = names.near(name) or (
+        f"; for a number that is given, a line: options {name}; "
+        f"for an input without axes, one with all inputs: inputs {name}, ..."
+    )
+    names.fail(node, f"unknown name {name!r}{hint}")
 
 
 def _element(node: Tree[Token], names: Names) -> Expr:

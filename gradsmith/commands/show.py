@@ -11,7 +11,8 @@ import click
 if TYPE_CHECKING:
     from derive import Definition
 
-FORMATS = ("text", "latex", "html", "pdf", "json", "c")
+CODE = ("torch", "c")
+FORMATS = ("text", "latex", "html", "pdf", "json", *CODE)
 
 
 @click.command(short_help="Show a definition, its derivation and its simplified gradient.")
@@ -35,7 +36,8 @@ FORMATS = ("text", "latex", "html", "pdf", "json", "c")
     type=click.Choice(FORMATS),
     default="text",
     show_default=True,
-    help="Plain text, a LaTeX document, a web page, a PDF made by LaTeX, data, or loops in C.",
+    help="Plain text, a LaTeX document, a web page, a PDF made by LaTeX, data; or what is emitted: "
+    "PyTorch code, loops in C.",
 )
 @click.option("--fragment", is_flag=True, help="LaTeX or HTML to put into a page of one's own.")
 @click.option(
@@ -69,14 +71,15 @@ def command(
     gradsmith show batch_norm --format html -o batch_norm.html
     gradsmith show 'cross_entropy[sum]'
     gradsmith show tanh --order 2
+    gradsmith show softmax --format torch
     gradsmith show --text 'y[n,k] = exp(x[n,k]) / sum_k(exp(x[n,k]))'
     """
     from gradsmith.errors import UserError, reported
 
     if fragment and form not in ("latex", "html"):
         raise UserError(f"--fragment is for --format latex and html, not {form}")
-    if form == "c" and steps is not None:
-        raise UserError("--steps is for the formats of a derivation, not c")
+    if form in CODE and steps is not None:
+        raise UserError(f"--steps is for the formats of a derivation, not {form}")
     if form == "pdf" and output is None:
         raise UserError("--format pdf needs -o FILE")
     if output is not None and definitions is not None and output.resolve() == definitions.resolve():
@@ -119,11 +122,12 @@ def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str
         from gradsmith.pages.page import page
 
         return operation(page(definition), steps=steps, fragment=fragment)
-    if form == "c":
+    if form in CODE:
         from codegen.pipeline import sources
 
         definition = replace(definition, interface=None)  # the usual variant alone
-        return sources([definition], target="c")[f"{definition.name}.c"]
+        files = sources([definition], target=form)
+        return files[f"{definition.name}.{'c' if form == 'c' else 'py'}"]
     derivation = derive(definition)
     if form == "text":
         from derive.printing.report import as_text

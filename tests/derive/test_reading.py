@@ -140,6 +140,7 @@ MISTAKES = [
     ("y[n] = x[n]\nupdates y = y", (2, 9), "only an input of real numbers is a buffer"),
     ("y[n] = x[n]*m[n]\nupdates m = y, m = y", (2, 16), "'m' is asked for twice"),
     ("y[n] = x[n]\nupdates m = y", (2, 9), "unknown name 'm'"),
+    ("y[n] = a*x[n]", (1, 8), "unknown name 'a'; for a number that is given, a line: options a;"),
     ("y[n] = 2x[n]", (1, 8), "a product needs its sign, as in 2*x[n]"),
     ("y[n] = |x[n]|", (1, 8), "write abs(x)"),
     ("y[n] = mean(x[n])", (1, 8), "it runs over letters, as in mean_n(x[n])"),

@@ -104,7 +104,8 @@ def test_show_wrt_derives_one_gradient_only(gradsmith: Command) -> None:
         ("latex", r"\overline{\overline{y}^{(1)}}"),
         ("html", "grad_first_grad_y"),
         ("json", '"name": "relu_backward"'),
-        ("c", "grad_first_grad_y[n] = grad_first_grad_x[n] * x_chosen"),
+        ("torch", "grad_first_grad_y = grad_first_grad_x * x_chosen"),
+        ("c", "= grad_first_grad_x[n] * x_chosen;"),
     ],
 )
 def test_show_order_2_derives_the_gradient_of_the_backward_pass(
@@ -124,6 +125,14 @@ n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n)
 off = op.build(op.cases("loss", "reduction", reductions((x[n] - target[n]) ** 2, n)))
 """
+
+
+def test_show_prints_the_code_of_one_variant_that_would_be_emitted(gradsmith: Command) -> None:
+    shown = gradsmith("show", "mse_loss[sum]", "--format", "torch").stdout
+    emitted = Path("generated/mse_loss.py").read_text()
+    function = emitted[emitted.index("def backward_sum(") :].partition("\n\n\n")[0]
+    assert function in shown
+    assert "\ndef backward(" not in shown
 
 
 @pytest.mark.parametrize("form", ["text", "latex", "html", "json"])
