@@ -141,44 +141,42 @@ def residuals_backward(
     residuals: Residuals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target, p, _, _, gamma = residuals
+    target, p, _, exp_right_power_masked, gamma = residuals
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
     one_minus_exp_right_is_zero = -expm1_right == 0
-    one_minus_exp_right = -expm1_right
-    one_minus_exp_right_or_one = one_minus_exp_right.masked_fill(one_minus_exp_right_is_zero, 1)
-    one_minus_exp_right_power = one_minus_exp_right_or_one ** (gamma - 1)
-    exp_right_total = torch.addcmul(
-        torch.addcmul(
-            torch.addcmul(
-                (one_minus_exp_right_power * right).masked_fill(one_minus_exp_right_is_zero, 0),
-                exp_right,
-                (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
-                    one_minus_exp_right_is_zero, 0
-                ),
-                value=1 - gamma,
+    one_minus_exp_right_or_one = (1 - exp_right).masked_fill(one_minus_exp_right_is_zero, 1)
+    exp_right_power = one_minus_exp_right_or_one ** (gamma - 1)
+    exp_right_power_masked = exp_right_power.masked_fill(one_minus_exp_right_is_zero, 0)
+    grad_logprobs = grad_p * p
+    grad_logprobs = grad_logprobs.scatter_add(
+        1,
+        target[:, None],
+        (
+            gamma
+            * (
+                torch.addcmul(
+                    torch.addcmul(
+                        exp_right_power_masked
+                        + (exp_right_power * right).masked_fill(one_minus_exp_right_is_zero, 0),
+                        exp_right,
+                        (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
+                            one_minus_exp_right_is_zero, 0
+                        ),
+                        value=1 - gamma,
+                    )
+                    * grad_exp_right_product,
+                    exp_right_power_masked,
+                    grad_exp_right_power_masked,
+                    value=-1,
+                )
+                * exp_right
             )
-            * grad_exp_right_product,
-            grad_exp_right_product,
-            one_minus_exp_right_power.masked_fill(one_minus_exp_right_is_zero, 0),
-        ),
-        grad_exp_right_power_masked,
-        ((-expm1_right).masked_fill(one_minus_exp_right_is_zero, 1) ** (gamma - 1)).masked_fill(
-            one_minus_exp_right_is_zero, 0
-        ),
-        value=-1,
+        )[:, None],
     )
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(
-        grad_p_times_p,
-        torch.addcmul(-grad_p_times_p.sum(1), exp_right_total, exp_right, value=-gamma)[:, None],
-        p,
-    )
-    grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (gamma * exp_right_total * exp_right)[:, None]
-    )
+    grad_logits = torch.addcmul(grad_logprobs, grad_logprobs.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -436,44 +434,42 @@ def residuals_backward_sum(
     residuals: SumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target, p, _, _, gamma = residuals
+    target, p, _, exp_right_power_masked, gamma = residuals
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
     one_minus_exp_right_is_zero = -expm1_right == 0
-    one_minus_exp_right = -expm1_right
-    one_minus_exp_right_or_one = one_minus_exp_right.masked_fill(one_minus_exp_right_is_zero, 1)
-    one_minus_exp_right_power = one_minus_exp_right_or_one ** (gamma - 1)
-    exp_right_total = torch.addcmul(
-        torch.addcmul(
-            torch.addcmul(
-                (one_minus_exp_right_power * right).masked_fill(one_minus_exp_right_is_zero, 0),
-                exp_right,
-                (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
-                    one_minus_exp_right_is_zero, 0
-                ),
-                value=1 - gamma,
+    one_minus_exp_right_or_one = (1 - exp_right).masked_fill(one_minus_exp_right_is_zero, 1)
+    exp_right_power = one_minus_exp_right_or_one ** (gamma - 1)
+    exp_right_power_masked = exp_right_power.masked_fill(one_minus_exp_right_is_zero, 0)
+    grad_logprobs = grad_p * p
+    grad_logprobs = grad_logprobs.scatter_add(
+        1,
+        target[:, None],
+        (
+            gamma
+            * (
+                torch.addcmul(
+                    torch.addcmul(
+                        exp_right_power_masked
+                        + (exp_right_power * right).masked_fill(one_minus_exp_right_is_zero, 0),
+                        exp_right,
+                        (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
+                            one_minus_exp_right_is_zero, 0
+                        ),
+                        value=1 - gamma,
+                    )
+                    * grad_exp_right_product,
+                    exp_right_power_masked,
+                    grad_exp_right_power_masked,
+                    value=-1,
+                )
+                * exp_right
             )
-            * grad_exp_right_product,
-            grad_exp_right_product,
-            one_minus_exp_right_power.masked_fill(one_minus_exp_right_is_zero, 0),
-        ),
-        grad_exp_right_power_masked,
-        ((-expm1_right).masked_fill(one_minus_exp_right_is_zero, 1) ** (gamma - 1)).masked_fill(
-            one_minus_exp_right_is_zero, 0
-        ),
-        value=-1,
+        )[:, None],
     )
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(
-        grad_p_times_p,
-        torch.addcmul(-grad_p_times_p.sum(1), exp_right_total, exp_right, value=-gamma)[:, None],
-        p,
-    )
-    grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (gamma * exp_right_total * exp_right)[:, None]
-    )
+    grad_logits = torch.addcmul(grad_logprobs, grad_logprobs.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -700,44 +696,42 @@ def residuals_backward_none(
     residuals: NoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target, p, _, _, gamma = residuals
+    target, p, _, exp_right_power_masked, gamma = residuals
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
     one_minus_exp_right_is_zero = -expm1_right == 0
-    one_minus_exp_right = -expm1_right
-    one_minus_exp_right_or_one = one_minus_exp_right.masked_fill(one_minus_exp_right_is_zero, 1)
-    one_minus_exp_right_power = one_minus_exp_right_or_one ** (gamma - 1)
-    exp_right_total = torch.addcmul(
-        torch.addcmul(
-            torch.addcmul(
-                (one_minus_exp_right_power * right).masked_fill(one_minus_exp_right_is_zero, 0),
-                exp_right,
-                (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
-                    one_minus_exp_right_is_zero, 0
-                ),
-                value=1 - gamma,
+    one_minus_exp_right_or_one = (1 - exp_right).masked_fill(one_minus_exp_right_is_zero, 1)
+    exp_right_power = one_minus_exp_right_or_one ** (gamma - 1)
+    exp_right_power_masked = exp_right_power.masked_fill(one_minus_exp_right_is_zero, 0)
+    grad_logprobs = grad_p * p
+    grad_logprobs = grad_logprobs.scatter_add(
+        1,
+        target[:, None],
+        (
+            gamma
+            * (
+                torch.addcmul(
+                    torch.addcmul(
+                        exp_right_power_masked
+                        + (exp_right_power * right).masked_fill(one_minus_exp_right_is_zero, 0),
+                        exp_right,
+                        (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
+                            one_minus_exp_right_is_zero, 0
+                        ),
+                        value=1 - gamma,
+                    )
+                    * grad_exp_right_product,
+                    exp_right_power_masked,
+                    grad_exp_right_power_masked,
+                    value=-1,
+                )
+                * exp_right
             )
-            * grad_exp_right_product,
-            grad_exp_right_product,
-            one_minus_exp_right_power.masked_fill(one_minus_exp_right_is_zero, 0),
-        ),
-        grad_exp_right_power_masked,
-        ((-expm1_right).masked_fill(one_minus_exp_right_is_zero, 1) ** (gamma - 1)).masked_fill(
-            one_minus_exp_right_is_zero, 0
-        ),
-        value=-1,
+        )[:, None],
     )
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(
-        grad_p_times_p,
-        torch.addcmul(-grad_p_times_p.sum(1), exp_right_total, exp_right, value=-gamma)[:, None],
-        p,
-    )
-    grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (gamma * exp_right_total * exp_right)[:, None]
-    )
+    grad_logits = torch.addcmul(grad_logprobs, grad_logprobs.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 

@@ -237,33 +237,31 @@ def double_backward(
     grad_bnbias = grad_hpreact.sum(0)
     first_grad_bngain = (bnraw * grad_hpreact).sum(0)
     grad_bnbias_scaled = grad_bnbias / -N
-    first_grad_bngain_scaled = first_grad_bngain / (N - 1)
-    bnraw_total_1 = grad_hpreact + grad_bnbias_scaled
-    bnraw_total_1 = bnraw_total_1.addcmul(first_grad_bngain_scaled, bnraw, value=-1)
+    bnraw_total = grad_hpreact + grad_bnbias_scaled
+    bnraw_total = bnraw_total.addcmul(first_grad_bngain, bnraw, value=-1 / (N - 1 or torch.nan))
     bngain_times_bnvar_inv = bngain * bnvar_inv
-    grad_hprebn = bngain_times_bnvar_inv * bnraw_total_1
+    grad_hprebn = bngain_times_bnvar_inv * bnraw_total
     grad_grad_emb = torch.embedding(grad_grad_C, Xb)
     grad_grad_embcat = grad_grad_emb.reshape(N, T * D)
     grad_grad_hprebn = torch.addmm(grad_grad_b1, grad_grad_embcat, W1)
     grad_grad_hprebn = grad_grad_hprebn + embcat @ grad_grad_W1
-    bnraw_sum_1 = (bnraw * grad_grad_hprebn).sum(0)
+    bngain_product = bngain_times_bnvar_inv / (N - 1)
     bngain_total = torch.addcmul(
-        grad_grad_bngain, bngain_times_bnvar_inv, bnraw_sum_1, value=-1 / (N - 1 or torch.nan)
+        grad_grad_bngain, bngain_product, (bnraw * grad_grad_hprebn).sum(0), value=-1
     )
-    grad_grad_hprebn_product = bngain_times_bnvar_inv * grad_grad_hprebn
-    bnraw_total = grad_grad_hprebn_product + torch.addcmul(
-        grad_grad_bnbias, bngain_times_bnvar_inv, grad_grad_hprebn.mean(0), value=-1
+    grad_grad_hpreact = torch.addcmul(
+        grad_grad_bnbias, bngain_times_bnvar_inv, grad_grad_hprebn - grad_grad_hprebn.mean(0)
     )
-    bnraw_total = bnraw_total.addcmul(bngain_total, bnraw)
-    grad_grad_h = bnraw_total * one_minus_h_squared
+    grad_grad_hpreact = grad_grad_hpreact.addcmul(bngain_total, bnraw)
+    grad_grad_h = grad_grad_hpreact * one_minus_h_squared
     grad_grad_logits = torch.addmm(grad_grad_b2, grad_grad_h, W2)
     grad_grad_logits = grad_grad_logits + h @ grad_grad_W2
     grad_p = grad_loss / N * grad_grad_logits
     grad_h = grad_logits @ grad_grad_W2.T
-    grad_h = grad_h.addcmul(bnraw_total * first_grad_h, h, value=-2)
+    grad_h = grad_h.addcmul(first_grad_h * grad_grad_hpreact, h, value=-2)
     grad_bnraw = bngain_total * grad_hpreact
-    grad_bnraw = grad_bnraw.addcmul(first_grad_bngain_scaled, grad_grad_hprebn_product, value=-1)
-    bnraw_sum = (bnraw_total_1 * grad_grad_hprebn).sum(0)
+    grad_bnraw = grad_bnraw.addcmul(bngain_product * first_grad_bngain, grad_grad_hprebn, value=-1)
+    bnraw_sum = (bnraw_total * grad_grad_hprebn).sum(0)
     grad_bnvar_inv = bngain * bnraw_sum
     grad_embcat = grad_hprebn @ grad_grad_W1.T
     grad_W2 = grad_grad_h.T @ grad_logits

@@ -919,9 +919,8 @@ def residuals_backward_p(
     y_abs_power = y_abs_or_one ** (p - 1)
     y_abs_sum_or_one = y_abs_sum.masked_fill(y_abs_sum_is_zero, 1)
     y_abs_power_masked = y_abs_power.masked_fill(y_abs_is_zero, 0)
-    grad_x1 = (
-        (1 / p - 1)
-        * p
+    grad_y_abs = (
+        (1 - p)
         * (
             ((y_abs_sum_or_one ** (1 / p - 2))[:, None] * y_abs_power_masked).masked_fill(
                 y_abs_sum_is_zero[:, None], 0
@@ -929,7 +928,7 @@ def residuals_backward_p(
             * (grad_dy_dx1 * sign_off)
         ).sum(1)
     )[:, None] * y_abs_power_masked
-    grad_x1 = grad_x1.addcmul(
+    grad_y_abs = grad_y_abs.addcmul(
         grad_dy_dx1 * sign_off,
         (
             (y_abs_or_one ** (p - 2)).masked_fill(y_abs_is_zero, 0)
@@ -937,7 +936,7 @@ def residuals_backward_p(
         ).masked_fill(y_abs_sum_is_zero[:, None], 0),
         value=p - 1,
     )
-    grad_x1 = grad_x1 * sign_off
+    grad_x1 = grad_y_abs * sign_off
     grad_x2 = -grad_x1
     return grad_x1, grad_x2
 

@@ -1046,62 +1046,55 @@ def residuals_backward_swap(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
-    far_or_one = far.masked_fill(between_mask, 1)
-    far_power = far_or_one**-2
-    far_power_masked = far_power.masked_fill(between_mask, 0)
-    off_far_product = (
-        torch.addcmul(
-            far_power_masked * (grad_off_far_total * off_far).sum(1),
-            far_power_masked,
-            (grad_off_between_product_total * off_far).sum(1),
-            value=-1,
-        )
-        / far
-    )[:, None] * off_far
+    off_near_product = off_near / near[:, None]
     grad_off_between_product_product_masked = grad_off_between_product_product.masked_fill(
         near_total_negative[:, None], 0
     )
-    grad_off_between_product_product_total = (
+    grad_off_near_product = grad_off_far_total - grad_off_between_product_product_masked
+    grad_off_between_product = (
         grad_off_between_product_total - grad_off_between_product_product_masked
     )
     between_or_one = torch.where(between_mask, between, 1)
-    grad_off_between_product_product_product = (
-        (grad_off_between_product_product_total * off_between).sum(1)
-        * torch.where(between_mask, between_or_one**-2, 0)
-        / between
-    )[:, None] * off_between
-    grad_off_between_product_product_product_2 = (
+    grad_off_between = (
         torch.where(between_mask, torch.reciprocal(between_or_one), 0)[:, None]
-        * grad_off_between_product_product_total
+        * grad_off_between_product
     )
-    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    grad_negative = (
-        grad_off_between_product_product_product - grad_off_between_product_product_product_2
+    grad_off_between = grad_off_between.addcmul(
+        (
+            (grad_off_between_product * off_between).sum(1)
+            * torch.where(between_mask, between_or_one**-2, 0)
+            / between
+        )[:, None],
+        off_between,
+        value=-1,
     )
-    grad_negative = grad_negative - off_far_product
-    grad_negative = grad_negative.addcmul(
-        inverse_far_or_one_masked[:, None], grad_off_far_total - grad_off_between_product_total
+    far_or_one = far.masked_fill(between_mask, 1)
+    grad_off_far = grad_off_between_product_total - grad_off_far_total
+    grad_off_far = grad_off_far * torch.reciprocal(far_or_one).masked_fill(between_mask, 0)[:, None]
+    grad_off_far = grad_off_far.addcmul(
+        (
+            (
+                (grad_off_far_total * off_far).sum(1)
+                - (grad_off_between_product_total * off_far).sum(1)
+            )
+            * (far_or_one**-2).masked_fill(between_mask, 0)
+            / far
+        )[:, None],
+        off_far,
     )
-    grad_off_between_product_product_product_1 = (
-        near**-2
-        * ((grad_off_far_total - grad_off_between_product_product_masked) * off_near).sum(1)
-    )[:, None] * off_near
-    grad_positive = (
-        grad_off_between_product_product_masked
-        - grad_off_far_total
-        + grad_off_between_product_product_product_1
-    ) / near[:, None]
-    grad_positive = grad_positive - grad_off_between_product_product_product
-    grad_positive = grad_positive + grad_off_between_product_product_product_2
-    grad_anchor = (
-        grad_off_far_total
-        - grad_off_between_product_product_masked
-        - grad_off_between_product_product_product_1
-    ) / near[:, None]
-    grad_anchor = grad_anchor + off_far_product
-    grad_anchor = grad_anchor.addcmul(
-        inverse_far_or_one_masked[:, None], grad_off_between_product_total - grad_off_far_total
+    grad_off_near = (
+        torch.addcmul(
+            grad_off_near_product,
+            (grad_off_near_product * off_near_product).sum(1, keepdim=True),
+            off_near_product,
+            value=-1,
+        )
+        / near[:, None]
     )
+    grad_negative = -grad_off_between
+    grad_negative = grad_negative - grad_off_far
+    grad_positive = grad_off_between - grad_off_near
+    grad_anchor = grad_off_far + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -1430,51 +1423,51 @@ def residuals_backward_swap_sum(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
+    off_near_product = off_near / near[:, None]
+    grad_dloss_dpositive_masked = grad_dloss_dpositive.masked_fill(near_total_negative[:, None], 0)
+    grad_off_near_product = grad_off_far_total - grad_dloss_dpositive_masked
+    grad_off_between_product = grad_off_between_product_total - grad_dloss_dpositive_masked
+    between_or_one = torch.where(between_mask, between, 1)
+    grad_off_between = (
+        torch.where(between_mask, torch.reciprocal(between_or_one), 0)[:, None]
+        * grad_off_between_product
+    )
+    grad_off_between = grad_off_between.addcmul(
+        (
+            (grad_off_between_product * off_between).sum(1)
+            * torch.where(between_mask, between_or_one**-2, 0)
+            / between
+        )[:, None],
+        off_between,
+        value=-1,
+    )
     far_or_one = far.masked_fill(between_mask, 1)
-    far_power = far_or_one**-2
-    far_power_masked = far_power.masked_fill(between_mask, 0)
-    off_far_product = (
+    grad_off_far = grad_off_between_product_total - grad_off_far_total
+    grad_off_far = grad_off_far * torch.reciprocal(far_or_one).masked_fill(between_mask, 0)[:, None]
+    grad_off_far = grad_off_far.addcmul(
+        (
+            (
+                (grad_off_far_total * off_far).sum(1)
+                - (grad_off_between_product_total * off_far).sum(1)
+            )
+            * (far_or_one**-2).masked_fill(between_mask, 0)
+            / far
+        )[:, None],
+        off_far,
+    )
+    grad_off_near = (
         torch.addcmul(
-            far_power_masked * (grad_off_far_total * off_far).sum(1),
-            far_power_masked,
-            (grad_off_between_product_total * off_far).sum(1),
+            grad_off_near_product,
+            (grad_off_near_product * off_near_product).sum(1, keepdim=True),
+            off_near_product,
             value=-1,
         )
-        / far
-    )[:, None] * off_far
-    grad_dloss_dpositive_masked = grad_dloss_dpositive.masked_fill(near_total_negative[:, None], 0)
-    grad_dloss_dpositive_total = grad_off_between_product_total - grad_dloss_dpositive_masked
-    between_or_one = torch.where(between_mask, between, 1)
-    grad_dloss_dpositive_product = (
-        (grad_dloss_dpositive_total * off_between).sum(1)
-        * torch.where(between_mask, between_or_one**-2, 0)
-        / between
-    )[:, None] * off_between
-    grad_dloss_dpositive_product_2 = (
-        torch.where(between_mask, torch.reciprocal(between_or_one), 0)[:, None]
-        * grad_dloss_dpositive_total
+        / near[:, None]
     )
-    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    grad_negative = grad_dloss_dpositive_product - grad_dloss_dpositive_product_2
-    grad_negative = grad_negative - off_far_product
-    grad_negative = grad_negative.addcmul(
-        inverse_far_or_one_masked[:, None], grad_off_far_total - grad_off_between_product_total
-    )
-    grad_dloss_dpositive_product_1 = (
-        near**-2 * ((grad_off_far_total - grad_dloss_dpositive_masked) * off_near).sum(1)
-    )[:, None] * off_near
-    grad_positive = (
-        grad_dloss_dpositive_masked - grad_off_far_total + grad_dloss_dpositive_product_1
-    ) / near[:, None]
-    grad_positive = grad_positive - grad_dloss_dpositive_product
-    grad_positive = grad_positive + grad_dloss_dpositive_product_2
-    grad_anchor = (
-        grad_off_far_total - grad_dloss_dpositive_masked - grad_dloss_dpositive_product_1
-    ) / near[:, None]
-    grad_anchor = grad_anchor + off_far_product
-    grad_anchor = grad_anchor.addcmul(
-        inverse_far_or_one_masked[:, None], grad_off_between_product_total - grad_off_far_total
-    )
+    grad_negative = -grad_off_between
+    grad_negative = grad_negative - grad_off_far
+    grad_positive = grad_off_between - grad_off_near
+    grad_anchor = grad_off_far + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -1811,53 +1804,50 @@ def residuals_backward_swap_none(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     between_mask = between <= far
+    off_near_product = off_near / near[:, None]
+    grad_off_near_product = grad_off_far_total - grad_off_between_product_total_1
+    grad_off_between_product = grad_off_between_product_total - grad_off_between_product_total_1
+    between_or_one = torch.where(between_mask, between, 1)
+    grad_off_between = (
+        torch.where(between_mask, torch.reciprocal(between_or_one), 0)[:, None]
+        * grad_off_between_product
+    )
+    grad_off_between = grad_off_between.addcmul(
+        (
+            (grad_off_between_product * off_between).sum(1)
+            * torch.where(between_mask, between_or_one**-2, 0)
+            / between
+        )[:, None],
+        off_between,
+        value=-1,
+    )
     far_or_one = far.masked_fill(between_mask, 1)
-    far_power = far_or_one**-2
-    far_power_masked = far_power.masked_fill(between_mask, 0)
-    off_far_product = (
+    grad_off_far = grad_off_between_product_total - grad_off_far_total
+    grad_off_far = grad_off_far * torch.reciprocal(far_or_one).masked_fill(between_mask, 0)[:, None]
+    grad_off_far = grad_off_far.addcmul(
+        (
+            (
+                (grad_off_far_total * off_far).sum(1)
+                - (grad_off_between_product_total * off_far).sum(1)
+            )
+            * (far_or_one**-2).masked_fill(between_mask, 0)
+            / far
+        )[:, None],
+        off_far,
+    )
+    grad_off_near = (
         torch.addcmul(
-            far_power_masked * (grad_off_far_total * off_far).sum(1),
-            far_power_masked,
-            (grad_off_between_product_total * off_far).sum(1),
+            grad_off_near_product,
+            (grad_off_near_product * off_near_product).sum(1, keepdim=True),
+            off_near_product,
             value=-1,
         )
-        / far
-    )[:, None] * off_far
-    total = grad_off_between_product_total - grad_off_between_product_total_1
-    between_or_one = torch.where(between_mask, between, 1)
-    grad_off_between_product_total_product = (
-        (off_between * total).sum(1) * torch.where(between_mask, between_or_one**-2, 0) / between
-    )[:, None] * off_between
-    grad_off_between_product_total_product_1 = (
-        torch.where(between_mask, torch.reciprocal(between_or_one), 0)[:, None] * total
+        / near[:, None]
     )
-    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    grad_negative = (
-        grad_off_between_product_total_product - grad_off_between_product_total_product_1
-    )
-    grad_negative = grad_negative - off_far_product
-    grad_negative = grad_negative.addcmul(
-        inverse_far_or_one_masked[:, None], grad_off_far_total - grad_off_between_product_total
-    )
-    grad_off_between_product_total_1_product = (
-        near**-2 * ((grad_off_far_total - grad_off_between_product_total_1) * off_near).sum(1)
-    )[:, None] * off_near
-    grad_positive = (
-        grad_off_between_product_total_1
-        - grad_off_far_total
-        + grad_off_between_product_total_1_product
-    ) / near[:, None]
-    grad_positive = grad_positive - grad_off_between_product_total_product
-    grad_positive = grad_positive + grad_off_between_product_total_product_1
-    grad_anchor = (
-        grad_off_far_total
-        - grad_off_between_product_total_1
-        - grad_off_between_product_total_1_product
-    ) / near[:, None]
-    grad_anchor = grad_anchor + off_far_product
-    grad_anchor = grad_anchor.addcmul(
-        inverse_far_or_one_masked[:, None], grad_off_between_product_total - grad_off_far_total
-    )
+    grad_negative = -grad_off_between
+    grad_negative = grad_negative - grad_off_far
+    grad_positive = grad_off_between - grad_off_near
+    grad_anchor = grad_off_far + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -6917,7 +6907,7 @@ def residuals_backward_p_swap(
     residuals: PSwapResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    near_total_negative, _, product, _, p, eps = residuals
+    near_total_negative, _, _, _, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     abs_off_near_is_zero = abs_off_near == 0
@@ -6953,92 +6943,91 @@ def residuals_backward_p_swap(
     sign_off_between = torch.sign(off_between)
     sign_off_far = torch.sign(off_far)
     sign_off_near = torch.sign(off_near)
+    grad_product_masked = grad_product.masked_fill(near_total_negative[:, None], 0)
+    grad_off_near_product_masked = grad_total_1 - grad_product_masked
+    grad_off_far_product_masked_masked = grad_total - grad_total_1
+    grad_off_between_product_masked_masked = grad_total - grad_product_masked
     abs_off_between_or_one = abs_off_between.masked_fill(abs_off_between_is_zero, 1)
-    abs_off_between_product_masked_1 = (
+    abs_off_between_product_masked = (
         abs_off_between_or_one ** (p - 1) * sign_off_between
     ).masked_fill(abs_off_between_is_zero, 0)
-    grad_product_masked = grad_product.masked_fill(near_total_negative[:, None], 0)
-    grad_product_total_1 = grad_total - grad_product_masked
-    abs_off_between_sum = (
+    grad_off_between = (
+        (1 - p)
+        * (
+            torch.where(
+                between_mask[:, None],
+                (
+                    (off_between_sum_or_one ** (1 / p - 2))[:, None]
+                    * abs_off_between_product_masked
+                ).masked_fill(off_between_sum_is_zero[:, None], 0),
+                0,
+            )
+            * grad_off_between_product_masked_masked
+        ).sum(1)
+    )[:, None] * abs_off_between_product_masked
+    grad_off_between = grad_off_between.addcmul(
+        grad_off_between_product_masked_masked * sign_off_between,
         torch.where(
             between_mask[:, None],
             (
-                (off_between_sum_or_one ** (1 / p - 2))[:, None] * abs_off_between_product_masked_1
+                (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
+                    abs_off_between_is_zero, 0
+                )
+                * (off_between_sum_or_one ** (1 / p - 1))[:, None]
             ).masked_fill(off_between_sum_is_zero[:, None], 0),
             0,
-        )
-        * grad_product_total_1
-    ).sum(1)
+        ),
+        value=p - 1,
+    )
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
         abs_off_far_is_zero, 0
     )
-    grad_total_minus_grad_total_1 = grad_total - grad_total_1
-    abs_off_far_sum = (
-        ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1)
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
-        * grad_total_minus_grad_total_1
-    ).sum(1)
-    abs_off_far_product_masked = (
-        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * (off_far_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    abs_off_between_product_masked = (
-        (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
-            abs_off_between_is_zero, 0
+    grad_off_far = (
+        (1 - p)
+        * (
+            ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked)
+            .masked_fill(off_far_sum_is_zero[:, None], 0)
+            .masked_fill(between_mask[:, None], 0)
+            * grad_off_far_product_masked_masked
+        ).sum(1)
+    )[:, None] * abs_off_far_product_masked
+    grad_off_far = grad_off_far.addcmul(
+        grad_off_far_product_masked_masked * sign_off_far,
+        (
+            (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+            * (off_far_sum_or_one ** (1 / p - 1))[:, None]
         )
-        * (off_between_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_between_sum_is_zero[:, None], 0)
-    abs_off_between_product_masked_masked = torch.where(
-        between_mask[:, None], abs_off_between_product_masked, 0
+        .masked_fill(off_far_sum_is_zero[:, None], 0)
+        .masked_fill(between_mask[:, None], 0),
+        value=p - 1,
     )
-    abs_off_far_product_masked_masked = abs_off_far_product_masked.masked_fill(
-        between_mask[:, None], 0
-    )
-    product = abs_off_far_product_masked_masked * grad_total_minus_grad_total_1
-    product = product * sign_off_far
-    product *= p - 1
-    product_1 = abs_off_between_product_masked_masked * grad_product_total_1
-    product_1 = product_1 * sign_off_between
-    product_1 *= p - 1
-    abs_off_far_product_masked_1_product = ((p - 1) * abs_off_far_sum)[
-        :, None
-    ] * abs_off_far_product_masked_1
-    abs_off_between_product_masked_1_product = ((p - 1) * abs_off_between_sum)[
-        :, None
-    ] * abs_off_between_product_masked_1
-    grad_negative = abs_off_between_product_masked_1_product - product
-    grad_negative = grad_negative - product_1
-    grad_negative = grad_negative + abs_off_far_product_masked_1_product
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
         abs_off_near_is_zero, 0
     )
-    grad_product_total = grad_total_1 - grad_product_masked
     off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    abs_off_near_sum = (
-        ((off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1).masked_fill(
-            off_near_sum_is_zero[:, None], 0
-        )
-        * grad_product_total
-    ).sum(1)
-    abs_off_near_product_masked = (
-        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * (off_near_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    abs_off_near_product_masked_product = abs_off_near_product_masked * grad_product_total
-    abs_off_near_product_masked_product = abs_off_near_product_masked_product * sign_off_near
-    abs_off_near_product_masked_product *= p - 1
-    abs_off_near_product_masked_1_product = ((p - 1) * abs_off_near_sum)[
-        :, None
-    ] * abs_off_near_product_masked_1
-    grad_positive = abs_off_near_product_masked_1_product - abs_off_between_product_masked_1_product
-    grad_positive = grad_positive - abs_off_near_product_masked_product
-    grad_positive = grad_positive + product_1
-    grad_anchor = abs_off_near_product_masked_product - abs_off_far_product_masked_1_product
-    grad_anchor = grad_anchor - abs_off_near_product_masked_1_product
-    grad_anchor = grad_anchor + product
+    grad_off_near = (
+        (1 - p)
+        * (
+            (
+                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
+            ).masked_fill(off_near_sum_is_zero[:, None], 0)
+            * grad_off_near_product_masked
+        ).sum(1)
+    )[:, None] * abs_off_near_product_masked
+    grad_off_near = grad_off_near.addcmul(
+        grad_off_near_product_masked * sign_off_near,
+        (
+            (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+            * (off_near_sum_or_one ** (1 / p - 1))[:, None]
+        ).masked_fill(off_near_sum_is_zero[:, None], 0),
+        value=p - 1,
+    )
+    grad_negative = -grad_off_between
+    grad_negative = grad_negative - grad_off_far
+    grad_positive = grad_off_between - grad_off_near
+    grad_anchor = grad_off_far + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -7410,92 +7399,91 @@ def residuals_backward_p_swap_sum(
     sign_off_between = torch.sign(off_between)
     sign_off_far = torch.sign(off_far)
     sign_off_near = torch.sign(off_near)
+    grad_dloss_dpositive_masked = grad_dloss_dpositive.masked_fill(near_total_negative[:, None], 0)
+    grad_off_near_product_masked = grad_total_1 - grad_dloss_dpositive_masked
+    grad_off_far_product_masked_masked = grad_total - grad_total_1
+    grad_off_between_product_masked_masked = grad_total - grad_dloss_dpositive_masked
     abs_off_between_or_one = abs_off_between.masked_fill(abs_off_between_is_zero, 1)
-    abs_off_between_product_masked_1 = (
+    abs_off_between_product_masked = (
         abs_off_between_or_one ** (p - 1) * sign_off_between
     ).masked_fill(abs_off_between_is_zero, 0)
-    grad_dloss_dpositive_masked = grad_dloss_dpositive.masked_fill(near_total_negative[:, None], 0)
-    grad_dloss_dpositive_total_1 = grad_total - grad_dloss_dpositive_masked
-    abs_off_between_sum = (
+    grad_off_between = (
+        (1 - p)
+        * (
+            torch.where(
+                between_mask[:, None],
+                (
+                    (off_between_sum_or_one ** (1 / p - 2))[:, None]
+                    * abs_off_between_product_masked
+                ).masked_fill(off_between_sum_is_zero[:, None], 0),
+                0,
+            )
+            * grad_off_between_product_masked_masked
+        ).sum(1)
+    )[:, None] * abs_off_between_product_masked
+    grad_off_between = grad_off_between.addcmul(
+        grad_off_between_product_masked_masked * sign_off_between,
         torch.where(
             between_mask[:, None],
             (
-                (off_between_sum_or_one ** (1 / p - 2))[:, None] * abs_off_between_product_masked_1
+                (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
+                    abs_off_between_is_zero, 0
+                )
+                * (off_between_sum_or_one ** (1 / p - 1))[:, None]
             ).masked_fill(off_between_sum_is_zero[:, None], 0),
             0,
-        )
-        * grad_dloss_dpositive_total_1
-    ).sum(1)
+        ),
+        value=p - 1,
+    )
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
         abs_off_far_is_zero, 0
     )
-    grad_total_minus_grad_total_1 = grad_total - grad_total_1
-    abs_off_far_sum = (
-        ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1)
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
-        * grad_total_minus_grad_total_1
-    ).sum(1)
-    abs_off_far_product_masked = (
-        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * (off_far_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    abs_off_between_product_masked = (
-        (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
-            abs_off_between_is_zero, 0
+    grad_off_far = (
+        (1 - p)
+        * (
+            ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked)
+            .masked_fill(off_far_sum_is_zero[:, None], 0)
+            .masked_fill(between_mask[:, None], 0)
+            * grad_off_far_product_masked_masked
+        ).sum(1)
+    )[:, None] * abs_off_far_product_masked
+    grad_off_far = grad_off_far.addcmul(
+        grad_off_far_product_masked_masked * sign_off_far,
+        (
+            (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+            * (off_far_sum_or_one ** (1 / p - 1))[:, None]
         )
-        * (off_between_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_between_sum_is_zero[:, None], 0)
-    abs_off_between_product_masked_masked = torch.where(
-        between_mask[:, None], abs_off_between_product_masked, 0
+        .masked_fill(off_far_sum_is_zero[:, None], 0)
+        .masked_fill(between_mask[:, None], 0),
+        value=p - 1,
     )
-    abs_off_far_product_masked_masked = abs_off_far_product_masked.masked_fill(
-        between_mask[:, None], 0
-    )
-    product = abs_off_far_product_masked_masked * grad_total_minus_grad_total_1
-    product = product * sign_off_far
-    product *= p - 1
-    product_1 = abs_off_between_product_masked_masked * grad_dloss_dpositive_total_1
-    product_1 = product_1 * sign_off_between
-    product_1 *= p - 1
-    abs_off_far_product_masked_1_product = ((p - 1) * abs_off_far_sum)[
-        :, None
-    ] * abs_off_far_product_masked_1
-    abs_off_between_product_masked_1_product = ((p - 1) * abs_off_between_sum)[
-        :, None
-    ] * abs_off_between_product_masked_1
-    grad_negative = abs_off_between_product_masked_1_product - product
-    grad_negative = grad_negative - product_1
-    grad_negative = grad_negative + abs_off_far_product_masked_1_product
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
         abs_off_near_is_zero, 0
     )
-    grad_dloss_dpositive_total = grad_total_1 - grad_dloss_dpositive_masked
     off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    abs_off_near_sum = (
-        ((off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1).masked_fill(
-            off_near_sum_is_zero[:, None], 0
-        )
-        * grad_dloss_dpositive_total
-    ).sum(1)
-    abs_off_near_product_masked = (
-        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * (off_near_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    abs_off_near_product_masked_product = abs_off_near_product_masked * grad_dloss_dpositive_total
-    abs_off_near_product_masked_product = abs_off_near_product_masked_product * sign_off_near
-    abs_off_near_product_masked_product *= p - 1
-    abs_off_near_product_masked_1_product = ((p - 1) * abs_off_near_sum)[
-        :, None
-    ] * abs_off_near_product_masked_1
-    grad_positive = abs_off_near_product_masked_1_product - abs_off_between_product_masked_1_product
-    grad_positive = grad_positive - abs_off_near_product_masked_product
-    grad_positive = grad_positive + product_1
-    grad_anchor = abs_off_near_product_masked_product - abs_off_far_product_masked_1_product
-    grad_anchor = grad_anchor - abs_off_near_product_masked_1_product
-    grad_anchor = grad_anchor + product
+    grad_off_near = (
+        (1 - p)
+        * (
+            (
+                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
+            ).masked_fill(off_near_sum_is_zero[:, None], 0)
+            * grad_off_near_product_masked
+        ).sum(1)
+    )[:, None] * abs_off_near_product_masked
+    grad_off_near = grad_off_near.addcmul(
+        grad_off_near_product_masked * sign_off_near,
+        (
+            (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+            * (off_near_sum_or_one ** (1 / p - 1))[:, None]
+        ).masked_fill(off_near_sum_is_zero[:, None], 0),
+        value=p - 1,
+    )
+    grad_negative = -grad_off_between
+    grad_negative = grad_negative - grad_off_far
+    grad_positive = grad_off_between - grad_off_near
+    grad_anchor = grad_off_far + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -7847,7 +7835,7 @@ def residuals_backward_p_swap_none(
     residuals: PSwapNoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, total, _, total_1, p, eps = residuals
+    _, _, _, _, p, eps = residuals
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     abs_off_near_is_zero = abs_off_near == 0
@@ -7883,91 +7871,92 @@ def residuals_backward_p_swap_none(
     sign_off_between = torch.sign(off_between)
     sign_off_far = torch.sign(off_far)
     sign_off_near = torch.sign(off_near)
-    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
+    grad_off_near_product_masked = grad_total_1 - grad_off_between_product_masked_masked_total
+    grad_off_far_product_masked_masked = grad_total - grad_total_1
+    grad_off_between_product_masked_masked = (
+        grad_total - grad_off_between_product_masked_masked_total
     )
-    grad_total_minus_grad_total_1 = grad_total - grad_total_1
-    abs_off_far_sum = (
-        ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1)
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
-        * grad_total_minus_grad_total_1
-    ).sum(1)
     abs_off_between_or_one = abs_off_between.masked_fill(abs_off_between_is_zero, 1)
-    abs_off_between_product_masked_1 = (
+    abs_off_between_product_masked = (
         abs_off_between_or_one ** (p - 1) * sign_off_between
     ).masked_fill(abs_off_between_is_zero, 0)
-    total_1 = grad_total - grad_off_between_product_masked_masked_total
-    abs_off_between_sum = (
+    grad_off_between = (
+        (1 - p)
+        * (
+            torch.where(
+                between_mask[:, None],
+                (
+                    (off_between_sum_or_one ** (1 / p - 2))[:, None]
+                    * abs_off_between_product_masked
+                ).masked_fill(off_between_sum_is_zero[:, None], 0),
+                0,
+            )
+            * grad_off_between_product_masked_masked
+        ).sum(1)
+    )[:, None] * abs_off_between_product_masked
+    grad_off_between = grad_off_between.addcmul(
+        grad_off_between_product_masked_masked * sign_off_between,
         torch.where(
             between_mask[:, None],
             (
-                (off_between_sum_or_one ** (1 / p - 2))[:, None] * abs_off_between_product_masked_1
+                (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
+                    abs_off_between_is_zero, 0
+                )
+                * (off_between_sum_or_one ** (1 / p - 1))[:, None]
             ).masked_fill(off_between_sum_is_zero[:, None], 0),
             0,
-        )
-        * total_1
-    ).sum(1)
-    abs_off_far_product_masked = (
-        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * (off_far_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    abs_off_between_product_masked = (
-        (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
-            abs_off_between_is_zero, 0
-        )
-        * (off_between_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_between_sum_is_zero[:, None], 0)
-    abs_off_between_product_masked_masked = torch.where(
-        between_mask[:, None], abs_off_between_product_masked, 0
+        ),
+        value=p - 1,
     )
-    abs_off_far_product_masked_masked = abs_off_far_product_masked.masked_fill(
-        between_mask[:, None], 0
+    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
+    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+        abs_off_far_is_zero, 0
     )
-    product = abs_off_far_product_masked_masked * grad_total_minus_grad_total_1
-    product = product * sign_off_far
-    product *= p - 1
-    product_1 = abs_off_between_product_masked_masked * sign_off_between
-    product_1 = product_1 * total_1
-    product_1 *= p - 1
-    abs_off_far_product_masked_1_product = ((p - 1) * abs_off_far_sum)[
-        :, None
-    ] * abs_off_far_product_masked_1
-    abs_off_between_product_masked_1_product = ((p - 1) * abs_off_between_sum)[
-        :, None
-    ] * abs_off_between_product_masked_1
-    grad_negative = abs_off_between_product_masked_1_product - product
-    grad_negative = grad_negative - product_1
-    grad_negative = grad_negative + abs_off_far_product_masked_1_product
+    grad_off_far = (
+        (1 - p)
+        * (
+            ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked)
+            .masked_fill(off_far_sum_is_zero[:, None], 0)
+            .masked_fill(between_mask[:, None], 0)
+            * grad_off_far_product_masked_masked
+        ).sum(1)
+    )[:, None] * abs_off_far_product_masked
+    grad_off_far = grad_off_far.addcmul(
+        grad_off_far_product_masked_masked * sign_off_far,
+        (
+            (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+            * (off_far_sum_or_one ** (1 / p - 1))[:, None]
+        )
+        .masked_fill(off_far_sum_is_zero[:, None], 0)
+        .masked_fill(between_mask[:, None], 0),
+        value=p - 1,
+    )
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
         abs_off_near_is_zero, 0
     )
-    total = grad_total_1 - grad_off_between_product_masked_masked_total
     off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    abs_off_near_sum = (
-        ((off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1).masked_fill(
-            off_near_sum_is_zero[:, None], 0
-        )
-        * total
-    ).sum(1)
-    abs_off_near_product_masked = (
-        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * (off_near_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    abs_off_near_product_masked_product = abs_off_near_product_masked * sign_off_near
-    abs_off_near_product_masked_product = abs_off_near_product_masked_product * total
-    abs_off_near_product_masked_product *= p - 1
-    abs_off_near_product_masked_1_product = ((p - 1) * abs_off_near_sum)[
-        :, None
-    ] * abs_off_near_product_masked_1
-    grad_positive = abs_off_near_product_masked_1_product - abs_off_between_product_masked_1_product
-    grad_positive = grad_positive - abs_off_near_product_masked_product
-    grad_positive = grad_positive + product_1
-    grad_anchor = abs_off_near_product_masked_product - abs_off_far_product_masked_1_product
-    grad_anchor = grad_anchor - abs_off_near_product_masked_1_product
-    grad_anchor = grad_anchor + product
+    grad_off_near = (
+        (1 - p)
+        * (
+            (
+                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
+            ).masked_fill(off_near_sum_is_zero[:, None], 0)
+            * grad_off_near_product_masked
+        ).sum(1)
+    )[:, None] * abs_off_near_product_masked
+    grad_off_near = grad_off_near.addcmul(
+        grad_off_near_product_masked * sign_off_near,
+        (
+            (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+            * (off_near_sum_or_one ** (1 / p - 1))[:, None]
+        ).masked_fill(off_near_sum_is_zero[:, None], 0),
+        value=p - 1,
+    )
+    grad_negative = -grad_off_between
+    grad_negative = grad_negative - grad_off_far
+    grad_positive = grad_off_between - grad_off_near
+    grad_anchor = grad_off_far + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 

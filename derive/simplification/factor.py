@@ -152,7 +152,9 @@ def _factors_found(terms: frozenset[tuple[Expr, Expr]]) -> Expr | None:
         return None
     back = {symbol: e for e, symbol in names.items()}
     factors = [_from_one(_grouped(f.xreplace(back))) for f in Mul.make_args(found)]
-    return Mul(*_turned([f for one in factors for f in Mul.make_args(one)]))
+    parts = [f for one in factors for f in Mul.make_args(one)]
+    number = Mul(*(f for f in parts if f.is_Number))
+    return Mul(*_turned([number, *(f for f in parts if not f.is_Number)]))
 
 
 def _turned(factors: list[Expr]) -> list[Expr]:

@@ -30,7 +30,7 @@ from derive.simplification.share import share_reductions, shared_cotangents
 from derive.simplification.task import TERM_LIMIT, Task
 from derive.simplification.work import keeping, work
 
-_CLEARLY = 0.95
+CLEARLY = 0.95
 """How much of the work, which is an estimate, a form may take that is to be cheaper."""
 
 _MOST_ATTEMPTS = 60
@@ -175,7 +175,7 @@ def _divided_by(lets: Iterable[Let]) -> set[Expr]:
 
 def _is_clearly_less(cost: tuple[int, float], than: tuple[int, float]) -> bool:
     """Whether less is lost, or as much and there is clearly less work."""
-    return cost < than and (cost[0] < than[0] or cost[1] < _CLEARLY * than[1])
+    return cost < than and (cost[0] < than[0] or cost[1] < CLEARLY * than[1])
 
 
 @dataclass

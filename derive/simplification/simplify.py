@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from sympy import Add, Expr, Mul, S, exp
 
 from derive.calculus.contractions import has_contraction
-from derive.calculus.differentiate import cotangent_of, differentiable
+from derive.calculus.differentiate import chain_rule, cotangent_of, differentiable
 from derive.calculus.monomials import with_quotients
 from derive.calculus.normal import normalise, terms_of
 from derive.calculus.recognise import Named, abstract
@@ -26,12 +26,14 @@ from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import Element, names_in, names_used
 from derive.language.substitute import substitute
 from derive.simplification.atomise import atomise
+from derive.simplification.joints import PAGE, accumulating, nameable, repeated, written
 from derive.simplification.naming import mixes_sizes
 from derive.simplification.partition import partition
 from derive.simplification.primal_parts import in_primal
-from derive.simplification.search import Outcome, VariableChoice, best_outcome
+from derive.simplification.search import CLEARLY, Outcome, VariableChoice, best_outcome
 from derive.simplification.symmetry import joined
 from derive.simplification.task import Task, TooLarge
+from derive.simplification.work import work
 
 
 @dataclass(frozen=True)
@@ -45,24 +47,71 @@ class Simplified:
     choices: tuple[VariableChoice, ...]
 
 
+_MUCH = 1.25
+"""How many times the work of the chain rule is too much: one expression, if it is not, says more
+than many."""
+
+_SHORTER = 0.75
+"""How much of what is written a form may take that is to be the shorter."""
+
+
 @lru_cache(maxsize=1024)
 def simplify(definition: Definition) -> Simplified:
     """Simplify the backward pass of a definition.
 
     A definition that another one calls is simplified once, and what was chosen is reused there.
-    A group that grows too large when written out keeps the names of all its cotangents.
+    A group keeps the names of its cotangents where it grows too large when written out, and of some
+    or all of them where what is left repeats itself, or is much more work than the chain rule, a
+    cotangent at a time.
     """
-    lets, proposed, divisors = atomise(definition)
-    extended = replace(definition, lets=lets)
-    tensors = differentiable(extended)
-    extra: frozenset[str] = frozenset()
-    while True:
-        parts = partition(definition, lets, tensors, extra)
-        task = Task(extended, lets, proposed, divisors, tensors, parts)
-        try:
-            return _assemble(task)
-        except TooLarge as large:
-            extra |= parts.members(large.group)
+    chunked = work(let.value for let in chain_rule(definition)[1].lets)
+    best = attempt = _Attempt.of(definition, frozenset())
+    while attempt.work > _MUCH * chunked or attempt.repeats:
+        names = accumulating(attempt.task, definition)
+        if not names and best.work > _MUCH * chunked:
+            names = nameable(attempt.task, definition)
+        if not names:
+            break
+        attempt = _Attempt.of(definition, attempt.extra | names)
+        if attempt.work < best.work or (best.work <= _MUCH * chunked and attempt.is_shorter(best)):
+            best = attempt
+    return best.simplified
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A backward pass in which `extra` cotangents have names."""
+
+    task: Task
+    extra: frozenset[str]
+    simplified: Simplified
+
+    @staticmethod
+    def of(definition: Definition, extra: frozenset[str]) -> _Attempt:
+        lets, proposed, divisors = atomise(definition)
+        extended = replace(definition, lets=lets)
+        tensors = differentiable(extended)
+        while True:
+            parts = partition(definition, lets, tensors, extra)
+            task = Task(extended, lets, proposed, divisors, tensors, parts)
+            try:
+                return _Attempt(task, extra, _assemble(task))
+            except TooLarge as large:
+                members = parts.members(large.group)
+                extra |= members - extra - proposed or members
+
+    @cached_property
+    def work(self) -> float:
+        return work(let.value for let in self.simplified.backward)
+
+    @property
+    def repeats(self) -> bool:
+        return repeated(self.simplified.backward) > PAGE
+
+    def is_shorter(self, other: _Attempt) -> bool:
+        """Whether it is clearly less to read, and no more work to speak of."""
+        ours, theirs = (written(a.simplified.backward) for a in (self, other))
+        return ours < _SHORTER * theirs and CLEARLY * self.work <= other.work
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from derive import (
     sqrt,
 )
 from derive.calculus import rules
+from derive.calculus.normal import normalise
 from derive.calculus.rules import Rule
 from derive.calculus.trace import Derivation
 from derive.derivation import derive
@@ -28,6 +29,7 @@ from derive.files import load_definitions
 from derive.notation.reading import read
 from derive.printing.text import arrangement_of, text
 from derive.simplification.cost import cost
+from derive.simplification.factor import factor
 
 DEFINITIONS = Path(__file__).parents[1] / "definitions"
 
@@ -94,7 +96,7 @@ CELLS = {
 
 
 EXPONENTIALS = {
-    ("graph", "a"): "sum_{i,i_1}(grad_e[i,i_1]*z[i,o]*where(u[i] + v[i_1] > 0, 1, 1/5))",
+    ("graph", "a"): "sum_i(grad_u[i]*z[i,o])",
     ("earlier", "s"): "-grad_loss*p[i,j]/I",
     ("rendering", "colour"): "grad_seen[r]*opaque[r,s]*passed[r,s]",
     ("rendering", "x"): "grad_seen[r]*opaque[r,s]*(colour[r,s]*passed[r,s]*(1 - opaque[r,s])"
@@ -208,6 +210,19 @@ def test_deltas_in_choices_in_choices_are_contracted() -> None:
 def test_what_cancels_across_a_choice_is_taken_out_of_it() -> None:
     (definition,) = read(UNLIKELIHOOD, library.load).values()
     assert "exp" not in gradient(derive(definition), "z")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("first", ["s", "t"])
+def test_a_product_of_two_differences_keeps_its_sign(first: str, sign: int) -> None:
+    op = define("product", "Two differences, multiplied out.")
+    n, k = op.axes("n k")
+    b, c, e = op.input("b", n), op.input("c", n), op.input("e", n)
+    x, y = op.input("x", n, k), op.input("y", n, k)
+    s, t = Sum(x[n, k] * y[n, k] ** 2, k), Sum(y[n, k] ** 2 * x[n, k] ** 3, k)
+    one, other = (b[n] * s, t) if first == "s" else (s, b[n] * t)
+    product = sign * e[n] * (1 - c[n]) * (one - other)
+    assert normalise(factor(normalise(product)) - product) == 0
 
 
 def test_what_a_logarithm_is_taken_of_may_be_divided_by() -> None:

@@ -1,0 +1,87 @@
+"""Where steps stand one behind another, what arrives between them has a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from derive.calculus.trace import Derivation
+from derive.derivation import derive
+from derive.files import load_definitions
+from derive.notation.reading import read
+from derive.printing.text import arrangement_of, text
+from derive.simplification.work import work
+from gradsmith.proof.check import check
+
+BOTH_WAYS = """
+options eps = 1e-5 (positive)
+inputs x[n,c]
+m[n]   = mean_c(x[n,c])
+v[n]   = mean_c((x[n,c] - m[n])**2)
+y[n,c] = (x[n,c] - m[n]) / sqrt(v[n] + eps)
+m2[c]  = mean_n(y[n,c])
+v2[c]  = mean_n((y[n,c] - m2[c])**2)
+z[n,c] = (y[n,c] - m2[c]) / sqrt(v2[c] + eps)
+"""
+DESCENT = """
+options lr = 0.1
+inputs w[n], a[n], b[n]
+letters m over n
+w1[n] = w[n] - lr*(a[n]*w[n] - b[n]*sum_m(w[m]*b[m]))
+w2[n] = w1[n] - lr*(a[n]*w1[n] - b[n]*sum_m(w1[m]*b[m]))
+L     = sum_n(w2[n]**2)
+"""
+SINKHORN = """
+options eps = 0.1 (positive)
+inputs c[i,j]
+k[i,j] = exp(-c[i,j]/eps)
+a[i]   = 1 / sum_j(k[i,j])
+b[j]   = 1 / sum_i(k[i,j]*a[i])
+a2[i]  = 1 / sum_j(k[i,j]*b[j])
+b2[j]  = 1 / sum_i(k[i,j]*a2[i])
+L      = sum_{i,j}(a2[i]*k[i,j]*b2[j]*c[i,j])
+"""
+
+
+def derived(words: str) -> Derivation:
+    (definition,) = read(words, {}.__getitem__).values()
+    return derive(definition)
+
+
+def gradients(words: str) -> dict[str, str]:
+    derivation = derived(words)
+    arrangement = arrangement_of(derivation)
+    return {let.name: text(let.value, arrangement) for let in derivation.backward.lets}
+
+
+def test_a_normalisation_of_a_normalisation_is_two_of_the_usual_gradients() -> None:
+    assert gradients(BOTH_WAYS) == {
+        "grad_y": "rstd_1[c]*(grad_z[n,c] - sum_n(grad_z[n,c])/N"
+        " - z[n,c]*sum_n(grad_z[n,c]*z[n,c])/N)",
+        "grad_x": "rstd[n]*(grad_y[n,c] - sum_c(grad_y[n,c])/C"
+        " - y[n,c]*sum_c(grad_y[n,c]*y[n,c])/C)",
+    }
+
+
+def test_a_divergence_of_softmaxes_is_proven_to_two_orders() -> None:
+    """Its second order has an exponential that another let is written in while it is simplified, so
+    that what arrives at it is not what arrives in the chain rule, and has no name."""
+    definition = load_definitions(Path("tests/definitions/cells.grad"))["shannon"]
+    assert all(row.passed for row in check(definition))
+
+
+def test_of_two_steps_of_an_iteration_the_first_takes_what_the_second_sends() -> None:
+    found = gradients(DESCENT)
+    assert [*found] == ["grad_w1", "grad_b", "grad_a", "grad_w"]
+    assert found["grad_w"] == "grad_w1[n]*(1 - lr*a[n]) + lr*b[n]*sum_n(grad_w1[n]*b[n])"
+
+
+def test_written_out_whole_it_would_be_more_work_than_the_chain_rule() -> None:
+    derivation = derived(SINKHORN)
+    found = gradients(SINKHORN)
+    assert [*found] == ["grad_b2", "grad_a2", "grad_b", "grad_a", "grad_k", "grad_c"]
+    assert found["grad_b"] == "-sum_i(grad_a2[i]*a2[i]**2*k[i,j])"
+    chunked, simplified = (
+        work(let.value for let in backward.lets)
+        for backward in (derivation.chunked, derivation.backward)
+    )
+    assert simplified < chunked
