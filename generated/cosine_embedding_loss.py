@@ -161,43 +161,34 @@ def double_backward(
         residuals
     )
     cosine_total_chosen_product = grad_loss * cosine_total_chosen_product_1
-    grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
-    grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
     inv_root_square2_squared = inv_root_square2**2
+    input2_hat = inv_root_square2_squared[:, None] * input2
     inv_root_square1_squared = inv_root_square1**2
-    product = grad_grad_input2_sum * inv_root_square2_squared
-    product_1 = grad_grad_input1_sum * inv_root_square1_squared
-    grad_cosine_total_chosen_product = torch.addcmul(
-        torch.addcmul(
-            (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1),
-            dot,
-            product,
-            value=-1,
-        ),
-        dot,
-        product_1,
-        value=-1,
-    )
-    grad_cosine_total_chosen_product_1 = grad_loss * grad_cosine_total_chosen_product
+    input1_hat = inv_root_square1_squared[:, None] * input1
+    dot_total = (torch.addcmul(input2, dot[:, None], input1_hat, value=-1) * grad_grad_input1).sum(
+        1
+    ) + (torch.addcmul(input1, dot[:, None], input2_hat, value=-1) * grad_grad_input2).sum(1)
+    grad_cosine_total_chosen_product_1 = grad_loss * dot_total
     cosine_total_chosen_product_product = 2 * cosine_total_chosen_product * dot
-    grad_inv_root_square2 = -(
-        cosine_total_chosen_product_product * grad_grad_input2_sum * inv_root_square2
+    grad_inv_root_square2 = -(cosine_total_chosen_product_product * inv_root_square2) * (
+        grad_grad_input2 * input2
+    ).sum(1)
+    grad_inv_root_square1 = -(cosine_total_chosen_product_product * inv_root_square1) * (
+        grad_grad_input1 * input1
+    ).sum(1)
+    grad_dot = -(
+        ((grad_grad_input1 * input1_hat).sum(1) + (grad_grad_input2 * input2_hat).sum(1))
+        * cosine_total_chosen_product
     )
-    grad_inv_root_square1 = -(
-        cosine_total_chosen_product_product * grad_grad_input1_sum * inv_root_square1
-    )
-    grad_dot = torch.addcmul(
-        -cosine_total_chosen_product * product, cosine_total_chosen_product, product_1, value=-1
-    )
-    product_2 = cosine_total_chosen_product[:, None] * grad_grad_input2
-    product_3 = cosine_total_chosen_product[:, None] * grad_grad_input1
     grad_input2 = torch.addcmul(
-        product_3, (dot * inv_root_square2_squared)[:, None], product_2, value=-1
+        grad_grad_input1, (dot * inv_root_square2_squared)[:, None], grad_grad_input2, value=-1
     )
+    grad_input2 = grad_input2 * cosine_total_chosen_product[:, None]
     grad_input1 = torch.addcmul(
-        product_2, (dot * inv_root_square1_squared)[:, None], product_3, value=-1
+        grad_grad_input2, (dot * inv_root_square1_squared)[:, None], grad_grad_input1, value=-1
     )
-    grad_grad_loss = (cosine_total_chosen_product_1 * grad_cosine_total_chosen_product).sum()
+    grad_input1 = grad_input1 * cosine_total_chosen_product[:, None]
+    grad_grad_loss = (cosine_total_chosen_product_1 * dot_total).sum()
     return (
         grad_grad_loss,
         grad_input1,
@@ -574,17 +565,15 @@ def double_backward_sum(
     """
     input1, input2, target, dot, inv_root_square1, inv_root_square2, margin = residuals
     inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
-    target_mask = target == -1
-    target_is_one = target == 1
     dot_chosen = torch.where(
-        target_mask,
+        target == -1,
         torch.where(
             dot * inv_root_square1_times_inv_root_square2 - margin < 0,
             torch.tensor(0, dtype=grad_grad_input1.dtype, device=grad_grad_input1.device),
             1,
         ),
         0,
-    ).masked_fill(target_is_one, -1)
+    ).masked_fill(target == 1, -1)
     dot_chosen_product = grad_loss * dot_chosen
     first_grad_dot = dot_chosen_product * inv_root_square1_times_inv_root_square2
     grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
@@ -633,7 +622,7 @@ def double_backward_sum(
         first_grad_dot_times_grad_grad_input1,
         value=-1,
     )
-    grad_grad_loss = (dot_chosen * grad_grad_dot * inv_root_square1 * inv_root_square2).sum()
+    grad_grad_loss = (dot_chosen * grad_grad_dot * inv_root_square1_times_inv_root_square2).sum()
     return (
         grad_grad_loss,
         grad_input1,

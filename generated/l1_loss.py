@@ -279,13 +279,13 @@ def double_backward_weight(
     dloss_dloss_product, abs_target_centred, target_minus_x_product = residuals
     grad_loss_product = dloss_dloss_product * grad_loss
     grad_grad_target_minus_grad_grad_x = grad_grad_target - grad_grad_x
-    grad_grad_loss_product = (abs_target_centred * grad_grad_weight).sum() + (
-        grad_grad_target_minus_grad_grad_x * target_minus_x_product
-    ).sum()
     grad_target_minus_x_product = grad_loss_product * grad_grad_target_minus_grad_grad_x
     grad_abs_target_centred = grad_loss_product * grad_grad_weight
-    grad_dloss_dloss_product = grad_grad_loss_product * grad_loss
-    grad_grad_loss = dloss_dloss_product * grad_grad_loss_product
+    abs_target_total = (abs_target_centred * grad_grad_weight).sum() + (
+        grad_grad_target_minus_grad_grad_x * target_minus_x_product
+    ).sum()
+    grad_dloss_dloss_product = abs_target_total * grad_loss
+    grad_grad_loss = abs_target_total * dloss_dloss_product
     return (
         grad_grad_loss,
         grad_dloss_dloss_product,

@@ -4,13 +4,13 @@ A group is written out whole, since that is where terms cancel and sums turn out
 several groups' worth of lets stand one behind another, as two normalisations do or the steps of an
 iteration, nothing cancels between them: what arrives at the one in the middle is then repeated
 wherever that was read, and sums stand inside sums. It is named there, as a person would name it: at
-the lets that several others read, those over the most letters first.
+the lets that several others read, or that read several, those over the most letters first.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sympy import Add, Basic
 
@@ -18,34 +18,51 @@ from derive.language.definition import Definition, Let
 from derive.language.expressions import names_used
 from derive.simplification.task import Task
 
-PAGE = 40
+PAGE = 80
 """As many nodes of expressions, repeated, are too much to read again."""
 
 
 def nameable(task: Task, definition: Definition) -> frozenset[str]:
     """The definition's lets whose cotangents could be named besides, and would be what they are in
-    the chain rule: those that no proposal keeps from a reader, and none gives another one."""
+    the chain rule: their readers still read them, and nothing is written in them that was not."""
     read: dict[str, set[str]] = {}
     for let in task.lets:
         names = names_used(let.value)
         proposals = (read[name] for name in names & task.proposed)
         read[let.name] = names.union(*proposals)
+    own = {let.name: names_used(let.value) for let in definition.lets}
     return frozenset(
-        let.name
-        for let in definition.lets
-        if let.name in task.parts.group.keys() - task.parts.joints
-        and all(
-            (let.name in names_used(o.value)) == (let.name in read[o.name]) for o in definition.lets
-        )
+        name
+        for name in own
+        if name in task.parts.group.keys() - task.parts.joints
+        and all(_is_read_as_before(name, reader, own, read[reader]) for reader in own)
     )
 
 
+def _is_read_as_before(name: str, reader: str, own: Mapping[str, set[str]], read: set[str]) -> bool:
+    """Whether a let reads another where it did, or now in place of one that was made of it: not
+    where it could have written it itself."""
+    if (name in own[reader]) == (name in read):
+        return True
+    besides, left = set[str](), [reader]
+    while left:
+        for other in own.get(left.pop(), set()) - besides:
+            besides.add(other)
+            left += [other] if other != name else []
+    return name in read and name in besides and not own[name] <= besides
+
+
 def accumulating(task: Task, definition: Definition) -> frozenset[str]:
-    """Of the lets whose cotangents could be named, those that several others read, over the most
-    letters."""
+    """Of the lets whose cotangents could be named, those over the most letters that several others
+    read, or that read several."""
+    on_path = {tensor.name for tensor in task.tensors}
     names = nameable(task, definition)
-    several = {name for name in names if len(task.users.get(name, ())) > 1}
-    found = [let.tensor for let in definition.lets if let.name in several]
+    found = [
+        let.tensor
+        for let in definition.lets
+        if let.name in names
+        if len(task.users.get(let.name, ())) > 1 or len(names_used(let.value) & on_path) > 1
+    ]
     most = max((len(t.indices) for t in found), default=0)
     return frozenset(t.name for t in found if len(t.indices) == most)
 

@@ -30,6 +30,12 @@ w1[n] = w[n] - lr*(a[n]*w[n] - b[n]*sum_m(w[m]*b[m]))
 w2[n] = w1[n] - lr*(a[n]*w1[n] - b[n]*sum_m(w1[m]*b[m]))
 L     = sum_n(w2[n]**2)
 """
+MEANS = """
+inputs x[n,d], mu[k,d], lp[k]
+e[n,k] = lp[k] - sum_d((x[n,d] - mu[k,d])**2)/2
+r[n,k] = exp(e[n,k]) / sum_k(exp(e[n,k]))
+c[k,d] = sum_n(r[n,k]*x[n,d]) / sum_n(r[n,k])
+"""
 SINKHORN = """
 options eps = 0.1 (positive)
 inputs c[i,j]
@@ -71,14 +77,22 @@ def test_a_divergence_of_softmaxes_is_proven_to_two_orders() -> None:
 
 def test_of_two_steps_of_an_iteration_the_first_takes_what_the_second_sends() -> None:
     found = gradients(DESCENT)
-    assert [*found] == ["grad_w1", "grad_b", "grad_a", "grad_w"]
-    assert found["grad_w"] == "grad_w1[n]*(1 - lr*a[n]) + lr*b[n]*sum_n(grad_w1[n]*b[n])"
+    assert [*found] == ["grad_w2", "grad_w1", "grad_b", "grad_a", "grad_w"]
+    step = "grad_w2[n]*(1 - lr*a[n]) + lr*b[n]*sum_n(grad_w2[n]*b[n])"
+    assert found["grad_w1"] == step
+    assert found["grad_w"] == step.replace("w2", "w1")
+
+
+def test_what_arrives_at_a_let_that_reads_several_inputs_is_sent_to_each() -> None:
+    found = gradients(MEANS)
+    assert found["grad_mu"] == "sum_n(grad_e[n,k]*(x[n,d] - mu[k,d]))"
+    assert found["grad_lp"] == "sum_n(grad_e[n,k])"
 
 
 def test_written_out_whole_it_would_be_more_work_than_the_chain_rule() -> None:
     derivation = derived(SINKHORN)
     found = gradients(SINKHORN)
-    assert [*found] == ["grad_b2", "grad_a2", "grad_b", "grad_a", "grad_k", "grad_c"]
+    assert [*found] == ["grad_b2", "grad_a2", "grad_b", "grad_k", "grad_c"]
     assert found["grad_b"] == "-sum_i(grad_a2[i]*a2[i]**2*k[i,j])"
     chunked, simplified = (
         work(let.value for let in backward.lets)
