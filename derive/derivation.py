@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from sympy import Expr
 
+from derive.calculus.bound_indices import in_own_letters
 from derive.calculus.differentiate import chain_rule
 from derive.calculus.rules import CHAIN_RULE
 from derive.calculus.trace import Backward, Derivation, Step
 from derive.language.definition import Definition, Tensor
+from derive.language.expressions import Axis, Index
 from derive.simplification.simplify import simplify
 from derive.verification.verify import verify
 
@@ -26,18 +28,28 @@ def derive(definition: Definition) -> Derivation:
     """
     seeds, chunked = chain_rule(definition)
     simple = simplify(definition)
+    gradients = tuple((name, simple.gradients[name]) for name in definition.wrt)
     derivation = Derivation(
         definition=definition,
         forward=simple.forward,
         seeds=seeds,
         chunked=chunked,
-        simplified=Backward(
-            simple.backward, tuple((name, simple.gradients[name]) for name in definition.wrt)
-        ),
+        simplified=Backward(simple.backward, gradients),
         steps=_from_the_chain_rule(chunked, simple.steps),
-    )
+    ).mapped(partial(in_own_letters, letters=_second_letters(definition)))
     verify(derivation)
     return derivation
+
+
+def _second_letters(definition: Definition) -> dict[Axis, list[Index]]:
+    """The letters that a definition has for each axis besides the axis' own, in order of names."""
+    found: dict[Axis, list[Index]] = {}
+    letters = {i for let in definition.lets for i in let.value.atoms(Index)}
+    letters |= {i for let in definition.lets for i in let.tensor.indices}
+    for index in sorted(letters, key=lambda i: i.name):
+        if index.name != index.axis.name:
+            found.setdefault(index.axis, []).append(index)
+    return found
 
 
 def _from_the_chain_rule(chunked: Backward, steps: tuple[Step, ...]) -> tuple[Step, ...]:

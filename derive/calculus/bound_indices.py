@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import permutations, product
+from typing import Any
 
-from sympy import Expr, Mul, default_sort_key
+from sympy import Basic, Expr, Mul, default_sort_key
 
 from derive.language.expressions import (
+    Axis,
     Binder,
+    Element,
     Index,
     Sum,
     free_indices,
     fresh_indices,
     names_in,
+    with_args,
 )
 
 _PERMUTE_UP_TO = 5
@@ -42,6 +47,26 @@ def canonical_binder(expr: Expr) -> Expr:
         if best_key is None or key < best_key:
             best, best_key = renamed, key
     return best if best is not None else expr
+
+
+def in_own_letters(expr: Any, letters: Mapping[Axis, Sequence[Index]]) -> Any:
+    """The same expression, whose sums run over a second letter that the definition has for an axis
+    where they would run over one that is made up: `j` for `i_1`."""
+    if not isinstance(expr, Basic) or not expr.args or isinstance(expr, Element):
+        return expr
+    expr = with_args(expr, [in_own_letters(a, letters) for a in expr.args])
+    if not isinstance(expr, Binder):
+        return expr
+    taken = names_in(expr.body) | {i.name for i in expr.indices}
+    renamed: dict[Index, Index] = {}
+    for index in expr.indices:
+        own = letters.get(index.axis, ())
+        if index.name == index.axis.name or index in own:
+            continue
+        if (free := next((i for i in own if i.name not in taken), None)) is not None:
+            renamed[index] = free
+            taken |= {free.name}
+    return expr.func(expr.body.xreplace(renamed), *(renamed.get(i, i) for i in expr.indices))
 
 
 def flattened(monomial: Expr, indices: tuple[Index, ...]) -> tuple[list[Expr], list[Index]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from sympy import Expr
 
@@ -31,6 +33,16 @@ class Step:
     using: tuple[Equation, ...] = ()
     reasons: tuple[Equation, ...] = ()
 
+    def mapped(self, written: Callable[[Any], Any]) -> Step:
+        """The step with each of its expressions written otherwise."""
+        using, reasons = (
+            tuple((written(left), written(right)) for left, right in equations)
+            for equations in (self.using, self.reasons)
+        )
+        return Step(
+            self.rule, self.tensor, written(self.before), written(self.after), using, reasons
+        )
+
     def _repr_latex_(self) -> str:
         from derive.printing import notebook
 
@@ -54,6 +66,13 @@ class Backward:
     gradients: tuple[tuple[str, Tensor], ...]
     primals: tuple[str, ...] = ()
 
+    def mapped(self, written: Callable[[Any], Any]) -> Backward:
+        return replace(self, lets=_mapped(self.lets, written))
+
+
+def _mapped(lets: Iterable[Let], written: Callable[[Any], Any]) -> tuple[Let, ...]:
+    return tuple(replace(let, value=written(let.value)) for let in lets)
+
 
 @dataclass(frozen=True)
 class Derivation:
@@ -70,6 +89,16 @@ class Derivation:
     chunked: Backward
     simplified: Backward
     steps: tuple[Step, ...]
+
+    def mapped(self, written: Callable[[Any], Any]) -> Derivation:
+        """The derivation with every expression in it written otherwise."""
+        return replace(
+            self,
+            forward=_mapped(self.forward, written),
+            chunked=self.chunked.mapped(written),
+            simplified=self.simplified.mapped(written),
+            steps=tuple(step.mapped(written) for step in self.steps),
+        )
 
     @property
     def backward(self) -> Backward:

@@ -45,7 +45,11 @@ def command(out: Path, definitions: Path | None, show: bool) -> None:
         except OSError as error:
             raise UserError(f"{out} cannot be written: {error.strerror}") from None
     click.echo(out / site.INDEX)
-    said = f"{written - 1} pages of {len(chosen)} operations"
+    said = f"{_counted(written - 1, 'page')} of {_counted(len(chosen), 'operation')}"
     click.echo(f"{said} in {time.monotonic() - began:.1f} s", err=True)
     if show:
         click.launch((out / site.INDEX).resolve().as_uri())
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -100,7 +100,7 @@ EXPONENTIALS = {
     ("earlier", "s"): "-grad_loss*p[i,j]/I",
     ("rendering", "colour"): "grad_seen[r]*opaque[r,s]*passed[r,s]",
     ("rendering", "x"): "grad_seen[r]*opaque[r,s]*(colour[r,s]*passed[r,s]*(1 - opaque[r,s])"
-    " - sum_s_1(colour[r,s_1]*opaque[r,s_1]*passed[r,s_1]*where(s < s_1, 1, 0)))",
+    " - sum_q(colour[r,q]*opaque[r,q]*passed[r,q]*where(s < q, 1, 0)))",
 }
 
 
@@ -210,6 +210,23 @@ def test_deltas_in_choices_in_choices_are_contracted() -> None:
 def test_what_cancels_across_a_choice_is_taken_out_of_it() -> None:
     (definition,) = read(UNLIKELIHOOD, library.load).values()
     assert "exp" not in gradient(derive(definition), "z")
+
+
+ATTENTION = """
+inputs q[t,d], k[s,d], v[s,e]
+letters s over t
+w[t,s] = sum_d(q[t,d]*k[s,d])
+o[t,e] = sum_s(exp(w[t,s])*v[s,e]) / sum_s(exp(w[t,s]))
+"""
+
+
+def test_sums_run_over_the_letters_that_the_definition_has() -> None:
+    (definition,) = read(ATTENTION, library.load).values()
+    found = derive(definition)
+    assert gradient(found, "q") == "sum_s(grad_w[t,s]*k[s,d])"
+    values = {let.name: text(let.value, arrangement_of(found)) for let in found.backward.lets}
+    assert values["grad_w"] == "p[t,s]*(grad_p[t,s] - sum_s(grad_p[t,s]*p[t,s]))"
+    assert "_1" not in "".join(values.values())
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -18,15 +18,13 @@ SYMMETRIC = load_definitions(Path(__file__).parents[1] / "definitions" / "symmet
 
 GRADIENTS = {
     ("mean_distance", "x"): (
-        "2*grad_y*(x[n,d]*sum_n_1(where(n != n_1, 1/sqrt(x_squared_sum[n,n_1]), 0))"
-        " - sum_n_1(x[n_1,d]*where(n != n_1, 1/sqrt(x_squared_sum[n,n_1]), 0)))/N**2"
+        "2*grad_y*(x[n,d]*sum_m(where(n != m, 1/sqrt(x_squared_sum[n,m]), 0))"
+        " - sum_m(x[m,d]*where(n != m, 1/sqrt(x_squared_sum[n,m]), 0)))/N**2"
     ),
-    ("repulsion", "q"): "grad_e*sum_i_1(q[i_1]*where(i != i_1, 1/sqrt(r2[i,i_1]), 0))",
-    ("kernel", "y"): "2*grad_q*sum_n_1(y[n_1]*k[n,n_1])",
-    ("kernel", "x"): (
-        "2*grad_q*y[n]*(sum_n_1(y[n_1]*x[n_1,d]*k[n,n_1]) - x[n,d]*sum_n_1(y[n_1]*k[n,n_1]))"
-    ),
-    ("orthogonality", "z"): "2*sum_n_1(grad_g[n,n_1]*z[n_1,d])",
+    ("repulsion", "q"): "grad_e*sum_j(q[j]*where(i != j, 1/sqrt(r2[i,j]), 0))",
+    ("kernel", "y"): "2*grad_q*sum_m(y[m]*k[n,m])",
+    ("kernel", "x"): ("2*grad_q*y[n]*(sum_m(y[m]*x[m,d]*k[n,m]) - x[n,d]*sum_m(y[m]*k[n,m]))"),
+    ("orthogonality", "z"): "2*sum_m(grad_g[n,m]*z[m,d])",
 }
 
 
@@ -42,7 +40,7 @@ def test_a_gradient_has_one_sum_for_both_ways_round(name: str, by: str) -> None:
 
 def test_differences_and_their_signs_are_written_one_way_round() -> None:
     grad_x = gradient(derive(SYMMETRIC["on_a_line"]), "x")
-    assert grad_x.count("sum") == 1 and "i != i_1" in grad_x
+    assert grad_x.count("sum") == 1 and "i != j" in grad_x
 
 
 @pytest.mark.parametrize("name", ["mean_distance", "kernel", "orthogonality"])
@@ -70,4 +68,4 @@ def test_orders_join_only_where_all_else_is_equal() -> None:
     """
     (weighted,) = read(definition, library.load).values()
     grad_x = gradient(derive(weighted), "x")
-    assert "i != i_1" not in grad_x and grad_x.count("sum") >= 2
+    assert "i != j" not in grad_x and grad_x.count("sum") >= 2
