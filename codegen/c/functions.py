@@ -56,18 +56,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
 """What a small function calls in turn."""
 
 ELEMENTARY = (
-    *(
-        "least",
-        "tile_width",
-        "stream",
-        "fused",
-        "square",
-        "cube",
-        "larger",
-        "exceeds",
-        "sign",
-        "finite",
-    ),
-    *("digamma", "vector_exp", "vector_log", "vector_tanh", "sigmoid", "log_add_exp", "contract"),
+    *("least", "tile_width", "stream", "fused", "square", "cube", "larger", "exceeds", "sign"),
+    *("finite", "digamma", "vector_exp", "vector_log", "vector_tanh", "sigmoid", "log_add_exp"),
+    "contract",
 )
 """The small functions that the template has."""

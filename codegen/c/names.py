@@ -23,6 +23,7 @@ _KEYWORDS = frozenset((
 ))  # fmt: skip
 _DEFINED = frozenset((
     *("real", "wide", "R", "ROOM", "TILE", "BLOCK", "FEW", "SPAN", "PARALLEL"),
+    *("KEPT", "LINE", "PAST", "past_caches"),
     *("HEIGHT", "WIDTH", "DEPTH", "VARIANT", "DOUBLE", "Bits", "threads"),
     *("forward", "backward", "value_and_grad", "steps"),
     *("NULL", "INFINITY", "NAN", "EOF", "HUGE_VAL", "HUGE_VALF", "HUGE_VALL", "MATH_ERRNO"),
@@ -46,6 +47,7 @@ _TAKEN = _KEYWORDS | _DEFINED | _LIBRARY | {f"{name}f" for name in _LIBRARY}
 _ENDINGS = (
     *("_total", "_rows", "_span", "_best", "_parts", "_threads", "_batch", "_few"),
     *("_tile", "_width", "_block", "_blocks", "_spans", "_start", "_end", "_each"),
+    *("_line", "_stop", "_here", "_past"),
     *("_MIN", "_MAX"),
 )
 """Endings of names that loops and sums make for themselves, or that headers define."""

@@ -19,6 +19,8 @@ NAMES = [  # of letters, then of tensors
     (("double", "variant"), ("sqrtf", "expf")),
     (("infinity", "null"), ("exp", "vector_exp")),
     (("n_block", "n"), ("x_total", "x")),
+    (("line", "past"), ("x_past", "y_line")),
+    (("n_line", "n_stop"), ("stream", "past_caches")),
     (("least", "square"), ("threads", "i")),
     (("exp", "sqrt"), ("FP_NAN", "least")),
     (("real", "wide"), ("input", "weight")),
