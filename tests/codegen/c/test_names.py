@@ -84,13 +84,13 @@ def test_what_is_computed_does_not_depend_on_names(
 
 def test_what_the_backward_pass_names_is_no_residual() -> None:
     """Both passes have a sum that is best called `x_sum`."""
-    op = define("twice", "Normalised, and the squares of it.")
+    op = define("twice", "The squares of what is normalised.")
     n, c = op.axes("n c")
     x, w = op.input("x", n, c), op.input("w", c)
     mean = op.let("mean", [c], Mean(x[n, c], n))
     var = op.let("var", [c], Mean((x[n, c] - mean[c]) ** 2, n))
     y = op.let("y", [n, c], (x[n, c] - mean[c]) / sqrt(var[c] + 1) * w[c])
-    definition = op.build(y, op.let("squares", [n], Sum(y[n, c] ** 2, c)))
+    definition = op.build(op.let("squares", [n], Sum(y[n, c] ** 2, c)))
     torch.testing.assert_close(results(definition, "c", 5), results(definition, "torch", 5))
     residuals = compile(definition, "c").Residuals._fields
     assert residuals == ("x", "w", "mean", "rstd")
