@@ -5,19 +5,15 @@
 
     logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
     right[n]      = logprobs[n,target[n]]
-    exp_right[n]  = exp(right[n])
-    wrong[n]      = 1 - exp_right[n]
+    wrong[n]      = 1 - exp(right[n])
     loss          = sum_n(where(wrong[n] == 0, 0, -right[n]*wrong[n]**gamma))/N
     p[n,k]        = exp(logprobs[n,k])
 
 The gradients, given grad_loss:
 
-    grad_logits[n,k] = grad_loss*(p[n,k]*(where(1 - exp_right[n] == 0, 0, (1 -
-            exp_right[n])**gamma) - gamma*exp_right[n]*where(1 - exp_right[n] == 0, 0,
-            logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1))) + delta(k,
-            target[n])*(gamma*exp_right[n]*where(1 - exp_right[n] == 0, 0,
-            logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1)) - where(1 - exp_right[n] ==
-            0, 0, (1 - exp_right[n])**gamma)))/N
+    grad_right[n]    = grad_loss*(gamma*where(wrong[n] == 0, 0, right[n]*wrong[n]**(gamma -
+            1))*(1 - wrong[n]) - where(wrong[n] == 0, 0, wrong[n]**gamma))/N
+    grad_logits[n,k] = grad_right[n]*(delta(k, target[n]) - p[n,k])
 """
 
 import math
@@ -33,8 +29,7 @@ class Residuals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    exp_right_product: Tensor
-    exp_right_power_masked: Tensor
+    dloss_dright: Tensor
     gamma: float
 
 
@@ -69,22 +64,25 @@ def forward(logits: Tensor, target: Tensor, *, gamma: float = 2.0) -> tuple[Tens
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(logits, target)
+    N = logits.shape[0]
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
-    exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
-    one_minus_exp_right_is_zero = -expm1_right == 0
-    right_power = (-expm1_right) ** gamma
-    loss = (-right * right_power).masked_fill(one_minus_exp_right_is_zero, 0).mean()
+    wrong = -expm1_right
+    wrong_is_zero = wrong == 0
+    wrong_power = wrong**gamma
+    loss = (-right * wrong_power).masked_fill(wrong_is_zero, 0).mean()
     p = torch.exp(logprobs)
-    one_minus_exp_right = -expm1_right
-    exp_right_product = (
-        gamma
-        * exp_right
-        * (one_minus_exp_right ** (gamma - 1) * right).masked_fill(one_minus_exp_right_is_zero, 0)
+    dloss_dright = (
+        torch.addcmul(
+            -wrong_power.masked_fill(wrong_is_zero, 0),
+            1 - wrong,
+            (wrong ** (gamma - 1) * right).masked_fill(wrong_is_zero, 0),
+            value=gamma,
+        )
+        / N
     )
-    exp_right_power_masked = right_power.masked_fill(one_minus_exp_right_is_zero, 0)
-    return loss, Residuals(target, p, exp_right_product, exp_right_power_masked, gamma)
+    return loss, Residuals(target, p, dloss_dright, gamma)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -97,15 +95,16 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, exp_right_product, exp_right_power_masked, *_ = residuals
+    target, p, dloss_dright, *_ = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = (exp_right_power_masked - exp_right_product)[:, None] * p
-    grad_logits.scatter_add_(
-        1, target[:, None], (exp_right_product - exp_right_power_masked)[:, None]
+    grad_right = grad_loss * dloss_dright
+    grad_logits = -p
+    grad_logits = grad_logits.scatter_add(
+        1, target[:, None], grad_loss.new_full((), 1).expand(N, 1)
     )
-    grad_logits = grad_logits * (grad_loss / N)
+    grad_logits *= grad_right[:, None]
     return Gradients(grad_logits)
 
 
@@ -116,67 +115,60 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    target, p, exp_right_product, exp_right_power_masked, *_ = residuals
-    N = p.shape[0]
-    total = exp_right_product - exp_right_power_masked
-    grad_grad_logits_sum = (grad_grad_logits * p).sum(1)
-    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_loss_scaled = grad_loss / N
-    grad_exp_right_power_masked = grad_loss_scaled * (
-        grad_grad_logits_sum - grad_grad_logits_target
-    )
-    grad_exp_right_product = grad_loss_scaled * (grad_grad_logits_target - grad_grad_logits_sum)
-    grad_p = (-(grad_loss_scaled * total))[:, None] * grad_grad_logits
-    grad_grad_loss = (
-        (grad_grad_logits_target * total).sum() - (grad_grad_logits * p * total[:, None]).sum()
-    ) / N
-    return grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_power_masked
+    target, p, dloss_dright, *_ = residuals
+    grad_right = grad_loss * dloss_dright
+    grad_grad_logits_total = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
+        grad_grad_logits * p
+    ).sum(1)
+    grad_dloss_dright = grad_loss * grad_grad_logits_total
+    grad_p = (-grad_right)[:, None] * grad_grad_logits
+    grad_grad_loss = (dloss_dright * grad_grad_logits_total).sum()
+    return grad_grad_loss, grad_p, grad_dloss_dright
 
 
 def residuals_backward(
-    grad_p: Tensor,
-    grad_exp_right_product: Tensor,
-    grad_exp_right_power_masked: Tensor,
-    logits: Tensor,
-    residuals: Residuals,
+    grad_p: Tensor, grad_dloss_dright: Tensor, logits: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target, p, _, exp_right_power_masked, gamma = residuals
+    target, p, _, gamma = residuals
+    N = p.shape[0]
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
-    one_minus_exp_right_is_zero = -expm1_right == 0
-    one_minus_exp_right_or_one = (1 - exp_right).masked_fill(one_minus_exp_right_is_zero, 1)
-    exp_right_power = one_minus_exp_right_or_one ** (gamma - 1)
-    exp_right_power_masked = exp_right_power.masked_fill(one_minus_exp_right_is_zero, 0)
-    grad_logprobs = grad_p * p
-    grad_logprobs = grad_logprobs.scatter_add(
+    wrong = -expm1_right
+    wrong_is_zero = -expm1_right == 0
+    wrong_or_one = wrong.masked_fill(wrong_is_zero, 1)
+    wrong_power = wrong_or_one ** (gamma - 1)
+    one_minus_wrong = 1 - wrong
+    wrong_power_masked = wrong_power.masked_fill(wrong_is_zero, 0)
+    exp_right_total = torch.addcmul(
+        torch.addcmul(
+            wrong_power_masked + (right * wrong_power).masked_fill(wrong_is_zero, 0),
+            one_minus_wrong,
+            (wrong_or_one ** (gamma - 2) * right).masked_fill(wrong_is_zero, 0),
+            value=1 - gamma,
+        )
+        * exp_right,
+        one_minus_wrong,
+        wrong_power_masked,
+    )
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(
+        grad_p_times_p,
+        torch.addcmul(
+            -grad_p_times_p.sum(1),
+            exp_right_total,
+            grad_dloss_dright,
+            value=-gamma / (N or torch.nan),
+        )[:, None],
+        p,
+    )
+    grad_logits = grad_logits.scatter_add(
         1,
         target[:, None],
-        (
-            gamma
-            * (
-                torch.addcmul(
-                    torch.addcmul(
-                        exp_right_power_masked
-                        + (exp_right_power * right).masked_fill(one_minus_exp_right_is_zero, 0),
-                        exp_right,
-                        (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
-                            one_minus_exp_right_is_zero, 0
-                        ),
-                        value=1 - gamma,
-                    )
-                    * grad_exp_right_product,
-                    exp_right_power_masked,
-                    grad_exp_right_power_masked,
-                    value=-1,
-                )
-                * exp_right
-            )
-        )[:, None],
+        (gamma / (N or torch.nan) * exp_right_total * grad_dloss_dright)[:, None],
     )
-    grad_logits = torch.addcmul(grad_logprobs, grad_logprobs.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -191,25 +183,24 @@ def value_and_grad(
     N = logits.shape[0]
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
-    exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
-    loss = (-((-expm1_right) ** gamma * right)).masked_fill(-expm1_right == 0, 0).mean()
+    wrong = -expm1_right
+    wrong_is_zero = wrong == 0
+    wrong_power = wrong**gamma
+    loss = (-right * wrong_power).masked_fill(wrong_is_zero, 0).mean()
     p = torch.exp(logprobs)
-    one_minus_exp_right = 1 - exp_right
-    one_minus_exp_right_is_zero = one_minus_exp_right == 0
-    exp_right_product = (
-        gamma
-        * exp_right
-        * (one_minus_exp_right ** (gamma - 1) * right).masked_fill(one_minus_exp_right_is_zero, 0)
+    grad_right = (
+        torch.addcmul(
+            -wrong_power.masked_fill(wrong_is_zero, 0),
+            1 - wrong,
+            (wrong ** (gamma - 1) * right).masked_fill(wrong_is_zero, 0),
+            value=gamma,
+        )
+        / N
     )
-    exp_right_power_masked = (one_minus_exp_right**gamma).masked_fill(
-        one_minus_exp_right_is_zero, 0
-    )
-    grad_logits = (exp_right_power_masked - exp_right_product)[:, None] * p
-    grad_logits.scatter_add_(
-        1, target[:, None], (exp_right_product - exp_right_power_masked)[:, None]
-    )
-    grad_logits /= N
+    grad_logits = -p
+    grad_logits.scatter_(1, target[:, None], 1, reduce="add")
+    grad_logits *= grad_right[:, None]
     return loss, Gradients(grad_logits)
 
 
@@ -219,7 +210,8 @@ def _value(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     expm1_right = torch.expm1(right)
-    loss = (-((-expm1_right) ** gamma * right)).masked_fill(-expm1_right == 0, 0).mean()
+    wrong = -expm1_right
+    loss = (-(wrong**gamma * right)).masked_fill(wrong == 0, 0).mean()
     return loss
 
 
@@ -242,17 +234,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_power_masked = (
-            double_backward(grad_grad_logits, grad_loss, residuals)
+        grad_grad_loss, grad_p, grad_dloss_dright = double_backward(
+            grad_grad_logits, grad_loss, residuals
         )
-        return (
-            grad_grad_loss,
-            None,
-            grad_p,
-            grad_exp_right_product,
-            grad_exp_right_power_masked,
-            None,
-        )
+        return grad_grad_loss, None, grad_p, grad_dloss_dright, None
 
 
 class _Function(torch.autograd.Function):
@@ -263,19 +248,19 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(logits, target, gamma=gamma)
-        return loss, residuals.p, residuals.exp_right_product, residuals.exp_right_power_masked
+        return loss, residuals.p, residuals.dloss_dright
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, gamma = inputs
-        _, p, exp_right_product, exp_right_power_masked = output
-        ctx.save_for_backward(logits, target, p, exp_right_product, exp_right_power_masked)
+        _, p, dloss_dright = output
+        ctx.save_for_backward(logits, target, p, dloss_dright)
         ctx.set_materialize_grads(False)
         ctx.numbers = (gamma,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p, grad_exp_right_product, grad_exp_right_power_masked = grad_outputs
+        grad_loss, grad_p, grad_dloss_dright = grad_outputs
         logits, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
         grad_logits = None
@@ -285,20 +270,12 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_logits,) = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if (
-            grad_p is not None
-            or grad_exp_right_product is not None
-            or grad_exp_right_power_masked is not None
-        ):
+        if grad_p is not None or grad_dloss_dright is not None:
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
-            if grad_exp_right_product is None:
-                grad_exp_right_product = torch.zeros_like(residuals.exp_right_product)
-            if grad_exp_right_power_masked is None:
-                grad_exp_right_power_masked = torch.zeros_like(residuals.exp_right_power_masked)
-            (more_logits,) = residuals_backward(
-                grad_p, grad_exp_right_product, grad_exp_right_power_masked, logits, residuals
-            )
+            if grad_dloss_dright is None:
+                grad_dloss_dright = torch.zeros_like(residuals.dloss_dright)
+            (more_logits,) = residuals_backward(grad_p, grad_dloss_dright, logits, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None
 
@@ -315,8 +292,7 @@ class SumResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    exp_right_product: Tensor
-    exp_right_power_masked: Tensor
+    dloss_dright: Tensor
     gamma: float
 
 
@@ -346,8 +322,7 @@ def forward_sum(
 
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
         right[n]      = logprobs[n,target[n]]
-        exp_right[n]  = exp(right[n])
-        wrong[n]      = 1 - exp_right[n]
+        wrong[n]      = 1 - exp(right[n])
         loss          = sum_n(where(wrong[n] == 0, 0, -right[n]*wrong[n]**gamma))
         p[n,k]        = exp(logprobs[n,k])
 
@@ -362,31 +337,27 @@ def forward_sum(
     _check_sum(logits, target)
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
-    exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
-    one_minus_exp_right_is_zero = -expm1_right == 0
-    right_power = (-expm1_right) ** gamma
-    loss = (-right * right_power).masked_fill(one_minus_exp_right_is_zero, 0).sum()
+    wrong = -expm1_right
+    wrong_is_zero = wrong == 0
+    wrong_power = wrong**gamma
+    loss = (-right * wrong_power).masked_fill(wrong_is_zero, 0).sum()
     p = torch.exp(logprobs)
-    one_minus_exp_right = -expm1_right
-    exp_right_product = (
-        gamma
-        * exp_right
-        * (one_minus_exp_right ** (gamma - 1) * right).masked_fill(one_minus_exp_right_is_zero, 0)
+    dloss_dright = torch.addcmul(
+        -wrong_power.masked_fill(wrong_is_zero, 0),
+        1 - wrong,
+        (wrong ** (gamma - 1) * right).masked_fill(wrong_is_zero, 0),
+        value=gamma,
     )
-    exp_right_power_masked = right_power.masked_fill(one_minus_exp_right_is_zero, 0)
-    return loss, SumResiduals(target, p, exp_right_product, exp_right_power_masked, gamma)
+    return loss, SumResiduals(target, p, dloss_dright, gamma)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*(p[n,k]*(where(1 - exp_right[n] == 0, 0, (1 -
-                exp_right[n])**gamma) - gamma*exp_right[n]*where(1 - exp_right[n] == 0, 0,
-                logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1))) + delta(k,
-                target[n])*(gamma*exp_right[n]*where(1 - exp_right[n] == 0, 0,
-                logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1)) - where(1 - exp_right[n]
-                == 0, 0, (1 - exp_right[n])**gamma)))
+        grad_right[n]    = grad_loss*(gamma*where(wrong[n] == 0, 0, right[n]*wrong[n]**(gamma -
+                1))*(1 - wrong[n]) - where(wrong[n] == 0, 0, wrong[n]**gamma))
+        grad_logits[n,k] = grad_right[n]*(delta(k, target[n]) - p[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -395,14 +366,16 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, exp_right_product, exp_right_power_masked, *_ = residuals
+    target, p, dloss_dright, *_ = residuals
+    N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = (exp_right_power_masked - exp_right_product)[:, None] * p
-    grad_logits.scatter_add_(
-        1, target[:, None], (exp_right_product - exp_right_power_masked)[:, None]
+    grad_right = grad_loss * dloss_dright
+    grad_logits = -p
+    grad_logits = grad_logits.scatter_add(
+        1, target[:, None], grad_loss.new_full((), 1).expand(N, 1)
     )
-    grad_logits = grad_logits * grad_loss
+    grad_logits *= grad_right[:, None]
     return SumGradients(grad_logits)
 
 
@@ -413,36 +386,29 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    target, p, exp_right_product, exp_right_power_masked, *_ = residuals
-    total = exp_right_product - exp_right_power_masked
-    grad_grad_logits_sum = (grad_grad_logits * p).sum(1)
-    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_exp_right_power_masked = grad_loss * (grad_grad_logits_sum - grad_grad_logits_target)
-    grad_exp_right_product = grad_loss * (grad_grad_logits_target - grad_grad_logits_sum)
-    grad_p = (-(grad_loss * total))[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits_target * total).sum() - (
-        grad_grad_logits * p * total[:, None]
-    ).sum()
-    return grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_power_masked
+    target, p, dloss_dright, *_ = residuals
+    grad_right = grad_loss * dloss_dright
+    grad_grad_logits_total = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
+        grad_grad_logits * p
+    ).sum(1)
+    grad_dloss_dright = grad_loss * grad_grad_logits_total
+    grad_p = (-grad_right)[:, None] * grad_grad_logits
+    grad_grad_loss = (dloss_dright * grad_grad_logits_total).sum()
+    return grad_grad_loss, grad_p, grad_dloss_dright
 
 
 def residuals_backward_sum(
-    grad_p: Tensor,
-    grad_exp_right_product: Tensor,
-    grad_exp_right_power_masked: Tensor,
-    logits: Tensor,
-    residuals: SumResiduals,
+    grad_p: Tensor, grad_dloss_dright: Tensor, logits: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target, p, _, exp_right_power_masked, gamma = residuals
+    target, p, _, gamma = residuals
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
-    one_minus_exp_right_is_zero = -expm1_right == 0
-    one_minus_exp_right_or_one = (1 - exp_right).masked_fill(one_minus_exp_right_is_zero, 1)
+    wrong_is_zero = -expm1_right == 0
+    one_minus_exp_right_or_one = (1 - exp_right).masked_fill(wrong_is_zero, 1)
     exp_right_power = one_minus_exp_right_or_one ** (gamma - 1)
-    exp_right_power_masked = exp_right_power.masked_fill(one_minus_exp_right_is_zero, 0)
     grad_logprobs = grad_p * p
     grad_logprobs = grad_logprobs.scatter_add(
         1,
@@ -451,20 +417,18 @@ def residuals_backward_sum(
             gamma
             * (
                 torch.addcmul(
-                    torch.addcmul(
-                        exp_right_power_masked
-                        + (exp_right_power * right).masked_fill(one_minus_exp_right_is_zero, 0),
-                        exp_right,
-                        (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
-                            one_minus_exp_right_is_zero, 0
-                        ),
-                        value=1 - gamma,
-                    )
-                    * grad_exp_right_product,
-                    exp_right_power_masked,
-                    grad_exp_right_power_masked,
-                    value=-1,
+                    torch.add(
+                        (exp_right_power * right).masked_fill(wrong_is_zero, 0),
+                        exp_right_power.masked_fill(wrong_is_zero, 0),
+                        alpha=2,
+                    ),
+                    exp_right,
+                    (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
+                        wrong_is_zero, 0
+                    ),
+                    value=1 - gamma,
                 )
+                * grad_dloss_dright
                 * exp_right
             )
         )[:, None],
@@ -479,7 +443,8 @@ def _value_sum(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     expm1_right = torch.expm1(right)
-    loss = (-((-expm1_right) ** gamma * right)).masked_fill(-expm1_right == 0, 0).sum()
+    wrong = -expm1_right
+    loss = (-(wrong**gamma * right)).masked_fill(wrong == 0, 0).sum()
     return loss
 
 
@@ -502,17 +467,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_power_masked = (
-            double_backward_sum(grad_grad_logits, grad_loss, residuals)
+        grad_grad_loss, grad_p, grad_dloss_dright = double_backward_sum(
+            grad_grad_logits, grad_loss, residuals
         )
-        return (
-            grad_grad_loss,
-            None,
-            grad_p,
-            grad_exp_right_product,
-            grad_exp_right_power_masked,
-            None,
-        )
+        return grad_grad_loss, None, grad_p, grad_dloss_dright, None
 
 
 class _SumFunction(torch.autograd.Function):
@@ -523,19 +481,19 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(logits, target, gamma=gamma)
-        return loss, residuals.p, residuals.exp_right_product, residuals.exp_right_power_masked
+        return loss, residuals.p, residuals.dloss_dright
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, gamma = inputs
-        _, p, exp_right_product, exp_right_power_masked = output
-        ctx.save_for_backward(logits, target, p, exp_right_product, exp_right_power_masked)
+        _, p, dloss_dright = output
+        ctx.save_for_backward(logits, target, p, dloss_dright)
         ctx.set_materialize_grads(False)
         ctx.numbers = (gamma,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p, grad_exp_right_product, grad_exp_right_power_masked = grad_outputs
+        grad_loss, grad_p, grad_dloss_dright = grad_outputs
         logits, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved, *ctx.numbers)
         grad_logits = None
@@ -545,20 +503,12 @@ class _SumFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if (
-            grad_p is not None
-            or grad_exp_right_product is not None
-            or grad_exp_right_power_masked is not None
-        ):
+        if grad_p is not None or grad_dloss_dright is not None:
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
-            if grad_exp_right_product is None:
-                grad_exp_right_product = torch.zeros_like(residuals.exp_right_product)
-            if grad_exp_right_power_masked is None:
-                grad_exp_right_power_masked = torch.zeros_like(residuals.exp_right_power_masked)
-            (more_logits,) = residuals_backward_sum(
-                grad_p, grad_exp_right_product, grad_exp_right_power_masked, logits, residuals
-            )
+            if grad_dloss_dright is None:
+                grad_dloss_dright = torch.zeros_like(residuals.dloss_dright)
+            (more_logits,) = residuals_backward_sum(grad_p, grad_dloss_dright, logits, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None
 
@@ -575,8 +525,7 @@ class NoneResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    exp_right_product: Tensor
-    exp_right_power_masked: Tensor
+    dloss_dright: Tensor
     gamma: float
 
 
@@ -606,8 +555,7 @@ def forward_none(
 
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
         right[n]      = logprobs[n,target[n]]
-        exp_right[n]  = exp(right[n])
-        wrong[n]      = 1 - exp_right[n]
+        wrong[n]      = 1 - exp(right[n])
         loss[n]       = where(wrong[n] == 0, 0, -right[n]*wrong[n]**gamma)
         p[n,k]        = exp(logprobs[n,k])
 
@@ -622,31 +570,27 @@ def forward_none(
     _check_none(logits, target)
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
-    exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
-    one_minus_exp_right_is_zero = -expm1_right == 0
-    right_power = (-expm1_right) ** gamma
-    loss = (-right * right_power).masked_fill(one_minus_exp_right_is_zero, 0)
+    wrong = -expm1_right
+    wrong_is_zero = wrong == 0
+    wrong_power = wrong**gamma
+    loss = (-right * wrong_power).masked_fill(wrong_is_zero, 0)
     p = torch.exp(logprobs)
-    one_minus_exp_right = -expm1_right
-    exp_right_product = (
-        gamma
-        * exp_right
-        * (one_minus_exp_right ** (gamma - 1) * right).masked_fill(one_minus_exp_right_is_zero, 0)
+    dloss_dright = torch.addcmul(
+        -wrong_power.masked_fill(wrong_is_zero, 0),
+        1 - wrong,
+        (wrong ** (gamma - 1) * right).masked_fill(wrong_is_zero, 0),
+        value=gamma,
     )
-    exp_right_power_masked = right_power.masked_fill(one_minus_exp_right_is_zero, 0)
-    return loss, NoneResiduals(target, p, exp_right_product, exp_right_power_masked, gamma)
+    return loss, NoneResiduals(target, p, dloss_dright, gamma)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss[n]*(p[n,k]*(where(1 - exp_right[n] == 0, 0, (1 -
-                exp_right[n])**gamma) - gamma*exp_right[n]*where(1 - exp_right[n] == 0, 0,
-                logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1))) + delta(k,
-                target[n])*(gamma*exp_right[n]*where(1 - exp_right[n] == 0, 0,
-                logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1)) - where(1 - exp_right[n]
-                == 0, 0, (1 - exp_right[n])**gamma)))
+        grad_right[n]    = grad_loss[n]*(gamma*where(wrong[n] == 0, 0, right[n]*wrong[n]**(gamma
+                - 1))*(1 - wrong[n]) - where(wrong[n] == 0, 0, wrong[n]**gamma))
+        grad_logits[n,k] = grad_right[n]*(delta(k, target[n]) - p[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -655,17 +599,18 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, exp_right_product, exp_right_power_masked, *_ = residuals
+    target, p, dloss_dright, *_ = residuals
     N = p.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = (exp_right_power_masked - exp_right_product)[:, None] * p
-    grad_logits.scatter_add_(
-        1, target[:, None], (exp_right_product - exp_right_power_masked)[:, None]
+    grad_right = dloss_dright * grad_loss
+    grad_logits = -p
+    grad_logits = grad_logits.scatter_add(
+        1, target[:, None], grad_loss.new_full((), 1).expand(N, 1)
     )
-    grad_logits = grad_logits * grad_loss[:, None]
+    grad_logits *= grad_right[:, None]
     return NoneGradients(grad_logits)
 
 
@@ -676,35 +621,29 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    target, p, exp_right_product, exp_right_power_masked, *_ = residuals
-    total = exp_right_product - exp_right_power_masked
+    target, p, dloss_dright, *_ = residuals
+    grad_right = dloss_dright * grad_loss
     grad_grad_logits_total = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
         grad_grad_logits * p
     ).sum(1)
-    grad_exp_right_product = grad_grad_logits_total * grad_loss
-    grad_exp_right_power_masked = -grad_exp_right_product
-    grad_p = (-(grad_loss * total))[:, None] * grad_grad_logits
-    grad_grad_loss = grad_grad_logits_total * total
-    return grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_power_masked
+    grad_dloss_dright = grad_grad_logits_total * grad_loss
+    grad_p = (-grad_right)[:, None] * grad_grad_logits
+    grad_grad_loss = dloss_dright * grad_grad_logits_total
+    return grad_grad_loss, grad_p, grad_dloss_dright
 
 
 def residuals_backward_none(
-    grad_p: Tensor,
-    grad_exp_right_product: Tensor,
-    grad_exp_right_power_masked: Tensor,
-    logits: Tensor,
-    residuals: NoneResiduals,
+    grad_p: Tensor, grad_dloss_dright: Tensor, logits: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target, p, _, exp_right_power_masked, gamma = residuals
+    target, p, _, gamma = residuals
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     exp_right = torch.exp(right)
     expm1_right = torch.expm1(right)
-    one_minus_exp_right_is_zero = -expm1_right == 0
-    one_minus_exp_right_or_one = (1 - exp_right).masked_fill(one_minus_exp_right_is_zero, 1)
+    wrong_is_zero = -expm1_right == 0
+    one_minus_exp_right_or_one = (1 - exp_right).masked_fill(wrong_is_zero, 1)
     exp_right_power = one_minus_exp_right_or_one ** (gamma - 1)
-    exp_right_power_masked = exp_right_power.masked_fill(one_minus_exp_right_is_zero, 0)
     grad_logprobs = grad_p * p
     grad_logprobs = grad_logprobs.scatter_add(
         1,
@@ -713,20 +652,18 @@ def residuals_backward_none(
             gamma
             * (
                 torch.addcmul(
-                    torch.addcmul(
-                        exp_right_power_masked
-                        + (exp_right_power * right).masked_fill(one_minus_exp_right_is_zero, 0),
-                        exp_right,
-                        (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
-                            one_minus_exp_right_is_zero, 0
-                        ),
-                        value=1 - gamma,
-                    )
-                    * grad_exp_right_product,
-                    exp_right_power_masked,
-                    grad_exp_right_power_masked,
-                    value=-1,
+                    torch.add(
+                        (exp_right_power * right).masked_fill(wrong_is_zero, 0),
+                        exp_right_power.masked_fill(wrong_is_zero, 0),
+                        alpha=2,
+                    ),
+                    exp_right,
+                    (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
+                        wrong_is_zero, 0
+                    ),
+                    value=1 - gamma,
                 )
+                * grad_dloss_dright
                 * exp_right
             )
         )[:, None],
@@ -741,7 +678,8 @@ def _value_none(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     expm1_right = torch.expm1(right)
-    loss = (-((-expm1_right) ** gamma * right)).masked_fill(-expm1_right == 0, 0)
+    wrong = -expm1_right
+    loss = (-(wrong**gamma * right)).masked_fill(wrong == 0, 0)
     return loss
 
 
@@ -764,17 +702,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_p, grad_exp_right_product, grad_exp_right_power_masked = (
-            double_backward_none(grad_grad_logits, grad_loss, residuals)
+        grad_grad_loss, grad_p, grad_dloss_dright = double_backward_none(
+            grad_grad_logits, grad_loss, residuals
         )
-        return (
-            grad_grad_loss,
-            None,
-            grad_p,
-            grad_exp_right_product,
-            grad_exp_right_power_masked,
-            None,
-        )
+        return grad_grad_loss, None, grad_p, grad_dloss_dright, None
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -785,19 +716,19 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(logits, target, gamma=gamma)
-        return loss, residuals.p, residuals.exp_right_product, residuals.exp_right_power_masked
+        return loss, residuals.p, residuals.dloss_dright
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, gamma = inputs
-        _, p, exp_right_product, exp_right_power_masked = output
-        ctx.save_for_backward(logits, target, p, exp_right_product, exp_right_power_masked)
+        _, p, dloss_dright = output
+        ctx.save_for_backward(logits, target, p, dloss_dright)
         ctx.set_materialize_grads(False)
         ctx.numbers = (gamma,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p, grad_exp_right_product, grad_exp_right_power_masked = grad_outputs
+        grad_loss, grad_p, grad_dloss_dright = grad_outputs
         logits, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
         grad_logits = None
@@ -807,20 +738,12 @@ class _NoneFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if (
-            grad_p is not None
-            or grad_exp_right_product is not None
-            or grad_exp_right_power_masked is not None
-        ):
+        if grad_p is not None or grad_dloss_dright is not None:
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
-            if grad_exp_right_product is None:
-                grad_exp_right_product = torch.zeros_like(residuals.exp_right_product)
-            if grad_exp_right_power_masked is None:
-                grad_exp_right_power_masked = torch.zeros_like(residuals.exp_right_power_masked)
-            (more_logits,) = residuals_backward_none(
-                grad_p, grad_exp_right_product, grad_exp_right_power_masked, logits, residuals
-            )
+            if grad_dloss_dright is None:
+                grad_dloss_dright = torch.zeros_like(residuals.dloss_dright)
+            (more_logits,) = residuals_backward_none(grad_p, grad_dloss_dright, logits, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None
 

@@ -5776,55 +5776,52 @@ def residuals_backward_p(
     )
     sign_off_near = torch.sign(off_near)
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
         abs_off_far_is_zero, 0
     )
-    abs_off_far_sum = (
-        ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1).masked_fill(
-            off_far_sum_is_zero[:, None], 0
-        )
-        * grad_abs_off_far_product
-    ).sum(1)
-    abs_off_far_product_masked = (
-        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * (off_far_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    abs_off_far_product_masked_product = abs_off_far_product_masked * grad_abs_off_far_product
-    abs_off_far_product_masked_product = abs_off_far_product_masked_product * sign_off_far
-    abs_off_far_product_masked_product *= p - 1
-    abs_off_far_product_masked_1_product = ((p - 1) * abs_off_far_sum)[
-        :, None
-    ] * abs_off_far_product_masked_1
-    grad_negative = abs_off_far_product_masked_1_product - abs_off_far_product_masked_product
-    grad_negative = grad_negative * far_total_negative_chosen[:, None]
+    grad_off_far = (
+        (1 - p)
+        * (
+            ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked).masked_fill(
+                off_far_sum_is_zero[:, None], 0
+            )
+            * grad_abs_off_far_product
+        ).sum(1)
+    )[:, None] * abs_off_far_product_masked
+    grad_off_far = grad_off_far.addcmul(
+        grad_abs_off_far_product * sign_off_far,
+        (
+            (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+            * (off_far_sum_or_one ** (1 / p - 1))[:, None]
+        ).masked_fill(off_far_sum_is_zero[:, None], 0),
+        value=p - 1,
+    )
+    grad_off_far = grad_off_far * far_total_negative_chosen[:, None]
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
         abs_off_near_is_zero, 0
     )
-    abs_off_near_sum = (
-        ((off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1).masked_fill(
-            off_near_sum_is_zero[:, None], 0
-        )
-        * grad_abs_off_near_product
-    ).sum(1)
-    abs_off_near_product_masked = (
-        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * (off_near_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    abs_off_near_product_masked_product = abs_off_near_product_masked * grad_abs_off_near_product
-    abs_off_near_product_masked_product = abs_off_near_product_masked_product * sign_off_near
-    abs_off_near_product_masked_product *= p - 1
-    abs_off_near_product_masked_1_product = ((p - 1) * abs_off_near_sum)[
-        :, None
-    ] * abs_off_near_product_masked_1
-    grad_positive = abs_off_near_product_masked_product - abs_off_near_product_masked_1_product
-    grad_positive = grad_positive * far_total_negative_chosen[:, None]
-    grad_anchor = abs_off_far_product_masked_product - abs_off_far_product_masked_1_product
-    grad_anchor = grad_anchor * far_total_negative_chosen[:, None]
-    grad_anchor = grad_anchor.addcmul(
-        far_total_negative_chosen[:, None],
-        abs_off_near_product_masked_1_product - abs_off_near_product_masked_product,
+    grad_off_near = (
+        (p - 1)
+        * (
+            (
+                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
+            ).masked_fill(off_near_sum_is_zero[:, None], 0)
+            * grad_abs_off_near_product
+        ).sum(1)
+    )[:, None] * abs_off_near_product_masked
+    grad_off_near = grad_off_near.addcmul(
+        grad_abs_off_near_product * sign_off_near,
+        (
+            (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+            * (off_near_sum_or_one ** (1 / p - 1))[:, None]
+        ).masked_fill(off_near_sum_is_zero[:, None], 0),
+        value=1 - p,
     )
+    grad_off_near = grad_off_near * far_total_negative_chosen[:, None]
+    grad_negative = -grad_off_far
+    grad_positive = -grad_off_near
+    grad_anchor = grad_off_far + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -6148,55 +6145,52 @@ def residuals_backward_p_sum(
     )
     sign_off_near = torch.sign(off_near)
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
         abs_off_far_is_zero, 0
     )
-    abs_off_far_sum = (
-        ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1).masked_fill(
-            off_far_sum_is_zero[:, None], 0
-        )
-        * grad_dloss_dnegative
-    ).sum(1)
-    abs_off_far_product_masked = (
-        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * (off_far_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    abs_off_far_product_masked_product = abs_off_far_product_masked * grad_dloss_dnegative
-    abs_off_far_product_masked_product = abs_off_far_product_masked_product * sign_off_far
-    abs_off_far_product_masked_product *= p - 1
-    abs_off_far_product_masked_1_product = ((p - 1) * abs_off_far_sum)[
-        :, None
-    ] * abs_off_far_product_masked_1
-    grad_negative = abs_off_far_product_masked_1_product - abs_off_far_product_masked_product
-    grad_negative = grad_negative * far_total_negative_chosen[:, None]
+    grad_off_far = (
+        (1 - p)
+        * (
+            ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked).masked_fill(
+                off_far_sum_is_zero[:, None], 0
+            )
+            * grad_dloss_dnegative
+        ).sum(1)
+    )[:, None] * abs_off_far_product_masked
+    grad_off_far = grad_off_far.addcmul(
+        grad_dloss_dnegative * sign_off_far,
+        (
+            (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+            * (off_far_sum_or_one ** (1 / p - 1))[:, None]
+        ).masked_fill(off_far_sum_is_zero[:, None], 0),
+        value=p - 1,
+    )
+    grad_off_far = grad_off_far * far_total_negative_chosen[:, None]
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
         abs_off_near_is_zero, 0
     )
-    abs_off_near_sum = (
-        ((off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1).masked_fill(
-            off_near_sum_is_zero[:, None], 0
-        )
-        * grad_dloss_dpositive
-    ).sum(1)
-    abs_off_near_product_masked = (
-        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * (off_near_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    abs_off_near_product_masked_product = abs_off_near_product_masked * grad_dloss_dpositive
-    abs_off_near_product_masked_product = abs_off_near_product_masked_product * sign_off_near
-    abs_off_near_product_masked_product *= p - 1
-    abs_off_near_product_masked_1_product = ((p - 1) * abs_off_near_sum)[
-        :, None
-    ] * abs_off_near_product_masked_1
-    grad_positive = abs_off_near_product_masked_product - abs_off_near_product_masked_1_product
-    grad_positive = grad_positive * far_total_negative_chosen[:, None]
-    grad_anchor = abs_off_far_product_masked_product - abs_off_far_product_masked_1_product
-    grad_anchor = grad_anchor * far_total_negative_chosen[:, None]
-    grad_anchor = grad_anchor.addcmul(
-        far_total_negative_chosen[:, None],
-        abs_off_near_product_masked_1_product - abs_off_near_product_masked_product,
+    grad_off_near = (
+        (p - 1)
+        * (
+            (
+                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
+            ).masked_fill(off_near_sum_is_zero[:, None], 0)
+            * grad_dloss_dpositive
+        ).sum(1)
+    )[:, None] * abs_off_near_product_masked
+    grad_off_near = grad_off_near.addcmul(
+        grad_dloss_dpositive * sign_off_near,
+        (
+            (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+            * (off_near_sum_or_one ** (1 / p - 1))[:, None]
+        ).masked_fill(off_near_sum_is_zero[:, None], 0),
+        value=1 - p,
     )
+    grad_off_near = grad_off_near * far_total_negative_chosen[:, None]
+    grad_negative = -grad_off_far
+    grad_positive = -grad_off_near
+    grad_anchor = grad_off_far + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -6502,55 +6496,54 @@ def residuals_backward_p_none(
     off_far_sum_is_zero = off_far_sum == 0
     sign_off_far = torch.sign(off_far)
     sign_off_near = torch.sign(off_near)
+    grad_abs_off_near_product_masked = -grad_abs_off_near_scaled
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
         abs_off_far_is_zero, 0
     )
     off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    abs_off_far_sum = (
-        ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1).masked_fill(
-            off_far_sum_is_zero[:, None], 0
-        )
-        * grad_abs_off_far_product_masked
-    ).sum(1)
-    abs_off_far_product_masked = (
-        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * (off_far_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    abs_off_far_product_masked_product = (
-        abs_off_far_product_masked * grad_abs_off_far_product_masked
+    grad_off_far = (
+        (1 - p)
+        * (
+            ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked).masked_fill(
+                off_far_sum_is_zero[:, None], 0
+            )
+            * grad_abs_off_far_product_masked
+        ).sum(1)
+    )[:, None] * abs_off_far_product_masked
+    grad_off_far = grad_off_far.addcmul(
+        grad_abs_off_far_product_masked * sign_off_far,
+        (
+            (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+            * (off_far_sum_or_one ** (1 / p - 1))[:, None]
+        ).masked_fill(off_far_sum_is_zero[:, None], 0),
+        value=p - 1,
     )
-    abs_off_far_product_masked_product = abs_off_far_product_masked_product * sign_off_far
-    abs_off_far_product_masked_product *= p - 1
-    abs_off_far_product_masked_1_product = ((p - 1) * abs_off_far_sum)[
-        :, None
-    ] * abs_off_far_product_masked_1
-    grad_negative = abs_off_far_product_masked_1_product - abs_off_far_product_masked_product
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
         abs_off_near_is_zero, 0
     )
     off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    abs_off_near_sum = (
-        ((off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1).masked_fill(
-            off_near_sum_is_zero[:, None], 0
-        )
-        * grad_abs_off_near_scaled
-    ).sum(1)
-    abs_off_near_product_masked = (
-        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * (off_near_sum_or_one ** (1 / p - 1))[:, None]
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    abs_off_near_product_masked_product = abs_off_near_product_masked * grad_abs_off_near_scaled
-    abs_off_near_product_masked_product = abs_off_near_product_masked_product * sign_off_near
-    abs_off_near_product_masked_product *= p - 1
-    abs_off_near_product_masked_1_product = ((p - 1) * abs_off_near_sum)[
-        :, None
-    ] * abs_off_near_product_masked_1
-    grad_positive = abs_off_near_product_masked_product - abs_off_near_product_masked_1_product
-    grad_anchor = abs_off_far_product_masked_product - abs_off_far_product_masked_1_product
-    grad_anchor = grad_anchor - abs_off_near_product_masked_product
-    grad_anchor = grad_anchor + abs_off_near_product_masked_1_product
+    grad_off_near = (
+        (1 - p)
+        * (
+            (
+                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
+            ).masked_fill(off_near_sum_is_zero[:, None], 0)
+            * grad_abs_off_near_product_masked
+        ).sum(1)
+    )[:, None] * abs_off_near_product_masked
+    grad_off_near = grad_off_near.addcmul(
+        grad_abs_off_near_product_masked * sign_off_near,
+        (
+            (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+            * (off_near_sum_or_one ** (1 / p - 1))[:, None]
+        ).masked_fill(off_near_sum_is_zero[:, None], 0),
+        value=p - 1,
+    )
+    grad_negative = -grad_off_far
+    grad_positive = -grad_off_near
+    grad_anchor = grad_off_far + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 

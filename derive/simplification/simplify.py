@@ -61,12 +61,14 @@ def simplify(definition: Definition) -> Simplified:
 
     A definition that another one calls is simplified once, and what was chosen is reused there.
     A group keeps the names of its cotangents where it grows too large when written out, and of some
-    or all of them where what is left repeats itself, or is much more work than the chain rule, a
-    cotangent at a time.
+    or all of them where what is left repeats itself, or is much more work or much longer than the
+    chain rule, a cotangent at a time.
     """
-    chunked = work(let.value for let in chain_rule(definition)[1].lets)
+    chain = chain_rule(definition)[1].lets
+    chunked = work(let.value for let in chain)
+    room = max(PAGE, written(chain) / _SHORTER)
     best = attempt = _Attempt.of(definition, frozenset())
-    while attempt.work > _MUCH * chunked or attempt.repeats:
+    while attempt.work > _MUCH * chunked or attempt.repeats or attempt.length > room:
         names = accumulating(attempt.task, definition)
         if not names and best.work > _MUCH * chunked:
             names = nameable(attempt.task, definition)
@@ -108,10 +110,13 @@ class _Attempt:
     def repeats(self) -> bool:
         return repeated(self.simplified.backward) > PAGE
 
+    @cached_property
+    def length(self) -> int:
+        return written(self.simplified.backward)
+
     def is_shorter(self, other: _Attempt) -> bool:
         """Whether it is clearly less to read, and no more work to speak of."""
-        ours, theirs = (written(a.simplified.backward) for a in (self, other))
-        return ours < _SHORTER * theirs and CLEARLY * self.work <= other.work
+        return self.length < _SHORTER * other.length and CLEARLY * self.work <= other.work
 
 
 @dataclass(frozen=True)

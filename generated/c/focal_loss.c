@@ -6,19 +6,15 @@
  *
  *     logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
  *     right[n]      = logprobs[n,target[n]]
- *     exp_right[n]  = exp(right[n])
- *     wrong[n]      = 1 - exp_right[n]
+ *     wrong[n]      = 1 - exp(right[n])
  *     loss          = sum_n(where(wrong[n] == 0, 0, -right[n]*wrong[n]**gamma))/N
  *     p[n,k]        = exp(logprobs[n,k])
  *
  * The gradients, given grad_loss:
  *
- *     grad_logits[n,k] = grad_loss*(p[n,k]*(where(1 - exp_right[n] == 0, 0, (1 -
- *             exp_right[n])**gamma) - gamma*exp_right[n]*where(1 - exp_right[n] == 0, 0,
- *             logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1))) + delta(k,
- *             target[n])*(gamma*exp_right[n]*where(1 - exp_right[n] == 0, 0,
- *             logprobs[n,target[n]]*(1 - exp_right[n])**(gamma - 1)) - where(1 - exp_right[n] ==
- *             0, 0, (1 - exp_right[n])**gamma)))/N
+ *     grad_right[n]    = grad_loss*(gamma*where(wrong[n] == 0, 0, right[n]*wrong[n]**(gamma -
+ *             1))*(1 - wrong[n]) - where(wrong[n] == 0, 0, wrong[n]**gamma))/N
+ *     grad_logits[n,k] = grad_right[n]*(delta(k, target[n]) - p[n,k])
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -117,10 +113,10 @@ static inline float vector_log(float x) {
 
 #if !defined VARIANT || VARIANT == 0 /* usual */
 
-/* loss, logits_max, logits_log_sum_exp, exp_right from logits, target. */
+/* loss, logits_max, logits_log_sum_exp, right, wrong from logits, target. */
 int forward(const real *restrict logits, const int64_t *restrict target, real *restrict loss,
-            real *restrict logits_max, real *restrict logits_log_sum_exp,
-            real *restrict exp_right, int64_t K, int64_t N, real gamma, int threads) {
+            real *restrict logits_max, real *restrict logits_log_sum_exp, real *restrict right,
+            real *restrict wrong, int64_t K, int64_t N, real gamma, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -128,12 +124,12 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict expm1_right_sum_parts = (wide *)workspace;
+    wide *const restrict right_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide expm1_right_sum_total = 0;
+        wide right_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -156,27 +152,28 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            const real right = logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n];
-            exp_right[n] = vector_exp(right);
-            const real expm1_right = R(expm1)(right);
-            expm1_right_sum_total += -expm1_right == 0 ? 0 : -R(pow)(-expm1_right, gamma) * right;
+            right[n] = logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n];
+            const real expm1_right = R(expm1)(right[n]);
+            wrong[n] = -expm1_right;
+            right_sum_total += wrong[n] == 0 ? 0 : -R(pow)(wrong[n], gamma) * right[n];
         }
-        expm1_right_sum_parts[block] = expm1_right_sum_total;
+        right_sum_parts[block] = right_sum_total;
     }
-    wide expm1_right_sum_total = 0;
+    wide right_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        expm1_right_sum_total += expm1_right_sum_parts[block];
-    const real expm1_right_sum = expm1_right_sum_total;
-    loss[0] = expm1_right_sum / N;
+        right_sum_total += right_sum_parts[block];
+    const real right_sum = right_sum_total;
+    loss[0] = right_sum / N;
     free(workspace);
     return 0;
 }
 
-/* grad_logits from grad_loss, logits, target, logits_max, logits_log_sum_exp, exp_right. */
+/* grad_logits from grad_loss, logits, target, logits_max, logits_log_sum_exp, right, wrong. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict logits_max,
-             const real *restrict logits_log_sum_exp, const real *restrict exp_right,
-             real *restrict grad_logits, int64_t K, int64_t N, real gamma, int threads) {
+             const real *restrict logits_log_sum_exp, const real *restrict right,
+             const real *restrict wrong, real *restrict grad_logits, int64_t K, int64_t N,
+             real gamma, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
@@ -189,22 +186,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             grad_logits[n * K + k] = vector_exp(logprobs);
         }
-        const real one_minus_exp_right = 1 - exp_right[n];
-        const real one_minus_exp_right_is_zero = one_minus_exp_right == 0;
-        const real exp_right_product = gamma * exp_right[n] * (one_minus_exp_right_is_zero ? 0 :
-                R(pow)(one_minus_exp_right, gamma - 1) * (logits[n * K + target[n]] - logits_max[n]
-                - logits_log_sum_exp[n]));
-        const real exp_right_power_masked = one_minus_exp_right_is_zero ? 0 :
-                R(pow)(one_minus_exp_right, gamma);
-        /* grad_logits[n,k] = grad_loss*(p[n,k]*(exp_right_power_masked[n] - exp_right_product[n]) +
-                delta(k, target[n])*(exp_right_product[n] - exp_right_power_masked[n]))/N */
+        const real wrong_is_zero = wrong[n] == 0;
+        const real grad_right = (grad_loss[0] / N) * ((gamma * (1 - wrong[n]) * (wrong_is_zero ? 0 :
+                R(pow)(wrong[n], gamma - 1) * right[n]) - (wrong_is_zero ? 0 : R(pow)(wrong[n],
+                gamma))));
+        /* grad_logits[n,k] = grad_right[n]*(delta(k, target[n]) - p[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = (grad_loss[0] * (exp_right_power_masked - exp_right_product) /
-                    N) * grad_logits[n * K + k];
+            grad_logits[n * K + k] = -grad_right * grad_logits[n * K + k];
         }
-        grad_logits[n * K + target[n]] += (grad_loss[0] / N) * ((exp_right_product -
-                exp_right_power_masked));
+        grad_logits[n * K + target[n]] += grad_right;
     }
     return 0;
 }
@@ -220,12 +211,12 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict expm1_right_sum_parts = (wide *)workspace;
+    wide *const restrict right_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide expm1_right_sum_total = 0;
+        wide right_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max = -INFINITY;
@@ -248,9 +239,11 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real logits_sum_exp = logits_sum_exp_total;
             const real logits_log_sum_exp = vector_log(logits_sum_exp);
             const real right = logits[n * K + target[n]] - logits_max - logits_log_sum_exp;
-            const real exp_right = vector_exp(right);
             const real expm1_right = R(expm1)(right);
-            expm1_right_sum_total += -expm1_right == 0 ? 0 : -R(pow)(-expm1_right, gamma) * right;
+            const real wrong = -expm1_right;
+            const real wrong_power = R(pow)(wrong, gamma);
+            const real wrong_is_zero = wrong == 0;
+            right_sum_total += wrong_is_zero ? 0 : -right * wrong_power;
             /* p[n,k] = exp(logprobs[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
@@ -258,29 +251,22 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
                 const real logprobs = logits_shifted - logits_log_sum_exp;
                 grad_logits[n * K + k] = vector_exp(logprobs);
             }
-            const real one_minus_exp_right = 1 - exp_right;
-            const real one_minus_exp_right_is_zero = one_minus_exp_right == 0;
-            const real exp_right_product = gamma * exp_right * (one_minus_exp_right_is_zero ? 0 :
-                    R(pow)(one_minus_exp_right, gamma - 1) * right);
-            const real exp_right_power_masked = one_minus_exp_right_is_zero ? 0 :
-                    R(pow)(one_minus_exp_right, gamma);
-            /* grad_logits[n,k] = (p[n,k]*(exp_right_power_masked[n] - exp_right_product[n]) +
-                    delta(k, target[n])*(exp_right_product[n] - exp_right_power_masked[n]))/N */
+            const real grad_right = (1 / (real)N) * ((gamma * (1 - wrong) * (wrong_is_zero ? 0 :
+                    R(pow)(wrong, gamma - 1) * right) - (wrong_is_zero ? 0 : wrong_power)));
+            /* grad_logits[n,k] = grad_right[n]*(delta(k, target[n]) - p[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                grad_logits[n * K + k] = (((exp_right_power_masked - exp_right_product)) / N) *
-                        grad_logits[n * K + k];
+                grad_logits[n * K + k] = -grad_right * grad_logits[n * K + k];
             }
-            grad_logits[n * K + target[n]] += (1 / (real)N) * ((exp_right_product -
-                    exp_right_power_masked));
+            grad_logits[n * K + target[n]] += grad_right;
         }
-        expm1_right_sum_parts[block] = expm1_right_sum_total;
+        right_sum_parts[block] = right_sum_total;
     }
-    wide expm1_right_sum_total = 0;
+    wide right_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        expm1_right_sum_total += expm1_right_sum_parts[block];
-    const real expm1_right_sum = expm1_right_sum_total;
-    loss[0] = expm1_right_sum / N;
+        right_sum_total += right_sum_parts[block];
+    const real right_sum = right_sum_total;
+    loss[0] = right_sum / N;
     free(workspace);
     return 0;
 }
@@ -289,10 +275,10 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
 
 #if VARIANT == 1 /* sum */
 
-/* loss, logits_max, logits_log_sum_exp, exp_right from logits, target. */
+/* loss, logits_max, logits_log_sum_exp, right, wrong from logits, target. */
 int forward(const real *restrict logits, const int64_t *restrict target, real *restrict loss,
-            real *restrict logits_max, real *restrict logits_log_sum_exp,
-            real *restrict exp_right, int64_t K, int64_t N, real gamma, int threads) {
+            real *restrict logits_max, real *restrict logits_log_sum_exp, real *restrict right,
+            real *restrict wrong, int64_t K, int64_t N, real gamma, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -328,10 +314,10 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            const real right = logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n];
-            exp_right[n] = vector_exp(right);
-            const real expm1_right = R(expm1)(right);
-            loss_total += -expm1_right == 0 ? 0 : -R(pow)(-expm1_right, gamma) * right;
+            right[n] = logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n];
+            const real expm1_right = R(expm1)(right[n]);
+            wrong[n] = -expm1_right;
+            loss_total += wrong[n] == 0 ? 0 : -R(pow)(wrong[n], gamma) * right[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -343,11 +329,12 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     return 0;
 }
 
-/* grad_logits from grad_loss, logits, target, logits_max, logits_log_sum_exp, exp_right. */
+/* grad_logits from grad_loss, logits, target, logits_max, logits_log_sum_exp, right, wrong. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict logits_max,
-             const real *restrict logits_log_sum_exp, const real *restrict exp_right,
-             real *restrict grad_logits, int64_t K, int64_t N, real gamma, int threads) {
+             const real *restrict logits_log_sum_exp, const real *restrict right,
+             const real *restrict wrong, real *restrict grad_logits, int64_t K, int64_t N,
+             real gamma, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
@@ -360,22 +347,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             grad_logits[n * K + k] = vector_exp(logprobs);
         }
-        const real one_minus_exp_right = 1 - exp_right[n];
-        const real one_minus_exp_right_is_zero = one_minus_exp_right == 0;
-        const real exp_right_product = gamma * exp_right[n] * (one_minus_exp_right_is_zero ? 0 :
-                R(pow)(one_minus_exp_right, gamma - 1) * (logits[n * K + target[n]] - logits_max[n]
-                - logits_log_sum_exp[n]));
-        const real exp_right_power_masked = one_minus_exp_right_is_zero ? 0 :
-                R(pow)(one_minus_exp_right, gamma);
-        /* grad_logits[n,k] = grad_loss*(p[n,k]*(exp_right_power_masked[n] - exp_right_product[n]) +
-                delta(k, target[n])*(exp_right_product[n] - exp_right_power_masked[n])) */
+        const real wrong_is_zero = wrong[n] == 0;
+        const real grad_right = grad_loss[0] * (gamma * (1 - wrong[n]) * (wrong_is_zero ? 0 :
+                R(pow)(wrong[n], gamma - 1) * right[n]) - (wrong_is_zero ? 0 : R(pow)(wrong[n],
+                gamma)));
+        /* grad_logits[n,k] = grad_right[n]*(delta(k, target[n]) - p[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = (grad_loss[0] * (exp_right_power_masked - exp_right_product)) *
-                    grad_logits[n * K + k];
+            grad_logits[n * K + k] = -grad_right * grad_logits[n * K + k];
         }
-        grad_logits[n * K + target[n]] += grad_loss[0] * (exp_right_product -
-                exp_right_power_masked);
+        grad_logits[n * K + target[n]] += grad_right;
     }
     return 0;
 }
@@ -384,10 +365,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 
 #if VARIANT == 2 /* none */
 
-/* loss, logits_max, logits_log_sum_exp, exp_right from logits, target. */
+/* loss, logits_max, logits_log_sum_exp, right, wrong from logits, target. */
 int forward(const real *restrict logits, const int64_t *restrict target, real *restrict loss,
-            real *restrict logits_max, real *restrict logits_log_sum_exp,
-            real *restrict exp_right, int64_t K, int64_t N, real gamma, int threads) {
+            real *restrict logits_max, real *restrict logits_log_sum_exp, real *restrict right,
+            real *restrict wrong, int64_t K, int64_t N, real gamma, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -414,19 +395,20 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-        const real right = logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n];
-        exp_right[n] = vector_exp(right);
-        const real expm1_right = R(expm1)(right);
-        loss[n] = -expm1_right == 0 ? 0 : -R(pow)(-expm1_right, gamma) * right;
+        right[n] = logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n];
+        const real expm1_right = R(expm1)(right[n]);
+        wrong[n] = -expm1_right;
+        loss[n] = wrong[n] == 0 ? 0 : -R(pow)(wrong[n], gamma) * right[n];
     }
     return 0;
 }
 
-/* grad_logits from grad_loss, logits, target, logits_max, logits_log_sum_exp, exp_right. */
+/* grad_logits from grad_loss, logits, target, logits_max, logits_log_sum_exp, right, wrong. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict logits_max,
-             const real *restrict logits_log_sum_exp, const real *restrict exp_right,
-             real *restrict grad_logits, int64_t K, int64_t N, real gamma, int threads) {
+             const real *restrict logits_log_sum_exp, const real *restrict right,
+             const real *restrict wrong, real *restrict grad_logits, int64_t K, int64_t N,
+             real gamma, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
@@ -439,23 +421,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             grad_logits[n * K + k] = vector_exp(logprobs);
         }
-        const real one_minus_exp_right = 1 - exp_right[n];
-        const real one_minus_exp_right_is_zero = one_minus_exp_right == 0;
-        const real exp_right_product = gamma * exp_right[n] * (one_minus_exp_right_is_zero ? 0 :
-                R(pow)(one_minus_exp_right, gamma - 1) * (logits[n * K + target[n]] - logits_max[n]
-                - logits_log_sum_exp[n]));
-        const real exp_right_power_masked = one_minus_exp_right_is_zero ? 0 :
-                R(pow)(one_minus_exp_right, gamma);
-        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(exp_right_power_masked[n] -
-                exp_right_product[n]) + delta(k, target[n])*(exp_right_product[n] -
-                exp_right_power_masked[n])) */
+        const real wrong_is_zero = wrong[n] == 0;
+        const real grad_right = (gamma * (1 - wrong[n]) * (wrong_is_zero ? 0 : R(pow)(wrong[n],
+                gamma - 1) * right[n]) - (wrong_is_zero ? 0 : R(pow)(wrong[n], gamma))) *
+                grad_loss[n];
+        /* grad_logits[n,k] = grad_right[n]*(delta(k, target[n]) - p[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = ((exp_right_power_masked - exp_right_product) * grad_loss[n]) *
-                    grad_logits[n * K + k];
+            grad_logits[n * K + k] = -grad_right * grad_logits[n * K + k];
         }
-        grad_logits[n * K + target[n]] += (exp_right_product - exp_right_power_masked) *
-                grad_loss[n];
+        grad_logits[n * K + target[n]] += grad_right;
     }
     return 0;
 }

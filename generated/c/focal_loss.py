@@ -35,7 +35,8 @@ class Residuals(NamedTuple):
     target: Tensor
     logits_max: Tensor
     logits_log_sum_exp: Tensor
-    exp_right: Tensor
+    right: Tensor
+    wrong: Tensor
     gamma: float
 
 
@@ -45,7 +46,7 @@ _forward = Function(
     _SOURCE,
     "forward",
     0,
-    ("logits", "target", "loss", "logits_max", "logits_log_sum_exp", "exp_right"),
+    ("logits", "target", "loss", "logits_max", "logits_log_sum_exp", "right", "wrong"),
     2,
     ("gamma",),
 )
@@ -59,7 +60,8 @@ _backward = Function(
         "target",
         "logits_max",
         "logits_log_sum_exp",
-        "exp_right",
+        "right",
+        "wrong",
         "grad_logits",
     ),
     2,
@@ -79,20 +81,22 @@ def _computed(logits: Tensor, target: Tensor, *, gamma: float = 2.0) -> tuple[Te
     loss = empty(logits, ())
     logits_max = empty(logits, (N,))
     logits_log_sum_exp = empty(logits, (N,))
-    exp_right = empty(logits, (N,))
+    right = empty(logits, (N,))
+    wrong = empty(logits, (N,))
     _forward[logits.dtype](
         logits.data_ptr(),
         target.data_ptr(),
         loss.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        exp_right.data_ptr(),
+        right.data_ptr(),
+        wrong.data_ptr(),
         K,
         N,
         gamma,
         torch.get_num_threads(),
     )
-    return loss, Residuals(logits, target, logits_max, logits_log_sum_exp, exp_right, gamma)
+    return loss, Residuals(logits, target, logits_max, logits_log_sum_exp, right, wrong, gamma)
 
 
 def forward(
@@ -114,25 +118,27 @@ def backward(grad_loss: Tensor, residuals: Residuals | in_torch.Residuals) -> Gr
     """
     if isinstance(residuals, in_torch.Residuals):
         return in_torch.backward(grad_loss, residuals)
-    logits, target, logits_max, logits_log_sum_exp, exp_right, gamma = residuals
+    logits, target, logits_max, logits_log_sum_exp, right, wrong, gamma = residuals
     N, K = logits.shape
-    check_gradient("grad_loss", grad_loss, exp_right)
+    check_gradient("grad_loss", grad_loss, wrong)
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    exp_right = exp_right.contiguous()
+    wrong = wrong.contiguous()
+    right = right.contiguous()
     logits_log_sum_exp = logits_log_sum_exp.contiguous()
     logits_max = logits_max.contiguous()
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = empty(exp_right, (N, K))
-    _backward[exp_right.dtype](
+    grad_logits = empty(wrong, (N, K))
+    _backward[wrong.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        exp_right.data_ptr(),
+        right.data_ptr(),
+        wrong.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -174,14 +180,20 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, ...]:
         loss, residuals = _computed(logits, target, gamma=gamma)
-        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.exp_right
+        return (
+            loss,
+            residuals.logits_max,
+            residuals.logits_log_sum_exp,
+            residuals.right,
+            residuals.wrong,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, gamma = inputs
-        _, logits_max, logits_log_sum_exp, exp_right = output
-        ctx.save_for_backward(logits, target, logits_max, logits_log_sum_exp, exp_right)
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, exp_right)
+        _, logits_max, logits_log_sum_exp, right, wrong = output
+        ctx.save_for_backward(logits, target, logits_max, logits_log_sum_exp, right, wrong)
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, right, wrong)
         ctx.set_materialize_grads(False)
         ctx.options = (gamma,)
 
@@ -190,13 +202,13 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, target, logits_max, logits_log_sum_exp, exp_right = ctx.saved_tensors
+        logits, target, logits_max, logits_log_sum_exp, right, wrong = ctx.saved_tensors
         (gamma,) = ctx.options
         # A gradient that is differentiated again is torch's: its derivatives are derived as well.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (logits, target, gamma)
             return in_torch_instead(in_torch._Function, inputs, (grad_loss,))
-        residuals = Residuals(logits, target, logits_max, logits_log_sum_exp, exp_right, gamma)
+        residuals = Residuals(logits, target, logits_max, logits_log_sum_exp, right, wrong, gamma)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_logits, None, None
 
@@ -208,7 +220,8 @@ class SumResiduals(NamedTuple):
     target: Tensor
     logits_max: Tensor
     logits_log_sum_exp: Tensor
-    exp_right: Tensor
+    right: Tensor
+    wrong: Tensor
     gamma: float
 
 
@@ -218,7 +231,7 @@ _forward_sum = Function(
     _SOURCE,
     "forward",
     1,
-    ("logits", "target", "loss", "logits_max", "logits_log_sum_exp", "exp_right"),
+    ("logits", "target", "loss", "logits_max", "logits_log_sum_exp", "right", "wrong"),
     2,
     ("gamma",),
 )
@@ -232,7 +245,8 @@ _backward_sum = Function(
         "target",
         "logits_max",
         "logits_log_sum_exp",
-        "exp_right",
+        "right",
+        "wrong",
         "grad_logits",
     ),
     2,
@@ -251,20 +265,22 @@ def _computed_sum(
     loss = empty(logits, ())
     logits_max = empty(logits, (N,))
     logits_log_sum_exp = empty(logits, (N,))
-    exp_right = empty(logits, (N,))
+    right = empty(logits, (N,))
+    wrong = empty(logits, (N,))
     _forward_sum[logits.dtype](
         logits.data_ptr(),
         target.data_ptr(),
         loss.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        exp_right.data_ptr(),
+        right.data_ptr(),
+        wrong.data_ptr(),
         K,
         N,
         gamma,
         torch.get_num_threads(),
     )
-    return loss, SumResiduals(logits, target, logits_max, logits_log_sum_exp, exp_right, gamma)
+    return loss, SumResiduals(logits, target, logits_max, logits_log_sum_exp, right, wrong, gamma)
 
 
 def forward_sum(
@@ -288,25 +304,27 @@ def backward_sum(
     """
     if isinstance(residuals, in_torch.SumResiduals):
         return in_torch.backward_sum(grad_loss, residuals)
-    logits, target, logits_max, logits_log_sum_exp, exp_right, gamma = residuals
+    logits, target, logits_max, logits_log_sum_exp, right, wrong, gamma = residuals
     N, K = logits.shape
-    check_gradient("grad_loss", grad_loss, exp_right)
+    check_gradient("grad_loss", grad_loss, wrong)
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    exp_right = exp_right.contiguous()
+    wrong = wrong.contiguous()
+    right = right.contiguous()
     logits_log_sum_exp = logits_log_sum_exp.contiguous()
     logits_max = logits_max.contiguous()
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = empty(exp_right, (N, K))
-    _backward_sum[exp_right.dtype](
+    grad_logits = empty(wrong, (N, K))
+    _backward_sum[wrong.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        exp_right.data_ptr(),
+        right.data_ptr(),
+        wrong.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -322,14 +340,20 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, ...]:
         loss, residuals = _computed_sum(logits, target, gamma=gamma)
-        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.exp_right
+        return (
+            loss,
+            residuals.logits_max,
+            residuals.logits_log_sum_exp,
+            residuals.right,
+            residuals.wrong,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, gamma = inputs
-        _, logits_max, logits_log_sum_exp, exp_right = output
-        ctx.save_for_backward(logits, target, logits_max, logits_log_sum_exp, exp_right)
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, exp_right)
+        _, logits_max, logits_log_sum_exp, right, wrong = output
+        ctx.save_for_backward(logits, target, logits_max, logits_log_sum_exp, right, wrong)
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, right, wrong)
         ctx.set_materialize_grads(False)
         ctx.options = (gamma,)
 
@@ -338,13 +362,15 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, target, logits_max, logits_log_sum_exp, exp_right = ctx.saved_tensors
+        logits, target, logits_max, logits_log_sum_exp, right, wrong = ctx.saved_tensors
         (gamma,) = ctx.options
         # A gradient that is differentiated again is torch's: its derivatives are derived as well.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (logits, target, gamma)
             return in_torch_instead(in_torch._SumFunction, inputs, (grad_loss,))
-        residuals = SumResiduals(logits, target, logits_max, logits_log_sum_exp, exp_right, gamma)
+        residuals = SumResiduals(
+            logits, target, logits_max, logits_log_sum_exp, right, wrong, gamma
+        )
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_logits, None, None
 
@@ -356,7 +382,8 @@ class NoneResiduals(NamedTuple):
     target: Tensor
     logits_max: Tensor
     logits_log_sum_exp: Tensor
-    exp_right: Tensor
+    right: Tensor
+    wrong: Tensor
     gamma: float
 
 
@@ -366,7 +393,7 @@ _forward_none = Function(
     _SOURCE,
     "forward",
     2,
-    ("logits", "target", "loss", "logits_max", "logits_log_sum_exp", "exp_right"),
+    ("logits", "target", "loss", "logits_max", "logits_log_sum_exp", "right", "wrong"),
     2,
     ("gamma",),
 )
@@ -380,7 +407,8 @@ _backward_none = Function(
         "target",
         "logits_max",
         "logits_log_sum_exp",
-        "exp_right",
+        "right",
+        "wrong",
         "grad_logits",
     ),
     2,
@@ -399,20 +427,22 @@ def _computed_none(
     loss = empty(logits, (N,))
     logits_max = empty(logits, (N,))
     logits_log_sum_exp = empty(logits, (N,))
-    exp_right = empty(logits, (N,))
+    right = empty(logits, (N,))
+    wrong = empty(logits, (N,))
     _forward_none[logits.dtype](
         logits.data_ptr(),
         target.data_ptr(),
         loss.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        exp_right.data_ptr(),
+        right.data_ptr(),
+        wrong.data_ptr(),
         K,
         N,
         gamma,
         torch.get_num_threads(),
     )
-    return loss, NoneResiduals(logits, target, logits_max, logits_log_sum_exp, exp_right, gamma)
+    return loss, NoneResiduals(logits, target, logits_max, logits_log_sum_exp, right, wrong, gamma)
 
 
 def forward_none(
@@ -436,27 +466,29 @@ def backward_none(
     """
     if isinstance(residuals, in_torch.NoneResiduals):
         return in_torch.backward_none(grad_loss, residuals)
-    logits, target, logits_max, logits_log_sum_exp, exp_right, gamma = residuals
+    logits, target, logits_max, logits_log_sum_exp, right, wrong, gamma = residuals
     N, K = logits.shape
-    check_gradient("grad_loss", grad_loss, exp_right)
+    check_gradient("grad_loss", grad_loss, wrong)
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    exp_right = exp_right.contiguous()
+    wrong = wrong.contiguous()
+    right = right.contiguous()
     logits_log_sum_exp = logits_log_sum_exp.contiguous()
     logits_max = logits_max.contiguous()
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = empty(exp_right, (N, K))
-    _backward_none[exp_right.dtype](
+    grad_logits = empty(wrong, (N, K))
+    _backward_none[wrong.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        exp_right.data_ptr(),
+        right.data_ptr(),
+        wrong.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -472,14 +504,20 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, ...]:
         loss, residuals = _computed_none(logits, target, gamma=gamma)
-        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.exp_right
+        return (
+            loss,
+            residuals.logits_max,
+            residuals.logits_log_sum_exp,
+            residuals.right,
+            residuals.wrong,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, gamma = inputs
-        _, logits_max, logits_log_sum_exp, exp_right = output
-        ctx.save_for_backward(logits, target, logits_max, logits_log_sum_exp, exp_right)
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, exp_right)
+        _, logits_max, logits_log_sum_exp, right, wrong = output
+        ctx.save_for_backward(logits, target, logits_max, logits_log_sum_exp, right, wrong)
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, right, wrong)
         ctx.set_materialize_grads(False)
         ctx.options = (gamma,)
 
@@ -488,13 +526,15 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, target, logits_max, logits_log_sum_exp, exp_right = ctx.saved_tensors
+        logits, target, logits_max, logits_log_sum_exp, right, wrong = ctx.saved_tensors
         (gamma,) = ctx.options
         # A gradient that is differentiated again is torch's: its derivatives are derived as well.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (logits, target, gamma)
             return in_torch_instead(in_torch._NoneFunction, inputs, (grad_loss,))
-        residuals = NoneResiduals(logits, target, logits_max, logits_log_sum_exp, exp_right, gamma)
+        residuals = NoneResiduals(
+            logits, target, logits_max, logits_log_sum_exp, right, wrong, gamma
+        )
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_logits, None, None
 

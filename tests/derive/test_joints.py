@@ -36,6 +36,12 @@ e[n,k] = lp[k] - sum_d((x[n,d] - mu[k,d])**2)/2
 r[n,k] = exp(e[n,k]) / sum_k(exp(e[n,k]))
 c[k,d] = sum_n(r[n,k]*x[n,d]) / sum_n(r[n,k])
 """
+NEWTON = """
+inputs a[n], y[n]
+r1[n] = (y[n] + a[n]/y[n]) / 2
+r2[n] = (r1[n] + a[n]/r1[n]) / 2
+r3[n] = (r2[n] + a[n]/r2[n]) / 2
+"""
 SINKHORN = """
 options eps = 0.1 (positive)
 inputs c[i,j]
@@ -87,6 +93,15 @@ def test_what_arrives_at_a_let_that_reads_several_inputs_is_sent_to_each() -> No
     found = gradients(MEANS)
     assert found["grad_mu"] == "sum_n(grad_e[n,k]*(x[n,d] - mu[k,d]))"
     assert found["grad_lp"] == "sum_n(grad_e[n,k])"
+
+
+def test_what_would_be_longer_than_the_chain_rule_is_a_line_for_each_step() -> None:
+    assert gradients(NEWTON) == {
+        "grad_r2": "grad_r3[n]*(1 - r3[n]/r2[n])",
+        "grad_r1": "grad_r2[n]*(1 - r2[n]/r1[n])",
+        "grad_y": "grad_r1[n]*(1 - r1[n]/y[n])",
+        "grad_a": "grad_r3[n]/(2*r2[n]) + grad_r2[n]/(2*r1[n]) + grad_r1[n]/(2*y[n])",
+    }
 
 
 def test_written_out_whole_it_would_be_more_work_than_the_chain_rule() -> None:

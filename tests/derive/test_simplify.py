@@ -36,6 +36,7 @@ DEFINITIONS = Path(__file__).parents[1] / "definitions"
 TEXTBOOK = {
     ("tanh", "x"): "grad_h[n,c]*(1 - h[n,c]**2)",
     ("sigmoid", "x"): "grad_s[n,c]*s[n,c]*(1 - s[n,c])",
+    ("focal_loss", "logits"): "grad_right[n]*(delta(k, target[n]) - p[n,k])",
     ("softsign", "x"): "grad_y[n]*inv_abs_x[n]**2",
     ("mish", "x"): (
         "grad_y[n]*(tanh_log_exp_x[n] + x[n]*(1 - exp(-log_exp_x[n]))*(1 - tanh_log_exp_x[n]**2))"
