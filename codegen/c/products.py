@@ -15,6 +15,7 @@ from derive.language.expressions import Index
 
 
 def multiplied(node: Contraction, memory: Memory, printer: Printer) -> Lines:
+    """The lines that compute a product of matrices into the array of its result."""
     product = product_of(node)
     one = node.statement
     arrays = [memory.array(name) for name in (product.left[0], product.right[0])]

@@ -12,6 +12,8 @@ from derive.printing.text import arrangement_of, text
 from derive.simplification.work import work
 from gradsmith.proof.check import check
 
+DEFINITIONS = Path(__file__).parents[1] / "definitions"
+
 BOTH_WAYS = """
 options eps = 1e-5 (positive)
 inputs x[n,c]
@@ -77,7 +79,7 @@ def test_a_normalisation_of_a_normalisation_is_two_of_the_usual_gradients() -> N
 def test_a_divergence_of_softmaxes_is_proven_to_two_orders() -> None:
     """Its second order has an exponential that another let is written in while it is simplified, so
     that what arrives at it is not what arrives in the chain rule, and has no name."""
-    definition = load_definitions(Path("tests/definitions/cells.grad"))["shannon"]
+    definition = load_definitions(DEFINITIONS / "cells.grad")["shannon"]
     assert all(row.passed for row in check(definition))
 
 

@@ -129,7 +129,7 @@ off = op.build(op.cases("loss", "reduction", reductions((x[n] - target[n]) ** 2,
 
 def test_show_prints_the_code_of_one_variant_that_would_be_emitted(gradsmith: Command) -> None:
     shown = gradsmith("show", "mse_loss[sum]", "--format", "torch").stdout
-    emitted = Path("generated/mse_loss.py").read_text()
+    emitted = (Path(__file__).parents[2] / "generated" / "mse_loss.py").read_text()
     function = emitted[emitted.index("def backward_sum(") :].partition("\n\n\n")[0]
     assert function in shown
     assert "\ndef backward(" not in shown
