@@ -22,7 +22,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
+    neg_x: Tensor
     s_minus_target: Tensor
 
 
@@ -63,8 +63,9 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         target,
         torch.logaddexp(-x, x.new_full((), 0)),
     ).mean()
+    neg_x = -x
     s_minus_target = s - target
-    return loss, Residuals(x, s_minus_target)
+    return loss, Residuals(neg_x, s_minus_target)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -77,12 +78,12 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, s_minus_target = residuals
-    (N,) = x.shape
+    neg_x, s_minus_target = residuals
+    (N,) = neg_x.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = -grad_loss_scaled * x
+    grad_target = grad_loss_scaled * neg_x
     grad_x = grad_loss_scaled * s_minus_target
     return Gradients(grad_x, grad_target)
 
@@ -94,21 +95,22 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x, s_minus_target = residuals
-    (N,) = x.shape
+    neg_x, s_minus_target = residuals
+    (N,) = neg_x.shape
     grad_loss_scaled = grad_loss / N
     grad_s_minus_target = grad_loss_scaled * grad_grad_x
-    grad_x = -grad_loss_scaled * grad_grad_target
-    grad_grad_loss = ((grad_grad_x * s_minus_target).sum() - (grad_grad_target * x).sum()) / N
-    return grad_grad_loss, grad_x, grad_s_minus_target
+    grad_neg_x = grad_loss_scaled * grad_grad_target
+    grad_grad_loss = ((grad_grad_target * neg_x).sum() + (grad_grad_x * s_minus_target).sum()) / N
+    return grad_grad_loss, grad_neg_x, grad_s_minus_target
 
 
-def residuals_backward(grad_s_minus_target: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+def residuals_backward(
+    grad_neg_x: Tensor, grad_s_minus_target: Tensor, x: Tensor, residuals: Residuals
+) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
     s = torch.sigmoid(x)
     grad_target = -grad_s_minus_target
-    grad_x = (1 - s) * grad_s_minus_target * s
+    grad_x = (1 - s) * grad_s_minus_target * s - grad_neg_x
     return grad_x, grad_target
 
 
@@ -159,10 +161,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_x, grad_s_minus_target = double_backward(
+        grad_grad_loss, grad_neg_x, grad_s_minus_target = double_backward(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_s_minus_target
+        return grad_grad_loss, grad_neg_x, grad_s_minus_target
 
 
 class _Function(torch.autograd.Function):
@@ -173,19 +175,20 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.s_minus_target
+        return loss, residuals.neg_x, residuals.s_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, s_minus_target = output
-        ctx.save_for_backward(x, s_minus_target)
+        _, neg_x, s_minus_target = output
+        ctx.save_for_backward(x, neg_x, s_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_s_minus_target = grad_outputs
-        residuals = Residuals(*ctx.saved_tensors)
+        grad_loss, grad_neg_x, grad_s_minus_target = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = Residuals(*saved)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -193,8 +196,12 @@ class _Function(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_s_minus_target is not None:
-            more_x, more_target = residuals_backward(grad_s_minus_target, residuals)
+        if grad_neg_x is not None or grad_s_minus_target is not None:
+            if grad_neg_x is None:
+                grad_neg_x = torch.zeros_like(residuals.neg_x)
+            if grad_s_minus_target is None:
+                grad_s_minus_target = torch.zeros_like(residuals.s_minus_target)
+            more_x, more_target = residuals_backward(grad_neg_x, grad_s_minus_target, x, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -431,7 +438,7 @@ def _applied_pos_weight(*given: Any) -> Tensor:
 class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
+    dloss_dtarget: Tensor
     dloss_dx: Tensor
 
 
@@ -475,8 +482,9 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
         target,
         torch.logaddexp(-x, x.new_full((), 0)),
     ).sum()
+    dloss_dtarget = -x
     dloss_dx = s - target
-    return loss, SumResiduals(x, dloss_dx)
+    return loss, SumResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -492,10 +500,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, dloss_dx = residuals
+    dloss_dtarget, dloss_dx = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = -grad_loss * x
+    grad_target = grad_loss * dloss_dtarget
     grad_x = grad_loss * dloss_dx
     return SumGradients(grad_x, grad_target)
 
@@ -507,19 +515,20 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    x, dloss_dx = residuals
+    dloss_dtarget, dloss_dx = residuals
     grad_dloss_dx = grad_loss * grad_grad_x
-    grad_x = -grad_loss * grad_grad_target
-    grad_grad_loss = (dloss_dx * grad_grad_x).sum() - (grad_grad_target * x).sum()
-    return grad_grad_loss, grad_x, grad_dloss_dx
+    grad_dloss_dtarget = grad_loss * grad_grad_target
+    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
+    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
 
 
-def residuals_backward_sum(grad_dloss_dx: Tensor, residuals: SumResiduals) -> tuple[Tensor, ...]:
+def residuals_backward_sum(
+    grad_dloss_dtarget: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: SumResiduals
+) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
     s = torch.sigmoid(x)
     grad_target = -grad_dloss_dx
-    grad_x = (1 - s) * grad_dloss_dx * s
+    grad_x = (1 - s) * grad_dloss_dx * s - grad_dloss_dtarget
     return grad_x, grad_target
 
 
@@ -552,10 +561,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
-        grad_grad_loss, grad_x, grad_dloss_dx = double_backward_sum(
+        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_dloss_dx
+        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
 
 
 class _SumFunction(torch.autograd.Function):
@@ -566,19 +575,20 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.dloss_dx
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, dloss_dx)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
-        residuals = SumResiduals(*ctx.saved_tensors)
+        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = SumResiduals(*saved)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -586,8 +596,14 @@ class _SumFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward_sum(grad_dloss_dx, residuals)
+        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+            if grad_dloss_dx is None:
+                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            more_x, more_target = residuals_backward_sum(
+                grad_dloss_dtarget, grad_dloss_dx, x, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -821,7 +837,7 @@ def _applied_sum_pos_weight(*given: Any) -> Tensor:
 class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
+    dloss_dtarget: Tensor
     dloss_dx: Tensor
 
 
@@ -865,8 +881,9 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
         target,
         torch.logaddexp(-x, x.new_full((), 0)),
     )
+    dloss_dtarget = -x
     dloss_dx = s - target
-    return loss, NoneResiduals(x, dloss_dx)
+    return loss, NoneResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -882,13 +899,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, dloss_dx = residuals
-    (N,) = x.shape
+    dloss_dtarget, dloss_dx = residuals
+    (N,) = dloss_dtarget.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = -grad_loss * x
+    grad_target = dloss_dtarget * grad_loss
     grad_x = dloss_dx * grad_loss
     return NoneGradients(grad_x, grad_target)
 
@@ -900,19 +917,20 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    x, dloss_dx = residuals
+    dloss_dtarget, dloss_dx = residuals
     grad_dloss_dx = grad_grad_x * grad_loss
-    grad_x = -grad_grad_target * grad_loss
-    grad_grad_loss = torch.addcmul(dloss_dx * grad_grad_x, grad_grad_target, x, value=-1)
-    return grad_grad_loss, grad_x, grad_dloss_dx
+    grad_dloss_dtarget = grad_grad_target * grad_loss
+    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
+    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
 
 
-def residuals_backward_none(grad_dloss_dx: Tensor, residuals: NoneResiduals) -> tuple[Tensor, ...]:
+def residuals_backward_none(
+    grad_dloss_dtarget: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: NoneResiduals
+) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
     s = torch.sigmoid(x)
     grad_target = -grad_dloss_dx
-    grad_x = (1 - s) * grad_dloss_dx * s
+    grad_x = (1 - s) * grad_dloss_dx * s - grad_dloss_dtarget
     return grad_x, grad_target
 
 
@@ -945,10 +963,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_grad_loss, grad_x, grad_dloss_dx = double_backward_none(
+        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_dloss_dx
+        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -959,19 +977,20 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.dloss_dx
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, dloss_dx)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
-        residuals = NoneResiduals(*ctx.saved_tensors)
+        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = NoneResiduals(*saved)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -979,8 +998,14 @@ class _NoneFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward_none(grad_dloss_dx, residuals)
+        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+            if grad_dloss_dx is None:
+                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            more_x, more_target = residuals_backward_none(
+                grad_dloss_dtarget, grad_dloss_dx, x, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -1219,8 +1244,8 @@ def _applied_none_pos_weight(*given: Any) -> Tensor:
 class WeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
-    weight: Tensor
+    weight_scaled: Tensor
+    neg_x: Tensor
     s_minus_target: Tensor
 
 
@@ -1263,6 +1288,7 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight(x, target, weight)
+    (N,) = x.shape
     s = torch.sigmoid(x)
     loss = -(
         torch.addcmul(
@@ -1273,8 +1299,10 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
         )
         * weight
     ).mean()
+    weight_scaled = weight / N
+    neg_x = -x
     s_minus_target = s - target
-    return loss, WeightResiduals(x, weight, s_minus_target)
+    return loss, WeightResiduals(weight_scaled, neg_x, s_minus_target)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -1290,12 +1318,11 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, weight, s_minus_target = residuals
-    (N,) = x.shape
+    weight_scaled, neg_x, s_minus_target = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    weight_product = grad_loss / N * weight
-    grad_target = -weight_product * x
+    weight_product = grad_loss * weight_scaled
+    grad_target = neg_x * weight_product
     grad_x = s_minus_target * weight_product
     return WeightGradients(grad_x, grad_target)
 
@@ -1307,25 +1334,23 @@ def double_backward_weight(
 
     Given are those of the gradients that it returned.
     """
-    x, weight, s_minus_target = residuals
-    (N,) = x.shape
-    weight_product = grad_loss / N * weight
+    weight_scaled, neg_x, s_minus_target = residuals
+    weight_product = grad_loss * weight_scaled
     grad_s_minus_target = grad_grad_x * weight_product
-    grad_x = -grad_grad_target * weight_product
+    grad_neg_x = grad_grad_target * weight_product
     grad_grad_loss = (
-        torch.addcmul(grad_grad_x * s_minus_target, grad_grad_target, x, value=-1) * weight
-    ).mean()
-    return grad_grad_loss, grad_x, grad_s_minus_target
+        torch.addcmul(grad_grad_target * neg_x, grad_grad_x, s_minus_target) * weight_scaled
+    ).sum()
+    return grad_grad_loss, grad_neg_x, grad_s_minus_target
 
 
 def residuals_backward_weight(
-    grad_s_minus_target: Tensor, residuals: WeightResiduals
+    grad_neg_x: Tensor, grad_s_minus_target: Tensor, x: Tensor, residuals: WeightResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
     s = torch.sigmoid(x)
     grad_target = -grad_s_minus_target
-    grad_x = (1 - s) * grad_s_minus_target * s
+    grad_x = (1 - s) * grad_s_minus_target * s - grad_neg_x
     return grad_x, grad_target
 
 
@@ -1362,10 +1387,10 @@ class _WeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightResiduals(*saved)
-        grad_grad_loss, grad_x, grad_s_minus_target = double_backward_weight(
+        grad_grad_loss, grad_neg_x, grad_s_minus_target = double_backward_weight(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, None, grad_s_minus_target
+        return grad_grad_loss, None, grad_neg_x, grad_s_minus_target
 
 
 class _WeightFunction(torch.autograd.Function):
@@ -1376,19 +1401,21 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight)
-        return loss, residuals.s_minus_target
+        return loss, residuals.weight_scaled, residuals.neg_x, residuals.s_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, _, weight = inputs
-        _, s_minus_target = output
-        ctx.save_for_backward(x, weight, s_minus_target)
+        x, *_ = inputs
+        _, weight_scaled, neg_x, s_minus_target = output
+        ctx.save_for_backward(x, weight_scaled, neg_x, s_minus_target)
+        ctx.mark_non_differentiable(weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_s_minus_target = grad_outputs
-        residuals = WeightResiduals(*ctx.saved_tensors)
+        grad_loss, _, grad_neg_x, grad_s_minus_target = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = WeightResiduals(*saved)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1396,8 +1423,14 @@ class _WeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_s_minus_target is not None:
-            more_x, more_target = residuals_backward_weight(grad_s_minus_target, residuals)
+        if grad_neg_x is not None or grad_s_minus_target is not None:
+            if grad_neg_x is None:
+                grad_neg_x = torch.zeros_like(residuals.neg_x)
+            if grad_s_minus_target is None:
+                grad_s_minus_target = torch.zeros_like(residuals.s_minus_target)
+            more_x, more_target = residuals_backward_weight(
+                grad_neg_x, grad_s_minus_target, x, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
@@ -1661,8 +1694,8 @@ def _applied_weight_pos_weight(*given: Any) -> Tensor:
 class WeightSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
     weight: Tensor
+    neg_x: Tensor
     s_minus_target: Tensor
 
 
@@ -1718,8 +1751,9 @@ def forward_weight_sum(
         * weight
     ).sum()
     loss = -target_sum
+    neg_x = -x
     s_minus_target = s - target
-    return loss, WeightSumResiduals(x, weight, s_minus_target)
+    return loss, WeightSumResiduals(weight, neg_x, s_minus_target)
 
 
 def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> WeightSumGradients:
@@ -1735,11 +1769,11 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, weight, s_minus_target = residuals
+    weight, neg_x, s_minus_target = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     weight_product = grad_loss * weight
-    grad_target = -weight_product * x
+    grad_target = neg_x * weight_product
     grad_x = s_minus_target * weight_product
     return WeightSumGradients(grad_x, grad_target)
 
@@ -1751,24 +1785,23 @@ def double_backward_weight_sum(
 
     Given are those of the gradients that it returned.
     """
-    x, weight, s_minus_target = residuals
+    weight, neg_x, s_minus_target = residuals
     weight_product = grad_loss * weight
     grad_s_minus_target = grad_grad_x * weight_product
-    grad_x = -grad_grad_target * weight_product
+    grad_neg_x = grad_grad_target * weight_product
     grad_grad_loss = (
-        torch.addcmul(grad_grad_x * s_minus_target, grad_grad_target, x, value=-1) * weight
+        torch.addcmul(grad_grad_target * neg_x, grad_grad_x, s_minus_target) * weight
     ).sum()
-    return grad_grad_loss, grad_x, grad_s_minus_target
+    return grad_grad_loss, grad_neg_x, grad_s_minus_target
 
 
 def residuals_backward_weight_sum(
-    grad_s_minus_target: Tensor, residuals: WeightSumResiduals
+    grad_neg_x: Tensor, grad_s_minus_target: Tensor, x: Tensor, residuals: WeightSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
     s = torch.sigmoid(x)
     grad_target = -grad_s_minus_target
-    grad_x = (1 - s) * grad_s_minus_target * s
+    grad_x = (1 - s) * grad_s_minus_target * s - grad_neg_x
     return grad_x, grad_target
 
 
@@ -1806,10 +1839,10 @@ class _WeightSumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightSumResiduals(*saved)
-        grad_grad_loss, grad_x, grad_s_minus_target = double_backward_weight_sum(
+        grad_grad_loss, grad_neg_x, grad_s_minus_target = double_backward_weight_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, None, grad_s_minus_target
+        return grad_grad_loss, None, grad_neg_x, grad_s_minus_target
 
 
 class _WeightSumFunction(torch.autograd.Function):
@@ -1820,19 +1853,20 @@ class _WeightSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum(x, target, weight)
-        return loss, residuals.s_minus_target
+        return loss, residuals.neg_x, residuals.s_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, _, weight = inputs
-        _, s_minus_target = output
-        ctx.save_for_backward(x, weight, s_minus_target)
+        _, neg_x, s_minus_target = output
+        ctx.save_for_backward(x, weight, neg_x, s_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_s_minus_target = grad_outputs
-        residuals = WeightSumResiduals(*ctx.saved_tensors)
+        grad_loss, grad_neg_x, grad_s_minus_target = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = WeightSumResiduals(*saved)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1840,8 +1874,14 @@ class _WeightSumFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_s_minus_target is not None:
-            more_x, more_target = residuals_backward_weight_sum(grad_s_minus_target, residuals)
+        if grad_neg_x is not None or grad_s_minus_target is not None:
+            if grad_neg_x is None:
+                grad_neg_x = torch.zeros_like(residuals.neg_x)
+            if grad_s_minus_target is None:
+                grad_s_minus_target = torch.zeros_like(residuals.s_minus_target)
+            more_x, more_target = residuals_backward_weight_sum(
+                grad_neg_x, grad_s_minus_target, x, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
@@ -2111,8 +2151,8 @@ def _applied_weight_sum_pos_weight(*given: Any) -> Tensor:
 class WeightNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
     weight: Tensor
+    neg_x: Tensor
     s_minus_target: Tensor
 
 
@@ -2167,8 +2207,9 @@ def forward_weight_none(
         )
         * weight
     )
+    neg_x = -x
     s_minus_target = s - target
-    return loss, WeightNoneResiduals(x, weight, s_minus_target)
+    return loss, WeightNoneResiduals(weight, neg_x, s_minus_target)
 
 
 def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> WeightNoneGradients:
@@ -2184,14 +2225,14 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, weight, s_minus_target = residuals
-    (N,) = x.shape
+    weight, neg_x, s_minus_target = residuals
+    (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_times_weight = grad_loss * weight
-    grad_target = -grad_loss_times_weight * x
+    grad_target = grad_loss_times_weight * neg_x
     grad_x = grad_loss_times_weight * s_minus_target
     return WeightNoneGradients(grad_x, grad_target)
 
@@ -2203,24 +2244,21 @@ def double_backward_weight_none(
 
     Given are those of the gradients that it returned.
     """
-    x, weight, s_minus_target = residuals
+    weight, neg_x, s_minus_target = residuals
     grad_loss_times_weight = grad_loss * weight
     grad_s_minus_target = grad_grad_x * grad_loss_times_weight
-    grad_x = -grad_grad_target * grad_loss_times_weight
-    grad_grad_loss = (
-        torch.addcmul(grad_grad_x * s_minus_target, grad_grad_target, x, value=-1) * weight
-    )
-    return grad_grad_loss, grad_x, grad_s_minus_target
+    grad_neg_x = grad_grad_target * grad_loss_times_weight
+    grad_grad_loss = torch.addcmul(grad_grad_target * neg_x, grad_grad_x, s_minus_target) * weight
+    return grad_grad_loss, grad_neg_x, grad_s_minus_target
 
 
 def residuals_backward_weight_none(
-    grad_s_minus_target: Tensor, residuals: WeightNoneResiduals
+    grad_neg_x: Tensor, grad_s_minus_target: Tensor, x: Tensor, residuals: WeightNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
     s = torch.sigmoid(x)
     grad_target = -grad_s_minus_target
-    grad_x = (1 - s) * grad_s_minus_target * s
+    grad_x = (1 - s) * grad_s_minus_target * s - grad_neg_x
     return grad_x, grad_target
 
 
@@ -2257,10 +2295,10 @@ class _WeightNoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightNoneResiduals(*saved)
-        grad_grad_loss, grad_x, grad_s_minus_target = double_backward_weight_none(
+        grad_grad_loss, grad_neg_x, grad_s_minus_target = double_backward_weight_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, None, grad_s_minus_target
+        return grad_grad_loss, None, grad_neg_x, grad_s_minus_target
 
 
 class _WeightNoneFunction(torch.autograd.Function):
@@ -2271,19 +2309,20 @@ class _WeightNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none(x, target, weight)
-        return loss, residuals.s_minus_target
+        return loss, residuals.neg_x, residuals.s_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, _, weight = inputs
-        _, s_minus_target = output
-        ctx.save_for_backward(x, weight, s_minus_target)
+        _, neg_x, s_minus_target = output
+        ctx.save_for_backward(x, weight, neg_x, s_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_s_minus_target = grad_outputs
-        residuals = WeightNoneResiduals(*ctx.saved_tensors)
+        grad_loss, grad_neg_x, grad_s_minus_target = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = WeightNoneResiduals(*saved)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -2291,8 +2330,14 @@ class _WeightNoneFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_weight_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_s_minus_target is not None:
-            more_x, more_target = residuals_backward_weight_none(grad_s_minus_target, residuals)
+        if grad_neg_x is not None or grad_s_minus_target is not None:
+            if grad_neg_x is None:
+                grad_neg_x = torch.zeros_like(residuals.neg_x)
+            if grad_s_minus_target is None:
+                grad_s_minus_target = torch.zeros_like(residuals.s_minus_target)
+            more_x, more_target = residuals_backward_weight_none(
+                grad_neg_x, grad_s_minus_target, x, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None

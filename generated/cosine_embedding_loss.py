@@ -37,9 +37,9 @@ class Residuals(NamedTuple):
     input1: Tensor
     input2: Tensor
     dot: Tensor
-    inv_root_square1: Tensor
-    inv_root_square2: Tensor
     cosine_total_chosen_product_1: Tensor
+    inv_root_square2_squared: Tensor
+    inv_root_square1_squared: Tensor
     margin: float
 
 
@@ -116,13 +116,15 @@ def forward(
     cosine_total_chosen_product_1 = (
         cosine_total_chosen / N * inv_root_square1_times_inv_root_square2
     )
+    inv_root_square2_squared = inv_root_square2**2
+    inv_root_square1_squared = inv_root_square1**2
     return loss, Residuals(
         input1,
         input2,
         dot,
-        inv_root_square1,
-        inv_root_square2,
         cosine_total_chosen_product_1,
+        inv_root_square2_squared,
+        inv_root_square1_squared,
         margin,
     )
 
@@ -137,15 +139,21 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, dot, inv_root_square1, inv_root_square2, cosine_total_chosen_product_1, *_ = (
-        residuals
-    )
+    (
+        input1,
+        input2,
+        dot,
+        cosine_total_chosen_product_1,
+        inv_root_square2_squared,
+        inv_root_square1_squared,
+        *_,
+    ) = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     cosine_total_chosen_product = grad_loss * cosine_total_chosen_product_1
-    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
+    grad_input2 = torch.addcmul(input1, (dot * inv_root_square2_squared)[:, None], input2, value=-1)
     grad_input2 = grad_input2 * cosine_total_chosen_product[:, None]
-    grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
+    grad_input1 = torch.addcmul(input2, (dot * inv_root_square1_squared)[:, None], input1, value=-1)
     grad_input1 = grad_input1 * cosine_total_chosen_product[:, None]
     return Gradients(grad_input1, grad_input2)
 
@@ -157,27 +165,35 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    input1, input2, dot, inv_root_square1, inv_root_square2, cosine_total_chosen_product_1, *_ = (
-        residuals
-    )
+    (
+        input1,
+        input2,
+        dot,
+        cosine_total_chosen_product_1,
+        inv_root_square2_squared,
+        inv_root_square1_squared,
+        *_,
+    ) = residuals
     cosine_total_chosen_product = grad_loss * cosine_total_chosen_product_1
-    inv_root_square2_squared = inv_root_square2**2
-    input2_hat = inv_root_square2_squared[:, None] * input2
-    inv_root_square1_squared = inv_root_square1**2
-    input1_hat = inv_root_square1_squared[:, None] * input1
-    dot_total = (torch.addcmul(input2, dot[:, None], input1_hat, value=-1) * grad_grad_input1).sum(
-        1
-    ) + (torch.addcmul(input1, dot[:, None], input2_hat, value=-1) * grad_grad_input2).sum(1)
+    grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
+    cosine_total_chosen_product_times_dot = cosine_total_chosen_product * dot
+    grad_inv_root_square1_squared = -cosine_total_chosen_product_times_dot * grad_grad_input1_sum
+    grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
+    grad_inv_root_square2_squared = -cosine_total_chosen_product_times_dot * grad_grad_input2_sum
+    dot_total = (
+        torch.addcmul(input2, (dot * inv_root_square1_squared)[:, None], input1, value=-1)
+        * grad_grad_input1
+    ).sum(1) + (
+        torch.addcmul(input1, (dot * inv_root_square2_squared)[:, None], input2, value=-1)
+        * grad_grad_input2
+    ).sum(1)
     grad_cosine_total_chosen_product_1 = grad_loss * dot_total
-    cosine_total_chosen_product_product = 2 * cosine_total_chosen_product * dot
-    grad_inv_root_square2 = -(cosine_total_chosen_product_product * inv_root_square2) * (
-        grad_grad_input2 * input2
-    ).sum(1)
-    grad_inv_root_square1 = -(cosine_total_chosen_product_product * inv_root_square1) * (
-        grad_grad_input1 * input1
-    ).sum(1)
     grad_dot = -(
-        ((grad_grad_input1 * input1_hat).sum(1) + (grad_grad_input2 * input2_hat).sum(1))
+        torch.addcmul(
+            grad_grad_input1_sum * inv_root_square1_squared,
+            grad_grad_input2_sum,
+            inv_root_square2_squared,
+        )
         * cosine_total_chosen_product
     )
     grad_input2 = torch.addcmul(
@@ -194,23 +210,27 @@ def double_backward(
         grad_input1,
         grad_input2,
         grad_dot,
-        grad_inv_root_square1,
-        grad_inv_root_square2,
         grad_cosine_total_chosen_product_1,
+        grad_inv_root_square2_squared,
+        grad_inv_root_square1_squared,
     )
 
 
 def residuals_backward(
     grad_dot: Tensor,
-    grad_inv_root_square1: Tensor,
-    grad_inv_root_square2: Tensor,
     grad_cosine_total_chosen_product_1: Tensor,
+    grad_inv_root_square2_squared: Tensor,
+    grad_inv_root_square1_squared: Tensor,
     target: Tensor,
     residuals: Residuals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    input1, input2, dot, inv_root_square1, inv_root_square2, _, margin = residuals
+    input1, input2, dot, _, inv_root_square2_squared, _, margin = residuals
     N = input1.shape[0]
+    square1 = (input1**2).sum(1) + 1e-12
+    square2 = (input2**2).sum(1) + 1e-12
+    inv_root_square1 = torch.rsqrt(square1)
+    inv_root_square2 = torch.rsqrt(square2)
     inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
     cosine = dot * inv_root_square1_times_inv_root_square2
     cosine_total = cosine - margin
@@ -228,8 +248,13 @@ def residuals_backward(
     grad_input2 = grad_dot[:, None] * input1
     grad_input2 = grad_input2.addcmul(
         (
-            inv_root_square2**3
-            * torch.addcmul(grad_inv_root_square2, cosine_total_chosen_product, inv_root_square1)
+            torch.addcmul(
+                cosine_total_chosen_product * inv_root_square1_times_inv_root_square2,
+                grad_inv_root_square2_squared,
+                inv_root_square2_squared,
+                value=2,
+            )
+            * inv_root_square2_squared
         )[:, None],
         input2,
         value=-1,
@@ -237,8 +262,15 @@ def residuals_backward(
     grad_input1 = grad_dot[:, None] * input2
     grad_input1 = grad_input1.addcmul(
         (
-            inv_root_square1**3
-            * torch.addcmul(grad_inv_root_square1, cosine_total_chosen_product, inv_root_square2)
+            inv_root_square1_times_inv_root_square2**3
+            * torch.add(
+                cosine_total_chosen_product,
+                grad_inv_root_square1_squared
+                * inv_root_square1_times_inv_root_square2
+                / inv_root_square2_squared,
+                alpha=2,
+            )
+            / inv_root_square2_squared
         )[:, None],
         input1,
         value=-1,
@@ -328,18 +360,18 @@ class _BackwardFunction(torch.autograd.Function):
             grad_input1,
             grad_input2,
             grad_dot,
-            grad_inv_root_square1,
-            grad_inv_root_square2,
             grad_cosine_total_chosen_product_1,
+            grad_inv_root_square2_squared,
+            grad_inv_root_square1_squared,
         ) = double_backward(grad_grad_input1, grad_grad_input2, grad_loss, residuals)
         return (
             grad_grad_loss,
             grad_input1,
             grad_input2,
             grad_dot,
-            grad_inv_root_square1,
-            grad_inv_root_square2,
             grad_cosine_total_chosen_product_1,
+            grad_inv_root_square2_squared,
+            grad_inv_root_square1_squared,
             None,
         )
 
@@ -357,23 +389,29 @@ class _Function(torch.autograd.Function):
         return (
             loss,
             residuals.dot,
-            residuals.inv_root_square1,
-            residuals.inv_root_square2,
             residuals.cosine_total_chosen_product_1,
+            residuals.inv_root_square2_squared,
+            residuals.inv_root_square1_squared,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, dot, inv_root_square1, inv_root_square2, cosine_total_chosen_product_1 = output
+        (
+            _,
+            dot,
+            cosine_total_chosen_product_1,
+            inv_root_square2_squared,
+            inv_root_square1_squared,
+        ) = output
         ctx.save_for_backward(
             target,
             input1,
             input2,
             dot,
-            inv_root_square1,
-            inv_root_square2,
             cosine_total_chosen_product_1,
+            inv_root_square2_squared,
+            inv_root_square1_squared,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (margin,)
@@ -383,9 +421,9 @@ class _Function(torch.autograd.Function):
         (
             grad_loss,
             grad_dot,
-            grad_inv_root_square1,
-            grad_inv_root_square2,
             grad_cosine_total_chosen_product_1,
+            grad_inv_root_square2_squared,
+            grad_inv_root_square1_squared,
         ) = grad_outputs
         target, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
@@ -398,25 +436,25 @@ class _Function(torch.autograd.Function):
         # A gradient that is differentiated has read the residuals, too.
         if (
             grad_dot is not None
-            or grad_inv_root_square1 is not None
-            or grad_inv_root_square2 is not None
             or grad_cosine_total_chosen_product_1 is not None
+            or grad_inv_root_square2_squared is not None
+            or grad_inv_root_square1_squared is not None
         ):
             if grad_dot is None:
                 grad_dot = torch.zeros_like(residuals.dot)
-            if grad_inv_root_square1 is None:
-                grad_inv_root_square1 = torch.zeros_like(residuals.inv_root_square1)
-            if grad_inv_root_square2 is None:
-                grad_inv_root_square2 = torch.zeros_like(residuals.inv_root_square2)
             if grad_cosine_total_chosen_product_1 is None:
                 grad_cosine_total_chosen_product_1 = torch.zeros_like(
                     residuals.cosine_total_chosen_product_1
                 )
+            if grad_inv_root_square2_squared is None:
+                grad_inv_root_square2_squared = torch.zeros_like(residuals.inv_root_square2_squared)
+            if grad_inv_root_square1_squared is None:
+                grad_inv_root_square1_squared = torch.zeros_like(residuals.inv_root_square1_squared)
             more_input1, more_input2 = residuals_backward(
                 grad_dot,
-                grad_inv_root_square1,
-                grad_inv_root_square2,
                 grad_cosine_total_chosen_product_1,
+                grad_inv_root_square2_squared,
+                grad_inv_root_square1_squared,
                 target,
                 residuals,
             )
@@ -747,9 +785,9 @@ class NoneResiduals(NamedTuple):
     input1: Tensor
     input2: Tensor
     dot: Tensor
-    inv_root_square1: Tensor
-    inv_root_square2: Tensor
     cosine_total_chosen_product_1: Tensor
+    inv_root_square2_squared: Tensor
+    inv_root_square1_squared: Tensor
     margin: float
 
 
@@ -833,13 +871,15 @@ def forward_none(
         0,
     ).masked_fill(target_is_one, -1)
     cosine_total_chosen_product_1 = cosine_total_chosen * inv_root_square1_times_inv_root_square2
+    inv_root_square2_squared = inv_root_square2**2
+    inv_root_square1_squared = inv_root_square1**2
     return loss, NoneResiduals(
         input1,
         input2,
         dot,
-        inv_root_square1,
-        inv_root_square2,
         cosine_total_chosen_product_1,
+        inv_root_square2_squared,
+        inv_root_square1_squared,
         margin,
     )
 
@@ -861,18 +901,24 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, dot, inv_root_square1, inv_root_square2, cosine_total_chosen_product_1, *_ = (
-        residuals
-    )
+    (
+        input1,
+        input2,
+        dot,
+        cosine_total_chosen_product_1,
+        inv_root_square2_squared,
+        inv_root_square1_squared,
+        *_,
+    ) = residuals
     N = input1.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     cosine_total_chosen_product = cosine_total_chosen_product_1 * grad_loss
-    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
+    grad_input2 = torch.addcmul(input1, (dot * inv_root_square2_squared)[:, None], input2, value=-1)
     grad_input2 = grad_input2 * cosine_total_chosen_product[:, None]
-    grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
+    grad_input1 = torch.addcmul(input2, (dot * inv_root_square1_squared)[:, None], input1, value=-1)
     grad_input1 = grad_input1 * cosine_total_chosen_product[:, None]
     return NoneGradients(grad_input1, grad_input2)
 
@@ -884,14 +930,22 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    input1, input2, dot, inv_root_square1, inv_root_square2, cosine_total_chosen_product_1, *_ = (
-        residuals
-    )
-    grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
+    (
+        input1,
+        input2,
+        dot,
+        cosine_total_chosen_product_1,
+        inv_root_square2_squared,
+        inv_root_square1_squared,
+        *_,
+    ) = residuals
     grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
-    inv_root_square2_squared = inv_root_square2**2
-    inv_root_square1_squared = inv_root_square1**2
-    inv_root_square1_total = torch.addcmul(
+    product = cosine_total_chosen_product_1 * grad_loss
+    cosine_total_chosen_product_1_product = dot * product
+    grad_inv_root_square1_squared = -cosine_total_chosen_product_1_product * grad_grad_input1_sum
+    grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
+    grad_inv_root_square2_squared = -cosine_total_chosen_product_1_product * grad_grad_input2_sum
+    inv_root_square1_squared_total = torch.addcmul(
         grad_grad_input1_sum * inv_root_square1_squared,
         grad_grad_input2_sum,
         inv_root_square2_squared,
@@ -899,19 +953,11 @@ def double_backward_none(
     dot_total = torch.addcmul(
         (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1),
         dot,
-        inv_root_square1_total,
+        inv_root_square1_squared_total,
         value=-1,
     )
     grad_cosine_total_chosen_product_1 = dot_total * grad_loss
-    product = cosine_total_chosen_product_1 * grad_loss
-    cosine_total_chosen_product_1_product = 2 * dot * product
-    grad_inv_root_square2 = -(
-        cosine_total_chosen_product_1_product * grad_grad_input2_sum * inv_root_square2
-    )
-    grad_inv_root_square1 = -(
-        cosine_total_chosen_product_1_product * grad_grad_input1_sum * inv_root_square1
-    )
-    grad_dot = -inv_root_square1_total * product
+    grad_dot = -inv_root_square1_squared_total * product
     grad_input2 = torch.addcmul(
         grad_grad_input1, (dot * inv_root_square2_squared)[:, None], grad_grad_input2, value=-1
     )
@@ -926,22 +972,26 @@ def double_backward_none(
         grad_input1,
         grad_input2,
         grad_dot,
-        grad_inv_root_square1,
-        grad_inv_root_square2,
         grad_cosine_total_chosen_product_1,
+        grad_inv_root_square2_squared,
+        grad_inv_root_square1_squared,
     )
 
 
 def residuals_backward_none(
     grad_dot: Tensor,
-    grad_inv_root_square1: Tensor,
-    grad_inv_root_square2: Tensor,
     grad_cosine_total_chosen_product_1: Tensor,
+    grad_inv_root_square2_squared: Tensor,
+    grad_inv_root_square1_squared: Tensor,
     target: Tensor,
     residuals: NoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    input1, input2, dot, inv_root_square1, inv_root_square2, _, margin = residuals
+    input1, input2, dot, _, inv_root_square2_squared, _, margin = residuals
+    square1 = (input1**2).sum(1) + 1e-12
+    square2 = (input2**2).sum(1) + 1e-12
+    inv_root_square1 = torch.rsqrt(square1)
+    inv_root_square2 = torch.rsqrt(square2)
     inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
     cosine = dot * inv_root_square1_times_inv_root_square2
     cosine_total = cosine - margin
@@ -961,12 +1011,14 @@ def residuals_backward_none(
     grad_input2 = grad_dot[:, None] * input1
     grad_input2 = grad_input2.addcmul(
         (
-            inv_root_square2**3
-            * torch.addcmul(
-                grad_inv_root_square2,
-                grad_inv_root_square1_times_inv_root_square2,
-                inv_root_square1,
+            torch.addcmul(
+                grad_inv_root_square1_times_inv_root_square2
+                * inv_root_square1_times_inv_root_square2,
+                grad_inv_root_square2_squared,
+                inv_root_square2_squared,
+                value=2,
             )
+            * inv_root_square2_squared
         )[:, None],
         input2,
         value=-1,
@@ -974,12 +1026,15 @@ def residuals_backward_none(
     grad_input1 = grad_dot[:, None] * input2
     grad_input1 = grad_input1.addcmul(
         (
-            inv_root_square1**3
-            * torch.addcmul(
-                grad_inv_root_square1,
+            inv_root_square1_times_inv_root_square2**3
+            * torch.add(
                 grad_inv_root_square1_times_inv_root_square2,
-                inv_root_square2,
+                grad_inv_root_square1_squared
+                * inv_root_square1_times_inv_root_square2
+                / inv_root_square2_squared,
+                alpha=2,
             )
+            / inv_root_square2_squared
         )[:, None],
         input1,
         value=-1,
@@ -1029,18 +1084,18 @@ class _NoneBackwardFunction(torch.autograd.Function):
             grad_input1,
             grad_input2,
             grad_dot,
-            grad_inv_root_square1,
-            grad_inv_root_square2,
             grad_cosine_total_chosen_product_1,
+            grad_inv_root_square2_squared,
+            grad_inv_root_square1_squared,
         ) = double_backward_none(grad_grad_input1, grad_grad_input2, grad_loss, residuals)
         return (
             grad_grad_loss,
             grad_input1,
             grad_input2,
             grad_dot,
-            grad_inv_root_square1,
-            grad_inv_root_square2,
             grad_cosine_total_chosen_product_1,
+            grad_inv_root_square2_squared,
+            grad_inv_root_square1_squared,
             None,
         )
 
@@ -1058,23 +1113,29 @@ class _NoneFunction(torch.autograd.Function):
         return (
             loss,
             residuals.dot,
-            residuals.inv_root_square1,
-            residuals.inv_root_square2,
             residuals.cosine_total_chosen_product_1,
+            residuals.inv_root_square2_squared,
+            residuals.inv_root_square1_squared,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, dot, inv_root_square1, inv_root_square2, cosine_total_chosen_product_1 = output
+        (
+            _,
+            dot,
+            cosine_total_chosen_product_1,
+            inv_root_square2_squared,
+            inv_root_square1_squared,
+        ) = output
         ctx.save_for_backward(
             target,
             input1,
             input2,
             dot,
-            inv_root_square1,
-            inv_root_square2,
             cosine_total_chosen_product_1,
+            inv_root_square2_squared,
+            inv_root_square1_squared,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (margin,)
@@ -1084,9 +1145,9 @@ class _NoneFunction(torch.autograd.Function):
         (
             grad_loss,
             grad_dot,
-            grad_inv_root_square1,
-            grad_inv_root_square2,
             grad_cosine_total_chosen_product_1,
+            grad_inv_root_square2_squared,
+            grad_inv_root_square1_squared,
         ) = grad_outputs
         target, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
@@ -1099,25 +1160,25 @@ class _NoneFunction(torch.autograd.Function):
         # A gradient that is differentiated has read the residuals, too.
         if (
             grad_dot is not None
-            or grad_inv_root_square1 is not None
-            or grad_inv_root_square2 is not None
             or grad_cosine_total_chosen_product_1 is not None
+            or grad_inv_root_square2_squared is not None
+            or grad_inv_root_square1_squared is not None
         ):
             if grad_dot is None:
                 grad_dot = torch.zeros_like(residuals.dot)
-            if grad_inv_root_square1 is None:
-                grad_inv_root_square1 = torch.zeros_like(residuals.inv_root_square1)
-            if grad_inv_root_square2 is None:
-                grad_inv_root_square2 = torch.zeros_like(residuals.inv_root_square2)
             if grad_cosine_total_chosen_product_1 is None:
                 grad_cosine_total_chosen_product_1 = torch.zeros_like(
                     residuals.cosine_total_chosen_product_1
                 )
+            if grad_inv_root_square2_squared is None:
+                grad_inv_root_square2_squared = torch.zeros_like(residuals.inv_root_square2_squared)
+            if grad_inv_root_square1_squared is None:
+                grad_inv_root_square1_squared = torch.zeros_like(residuals.inv_root_square1_squared)
             more_input1, more_input2 = residuals_backward_none(
                 grad_dot,
-                grad_inv_root_square1,
-                grad_inv_root_square2,
                 grad_cosine_total_chosen_product_1,
+                grad_inv_root_square2_squared,
+                grad_inv_root_square1_squared,
                 target,
                 residuals,
             )

@@ -1016,9 +1016,8 @@ class KeptResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    kept: Tensor
-    kept_sum: Tensor
     p: Tensor
+    inverse_kept_sum_masked_masked: Tensor
 
 
 class KeptGradients(NamedTuple):
@@ -1065,11 +1064,15 @@ def forward_kept(logits: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, 
     _check_kept(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
     kept_sum = kept.sum()
+    kept_is_zero = kept == 0
     loss = -(
-        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0).sum() / kept_sum
+        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0).sum() / kept_sum
     )
     p = torch.exp(logprobs)
-    return loss, KeptResiduals(target, kept, kept_sum, p)
+    inverse_kept_sum_masked_masked = (
+        torch.reciprocal(kept_sum).masked_fill(kept_is_zero, 0).masked_fill(kept_sum == 0, 0)
+    )
+    return loss, KeptResiduals(target, p, inverse_kept_sum_masked_masked)
 
 
 def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
@@ -1085,18 +1088,12 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, kept_sum, p = residuals
+    target, p, inverse_kept_sum_masked_masked = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = (
-        grad_logits
-        * (
-            grad_loss
-            * torch.reciprocal(kept_sum).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
-        )[:, None]
-    )
+    grad_logits = grad_logits * (grad_loss * inverse_kept_sum_masked_masked)[:, None]
     return KeptGradients(grad_logits)
 
 
@@ -1107,13 +1104,7 @@ def double_backward_kept(
 
     Given are those of the gradients that it returned.
     """
-    target, kept, kept_sum, p = residuals
-    kept_is_zero = kept == 0
-    inverse_kept_sum_masked_masked = (
-        torch.reciprocal(kept_sum.masked_fill(kept_is_zero, 1))
-        .masked_fill(kept_is_zero, 0)
-        .masked_fill(kept_sum == 0, 0)
-    )
+    target, p, inverse_kept_sum_masked_masked = residuals
     grad_p = (grad_loss * inverse_kept_sum_masked_masked)[:, None] * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p * inverse_kept_sum_masked_masked[:, None]).sum() - (
         inverse_kept_sum_masked_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
@@ -1127,6 +1118,17 @@ def residuals_backward_kept(grad_p: Tensor, residuals: KeptResiduals) -> tuple[T
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
+
+
+def _value_kept(logits: Tensor, target: Tensor, kept: Tensor) -> Tensor:
+    """Compute loss alone, without what `backward` needs."""
+    _check_kept(logits, target, kept)
+    logprobs = torch.log_softmax(logits, 1)
+    kept_sum = kept.sum()
+    loss = -(
+        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0).sum() / kept_sum
+    )
+    return loss
 
 
 class _KeptBackwardFunction(torch.autograd.Function):
@@ -1148,7 +1150,7 @@ class _KeptBackwardFunction(torch.autograd.Function):
         grad_loss, *saved = ctx.saved_tensors
         residuals = KeptResiduals(*saved)
         grad_grad_loss, grad_p = double_backward_kept(grad_grad_logits, grad_loss, residuals)
-        return grad_grad_loss, None, None, None, grad_p
+        return grad_grad_loss, None, grad_p, None
 
 
 class _KeptFunction(torch.autograd.Function):
@@ -1159,19 +1161,19 @@ class _KeptFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_kept(logits, target, kept)
-        return loss, residuals.kept_sum, residuals.p
+        return loss, residuals.p, residuals.inverse_kept_sum_masked_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, kept = inputs
-        _, kept_sum, p = output
-        ctx.save_for_backward(target, kept, kept_sum, p)
-        ctx.mark_non_differentiable(kept_sum)
+        _, target, *_ = inputs
+        _, p, inverse_kept_sum_masked_masked = output
+        ctx.save_for_backward(target, p, inverse_kept_sum_masked_masked)
+        ctx.mark_non_differentiable(inverse_kept_sum_masked_masked)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_p = grad_outputs
+        grad_loss, grad_p, *_ = grad_outputs
         residuals = KeptResiduals(*ctx.saved_tensors)
         grad_logits = None
         if grad_loss is not None:
@@ -1186,13 +1188,20 @@ class _KeptFunction(torch.autograd.Function):
         return grad_logits, None, None
 
 
+def _applied_kept(*given: Any) -> Tensor:
+    """Compute loss: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _KeptFunction.apply(*given)[0]
+    return _value_kept(*given)
+
+
 class KeptLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    kept: Tensor
-    kept_sum: Tensor
     p: Tensor
+    kept_is_zero: Tensor
+    inverse_kept_sum_masked: Tensor
     label_smoothing: float
 
 
@@ -1245,18 +1254,22 @@ def forward_kept_label_smoothing(
     _check_kept_label_smoothing(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
     kept_sum = kept.sum()
+    kept_is_zero = kept == 0
     loss = -(
         torch.add(
             (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
             logprobs.mean(1),
             alpha=label_smoothing,
         )
-        .masked_fill(kept == 0, 0)
+        .masked_fill(kept_is_zero, 0)
         .sum()
         / kept_sum
     )
     p = torch.exp(logprobs)
-    return loss, KeptLabelSmoothingResiduals(target, kept, kept_sum, p, label_smoothing)
+    inverse_kept_sum_masked = torch.reciprocal(kept_sum).masked_fill(kept_sum == 0, 0)
+    return loss, KeptLabelSmoothingResiduals(
+        target, p, kept_is_zero, inverse_kept_sum_masked, label_smoothing
+    )
 
 
 def backward_kept_label_smoothing(
@@ -1274,7 +1287,7 @@ def backward_kept_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, kept_sum, p, label_smoothing = residuals
+    target, p, kept_is_zero, inverse_kept_sum_masked, label_smoothing = residuals
     N, K = p.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
@@ -1283,10 +1296,7 @@ def backward_kept_label_smoothing(
         1, target[:, None], grad_loss.new_full((), label_smoothing - 1).expand(N, 1)
     )
     grad_logits = (
-        grad_logits
-        * (grad_loss * torch.reciprocal(kept_sum).masked_fill(kept_sum == 0, 0)).masked_fill(
-            kept == 0, 0
-        )[:, None]
+        grad_logits * (grad_loss * inverse_kept_sum_masked).masked_fill(kept_is_zero, 0)[:, None]
     )
     return KeptLabelSmoothingGradients(grad_logits)
 
@@ -1298,28 +1308,22 @@ def double_backward_kept_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    target, kept, kept_sum, p, label_smoothing = residuals
+    target, p, kept_is_zero, inverse_kept_sum_masked, label_smoothing = residuals
     K = p.shape[1]
-    kept_is_zero = kept == 0
-    grad_p = (
-        grad_loss
-        * torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1)).masked_fill(kept_sum == 0, 0)
-    ).masked_fill(kept_is_zero, 0)[:, None] * grad_grad_logits
-    inverse_kept_sum_or_one_masked_masked = (
-        torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1))
-        .masked_fill(kept_sum == 0, 0)
-        .masked_fill(kept_is_zero, 0)
-    )
+    grad_p = (grad_loss * inverse_kept_sum_masked).masked_fill(kept_is_zero, 0)[
+        :, None
+    ] * grad_grad_logits
+    inverse_kept_sum_masked_masked = inverse_kept_sum_masked.masked_fill(kept_is_zero, 0)
     grad_grad_loss = torch.sub(
         torch.add(
-            (grad_grad_logits * p * inverse_kept_sum_or_one_masked_masked[:, None]).sum(),
+            (grad_grad_logits * p * inverse_kept_sum_masked_masked[:, None]).sum(),
             (
-                inverse_kept_sum_or_one_masked_masked
+                inverse_kept_sum_masked_masked
                 * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
             ).sum(),
             alpha=label_smoothing - 1,
         ),
-        (inverse_kept_sum_or_one_masked_masked[:, None] * grad_grad_logits).sum(),
+        (inverse_kept_sum_masked_masked[:, None] * grad_grad_logits).sum(),
         alpha=label_smoothing / (K or torch.nan),
     )
     return grad_grad_loss, grad_p
@@ -1333,6 +1337,26 @@ def residuals_backward_kept_label_smoothing(
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
+
+
+def _value_kept_label_smoothing(
+    logits: Tensor, target: Tensor, kept: Tensor, label_smoothing: float
+) -> Tensor:
+    """Compute loss alone, without what `backward` needs."""
+    _check_kept_label_smoothing(logits, target, kept)
+    logprobs = torch.log_softmax(logits, 1)
+    kept_sum = kept.sum()
+    loss = -(
+        torch.add(
+            (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
+            logprobs.mean(1),
+            alpha=label_smoothing,
+        )
+        .masked_fill(kept == 0, 0)
+        .sum()
+        / kept_sum
+    )
+    return loss
 
 
 class _KeptLabelSmoothingBackwardFunction(torch.autograd.Function):
@@ -1359,7 +1383,7 @@ class _KeptLabelSmoothingBackwardFunction(torch.autograd.Function):
         grad_grad_loss, grad_p = double_backward_kept_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, None, None, None, grad_p, None
+        return grad_grad_loss, None, grad_p, None, None, None
 
 
 class _KeptLabelSmoothingFunction(torch.autograd.Function):
@@ -1374,20 +1398,20 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_kept_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.kept_sum, residuals.p
+        return loss, residuals.p, residuals.kept_is_zero, residuals.inverse_kept_sum_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, kept, label_smoothing = inputs
-        _, kept_sum, p = output
-        ctx.save_for_backward(target, kept, kept_sum, p)
-        ctx.mark_non_differentiable(kept_sum)
+        _, target, _, label_smoothing = inputs
+        _, p, kept_is_zero, inverse_kept_sum_masked = output
+        ctx.save_for_backward(target, p, kept_is_zero, inverse_kept_sum_masked)
+        ctx.mark_non_differentiable(kept_is_zero, inverse_kept_sum_masked)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_p = grad_outputs
+        grad_loss, grad_p, *_ = grad_outputs
         residuals = KeptLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
@@ -1402,12 +1426,19 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
         return grad_logits, None, None, None
 
 
+def _applied_kept_label_smoothing(*given: Any) -> Tensor:
+    """Compute loss: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _KeptLabelSmoothingFunction.apply(*given)[0]
+    return _value_kept_label_smoothing(*given)
+
+
 class KeptSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    kept: Tensor
     p: Tensor
+    kept_is_zero: Tensor
 
 
 class KeptSumGradients(NamedTuple):
@@ -1452,10 +1483,11 @@ def forward_kept_sum(
     """
     _check_kept_sum(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0).sum()
+    kept_is_zero = kept == 0
+    logprobs_sum = logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0).sum()
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    return loss, KeptSumResiduals(target, kept, p)
+    return loss, KeptSumResiduals(target, p, kept_is_zero)
 
 
 def backward_kept_sum(grad_loss: Tensor, residuals: KeptSumResiduals) -> KeptSumGradients:
@@ -1470,12 +1502,12 @@ def backward_kept_sum(grad_loss: Tensor, residuals: KeptSumResiduals) -> KeptSum
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, p = residuals
+    target, p, kept_is_zero = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * grad_loss.masked_fill(kept == 0, 0)[:, None]
+    grad_logits = grad_logits * grad_loss.masked_fill(kept_is_zero, 0)[:, None]
     return KeptSumGradients(grad_logits)
 
 
@@ -1486,8 +1518,7 @@ def double_backward_kept_sum(
 
     Given are those of the gradients that it returned.
     """
-    target, kept, p = residuals
-    kept_is_zero = kept == 0
+    target, p, kept_is_zero = residuals
     grad_p = grad_loss.masked_fill(kept_is_zero, 0)[:, None] * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p).masked_fill(
         kept_is_zero[:, None], 0
@@ -1503,6 +1534,15 @@ def residuals_backward_kept_sum(grad_p: Tensor, residuals: KeptSumResiduals) -> 
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
+
+
+def _value_kept_sum(logits: Tensor, target: Tensor, kept: Tensor) -> Tensor:
+    """Compute loss alone, without what `backward` needs."""
+    _check_kept_sum(logits, target, kept)
+    logprobs = torch.log_softmax(logits, 1)
+    logprobs_sum = logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0).sum()
+    loss = -logprobs_sum
+    return loss
 
 
 class _KeptSumBackwardFunction(torch.autograd.Function):
@@ -1524,7 +1564,7 @@ class _KeptSumBackwardFunction(torch.autograd.Function):
         grad_loss, *saved = ctx.saved_tensors
         residuals = KeptSumResiduals(*saved)
         grad_grad_loss, grad_p = double_backward_kept_sum(grad_grad_logits, grad_loss, residuals)
-        return grad_grad_loss, None, None, grad_p
+        return grad_grad_loss, None, grad_p, None
 
 
 class _KeptSumFunction(torch.autograd.Function):
@@ -1535,18 +1575,19 @@ class _KeptSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_kept_sum(logits, target, kept)
-        return loss, residuals.p
+        return loss, residuals.p, residuals.kept_is_zero
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, kept = inputs
-        _, p = output
-        ctx.save_for_backward(target, kept, p)
+        _, target, *_ = inputs
+        _, p, kept_is_zero = output
+        ctx.save_for_backward(target, p, kept_is_zero)
+        ctx.mark_non_differentiable(kept_is_zero)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p = grad_outputs
+        grad_loss, grad_p, *_ = grad_outputs
         residuals = KeptSumResiduals(*ctx.saved_tensors)
         grad_logits = None
         if grad_loss is not None:
@@ -1561,10 +1602,19 @@ class _KeptSumFunction(torch.autograd.Function):
         return grad_logits, None, None
 
 
+def _applied_kept_sum(*given: Any) -> Tensor:
+    """Compute loss: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _KeptSumFunction.apply(*given)[0]
+    return _value_kept_sum(*given)
+
+
 class KeptSumLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dlogits: Tensor
+    target: Tensor
+    kept: Tensor
+    p: Tensor
     label_smoothing: float
 
 
@@ -1611,28 +1661,19 @@ def forward_kept_sum_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_kept_sum_label_smoothing(logits, target, kept)
-    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
-    kept_is_zero = kept == 0
     logprobs_sum = (
         torch.add(
             (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
             logprobs.mean(1),
             alpha=label_smoothing,
         )
-        .masked_fill(kept_is_zero, 0)
+        .masked_fill(kept == 0, 0)
         .sum()
     )
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    target_total_masked = (
-        logprobs_sum.new_full((N, K), label_smoothing / (K or torch.nan))
-        .scatter_add_(1, target[:, None], logits.new_full((), 1 - label_smoothing).expand(N, 1))
-        .masked_fill(kept_is_zero[:, None], 0)
-    )
-    dloss_dlogits = target_total_masked.sum(1, keepdim=True) * p
-    dloss_dlogits -= target_total_masked
-    return loss, KeptSumLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
+    return loss, KeptSumLabelSmoothingResiduals(target, kept, p, label_smoothing)
 
 
 def backward_kept_sum_label_smoothing(
@@ -1651,10 +1692,18 @@ def backward_kept_sum_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dlogits = residuals.dloss_dlogits
+    target, kept, p, label_smoothing = residuals
+    N, K = p.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = grad_loss * dloss_dlogits
+    target_total_masked = (
+        grad_loss.new_full((N, K), label_smoothing / (K or torch.nan))
+        .scatter_add(1, target[:, None], grad_loss.new_full((), 1 - label_smoothing).expand(N, 1))
+        .masked_fill((kept == 0)[:, None], 0)
+    )
+    grad_logits = target_total_masked.sum(1, keepdim=True) * p
+    grad_logits -= target_total_masked
+    grad_logits = grad_logits * grad_loss
     return KeptSumLabelSmoothingGradients(grad_logits)
 
 
@@ -1665,58 +1714,31 @@ def double_backward_kept_sum_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum()
-    return grad_grad_loss, grad_dloss_dlogits
+    target, kept, p, label_smoothing = residuals
+    N, K = p.shape
+    target_total_masked = (
+        grad_grad_logits.new_full((N, K), label_smoothing / (K or torch.nan))
+        .scatter_add(
+            1, target[:, None], grad_grad_logits.new_full((), 1 - label_smoothing).expand(N, 1)
+        )
+        .masked_fill((kept == 0)[:, None], 0)
+    )
+    target_total_masked_sum = target_total_masked.sum(1)
+    p_total = target_total_masked_sum[:, None] * p
+    p_total = p_total - target_total_masked
+    grad_p = (grad_loss * target_total_masked_sum)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p_total).sum()
+    return grad_grad_loss, grad_p
 
 
 def residuals_backward_kept_sum_label_smoothing(
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    kept: Tensor,
-    residuals: KeptSumLabelSmoothingResiduals,
+    grad_p: Tensor, residuals: KeptSumLabelSmoothingResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dlogits, label_smoothing = residuals
-    N, K = dloss_dlogits.shape
-    logprobs = torch.log_softmax(logits, 1)
-    kept_is_zero = kept == 0
-    p = torch.exp(logprobs)
-    target_total_masked = (
-        dloss_dlogits.new_full((N, K), label_smoothing / (K or torch.nan))
-        .scatter_add(
-            1, target[:, None], grad_dloss_dlogits.new_full((), 1 - label_smoothing).expand(N, 1)
-        )
-        .masked_fill(kept_is_zero[:, None], 0)
-    )
-    target_total_masked_sum = target_total_masked.sum(1)
-    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
-    grad_logits = torch.addcmul(
-        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
-    )
-    grad_logits = grad_logits * target_total_masked_sum[:, None]
+    p = residuals.p
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
-
-
-def _value_kept_sum_label_smoothing(
-    logits: Tensor, target: Tensor, kept: Tensor, label_smoothing: float
-) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_kept_sum_label_smoothing(logits, target, kept)
-    logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = (
-        torch.add(
-            (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
-            logprobs.mean(1),
-            alpha=label_smoothing,
-        )
-        .masked_fill(kept == 0, 0)
-        .sum()
-    )
-    loss = -logprobs_sum
-    return loss
 
 
 class _KeptSumLabelSmoothingBackwardFunction(torch.autograd.Function):
@@ -1740,10 +1762,10 @@ class _KeptSumLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = KeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dlogits = double_backward_kept_sum_label_smoothing(
+        grad_grad_loss, grad_p = double_backward_kept_sum_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dlogits, None
+        return grad_grad_loss, None, None, grad_p, None
 
 
 class _KeptSumLabelSmoothingFunction(torch.autograd.Function):
@@ -1758,21 +1780,20 @@ class _KeptSumLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_kept_sum_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.dloss_dlogits
+        return loss, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, kept, label_smoothing = inputs
-        _, dloss_dlogits = output
-        ctx.save_for_backward(logits, target, kept, dloss_dlogits)
+        _, target, kept, label_smoothing = inputs
+        _, p = output
+        ctx.save_for_backward(target, kept, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dlogits = grad_outputs
-        logits, target, kept, *saved = ctx.saved_tensors
-        residuals = KeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_p = grad_outputs
+        residuals = KeptSumLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1780,27 +1801,18 @@ class _KeptSumLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_kept_sum_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dlogits is not None:
-            (more_logits,) = residuals_backward_kept_sum_label_smoothing(
-                grad_dloss_dlogits, logits, target, kept, residuals
-            )
+        if grad_p is not None:
+            (more_logits,) = residuals_backward_kept_sum_label_smoothing(grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
-
-
-def _applied_kept_sum_label_smoothing(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _KeptSumLabelSmoothingFunction.apply(*given)[0]
-    return _value_kept_sum_label_smoothing(*given)
 
 
 class KeptNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    kept: Tensor
     p: Tensor
+    kept_is_zero: Tensor
 
 
 class KeptNoneGradients(NamedTuple):
@@ -1845,12 +1857,13 @@ def forward_kept_none(
     """
     _check_kept_none(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
+    kept_is_zero = kept == 0
     logprobs_target_masked = (
-        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0)
+        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0)
     )
     loss = -logprobs_target_masked
     p = torch.exp(logprobs)
-    return loss, KeptNoneResiduals(target, kept, p)
+    return loss, KeptNoneResiduals(target, p, kept_is_zero)
 
 
 def backward_kept_none(grad_loss: Tensor, residuals: KeptNoneResiduals) -> KeptNoneGradients:
@@ -1865,14 +1878,14 @@ def backward_kept_none(grad_loss: Tensor, residuals: KeptNoneResiduals) -> KeptN
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, p = residuals
+    target, p, kept_is_zero = residuals
     N = p.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * grad_loss.masked_fill(kept == 0, 0)[:, None]
+    grad_logits = grad_logits * grad_loss.masked_fill(kept_is_zero, 0)[:, None]
     return KeptNoneGradients(grad_logits)
 
 
@@ -1883,8 +1896,7 @@ def double_backward_kept_none(
 
     Given are those of the gradients that it returned.
     """
-    target, kept, p = residuals
-    kept_is_zero = kept == 0
+    target, p, kept_is_zero = residuals
     grad_loss_masked = grad_loss.masked_fill(kept_is_zero, 0)
     grad_p = grad_loss_masked[:, None] * grad_grad_logits
     grad_grad_loss = (
@@ -1901,6 +1913,17 @@ def residuals_backward_kept_none(
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
+
+
+def _value_kept_none(logits: Tensor, target: Tensor, kept: Tensor) -> Tensor:
+    """Compute loss alone, without what `backward` needs."""
+    _check_kept_none(logits, target, kept)
+    logprobs = torch.log_softmax(logits, 1)
+    logprobs_target_masked = (
+        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0)
+    )
+    loss = -logprobs_target_masked
+    return loss
 
 
 class _KeptNoneBackwardFunction(torch.autograd.Function):
@@ -1922,7 +1945,7 @@ class _KeptNoneBackwardFunction(torch.autograd.Function):
         grad_loss, *saved = ctx.saved_tensors
         residuals = KeptNoneResiduals(*saved)
         grad_grad_loss, grad_p = double_backward_kept_none(grad_grad_logits, grad_loss, residuals)
-        return grad_grad_loss, None, None, grad_p
+        return grad_grad_loss, None, grad_p, None
 
 
 class _KeptNoneFunction(torch.autograd.Function):
@@ -1933,18 +1956,19 @@ class _KeptNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_kept_none(logits, target, kept)
-        return loss, residuals.p
+        return loss, residuals.p, residuals.kept_is_zero
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, kept = inputs
-        _, p = output
-        ctx.save_for_backward(target, kept, p)
+        _, target, *_ = inputs
+        _, p, kept_is_zero = output
+        ctx.save_for_backward(target, p, kept_is_zero)
+        ctx.mark_non_differentiable(kept_is_zero)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p = grad_outputs
+        grad_loss, grad_p, *_ = grad_outputs
         residuals = KeptNoneResiduals(*ctx.saved_tensors)
         grad_logits = None
         if grad_loss is not None:
@@ -1959,10 +1983,19 @@ class _KeptNoneFunction(torch.autograd.Function):
         return grad_logits, None, None
 
 
+def _applied_kept_none(*given: Any) -> Tensor:
+    """Compute loss: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _KeptNoneFunction.apply(*given)[0]
+    return _value_kept_none(*given)
+
+
 class KeptNoneLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dlogits: Tensor
+    target: Tensor
+    kept: Tensor
+    p: Tensor
     label_smoothing: float
 
 
@@ -2009,24 +2042,15 @@ def forward_kept_none_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_kept_none_label_smoothing(logits, target, kept)
-    N, K = logits.shape
     logprobs = torch.log_softmax(logits, 1)
-    kept_is_zero = kept == 0
     logprobs_total_masked = torch.add(
         (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
         logprobs.mean(1),
         alpha=label_smoothing,
-    ).masked_fill(kept_is_zero, 0)
+    ).masked_fill(kept == 0, 0)
     loss = -logprobs_total_masked
     p = torch.exp(logprobs)
-    target_total_masked = (
-        logprobs_total_masked.new_full((N, K), label_smoothing / (K or torch.nan))
-        .scatter_add_(1, target[:, None], logits.new_full((), 1 - label_smoothing).expand(N, 1))
-        .masked_fill(kept_is_zero[:, None], 0)
-    )
-    dloss_dlogits = target_total_masked.sum(1, keepdim=True) * p
-    dloss_dlogits -= target_total_masked
-    return loss, KeptNoneLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
+    return loss, KeptNoneLabelSmoothingResiduals(target, kept, p, label_smoothing)
 
 
 def backward_kept_none_label_smoothing(
@@ -2045,13 +2069,20 @@ def backward_kept_none_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    N = dloss_dlogits.shape[0]
+    target, kept, p, label_smoothing = residuals
+    N, K = p.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = grad_loss[:, None] * dloss_dlogits
+    target_total_masked = (
+        grad_loss.new_full((N, K), label_smoothing / (K or torch.nan))
+        .scatter_add(1, target[:, None], grad_loss.new_full((), 1 - label_smoothing).expand(N, 1))
+        .masked_fill((kept == 0)[:, None], 0)
+    )
+    grad_logits = target_total_masked.sum(1, keepdim=True) * p
+    grad_logits -= target_total_masked
+    grad_logits = grad_logits * grad_loss[:, None]
     return KeptNoneLabelSmoothingGradients(grad_logits)
 
 
@@ -2062,54 +2093,31 @@ def double_backward_kept_none_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum(1)
-    return grad_grad_loss, grad_dloss_dlogits
+    target, kept, p, label_smoothing = residuals
+    N, K = p.shape
+    target_total_masked = (
+        grad_grad_logits.new_full((N, K), label_smoothing / (K or torch.nan))
+        .scatter_add(
+            1, target[:, None], grad_grad_logits.new_full((), 1 - label_smoothing).expand(N, 1)
+        )
+        .masked_fill((kept == 0)[:, None], 0)
+    )
+    target_total_masked_sum = target_total_masked.sum(1)
+    p_total = target_total_masked_sum[:, None] * p
+    p_total = p_total - target_total_masked
+    grad_p = (grad_loss * target_total_masked_sum)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p_total).sum(1)
+    return grad_grad_loss, grad_p
 
 
 def residuals_backward_kept_none_label_smoothing(
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    kept: Tensor,
-    residuals: KeptNoneLabelSmoothingResiduals,
+    grad_p: Tensor, residuals: KeptNoneLabelSmoothingResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dlogits, label_smoothing = residuals
-    N, K = dloss_dlogits.shape
-    logprobs = torch.log_softmax(logits, 1)
-    kept_is_zero = kept == 0
-    p = torch.exp(logprobs)
-    target_total_masked = (
-        dloss_dlogits.new_full((N, K), label_smoothing / (K or torch.nan))
-        .scatter_add(
-            1, target[:, None], grad_dloss_dlogits.new_full((), 1 - label_smoothing).expand(N, 1)
-        )
-        .masked_fill(kept_is_zero[:, None], 0)
-    )
-    target_total_masked_sum = target_total_masked.sum(1)
-    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
-    grad_logits = torch.addcmul(
-        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
-    )
-    grad_logits = grad_logits * target_total_masked_sum[:, None]
+    p = residuals.p
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
-
-
-def _value_kept_none_label_smoothing(
-    logits: Tensor, target: Tensor, kept: Tensor, label_smoothing: float
-) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_kept_none_label_smoothing(logits, target, kept)
-    logprobs = torch.log_softmax(logits, 1)
-    logprobs_total_masked = torch.add(
-        (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
-        logprobs.mean(1),
-        alpha=label_smoothing,
-    ).masked_fill(kept == 0, 0)
-    loss = -logprobs_total_masked
-    return loss
 
 
 class _KeptNoneLabelSmoothingBackwardFunction(torch.autograd.Function):
@@ -2135,10 +2143,10 @@ class _KeptNoneLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = KeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dlogits = double_backward_kept_none_label_smoothing(
+        grad_grad_loss, grad_p = double_backward_kept_none_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dlogits, None
+        return grad_grad_loss, None, None, grad_p, None
 
 
 class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
@@ -2153,21 +2161,20 @@ class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_kept_none_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.dloss_dlogits
+        return loss, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, kept, label_smoothing = inputs
-        _, dloss_dlogits = output
-        ctx.save_for_backward(logits, target, kept, dloss_dlogits)
+        _, target, kept, label_smoothing = inputs
+        _, p = output
+        ctx.save_for_backward(target, kept, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dlogits = grad_outputs
-        logits, target, kept, *saved = ctx.saved_tensors
-        residuals = KeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_p = grad_outputs
+        residuals = KeptNoneLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -2177,19 +2184,10 @@ class _KeptNoneLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_kept_none_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dlogits is not None:
-            (more_logits,) = residuals_backward_kept_none_label_smoothing(
-                grad_dloss_dlogits, logits, target, kept, residuals
-            )
+        if grad_p is not None:
+            (more_logits,) = residuals_backward_kept_none_label_smoothing(grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
-
-
-def _applied_kept_none_label_smoothing(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _KeptNoneLabelSmoothingFunction.apply(*given)[0]
-    return _value_kept_none_label_smoothing(*given)
 
 
 class WeightResiduals(NamedTuple):
@@ -3550,8 +3548,8 @@ class WeightKeptLabelSmoothingResiduals(NamedTuple):
 
     target: Tensor
     weight: Tensor
-    kept: Tensor
     p: Tensor
+    kept_is_zero: Tensor
     inverse_kept_sum_masked: Tensor
     label_smoothing: float
 
@@ -3617,6 +3615,7 @@ def forward_weight_kept_label_smoothing(
     logprobs = torch.log_softmax(logits, 1)
     target_weight = weight[target]
     kept_sum = (kept * target_weight).sum()
+    kept_is_zero = kept == 0
     loss = -(
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
@@ -3624,14 +3623,14 @@ def forward_weight_kept_label_smoothing(
             logprobs.gather(1, target[:, None]).squeeze(1),
             value=1 - label_smoothing,
         )
-        .masked_fill(kept == 0, 0)
+        .masked_fill(kept_is_zero, 0)
         .sum()
         / kept_sum
     )
     p = torch.exp(logprobs)
     inverse_kept_sum_masked = torch.reciprocal(kept_sum).masked_fill(kept_sum == 0, 0)
     return loss, WeightKeptLabelSmoothingResiduals(
-        target, weight, kept, p, inverse_kept_sum_masked, label_smoothing
+        target, weight, p, kept_is_zero, inverse_kept_sum_masked, label_smoothing
     )
 
 
@@ -3653,11 +3652,10 @@ def backward_weight_kept_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, weight, kept, p, inverse_kept_sum_masked, label_smoothing = residuals
+    target, weight, p, kept_is_zero, inverse_kept_sum_masked, label_smoothing = residuals
     K = p.shape[1]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    kept_is_zero = kept == 0
     target_weight_masked = weight[target].masked_fill(kept_is_zero, 0)
     grad_logits = (
         torch.sub(
@@ -3689,19 +3687,17 @@ def double_backward_weight_kept_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    target, weight, kept, p, inverse_kept_sum_masked, label_smoothing = residuals
+    target, weight, p, kept_is_zero, inverse_kept_sum_masked, label_smoothing = residuals
     K = p.shape[1]
-    kept_is_zero = kept == 0
     target_weight_masked = weight[target].masked_fill(kept_is_zero, 0)
-    kept_total = torch.sub(
-        (label_smoothing * weight.mean()).masked_fill(kept_is_zero, 0),
-        target_weight_masked,
-        alpha=label_smoothing - 1,
+    weight_scaled = label_smoothing * weight.mean()
+    kept_is_zero_total = torch.sub(
+        weight_scaled.masked_fill(kept_is_zero, 0), target_weight_masked, alpha=label_smoothing - 1
     )
-    grad_p = (grad_loss * inverse_kept_sum_masked * kept_total)[:, None] * grad_grad_logits
+    grad_p = (grad_loss * inverse_kept_sum_masked * kept_is_zero_total)[:, None] * grad_grad_logits
     grad_grad_loss = inverse_kept_sum_masked * torch.sub(
         torch.add(
-            (grad_grad_logits * p * kept_total[:, None]).sum(),
+            (grad_grad_logits * p * kept_is_zero_total[:, None]).sum(),
             (target_weight_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
             alpha=label_smoothing - 1,
         ),
@@ -3747,7 +3743,7 @@ class _WeightKeptLabelSmoothingBackwardFunction(torch.autograd.Function):
         grad_grad_loss, grad_p = double_backward_weight_kept_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, None, None, None, grad_p, None, None
+        return grad_grad_loss, None, None, grad_p, None, None, None
 
 
 class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
@@ -3763,14 +3759,14 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_kept_label_smoothing(
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
-        return loss, residuals.p, residuals.inverse_kept_sum_masked
+        return loss, residuals.p, residuals.kept_is_zero, residuals.inverse_kept_sum_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, weight, kept, label_smoothing = inputs
-        _, p, inverse_kept_sum_masked = output
-        ctx.save_for_backward(target, weight, kept, p, inverse_kept_sum_masked)
-        ctx.mark_non_differentiable(inverse_kept_sum_masked)
+        _, target, weight, _, label_smoothing = inputs
+        _, p, kept_is_zero, inverse_kept_sum_masked = output
+        ctx.save_for_backward(target, weight, p, kept_is_zero, inverse_kept_sum_masked)
+        ctx.mark_non_differentiable(kept_is_zero, inverse_kept_sum_masked)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
@@ -3998,7 +3994,10 @@ def _applied_weight_kept_sum(*given: Any) -> Tensor:
 class WeightKeptSumLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dlogits: Tensor
+    target: Tensor
+    weight: Tensor
+    kept: Tensor
+    p: Tensor
     label_smoothing: float
 
 
@@ -4056,31 +4055,21 @@ def forward_weight_kept_sum_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight_kept_sum_label_smoothing(logits, target, weight, kept)
-    N, K = logits.shape
+    K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
-    kept_is_zero = kept == 0
-    target_weight = weight[target]
     logprobs_sum = (
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
-            target_weight,
+            weight[target],
             logprobs.gather(1, target[:, None]).squeeze(1),
             value=1 - label_smoothing,
         )
-        .masked_fill(kept_is_zero, 0)
+        .masked_fill(kept == 0, 0)
         .sum()
     )
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    target_centred_masked = (
-        (label_smoothing / (K or torch.nan) * weight)[None, :]
-        .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
-        .masked_fill(kept_is_zero[:, None], 0)
-    )
-    dloss_dlogits = target_centred_masked.sum(1, keepdim=True) * p
-    dloss_dlogits -= target_centred_masked
-    return loss, WeightKeptSumLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
+    return loss, WeightKeptSumLabelSmoothingResiduals(target, weight, kept, p, label_smoothing)
 
 
 def backward_weight_kept_sum_label_smoothing(
@@ -4101,10 +4090,19 @@ def backward_weight_kept_sum_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dlogits = residuals.dloss_dlogits
+    target, weight, kept, p, label_smoothing = residuals
+    N, K = p.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = grad_loss * dloss_dlogits
+    target_centred_masked = (
+        (label_smoothing / (K or torch.nan) * weight)[None, :]
+        .expand(N, K)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .masked_fill((kept == 0)[:, None], 0)
+    )
+    grad_logits = target_centred_masked.sum(1, keepdim=True) * p
+    grad_logits -= target_centred_masked
+    grad_logits = grad_logits * grad_loss
     return WeightKeptSumLabelSmoothingGradients(grad_logits)
 
 
@@ -4115,39 +4113,29 @@ def double_backward_weight_kept_sum_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum()
-    return grad_grad_loss, grad_dloss_dlogits
-
-
-def residuals_backward_weight_kept_sum_label_smoothing(
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    kept: Tensor,
-    residuals: WeightKeptSumLabelSmoothingResiduals,
-) -> tuple[Tensor, ...]:
-    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dlogits, label_smoothing = residuals
-    N, K = dloss_dlogits.shape
-    logprobs = torch.log_softmax(logits, 1)
-    kept_is_zero = kept == 0
-    target_weight = weight[target]
-    p = torch.exp(logprobs)
+    target, weight, kept, p, label_smoothing = residuals
+    N, K = p.shape
     target_centred_masked = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
-        .masked_fill(kept_is_zero[:, None], 0)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .masked_fill((kept == 0)[:, None], 0)
     )
     target_centred_masked_sum = target_centred_masked.sum(1)
-    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
-    grad_logits = torch.addcmul(
-        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
-    )
-    grad_logits = grad_logits * target_centred_masked_sum[:, None]
+    p_total = target_centred_masked_sum[:, None] * p
+    p_total = p_total - target_centred_masked
+    grad_p = (grad_loss * target_centred_masked_sum)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p_total).sum()
+    return grad_grad_loss, grad_p
+
+
+def residuals_backward_weight_kept_sum_label_smoothing(
+    grad_p: Tensor, residuals: WeightKeptSumLabelSmoothingResiduals
+) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    p = residuals.p
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -4174,10 +4162,10 @@ class _WeightKeptSumLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightKeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dlogits = double_backward_weight_kept_sum_label_smoothing(
+        grad_grad_loss, grad_p = double_backward_weight_kept_sum_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dlogits, None
+        return grad_grad_loss, None, None, None, grad_p, None
 
 
 class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
@@ -4193,21 +4181,20 @@ class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_kept_sum_label_smoothing(
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
-        return loss, residuals.dloss_dlogits
+        return loss, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, weight, kept, label_smoothing = inputs
-        _, dloss_dlogits = output
-        ctx.save_for_backward(logits, target, weight, kept, dloss_dlogits)
+        _, target, weight, kept, label_smoothing = inputs
+        _, p = output
+        ctx.save_for_backward(target, weight, kept, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dlogits = grad_outputs
-        logits, target, weight, kept, *saved = ctx.saved_tensors
-        residuals = WeightKeptSumLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_p = grad_outputs
+        residuals = WeightKeptSumLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -4217,10 +4204,8 @@ class _WeightKeptSumLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_weight_kept_sum_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dlogits is not None:
-            (more_logits,) = residuals_backward_weight_kept_sum_label_smoothing(
-                grad_dloss_dlogits, logits, target, weight, kept, residuals
-            )
+        if grad_p is not None:
+            (more_logits,) = residuals_backward_weight_kept_sum_label_smoothing(grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None, None
 
@@ -4427,7 +4412,10 @@ def _applied_weight_kept_none(*given: Any) -> Tensor:
 class WeightKeptNoneLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dlogits: Tensor
+    target: Tensor
+    weight: Tensor
+    kept: Tensor
+    p: Tensor
     label_smoothing: float
 
 
@@ -4484,27 +4472,17 @@ def forward_weight_kept_none_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_weight_kept_none_label_smoothing(logits, target, weight, kept)
-    N, K = logits.shape
+    K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
-    kept_is_zero = kept == 0
-    target_weight = weight[target]
     logprobs_total_masked = torch.addcmul(
         label_smoothing * (logprobs @ weight / K),
-        target_weight,
+        weight[target],
         logprobs.gather(1, target[:, None]).squeeze(1),
         value=1 - label_smoothing,
-    ).masked_fill(kept_is_zero, 0)
+    ).masked_fill(kept == 0, 0)
     loss = -logprobs_total_masked
     p = torch.exp(logprobs)
-    target_centred_masked = (
-        (label_smoothing / (K or torch.nan) * weight)[None, :]
-        .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
-        .masked_fill(kept_is_zero[:, None], 0)
-    )
-    dloss_dlogits = target_centred_masked.sum(1, keepdim=True) * p
-    dloss_dlogits -= target_centred_masked
-    return loss, WeightKeptNoneLabelSmoothingResiduals(dloss_dlogits, label_smoothing)
+    return loss, WeightKeptNoneLabelSmoothingResiduals(target, weight, kept, p, label_smoothing)
 
 
 def backward_weight_kept_none_label_smoothing(
@@ -4525,13 +4503,21 @@ def backward_weight_kept_none_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    N = dloss_dlogits.shape[0]
+    target, weight, kept, p, label_smoothing = residuals
+    N, K = p.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = grad_loss[:, None] * dloss_dlogits
+    target_centred_masked = (
+        (label_smoothing / (K or torch.nan) * weight)[None, :]
+        .expand(N, K)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .masked_fill((kept == 0)[:, None], 0)
+    )
+    grad_logits = target_centred_masked.sum(1, keepdim=True) * p
+    grad_logits -= target_centred_masked
+    grad_logits = grad_logits * grad_loss[:, None]
     return WeightKeptNoneLabelSmoothingGradients(grad_logits)
 
 
@@ -4542,39 +4528,29 @@ def double_backward_weight_kept_none_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dlogits = residuals.dloss_dlogits
-    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum(1)
-    return grad_grad_loss, grad_dloss_dlogits
-
-
-def residuals_backward_weight_kept_none_label_smoothing(
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    kept: Tensor,
-    residuals: WeightKeptNoneLabelSmoothingResiduals,
-) -> tuple[Tensor, ...]:
-    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dlogits, label_smoothing = residuals
-    N, K = dloss_dlogits.shape
-    logprobs = torch.log_softmax(logits, 1)
-    kept_is_zero = kept == 0
-    target_weight = weight[target]
-    p = torch.exp(logprobs)
+    target, weight, kept, p, label_smoothing = residuals
+    N, K = p.shape
     target_centred_masked = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
-        .masked_fill(kept_is_zero[:, None], 0)
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
+        .masked_fill((kept == 0)[:, None], 0)
     )
     target_centred_masked_sum = target_centred_masked.sum(1)
-    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
-    grad_logits = torch.addcmul(
-        grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
-    )
-    grad_logits = grad_logits * target_centred_masked_sum[:, None]
+    p_total = target_centred_masked_sum[:, None] * p
+    p_total = p_total - target_centred_masked
+    grad_p = (grad_loss * target_centred_masked_sum)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p_total).sum(1)
+    return grad_grad_loss, grad_p
+
+
+def residuals_backward_weight_kept_none_label_smoothing(
+    grad_p: Tensor, residuals: WeightKeptNoneLabelSmoothingResiduals
+) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    p = residuals.p
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
 
 
@@ -4601,10 +4577,10 @@ class _WeightKeptNoneLabelSmoothingBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightKeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dlogits = double_backward_weight_kept_none_label_smoothing(
+        grad_grad_loss, grad_p = double_backward_weight_kept_none_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dlogits, None
+        return grad_grad_loss, None, None, None, grad_p, None
 
 
 class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
@@ -4620,21 +4596,20 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_kept_none_label_smoothing(
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
-        return loss, residuals.dloss_dlogits
+        return loss, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, weight, kept, label_smoothing = inputs
-        _, dloss_dlogits = output
-        ctx.save_for_backward(logits, target, weight, kept, dloss_dlogits)
+        _, target, weight, kept, label_smoothing = inputs
+        _, p = output
+        ctx.save_for_backward(target, weight, kept, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dlogits = grad_outputs
-        logits, target, weight, kept, *saved = ctx.saved_tensors
-        residuals = WeightKeptNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_p = grad_outputs
+        residuals = WeightKeptNoneLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -4644,10 +4619,8 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_weight_kept_none_label_smoothing(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dlogits is not None:
-            (more_logits,) = residuals_backward_weight_kept_none_label_smoothing(
-                grad_dloss_dlogits, logits, target, weight, kept, residuals
-            )
+        if grad_p is not None:
+            (more_logits,) = residuals_backward_weight_kept_none_label_smoothing(grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None, None
 
@@ -4655,7 +4628,7 @@ class _WeightKeptNoneLabelSmoothingFunction(torch.autograd.Function):
 class TargetResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    neg_logprobs: Tensor
+    logprobs: Tensor
     p_total: Tensor
 
 
@@ -4704,10 +4677,9 @@ def forward_target(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, Targe
     logprobs = torch.log_softmax(logits, 1)
     loss = -(logprobs * probabilities).sum(1).mean()
     p = torch.exp(logprobs)
-    neg_logprobs = -logprobs
     p_total = probabilities.sum(1, keepdim=True) * p
     p_total -= probabilities
-    return loss, TargetResiduals(neg_logprobs, p_total)
+    return loss, TargetResiduals(logprobs, p_total)
 
 
 def backward_target(grad_loss: Tensor, residuals: TargetResiduals) -> TargetGradients:
@@ -4724,12 +4696,12 @@ def backward_target(grad_loss: Tensor, residuals: TargetResiduals) -> TargetGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    neg_logprobs, p_total = residuals
-    N = neg_logprobs.shape[0]
+    logprobs, p_total = residuals
+    N = logprobs.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_probabilities = grad_loss_scaled * neg_logprobs
+    grad_probabilities = -grad_loss_scaled * logprobs
     grad_logits = grad_loss_scaled * p_total
     return TargetGradients(grad_logits, grad_probabilities)
 
@@ -4744,37 +4716,32 @@ def double_backward_target(
 
     Given are those of the gradients that it returned.
     """
-    neg_logprobs, p_total = residuals
-    N = neg_logprobs.shape[0]
+    logprobs, p_total = residuals
+    N = logprobs.shape[0]
     grad_loss_scaled = grad_loss / N
     grad_p_total = grad_loss_scaled * grad_grad_logits
-    grad_neg_logprobs = grad_loss_scaled * grad_grad_probabilities
+    grad_logprobs = -grad_loss_scaled * grad_grad_probabilities
     grad_grad_loss = (
-        (grad_grad_logits * p_total).sum() + (grad_grad_probabilities * neg_logprobs).sum()
+        (grad_grad_logits * p_total).sum() - (grad_grad_probabilities * logprobs).sum()
     ) / N
-    return grad_grad_loss, grad_neg_logprobs, grad_p_total
+    return grad_grad_loss, grad_logprobs, grad_p_total
 
 
 def residuals_backward_target(
-    grad_neg_logprobs: Tensor,
-    grad_p_total: Tensor,
-    logits: Tensor,
-    probabilities: Tensor,
-    residuals: TargetResiduals,
+    grad_logprobs: Tensor, grad_p_total: Tensor, probabilities: Tensor, residuals: TargetResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logprobs = torch.log_softmax(logits, 1)
+    logprobs = residuals.logprobs
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
     grad_p_total_sum = (grad_p_total * p).sum(1)
     grad_probabilities = grad_p_total_sum[:, None] - grad_p_total
-    grad_logits = (
-        torch.addcmul(grad_neg_logprobs.sum(1), grad_p_total_sum, probabilities_sum, value=-1)[
-            :, None
-        ]
-        * p
+    grad_logits = torch.addcmul(
+        grad_logprobs,
+        torch.addcmul(grad_logprobs.sum(1), grad_p_total_sum, probabilities_sum)[:, None],
+        p,
+        value=-1,
     )
-    grad_logits = grad_logits - grad_neg_logprobs
     grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_p_total, p)
     return grad_logits, grad_probabilities
 
@@ -4805,10 +4772,10 @@ class _TargetBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetResiduals(*saved)
-        grad_grad_loss, grad_neg_logprobs, grad_p_total = double_backward_target(
+        grad_grad_loss, grad_logprobs, grad_p_total = double_backward_target(
             grad_grad_logits, grad_grad_probabilities, grad_loss, residuals
         )
-        return grad_grad_loss, grad_neg_logprobs, grad_p_total
+        return grad_grad_loss, grad_logprobs, grad_p_total
 
 
 class _TargetFunction(torch.autograd.Function):
@@ -4819,19 +4786,19 @@ class _TargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_target(logits, probabilities)
-        return loss, residuals.neg_logprobs, residuals.p_total
+        return loss, residuals.logprobs, residuals.p_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities = inputs
-        _, neg_logprobs, p_total = output
-        ctx.save_for_backward(logits, probabilities, neg_logprobs, p_total)
+        _, probabilities = inputs
+        _, logprobs, p_total = output
+        ctx.save_for_backward(probabilities, logprobs, p_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_neg_logprobs, grad_p_total = grad_outputs
-        logits, probabilities, *saved = ctx.saved_tensors
+        grad_loss, grad_logprobs, grad_p_total = grad_outputs
+        probabilities, *saved = ctx.saved_tensors
         residuals = TargetResiduals(*saved)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -4842,13 +4809,13 @@ class _TargetFunction(torch.autograd.Function):
             else:
                 grad_logits, grad_probabilities = backward_target(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_neg_logprobs is not None or grad_p_total is not None:
-            if grad_neg_logprobs is None:
-                grad_neg_logprobs = torch.zeros_like(residuals.neg_logprobs)
+        if grad_logprobs is not None or grad_p_total is not None:
+            if grad_logprobs is None:
+                grad_logprobs = torch.zeros_like(residuals.logprobs)
             if grad_p_total is None:
                 grad_p_total = torch.zeros_like(residuals.p_total)
             more_logits, more_probabilities = residuals_backward_target(
-                grad_neg_logprobs, grad_p_total, logits, probabilities, residuals
+                grad_logprobs, grad_p_total, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -4869,7 +4836,7 @@ def _applied_target(*given: Any) -> Tensor:
 class TargetLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dprobabilities: Tensor
+    logprobs: Tensor
     dloss_dlogits: Tensor
     label_smoothing: float
 
@@ -4925,11 +4892,10 @@ def forward_target_label_smoothing(
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     loss = -(logprobs * smoothed).sum(1).mean()
     p = torch.exp(logprobs)
-    dloss_dprobabilities = (label_smoothing - 1) / (N or torch.nan) * logprobs
     dloss_dlogits = smoothed.sum(1, keepdim=True) * p
     dloss_dlogits -= smoothed
     dloss_dlogits /= N
-    return loss, TargetLabelSmoothingResiduals(dloss_dprobabilities, dloss_dlogits, label_smoothing)
+    return loss, TargetLabelSmoothingResiduals(logprobs, dloss_dlogits, label_smoothing)
 
 
 def backward_target_label_smoothing(
@@ -4947,10 +4913,11 @@ def backward_target_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dprobabilities, dloss_dlogits, *_ = residuals
+    logprobs, dloss_dlogits, label_smoothing = residuals
+    N = logprobs.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = grad_loss * dloss_dprobabilities
+    grad_probabilities = (label_smoothing - 1) / (N or torch.nan) * grad_loss * logprobs
     grad_logits = grad_loss * dloss_dlogits
     return TargetLabelSmoothingGradients(grad_logits, grad_probabilities)
 
@@ -4965,26 +4932,27 @@ def double_backward_target_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dprobabilities, dloss_dlogits, *_ = residuals
+    logprobs, dloss_dlogits, label_smoothing = residuals
+    N = logprobs.shape[0]
     grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_dloss_dprobabilities = grad_loss * grad_grad_probabilities
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum() + (
-        dloss_dprobabilities * grad_grad_probabilities
-    ).sum()
-    return grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits
+    grad_logprobs = (label_smoothing - 1) / (N or torch.nan) * grad_loss * grad_grad_probabilities
+    grad_grad_loss = torch.add(
+        (dloss_dlogits * grad_grad_logits).sum(),
+        (grad_grad_probabilities * logprobs).sum(),
+        alpha=(label_smoothing - 1) / (N or torch.nan),
+    )
+    return grad_grad_loss, grad_logprobs, grad_dloss_dlogits
 
 
 def residuals_backward_target_label_smoothing(
-    grad_dloss_dprobabilities: Tensor,
+    grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dprobabilities, _, label_smoothing = residuals
-    N, K = dloss_dprobabilities.shape
-    logprobs = torch.log_softmax(logits, 1)
+    logprobs, _, label_smoothing = residuals
+    N, K = logprobs.shape
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
@@ -4994,18 +4962,14 @@ def residuals_backward_target_label_smoothing(
         grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
     )
     grad_probabilities /= N
-    grad_logits = (
-        torch.addcmul(
-            (1 - label_smoothing) * grad_dloss_dprobabilities.sum(1),
-            grad_dloss_dlogits_sum,
-            smoothed_sum,
-            value=-1,
-        )[:, None]
-        * p
+    smoothed_sum_scaled = smoothed_sum / N
+    grad_logits = torch.addcmul(
+        grad_logprobs,
+        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, smoothed_sum_scaled)[:, None],
+        p,
+        value=-1,
     )
-    grad_logits = grad_logits.add(grad_dloss_dprobabilities, alpha=label_smoothing - 1)
-    grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_dloss_dlogits, p)
-    grad_logits /= N
+    grad_logits = grad_logits.addcmul(smoothed_sum_scaled[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities
 
 
@@ -5042,12 +5006,10 @@ class _TargetLabelSmoothingBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = (
-            double_backward_target_label_smoothing(
-                grad_grad_logits, grad_grad_probabilities, grad_loss, residuals
-            )
+        grad_grad_loss, grad_logprobs, grad_dloss_dlogits = double_backward_target_label_smoothing(
+            grad_grad_logits, grad_grad_probabilities, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits, None
+        return grad_grad_loss, grad_logprobs, grad_dloss_dlogits, None
 
 
 class _TargetLabelSmoothingFunction(torch.autograd.Function):
@@ -5062,20 +5024,20 @@ class _TargetLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_target_label_smoothing(
             logits, probabilities, label_smoothing=label_smoothing
         )
-        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
+        return loss, residuals.logprobs, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, label_smoothing = inputs
-        _, dloss_dprobabilities, dloss_dlogits = output
-        ctx.save_for_backward(logits, probabilities, dloss_dprobabilities, dloss_dlogits)
+        _, probabilities, label_smoothing = inputs
+        _, logprobs, dloss_dlogits = output
+        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = grad_outputs
-        logits, probabilities, *saved = ctx.saved_tensors
+        grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
+        probabilities, *saved = ctx.saved_tensors
         residuals = TargetLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -5088,13 +5050,13 @@ class _TargetLabelSmoothingFunction(torch.autograd.Function):
                     grad_loss, residuals
                 )
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dprobabilities is not None or grad_dloss_dlogits is not None:
-            if grad_dloss_dprobabilities is None:
-                grad_dloss_dprobabilities = torch.zeros_like(residuals.dloss_dprobabilities)
+        if grad_logprobs is not None or grad_dloss_dlogits is not None:
+            if grad_logprobs is None:
+                grad_logprobs = torch.zeros_like(residuals.logprobs)
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_label_smoothing(
-                grad_dloss_dprobabilities, grad_dloss_dlogits, logits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -5115,7 +5077,7 @@ def _applied_target_label_smoothing(*given: Any) -> Tensor:
 class TargetSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dprobabilities: Tensor
+    logprobs: Tensor
     dloss_dlogits: Tensor
 
 
@@ -5165,10 +5127,9 @@ def forward_target_sum(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, T
     logprobs_sum = (logprobs * probabilities).sum(1).sum()
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    dloss_dprobabilities = -logprobs
     dloss_dlogits = probabilities.sum(1, keepdim=True) * p
     dloss_dlogits -= probabilities
-    return loss, TargetSumResiduals(dloss_dprobabilities, dloss_dlogits)
+    return loss, TargetSumResiduals(logprobs, dloss_dlogits)
 
 
 def backward_target_sum(grad_loss: Tensor, residuals: TargetSumResiduals) -> TargetSumGradients:
@@ -5185,10 +5146,10 @@ def backward_target_sum(grad_loss: Tensor, residuals: TargetSumResiduals) -> Tar
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dprobabilities, dloss_dlogits = residuals
+    logprobs, dloss_dlogits = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = grad_loss * dloss_dprobabilities
+    grad_probabilities = -grad_loss * logprobs
     grad_logits = grad_loss * dloss_dlogits
     return TargetSumGradients(grad_logits, grad_probabilities)
 
@@ -5203,35 +5164,33 @@ def double_backward_target_sum(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dprobabilities, dloss_dlogits = residuals
+    logprobs, dloss_dlogits = residuals
     grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_dloss_dprobabilities = grad_loss * grad_grad_probabilities
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum() + (
-        dloss_dprobabilities * grad_grad_probabilities
+    grad_logprobs = -grad_loss * grad_grad_probabilities
+    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum() - (
+        grad_grad_probabilities * logprobs
     ).sum()
-    return grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits
+    return grad_grad_loss, grad_logprobs, grad_dloss_dlogits
 
 
 def residuals_backward_target_sum(
-    grad_dloss_dprobabilities: Tensor,
+    grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetSumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logprobs = torch.log_softmax(logits, 1)
+    logprobs = residuals.logprobs
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
-    grad_logits = (
-        torch.addcmul(
-            grad_dloss_dprobabilities.sum(1), grad_dloss_dlogits_sum, probabilities_sum, value=-1
-        )[:, None]
-        * p
+    grad_logits = torch.addcmul(
+        grad_logprobs,
+        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, probabilities_sum)[:, None],
+        p,
+        value=-1,
     )
-    grad_logits = grad_logits - grad_dloss_dprobabilities
     grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities
 
@@ -5263,10 +5222,10 @@ class _TargetSumBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetSumResiduals(*saved)
-        grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = double_backward_target_sum(
+        grad_grad_loss, grad_logprobs, grad_dloss_dlogits = double_backward_target_sum(
             grad_grad_logits, grad_grad_probabilities, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits
+        return grad_grad_loss, grad_logprobs, grad_dloss_dlogits
 
 
 class _TargetSumFunction(torch.autograd.Function):
@@ -5277,19 +5236,19 @@ class _TargetSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_target_sum(logits, probabilities)
-        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
+        return loss, residuals.logprobs, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities = inputs
-        _, dloss_dprobabilities, dloss_dlogits = output
-        ctx.save_for_backward(logits, probabilities, dloss_dprobabilities, dloss_dlogits)
+        _, probabilities = inputs
+        _, logprobs, dloss_dlogits = output
+        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = grad_outputs
-        logits, probabilities, *saved = ctx.saved_tensors
+        grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
+        probabilities, *saved = ctx.saved_tensors
         residuals = TargetSumResiduals(*saved)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -5300,13 +5259,13 @@ class _TargetSumFunction(torch.autograd.Function):
             else:
                 grad_logits, grad_probabilities = backward_target_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dprobabilities is not None or grad_dloss_dlogits is not None:
-            if grad_dloss_dprobabilities is None:
-                grad_dloss_dprobabilities = torch.zeros_like(residuals.dloss_dprobabilities)
+        if grad_logprobs is not None or grad_dloss_dlogits is not None:
+            if grad_logprobs is None:
+                grad_logprobs = torch.zeros_like(residuals.logprobs)
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_sum(
-                grad_dloss_dprobabilities, grad_dloss_dlogits, logits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -5327,7 +5286,7 @@ def _applied_target_sum(*given: Any) -> Tensor:
 class TargetSumLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dprobabilities: Tensor
+    logprobs: Tensor
     dloss_dlogits: Tensor
     label_smoothing: float
 
@@ -5384,12 +5343,9 @@ def forward_target_sum_label_smoothing(
     logprobs_sum = (logprobs * smoothed).sum(1).sum()
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    dloss_dprobabilities = (label_smoothing - 1) * logprobs
     dloss_dlogits = smoothed.sum(1, keepdim=True) * p
     dloss_dlogits -= smoothed
-    return loss, TargetSumLabelSmoothingResiduals(
-        dloss_dprobabilities, dloss_dlogits, label_smoothing
-    )
+    return loss, TargetSumLabelSmoothingResiduals(logprobs, dloss_dlogits, label_smoothing)
 
 
 def backward_target_sum_label_smoothing(
@@ -5407,10 +5363,10 @@ def backward_target_sum_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dprobabilities, dloss_dlogits, *_ = residuals
+    logprobs, dloss_dlogits, label_smoothing = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = grad_loss * dloss_dprobabilities
+    grad_probabilities = (label_smoothing - 1) * grad_loss * logprobs
     grad_logits = grad_loss * dloss_dlogits
     return TargetSumLabelSmoothingGradients(grad_logits, grad_probabilities)
 
@@ -5425,26 +5381,26 @@ def double_backward_target_sum_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dprobabilities, dloss_dlogits, *_ = residuals
+    logprobs, dloss_dlogits, label_smoothing = residuals
     grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_dloss_dprobabilities = grad_loss * grad_grad_probabilities
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum() + (
-        dloss_dprobabilities * grad_grad_probabilities
-    ).sum()
-    return grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits
+    grad_logprobs = (label_smoothing - 1) * grad_loss * grad_grad_probabilities
+    grad_grad_loss = torch.add(
+        (dloss_dlogits * grad_grad_logits).sum(),
+        (grad_grad_probabilities * logprobs).sum(),
+        alpha=label_smoothing - 1,
+    )
+    return grad_grad_loss, grad_logprobs, grad_dloss_dlogits
 
 
 def residuals_backward_target_sum_label_smoothing(
-    grad_dloss_dprobabilities: Tensor,
+    grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetSumLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dprobabilities, _, label_smoothing = residuals
-    K = dloss_dprobabilities.shape[1]
-    logprobs = torch.log_softmax(logits, 1)
+    logprobs, _, label_smoothing = residuals
+    K = logprobs.shape[1]
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
@@ -5453,16 +5409,12 @@ def residuals_backward_target_sum_label_smoothing(
     grad_probabilities = grad_probabilities.sub(
         grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
     )
-    grad_logits = (
-        torch.addcmul(
-            (1 - label_smoothing) * grad_dloss_dprobabilities.sum(1),
-            grad_dloss_dlogits_sum,
-            smoothed_sum,
-            value=-1,
-        )[:, None]
-        * p
+    grad_logits = torch.addcmul(
+        grad_logprobs,
+        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, smoothed_sum)[:, None],
+        p,
+        value=-1,
     )
-    grad_logits = grad_logits.add(grad_dloss_dprobabilities, alpha=label_smoothing - 1)
     grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities
 
@@ -5503,12 +5455,12 @@ class _TargetSumLabelSmoothingBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetSumLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = (
+        grad_grad_loss, grad_logprobs, grad_dloss_dlogits = (
             double_backward_target_sum_label_smoothing(
                 grad_grad_logits, grad_grad_probabilities, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits, None
+        return grad_grad_loss, grad_logprobs, grad_dloss_dlogits, None
 
 
 class _TargetSumLabelSmoothingFunction(torch.autograd.Function):
@@ -5523,20 +5475,20 @@ class _TargetSumLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_target_sum_label_smoothing(
             logits, probabilities, label_smoothing=label_smoothing
         )
-        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
+        return loss, residuals.logprobs, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, label_smoothing = inputs
-        _, dloss_dprobabilities, dloss_dlogits = output
-        ctx.save_for_backward(logits, probabilities, dloss_dprobabilities, dloss_dlogits)
+        _, probabilities, label_smoothing = inputs
+        _, logprobs, dloss_dlogits = output
+        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = grad_outputs
-        logits, probabilities, *saved = ctx.saved_tensors
+        grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
+        probabilities, *saved = ctx.saved_tensors
         residuals = TargetSumLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -5549,13 +5501,13 @@ class _TargetSumLabelSmoothingFunction(torch.autograd.Function):
                     grad_loss, residuals
                 )
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dprobabilities is not None or grad_dloss_dlogits is not None:
-            if grad_dloss_dprobabilities is None:
-                grad_dloss_dprobabilities = torch.zeros_like(residuals.dloss_dprobabilities)
+        if grad_logprobs is not None or grad_dloss_dlogits is not None:
+            if grad_logprobs is None:
+                grad_logprobs = torch.zeros_like(residuals.logprobs)
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_sum_label_smoothing(
-                grad_dloss_dprobabilities, grad_dloss_dlogits, logits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -5576,7 +5528,7 @@ def _applied_target_sum_label_smoothing(*given: Any) -> Tensor:
 class TargetNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dprobabilities: Tensor
+    logprobs: Tensor
     dloss_dlogits: Tensor
 
 
@@ -5628,10 +5580,9 @@ def forward_target_none(
     logprobs_sum = (logprobs * probabilities).sum(1)
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    dloss_dprobabilities = -logprobs
     dloss_dlogits = probabilities.sum(1, keepdim=True) * p
     dloss_dlogits -= probabilities
-    return loss, TargetNoneResiduals(dloss_dprobabilities, dloss_dlogits)
+    return loss, TargetNoneResiduals(logprobs, dloss_dlogits)
 
 
 def backward_target_none(grad_loss: Tensor, residuals: TargetNoneResiduals) -> TargetNoneGradients:
@@ -5648,13 +5599,13 @@ def backward_target_none(grad_loss: Tensor, residuals: TargetNoneResiduals) -> T
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dprobabilities, dloss_dlogits = residuals
-    N = dloss_dprobabilities.shape[0]
+    logprobs, dloss_dlogits = residuals
+    N = logprobs.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_probabilities = grad_loss[:, None] * dloss_dprobabilities
+    grad_probabilities = (-grad_loss)[:, None] * logprobs
     grad_logits = grad_loss[:, None] * dloss_dlogits
     return TargetNoneGradients(grad_logits, grad_probabilities)
 
@@ -5669,35 +5620,33 @@ def double_backward_target_none(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dprobabilities, dloss_dlogits = residuals
+    logprobs, dloss_dlogits = residuals
     grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_dloss_dprobabilities = grad_loss[:, None] * grad_grad_probabilities
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum(1) + (
-        dloss_dprobabilities * grad_grad_probabilities
+    grad_logprobs = (-grad_loss)[:, None] * grad_grad_probabilities
+    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum(1) - (
+        grad_grad_probabilities * logprobs
     ).sum(1)
-    return grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits
+    return grad_grad_loss, grad_logprobs, grad_dloss_dlogits
 
 
 def residuals_backward_target_none(
-    grad_dloss_dprobabilities: Tensor,
+    grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetNoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logprobs = torch.log_softmax(logits, 1)
+    logprobs = residuals.logprobs
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
-    grad_logits = (
-        torch.addcmul(
-            grad_dloss_dprobabilities.sum(1), grad_dloss_dlogits_sum, probabilities_sum, value=-1
-        )[:, None]
-        * p
+    grad_logits = torch.addcmul(
+        grad_logprobs,
+        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, probabilities_sum)[:, None],
+        p,
+        value=-1,
     )
-    grad_logits = grad_logits - grad_dloss_dprobabilities
     grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities
 
@@ -5729,10 +5678,10 @@ class _TargetNoneBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetNoneResiduals(*saved)
-        grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = double_backward_target_none(
+        grad_grad_loss, grad_logprobs, grad_dloss_dlogits = double_backward_target_none(
             grad_grad_logits, grad_grad_probabilities, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits
+        return grad_grad_loss, grad_logprobs, grad_dloss_dlogits
 
 
 class _TargetNoneFunction(torch.autograd.Function):
@@ -5743,19 +5692,19 @@ class _TargetNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_target_none(logits, probabilities)
-        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
+        return loss, residuals.logprobs, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities = inputs
-        _, dloss_dprobabilities, dloss_dlogits = output
-        ctx.save_for_backward(logits, probabilities, dloss_dprobabilities, dloss_dlogits)
+        _, probabilities = inputs
+        _, logprobs, dloss_dlogits = output
+        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = grad_outputs
-        logits, probabilities, *saved = ctx.saved_tensors
+        grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
+        probabilities, *saved = ctx.saved_tensors
         residuals = TargetNoneResiduals(*saved)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -5766,13 +5715,13 @@ class _TargetNoneFunction(torch.autograd.Function):
             else:
                 grad_logits, grad_probabilities = backward_target_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dprobabilities is not None or grad_dloss_dlogits is not None:
-            if grad_dloss_dprobabilities is None:
-                grad_dloss_dprobabilities = torch.zeros_like(residuals.dloss_dprobabilities)
+        if grad_logprobs is not None or grad_dloss_dlogits is not None:
+            if grad_logprobs is None:
+                grad_logprobs = torch.zeros_like(residuals.logprobs)
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_none(
-                grad_dloss_dprobabilities, grad_dloss_dlogits, logits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -5793,7 +5742,7 @@ def _applied_target_none(*given: Any) -> Tensor:
 class TargetNoneLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dprobabilities: Tensor
+    logprobs: Tensor
     dloss_dlogits: Tensor
     label_smoothing: float
 
@@ -5850,12 +5799,9 @@ def forward_target_none_label_smoothing(
     logprobs_sum = (logprobs * smoothed).sum(1)
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    dloss_dprobabilities = (label_smoothing - 1) * logprobs
     dloss_dlogits = smoothed.sum(1, keepdim=True) * p
     dloss_dlogits -= smoothed
-    return loss, TargetNoneLabelSmoothingResiduals(
-        dloss_dprobabilities, dloss_dlogits, label_smoothing
-    )
+    return loss, TargetNoneLabelSmoothingResiduals(logprobs, dloss_dlogits, label_smoothing)
 
 
 def backward_target_none_label_smoothing(
@@ -5873,13 +5819,13 @@ def backward_target_none_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dprobabilities, dloss_dlogits, *_ = residuals
-    N = dloss_dprobabilities.shape[0]
+    logprobs, dloss_dlogits, label_smoothing = residuals
+    N = logprobs.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_probabilities = grad_loss[:, None] * dloss_dprobabilities
+    grad_probabilities = ((label_smoothing - 1) * grad_loss)[:, None] * logprobs
     grad_logits = grad_loss[:, None] * dloss_dlogits
     return TargetNoneLabelSmoothingGradients(grad_logits, grad_probabilities)
 
@@ -5894,26 +5840,26 @@ def double_backward_target_none_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dprobabilities, dloss_dlogits, *_ = residuals
+    logprobs, dloss_dlogits, label_smoothing = residuals
     grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_dloss_dprobabilities = grad_loss[:, None] * grad_grad_probabilities
-    grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum(1) + (
-        dloss_dprobabilities * grad_grad_probabilities
-    ).sum(1)
-    return grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits
+    grad_logprobs = ((label_smoothing - 1) * grad_loss)[:, None] * grad_grad_probabilities
+    grad_grad_loss = torch.add(
+        (dloss_dlogits * grad_grad_logits).sum(1),
+        (grad_grad_probabilities * logprobs).sum(1),
+        alpha=label_smoothing - 1,
+    )
+    return grad_grad_loss, grad_logprobs, grad_dloss_dlogits
 
 
 def residuals_backward_target_none_label_smoothing(
-    grad_dloss_dprobabilities: Tensor,
+    grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetNoneLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dprobabilities, _, label_smoothing = residuals
-    K = dloss_dprobabilities.shape[1]
-    logprobs = torch.log_softmax(logits, 1)
+    logprobs, _, label_smoothing = residuals
+    K = logprobs.shape[1]
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
@@ -5922,16 +5868,12 @@ def residuals_backward_target_none_label_smoothing(
     grad_probabilities = grad_probabilities.sub(
         grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
     )
-    grad_logits = (
-        torch.addcmul(
-            (1 - label_smoothing) * grad_dloss_dprobabilities.sum(1),
-            grad_dloss_dlogits_sum,
-            smoothed_sum,
-            value=-1,
-        )[:, None]
-        * p
+    grad_logits = torch.addcmul(
+        grad_logprobs,
+        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, smoothed_sum)[:, None],
+        p,
+        value=-1,
     )
-    grad_logits = grad_logits.add(grad_dloss_dprobabilities, alpha=label_smoothing - 1)
     grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities
 
@@ -5972,12 +5914,12 @@ class _TargetNoneLabelSmoothingBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = (
+        grad_grad_loss, grad_logprobs, grad_dloss_dlogits = (
             double_backward_target_none_label_smoothing(
                 grad_grad_logits, grad_grad_probabilities, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits, None
+        return grad_grad_loss, grad_logprobs, grad_dloss_dlogits, None
 
 
 class _TargetNoneLabelSmoothingFunction(torch.autograd.Function):
@@ -5992,20 +5934,20 @@ class _TargetNoneLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_target_none_label_smoothing(
             logits, probabilities, label_smoothing=label_smoothing
         )
-        return loss, residuals.dloss_dprobabilities, residuals.dloss_dlogits
+        return loss, residuals.logprobs, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, label_smoothing = inputs
-        _, dloss_dprobabilities, dloss_dlogits = output
-        ctx.save_for_backward(logits, probabilities, dloss_dprobabilities, dloss_dlogits)
+        _, probabilities, label_smoothing = inputs
+        _, logprobs, dloss_dlogits = output
+        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dprobabilities, grad_dloss_dlogits = grad_outputs
-        logits, probabilities, *saved = ctx.saved_tensors
+        grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
+        probabilities, *saved = ctx.saved_tensors
         residuals = TargetNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -6018,13 +5960,13 @@ class _TargetNoneLabelSmoothingFunction(torch.autograd.Function):
                     grad_loss, residuals
                 )
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dprobabilities is not None or grad_dloss_dlogits is not None:
-            if grad_dloss_dprobabilities is None:
-                grad_dloss_dprobabilities = torch.zeros_like(residuals.dloss_dprobabilities)
+        if grad_logprobs is not None or grad_dloss_dlogits is not None:
+            if grad_logprobs is None:
+                grad_logprobs = torch.zeros_like(residuals.logprobs)
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_none_label_smoothing(
-                grad_dloss_dprobabilities, grad_dloss_dlogits, logits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -6045,8 +5987,9 @@ def _applied_target_none_label_smoothing(*given: Any) -> Tensor:
 class TargetWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    logprobs_scaled: Tensor
-    logprobs_product: Tensor
+    probabilities: Tensor
+    weight: Tensor
+    logprobs: Tensor
     p_total: Tensor
 
 
@@ -6105,12 +6048,9 @@ def forward_target_weight(
     logprobs = torch.log_softmax(logits, 1)
     loss = -(logprobs * probabilities @ weight).mean()
     p = torch.exp(logprobs)
-    logprobs_sum = (logprobs * probabilities).sum(0)
-    logprobs_scaled = -logprobs_sum
-    logprobs_product = -weight * logprobs
     p_total = (probabilities @ weight)[:, None] * p
     p_total.addcmul_(weight, probabilities, value=-1)
-    return loss, TargetWeightResiduals(logprobs_scaled, logprobs_product, p_total)
+    return loss, TargetWeightResiduals(probabilities, weight, logprobs, p_total)
 
 
 def backward_target_weight(
@@ -6130,13 +6070,13 @@ def backward_target_weight(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    logprobs_scaled, logprobs_product, p_total = residuals
-    N = logprobs_product.shape[0]
+    probabilities, weight, logprobs, p_total = residuals
+    N = probabilities.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / (N or 1)
-    grad_weight = grad_loss_scaled * logprobs_scaled
-    grad_probabilities = grad_loss_scaled * logprobs_product
+    grad_weight = -grad_loss_scaled * (logprobs * probabilities).sum(0)
+    grad_probabilities = -(grad_loss_scaled * weight) * logprobs
     grad_logits = grad_loss_scaled * p_total
     return TargetWeightGradients(grad_logits, grad_probabilities, grad_weight)
 
@@ -6152,53 +6092,43 @@ def double_backward_target_weight(
 
     Given are those of the gradients that it returned.
     """
-    logprobs_scaled, logprobs_product, p_total = residuals
-    N = logprobs_product.shape[0]
+    probabilities, weight, logprobs, p_total = residuals
+    N = probabilities.shape[0]
     grad_loss_scaled = grad_loss / N
+    logprobs_sum = (logprobs * probabilities).sum(0)
     grad_p_total = grad_loss_scaled * grad_grad_logits
-    grad_logprobs_product = grad_loss_scaled * grad_grad_probabilities
-    grad_logprobs_scaled = grad_loss_scaled * grad_grad_weight
+    grad_logprobs = grad_grad_weight * probabilities
+    grad_logprobs = grad_logprobs.addcmul(weight, grad_grad_probabilities)
+    grad_logprobs = grad_logprobs * -grad_loss_scaled
+    grad_weight = -grad_loss_scaled * (grad_grad_probabilities * logprobs).sum(0)
+    grad_probabilities = -(grad_loss_scaled * grad_grad_weight) * logprobs
     grad_grad_loss = (
-        (grad_grad_weight * logprobs_scaled).sum()
-        + (grad_grad_logits * p_total).sum()
-        + (grad_grad_probabilities * logprobs_product).sum()
+        (grad_grad_logits * p_total).sum()
+        - (grad_grad_weight * logprobs_sum).sum()
+        - (grad_grad_probabilities * logprobs * weight).sum()
     ) / N
-    return grad_grad_loss, grad_logprobs_scaled, grad_logprobs_product, grad_p_total
+    return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_p_total
 
 
 def residuals_backward_target_weight(
-    grad_logprobs_scaled: Tensor,
-    grad_logprobs_product: Tensor,
-    grad_p_total: Tensor,
-    logits: Tensor,
-    probabilities: Tensor,
-    weight: Tensor,
-    residuals: TargetWeightResiduals,
+    grad_logprobs: Tensor, grad_p_total: Tensor, residuals: TargetWeightResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logprobs = torch.log_softmax(logits, 1)
+    probabilities, weight, logprobs, *_ = residuals
     p = torch.exp(logprobs)
     probabilities_sum = probabilities @ weight
-    grad_weight = (
-        (grad_p_total.T * p.T).sum(0) @ probabilities
-        - (grad_logprobs_product * logprobs).sum(0)
-        - (grad_p_total * probabilities).sum(0)
-    )
+    grad_weight = (grad_p_total.T * p.T).sum(0) @ probabilities - (
+        grad_p_total * probabilities
+    ).sum(0)
     grad_p_total_sum = (grad_p_total * p).sum(1)
     grad_probabilities = grad_p_total_sum[:, None] - grad_p_total
     grad_probabilities = grad_probabilities * weight
-    grad_probabilities = grad_probabilities.addcmul(grad_logprobs_scaled, logprobs, value=-1)
-    grad_logits = (
-        torch.addcmul(
-            probabilities @ grad_logprobs_scaled + grad_logprobs_product @ weight,
-            grad_p_total_sum,
-            probabilities_sum,
-            value=-1,
-        )[:, None]
-        * p
+    grad_logits = torch.addcmul(
+        grad_logprobs,
+        torch.addcmul(grad_logprobs.sum(1), grad_p_total_sum, probabilities_sum)[:, None],
+        p,
+        value=-1,
     )
-    grad_logits = grad_logits.addcmul(grad_logprobs_scaled, probabilities, value=-1)
-    grad_logits = grad_logits.addcmul(weight, grad_logprobs_product, value=-1)
     grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_p_total, p)
     return grad_logits, grad_probabilities, grad_weight
 
@@ -6221,12 +6151,12 @@ class _TargetWeightBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetWeightResiduals(*saved)
-        grad_grad_loss, grad_logprobs_scaled, grad_logprobs_product, grad_p_total = (
+        grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_p_total = (
             double_backward_target_weight(
                 grad_grad_logits, grad_grad_probabilities, grad_grad_weight, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_logprobs_scaled, grad_logprobs_product, grad_p_total
+        return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_p_total
 
 
 class _TargetWeightFunction(torch.autograd.Function):
@@ -6238,22 +6168,19 @@ class _TargetWeightFunction(torch.autograd.Function):
     def forward(logits: Tensor, probabilities: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(logits.device.type, enabled=False):
             loss, residuals = forward_target_weight(logits, probabilities, weight)
-        return loss, residuals.logprobs_scaled, residuals.logprobs_product, residuals.p_total
+        return loss, residuals.logprobs, residuals.p_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, weight = inputs
-        _, logprobs_scaled, logprobs_product, p_total = output
-        ctx.save_for_backward(
-            logits, probabilities, weight, logprobs_scaled, logprobs_product, p_total
-        )
+        _, probabilities, weight = inputs
+        _, logprobs, p_total = output
+        ctx.save_for_backward(probabilities, weight, logprobs, p_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_logprobs_scaled, grad_logprobs_product, grad_p_total = grad_outputs
-        logits, probabilities, weight, *saved = ctx.saved_tensors
-        residuals = TargetWeightResiduals(*saved)
+        grad_loss, grad_logprobs, grad_p_total = grad_outputs
+        residuals = TargetWeightResiduals(*ctx.saved_tensors)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6265,26 +6192,14 @@ class _TargetWeightFunction(torch.autograd.Function):
                     grad_loss, residuals
                 )
         # A gradient that is differentiated has read the residuals, too.
-        if (
-            grad_logprobs_scaled is not None
-            or grad_logprobs_product is not None
-            or grad_p_total is not None
-        ):
-            if grad_logprobs_scaled is None:
-                grad_logprobs_scaled = torch.zeros_like(residuals.logprobs_scaled)
-            if grad_logprobs_product is None:
-                grad_logprobs_product = torch.zeros_like(residuals.logprobs_product)
+        if grad_logprobs is not None or grad_p_total is not None:
+            if grad_logprobs is None:
+                grad_logprobs = torch.zeros_like(residuals.logprobs)
             if grad_p_total is None:
                 grad_p_total = torch.zeros_like(residuals.p_total)
-            with torch.autocast(grad_logprobs_scaled.device.type, enabled=False):
+            with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = residuals_backward_target_weight(
-                    grad_logprobs_scaled,
-                    grad_logprobs_product,
-                    grad_p_total,
-                    logits,
-                    probabilities,
-                    weight,
-                    residuals,
+                    grad_logprobs, grad_p_total, residuals
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -6299,8 +6214,9 @@ class _TargetWeightFunction(torch.autograd.Function):
 class TargetWeightLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    logprobs_scaled: Tensor
-    dloss_dprobabilities: Tensor
+    weight: Tensor
+    logprobs: Tensor
+    smoothed: Tensor
     p_total: Tensor
     label_smoothing: float
 
@@ -6361,18 +6277,15 @@ def forward_target_weight_label_smoothing(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_target_weight_label_smoothing(logits, probabilities, weight)
-    N, K = logits.shape
+    K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     loss = -(logprobs * smoothed @ weight).mean()
     p = torch.exp(logprobs)
-    logprobs_sum = (logprobs * smoothed).sum(0)
-    logprobs_scaled = -logprobs_sum
-    dloss_dprobabilities = (label_smoothing - 1) / (N or torch.nan) * weight * logprobs
     p_total = (smoothed @ weight)[:, None] * p
     p_total.addcmul_(weight, smoothed, value=-1)
     return loss, TargetWeightLabelSmoothingResiduals(
-        logprobs_scaled, dloss_dprobabilities, p_total, label_smoothing
+        weight, logprobs, smoothed, p_total, label_smoothing
     )
 
 
@@ -6393,13 +6306,13 @@ def backward_target_weight_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    logprobs_scaled, dloss_dprobabilities, p_total, *_ = residuals
-    N = dloss_dprobabilities.shape[0]
+    weight, logprobs, smoothed, p_total, label_smoothing = residuals
+    N = logprobs.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / (N or 1)
-    grad_weight = grad_loss_scaled * logprobs_scaled
-    grad_probabilities = grad_loss * dloss_dprobabilities
+    grad_weight = -grad_loss_scaled * (logprobs * smoothed).sum(0)
+    grad_probabilities = (label_smoothing - 1) / (N or torch.nan) * (grad_loss * weight) * logprobs
     grad_logits = grad_loss_scaled * p_total
     return TargetWeightLabelSmoothingGradients(grad_logits, grad_probabilities, grad_weight)
 
@@ -6415,68 +6328,50 @@ def double_backward_target_weight_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    logprobs_scaled, dloss_dprobabilities, p_total, *_ = residuals
-    N = dloss_dprobabilities.shape[0]
+    weight, logprobs, smoothed, p_total, label_smoothing = residuals
+    N = logprobs.shape[0]
     grad_loss_scaled = grad_loss / N
+    logprobs_sum = (logprobs * smoothed).sum(0)
     grad_p_total = grad_loss_scaled * grad_grad_logits
-    grad_dloss_dprobabilities = grad_loss * grad_grad_probabilities
-    grad_logprobs_scaled = grad_loss_scaled * grad_grad_weight
+    grad_grad_weight_product = grad_loss_scaled * grad_grad_weight
+    grad_smoothed = -grad_grad_weight_product * logprobs
+    grad_loss_scaled_1 = (label_smoothing - 1) / (N or torch.nan) * grad_loss
+    grad_logprobs = grad_loss_scaled_1 * weight * grad_grad_probabilities
+    grad_logprobs = grad_logprobs.addcmul(grad_grad_weight_product, smoothed, value=-1)
+    grad_weight = grad_loss_scaled_1 * (grad_grad_probabilities * logprobs).sum(0)
     grad_grad_loss = torch.add(
-        (dloss_dprobabilities * grad_grad_probabilities).sum(),
-        (grad_grad_weight * logprobs_scaled).sum() + (grad_grad_logits * p_total).sum(),
-        alpha=1 / (N or torch.nan),
+        ((grad_grad_logits * p_total).sum() - (grad_grad_weight * logprobs_sum).sum()) / N,
+        (grad_grad_probabilities * logprobs * weight).sum(),
+        alpha=(label_smoothing - 1) / (N or torch.nan),
     )
-    return grad_grad_loss, grad_logprobs_scaled, grad_dloss_dprobabilities, grad_p_total
+    return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_p_total
 
 
 def residuals_backward_target_weight_label_smoothing(
-    grad_logprobs_scaled: Tensor,
-    grad_dloss_dprobabilities: Tensor,
+    grad_logprobs: Tensor,
+    grad_smoothed: Tensor,
     grad_p_total: Tensor,
-    logits: Tensor,
-    probabilities: Tensor,
-    weight: Tensor,
     residuals: TargetWeightLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, dloss_dprobabilities, _, label_smoothing = residuals
-    N, K = dloss_dprobabilities.shape
-    logprobs = torch.log_softmax(logits, 1)
-    smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
+    weight, logprobs, smoothed, _, label_smoothing = residuals
     p = torch.exp(logprobs)
     smoothed_sum = smoothed @ weight
-    grad_weight = torch.add(
-        (grad_p_total.T * p.T).sum(0) @ smoothed - (grad_p_total * smoothed).sum(0),
-        (grad_dloss_dprobabilities * logprobs).mean(0),
-        alpha=label_smoothing - 1,
-    )
+    grad_weight = (grad_p_total.T * p.T).sum(0) @ smoothed - (grad_p_total * smoothed).sum(0)
     grad_p_total_sum = (grad_p_total * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_p_total
     grad_probabilities = grad_probabilities.sub(
         grad_p_total_sum[:, None], alpha=label_smoothing - 1
     )
     grad_probabilities = grad_probabilities * weight
-    grad_probabilities = grad_probabilities.addcmul(
-        grad_logprobs_scaled, logprobs, value=label_smoothing - 1
+    grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
+    grad_logits = torch.addcmul(
+        grad_logprobs,
+        torch.addcmul(grad_logprobs.sum(1), grad_p_total_sum, smoothed_sum)[:, None],
+        p,
+        value=-1,
     )
-    grad_logits = (
-        torch.addcmul(
-            torch.add(
-                smoothed @ grad_logprobs_scaled,
-                grad_dloss_dprobabilities @ weight,
-                alpha=(1 - label_smoothing) / (N or torch.nan),
-            ),
-            grad_p_total_sum,
-            smoothed_sum,
-            value=-1,
-        )[:, None]
-        * p
-    )
-    grad_logits = grad_logits.addcmul(grad_logprobs_scaled, smoothed, value=-1)
     grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_p_total, p)
-    grad_logits = grad_logits.addcmul(
-        weight, grad_dloss_dprobabilities, value=(label_smoothing - 1) / (N or torch.nan)
-    )
     return grad_logits, grad_probabilities, grad_weight
 
 
@@ -6503,12 +6398,12 @@ class _TargetWeightLabelSmoothingBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetWeightLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_logprobs_scaled, grad_dloss_dprobabilities, grad_p_total = (
+        grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_p_total = (
             double_backward_target_weight_label_smoothing(
                 grad_grad_logits, grad_grad_probabilities, grad_grad_weight, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_logprobs_scaled, grad_dloss_dprobabilities, grad_p_total, None
+        return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_p_total, None
 
 
 class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
@@ -6524,23 +6419,20 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_target_weight_label_smoothing(
                 logits, probabilities, weight, label_smoothing=label_smoothing
             )
-        return loss, residuals.logprobs_scaled, residuals.dloss_dprobabilities, residuals.p_total
+        return loss, residuals.logprobs, residuals.smoothed, residuals.p_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, weight, label_smoothing = inputs
-        _, logprobs_scaled, dloss_dprobabilities, p_total = output
-        ctx.save_for_backward(
-            logits, probabilities, weight, logprobs_scaled, dloss_dprobabilities, p_total
-        )
+        _, _, weight, label_smoothing = inputs
+        _, logprobs, smoothed, p_total = output
+        ctx.save_for_backward(weight, logprobs, smoothed, p_total)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_logprobs_scaled, grad_dloss_dprobabilities, grad_p_total = grad_outputs
-        logits, probabilities, weight, *saved = ctx.saved_tensors
-        residuals = TargetWeightLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_logprobs, grad_smoothed, grad_p_total = grad_outputs
+        residuals = TargetWeightLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6552,27 +6444,17 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
                     backward_target_weight_label_smoothing(grad_loss, residuals)
                 )
         # A gradient that is differentiated has read the residuals, too.
-        if (
-            grad_logprobs_scaled is not None
-            or grad_dloss_dprobabilities is not None
-            or grad_p_total is not None
-        ):
-            if grad_logprobs_scaled is None:
-                grad_logprobs_scaled = torch.zeros_like(residuals.logprobs_scaled)
-            if grad_dloss_dprobabilities is None:
-                grad_dloss_dprobabilities = torch.zeros_like(residuals.dloss_dprobabilities)
+        if grad_logprobs is not None or grad_smoothed is not None or grad_p_total is not None:
+            if grad_logprobs is None:
+                grad_logprobs = torch.zeros_like(residuals.logprobs)
+            if grad_smoothed is None:
+                grad_smoothed = torch.zeros_like(residuals.smoothed)
             if grad_p_total is None:
                 grad_p_total = torch.zeros_like(residuals.p_total)
-            with torch.autocast(grad_logprobs_scaled.device.type, enabled=False):
+            with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = (
                     residuals_backward_target_weight_label_smoothing(
-                        grad_logprobs_scaled,
-                        grad_dloss_dprobabilities,
-                        grad_p_total,
-                        logits,
-                        probabilities,
-                        weight,
-                        residuals,
+                        grad_logprobs, grad_smoothed, grad_p_total, residuals
                     )
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
@@ -6588,8 +6470,9 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
 class TargetWeightSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dweight: Tensor
-    dloss_dprobabilities: Tensor
+    probabilities: Tensor
+    weight: Tensor
+    logprobs: Tensor
     dloss_dlogits: Tensor
 
 
@@ -6649,12 +6532,9 @@ def forward_target_weight_sum(
     logprobs_sum = (logprobs * probabilities @ weight).sum()
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    logprobs_sum_1 = (logprobs * probabilities).sum(0)
-    dloss_dweight = -logprobs_sum_1
-    dloss_dprobabilities = -weight * logprobs
     dloss_dlogits = (probabilities @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, probabilities, value=-1)
-    return loss, TargetWeightSumResiduals(dloss_dweight, dloss_dprobabilities, dloss_dlogits)
+    return loss, TargetWeightSumResiduals(probabilities, weight, logprobs, dloss_dlogits)
 
 
 def backward_target_weight_sum(
@@ -6674,11 +6554,11 @@ def backward_target_weight_sum(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dweight, dloss_dprobabilities, dloss_dlogits = residuals
+    probabilities, weight, logprobs, dloss_dlogits = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_weight = grad_loss * dloss_dweight
-    grad_probabilities = grad_loss * dloss_dprobabilities
+    grad_weight = -grad_loss * (logprobs * probabilities).sum(0)
+    grad_probabilities = -(grad_loss * weight) * logprobs
     grad_logits = grad_loss * dloss_dlogits
     return TargetWeightSumGradients(grad_logits, grad_probabilities, grad_weight)
 
@@ -6694,51 +6574,41 @@ def double_backward_target_weight_sum(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dweight, dloss_dprobabilities, dloss_dlogits = residuals
+    probabilities, weight, logprobs, dloss_dlogits = residuals
+    logprobs_sum = (logprobs * probabilities).sum(0)
     grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_dloss_dprobabilities = grad_loss * grad_grad_probabilities
-    grad_dloss_dweight = grad_loss * grad_grad_weight
+    grad_grad_weight_product = grad_loss * grad_grad_weight
+    grad_logprobs = -grad_grad_weight_product * probabilities
+    grad_logprobs = grad_logprobs.addcmul(grad_loss * weight, grad_grad_probabilities, value=-1)
+    grad_weight = -grad_loss * (grad_grad_probabilities * logprobs).sum(0)
+    grad_probabilities = -grad_grad_weight_product * logprobs
     grad_grad_loss = (
-        (dloss_dweight * grad_grad_weight).sum()
-        + (dloss_dlogits * grad_grad_logits).sum()
-        + (dloss_dprobabilities * grad_grad_probabilities).sum()
+        (dloss_dlogits * grad_grad_logits).sum()
+        - (grad_grad_weight * logprobs_sum).sum()
+        - (grad_grad_probabilities * logprobs * weight).sum()
     )
-    return grad_grad_loss, grad_dloss_dweight, grad_dloss_dprobabilities, grad_dloss_dlogits
+    return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_dloss_dlogits
 
 
 def residuals_backward_target_weight_sum(
-    grad_dloss_dweight: Tensor,
-    grad_dloss_dprobabilities: Tensor,
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    probabilities: Tensor,
-    weight: Tensor,
-    residuals: TargetWeightSumResiduals,
+    grad_logprobs: Tensor, grad_dloss_dlogits: Tensor, residuals: TargetWeightSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logprobs = torch.log_softmax(logits, 1)
+    probabilities, weight, logprobs, *_ = residuals
     p = torch.exp(logprobs)
     probabilities_sum = probabilities @ weight
-    grad_weight = (
-        (grad_dloss_dlogits.T * p.T).sum(0) @ probabilities
-        - (grad_dloss_dlogits * probabilities).sum(0)
-        - (grad_dloss_dprobabilities * logprobs).sum(0)
-    )
+    grad_weight = (grad_dloss_dlogits.T * p.T).sum(0) @ probabilities - (
+        grad_dloss_dlogits * probabilities
+    ).sum(0)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
     grad_probabilities = grad_probabilities * weight
-    grad_probabilities = grad_probabilities.addcmul(grad_dloss_dweight, logprobs, value=-1)
-    grad_logits = (
-        torch.addcmul(
-            probabilities @ grad_dloss_dweight + grad_dloss_dprobabilities @ weight,
-            grad_dloss_dlogits_sum,
-            probabilities_sum,
-            value=-1,
-        )[:, None]
-        * p
+    grad_logits = torch.addcmul(
+        grad_logprobs,
+        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, probabilities_sum)[:, None],
+        p,
+        value=-1,
     )
-    grad_logits = grad_logits.addcmul(grad_dloss_dweight, probabilities, value=-1)
-    grad_logits = grad_logits.addcmul(weight, grad_dloss_dprobabilities, value=-1)
     grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities, grad_weight
 
@@ -6761,12 +6631,12 @@ class _TargetWeightSumBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetWeightSumResiduals(*saved)
-        grad_grad_loss, grad_dloss_dweight, grad_dloss_dprobabilities, grad_dloss_dlogits = (
+        grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_dloss_dlogits = (
             double_backward_target_weight_sum(
                 grad_grad_logits, grad_grad_probabilities, grad_grad_weight, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_dloss_dweight, grad_dloss_dprobabilities, grad_dloss_dlogits
+        return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_dloss_dlogits
 
 
 class _TargetWeightSumFunction(torch.autograd.Function):
@@ -6778,27 +6648,19 @@ class _TargetWeightSumFunction(torch.autograd.Function):
     def forward(logits: Tensor, probabilities: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(logits.device.type, enabled=False):
             loss, residuals = forward_target_weight_sum(logits, probabilities, weight)
-        return (
-            loss,
-            residuals.dloss_dweight,
-            residuals.dloss_dprobabilities,
-            residuals.dloss_dlogits,
-        )
+        return loss, residuals.logprobs, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, weight = inputs
-        _, dloss_dweight, dloss_dprobabilities, dloss_dlogits = output
-        ctx.save_for_backward(
-            logits, probabilities, weight, dloss_dweight, dloss_dprobabilities, dloss_dlogits
-        )
+        _, probabilities, weight = inputs
+        _, logprobs, dloss_dlogits = output
+        ctx.save_for_backward(probabilities, weight, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dweight, grad_dloss_dprobabilities, grad_dloss_dlogits = grad_outputs
-        logits, probabilities, weight, *saved = ctx.saved_tensors
-        residuals = TargetWeightSumResiduals(*saved)
+        grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
+        residuals = TargetWeightSumResiduals(*ctx.saved_tensors)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6810,26 +6672,14 @@ class _TargetWeightSumFunction(torch.autograd.Function):
                     grad_loss, residuals
                 )
         # A gradient that is differentiated has read the residuals, too.
-        if (
-            grad_dloss_dweight is not None
-            or grad_dloss_dprobabilities is not None
-            or grad_dloss_dlogits is not None
-        ):
-            if grad_dloss_dweight is None:
-                grad_dloss_dweight = torch.zeros_like(residuals.dloss_dweight)
-            if grad_dloss_dprobabilities is None:
-                grad_dloss_dprobabilities = torch.zeros_like(residuals.dloss_dprobabilities)
+        if grad_logprobs is not None or grad_dloss_dlogits is not None:
+            if grad_logprobs is None:
+                grad_logprobs = torch.zeros_like(residuals.logprobs)
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
-            with torch.autocast(grad_dloss_dweight.device.type, enabled=False):
+            with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = residuals_backward_target_weight_sum(
-                    grad_dloss_dweight,
-                    grad_dloss_dprobabilities,
-                    grad_dloss_dlogits,
-                    logits,
-                    probabilities,
-                    weight,
-                    residuals,
+                    grad_logprobs, grad_dloss_dlogits, residuals
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -6844,8 +6694,9 @@ class _TargetWeightSumFunction(torch.autograd.Function):
 class TargetWeightSumLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dweight: Tensor
-    dloss_dprobabilities: Tensor
+    weight: Tensor
+    logprobs: Tensor
+    smoothed: Tensor
     dloss_dlogits: Tensor
     label_smoothing: float
 
@@ -6912,13 +6763,10 @@ def forward_target_weight_sum_label_smoothing(
     logprobs_sum = (logprobs * smoothed @ weight).sum()
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    logprobs_sum_1 = (logprobs * smoothed).sum(0)
-    dloss_dweight = -logprobs_sum_1
-    dloss_dprobabilities = (label_smoothing - 1) * weight * logprobs
     dloss_dlogits = (smoothed @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, smoothed, value=-1)
     return loss, TargetWeightSumLabelSmoothingResiduals(
-        dloss_dweight, dloss_dprobabilities, dloss_dlogits, label_smoothing
+        weight, logprobs, smoothed, dloss_dlogits, label_smoothing
     )
 
 
@@ -6939,11 +6787,11 @@ def backward_target_weight_sum_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dweight, dloss_dprobabilities, dloss_dlogits, *_ = residuals
+    weight, logprobs, smoothed, dloss_dlogits, label_smoothing = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_weight = grad_loss * dloss_dweight
-    grad_probabilities = grad_loss * dloss_dprobabilities
+    grad_weight = -grad_loss * (logprobs * smoothed).sum(0)
+    grad_probabilities = (label_smoothing - 1) * (grad_loss * weight) * logprobs
     grad_logits = grad_loss * dloss_dlogits
     return TargetWeightSumLabelSmoothingGradients(grad_logits, grad_probabilities, grad_weight)
 
@@ -6959,63 +6807,49 @@ def double_backward_target_weight_sum_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dweight, dloss_dprobabilities, dloss_dlogits, *_ = residuals
+    weight, logprobs, smoothed, dloss_dlogits, label_smoothing = residuals
+    logprobs_sum = (logprobs * smoothed).sum(0)
     grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_dloss_dprobabilities = grad_loss * grad_grad_probabilities
-    grad_dloss_dweight = grad_loss * grad_grad_weight
-    grad_grad_loss = (
-        (dloss_dweight * grad_grad_weight).sum()
-        + (dloss_dlogits * grad_grad_logits).sum()
-        + (dloss_dprobabilities * grad_grad_probabilities).sum()
+    grad_grad_weight_product = grad_loss * grad_grad_weight
+    grad_smoothed = -grad_grad_weight_product * logprobs
+    grad_loss_scaled = (label_smoothing - 1) * grad_loss
+    grad_logprobs = grad_loss_scaled * weight * grad_grad_probabilities
+    grad_logprobs = grad_logprobs.addcmul(grad_grad_weight_product, smoothed, value=-1)
+    grad_weight = grad_loss_scaled * (grad_grad_probabilities * logprobs).sum(0)
+    grad_grad_loss = torch.add(
+        (dloss_dlogits * grad_grad_logits).sum() - (grad_grad_weight * logprobs_sum).sum(),
+        (grad_grad_probabilities * logprobs * weight).sum(),
+        alpha=label_smoothing - 1,
     )
-    return grad_grad_loss, grad_dloss_dweight, grad_dloss_dprobabilities, grad_dloss_dlogits
+    return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_dloss_dlogits
 
 
 def residuals_backward_target_weight_sum_label_smoothing(
-    grad_dloss_dweight: Tensor,
-    grad_dloss_dprobabilities: Tensor,
+    grad_logprobs: Tensor,
+    grad_smoothed: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    probabilities: Tensor,
-    weight: Tensor,
     residuals: TargetWeightSumLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, dloss_dprobabilities, _, label_smoothing = residuals
-    K = dloss_dprobabilities.shape[1]
-    logprobs = torch.log_softmax(logits, 1)
-    smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
+    weight, logprobs, smoothed, _, label_smoothing = residuals
     p = torch.exp(logprobs)
     smoothed_sum = smoothed @ weight
-    grad_weight = torch.add(
-        (grad_dloss_dlogits.T * p.T).sum(0) @ smoothed - (grad_dloss_dlogits * smoothed).sum(0),
-        (grad_dloss_dprobabilities * logprobs).sum(0),
-        alpha=label_smoothing - 1,
-    )
+    grad_weight = (grad_dloss_dlogits.T * p.T).sum(0) @ smoothed - (
+        grad_dloss_dlogits * smoothed
+    ).sum(0)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
     grad_probabilities = grad_probabilities.sub(
         grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
     )
     grad_probabilities = grad_probabilities * weight
-    grad_probabilities = grad_probabilities.addcmul(
-        grad_dloss_dweight, logprobs, value=label_smoothing - 1
+    grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
+    grad_logits = torch.addcmul(
+        grad_logprobs,
+        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, smoothed_sum)[:, None],
+        p,
+        value=-1,
     )
-    grad_logits = (
-        torch.addcmul(
-            torch.sub(
-                smoothed @ grad_dloss_dweight,
-                grad_dloss_dprobabilities @ weight,
-                alpha=label_smoothing - 1,
-            ),
-            grad_dloss_dlogits_sum,
-            smoothed_sum,
-            value=-1,
-        )[:, None]
-        * p
-    )
-    grad_logits = grad_logits.addcmul(grad_dloss_dweight, smoothed, value=-1)
-    grad_logits = grad_logits.addcmul(weight, grad_dloss_dprobabilities, value=label_smoothing - 1)
     grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities, grad_weight
 
@@ -7043,18 +6877,12 @@ class _TargetWeightSumLabelSmoothingBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetWeightSumLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dweight, grad_dloss_dprobabilities, grad_dloss_dlogits = (
+        grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_dloss_dlogits = (
             double_backward_target_weight_sum_label_smoothing(
                 grad_grad_logits, grad_grad_probabilities, grad_grad_weight, grad_loss, residuals
             )
         )
-        return (
-            grad_grad_loss,
-            grad_dloss_dweight,
-            grad_dloss_dprobabilities,
-            grad_dloss_dlogits,
-            None,
-        )
+        return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_dloss_dlogits, None
 
 
 class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
@@ -7070,28 +6898,20 @@ class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_target_weight_sum_label_smoothing(
                 logits, probabilities, weight, label_smoothing=label_smoothing
             )
-        return (
-            loss,
-            residuals.dloss_dweight,
-            residuals.dloss_dprobabilities,
-            residuals.dloss_dlogits,
-        )
+        return loss, residuals.logprobs, residuals.smoothed, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, weight, label_smoothing = inputs
-        _, dloss_dweight, dloss_dprobabilities, dloss_dlogits = output
-        ctx.save_for_backward(
-            logits, probabilities, weight, dloss_dweight, dloss_dprobabilities, dloss_dlogits
-        )
+        _, _, weight, label_smoothing = inputs
+        _, logprobs, smoothed, dloss_dlogits = output
+        ctx.save_for_backward(weight, logprobs, smoothed, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dweight, grad_dloss_dprobabilities, grad_dloss_dlogits = grad_outputs
-        logits, probabilities, weight, *saved = ctx.saved_tensors
-        residuals = TargetWeightSumLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_logprobs, grad_smoothed, grad_dloss_dlogits = grad_outputs
+        residuals = TargetWeightSumLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -7103,27 +6923,17 @@ class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
                     backward_target_weight_sum_label_smoothing(grad_loss, residuals)
                 )
         # A gradient that is differentiated has read the residuals, too.
-        if (
-            grad_dloss_dweight is not None
-            or grad_dloss_dprobabilities is not None
-            or grad_dloss_dlogits is not None
-        ):
-            if grad_dloss_dweight is None:
-                grad_dloss_dweight = torch.zeros_like(residuals.dloss_dweight)
-            if grad_dloss_dprobabilities is None:
-                grad_dloss_dprobabilities = torch.zeros_like(residuals.dloss_dprobabilities)
+        if grad_logprobs is not None or grad_smoothed is not None or grad_dloss_dlogits is not None:
+            if grad_logprobs is None:
+                grad_logprobs = torch.zeros_like(residuals.logprobs)
+            if grad_smoothed is None:
+                grad_smoothed = torch.zeros_like(residuals.smoothed)
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
-            with torch.autocast(grad_dloss_dweight.device.type, enabled=False):
+            with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = (
                     residuals_backward_target_weight_sum_label_smoothing(
-                        grad_dloss_dweight,
-                        grad_dloss_dprobabilities,
-                        grad_dloss_dlogits,
-                        logits,
-                        probabilities,
-                        weight,
-                        residuals,
+                        grad_logprobs, grad_smoothed, grad_dloss_dlogits, residuals
                     )
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
@@ -7383,8 +7193,9 @@ class _TargetWeightNoneFunction(torch.autograd.Function):
 class TargetWeightNoneLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    logprobs_times_smoothed: Tensor
-    dloss_dprobabilities: Tensor
+    weight: Tensor
+    logprobs: Tensor
+    smoothed: Tensor
     dloss_dlogits: Tensor
     label_smoothing: float
 
@@ -7451,12 +7262,10 @@ def forward_target_weight_none_label_smoothing(
     logprobs_sum = logprobs * smoothed @ weight
     loss = -logprobs_sum
     p = torch.exp(logprobs)
-    logprobs_times_smoothed = logprobs.T * smoothed.T
-    dloss_dprobabilities = (label_smoothing - 1) * weight * logprobs
     dloss_dlogits = (smoothed @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, smoothed, value=-1)
     return loss, TargetWeightNoneLabelSmoothingResiduals(
-        logprobs_times_smoothed, dloss_dprobabilities, dloss_dlogits, label_smoothing
+        weight, logprobs, smoothed, dloss_dlogits, label_smoothing
     )
 
 
@@ -7477,15 +7286,17 @@ def backward_target_weight_none_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    logprobs_times_smoothed, dloss_dprobabilities, dloss_dlogits, *_ = residuals
-    N = logprobs_times_smoothed.shape[1]
+    weight, logprobs, smoothed, dloss_dlogits, label_smoothing = residuals
+    N = logprobs.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    logprobs_sum = logprobs_times_smoothed @ grad_loss
+    logprobs_sum = grad_loss @ (logprobs * smoothed)
     grad_weight = -logprobs_sum
-    grad_probabilities = grad_loss[:, None] * dloss_dprobabilities
+    grad_probabilities = grad_loss[:, None] * weight
+    grad_probabilities = grad_probabilities * logprobs
+    grad_probabilities *= label_smoothing - 1
     grad_logits = grad_loss[:, None] * dloss_dlogits
     return TargetWeightNoneLabelSmoothingGradients(grad_logits, grad_probabilities, grad_weight)
 
@@ -7501,69 +7312,52 @@ def double_backward_target_weight_none_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    logprobs_times_smoothed, dloss_dprobabilities, dloss_dlogits, *_ = residuals
+    weight, logprobs, smoothed, dloss_dlogits, label_smoothing = residuals
     grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_dloss_dprobabilities = grad_loss[:, None] * grad_grad_probabilities
-    grad_logprobs_times_smoothed = (-grad_grad_weight)[:, None] * grad_loss
-    grad_grad_loss = (
-        (dloss_dlogits * grad_grad_logits).sum(1)
-        - grad_grad_weight @ logprobs_times_smoothed
-        + (dloss_dprobabilities * grad_grad_probabilities).sum(1)
+    grad_grad_weight_times_grad_loss = grad_grad_weight[:, None] * grad_loss
+    grad_smoothed = (-grad_grad_weight_times_grad_loss * logprobs.T).T.clone()
+    grad_logprobs = (
+        (-grad_grad_weight_times_grad_loss * smoothed.T)
+        .addcmul(
+            (grad_loss[:, None] * weight).T, grad_grad_probabilities.T, value=label_smoothing - 1
+        )
+        .T.clone()
     )
-    return (
-        grad_grad_loss,
-        grad_logprobs_times_smoothed,
-        grad_dloss_dprobabilities,
-        grad_dloss_dlogits,
+    grad_weight = (label_smoothing - 1) * (grad_loss @ (grad_grad_probabilities * logprobs))
+    grad_grad_loss = torch.add(
+        (dloss_dlogits * grad_grad_logits).sum(1) - logprobs * smoothed @ grad_grad_weight,
+        grad_grad_probabilities * logprobs @ weight,
+        alpha=label_smoothing - 1,
     )
+    return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_dloss_dlogits
 
 
 def residuals_backward_target_weight_none_label_smoothing(
-    grad_logprobs_times_smoothed: Tensor,
-    grad_dloss_dprobabilities: Tensor,
+    grad_logprobs: Tensor,
+    grad_smoothed: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    probabilities: Tensor,
-    weight: Tensor,
     residuals: TargetWeightNoneLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    logprobs_times_smoothed, _, _, label_smoothing = residuals
-    K = logprobs_times_smoothed.shape[0]
-    logprobs = torch.log_softmax(logits, 1)
-    smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
+    weight, logprobs, smoothed, _, label_smoothing = residuals
     p = torch.exp(logprobs)
     smoothed_sum = smoothed @ weight
-    grad_weight = torch.add(
-        (grad_dloss_dlogits.T * p.T).sum(0) @ smoothed - (grad_dloss_dlogits * smoothed).sum(0),
-        (grad_dloss_dprobabilities * logprobs).sum(0),
-        alpha=label_smoothing - 1,
-    )
+    grad_weight = (grad_dloss_dlogits.T * p.T).sum(0) @ smoothed - (
+        grad_dloss_dlogits * smoothed
+    ).sum(0)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
     grad_probabilities = grad_probabilities.sub(
         grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
     )
     grad_probabilities = grad_probabilities * weight
-    grad_probabilities = grad_probabilities.addcmul(
-        grad_logprobs_times_smoothed.T, logprobs, value=1 - label_smoothing
-    )
-    grad_logprobs_times_smoothed_product = grad_logprobs_times_smoothed * smoothed.T
+    grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
     grad_logits = torch.addcmul(
-        grad_logprobs_times_smoothed_product.T,
-        torch.addcmul(
-            torch.sub(
-                -grad_logprobs_times_smoothed_product.sum(0),
-                grad_dloss_dprobabilities @ weight,
-                alpha=label_smoothing - 1,
-            ),
-            grad_dloss_dlogits_sum,
-            smoothed_sum,
-            value=-1,
-        )[:, None],
+        grad_logprobs,
+        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, smoothed_sum)[:, None],
         p,
+        value=-1,
     )
-    grad_logits = grad_logits.addcmul(weight, grad_dloss_dprobabilities, value=label_smoothing - 1)
     grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities, grad_weight
 
@@ -7593,21 +7387,16 @@ class _TargetWeightNoneLabelSmoothingBackwardFunction(torch.autograd.Function):
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetWeightNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
         with torch.autocast(grad_loss.device.type, enabled=False):
-            (
-                grad_grad_loss,
-                grad_logprobs_times_smoothed,
-                grad_dloss_dprobabilities,
-                grad_dloss_dlogits,
-            ) = double_backward_target_weight_none_label_smoothing(
-                grad_grad_logits, grad_grad_probabilities, grad_grad_weight, grad_loss, residuals
+            grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_dloss_dlogits = (
+                double_backward_target_weight_none_label_smoothing(
+                    grad_grad_logits,
+                    grad_grad_probabilities,
+                    grad_grad_weight,
+                    grad_loss,
+                    residuals,
+                )
             )
-        return (
-            grad_grad_loss,
-            grad_logprobs_times_smoothed,
-            grad_dloss_dprobabilities,
-            grad_dloss_dlogits,
-            None,
-        )
+        return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_dloss_dlogits, None
 
 
 class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
@@ -7623,35 +7412,20 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_target_weight_none_label_smoothing(
                 logits, probabilities, weight, label_smoothing=label_smoothing
             )
-        return (
-            loss,
-            residuals.logprobs_times_smoothed,
-            residuals.dloss_dprobabilities,
-            residuals.dloss_dlogits,
-        )
+        return loss, residuals.logprobs, residuals.smoothed, residuals.dloss_dlogits
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, weight, label_smoothing = inputs
-        _, logprobs_times_smoothed, dloss_dprobabilities, dloss_dlogits = output
-        ctx.save_for_backward(
-            logits,
-            probabilities,
-            weight,
-            logprobs_times_smoothed,
-            dloss_dprobabilities,
-            dloss_dlogits,
-        )
+        _, _, weight, label_smoothing = inputs
+        _, logprobs, smoothed, dloss_dlogits = output
+        ctx.save_for_backward(weight, logprobs, smoothed, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_logprobs_times_smoothed, grad_dloss_dprobabilities, grad_dloss_dlogits = (
-            grad_outputs
-        )
-        logits, probabilities, weight, *saved = ctx.saved_tensors
-        residuals = TargetWeightNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_logprobs, grad_smoothed, grad_dloss_dlogits = grad_outputs
+        residuals = TargetWeightNoneLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -7664,27 +7438,17 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
                         backward_target_weight_none_label_smoothing(grad_loss, residuals)
                     )
         # A gradient that is differentiated has read the residuals, too.
-        if (
-            grad_logprobs_times_smoothed is not None
-            or grad_dloss_dprobabilities is not None
-            or grad_dloss_dlogits is not None
-        ):
-            if grad_logprobs_times_smoothed is None:
-                grad_logprobs_times_smoothed = torch.zeros_like(residuals.logprobs_times_smoothed)
-            if grad_dloss_dprobabilities is None:
-                grad_dloss_dprobabilities = torch.zeros_like(residuals.dloss_dprobabilities)
+        if grad_logprobs is not None or grad_smoothed is not None or grad_dloss_dlogits is not None:
+            if grad_logprobs is None:
+                grad_logprobs = torch.zeros_like(residuals.logprobs)
+            if grad_smoothed is None:
+                grad_smoothed = torch.zeros_like(residuals.smoothed)
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
-            with torch.autocast(grad_logprobs_times_smoothed.device.type, enabled=False):
+            with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = (
                     residuals_backward_target_weight_none_label_smoothing(
-                        grad_logprobs_times_smoothed,
-                        grad_dloss_dprobabilities,
-                        grad_dloss_dlogits,
-                        logits,
-                        probabilities,
-                        weight,
-                        residuals,
+                        grad_logprobs, grad_smoothed, grad_dloss_dlogits, residuals
                     )
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
@@ -7875,11 +7639,11 @@ def cross_entropy(
         case True, None, None, "none", 0:
             loss, *_ = _NoneFunction.apply(logits, target)
         case True, None, int(), "mean", 0:
-            loss, *_ = _KeptFunction.apply(logits, target, kept)
+            loss = _applied_kept(logits, target, kept)
         case True, None, int(), "sum", 0:
-            loss, *_ = _KeptSumFunction.apply(logits, target, kept)
+            loss = _applied_kept_sum(logits, target, kept)
         case True, None, int(), "none", 0:
-            loss, *_ = _KeptNoneFunction.apply(logits, target, kept)
+            loss = _applied_kept_none(logits, target, kept)
         case True, Tensor(), None, "mean", 0:
             _constant(weight=weight)
             loss = _applied_weight(logits, target, weight)
@@ -7917,11 +7681,11 @@ def cross_entropy(
         case True, None, None, "none", _:
             loss, *_ = _NoneLabelSmoothingFunction.apply(logits, target, label_smoothing)
         case True, None, int(), "mean", _:
-            loss, *_ = _KeptLabelSmoothingFunction.apply(logits, target, kept, label_smoothing)
+            loss = _applied_kept_label_smoothing(logits, target, kept, label_smoothing)
         case True, None, int(), "sum", _:
-            loss = _applied_kept_sum_label_smoothing(logits, target, kept, label_smoothing)
+            loss, *_ = _KeptSumLabelSmoothingFunction.apply(logits, target, kept, label_smoothing)
         case True, None, int(), "none", _:
-            loss = _applied_kept_none_label_smoothing(logits, target, kept, label_smoothing)
+            loss, *_ = _KeptNoneLabelSmoothingFunction.apply(logits, target, kept, label_smoothing)
         case True, Tensor(), None, "mean", _:
             _constant(weight=weight)
             loss, *_ = _WeightLabelSmoothingFunction.apply(logits, target, weight, label_smoothing)

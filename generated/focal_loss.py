@@ -28,8 +28,9 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
+    right: Tensor
+    wrong: Tensor
     p: Tensor
-    dloss_dright: Tensor
     gamma: float
 
 
@@ -64,25 +65,13 @@ def forward(logits: Tensor, target: Tensor, *, gamma: float = 2.0) -> tuple[Tens
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(logits, target)
-    N = logits.shape[0]
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     expm1_right = torch.expm1(right)
     wrong = -expm1_right
-    wrong_is_zero = wrong == 0
-    wrong_power = wrong**gamma
-    loss = (-right * wrong_power).masked_fill(wrong_is_zero, 0).mean()
+    loss = (-(wrong**gamma * right)).masked_fill(wrong == 0, 0).mean()
     p = torch.exp(logprobs)
-    dloss_dright = (
-        torch.addcmul(
-            -wrong_power.masked_fill(wrong_is_zero, 0),
-            1 - wrong,
-            (wrong ** (gamma - 1) * right).masked_fill(wrong_is_zero, 0),
-            value=gamma,
-        )
-        / N
-    )
-    return loss, Residuals(target, p, dloss_dright, gamma)
+    return loss, Residuals(target, right, wrong, p, gamma)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -95,11 +84,21 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, dloss_dright, *_ = residuals
+    target, right, wrong, p, gamma = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_right = grad_loss * dloss_dright
+    wrong_is_zero = wrong == 0
+    grad_right = (
+        grad_loss
+        / N
+        * torch.addcmul(
+            -(wrong**gamma).masked_fill(wrong_is_zero, 0),
+            1 - wrong,
+            (wrong ** (gamma - 1) * right).masked_fill(wrong_is_zero, 0),
+            value=gamma,
+        )
+    )
     grad_logits = -p
     grad_logits = grad_logits.scatter_add(
         1, target[:, None], grad_loss.new_full((), 1).expand(N, 1)
@@ -115,59 +114,52 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    target, p, dloss_dright, *_ = residuals
-    grad_right = grad_loss * dloss_dright
+    target, right, wrong, p, gamma = residuals
+    N = p.shape[0]
+    wrong_is_zero = wrong == 0
+    wrong_or_one = wrong.masked_fill(wrong_is_zero, 1)
+    wrong_power = wrong_or_one ** (gamma - 1)
+    right_product_masked = (right * wrong_power).masked_fill(wrong_is_zero, 0)
+    one_minus_wrong = 1 - wrong
+    right_total = torch.addcmul(
+        -(wrong_or_one**gamma).masked_fill(wrong_is_zero, 0),
+        one_minus_wrong,
+        right_product_masked,
+        value=gamma,
+    )
+    first_grad_right = grad_loss / N * right_total
+    grad_p = (-first_grad_right)[:, None] * grad_grad_logits
     grad_grad_logits_total = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
         grad_grad_logits * p
     ).sum(1)
-    grad_dloss_dright = grad_loss * grad_grad_logits_total
-    grad_p = (-grad_right)[:, None] * grad_grad_logits
-    grad_grad_loss = (dloss_dright * grad_grad_logits_total).sum()
-    return grad_grad_loss, grad_p, grad_dloss_dright
+    wrong_power_masked = wrong_power.masked_fill(wrong_is_zero, 0)
+    grad_grad_logits_total_product = gamma / (N or torch.nan) * grad_loss * grad_grad_logits_total
+    grad_wrong = (
+        torch.addcmul(
+            -right_product_masked - wrong_power_masked,
+            one_minus_wrong,
+            (wrong_or_one ** (gamma - 2) * right).masked_fill(wrong_is_zero, 0),
+            value=gamma - 1,
+        )
+        * grad_grad_logits_total_product
+    )
+    grad_right = grad_grad_logits_total_product * one_minus_wrong * wrong_power_masked
+    grad_grad_loss = (grad_grad_logits_total * right_total).mean()
+    return grad_grad_loss, grad_right, grad_wrong, grad_p
 
 
 def residuals_backward(
-    grad_p: Tensor, grad_dloss_dright: Tensor, logits: Tensor, residuals: Residuals
+    grad_right: Tensor, grad_wrong: Tensor, grad_p: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target, p, _, gamma = residuals
-    N = p.shape[0]
-    logprobs = torch.log_softmax(logits, 1)
-    right = logprobs.gather(1, target[:, None]).squeeze(1)
-    exp_right = torch.exp(right)
-    expm1_right = torch.expm1(right)
-    wrong = -expm1_right
-    wrong_is_zero = -expm1_right == 0
-    wrong_or_one = wrong.masked_fill(wrong_is_zero, 1)
-    wrong_power = wrong_or_one ** (gamma - 1)
-    one_minus_wrong = 1 - wrong
-    wrong_power_masked = wrong_power.masked_fill(wrong_is_zero, 0)
-    exp_right_total = torch.addcmul(
-        torch.addcmul(
-            wrong_power_masked + (right * wrong_power).masked_fill(wrong_is_zero, 0),
-            one_minus_wrong,
-            (wrong_or_one ** (gamma - 2) * right).masked_fill(wrong_is_zero, 0),
-            value=1 - gamma,
-        )
-        * exp_right,
-        one_minus_wrong,
-        wrong_power_masked,
-    )
+    target, _, wrong, p, *_ = residuals
+    grad_wrong_product = (1 - wrong) * grad_wrong
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(
-        grad_p_times_p,
-        torch.addcmul(
-            -grad_p_times_p.sum(1),
-            exp_right_total,
-            grad_dloss_dright,
-            value=-gamma / (N or torch.nan),
-        )[:, None],
-        p,
+        grad_p_times_p, (grad_wrong_product - grad_right - grad_p_times_p.sum(1))[:, None], p
     )
     grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        (gamma / (N or torch.nan) * exp_right_total * grad_dloss_dright)[:, None],
+        1, target[:, None], (grad_right - grad_wrong_product)[:, None]
     )
     return (grad_logits,)
 
@@ -204,17 +196,6 @@ def value_and_grad(
     return loss, Gradients(grad_logits)
 
 
-def _value(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check(logits, target)
-    logprobs = torch.log_softmax(logits, 1)
-    right = logprobs.gather(1, target[:, None]).squeeze(1)
-    expm1_right = torch.expm1(right)
-    wrong = -expm1_right
-    loss = (-(wrong**gamma * right)).masked_fill(wrong == 0, 0).mean()
-    return loss
-
-
 class _BackwardFunction(torch.autograd.Function):
     """`backward` and `double_backward` for autograd."""
 
@@ -234,10 +215,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_p, grad_dloss_dright = double_backward(
+        grad_grad_loss, grad_right, grad_wrong, grad_p = double_backward(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_p, grad_dloss_dright, None
+        return grad_grad_loss, None, grad_right, grad_wrong, grad_p, None
 
 
 class _Function(torch.autograd.Function):
@@ -248,21 +229,20 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(logits, target, gamma=gamma)
-        return loss, residuals.p, residuals.dloss_dright
+        return loss, residuals.right, residuals.wrong, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, gamma = inputs
-        _, p, dloss_dright = output
-        ctx.save_for_backward(logits, target, p, dloss_dright)
+        _, target, gamma = inputs
+        _, right, wrong, p = output
+        ctx.save_for_backward(target, right, wrong, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (gamma,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p, grad_dloss_dright = grad_outputs
-        logits, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
+        grad_loss, grad_right, grad_wrong, grad_p = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -270,29 +250,25 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_logits,) = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_p is not None or grad_dloss_dright is not None:
+        if grad_right is not None or grad_wrong is not None or grad_p is not None:
+            if grad_right is None:
+                grad_right = torch.zeros_like(residuals.right)
+            if grad_wrong is None:
+                grad_wrong = torch.zeros_like(residuals.wrong)
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
-            if grad_dloss_dright is None:
-                grad_dloss_dright = torch.zeros_like(residuals.dloss_dright)
-            (more_logits,) = residuals_backward(grad_p, grad_dloss_dright, logits, residuals)
+            (more_logits,) = residuals_backward(grad_right, grad_wrong, grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None
-
-
-def _applied(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _Function.apply(*given)[0]
-    return _value(*given)
 
 
 class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
+    right: Tensor
+    wrong: Tensor
     p: Tensor
-    dloss_dright: Tensor
     gamma: float
 
 
@@ -339,17 +315,9 @@ def forward_sum(
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     expm1_right = torch.expm1(right)
     wrong = -expm1_right
-    wrong_is_zero = wrong == 0
-    wrong_power = wrong**gamma
-    loss = (-right * wrong_power).masked_fill(wrong_is_zero, 0).sum()
+    loss = (-(wrong**gamma * right)).masked_fill(wrong == 0, 0).sum()
     p = torch.exp(logprobs)
-    dloss_dright = torch.addcmul(
-        -wrong_power.masked_fill(wrong_is_zero, 0),
-        1 - wrong,
-        (wrong ** (gamma - 1) * right).masked_fill(wrong_is_zero, 0),
-        value=gamma,
-    )
-    return loss, SumResiduals(target, p, dloss_dright, gamma)
+    return loss, SumResiduals(target, right, wrong, p, gamma)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -366,11 +334,17 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, dloss_dright, *_ = residuals
+    target, right, wrong, p, gamma = residuals
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_right = grad_loss * dloss_dright
+    wrong_is_zero = wrong == 0
+    grad_right = grad_loss * torch.addcmul(
+        -(wrong**gamma).masked_fill(wrong_is_zero, 0),
+        1 - wrong,
+        (wrong ** (gamma - 1) * right).masked_fill(wrong_is_zero, 0),
+        value=gamma,
+    )
     grad_logits = -p
     grad_logits = grad_logits.scatter_add(
         1, target[:, None], grad_loss.new_full((), 1).expand(N, 1)
@@ -386,66 +360,53 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    target, p, dloss_dright, *_ = residuals
-    grad_right = grad_loss * dloss_dright
+    target, right, wrong, p, gamma = residuals
+    wrong_is_zero = wrong == 0
+    wrong_or_one = wrong.masked_fill(wrong_is_zero, 1)
+    wrong_power = wrong_or_one ** (gamma - 1)
+    right_product_masked = (right * wrong_power).masked_fill(wrong_is_zero, 0)
+    one_minus_wrong = 1 - wrong
+    right_total = torch.addcmul(
+        -(wrong_or_one**gamma).masked_fill(wrong_is_zero, 0),
+        one_minus_wrong,
+        right_product_masked,
+        value=gamma,
+    )
+    first_grad_right = grad_loss * right_total
+    grad_p = (-first_grad_right)[:, None] * grad_grad_logits
     grad_grad_logits_total = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
         grad_grad_logits * p
     ).sum(1)
-    grad_dloss_dright = grad_loss * grad_grad_logits_total
-    grad_p = (-grad_right)[:, None] * grad_grad_logits
-    grad_grad_loss = (dloss_dright * grad_grad_logits_total).sum()
-    return grad_grad_loss, grad_p, grad_dloss_dright
+    wrong_power_masked = wrong_power.masked_fill(wrong_is_zero, 0)
+    grad_grad_logits_total_product = gamma * grad_loss * grad_grad_logits_total
+    grad_wrong = (
+        torch.addcmul(
+            -right_product_masked - wrong_power_masked,
+            one_minus_wrong,
+            (wrong_or_one ** (gamma - 2) * right).masked_fill(wrong_is_zero, 0),
+            value=gamma - 1,
+        )
+        * grad_grad_logits_total_product
+    )
+    grad_right = grad_grad_logits_total_product * one_minus_wrong * wrong_power_masked
+    grad_grad_loss = (grad_grad_logits_total * right_total).sum()
+    return grad_grad_loss, grad_right, grad_wrong, grad_p
 
 
 def residuals_backward_sum(
-    grad_p: Tensor, grad_dloss_dright: Tensor, logits: Tensor, residuals: SumResiduals
+    grad_right: Tensor, grad_wrong: Tensor, grad_p: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target, p, _, gamma = residuals
-    logprobs = torch.log_softmax(logits, 1)
-    right = logprobs.gather(1, target[:, None]).squeeze(1)
-    exp_right = torch.exp(right)
-    expm1_right = torch.expm1(right)
-    wrong_is_zero = -expm1_right == 0
-    one_minus_exp_right_or_one = (1 - exp_right).masked_fill(wrong_is_zero, 1)
-    exp_right_power = one_minus_exp_right_or_one ** (gamma - 1)
-    grad_logprobs = grad_p * p
-    grad_logprobs = grad_logprobs.scatter_add(
-        1,
-        target[:, None],
-        (
-            gamma
-            * (
-                torch.addcmul(
-                    torch.add(
-                        (exp_right_power * right).masked_fill(wrong_is_zero, 0),
-                        exp_right_power.masked_fill(wrong_is_zero, 0),
-                        alpha=2,
-                    ),
-                    exp_right,
-                    (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
-                        wrong_is_zero, 0
-                    ),
-                    value=1 - gamma,
-                )
-                * grad_dloss_dright
-                * exp_right
-            )
-        )[:, None],
+    target, _, wrong, p, *_ = residuals
+    grad_wrong_product = (1 - wrong) * grad_wrong
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(
+        grad_p_times_p, (grad_wrong_product - grad_right - grad_p_times_p.sum(1))[:, None], p
     )
-    grad_logits = torch.addcmul(grad_logprobs, grad_logprobs.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_logits.scatter_add(
+        1, target[:, None], (grad_right - grad_wrong_product)[:, None]
+    )
     return (grad_logits,)
-
-
-def _value_sum(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_sum(logits, target)
-    logprobs = torch.log_softmax(logits, 1)
-    right = logprobs.gather(1, target[:, None]).squeeze(1)
-    expm1_right = torch.expm1(right)
-    wrong = -expm1_right
-    loss = (-(wrong**gamma * right)).masked_fill(wrong == 0, 0).sum()
-    return loss
 
 
 class _SumBackwardFunction(torch.autograd.Function):
@@ -467,10 +428,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_p, grad_dloss_dright = double_backward_sum(
+        grad_grad_loss, grad_right, grad_wrong, grad_p = double_backward_sum(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_p, grad_dloss_dright, None
+        return grad_grad_loss, None, grad_right, grad_wrong, grad_p, None
 
 
 class _SumFunction(torch.autograd.Function):
@@ -481,21 +442,20 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(logits, target, gamma=gamma)
-        return loss, residuals.p, residuals.dloss_dright
+        return loss, residuals.right, residuals.wrong, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, gamma = inputs
-        _, p, dloss_dright = output
-        ctx.save_for_backward(logits, target, p, dloss_dright)
+        _, target, gamma = inputs
+        _, right, wrong, p = output
+        ctx.save_for_backward(target, right, wrong, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (gamma,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p, grad_dloss_dright = grad_outputs
-        logits, *saved = ctx.saved_tensors
-        residuals = SumResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_right, grad_wrong, grad_p = grad_outputs
+        residuals = SumResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -503,29 +463,25 @@ class _SumFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_p is not None or grad_dloss_dright is not None:
+        if grad_right is not None or grad_wrong is not None or grad_p is not None:
+            if grad_right is None:
+                grad_right = torch.zeros_like(residuals.right)
+            if grad_wrong is None:
+                grad_wrong = torch.zeros_like(residuals.wrong)
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
-            if grad_dloss_dright is None:
-                grad_dloss_dright = torch.zeros_like(residuals.dloss_dright)
-            (more_logits,) = residuals_backward_sum(grad_p, grad_dloss_dright, logits, residuals)
+            (more_logits,) = residuals_backward_sum(grad_right, grad_wrong, grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None
-
-
-def _applied_sum(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _SumFunction.apply(*given)[0]
-    return _value_sum(*given)
 
 
 class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
+    right: Tensor
+    wrong: Tensor
     p: Tensor
-    dloss_dright: Tensor
     gamma: float
 
 
@@ -572,17 +528,9 @@ def forward_none(
     right = logprobs.gather(1, target[:, None]).squeeze(1)
     expm1_right = torch.expm1(right)
     wrong = -expm1_right
-    wrong_is_zero = wrong == 0
-    wrong_power = wrong**gamma
-    loss = (-right * wrong_power).masked_fill(wrong_is_zero, 0)
+    loss = (-(wrong**gamma * right)).masked_fill(wrong == 0, 0)
     p = torch.exp(logprobs)
-    dloss_dright = torch.addcmul(
-        -wrong_power.masked_fill(wrong_is_zero, 0),
-        1 - wrong,
-        (wrong ** (gamma - 1) * right).masked_fill(wrong_is_zero, 0),
-        value=gamma,
-    )
-    return loss, NoneResiduals(target, p, dloss_dright, gamma)
+    return loss, NoneResiduals(target, right, wrong, p, gamma)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -599,13 +547,22 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, dloss_dright, *_ = residuals
+    target, right, wrong, p, gamma = residuals
     N = p.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_right = dloss_dright * grad_loss
+    wrong_is_zero = wrong == 0
+    grad_right = (
+        torch.addcmul(
+            -(wrong**gamma).masked_fill(wrong_is_zero, 0),
+            1 - wrong,
+            (wrong ** (gamma - 1) * right).masked_fill(wrong_is_zero, 0),
+            value=gamma,
+        )
+        * grad_loss
+    )
     grad_logits = -p
     grad_logits = grad_logits.scatter_add(
         1, target[:, None], grad_loss.new_full((), 1).expand(N, 1)
@@ -621,66 +578,53 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    target, p, dloss_dright, *_ = residuals
-    grad_right = dloss_dright * grad_loss
+    target, right, wrong, p, gamma = residuals
+    wrong_is_zero = wrong == 0
+    wrong_or_one = wrong.masked_fill(wrong_is_zero, 1)
+    wrong_power = wrong_or_one ** (gamma - 1)
+    right_product_masked = (right * wrong_power).masked_fill(wrong_is_zero, 0)
+    one_minus_wrong = 1 - wrong
+    right_total = torch.addcmul(
+        -(wrong_or_one**gamma).masked_fill(wrong_is_zero, 0),
+        one_minus_wrong,
+        right_product_masked,
+        value=gamma,
+    )
+    first_grad_right = grad_loss * right_total
+    grad_p = (-first_grad_right)[:, None] * grad_grad_logits
     grad_grad_logits_total = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
         grad_grad_logits * p
     ).sum(1)
-    grad_dloss_dright = grad_grad_logits_total * grad_loss
-    grad_p = (-grad_right)[:, None] * grad_grad_logits
-    grad_grad_loss = dloss_dright * grad_grad_logits_total
-    return grad_grad_loss, grad_p, grad_dloss_dright
+    wrong_power_masked = wrong_power.masked_fill(wrong_is_zero, 0)
+    grad_grad_logits_total_product = gamma * grad_grad_logits_total * grad_loss
+    grad_wrong = (
+        torch.addcmul(
+            -right_product_masked - wrong_power_masked,
+            one_minus_wrong,
+            (wrong_or_one ** (gamma - 2) * right).masked_fill(wrong_is_zero, 0),
+            value=gamma - 1,
+        )
+        * grad_grad_logits_total_product
+    )
+    grad_right = grad_grad_logits_total_product * one_minus_wrong * wrong_power_masked
+    grad_grad_loss = grad_grad_logits_total * right_total
+    return grad_grad_loss, grad_right, grad_wrong, grad_p
 
 
 def residuals_backward_none(
-    grad_p: Tensor, grad_dloss_dright: Tensor, logits: Tensor, residuals: NoneResiduals
+    grad_right: Tensor, grad_wrong: Tensor, grad_p: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target, p, _, gamma = residuals
-    logprobs = torch.log_softmax(logits, 1)
-    right = logprobs.gather(1, target[:, None]).squeeze(1)
-    exp_right = torch.exp(right)
-    expm1_right = torch.expm1(right)
-    wrong_is_zero = -expm1_right == 0
-    one_minus_exp_right_or_one = (1 - exp_right).masked_fill(wrong_is_zero, 1)
-    exp_right_power = one_minus_exp_right_or_one ** (gamma - 1)
-    grad_logprobs = grad_p * p
-    grad_logprobs = grad_logprobs.scatter_add(
-        1,
-        target[:, None],
-        (
-            gamma
-            * (
-                torch.addcmul(
-                    torch.add(
-                        (exp_right_power * right).masked_fill(wrong_is_zero, 0),
-                        exp_right_power.masked_fill(wrong_is_zero, 0),
-                        alpha=2,
-                    ),
-                    exp_right,
-                    (one_minus_exp_right_or_one ** (gamma - 2) * right).masked_fill(
-                        wrong_is_zero, 0
-                    ),
-                    value=1 - gamma,
-                )
-                * grad_dloss_dright
-                * exp_right
-            )
-        )[:, None],
+    target, _, wrong, p, *_ = residuals
+    grad_wrong_product = (1 - wrong) * grad_wrong
+    grad_p_times_p = grad_p * p
+    grad_logits = torch.addcmul(
+        grad_p_times_p, (grad_wrong_product - grad_right - grad_p_times_p.sum(1))[:, None], p
     )
-    grad_logits = torch.addcmul(grad_logprobs, grad_logprobs.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_logits.scatter_add(
+        1, target[:, None], (grad_right - grad_wrong_product)[:, None]
+    )
     return (grad_logits,)
-
-
-def _value_none(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_none(logits, target)
-    logprobs = torch.log_softmax(logits, 1)
-    right = logprobs.gather(1, target[:, None]).squeeze(1)
-    expm1_right = torch.expm1(right)
-    wrong = -expm1_right
-    loss = (-(wrong**gamma * right)).masked_fill(wrong == 0, 0)
-    return loss
 
 
 class _NoneBackwardFunction(torch.autograd.Function):
@@ -702,10 +646,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_p, grad_dloss_dright = double_backward_none(
+        grad_grad_loss, grad_right, grad_wrong, grad_p = double_backward_none(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_p, grad_dloss_dright, None
+        return grad_grad_loss, None, grad_right, grad_wrong, grad_p, None
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -716,21 +660,20 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(logits, target, gamma=gamma)
-        return loss, residuals.p, residuals.dloss_dright
+        return loss, residuals.right, residuals.wrong, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, gamma = inputs
-        _, p, dloss_dright = output
-        ctx.save_for_backward(logits, target, p, dloss_dright)
+        _, target, gamma = inputs
+        _, right, wrong, p = output
+        ctx.save_for_backward(target, right, wrong, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (gamma,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p, grad_dloss_dright = grad_outputs
-        logits, *saved = ctx.saved_tensors
-        residuals = NoneResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_right, grad_wrong, grad_p = grad_outputs
+        residuals = NoneResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -738,21 +681,16 @@ class _NoneFunction(torch.autograd.Function):
             else:
                 (grad_logits,) = backward_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_p is not None or grad_dloss_dright is not None:
+        if grad_right is not None or grad_wrong is not None or grad_p is not None:
+            if grad_right is None:
+                grad_right = torch.zeros_like(residuals.right)
+            if grad_wrong is None:
+                grad_wrong = torch.zeros_like(residuals.wrong)
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
-            if grad_dloss_dright is None:
-                grad_dloss_dright = torch.zeros_like(residuals.dloss_dright)
-            (more_logits,) = residuals_backward_none(grad_p, grad_dloss_dright, logits, residuals)
+            (more_logits,) = residuals_backward_none(grad_right, grad_wrong, grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None
-
-
-def _applied_none(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _NoneFunction.apply(*given)[0]
-    return _value_none(*given)
 
 
 def _must_be(kind: type, **arguments: object) -> None:
@@ -859,11 +797,11 @@ def focal_loss(
     logits = _wide(input).reshape(math.prod(rest), math.prod(tail))
     match reduction:
         case "mean":
-            loss = _applied(logits, target, gamma)
+            loss, *_ = _Function.apply(logits, target, gamma)
         case "sum":
-            loss = _applied_sum(logits, target, gamma)
+            loss, *_ = _SumFunction.apply(logits, target, gamma)
         case "none":
-            loss = _applied_none(logits, target, gamma)
+            loss, *_ = _NoneFunction.apply(logits, target, gamma)
         case _:
             raise ValueError(f"reduction must be one of mean, sum, none, got {reduction!r}")
     return (loss.reshape(rest) if loss.dim() else loss).to(dtype)

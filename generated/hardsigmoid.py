@@ -19,7 +19,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
+    dy_dx: Tensor
 
 
 class Gradients(NamedTuple):
@@ -46,8 +46,13 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x)
-    y = (x / 6 + 0.5).masked_fill(x >= 3, 1).masked_fill(x <= -3, 0)
-    return y, Residuals(x)
+    x_low = x <= -3
+    x_high = x >= 3
+    y = (x / 6 + 0.5).masked_fill(x_high, 1).masked_fill(x_low, 0)
+    dy_dx = torch.where(x_high, torch.tensor(0, dtype=x.dtype, device=x.device), 1 / 6).masked_fill(
+        x_low, 0
+    )
+    return y, Residuals(dy_dx)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -60,11 +65,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x = residuals.x
-    (N,) = x.shape
+    dy_dx = residuals.dy_dx
+    (N,) = dy_dx.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = (grad_y / 6).masked_fill(x >= 3, 0).masked_fill(x <= -3, 0)
+    grad_x = dy_dx * grad_y
     return Gradients(grad_x)
 
 
@@ -75,9 +80,17 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x = residuals.x
-    grad_grad_y = (grad_grad_x / 6).masked_fill(x >= 3, 0).masked_fill(x <= -3, 0)
-    return (grad_grad_y,)
+    dy_dx = residuals.dy_dx
+    grad_dy_dx = grad_grad_x * grad_y
+    grad_grad_y = dy_dx * grad_grad_x
+    return grad_grad_y, grad_dy_dx
+
+
+def _value(x: Tensor) -> Tensor:
+    """Compute y alone, without what `backward` needs."""
+    _check(x)
+    y = (x / 6 + 0.5).masked_fill(x >= 3, 1).masked_fill(x <= -3, 0)
+    return y
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -98,8 +111,8 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        (grad_grad_y,) = double_backward(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, None
+        grad_grad_y, grad_dy_dx = double_backward(grad_grad_x, grad_y, residuals)
+        return grad_grad_y, grad_dy_dx
 
 
 class _Function(torch.autograd.Function):
@@ -109,18 +122,19 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
-        y, _ = forward(x)
-        return (y,)
+        y, residuals = forward(x)
+        return y, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        (x,) = inputs
-        ctx.save_for_backward(x)
+        _, dy_dx = output
+        ctx.save_for_backward(dy_dx)
+        ctx.mark_non_differentiable(dy_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_y,) = grad_outputs
+        grad_y, *_ = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
@@ -129,6 +143,13 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         return (grad_x,)
+
+
+def _applied(*given: Any) -> Tensor:
+    """Compute y: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _Function.apply(*given)[0]
+    return _value(*given)
 
 
 def _must_be(kind: type, **arguments: object) -> None:
@@ -190,6 +211,6 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     _floating(dtype, "input", input)
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input.clone() if inplace else input), last)
-    y, *_ = _Function.apply(x)
+    y = _applied(x)
     y = _unflattened(y, shape, last).to(dtype)
     return input.copy_(y) if inplace else y

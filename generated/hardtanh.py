@@ -19,9 +19,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
-    min_val: float
-    max_val: float
+    x_mask: Tensor
 
 
 class Gradients(NamedTuple):
@@ -51,7 +49,8 @@ def forward(x: Tensor, *, min_val: float = -1.0, max_val: float = 1.0) -> tuple[
     """
     _check(x)
     y = x.masked_fill(x <= min_val, min_val).masked_fill(x >= max_val, max_val)
-    return y, Residuals(x, min_val, max_val)
+    x_mask = (x >= max_val) | (x <= min_val)
+    return y, Residuals(x_mask)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -64,11 +63,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, min_val, max_val = residuals
-    (N,) = x.shape
+    x_mask = residuals.x_mask
+    (N,) = x_mask.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y.masked_fill(x <= min_val, 0).masked_fill(x >= max_val, 0)
+    grad_x = grad_y.masked_fill(x_mask, 0)
     return Gradients(grad_x)
 
 
@@ -79,9 +78,16 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x, min_val, max_val = residuals
-    grad_grad_y = grad_grad_x.masked_fill(x <= min_val, 0).masked_fill(x >= max_val, 0)
+    x_mask = residuals.x_mask
+    grad_grad_y = grad_grad_x.masked_fill(x_mask, 0)
     return (grad_grad_y,)
+
+
+def _value(x: Tensor, min_val: float, max_val: float) -> Tensor:
+    """Compute y alone, without what `backward` needs."""
+    _check(x)
+    y = x.masked_fill(x <= min_val, min_val).masked_fill(x >= max_val, max_val)
+    return y
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -95,16 +101,15 @@ class _BackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-2])
-        ctx.numbers = inputs[-2:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
+        residuals = Residuals(*saved)
         (grad_grad_y,) = double_backward(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, None, None, None
+        return grad_grad_y, None
 
 
 class _Function(torch.autograd.Function):
@@ -114,20 +119,20 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, min_val: float, max_val: float) -> tuple[Tensor, ...]:
-        y, _ = forward(x, min_val=min_val, max_val=max_val)
-        return (y,)
+        y, residuals = forward(x, min_val=min_val, max_val=max_val)
+        return y, residuals.x_mask
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, min_val, max_val = inputs
-        ctx.save_for_backward(x)
+        _, x_mask = output
+        ctx.save_for_backward(x_mask)
+        ctx.mark_non_differentiable(x_mask)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (min_val, max_val)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_y,) = grad_outputs
-        residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
+        grad_y, *_ = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -135,6 +140,13 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         return grad_x, None, None
+
+
+def _applied(*given: Any) -> Tensor:
+    """Compute y: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _Function.apply(*given)[0]
+    return _value(*given)
 
 
 def _must_be(kind: type, **arguments: object) -> None:
@@ -213,6 +225,6 @@ def hardtanh(
     _floating(dtype, "input", input)
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input.clone() if inplace else input), last)
-    y, *_ = _Function.apply(x, min_val, max_val)
+    y = _applied(x, min_val, max_val)
     y = _unflattened(y, shape, last).to(dtype)
     return input.copy_(y) if inplace else y

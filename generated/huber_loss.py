@@ -23,7 +23,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dx: Tensor
+    off: Tensor
     delta: float
 
 
@@ -59,13 +59,10 @@ def forward(x: Tensor, target: Tensor, *, delta: float = 1.0) -> tuple[Tensor, R
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x, target)
-    (N,) = x.shape
     off = x - target
     abs_off = torch.abs(off)
-    off_mask = abs_off > delta
-    loss = torch.where(off_mask, delta * (abs_off - delta / 2), off**2 / 2).mean()
-    dloss_dx = torch.where(off_mask, delta * torch.sign(off), off) / N
-    return loss, Residuals(dloss_dx, delta)
+    loss = torch.where(abs_off > delta, delta * (abs_off - delta / 2), off**2 / 2).mean()
+    return loss, Residuals(off, delta)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -78,10 +75,11 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dx = residuals.dloss_dx
+    off, delta = residuals
+    (N,) = off.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * dloss_dx
+    grad_x = grad_loss / N * torch.where(torch.abs(off) > delta, delta * torch.sign(off), off)
     grad_target = -grad_x
     return Gradients(grad_x, grad_target)
 
@@ -93,24 +91,21 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dx = residuals.dloss_dx
-    grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_dloss_dx = grad_loss * grad_grad_x_minus_grad_grad_target
-    grad_grad_loss = (dloss_dx * grad_grad_x_minus_grad_grad_target).sum()
-    return grad_grad_loss, grad_dloss_dx
-
-
-def residuals_backward(
-    grad_dloss_dx: Tensor, x: Tensor, target: Tensor, residuals: Residuals
-) -> tuple[Tensor, ...]:
-    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dx, delta = residuals
-    (N,) = dloss_dx.shape
-    off = x - target
+    off, delta = residuals
+    (N,) = off.shape
     abs_off = torch.abs(off)
-    off_mask = abs_off > delta
-    grad_x = (grad_dloss_dx / N).masked_fill(off_mask, 0)
-    grad_target = -grad_x
+    abs_off_mask = abs_off > delta
+    off_chosen = torch.where(abs_off_mask, delta * torch.sign(off), off)
+    grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
+    grad_off = (grad_loss / N * grad_grad_x_minus_grad_grad_target).masked_fill(abs_off_mask, 0)
+    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * off_chosen).mean()
+    return grad_grad_loss, grad_off
+
+
+def residuals_backward(grad_off: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    grad_target = -grad_off
+    grad_x = grad_off.clone()
     return grad_x, grad_target
 
 
@@ -128,15 +123,6 @@ def value_and_grad(x: Tensor, target: Tensor, *, delta: float = 1.0) -> tuple[Te
     grad_x = torch.where(off_mask, delta * torch.sign(off), off) / N
     grad_target = -grad_x
     return loss, Gradients(grad_x, grad_target)
-
-
-def _value(x: Tensor, target: Tensor, delta: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check(x, target)
-    off = x - target
-    abs_off = torch.abs(off)
-    loss = torch.where(abs_off > delta, delta * (abs_off - delta / 2), off**2 / 2).mean()
-    return loss
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -158,10 +144,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dx = double_backward(
+        grad_grad_loss, grad_off = double_backward(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dx, None
+        return grad_grad_loss, grad_off, None
 
 
 class _Function(torch.autograd.Function):
@@ -172,21 +158,20 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target, delta=delta)
-        return loss, residuals.dloss_dx
+        return loss, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, delta = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dx)
+        _, _, delta = inputs
+        _, off = output
+        ctx.save_for_backward(off)
         ctx.set_materialize_grads(False)
         ctx.numbers = (delta,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
+        grad_loss, grad_off = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -194,18 +179,11 @@ class _Function(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward(grad_dloss_dx, x, target, residuals)
+        if grad_off is not None:
+            more_x, more_target = residuals_backward(grad_off, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
-
-
-def _applied(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _Function.apply(*given)[0]
-    return _value(*given)
 
 
 class WeightResiduals(NamedTuple):
@@ -405,7 +383,7 @@ class _WeightFunction(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dx: Tensor
+    off: Tensor
     delta: float
 
 
@@ -446,10 +424,8 @@ def forward_sum(x: Tensor, target: Tensor, *, delta: float = 1.0) -> tuple[Tenso
     _check_sum(x, target)
     off = x - target
     abs_off = torch.abs(off)
-    off_mask = abs_off > delta
-    loss = torch.where(off_mask, delta * (abs_off - delta / 2), off**2 / 2).sum()
-    dloss_dx = torch.where(off_mask, delta * torch.sign(off), off)
-    return loss, SumResiduals(dloss_dx, delta)
+    loss = torch.where(abs_off > delta, delta * (abs_off - delta / 2), off**2 / 2).sum()
+    return loss, SumResiduals(off, delta)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -465,10 +441,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dx = residuals.dloss_dx
+    off, delta = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * dloss_dx
+    grad_x = grad_loss * torch.where(torch.abs(off) > delta, delta * torch.sign(off), off)
     grad_target = -grad_x
     return SumGradients(grad_x, grad_target)
 
@@ -480,33 +456,21 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dx = residuals.dloss_dx
+    off, delta = residuals
+    abs_off = torch.abs(off)
+    abs_off_mask = abs_off > delta
+    off_chosen = torch.where(abs_off_mask, delta * torch.sign(off), off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_dloss_dx = grad_loss * grad_grad_x_minus_grad_grad_target
-    grad_grad_loss = (dloss_dx * grad_grad_x_minus_grad_grad_target).sum()
-    return grad_grad_loss, grad_dloss_dx
+    grad_off = (grad_loss * grad_grad_x_minus_grad_grad_target).masked_fill(abs_off_mask, 0)
+    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * off_chosen).sum()
+    return grad_grad_loss, grad_off
 
 
-def residuals_backward_sum(
-    grad_dloss_dx: Tensor, x: Tensor, target: Tensor, residuals: SumResiduals
-) -> tuple[Tensor, ...]:
+def residuals_backward_sum(grad_off: Tensor, residuals: SumResiduals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    delta = residuals.delta
-    off = x - target
-    abs_off = torch.abs(off)
-    off_mask = abs_off > delta
-    grad_x = grad_dloss_dx.masked_fill(off_mask, 0)
-    grad_target = -grad_x
+    grad_target = -grad_off
+    grad_x = grad_off.clone()
     return grad_x, grad_target
-
-
-def _value_sum(x: Tensor, target: Tensor, delta: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_sum(x, target)
-    off = x - target
-    abs_off = torch.abs(off)
-    loss = torch.where(abs_off > delta, delta * (abs_off - delta / 2), off**2 / 2).sum()
-    return loss
 
 
 class _SumBackwardFunction(torch.autograd.Function):
@@ -528,10 +492,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dx = double_backward_sum(
+        grad_grad_loss, grad_off = double_backward_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dx, None
+        return grad_grad_loss, grad_off, None
 
 
 class _SumFunction(torch.autograd.Function):
@@ -542,21 +506,20 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target, delta=delta)
-        return loss, residuals.dloss_dx
+        return loss, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, delta = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dx)
+        _, _, delta = inputs
+        _, off = output
+        ctx.save_for_backward(off)
         ctx.set_materialize_grads(False)
         ctx.numbers = (delta,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = SumResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_off = grad_outputs
+        residuals = SumResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -564,18 +527,11 @@ class _SumFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward_sum(grad_dloss_dx, x, target, residuals)
+        if grad_off is not None:
+            more_x, more_target = residuals_backward_sum(grad_off, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
-
-
-def _applied_sum(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _SumFunction.apply(*given)[0]
-    return _value_sum(*given)
 
 
 class SumWeightResiduals(NamedTuple):
@@ -772,7 +728,7 @@ class _SumWeightFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_doff: Tensor
+    off: Tensor
     delta: float
 
 
@@ -813,10 +769,8 @@ def forward_none(x: Tensor, target: Tensor, *, delta: float = 1.0) -> tuple[Tens
     _check_none(x, target)
     off = x - target
     abs_off = torch.abs(off)
-    off_mask = abs_off > delta
-    loss = torch.where(off_mask, delta * (abs_off - delta / 2), off**2 / 2)
-    dloss_doff = torch.where(off_mask, delta * torch.sign(off), off)
-    return loss, NoneResiduals(dloss_doff, delta)
+    loss = torch.where(abs_off > delta, delta * (abs_off - delta / 2), off**2 / 2)
+    return loss, NoneResiduals(off, delta)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -833,13 +787,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_doff = residuals.dloss_doff
-    (N,) = dloss_doff.shape
+    off, delta = residuals
+    (N,) = off.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_x = dloss_doff * grad_loss
+    grad_x = grad_loss * torch.where(torch.abs(off) > delta, delta * torch.sign(off), off)
     grad_target = -grad_x
     return NoneGradients(grad_x, grad_target)
 
@@ -851,33 +805,21 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    dloss_doff = residuals.dloss_doff
+    off, delta = residuals
+    abs_off = torch.abs(off)
+    abs_off_mask = abs_off > delta
+    off_chosen = torch.where(abs_off_mask, delta * torch.sign(off), off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_dloss_doff = grad_grad_x_minus_grad_grad_target * grad_loss
-    grad_grad_loss = dloss_doff * grad_grad_x_minus_grad_grad_target
-    return grad_grad_loss, grad_dloss_doff
+    grad_off = (grad_grad_x_minus_grad_grad_target * grad_loss).masked_fill(abs_off_mask, 0)
+    grad_grad_loss = grad_grad_x_minus_grad_grad_target * off_chosen
+    return grad_grad_loss, grad_off
 
 
-def residuals_backward_none(
-    grad_dloss_doff: Tensor, x: Tensor, target: Tensor, residuals: NoneResiduals
-) -> tuple[Tensor, ...]:
+def residuals_backward_none(grad_off: Tensor, residuals: NoneResiduals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    delta = residuals.delta
-    off = x - target
-    abs_off = torch.abs(off)
-    off_mask = abs_off > delta
-    grad_x = grad_dloss_doff.masked_fill(off_mask, 0)
-    grad_target = -grad_x
+    grad_target = -grad_off
+    grad_x = grad_off.clone()
     return grad_x, grad_target
-
-
-def _value_none(x: Tensor, target: Tensor, delta: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_none(x, target)
-    off = x - target
-    abs_off = torch.abs(off)
-    loss = torch.where(abs_off > delta, delta * (abs_off - delta / 2), off**2 / 2)
-    return loss
 
 
 class _NoneBackwardFunction(torch.autograd.Function):
@@ -899,10 +841,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_doff = double_backward_none(
+        grad_grad_loss, grad_off = double_backward_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_doff, None
+        return grad_grad_loss, grad_off, None
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -913,21 +855,20 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, delta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target, delta=delta)
-        return loss, residuals.dloss_doff
+        return loss, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, delta = inputs
-        _, dloss_doff = output
-        ctx.save_for_backward(x, target, dloss_doff)
+        _, _, delta = inputs
+        _, off = output
+        ctx.save_for_backward(off)
         ctx.set_materialize_grads(False)
         ctx.numbers = (delta,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_doff = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = NoneResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_off = grad_outputs
+        residuals = NoneResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -935,18 +876,11 @@ class _NoneFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_doff is not None:
-            more_x, more_target = residuals_backward_none(grad_dloss_doff, x, target, residuals)
+        if grad_off is not None:
+            more_x, more_target = residuals_backward_none(grad_off, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
-
-
-def _applied_none(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _NoneFunction.apply(*given)[0]
-    return _value_none(*given)
 
 
 class NoneWeightResiduals(NamedTuple):
@@ -1251,15 +1185,15 @@ def huber_loss(
         weight = _flat(weight, shape, dtype)
     match reduction, weight:
         case "mean", None:
-            loss = _applied(x, target, delta)
+            loss, *_ = _Function.apply(x, target, delta)
         case "mean", Tensor():
             loss, *_ = _WeightFunction.apply(x, target, weight, delta)
         case "sum", None:
-            loss = _applied_sum(x, target, delta)
+            loss, *_ = _SumFunction.apply(x, target, delta)
         case "sum", Tensor():
             loss, *_ = _SumWeightFunction.apply(x, target, weight, delta)
         case "none", None:
-            loss = _applied_none(x, target, delta)
+            loss, *_ = _NoneFunction.apply(x, target, delta)
         case "none", Tensor():
             loss, *_ = _NoneWeightFunction.apply(x, target, weight, delta)
         case _:

@@ -23,8 +23,8 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
     target: Tensor
+    target_total: Tensor
 
 
 class Gradients(NamedTuple):
@@ -61,10 +61,14 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x, target)
-    each = (target * torch.log(target)).masked_fill(target == 0, 0)
+    target_is_zero = target == 0
+    log_target = torch.log(target)
+    each = (log_target * target).masked_fill(target_is_zero, 0)
     each = each.addcmul(x, target, value=-1)
     loss = each.mean()
-    return loss, Residuals(x, target)
+    target_total = (log_target + 1).masked_fill(target_is_zero, 0)
+    target_total = target_total - x
+    return loss, Residuals(target, target_total)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -77,14 +81,12 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
-    N, K = x.shape
+    target, target_total = residuals
+    N, K = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / (K * N)
-    grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
-    grad_target = grad_target - x
-    grad_target = grad_target * grad_loss_scaled
+    grad_target = grad_loss_scaled * target_total
     grad_x = -grad_loss_scaled * target
     return Gradients(grad_x, grad_target)
 
@@ -96,22 +98,27 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x, target = residuals
-    N, K = x.shape
+    target, target_total = residuals
+    N, K = target.shape
     grad_loss_scaled = grad_loss / (K * N)
-    target_is_zero = target == 0
-    target_or_one = target.masked_fill(target_is_zero, 1)
-    target_total = (torch.log(target_or_one) + 1).masked_fill(target_is_zero, 0)
-    target_total = target_total - x
-    grad_target = torch.reciprocal(target_or_one).masked_fill(target_is_zero, 0)
-    grad_target = grad_target * grad_grad_target
-    grad_target = grad_target - grad_grad_x
-    grad_target = grad_target * grad_loss_scaled
-    grad_x = -grad_loss_scaled * grad_grad_target
+    grad_target_total = grad_loss_scaled * grad_grad_target
+    grad_target = -grad_loss_scaled * grad_grad_x
     grad_grad_loss = ((grad_grad_target * target_total).sum() - (grad_grad_x * target).sum()) / (
         K * N
     )
-    return grad_grad_loss, grad_x, grad_target
+    return grad_grad_loss, grad_target, grad_target_total
+
+
+def residuals_backward(grad_target_total: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    target = residuals.target
+    target_is_zero = target == 0
+    grad_target = torch.reciprocal(target.masked_fill(target_is_zero, 1)).masked_fill(
+        target_is_zero, 0
+    )
+    grad_target = grad_target * grad_target_total
+    grad_x = -grad_target_total
+    return grad_x, grad_target
 
 
 def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
@@ -133,6 +140,15 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     return loss, Gradients(grad_x, grad_target)
 
 
+def _value(x: Tensor, target: Tensor) -> Tensor:
+    """Compute loss alone, without what `backward` needs."""
+    _check(x, target)
+    each = (target * torch.log(target)).masked_fill(target == 0, 0)
+    each = each.addcmul(x, target, value=-1)
+    loss = each.mean()
+    return loss
+
+
 class _BackwardFunction(torch.autograd.Function):
     """`backward` and `double_backward` for autograd."""
 
@@ -151,31 +167,32 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_x, grad_target = double_backward(
+        grad_grad_loss, grad_target, grad_target_total = double_backward(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_target
+        return grad_grad_loss, grad_target, grad_target_total
 
 
 class _Function(torch.autograd.Function):
-    """`forward` and `backward` for autograd."""
+    """`forward`, `backward` and `residuals_backward` for autograd."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward(x, target)
-        return (loss,)
+        loss, residuals = forward(x, target)
+        return loss, residuals.target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, target = inputs
+        _, target_total = output
+        ctx.save_for_backward(target, target_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, grad_target_total = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -183,14 +200,26 @@ class _Function(torch.autograd.Function):
                 grad_x, grad_target = _BackwardFunction.apply(grad_loss, *residuals)
             else:
                 grad_x, grad_target = backward(grad_loss, residuals)
+        # A gradient that is differentiated has read the residuals, too.
+        if grad_target_total is not None:
+            more_x, more_target = residuals_backward(grad_target_total, residuals)
+            grad_x = more_x if grad_x is None else grad_x + more_x
+            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
+
+
+def _applied(*given: Any) -> Tensor:
+    """Compute loss: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _Function.apply(*given)[0]
+    return _value(*given)
 
 
 class LogTargetResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    each_plus_exp_target: Tensor
-    neg_exp_target: Tensor
+    exp_target: Tensor
+    each: Tensor
 
 
 class LogTargetGradients(NamedTuple):
@@ -235,9 +264,7 @@ def forward_log_target(x: Tensor, target: Tensor) -> tuple[Tensor, LogTargetResi
     each = target - x
     each *= exp_target
     loss = each.mean()
-    each_plus_exp_target = each + exp_target
-    neg_exp_target = -exp_target
-    return loss, LogTargetResiduals(each_plus_exp_target, neg_exp_target)
+    return loss, LogTargetResiduals(exp_target, each)
 
 
 def backward_log_target(grad_loss: Tensor, residuals: LogTargetResiduals) -> LogTargetGradients:
@@ -253,13 +280,14 @@ def backward_log_target(grad_loss: Tensor, residuals: LogTargetResiduals) -> Log
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    each_plus_exp_target, neg_exp_target = residuals
-    N, K = each_plus_exp_target.shape
+    exp_target, each = residuals
+    N, K = exp_target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / (K * N)
-    grad_target = grad_loss_scaled * each_plus_exp_target
-    grad_x = grad_loss_scaled * neg_exp_target
+    grad_target = each + exp_target
+    grad_target = grad_target * grad_loss_scaled
+    grad_x = -grad_loss_scaled * exp_target
     return LogTargetGradients(grad_x, grad_target)
 
 
@@ -270,42 +298,30 @@ def double_backward_log_target(
 
     Given are those of the gradients that it returned.
     """
-    each_plus_exp_target, neg_exp_target = residuals
-    N, K = each_plus_exp_target.shape
+    exp_target, each = residuals
+    N, K = exp_target.shape
     grad_loss_scaled = grad_loss / (K * N)
-    grad_neg_exp_target = grad_loss_scaled * grad_grad_x
-    grad_each_plus_exp_target = grad_loss_scaled * grad_grad_target
+    each_plus_exp_target = each + exp_target
+    grad_each = grad_loss_scaled * grad_grad_target
+    grad_exp_target = grad_grad_target - grad_grad_x
+    grad_exp_target = grad_exp_target * grad_loss_scaled
     grad_grad_loss = (
-        (each_plus_exp_target * grad_grad_target).sum() + (grad_grad_x * neg_exp_target).sum()
+        (each_plus_exp_target * grad_grad_target).sum() - (grad_grad_x * exp_target).sum()
     ) / (K * N)
-    return grad_grad_loss, grad_each_plus_exp_target, grad_neg_exp_target
+    return grad_grad_loss, grad_exp_target, grad_each
 
 
 def residuals_backward_log_target(
-    grad_each_plus_exp_target: Tensor,
-    grad_neg_exp_target: Tensor,
-    target: Tensor,
-    residuals: LogTargetResiduals,
+    grad_exp_target: Tensor, grad_each: Tensor, residuals: LogTargetResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    each_plus_exp_target = residuals.each_plus_exp_target
-    exp_target = torch.exp(target)
-    grad_target = grad_each_plus_exp_target - grad_neg_exp_target
-    grad_target = grad_target * exp_target
-    grad_target = grad_target.addcmul(each_plus_exp_target, grad_each_plus_exp_target)
-    grad_x = -grad_each_plus_exp_target
+    exp_target, each = residuals
+    grad_target = each + exp_target
+    grad_target = grad_target * grad_each
+    grad_target = grad_target.addcmul(grad_exp_target, exp_target)
+    grad_x = -grad_each
     grad_x = grad_x * exp_target
     return grad_x, grad_target
-
-
-def _value_log_target(x: Tensor, target: Tensor) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_log_target(x, target)
-    exp_target = torch.exp(target)
-    each = target - x
-    each *= exp_target
-    loss = each.mean()
-    return loss
 
 
 class _LogTargetBackwardFunction(torch.autograd.Function):
@@ -326,10 +342,10 @@ class _LogTargetBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = LogTargetResiduals(*saved)
-        grad_grad_loss, grad_each_plus_exp_target, grad_neg_exp_target = double_backward_log_target(
+        grad_grad_loss, grad_exp_target, grad_each = double_backward_log_target(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_each_plus_exp_target, grad_neg_exp_target
+        return grad_grad_loss, grad_exp_target, grad_each
 
 
 class _LogTargetFunction(torch.autograd.Function):
@@ -340,20 +356,18 @@ class _LogTargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_log_target(x, target)
-        return loss, residuals.each_plus_exp_target, residuals.neg_exp_target
+        return loss, residuals.exp_target, residuals.each
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target = inputs
-        _, each_plus_exp_target, neg_exp_target = output
-        ctx.save_for_backward(target, each_plus_exp_target, neg_exp_target)
+        _, exp_target, each = output
+        ctx.save_for_backward(exp_target, each)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_each_plus_exp_target, grad_neg_exp_target = grad_outputs
-        target, *saved = ctx.saved_tensors
-        residuals = LogTargetResiduals(*saved)
+        grad_loss, grad_exp_target, grad_each = grad_outputs
+        residuals = LogTargetResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -361,31 +375,24 @@ class _LogTargetFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_log_target(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_each_plus_exp_target is not None or grad_neg_exp_target is not None:
-            if grad_each_plus_exp_target is None:
-                grad_each_plus_exp_target = torch.zeros_like(residuals.each_plus_exp_target)
-            if grad_neg_exp_target is None:
-                grad_neg_exp_target = torch.zeros_like(residuals.neg_exp_target)
+        if grad_exp_target is not None or grad_each is not None:
+            if grad_exp_target is None:
+                grad_exp_target = torch.zeros_like(residuals.exp_target)
+            if grad_each is None:
+                grad_each = torch.zeros_like(residuals.each)
             more_x, more_target = residuals_backward_log_target(
-                grad_each_plus_exp_target, grad_neg_exp_target, target, residuals
+                grad_exp_target, grad_each, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
 
 
-def _applied_log_target(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _LogTargetFunction.apply(*given)[0]
-    return _value_log_target(*given)
-
-
 class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
     target: Tensor
+    dloss_dtarget: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -426,10 +433,14 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_sum(x, target)
-    each = (target * torch.log(target)).masked_fill(target == 0, 0)
+    target_is_zero = target == 0
+    log_target = torch.log(target)
+    each = (log_target * target).masked_fill(target_is_zero, 0)
     each = each.addcmul(x, target, value=-1)
     loss = each.sum()
-    return loss, SumResiduals(x, target)
+    dloss_dtarget = (log_target + 1).masked_fill(target_is_zero, 0)
+    dloss_dtarget = dloss_dtarget - x
+    return loss, SumResiduals(target, dloss_dtarget)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -445,12 +456,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
+    target, dloss_dtarget = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
-    grad_target = grad_target - x
-    grad_target = grad_target * grad_loss
+    grad_target = grad_loss * dloss_dtarget
     grad_x = -grad_loss * target
     return SumGradients(grad_x, grad_target)
 
@@ -462,18 +471,34 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    x, target = residuals
+    target, dloss_dtarget = residuals
+    grad_dloss_dtarget = grad_loss * grad_grad_target
+    grad_target = -grad_loss * grad_grad_x
+    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() - (grad_grad_x * target).sum()
+    return grad_grad_loss, grad_target, grad_dloss_dtarget
+
+
+def residuals_backward_sum(
+    grad_dloss_dtarget: Tensor, residuals: SumResiduals
+) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    target = residuals.target
     target_is_zero = target == 0
-    target_or_one = target.masked_fill(target_is_zero, 1)
-    target_total = (torch.log(target_or_one) + 1).masked_fill(target_is_zero, 0)
-    target_total = target_total - x
-    grad_grad_target_product = grad_loss * grad_grad_target
-    grad_target = torch.reciprocal(target_or_one).masked_fill(target_is_zero, 0)
-    grad_target = grad_target * grad_grad_target_product
-    grad_target = grad_target.addcmul(grad_loss, grad_grad_x, value=-1)
-    grad_x = -grad_grad_target_product
-    grad_grad_loss = (grad_grad_target * target_total).sum() - (grad_grad_x * target).sum()
-    return grad_grad_loss, grad_x, grad_target
+    grad_target = torch.reciprocal(target.masked_fill(target_is_zero, 1)).masked_fill(
+        target_is_zero, 0
+    )
+    grad_target = grad_target * grad_dloss_dtarget
+    grad_x = -grad_dloss_dtarget
+    return grad_x, grad_target
+
+
+def _value_sum(x: Tensor, target: Tensor) -> Tensor:
+    """Compute loss alone, without what `backward` needs."""
+    _check_sum(x, target)
+    each = (target * torch.log(target)).masked_fill(target == 0, 0)
+    each = each.addcmul(x, target, value=-1)
+    loss = each.sum()
+    return loss
 
 
 class _SumBackwardFunction(torch.autograd.Function):
@@ -494,31 +519,32 @@ class _SumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
-        grad_grad_loss, grad_x, grad_target = double_backward_sum(
+        grad_grad_loss, grad_target, grad_dloss_dtarget = double_backward_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_target
+        return grad_grad_loss, grad_target, grad_dloss_dtarget
 
 
 class _SumFunction(torch.autograd.Function):
-    """`forward` and `backward` for autograd."""
+    """`forward`, `backward` and `residuals_backward` for autograd."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_sum(x, target)
-        return (loss,)
+        loss, residuals = forward_sum(x, target)
+        return loss, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, target = inputs
+        _, dloss_dtarget = output
+        ctx.save_for_backward(target, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, grad_dloss_dtarget = grad_outputs
         residuals = SumResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -526,14 +552,26 @@ class _SumFunction(torch.autograd.Function):
                 grad_x, grad_target = _SumBackwardFunction.apply(grad_loss, *residuals)
             else:
                 grad_x, grad_target = backward_sum(grad_loss, residuals)
+        # A gradient that is differentiated has read the residuals, too.
+        if grad_dloss_dtarget is not None:
+            more_x, more_target = residuals_backward_sum(grad_dloss_dtarget, residuals)
+            grad_x = more_x if grad_x is None else grad_x + more_x
+            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
+
+
+def _applied_sum(*given: Any) -> Tensor:
+    """Compute loss: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _SumFunction.apply(*given)[0]
+    return _value_sum(*given)
 
 
 class SumLogTargetResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dtarget: Tensor
-    dloss_dx: Tensor
+    exp_target: Tensor
+    each: Tensor
 
 
 class SumLogTargetGradients(NamedTuple):
@@ -578,9 +616,7 @@ def forward_sum_log_target(x: Tensor, target: Tensor) -> tuple[Tensor, SumLogTar
     each = target - x
     each *= exp_target
     loss = each.sum()
-    dloss_dtarget = each + exp_target
-    dloss_dx = -exp_target
-    return loss, SumLogTargetResiduals(dloss_dtarget, dloss_dx)
+    return loss, SumLogTargetResiduals(exp_target, each)
 
 
 def backward_sum_log_target(
@@ -598,11 +634,12 @@ def backward_sum_log_target(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dtarget, dloss_dx = residuals
+    exp_target, each = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * dloss_dtarget
-    grad_x = grad_loss * dloss_dx
+    grad_target = each + exp_target
+    grad_target = grad_target * grad_loss
+    grad_x = -grad_loss * exp_target
     return SumLogTargetGradients(grad_x, grad_target)
 
 
@@ -616,38 +653,27 @@ def double_backward_sum_log_target(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dtarget, dloss_dx = residuals
-    grad_dloss_dx = grad_loss * grad_grad_x
-    grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    exp_target, each = residuals
+    each_plus_exp_target = each + exp_target
+    grad_each = grad_loss * grad_grad_target
+    grad_exp_target = torch.addcmul(grad_each, grad_loss, grad_grad_x, value=-1)
+    grad_grad_loss = (each_plus_exp_target * grad_grad_target).sum() - (
+        grad_grad_x * exp_target
+    ).sum()
+    return grad_grad_loss, grad_exp_target, grad_each
 
 
 def residuals_backward_sum_log_target(
-    grad_dloss_dtarget: Tensor,
-    grad_dloss_dx: Tensor,
-    target: Tensor,
-    residuals: SumLogTargetResiduals,
+    grad_exp_target: Tensor, grad_each: Tensor, residuals: SumLogTargetResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dtarget = residuals.dloss_dtarget
-    exp_target = torch.exp(target)
-    grad_target = grad_dloss_dtarget - grad_dloss_dx
-    grad_target = grad_target * exp_target
-    grad_target = grad_target.addcmul(dloss_dtarget, grad_dloss_dtarget)
-    grad_x = -grad_dloss_dtarget
+    exp_target, each = residuals
+    grad_target = each + exp_target
+    grad_target = grad_target * grad_each
+    grad_target = grad_target.addcmul(grad_exp_target, exp_target)
+    grad_x = -grad_each
     grad_x = grad_x * exp_target
     return grad_x, grad_target
-
-
-def _value_sum_log_target(x: Tensor, target: Tensor) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_sum_log_target(x, target)
-    exp_target = torch.exp(target)
-    each = target - x
-    each *= exp_target
-    loss = each.sum()
-    return loss
 
 
 class _SumLogTargetBackwardFunction(torch.autograd.Function):
@@ -668,10 +694,10 @@ class _SumLogTargetBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumLogTargetResiduals(*saved)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_sum_log_target(
+        grad_grad_loss, grad_exp_target, grad_each = double_backward_sum_log_target(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+        return grad_grad_loss, grad_exp_target, grad_each
 
 
 class _SumLogTargetFunction(torch.autograd.Function):
@@ -682,20 +708,18 @@ class _SumLogTargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum_log_target(x, target)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.exp_target, residuals.each
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(target, dloss_dtarget, dloss_dx)
+        _, exp_target, each = output
+        ctx.save_for_backward(exp_target, each)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
-        target, *saved = ctx.saved_tensors
-        residuals = SumLogTargetResiduals(*saved)
+        grad_loss, grad_exp_target, grad_each = grad_outputs
+        residuals = SumLogTargetResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -703,31 +727,24 @@ class _SumLogTargetFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_sum_log_target(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            if grad_dloss_dx is None:
-                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+        if grad_exp_target is not None or grad_each is not None:
+            if grad_exp_target is None:
+                grad_exp_target = torch.zeros_like(residuals.exp_target)
+            if grad_each is None:
+                grad_each = torch.zeros_like(residuals.each)
             more_x, more_target = residuals_backward_sum_log_target(
-                grad_dloss_dtarget, grad_dloss_dx, target, residuals
+                grad_exp_target, grad_each, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
 
 
-def _applied_sum_log_target(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _SumLogTargetFunction.apply(*given)[0]
-    return _value_sum_log_target(*given)
-
-
 class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
     target: Tensor
+    dloss_dtarget: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -768,9 +785,13 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_none(x, target)
-    loss = (target * torch.log(target)).masked_fill(target == 0, 0)
+    target_is_zero = target == 0
+    log_target = torch.log(target)
+    loss = (log_target * target).masked_fill(target_is_zero, 0)
     loss = loss.addcmul(x, target, value=-1)
-    return loss, NoneResiduals(x, target)
+    dloss_dtarget = (log_target + 1).masked_fill(target_is_zero, 0)
+    dloss_dtarget = dloss_dtarget - x
+    return loss, NoneResiduals(target, dloss_dtarget)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -787,15 +808,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
-    N, K = x.shape
+    target, dloss_dtarget = residuals
+    N, K = target.shape
     if grad_loss.shape != (N, K):
         raise RuntimeError(
             f"grad_loss must have shape (N, K) where N = {N}, K = {K}, got {[*grad_loss.shape]}"
         )
-    grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
-    grad_target = grad_target - x
-    grad_target = grad_target * grad_loss
+    grad_target = dloss_dtarget * grad_loss
     grad_x = -grad_loss
     grad_x = grad_x * target
     return NoneGradients(grad_x, grad_target)
@@ -808,19 +827,35 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    x, target = residuals
-    target_is_zero = target == 0
-    target_or_one = target.masked_fill(target_is_zero, 1)
-    target_total = (torch.log(target_or_one) + 1).masked_fill(target_is_zero, 0)
-    target_total = target_total - x
-    grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
-    grad_target = torch.reciprocal(target_or_one).masked_fill(target_is_zero, 0)
-    grad_target = grad_target * grad_grad_target_times_grad_loss
-    grad_target = grad_target.addcmul(grad_grad_x, grad_loss, value=-1)
-    grad_x = -grad_grad_target_times_grad_loss
-    grad_grad_loss = grad_grad_target * target_total
+    target, dloss_dtarget = residuals
+    grad_dloss_dtarget = grad_grad_target * grad_loss
+    grad_target = -grad_grad_x
+    grad_target = grad_target * grad_loss
+    grad_grad_loss = dloss_dtarget * grad_grad_target
     grad_grad_loss = grad_grad_loss.addcmul(grad_grad_x, target, value=-1)
-    return grad_grad_loss, grad_x, grad_target
+    return grad_grad_loss, grad_target, grad_dloss_dtarget
+
+
+def residuals_backward_none(
+    grad_dloss_dtarget: Tensor, residuals: NoneResiduals
+) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    target = residuals.target
+    target_is_zero = target == 0
+    grad_target = torch.reciprocal(target.masked_fill(target_is_zero, 1)).masked_fill(
+        target_is_zero, 0
+    )
+    grad_target = grad_target * grad_dloss_dtarget
+    grad_x = -grad_dloss_dtarget
+    return grad_x, grad_target
+
+
+def _value_none(x: Tensor, target: Tensor) -> Tensor:
+    """Compute loss alone, without what `backward` needs."""
+    _check_none(x, target)
+    loss = (target * torch.log(target)).masked_fill(target == 0, 0)
+    loss = loss.addcmul(x, target, value=-1)
+    return loss
 
 
 class _NoneBackwardFunction(torch.autograd.Function):
@@ -841,31 +876,32 @@ class _NoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_grad_loss, grad_x, grad_target = double_backward_none(
+        grad_grad_loss, grad_target, grad_dloss_dtarget = double_backward_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_target
+        return grad_grad_loss, grad_target, grad_dloss_dtarget
 
 
 class _NoneFunction(torch.autograd.Function):
-    """`forward` and `backward` for autograd."""
+    """`forward`, `backward` and `residuals_backward` for autograd."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_none(x, target)
-        return (loss,)
+        loss, residuals = forward_none(x, target)
+        return loss, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, target = inputs
+        _, dloss_dtarget = output
+        ctx.save_for_backward(target, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, grad_dloss_dtarget = grad_outputs
         residuals = NoneResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -873,7 +909,19 @@ class _NoneFunction(torch.autograd.Function):
                 grad_x, grad_target = _NoneBackwardFunction.apply(grad_loss, *residuals)
             else:
                 grad_x, grad_target = backward_none(grad_loss, residuals)
+        # A gradient that is differentiated has read the residuals, too.
+        if grad_dloss_dtarget is not None:
+            more_x, more_target = residuals_backward_none(grad_dloss_dtarget, residuals)
+            grad_x = more_x if grad_x is None else grad_x + more_x
+            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
+
+
+def _applied_none(*given: Any) -> Tensor:
+    """Compute loss: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _NoneFunction.apply(*given)[0]
+    return _value_none(*given)
 
 
 class NoneLogTargetResiduals(NamedTuple):
@@ -1043,8 +1091,8 @@ class _NoneLogTargetFunction(torch.autograd.Function):
 class BatchmeanResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
     target: Tensor
+    target_total: Tensor
 
 
 class BatchmeanGradients(NamedTuple):
@@ -1086,10 +1134,14 @@ def forward_batchmean(x: Tensor, target: Tensor) -> tuple[Tensor, BatchmeanResid
     """
     _check_batchmean(x, target)
     N = x.shape[0]
-    each = (target * torch.log(target)).masked_fill(target == 0, 0)
+    target_is_zero = target == 0
+    log_target = torch.log(target)
+    each = (log_target * target).masked_fill(target_is_zero, 0)
     each = each.addcmul(x, target, value=-1)
     loss = each.sum() / N
-    return loss, BatchmeanResiduals(x, target)
+    target_total = (log_target + 1).masked_fill(target_is_zero, 0)
+    target_total = target_total - x
+    return loss, BatchmeanResiduals(target, target_total)
 
 
 def backward_batchmean(grad_loss: Tensor, residuals: BatchmeanResiduals) -> BatchmeanGradients:
@@ -1106,14 +1158,12 @@ def backward_batchmean(grad_loss: Tensor, residuals: BatchmeanResiduals) -> Batc
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target = residuals
-    N = x.shape[0]
+    target, target_total = residuals
+    N = target.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = (torch.log(target) + 1).masked_fill(target == 0, 0)
-    grad_target = grad_target - x
-    grad_target = grad_target * grad_loss_scaled
+    grad_target = grad_loss_scaled * target_total
     grad_x = -grad_loss_scaled * target
     return BatchmeanGradients(grad_x, grad_target)
 
@@ -1125,20 +1175,37 @@ def double_backward_batchmean(
 
     Given are those of the gradients that it returned.
     """
-    x, target = residuals
-    N = x.shape[0]
+    target, target_total = residuals
+    N = target.shape[0]
     grad_loss_scaled = grad_loss / N
-    target_is_zero = target == 0
-    target_or_one = target.masked_fill(target_is_zero, 1)
-    target_total = (torch.log(target_or_one) + 1).masked_fill(target_is_zero, 0)
-    target_total = target_total - x
-    grad_target = torch.reciprocal(target_or_one).masked_fill(target_is_zero, 0)
-    grad_target = grad_target * grad_grad_target
-    grad_target = grad_target - grad_grad_x
-    grad_target = grad_target * grad_loss_scaled
-    grad_x = -grad_loss_scaled * grad_grad_target
+    grad_target_total = grad_loss_scaled * grad_grad_target
+    grad_target = -grad_loss_scaled * grad_grad_x
     grad_grad_loss = ((grad_grad_target * target_total).sum() - (grad_grad_x * target).sum()) / N
-    return grad_grad_loss, grad_x, grad_target
+    return grad_grad_loss, grad_target, grad_target_total
+
+
+def residuals_backward_batchmean(
+    grad_target_total: Tensor, residuals: BatchmeanResiduals
+) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    target = residuals.target
+    target_is_zero = target == 0
+    grad_target = torch.reciprocal(target.masked_fill(target_is_zero, 1)).masked_fill(
+        target_is_zero, 0
+    )
+    grad_target = grad_target * grad_target_total
+    grad_x = -grad_target_total
+    return grad_x, grad_target
+
+
+def _value_batchmean(x: Tensor, target: Tensor) -> Tensor:
+    """Compute loss alone, without what `backward` needs."""
+    _check_batchmean(x, target)
+    N = x.shape[0]
+    each = (target * torch.log(target)).masked_fill(target == 0, 0)
+    each = each.addcmul(x, target, value=-1)
+    loss = each.sum() / N
+    return loss
 
 
 class _BatchmeanBackwardFunction(torch.autograd.Function):
@@ -1159,31 +1226,32 @@ class _BatchmeanBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = BatchmeanResiduals(*saved)
-        grad_grad_loss, grad_x, grad_target = double_backward_batchmean(
+        grad_grad_loss, grad_target, grad_target_total = double_backward_batchmean(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_target
+        return grad_grad_loss, grad_target, grad_target_total
 
 
 class _BatchmeanFunction(torch.autograd.Function):
-    """`forward` and `backward` for autograd."""
+    """`forward`, `backward` and `residuals_backward` for autograd."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_batchmean(x, target)
-        return (loss,)
+        loss, residuals = forward_batchmean(x, target)
+        return loss, residuals.target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        ctx.save_for_backward(x, target)
+        _, target = inputs
+        _, target_total = output
+        ctx.save_for_backward(target, target_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, grad_target_total = grad_outputs
         residuals = BatchmeanResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -1191,14 +1259,26 @@ class _BatchmeanFunction(torch.autograd.Function):
                 grad_x, grad_target = _BatchmeanBackwardFunction.apply(grad_loss, *residuals)
             else:
                 grad_x, grad_target = backward_batchmean(grad_loss, residuals)
+        # A gradient that is differentiated has read the residuals, too.
+        if grad_target_total is not None:
+            more_x, more_target = residuals_backward_batchmean(grad_target_total, residuals)
+            grad_x = more_x if grad_x is None else grad_x + more_x
+            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
+
+
+def _applied_batchmean(*given: Any) -> Tensor:
+    """Compute loss: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _BatchmeanFunction.apply(*given)[0]
+    return _value_batchmean(*given)
 
 
 class BatchmeanLogTargetResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    each_plus_exp_target: Tensor
-    neg_exp_target: Tensor
+    exp_target: Tensor
+    each: Tensor
 
 
 class BatchmeanLogTargetGradients(NamedTuple):
@@ -1246,9 +1326,7 @@ def forward_batchmean_log_target(
     each = target - x
     each *= exp_target
     loss = each.sum() / N
-    each_plus_exp_target = each + exp_target
-    neg_exp_target = -exp_target
-    return loss, BatchmeanLogTargetResiduals(each_plus_exp_target, neg_exp_target)
+    return loss, BatchmeanLogTargetResiduals(exp_target, each)
 
 
 def backward_batchmean_log_target(
@@ -1266,13 +1344,14 @@ def backward_batchmean_log_target(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    each_plus_exp_target, neg_exp_target = residuals
-    N = each_plus_exp_target.shape[0]
+    exp_target, each = residuals
+    N = exp_target.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * each_plus_exp_target
-    grad_x = grad_loss_scaled * neg_exp_target
+    grad_target = each + exp_target
+    grad_target = grad_target * grad_loss_scaled
+    grad_x = -grad_loss_scaled * exp_target
     return BatchmeanLogTargetGradients(grad_x, grad_target)
 
 
@@ -1286,43 +1365,30 @@ def double_backward_batchmean_log_target(
 
     Given are those of the gradients that it returned.
     """
-    each_plus_exp_target, neg_exp_target = residuals
-    N = each_plus_exp_target.shape[0]
+    exp_target, each = residuals
+    N = exp_target.shape[0]
     grad_loss_scaled = grad_loss / N
-    grad_neg_exp_target = grad_loss_scaled * grad_grad_x
-    grad_each_plus_exp_target = grad_loss_scaled * grad_grad_target
+    each_plus_exp_target = each + exp_target
+    grad_each = grad_loss_scaled * grad_grad_target
+    grad_exp_target = grad_grad_target - grad_grad_x
+    grad_exp_target = grad_exp_target * grad_loss_scaled
     grad_grad_loss = (
-        (each_plus_exp_target * grad_grad_target).sum() + (grad_grad_x * neg_exp_target).sum()
+        (each_plus_exp_target * grad_grad_target).sum() - (grad_grad_x * exp_target).sum()
     ) / N
-    return grad_grad_loss, grad_each_plus_exp_target, grad_neg_exp_target
+    return grad_grad_loss, grad_exp_target, grad_each
 
 
 def residuals_backward_batchmean_log_target(
-    grad_each_plus_exp_target: Tensor,
-    grad_neg_exp_target: Tensor,
-    target: Tensor,
-    residuals: BatchmeanLogTargetResiduals,
+    grad_exp_target: Tensor, grad_each: Tensor, residuals: BatchmeanLogTargetResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    each_plus_exp_target = residuals.each_plus_exp_target
-    exp_target = torch.exp(target)
-    grad_target = grad_each_plus_exp_target - grad_neg_exp_target
-    grad_target = grad_target * exp_target
-    grad_target = grad_target.addcmul(each_plus_exp_target, grad_each_plus_exp_target)
-    grad_x = -grad_each_plus_exp_target
+    exp_target, each = residuals
+    grad_target = each + exp_target
+    grad_target = grad_target * grad_each
+    grad_target = grad_target.addcmul(grad_exp_target, exp_target)
+    grad_x = -grad_each
     grad_x = grad_x * exp_target
     return grad_x, grad_target
-
-
-def _value_batchmean_log_target(x: Tensor, target: Tensor) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_batchmean_log_target(x, target)
-    N = x.shape[0]
-    exp_target = torch.exp(target)
-    each = target - x
-    each *= exp_target
-    loss = each.sum() / N
-    return loss
 
 
 class _BatchmeanLogTargetBackwardFunction(torch.autograd.Function):
@@ -1345,12 +1411,10 @@ class _BatchmeanLogTargetBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = BatchmeanLogTargetResiduals(*saved)
-        grad_grad_loss, grad_each_plus_exp_target, grad_neg_exp_target = (
-            double_backward_batchmean_log_target(
-                grad_grad_x, grad_grad_target, grad_loss, residuals
-            )
+        grad_grad_loss, grad_exp_target, grad_each = double_backward_batchmean_log_target(
+            grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_each_plus_exp_target, grad_neg_exp_target
+        return grad_grad_loss, grad_exp_target, grad_each
 
 
 class _BatchmeanLogTargetFunction(torch.autograd.Function):
@@ -1361,20 +1425,18 @@ class _BatchmeanLogTargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_batchmean_log_target(x, target)
-        return loss, residuals.each_plus_exp_target, residuals.neg_exp_target
+        return loss, residuals.exp_target, residuals.each
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target = inputs
-        _, each_plus_exp_target, neg_exp_target = output
-        ctx.save_for_backward(target, each_plus_exp_target, neg_exp_target)
+        _, exp_target, each = output
+        ctx.save_for_backward(exp_target, each)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_each_plus_exp_target, grad_neg_exp_target = grad_outputs
-        target, *saved = ctx.saved_tensors
-        residuals = BatchmeanLogTargetResiduals(*saved)
+        grad_loss, grad_exp_target, grad_each = grad_outputs
+        residuals = BatchmeanLogTargetResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1384,24 +1446,17 @@ class _BatchmeanLogTargetFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_batchmean_log_target(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_each_plus_exp_target is not None or grad_neg_exp_target is not None:
-            if grad_each_plus_exp_target is None:
-                grad_each_plus_exp_target = torch.zeros_like(residuals.each_plus_exp_target)
-            if grad_neg_exp_target is None:
-                grad_neg_exp_target = torch.zeros_like(residuals.neg_exp_target)
+        if grad_exp_target is not None or grad_each is not None:
+            if grad_exp_target is None:
+                grad_exp_target = torch.zeros_like(residuals.exp_target)
+            if grad_each is None:
+                grad_each = torch.zeros_like(residuals.each)
             more_x, more_target = residuals_backward_batchmean_log_target(
-                grad_each_plus_exp_target, grad_neg_exp_target, target, residuals
+                grad_exp_target, grad_each, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
-
-
-def _applied_batchmean_log_target(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _BatchmeanLogTargetFunction.apply(*given)[0]
-    return _value_batchmean_log_target(*given)
 
 
 def _must_be(kind: type, **arguments: object) -> None:
@@ -1483,21 +1538,21 @@ def kl_div(
     x = _wide(input.to(dtype)).expand(shape).reshape(rows, columns)
     match reduction, bool(log_target):
         case "mean", False:
-            loss, *_ = _Function.apply(x, target)
+            loss = _applied(x, target)
         case "mean", True:
-            loss = _applied_log_target(x, target)
+            loss, *_ = _LogTargetFunction.apply(x, target)
         case "sum", False:
-            loss, *_ = _SumFunction.apply(x, target)
+            loss = _applied_sum(x, target)
         case "sum", True:
-            loss = _applied_sum_log_target(x, target)
+            loss, *_ = _SumLogTargetFunction.apply(x, target)
         case "none", False:
-            loss, *_ = _NoneFunction.apply(x, target)
+            loss = _applied_none(x, target)
         case "none", True:
             loss, *_ = _NoneLogTargetFunction.apply(x, target)
         case "batchmean", False:
-            loss, *_ = _BatchmeanFunction.apply(x, target)
+            loss = _applied_batchmean(x, target)
         case "batchmean", True:
-            loss = _applied_batchmean_log_target(x, target)
+            loss, *_ = _BatchmeanLogTargetFunction.apply(x, target)
         case _:
             raise ValueError(
                 f"reduction must be one of mean, sum, none, batchmean, got {reduction!r}"

@@ -182,9 +182,10 @@ def _applied(*given: Any) -> Tensor:
 class WeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dloss_product: Tensor
+    weight: Tensor
+    weight_sum: Tensor
+    target_minus_x: Tensor
     abs_target_centred: Tensor
-    target_minus_x_product: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -235,10 +236,8 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     abs_target = torch.abs(target_minus_x)
     target_sum = (weight * abs_target).sum()
     loss = target_sum / weight_sum
-    dloss_dloss_product = torch.reciprocal(weight_sum)
     abs_target_centred = abs_target - loss
-    target_minus_x_product = weight * torch.sign(target_minus_x)
-    return loss, WeightResiduals(dloss_dloss_product, abs_target_centred, target_minus_x_product)
+    return loss, WeightResiduals(weight, weight_sum, target_minus_x, abs_target_centred)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -255,12 +254,12 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dloss_product, abs_target_centred, target_minus_x_product = residuals
+    weight, weight_sum, target_minus_x, abs_target_centred = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_loss_product = dloss_dloss_product * grad_loss
+    grad_loss_product = grad_loss / weight_sum
     grad_weight = grad_loss_product * abs_target_centred
-    grad_target = grad_loss_product * target_minus_x_product
+    grad_target = grad_loss_product * weight * torch.sign(target_minus_x)
     grad_x = -grad_target
     return WeightGradients(grad_x, grad_target, grad_weight)
 
@@ -276,49 +275,36 @@ def double_backward_weight(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dloss_product, abs_target_centred, target_minus_x_product = residuals
-    grad_loss_product = dloss_dloss_product * grad_loss
-    grad_grad_target_minus_grad_grad_x = grad_grad_target - grad_grad_x
-    grad_target_minus_x_product = grad_loss_product * grad_grad_target_minus_grad_grad_x
-    grad_abs_target_centred = grad_loss_product * grad_grad_weight
-    abs_target_total = (abs_target_centred * grad_grad_weight).sum() + (
-        grad_grad_target_minus_grad_grad_x * target_minus_x_product
+    weight, weight_sum, target_minus_x, abs_target_centred = residuals
+    grad_loss_product = grad_loss / weight_sum
+    sign_target_minus_x = torch.sign(target_minus_x)
+    grad_grad_target_total = grad_grad_target - grad_grad_x
+    grad_grad_loss_product = (abs_target_centred * grad_grad_weight).sum() + (
+        grad_grad_target_total * sign_target_minus_x * weight
     ).sum()
-    grad_dloss_dloss_product = abs_target_total * grad_loss
-    grad_grad_loss = abs_target_total * dloss_dloss_product
-    return (
-        grad_grad_loss,
-        grad_dloss_dloss_product,
-        grad_abs_target_centred,
-        grad_target_minus_x_product,
-    )
+    grad_abs_target_centred = grad_loss_product * grad_grad_weight
+    grad_weight_sum = -(grad_grad_loss_product * grad_loss) * weight_sum**-2
+    grad_weight = grad_loss_product * grad_grad_target_total * sign_target_minus_x
+    grad_grad_loss = grad_grad_loss_product / weight_sum
+    return grad_grad_loss, grad_weight, grad_weight_sum, grad_abs_target_centred
 
 
 def residuals_backward_weight(
-    grad_dloss_dloss_product: Tensor,
+    grad_weight_sum: Tensor,
+    grad_target_minus_x: Tensor,
     grad_abs_target_centred: Tensor,
-    grad_target_minus_x_product: Tensor,
-    x: Tensor,
-    target: Tensor,
-    weight: Tensor,
     residuals: WeightResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dloss_product, abs_target_centred, *_ = residuals
-    target_minus_x = target - x
-    sign_target_minus_x = torch.sign(target_minus_x)
+    weight, weight_sum, target_minus_x, abs_target_centred = residuals
     grad_abs_target_sum = grad_abs_target_centred.sum()
+    grad_abs_target_sum_product = grad_abs_target_sum / weight_sum
     grad_weight = torch.addcmul(
-        grad_target_minus_x_product * sign_target_minus_x,
-        dloss_dloss_product,
-        torch.addcmul(
-            grad_abs_target_sum * abs_target_centred, dloss_dloss_product, grad_dloss_dloss_product
-        ),
-        value=-1,
+        grad_weight_sum, grad_abs_target_sum_product, abs_target_centred, value=-1
     )
-    grad_x = (
-        dloss_dloss_product * grad_abs_target_sum * weight - grad_abs_target_centred
-    ) * sign_target_minus_x
+    grad_x = (grad_abs_target_sum_product * weight - grad_abs_target_centred) * torch.sign(
+        target_minus_x
+    ) - grad_target_minus_x
     grad_target = -grad_x
     return grad_x, grad_target, grad_weight
 
@@ -352,20 +338,12 @@ class _WeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightResiduals(*saved)
-        (
-            grad_grad_loss,
-            grad_dloss_dloss_product,
-            grad_abs_target_centred,
-            grad_target_minus_x_product,
-        ) = double_backward_weight(
-            grad_grad_x, grad_grad_target, grad_grad_weight, grad_loss, residuals
+        grad_grad_loss, grad_weight, grad_weight_sum, grad_abs_target_centred = (
+            double_backward_weight(
+                grad_grad_x, grad_grad_target, grad_grad_weight, grad_loss, residuals
+            )
         )
-        return (
-            grad_grad_loss,
-            grad_dloss_dloss_product,
-            grad_abs_target_centred,
-            grad_target_minus_x_product,
-        )
+        return grad_grad_loss, grad_weight, grad_weight_sum, None, grad_abs_target_centred
 
 
 class _WeightFunction(torch.autograd.Function):
@@ -376,32 +354,19 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight)
-        return (
-            loss,
-            residuals.dloss_dloss_product,
-            residuals.abs_target_centred,
-            residuals.target_minus_x_product,
-        )
+        return loss, residuals.weight_sum, residuals.target_minus_x, residuals.abs_target_centred
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, weight = inputs
-        _, dloss_dloss_product, abs_target_centred, target_minus_x_product = output
-        ctx.save_for_backward(
-            x, target, weight, dloss_dloss_product, abs_target_centred, target_minus_x_product
-        )
+        _, _, weight = inputs
+        _, weight_sum, target_minus_x, abs_target_centred = output
+        ctx.save_for_backward(weight, weight_sum, target_minus_x, abs_target_centred)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (
-            grad_loss,
-            grad_dloss_dloss_product,
-            grad_abs_target_centred,
-            grad_target_minus_x_product,
-        ) = grad_outputs
-        x, target, weight, *saved = ctx.saved_tensors
-        residuals = WeightResiduals(*saved)
+        grad_loss, grad_weight_sum, grad_target_minus_x, grad_abs_target_centred = grad_outputs
+        residuals = WeightResiduals(*ctx.saved_tensors)
         grad_x = grad_target = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -412,24 +377,18 @@ class _WeightFunction(torch.autograd.Function):
                 grad_x, grad_target, grad_weight = backward_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if (
-            grad_dloss_dloss_product is not None
+            grad_weight_sum is not None
+            or grad_target_minus_x is not None
             or grad_abs_target_centred is not None
-            or grad_target_minus_x_product is not None
         ):
-            if grad_dloss_dloss_product is None:
-                grad_dloss_dloss_product = torch.zeros_like(residuals.dloss_dloss_product)
+            if grad_weight_sum is None:
+                grad_weight_sum = torch.zeros_like(residuals.weight_sum)
+            if grad_target_minus_x is None:
+                grad_target_minus_x = torch.zeros_like(residuals.target_minus_x)
             if grad_abs_target_centred is None:
                 grad_abs_target_centred = torch.zeros_like(residuals.abs_target_centred)
-            if grad_target_minus_x_product is None:
-                grad_target_minus_x_product = torch.zeros_like(residuals.target_minus_x_product)
             more_x, more_target, more_weight = residuals_backward_weight(
-                grad_dloss_dloss_product,
-                grad_abs_target_centred,
-                grad_target_minus_x_product,
-                x,
-                target,
-                weight,
-                residuals,
+                grad_weight_sum, grad_target_minus_x, grad_abs_target_centred, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -597,8 +556,9 @@ def _applied_sum(*given: Any) -> Tensor:
 class SumWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    weight: Tensor
     abs_target: Tensor
-    dloss_dtarget: Tensor
+    sign_target_minus_x: Tensor
 
 
 class SumWeightGradients(NamedTuple):
@@ -647,8 +607,8 @@ def forward_sum_weight(
     target_minus_x = target - x
     abs_target = torch.abs(target_minus_x)
     loss = (weight * abs_target).sum()
-    dloss_dtarget = weight * torch.sign(target_minus_x)
-    return loss, SumWeightResiduals(abs_target, dloss_dtarget)
+    sign_target_minus_x = torch.sign(target_minus_x)
+    return loss, SumWeightResiduals(weight, abs_target, sign_target_minus_x)
 
 
 def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> SumWeightGradients:
@@ -665,11 +625,11 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    abs_target, dloss_dtarget = residuals
+    weight, abs_target, sign_target_minus_x = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_weight = grad_loss * abs_target
-    grad_target = grad_loss * dloss_dtarget
+    grad_target = grad_loss * sign_target_minus_x * weight
     grad_x = -grad_target
     return SumWeightGradients(grad_x, grad_target, grad_weight)
 
@@ -685,30 +645,26 @@ def double_backward_sum_weight(
 
     Given are those of the gradients that it returned.
     """
-    abs_target, dloss_dtarget = residuals
+    weight, abs_target, sign_target_minus_x = residuals
     grad_grad_target_minus_grad_grad_x = grad_grad_target - grad_grad_x
-    grad_dloss_dtarget = grad_loss * grad_grad_target_minus_grad_grad_x
+    product = grad_loss * grad_grad_target_minus_grad_grad_x
+    grad_sign_target_minus_x = product * weight
     grad_abs_target = grad_loss * grad_grad_weight
-    grad_grad_loss = (dloss_dtarget * grad_grad_target_minus_grad_grad_x).sum() + (
-        grad_grad_weight * abs_target
+    grad_weight = product * sign_target_minus_x
+    grad_grad_loss = (grad_grad_weight * abs_target).sum() + (
+        grad_grad_target_minus_grad_grad_x * sign_target_minus_x * weight
     ).sum()
-    return grad_grad_loss, grad_abs_target, grad_dloss_dtarget
+    return grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x
 
 
 def residuals_backward_sum_weight(
-    grad_abs_target: Tensor,
-    grad_dloss_dtarget: Tensor,
-    x: Tensor,
-    target: Tensor,
-    residuals: SumWeightResiduals,
+    grad_abs_target: Tensor, grad_sign_target_minus_x: Tensor, residuals: SumWeightResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target_minus_x = target - x
-    sign_target_minus_x = torch.sign(target_minus_x)
+    sign_target_minus_x = residuals.sign_target_minus_x
     grad_target = grad_abs_target * sign_target_minus_x
-    grad_weight = grad_dloss_dtarget * sign_target_minus_x
     grad_x = -grad_target
-    return grad_x, grad_target, grad_weight
+    return grad_x, grad_target
 
 
 def _value_sum_weight(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -738,10 +694,12 @@ class _SumWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumWeightResiduals(*saved)
-        grad_grad_loss, grad_abs_target, grad_dloss_dtarget = double_backward_sum_weight(
-            grad_grad_x, grad_grad_target, grad_grad_weight, grad_loss, residuals
+        grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x = (
+            double_backward_sum_weight(
+                grad_grad_x, grad_grad_target, grad_grad_weight, grad_loss, residuals
+            )
         )
-        return grad_grad_loss, grad_abs_target, grad_dloss_dtarget
+        return grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x
 
 
 class _SumWeightFunction(torch.autograd.Function):
@@ -752,20 +710,19 @@ class _SumWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum_weight(x, target, weight)
-        return loss, residuals.abs_target, residuals.dloss_dtarget
+        return loss, residuals.abs_target, residuals.sign_target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, *_ = inputs
-        _, abs_target, dloss_dtarget = output
-        ctx.save_for_backward(x, target, abs_target, dloss_dtarget)
+        _, _, weight = inputs
+        _, abs_target, sign_target_minus_x = output
+        ctx.save_for_backward(weight, abs_target, sign_target_minus_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_abs_target, grad_dloss_dtarget = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = SumWeightResiduals(*saved)
+        grad_loss, grad_abs_target, grad_sign_target_minus_x = grad_outputs
+        residuals = SumWeightResiduals(*ctx.saved_tensors)
         grad_x = grad_target = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -775,17 +732,16 @@ class _SumWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target, grad_weight = backward_sum_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_abs_target is not None or grad_dloss_dtarget is not None:
+        if grad_abs_target is not None or grad_sign_target_minus_x is not None:
             if grad_abs_target is None:
                 grad_abs_target = torch.zeros_like(residuals.abs_target)
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            more_x, more_target, more_weight = residuals_backward_sum_weight(
-                grad_abs_target, grad_dloss_dtarget, x, target, residuals
+            if grad_sign_target_minus_x is None:
+                grad_sign_target_minus_x = torch.zeros_like(residuals.sign_target_minus_x)
+            more_x, more_target = residuals_backward_sum_weight(
+                grad_abs_target, grad_sign_target_minus_x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
-            grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
         return grad_x, grad_target, grad_weight
 
 
@@ -952,8 +908,9 @@ def _applied_none(*given: Any) -> Tensor:
 class NoneWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    weight: Tensor
     abs_target: Tensor
-    dloss_dtarget: Tensor
+    sign_target_minus_x: Tensor
 
 
 class NoneWeightGradients(NamedTuple):
@@ -1002,8 +959,8 @@ def forward_none_weight(
     target_minus_x = target - x
     abs_target = torch.abs(target_minus_x)
     loss = weight * abs_target
-    dloss_dtarget = weight * torch.sign(target_minus_x)
-    return loss, NoneWeightResiduals(abs_target, dloss_dtarget)
+    sign_target_minus_x = torch.sign(target_minus_x)
+    return loss, NoneWeightResiduals(weight, abs_target, sign_target_minus_x)
 
 
 def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> NoneWeightGradients:
@@ -1020,14 +977,14 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    abs_target, dloss_dtarget = residuals
-    (N,) = abs_target.shape
+    weight, abs_target, sign_target_minus_x = residuals
+    (N,) = weight.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_weight = grad_loss * abs_target
-    grad_target = dloss_dtarget * grad_loss
+    grad_target = grad_loss * sign_target_minus_x * weight
     grad_x = -grad_target
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
 
@@ -1043,30 +1000,24 @@ def double_backward_none_weight(
 
     Given are those of the gradients that it returned.
     """
-    abs_target, dloss_dtarget = residuals
+    weight, abs_target, sign_target_minus_x = residuals
     grad_grad_target_minus_grad_grad_x = grad_grad_target - grad_grad_x
-    grad_dloss_dtarget = grad_grad_target_minus_grad_grad_x * grad_loss
+    product = grad_grad_target_minus_grad_grad_x * weight
+    grad_sign_target_minus_x = grad_loss * product
     grad_abs_target = grad_grad_weight * grad_loss
-    grad_grad_loss = torch.addcmul(
-        dloss_dtarget * grad_grad_target_minus_grad_grad_x, grad_grad_weight, abs_target
-    )
-    return grad_grad_loss, grad_abs_target, grad_dloss_dtarget
+    grad_weight = grad_grad_target_minus_grad_grad_x * grad_loss * sign_target_minus_x
+    grad_grad_loss = torch.addcmul(grad_grad_weight * abs_target, product, sign_target_minus_x)
+    return grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x
 
 
 def residuals_backward_none_weight(
-    grad_abs_target: Tensor,
-    grad_dloss_dtarget: Tensor,
-    x: Tensor,
-    target: Tensor,
-    residuals: NoneWeightResiduals,
+    grad_abs_target: Tensor, grad_sign_target_minus_x: Tensor, residuals: NoneWeightResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    target_minus_x = target - x
-    sign_target_minus_x = torch.sign(target_minus_x)
+    sign_target_minus_x = residuals.sign_target_minus_x
     grad_target = grad_abs_target * sign_target_minus_x
-    grad_weight = grad_dloss_dtarget * sign_target_minus_x
     grad_x = -grad_target
-    return grad_x, grad_target, grad_weight
+    return grad_x, grad_target
 
 
 def _value_none_weight(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -1096,10 +1047,12 @@ class _NoneWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneWeightResiduals(*saved)
-        grad_grad_loss, grad_abs_target, grad_dloss_dtarget = double_backward_none_weight(
-            grad_grad_x, grad_grad_target, grad_grad_weight, grad_loss, residuals
+        grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x = (
+            double_backward_none_weight(
+                grad_grad_x, grad_grad_target, grad_grad_weight, grad_loss, residuals
+            )
         )
-        return grad_grad_loss, grad_abs_target, grad_dloss_dtarget
+        return grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x
 
 
 class _NoneWeightFunction(torch.autograd.Function):
@@ -1110,20 +1063,19 @@ class _NoneWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none_weight(x, target, weight)
-        return loss, residuals.abs_target, residuals.dloss_dtarget
+        return loss, residuals.abs_target, residuals.sign_target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, *_ = inputs
-        _, abs_target, dloss_dtarget = output
-        ctx.save_for_backward(x, target, abs_target, dloss_dtarget)
+        _, _, weight = inputs
+        _, abs_target, sign_target_minus_x = output
+        ctx.save_for_backward(weight, abs_target, sign_target_minus_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_abs_target, grad_dloss_dtarget = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = NoneWeightResiduals(*saved)
+        grad_loss, grad_abs_target, grad_sign_target_minus_x = grad_outputs
+        residuals = NoneWeightResiduals(*ctx.saved_tensors)
         grad_x = grad_target = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1133,17 +1085,16 @@ class _NoneWeightFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target, grad_weight = backward_none_weight(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_abs_target is not None or grad_dloss_dtarget is not None:
+        if grad_abs_target is not None or grad_sign_target_minus_x is not None:
             if grad_abs_target is None:
                 grad_abs_target = torch.zeros_like(residuals.abs_target)
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            more_x, more_target, more_weight = residuals_backward_none_weight(
-                grad_abs_target, grad_dloss_dtarget, x, target, residuals
+            if grad_sign_target_minus_x is None:
+                grad_sign_target_minus_x = torch.zeros_like(residuals.sign_target_minus_x)
+            more_x, more_target = residuals_backward_none_weight(
+                grad_abs_target, grad_sign_target_minus_x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
-            grad_weight = more_weight if grad_weight is None else grad_weight + more_weight
         return grad_x, grad_target, grad_weight
 
 

@@ -19,8 +19,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
-    negative_slope: float
+    dy_dx: Tensor
 
 
 class Gradients(NamedTuple):
@@ -48,8 +47,10 @@ def forward(x: Tensor, *, negative_slope: float = 0.01) -> tuple[Tensor, Residua
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x)
-    y = torch.where(x > 0, x, negative_slope * x)
-    return y, Residuals(x, negative_slope)
+    x_positive = x > 0
+    y = torch.where(x_positive, x, negative_slope * x)
+    dy_dx = torch.where(x_positive, torch.tensor(1, dtype=x.dtype, device=x.device), negative_slope)
+    return y, Residuals(dy_dx)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -62,13 +63,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, negative_slope = residuals
-    (N,) = x.shape
+    dy_dx = residuals.dy_dx
+    (N,) = dy_dx.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y * torch.where(
-        x > 0, torch.tensor(1, dtype=grad_y.dtype, device=grad_y.device), negative_slope
-    )
+    grad_x = dy_dx * grad_y
     return Gradients(grad_x)
 
 
@@ -79,12 +78,17 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x, negative_slope = residuals
-    negative_slope_or_one = torch.where(
-        x > 0, torch.tensor(1, dtype=grad_grad_x.dtype, device=grad_grad_x.device), negative_slope
-    )
-    grad_grad_y = grad_grad_x * negative_slope_or_one
-    return (grad_grad_y,)
+    dy_dx = residuals.dy_dx
+    grad_dy_dx = grad_grad_x * grad_y
+    grad_grad_y = dy_dx * grad_grad_x
+    return grad_grad_y, grad_dy_dx
+
+
+def _value(x: Tensor, negative_slope: float) -> Tensor:
+    """Compute y alone, without what `backward` needs."""
+    _check(x)
+    y = torch.where(x > 0, x, negative_slope * x)
+    return y
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -98,16 +102,15 @@ class _BackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
-        (grad_grad_y,) = double_backward(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, None, None
+        residuals = Residuals(*saved)
+        grad_grad_y, grad_dy_dx = double_backward(grad_grad_x, grad_y, residuals)
+        return grad_grad_y, grad_dy_dx
 
 
 class _Function(torch.autograd.Function):
@@ -117,20 +120,20 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, negative_slope: float) -> tuple[Tensor, ...]:
-        y, _ = forward(x, negative_slope=negative_slope)
-        return (y,)
+        y, residuals = forward(x, negative_slope=negative_slope)
+        return y, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, negative_slope = inputs
-        ctx.save_for_backward(x)
+        _, dy_dx = output
+        ctx.save_for_backward(dy_dx)
+        ctx.mark_non_differentiable(dy_dx)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (negative_slope,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_y,) = grad_outputs
-        residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
+        grad_y, *_ = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -138,6 +141,13 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         return grad_x, None
+
+
+def _applied(*given: Any) -> Tensor:
+    """Compute y: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _Function.apply(*given)[0]
+    return _value(*given)
 
 
 def _must_be(kind: type, **arguments: object) -> None:
@@ -208,6 +218,6 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     _floating(dtype, "input", input)
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input.clone() if inplace else input), last)
-    y, *_ = _Function.apply(x, negative_slope)
+    y = _applied(x, negative_slope)
     y = _unflattened(y, shape, last).to(dtype)
     return input.copy_(y) if inplace else y

@@ -20,7 +20,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
+    dy_dx: Tensor
 
 
 class Gradients(NamedTuple):
@@ -49,7 +49,8 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     _check(x)
     logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
     y = -logaddexp_neg_x
-    return y, Residuals(x)
+    dy_dx = torch.sigmoid(-x)
+    return y, Residuals(dy_dx)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -62,11 +63,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x = residuals.x
-    (N,) = x.shape
+    dy_dx = residuals.dy_dx
+    (N,) = dy_dx.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y * torch.sigmoid(-x)
+    grad_x = dy_dx * grad_y
     return Gradients(grad_x)
 
 
@@ -77,12 +78,25 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x = residuals.x
-    sigmoid_x = torch.sigmoid(-x)
-    first_grad_x = grad_y * sigmoid_x
-    grad_x = (sigmoid_x - 1) * first_grad_x * grad_grad_x
-    grad_grad_y = grad_grad_x * sigmoid_x
-    return grad_grad_y, grad_x
+    dy_dx = residuals.dy_dx
+    grad_dy_dx = grad_grad_x * grad_y
+    grad_grad_y = dy_dx * grad_grad_x
+    return grad_grad_y, grad_dy_dx
+
+
+def residuals_backward(grad_dy_dx: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    dy_dx = residuals.dy_dx
+    grad_x = (dy_dx - 1) * dy_dx * grad_dy_dx
+    return (grad_x,)
+
+
+def _value(x: Tensor) -> Tensor:
+    """Compute y alone, without what `backward` needs."""
+    _check(x)
+    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    y = -logaddexp_neg_x
+    return y
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -103,29 +117,29 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_y, grad_x = double_backward(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, grad_x
+        grad_grad_y, grad_dy_dx = double_backward(grad_grad_x, grad_y, residuals)
+        return grad_grad_y, grad_dy_dx
 
 
 class _Function(torch.autograd.Function):
-    """`forward` and `backward` for autograd."""
+    """`forward`, `backward` and `residuals_backward` for autograd."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
-        y, _ = forward(x)
-        return (y,)
+        y, residuals = forward(x)
+        return y, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        (x,) = inputs
-        ctx.save_for_backward(x)
+        _, dy_dx = output
+        ctx.save_for_backward(dy_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_y,) = grad_outputs
+        grad_y, grad_dy_dx = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
@@ -133,7 +147,18 @@ class _Function(torch.autograd.Function):
                 (grad_x,) = _BackwardFunction.apply(grad_y, *residuals)
             else:
                 (grad_x,) = backward(grad_y, residuals)
+        # A gradient that is differentiated has read the residuals, too.
+        if grad_dy_dx is not None:
+            (more_x,) = residuals_backward(grad_dy_dx, residuals)
+            grad_x = more_x if grad_x is None else grad_x + more_x
         return (grad_x,)
+
+
+def _applied(*given: Any) -> Tensor:
+    """Compute y: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _Function.apply(*given)[0]
+    return _value(*given)
 
 
 def _must_be(kind: type, **arguments: object) -> None:
@@ -194,5 +219,5 @@ def logsigmoid(input: Tensor) -> Tensor:
     _floating(dtype, "input", input)
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input), last)
-    y, *_ = _Function.apply(x)
+    y = _applied(x)
     return _unflattened(y, shape, last).to(dtype)

@@ -435,8 +435,7 @@ class KeptResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    kept: Tensor
-    kept_sum: Tensor
+    kept_scaled: Tensor
     K: int
 
 
@@ -486,10 +485,15 @@ def forward_kept(logprobs: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor
     _check_kept(logprobs, target, kept)
     K = logprobs.shape[1]
     kept_sum = kept.sum()
+    kept_is_zero = kept == 0
     loss = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
-        kept == 0, 0
+        kept_is_zero, 0
     ).sum() / kept_sum
-    return loss, KeptResiduals(target, kept, kept_sum, K)
+    inverse_kept_sum_masked_masked = (
+        torch.reciprocal(kept_sum).masked_fill(kept_is_zero, 0).masked_fill(kept_sum == 0, 0)
+    )
+    kept_scaled = -inverse_kept_sum_masked_masked
+    return loss, KeptResiduals(target, kept_scaled, K)
 
 
 def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
@@ -505,18 +509,13 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, kept_sum, K = residuals
+    target, kept_scaled, K = residuals
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
     grad_logprobs = grad_logprobs.scatter_add(
-        1,
-        target[:, None],
-        (
-            -grad_loss
-            * torch.reciprocal(kept_sum).masked_fill(kept == 0, 0).masked_fill(kept_sum == 0, 0)
-        )[:, None],
+        1, target[:, None], (grad_loss * kept_scaled)[:, None]
     )
     return KeptGradients(grad_logprobs)
 
@@ -528,18 +527,19 @@ def double_backward_kept(
 
     Given are those of the gradients that it returned.
     """
-    target, kept, kept_sum, *_ = residuals
-    kept_is_zero = kept == 0
-    inverse_kept_sum_masked_masked = (
-        torch.reciprocal(kept_sum.masked_fill(kept_is_zero, 1))
-        .masked_fill(kept_is_zero, 0)
-        .masked_fill(kept_sum == 0, 0)
-    )
-    grad_grad_logprobs_sum = (
-        inverse_kept_sum_masked_masked * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
-    ).sum()
-    grad_grad_loss = -grad_grad_logprobs_sum
+    target, kept_scaled, *_ = residuals
+    grad_grad_loss = (kept_scaled * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)).sum()
     return (grad_grad_loss,)
+
+
+def _value_kept(logprobs: Tensor, target: Tensor, kept: Tensor) -> Tensor:
+    """Compute loss alone, without what `backward` needs."""
+    _check_kept(logprobs, target, kept)
+    kept_sum = kept.sum()
+    loss = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
+        kept == 0, 0
+    ).sum() / kept_sum
+    return loss
 
 
 class _KeptBackwardFunction(torch.autograd.Function):
@@ -562,7 +562,7 @@ class _KeptBackwardFunction(torch.autograd.Function):
         grad_loss, *saved = ctx.saved_tensors
         residuals = KeptResiduals(*saved, *ctx.numbers)
         (grad_grad_loss,) = double_backward_kept(grad_grad_logprobs, grad_loss, residuals)
-        return grad_grad_loss, None, None, None, None
+        return grad_grad_loss, None, None, None
 
 
 class _KeptFunction(torch.autograd.Function):
@@ -573,15 +573,15 @@ class _KeptFunction(torch.autograd.Function):
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_kept(logprobs, target, kept)
-        return loss, residuals.kept_sum
+        return loss, residuals.kept_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logprobs, target, kept = inputs
-        _, kept_sum = output
+        logprobs, target, *_ = inputs
+        _, kept_scaled = output
         K = logprobs.shape[1]
-        ctx.save_for_backward(target, kept, kept_sum)
-        ctx.mark_non_differentiable(kept_sum)
+        ctx.save_for_backward(target, kept_scaled)
+        ctx.mark_non_differentiable(kept_scaled)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
@@ -598,11 +598,18 @@ class _KeptFunction(torch.autograd.Function):
         return grad_logprobs, None, None
 
 
+def _applied_kept(*given: Any) -> Tensor:
+    """Compute loss: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _KeptFunction.apply(*given)[0]
+    return _value_kept(*given)
+
+
 class KeptSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    kept: Tensor
+    kept_is_zero: Tensor
     K: int
 
 
@@ -650,8 +657,9 @@ def forward_kept_sum(
     """
     _check_kept_sum(logprobs, target, kept)
     K = logprobs.shape[1]
-    loss = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(kept == 0, 0).sum()
-    return loss, KeptSumResiduals(target, kept, K)
+    kept_is_zero = kept == 0
+    loss = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(kept_is_zero, 0).sum()
+    return loss, KeptSumResiduals(target, kept_is_zero, K)
 
 
 def backward_kept_sum(grad_loss: Tensor, residuals: KeptSumResiduals) -> KeptSumGradients:
@@ -666,13 +674,13 @@ def backward_kept_sum(grad_loss: Tensor, residuals: KeptSumResiduals) -> KeptSum
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, K = residuals
+    target, kept_is_zero, K = residuals
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
     grad_logprobs = grad_logprobs.scatter_add(
-        1, target[:, None], (-grad_loss).masked_fill(kept == 0, 0)[:, None]
+        1, target[:, None], (-grad_loss).masked_fill(kept_is_zero, 0)[:, None]
     )
     return KeptSumGradients(grad_logprobs)
 
@@ -684,12 +692,19 @@ def double_backward_kept_sum(
 
     Given are those of the gradients that it returned.
     """
-    target, kept, *_ = residuals
+    target, kept_is_zero, *_ = residuals
     grad_grad_logprobs_sum = (
-        grad_grad_logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0).sum()
+        grad_grad_logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0).sum()
     )
     grad_grad_loss = -grad_grad_logprobs_sum
     return (grad_grad_loss,)
+
+
+def _value_kept_sum(logprobs: Tensor, target: Tensor, kept: Tensor) -> Tensor:
+    """Compute loss alone, without what `backward` needs."""
+    _check_kept_sum(logprobs, target, kept)
+    loss = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(kept == 0, 0).sum()
+    return loss
 
 
 class _KeptSumBackwardFunction(torch.autograd.Function):
@@ -722,20 +737,22 @@ class _KeptSumFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_kept_sum(logprobs, target, kept)
-        return (loss,)
+        loss, residuals = forward_kept_sum(logprobs, target, kept)
+        return loss, residuals.kept_is_zero
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logprobs, target, kept = inputs
+        logprobs, target, *_ = inputs
+        _, kept_is_zero = output
         K = logprobs.shape[1]
-        ctx.save_for_backward(target, kept)
+        ctx.save_for_backward(target, kept_is_zero)
+        ctx.mark_non_differentiable(kept_is_zero)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         residuals = KeptSumResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logprobs = None
         if grad_loss is not None:
@@ -746,11 +763,18 @@ class _KeptSumFunction(torch.autograd.Function):
         return grad_logprobs, None, None
 
 
+def _applied_kept_sum(*given: Any) -> Tensor:
+    """Compute loss: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _KeptSumFunction.apply(*given)[0]
+    return _value_kept_sum(*given)
+
+
 class KeptNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    kept: Tensor
+    kept_is_zero: Tensor
     K: int
 
 
@@ -798,8 +822,9 @@ def forward_kept_none(
     """
     _check_kept_none(logprobs, target, kept)
     K = logprobs.shape[1]
-    loss = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(kept == 0, 0)
-    return loss, KeptNoneResiduals(target, kept, K)
+    kept_is_zero = kept == 0
+    loss = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(kept_is_zero, 0)
+    return loss, KeptNoneResiduals(target, kept_is_zero, K)
 
 
 def backward_kept_none(grad_loss: Tensor, residuals: KeptNoneResiduals) -> KeptNoneGradients:
@@ -814,7 +839,7 @@ def backward_kept_none(grad_loss: Tensor, residuals: KeptNoneResiduals) -> KeptN
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, kept, K = residuals
+    target, kept_is_zero, K = residuals
     (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
@@ -822,7 +847,7 @@ def backward_kept_none(grad_loss: Tensor, residuals: KeptNoneResiduals) -> KeptN
         )
     grad_logprobs = grad_loss.new_zeros(N, K)
     grad_logprobs = grad_logprobs.scatter_add(
-        1, target[:, None], (-grad_loss).masked_fill(kept == 0, 0)[:, None]
+        1, target[:, None], (-grad_loss).masked_fill(kept_is_zero, 0)[:, None]
     )
     return KeptNoneGradients(grad_logprobs)
 
@@ -834,11 +859,18 @@ def double_backward_kept_none(
 
     Given are those of the gradients that it returned.
     """
-    target, kept, *_ = residuals
+    target, kept_is_zero, *_ = residuals
     grad_grad_loss = (-grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
-        kept == 0, 0
+        kept_is_zero, 0
     )
     return (grad_grad_loss,)
+
+
+def _value_kept_none(logprobs: Tensor, target: Tensor, kept: Tensor) -> Tensor:
+    """Compute loss alone, without what `backward` needs."""
+    _check_kept_none(logprobs, target, kept)
+    loss = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(kept == 0, 0)
+    return loss
 
 
 class _KeptNoneBackwardFunction(torch.autograd.Function):
@@ -871,20 +903,22 @@ class _KeptNoneFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
-        loss, _ = forward_kept_none(logprobs, target, kept)
-        return (loss,)
+        loss, residuals = forward_kept_none(logprobs, target, kept)
+        return loss, residuals.kept_is_zero
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logprobs, target, kept = inputs
+        logprobs, target, *_ = inputs
+        _, kept_is_zero = output
         K = logprobs.shape[1]
-        ctx.save_for_backward(target, kept)
+        ctx.save_for_backward(target, kept_is_zero)
+        ctx.mark_non_differentiable(kept_is_zero)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_loss,) = grad_outputs
+        grad_loss, *_ = grad_outputs
         residuals = KeptNoneResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logprobs = None
         if grad_loss is not None:
@@ -893,6 +927,13 @@ class _KeptNoneFunction(torch.autograd.Function):
             else:
                 (grad_logprobs,) = backward_kept_none(grad_loss, residuals)
         return grad_logprobs, None, None
+
+
+def _applied_kept_none(*given: Any) -> Tensor:
+    """Compute loss: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _KeptNoneFunction.apply(*given)[0]
+    return _value_kept_none(*given)
 
 
 class WeightResiduals(NamedTuple):
@@ -2132,11 +2173,11 @@ def nll_loss(
         case None, None, "none":
             loss, *_ = _NoneFunction.apply(logprobs, target)
         case None, int(), "mean":
-            loss, *_ = _KeptFunction.apply(logprobs, target, kept)
+            loss = _applied_kept(logprobs, target, kept)
         case None, int(), "sum":
-            loss, *_ = _KeptSumFunction.apply(logprobs, target, kept)
+            loss = _applied_kept_sum(logprobs, target, kept)
         case None, int(), "none":
-            loss, *_ = _KeptNoneFunction.apply(logprobs, target, kept)
+            loss = _applied_kept_none(logprobs, target, kept)
         case Tensor(), None, "mean":
             loss = _applied_weight(logprobs, target, weight)
         case Tensor(), None, "sum":

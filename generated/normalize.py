@@ -537,8 +537,8 @@ class PInfResiduals(NamedTuple):
 
     x: Tensor
     size_argmax: Tensor
-    size: Tensor
     inv_size: Tensor
+    size_mask: Tensor
     eps: float
 
 
@@ -574,9 +574,10 @@ def forward_p_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PInfResidua
     _check_p_inf(x)
     size_argmax = torch.abs(x).argmax(1)
     size = torch.abs(x.gather(1, size_argmax[:, None]).squeeze(1))
-    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
+    size_mask = size <= eps
+    inv_size = torch.reciprocal(size.masked_fill(size_mask, eps))
     y = inv_size[:, None] * x
-    return y, PInfResiduals(x, size_argmax, size, inv_size, eps)
+    return y, PInfResiduals(x, size_argmax, inv_size, size_mask, eps)
 
 
 def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
@@ -592,7 +593,7 @@ def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, size_argmax, size, inv_size, eps = residuals
+    x, size_argmax, inv_size, size_mask, *_ = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
@@ -604,7 +605,7 @@ def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
         (
             -(inv_size * (grad_y * x).sum(1))
             * torch.sign(x.gather(1, size_argmax[:, None]).squeeze(1))
-        ).masked_fill(size <= eps, 0)[:, None],
+        ).masked_fill(size_mask, 0)[:, None],
     )
     grad_x *= inv_size[:, None]
     return PInfGradients(grad_x)
@@ -617,9 +618,8 @@ def double_backward_p_inf(
 
     Given are those of the gradients that it returned.
     """
-    x, size_argmax, size, inv_size, eps = residuals
+    x, size_argmax, inv_size, size_mask, *_ = residuals
     grad_y_sum = (grad_y * x).sum(1)
-    size_mask = size <= eps
     sign_size_argmax = torch.sign(x.gather(1, size_argmax[:, None]).squeeze(1))
     grad_grad_x_size_argmax = grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1)
     inv_size_times_sign_size_argmax = sign_size_argmax * inv_size
@@ -645,23 +645,31 @@ def double_backward_p_inf(
     return grad_grad_y, grad_x, grad_inv_size
 
 
-def residuals_backward_p_inf(
-    grad_size: Tensor, grad_inv_size: Tensor, residuals: PInfResiduals
-) -> tuple[Tensor, ...]:
+def residuals_backward_p_inf(grad_inv_size: Tensor, residuals: PInfResiduals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x, size_argmax, size, inv_size, eps = residuals
+    x, size_argmax, inv_size, _, eps = residuals
     N, K = x.shape
     size_argmax_x = x.gather(1, size_argmax[:, None]).squeeze(1)
-    grad_x = grad_size.new_zeros(N, K)
+    size = torch.abs(size_argmax_x)
+    grad_x = grad_inv_size.new_zeros(N, K)
     grad_x = grad_x.scatter_add(
         1,
         size_argmax[:, None],
-        (
-            (grad_size + (-(inv_size**2 * grad_inv_size)).masked_fill(size <= eps, 0))
-            * torch.sign(size_argmax_x)
-        )[:, None],
+        (-(inv_size**2 * grad_inv_size) * torch.sign(size_argmax_x)).masked_fill(size <= eps, 0)[
+            :, None
+        ],
     )
     return (grad_x,)
+
+
+def _value_p_inf(x: Tensor, eps: float) -> Tensor:
+    """Compute y alone, without what `backward` needs."""
+    _check_p_inf(x)
+    size_argmax = torch.abs(x).argmax(1)
+    size = torch.abs(x.gather(1, size_argmax[:, None]).squeeze(1))
+    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
+    y = inv_size[:, None] * x
+    return y
 
 
 class _PInfBackwardFunction(torch.autograd.Function):
@@ -684,7 +692,7 @@ class _PInfBackwardFunction(torch.autograd.Function):
         grad_y, *saved = ctx.saved_tensors
         residuals = PInfResiduals(*saved, *ctx.numbers)
         grad_grad_y, grad_x, grad_inv_size = double_backward_p_inf(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, grad_x, None, None, grad_inv_size, None
+        return grad_grad_y, grad_x, None, grad_inv_size, None, None
 
 
 class _PInfFunction(torch.autograd.Function):
@@ -695,20 +703,20 @@ class _PInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_inf(x, eps=eps)
-        return y, residuals.size_argmax, residuals.size, residuals.inv_size
+        return y, residuals.size_argmax, residuals.inv_size, residuals.size_mask
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, size_argmax, size, inv_size = output
-        ctx.save_for_backward(x, size_argmax, size, inv_size)
-        ctx.mark_non_differentiable(size_argmax)
+        _, size_argmax, inv_size, size_mask = output
+        ctx.save_for_backward(x, size_argmax, inv_size, size_mask)
+        ctx.mark_non_differentiable(size_argmax, size_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, _, grad_size, grad_inv_size = grad_outputs
+        grad_y, _, grad_inv_size, *_ = grad_outputs
         residuals = PInfResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -717,14 +725,17 @@ class _PInfFunction(torch.autograd.Function):
             else:
                 (grad_x,) = backward_p_inf(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_size is not None or grad_inv_size is not None:
-            if grad_size is None:
-                grad_size = torch.zeros_like(residuals.size)
-            if grad_inv_size is None:
-                grad_inv_size = torch.zeros_like(residuals.inv_size)
-            (more_x,) = residuals_backward_p_inf(grad_size, grad_inv_size, residuals)
+        if grad_inv_size is not None:
+            (more_x,) = residuals_backward_p_inf(grad_inv_size, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
+
+
+def _applied_p_inf(*given: Any) -> Tensor:
+    """Compute y: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _PInfFunction.apply(*given)[0]
+    return _value_p_inf(*given)
 
 
 class PMinusInfResiduals(NamedTuple):
@@ -732,8 +743,8 @@ class PMinusInfResiduals(NamedTuple):
 
     x: Tensor
     size_argmax_1: Tensor
-    size: Tensor
     inv_size: Tensor
+    size_mask: Tensor
     eps: float
 
 
@@ -770,9 +781,10 @@ def forward_p_minus_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PMinu
     abs_x = torch.abs(x)
     size_argmax_1 = (-abs_x).argmax(1)
     size = torch.abs(x.gather(1, size_argmax_1[:, None]).squeeze(1))
-    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
+    size_mask = size <= eps
+    inv_size = torch.reciprocal(size.masked_fill(size_mask, eps))
     y = inv_size[:, None] * x
-    return y, PMinusInfResiduals(x, size_argmax_1, size, inv_size, eps)
+    return y, PMinusInfResiduals(x, size_argmax_1, inv_size, size_mask, eps)
 
 
 def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinusInfGradients:
@@ -789,7 +801,7 @@ def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinu
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, size_argmax_1, size, inv_size, eps = residuals
+    x, size_argmax_1, inv_size, size_mask, *_ = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
@@ -801,7 +813,7 @@ def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinu
         (
             -(inv_size * (grad_y * x).sum(1))
             * torch.sign(x.gather(1, size_argmax_1[:, None]).squeeze(1))
-        ).masked_fill(size <= eps, 0)[:, None],
+        ).masked_fill(size_mask, 0)[:, None],
     )
     grad_x *= inv_size[:, None]
     return PMinusInfGradients(grad_x)
@@ -814,9 +826,8 @@ def double_backward_p_minus_inf(
 
     Given are those of the gradients that it returned.
     """
-    x, size_argmax_1, size, inv_size, eps = residuals
+    x, size_argmax_1, inv_size, size_mask, *_ = residuals
     grad_y_sum = (grad_y * x).sum(1)
-    size_mask = size <= eps
     sign_size_argmax_1 = torch.sign(x.gather(1, size_argmax_1[:, None]).squeeze(1))
     grad_grad_x_size_argmax_1 = grad_grad_x.gather(1, size_argmax_1[:, None]).squeeze(1)
     inv_size_times_sign_size_argmax_1 = sign_size_argmax_1 * inv_size
@@ -845,22 +856,33 @@ def double_backward_p_minus_inf(
 
 
 def residuals_backward_p_minus_inf(
-    grad_size: Tensor, grad_inv_size: Tensor, residuals: PMinusInfResiduals
+    grad_inv_size: Tensor, residuals: PMinusInfResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x, size_argmax_1, size, inv_size, eps = residuals
+    x, size_argmax_1, inv_size, _, eps = residuals
     N, K = x.shape
     size_argmax_1_x = x.gather(1, size_argmax_1[:, None]).squeeze(1)
-    grad_x = grad_size.new_zeros(N, K)
+    size = torch.abs(size_argmax_1_x)
+    grad_x = grad_inv_size.new_zeros(N, K)
     grad_x = grad_x.scatter_add(
         1,
         size_argmax_1[:, None],
-        (
-            (grad_size + (-(inv_size**2 * grad_inv_size)).masked_fill(size <= eps, 0))
-            * torch.sign(size_argmax_1_x)
-        )[:, None],
+        (-(inv_size**2 * grad_inv_size) * torch.sign(size_argmax_1_x)).masked_fill(size <= eps, 0)[
+            :, None
+        ],
     )
     return (grad_x,)
+
+
+def _value_p_minus_inf(x: Tensor, eps: float) -> Tensor:
+    """Compute y alone, without what `backward` needs."""
+    _check_p_minus_inf(x)
+    abs_x = torch.abs(x)
+    size_argmax_1 = (-abs_x).argmax(1)
+    size = torch.abs(x.gather(1, size_argmax_1[:, None]).squeeze(1))
+    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
+    y = inv_size[:, None] * x
+    return y
 
 
 class _PMinusInfBackwardFunction(torch.autograd.Function):
@@ -885,7 +907,7 @@ class _PMinusInfBackwardFunction(torch.autograd.Function):
         grad_grad_y, grad_x, grad_inv_size = double_backward_p_minus_inf(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_x, None, None, grad_inv_size, None
+        return grad_grad_y, grad_x, None, grad_inv_size, None, None
 
 
 class _PMinusInfFunction(torch.autograd.Function):
@@ -896,20 +918,20 @@ class _PMinusInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_minus_inf(x, eps=eps)
-        return y, residuals.size_argmax_1, residuals.size, residuals.inv_size
+        return y, residuals.size_argmax_1, residuals.inv_size, residuals.size_mask
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, size_argmax_1, size, inv_size = output
-        ctx.save_for_backward(x, size_argmax_1, size, inv_size)
-        ctx.mark_non_differentiable(size_argmax_1)
+        _, size_argmax_1, inv_size, size_mask = output
+        ctx.save_for_backward(x, size_argmax_1, inv_size, size_mask)
+        ctx.mark_non_differentiable(size_argmax_1, size_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, _, grad_size, grad_inv_size = grad_outputs
+        grad_y, _, grad_inv_size, *_ = grad_outputs
         residuals = PMinusInfResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -918,14 +940,17 @@ class _PMinusInfFunction(torch.autograd.Function):
             else:
                 (grad_x,) = backward_p_minus_inf(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_size is not None or grad_inv_size is not None:
-            if grad_size is None:
-                grad_size = torch.zeros_like(residuals.size)
-            if grad_inv_size is None:
-                grad_inv_size = torch.zeros_like(residuals.inv_size)
-            (more_x,) = residuals_backward_p_minus_inf(grad_size, grad_inv_size, residuals)
+        if grad_inv_size is not None:
+            (more_x,) = residuals_backward_p_minus_inf(grad_inv_size, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
+
+
+def _applied_p_minus_inf(*given: Any) -> Tensor:
+    """Compute y: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _PMinusInfFunction.apply(*given)[0]
+    return _value_p_minus_inf(*given)
 
 
 class PResiduals(NamedTuple):
@@ -933,9 +958,9 @@ class PResiduals(NamedTuple):
 
     x: Tensor
     inv_size: Tensor
-    size_abs_product: Tensor
     size_mask: Tensor
     neg_inv_size: Tensor
+    size_abs_product: Tensor
     eps: float
     p: float
 
@@ -982,6 +1007,7 @@ def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor,
     size_mask = size <= eps
     inv_size = torch.reciprocal(size.masked_fill(size_mask, eps))
     y = inv_size[:, None] * x
+    neg_inv_size = -inv_size
     size_abs_product = (
         (size_abs ** (p - 1))
         .masked_fill(size_abs_is_zero, 0)
@@ -989,8 +1015,7 @@ def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor,
         .masked_fill(size_abs_sum_is_zero[:, None], 0)
     )
     size_abs_product *= torch.sign(x)
-    neg_inv_size = -inv_size
-    return y, PResiduals(x, inv_size, size_abs_product, size_mask, neg_inv_size, eps, p)
+    return y, PResiduals(x, inv_size, size_mask, neg_inv_size, size_abs_product, eps, p)
 
 
 def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
@@ -1007,7 +1032,7 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, inv_size, size_abs_product, size_mask, neg_inv_size, *_ = residuals
+    x, inv_size, size_mask, neg_inv_size, size_abs_product, *_ = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
@@ -1029,14 +1054,14 @@ def double_backward_p(
 
     Given are those of the gradients that it returned.
     """
-    x, inv_size, size_abs_product, size_mask, neg_inv_size, *_ = residuals
+    x, inv_size, size_mask, neg_inv_size, size_abs_product, *_ = residuals
     grad_y_sum = (grad_y * x).sum(1)
     neg_inv_size_product = grad_y_sum * neg_inv_size
     neg_inv_size_product_masked = neg_inv_size_product.masked_fill(size_mask, 0)
+    grad_size_abs_product = (neg_inv_size_product_masked * inv_size)[:, None] * grad_grad_x
     grad_grad_x_sum = (grad_grad_x * size_abs_product).sum(1)
     grad_grad_x_sum_times_inv_size = grad_grad_x_sum * inv_size
     grad_neg_inv_size = grad_grad_x_sum_times_inv_size * grad_y_sum.masked_fill(size_mask, 0)
-    grad_size_abs_product = (neg_inv_size_product_masked * inv_size)[:, None] * grad_grad_x
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1), grad_grad_x_sum, neg_inv_size_product_masked
     )
@@ -1048,13 +1073,13 @@ def double_backward_p(
         (neg_inv_size[:, None] * x).masked_fill(size_mask[:, None], 0),
     )
     grad_grad_y = grad_grad_y * inv_size[:, None]
-    return grad_grad_y, grad_x, grad_inv_size, grad_size_abs_product, grad_neg_inv_size
+    return grad_grad_y, grad_x, grad_inv_size, grad_neg_inv_size, grad_size_abs_product
 
 
 def residuals_backward_p(
     grad_inv_size: Tensor,
-    grad_size_abs_product: Tensor,
     grad_neg_inv_size: Tensor,
+    grad_size_abs_product: Tensor,
     residuals: PResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
@@ -1133,16 +1158,16 @@ class _PBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = PResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x, grad_inv_size, grad_size_abs_product, grad_neg_inv_size = (
+        grad_grad_y, grad_x, grad_inv_size, grad_neg_inv_size, grad_size_abs_product = (
             double_backward_p(grad_grad_x, grad_y, residuals)
         )
         return (
             grad_grad_y,
             grad_x,
             grad_inv_size,
-            grad_size_abs_product,
             None,
             grad_neg_inv_size,
+            grad_size_abs_product,
             None,
             None,
         )
@@ -1159,23 +1184,23 @@ class _PFunction(torch.autograd.Function):
         return (
             y,
             residuals.inv_size,
-            residuals.size_abs_product,
             residuals.size_mask,
             residuals.neg_inv_size,
+            residuals.size_abs_product,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps, p = inputs
-        _, inv_size, size_abs_product, size_mask, neg_inv_size = output
-        ctx.save_for_backward(x, inv_size, size_abs_product, size_mask, neg_inv_size)
+        _, inv_size, size_mask, neg_inv_size, size_abs_product = output
+        ctx.save_for_backward(x, inv_size, size_mask, neg_inv_size, size_abs_product)
         ctx.mark_non_differentiable(size_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps, p)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_inv_size, grad_size_abs_product, _, grad_neg_inv_size = grad_outputs
+        grad_y, grad_inv_size, _, grad_neg_inv_size, grad_size_abs_product = grad_outputs
         residuals = PResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -1186,17 +1211,17 @@ class _PFunction(torch.autograd.Function):
         # A gradient that is differentiated has read the residuals, too.
         if (
             grad_inv_size is not None
-            or grad_size_abs_product is not None
             or grad_neg_inv_size is not None
+            or grad_size_abs_product is not None
         ):
             if grad_inv_size is None:
                 grad_inv_size = torch.zeros_like(residuals.inv_size)
-            if grad_size_abs_product is None:
-                grad_size_abs_product = torch.zeros_like(residuals.size_abs_product)
             if grad_neg_inv_size is None:
                 grad_neg_inv_size = torch.zeros_like(residuals.neg_inv_size)
+            if grad_size_abs_product is None:
+                grad_size_abs_product = torch.zeros_like(residuals.size_abs_product)
             (more_x,) = residuals_backward_p(
-                grad_inv_size, grad_size_abs_product, grad_neg_inv_size, residuals
+                grad_inv_size, grad_neg_inv_size, grad_size_abs_product, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None, None
@@ -1302,9 +1327,9 @@ def normalize(
         case 0:
             y, *_ = _P0Function.apply(x, eps)
         case math.inf:
-            y, *_ = _PInfFunction.apply(x, eps)
+            y = _applied_p_inf(x, eps)
         case _ if p == -math.inf:
-            y, *_ = _PMinusInfFunction.apply(x, eps)
+            y = _applied_p_minus_inf(x, eps)
         case _:
             y = _applied_p(x, eps, p)
     return (

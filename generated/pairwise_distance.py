@@ -25,8 +25,8 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dy_doff: Tensor
-    eps: float
+    off: Tensor
+    off_squared_sum_power_masked: Tensor
 
 
 class Gradients(NamedTuple):
@@ -66,8 +66,10 @@ def forward(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, Resi
     off_squared_sum = (off**2).sum(1)
     off_squared_sum_is_zero = off_squared_sum == 0
     y = torch.sqrt(off_squared_sum).masked_fill(off_squared_sum_is_zero, 0)
-    dy_doff = torch.rsqrt(off_squared_sum).masked_fill(off_squared_sum_is_zero, 0)[:, None] * off
-    return y, Residuals(dy_doff, eps)
+    off_squared_sum_power_masked = torch.rsqrt(off_squared_sum).masked_fill(
+        off_squared_sum_is_zero, 0
+    )
+    return y, Residuals(off, off_squared_sum_power_masked)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -80,11 +82,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dy_doff = residuals.dy_doff
-    N = dy_doff.shape[0]
+    off, off_squared_sum_power_masked = residuals
+    N = off.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x1 = grad_y[:, None] * dy_doff
+    grad_x1 = (grad_y * off_squared_sum_power_masked)[:, None] * off
     grad_x2 = -grad_x1
     return Gradients(grad_x1, grad_x2)
 
@@ -96,30 +98,29 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    dy_doff = residuals.dy_doff
+    off, off_squared_sum_power_masked = residuals
     grad_grad_x1_minus_grad_grad_x2 = grad_grad_x1 - grad_grad_x2
-    grad_dy_doff = grad_y[:, None] * grad_grad_x1_minus_grad_grad_x2
-    grad_grad_y = (dy_doff * grad_grad_x1_minus_grad_grad_x2).sum(1)
-    return grad_grad_y, grad_dy_doff
+    grad_grad_x1_sum = (grad_grad_x1_minus_grad_grad_x2 * off).sum(1)
+    grad_off_squared_sum_power_masked = grad_grad_x1_sum * grad_y
+    grad_off = (grad_y * off_squared_sum_power_masked)[:, None] * grad_grad_x1_minus_grad_grad_x2
+    grad_grad_y = grad_grad_x1_sum * off_squared_sum_power_masked
+    return grad_grad_y, grad_off, grad_off_squared_sum_power_masked
 
 
 def residuals_backward(
-    grad_dy_doff: Tensor, x1: Tensor, x2: Tensor, residuals: Residuals
+    grad_off: Tensor, grad_off_squared_sum_power_masked: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    eps = residuals.eps
-    off = x1 - x2 + eps
+    off = residuals.off
     off_squared_sum = (off**2).sum(1)
     off_squared_sum_is_zero = off_squared_sum == 0
-    off_squared_sum_or_one = off_squared_sum.masked_fill(off_squared_sum_is_zero, 1)
-    grad_x1 = (
-        torch.rsqrt(off_squared_sum_or_one).masked_fill(off_squared_sum_is_zero, 0)[:, None]
-        * grad_dy_doff
-    )
-    grad_x1 = grad_x1.addcmul(
+    grad_x1 = torch.addcmul(
+        grad_off,
         (
-            (grad_dy_doff * off).sum(1)
-            * (off_squared_sum_or_one**-1.5).masked_fill(off_squared_sum_is_zero, 0)
+            grad_off_squared_sum_power_masked
+            * (off_squared_sum.masked_fill(off_squared_sum_is_zero, 1) ** -1.5).masked_fill(
+                off_squared_sum_is_zero, 0
+            )
         )[:, None],
         off,
         value=-1,
@@ -148,16 +149,17 @@ class _BackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x1, grad_grad_x2 = grad_outputs
         grad_y, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_y, grad_dy_doff = double_backward(grad_grad_x1, grad_grad_x2, grad_y, residuals)
-        return grad_grad_y, grad_dy_doff, None
+        residuals = Residuals(*saved)
+        grad_grad_y, grad_off, grad_off_squared_sum_power_masked = double_backward(
+            grad_grad_x1, grad_grad_x2, grad_y, residuals
+        )
+        return grad_grad_y, grad_off, grad_off_squared_sum_power_masked
 
 
 class _Function(torch.autograd.Function):
@@ -168,21 +170,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x1, x2, eps=eps)
-        return y, residuals.dy_doff
+        return y, residuals.off, residuals.off_squared_sum_power_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x1, x2, eps = inputs
-        _, dy_doff = output
-        ctx.save_for_backward(x1, x2, dy_doff)
+        _, off, off_squared_sum_power_masked = output
+        ctx.save_for_backward(off, off_squared_sum_power_masked)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_dy_doff = grad_outputs
-        x1, x2, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
+        grad_y, grad_off, grad_off_squared_sum_power_masked = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors)
         grad_x1 = grad_x2 = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -190,8 +189,16 @@ class _Function(torch.autograd.Function):
             else:
                 grad_x1, grad_x2 = backward(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dy_doff is not None:
-            more_x1, more_x2 = residuals_backward(grad_dy_doff, x1, x2, residuals)
+        if grad_off is not None or grad_off_squared_sum_power_masked is not None:
+            if grad_off is None:
+                grad_off = torch.zeros_like(residuals.off)
+            if grad_off_squared_sum_power_masked is None:
+                grad_off_squared_sum_power_masked = torch.zeros_like(
+                    residuals.off_squared_sum_power_masked
+                )
+            more_x1, more_x2 = residuals_backward(
+                grad_off, grad_off_squared_sum_power_masked, residuals
+            )
             grad_x1 = more_x1 if grad_x1 is None else grad_x1 + more_x1
             grad_x2 = more_x2 if grad_x2 is None else grad_x2 + more_x2
         return grad_x1, grad_x2, None
@@ -801,8 +808,9 @@ def _applied_p_minus_inf(*given: Any) -> Tensor:
 class PResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dy_dx1: Tensor
-    eps: float
+    off: Tensor
+    y_abs: Tensor
+    y_abs_sum: Tensor
     p: float
 
 
@@ -850,19 +858,10 @@ def forward_p(
     _check_p(x1, x2)
     off = x1 - x2 + eps
     y_abs = torch.abs(off)
-    y_abs_is_zero = y_abs == 0
     y_abs_power = y_abs**p
-    y_abs_sum = torch.where(y_abs_is_zero, y_abs_power.detach(), y_abs_power).sum(1)
-    y_abs_sum_is_zero = y_abs_sum == 0
-    y = (y_abs_sum ** (1 / p)).masked_fill(y_abs_sum_is_zero, 0)
-    dy_dx1 = (
-        (y_abs ** (p - 1))
-        .masked_fill(y_abs_is_zero, 0)
-        .mul_((y_abs_sum ** (1 / p - 1))[:, None])
-        .masked_fill(y_abs_sum_is_zero[:, None], 0)
-    )
-    dy_dx1 *= torch.sign(off)
-    return y, PResiduals(dy_dx1, eps, p)
+    y_abs_sum = torch.where(y_abs == 0, y_abs_power.detach(), y_abs_power).sum(1)
+    y = (y_abs_sum ** (1 / p)).masked_fill(y_abs_sum == 0, 0)
+    return y, PResiduals(off, y_abs, y_abs_sum, p)
 
 
 def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
@@ -879,11 +878,18 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dy_dx1 = residuals.dy_dx1
-    N = dy_dx1.shape[0]
+    off, y_abs, y_abs_sum, p = residuals
+    N = off.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x1 = grad_y[:, None] * dy_dx1
+    grad_x1 = (
+        (y_abs ** (p - 1))
+        .masked_fill(y_abs == 0, 0)
+        .mul_((y_abs_sum ** (1 / p - 1))[:, None])
+        .masked_fill((y_abs_sum == 0)[:, None], 0)
+    )
+    grad_x1 = grad_x1 * grad_y[:, None]
+    grad_x1 *= torch.sign(off)
     grad_x2 = -grad_x1
     return PGradients(grad_x1, grad_x2)
 
@@ -895,60 +901,58 @@ def double_backward_p(
 
     Given are those of the gradients that it returned.
     """
-    dy_dx1 = residuals.dy_dx1
-    grad_grad_x1_minus_grad_grad_x2 = grad_grad_x1 - grad_grad_x2
-    grad_dy_dx1 = grad_y[:, None] * grad_grad_x1_minus_grad_grad_x2
-    grad_grad_y = (dy_dx1 * grad_grad_x1_minus_grad_grad_x2).sum(1)
-    return grad_grad_y, grad_dy_dx1
-
-
-def residuals_backward_p(
-    grad_dy_dx1: Tensor, x1: Tensor, x2: Tensor, residuals: PResiduals
-) -> tuple[Tensor, ...]:
-    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, eps, p = residuals
-    off = x1 - x2 + eps
-    y_abs = torch.abs(off)
+    off, y_abs, y_abs_sum, p = residuals
+    sign_off = torch.sign(off)
+    y_abs_sum_is_zero = y_abs_sum == 0
+    y_abs_sum_or_one = y_abs_sum.masked_fill(y_abs_sum_is_zero, 1)
+    y_abs_sum_power = y_abs_sum_or_one ** (1 / p - 1)
     y_abs_is_zero = y_abs == 0
     y_abs_or_one = y_abs.masked_fill(y_abs_is_zero, 1)
-    y_abs_sum = torch.where(
-        y_abs_is_zero, (torch.where(y_abs_is_zero, y_abs, 1) ** p).detach(), y_abs_or_one**p
-    ).sum(1)
-    y_abs_sum_is_zero = y_abs_sum == 0
-    sign_off = torch.sign(off)
     y_abs_power = y_abs_or_one ** (p - 1)
-    y_abs_sum_or_one = y_abs_sum.masked_fill(y_abs_sum_is_zero, 1)
     y_abs_power_masked = y_abs_power.masked_fill(y_abs_is_zero, 0)
-    grad_y_abs = (
+    y_abs_product_masked = (y_abs_sum_power[:, None] * y_abs_power_masked).masked_fill(
+        y_abs_sum_is_zero[:, None], 0
+    )
+    grad_grad_x1_minus_grad_grad_x2 = grad_grad_x1 - grad_grad_x2
+    grad_y_abs_sum = (
         (1 - p)
+        / p
+        * grad_y
         * (
             ((y_abs_sum_or_one ** (1 / p - 2))[:, None] * y_abs_power_masked).masked_fill(
                 y_abs_sum_is_zero[:, None], 0
             )
-            * (grad_dy_dx1 * sign_off)
+            * (grad_grad_x1_minus_grad_grad_x2 * sign_off)
         ).sum(1)
-    )[:, None] * y_abs_power_masked
-    grad_y_abs = grad_y_abs.addcmul(
-        grad_dy_dx1 * sign_off,
-        (
-            (y_abs_or_one ** (p - 2)).masked_fill(y_abs_is_zero, 0)
-            * (y_abs_sum_or_one ** (1 / p - 1))[:, None]
-        ).masked_fill(y_abs_sum_is_zero[:, None], 0),
-        value=p - 1,
     )
-    grad_x1 = grad_y_abs * sign_off
+    grad_y_abs = (
+        (y_abs_or_one ** (p - 2)).masked_fill(y_abs_is_zero, 0) * y_abs_sum_power[:, None]
+    ).masked_fill(y_abs_sum_is_zero[:, None], 0)
+    grad_y_abs = grad_y_abs * (grad_y[:, None] * grad_grad_x1_minus_grad_grad_x2 * sign_off).mul_(
+        p - 1
+    )
+    grad_grad_y = (grad_grad_x1_minus_grad_grad_x2 * sign_off * y_abs_product_masked).sum(1)
+    return grad_grad_y, grad_y_abs, grad_y_abs_sum
+
+
+def residuals_backward_p(
+    grad_off: Tensor, grad_y_abs: Tensor, grad_y_abs_sum: Tensor, residuals: PResiduals
+) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    off, y_abs, _, p = residuals
+    y_abs_is_zero = y_abs == 0
+    grad_x1 = torch.addcmul(
+        grad_off,
+        torch.addcmul(
+            grad_y_abs,
+            grad_y_abs_sum[:, None],
+            (y_abs.masked_fill(y_abs_is_zero, 1) ** (p - 1)).masked_fill(y_abs_is_zero, 0),
+            value=p,
+        ),
+        torch.sign(off),
+    )
     grad_x2 = -grad_x1
     return grad_x1, grad_x2
-
-
-def _value_p(x1: Tensor, x2: Tensor, eps: float, p: float) -> Tensor:
-    """Compute y alone, without what `backward` needs."""
-    _check_p(x1, x2)
-    off = x1 - x2 + eps
-    y_abs = torch.abs(off)
-    y_abs_sum = (y_abs**p).sum(1)
-    y = (y_abs_sum ** (1 / p)).masked_fill(y_abs_sum == 0, 0)
-    return y
 
 
 class _PBackwardFunction(torch.autograd.Function):
@@ -962,16 +966,18 @@ class _PBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-2])
-        ctx.numbers = inputs[-2:]
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x1, grad_grad_x2 = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = PResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_dy_dx1 = double_backward_p(grad_grad_x1, grad_grad_x2, grad_y, residuals)
-        return grad_grad_y, grad_dy_dx1, None, None
+        grad_grad_y, grad_y_abs, grad_y_abs_sum = double_backward_p(
+            grad_grad_x1, grad_grad_x2, grad_y, residuals
+        )
+        return grad_grad_y, None, grad_y_abs, grad_y_abs_sum, None
 
 
 class _PFunction(torch.autograd.Function):
@@ -982,21 +988,20 @@ class _PFunction(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float, p: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p(x1, x2, eps=eps, p=p)
-        return y, residuals.dy_dx1
+        return y, residuals.off, residuals.y_abs, residuals.y_abs_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x1, x2, eps, p = inputs
-        _, dy_dx1 = output
-        ctx.save_for_backward(x1, x2, dy_dx1)
+        _, _, _, p = inputs
+        _, off, y_abs, y_abs_sum = output
+        ctx.save_for_backward(off, y_abs, y_abs_sum)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps, p)
+        ctx.numbers = (p,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_dy_dx1 = grad_outputs
-        x1, x2, *saved = ctx.saved_tensors
-        residuals = PResiduals(*saved, *ctx.numbers)
+        grad_y, grad_off, grad_y_abs, grad_y_abs_sum = grad_outputs
+        residuals = PResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x1 = grad_x2 = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -1004,18 +1009,17 @@ class _PFunction(torch.autograd.Function):
             else:
                 grad_x1, grad_x2 = backward_p(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dy_dx1 is not None:
-            more_x1, more_x2 = residuals_backward_p(grad_dy_dx1, x1, x2, residuals)
+        if grad_off is not None or grad_y_abs is not None or grad_y_abs_sum is not None:
+            if grad_off is None:
+                grad_off = torch.zeros_like(residuals.off)
+            if grad_y_abs is None:
+                grad_y_abs = torch.zeros_like(residuals.y_abs)
+            if grad_y_abs_sum is None:
+                grad_y_abs_sum = torch.zeros_like(residuals.y_abs_sum)
+            more_x1, more_x2 = residuals_backward_p(grad_off, grad_y_abs, grad_y_abs_sum, residuals)
             grad_x1 = more_x1 if grad_x1 is None else grad_x1 + more_x1
             grad_x2 = more_x2 if grad_x2 is None else grad_x2 + more_x2
         return grad_x1, grad_x2, None, None
-
-
-def _applied_p(*given: Any) -> Tensor:
-    """Compute y: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _PFunction.apply(*given)[0]
-    return _value_p(*given)
 
 
 def _must_be(kind: type, **arguments: object) -> None:
@@ -1101,5 +1105,5 @@ def pairwise_distance(
         case _ if p == -math.inf:
             y = _applied_p_minus_inf(x1, x2, eps)
         case _:
-            y = _applied_p(x1, x2, eps, p)
+            y, *_ = _PFunction.apply(x1, x2, eps, p)
     return y.reshape((*rest, 1) if keepdim else rest).to(dtype)

@@ -24,7 +24,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
+    neg_x: Tensor
     rate_minus_target: Tensor
 
 
@@ -62,8 +62,9 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
     loss = short.mean()
+    neg_x = -x
     rate_minus_target = rate - target
-    return loss, Residuals(x, rate_minus_target)
+    return loss, Residuals(neg_x, rate_minus_target)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -76,12 +77,12 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, rate_minus_target = residuals
-    (N,) = x.shape
+    neg_x, rate_minus_target = residuals
+    (N,) = neg_x.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = -grad_loss_scaled * x
+    grad_target = grad_loss_scaled * neg_x
     grad_x = grad_loss_scaled * rate_minus_target
     return Gradients(grad_x, grad_target)
 
@@ -93,21 +94,24 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x, rate_minus_target = residuals
-    (N,) = x.shape
+    neg_x, rate_minus_target = residuals
+    (N,) = neg_x.shape
     grad_loss_scaled = grad_loss / N
     grad_rate_minus_target = grad_loss_scaled * grad_grad_x
-    grad_x = -grad_loss_scaled * grad_grad_target
-    grad_grad_loss = ((grad_grad_x * rate_minus_target).sum() - (grad_grad_target * x).sum()) / N
-    return grad_grad_loss, grad_x, grad_rate_minus_target
+    grad_neg_x = grad_loss_scaled * grad_grad_target
+    grad_grad_loss = (
+        (grad_grad_target * neg_x).sum() + (grad_grad_x * rate_minus_target).sum()
+    ) / N
+    return grad_grad_loss, grad_neg_x, grad_rate_minus_target
 
 
-def residuals_backward(grad_rate_minus_target: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+def residuals_backward(
+    grad_neg_x: Tensor, grad_rate_minus_target: Tensor, x: Tensor, residuals: Residuals
+) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
     rate = torch.exp(x)
     grad_target = -grad_rate_minus_target
-    grad_x = grad_rate_minus_target * rate
+    grad_x = grad_rate_minus_target * rate - grad_neg_x
     return grad_x, grad_target
 
 
@@ -153,10 +157,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_x, grad_rate_minus_target = double_backward(
+        grad_grad_loss, grad_neg_x, grad_rate_minus_target = double_backward(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_rate_minus_target
+        return grad_grad_loss, grad_neg_x, grad_rate_minus_target
 
 
 class _Function(torch.autograd.Function):
@@ -167,19 +171,20 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.rate_minus_target
+        return loss, residuals.neg_x, residuals.rate_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, rate_minus_target = output
-        ctx.save_for_backward(x, rate_minus_target)
+        _, neg_x, rate_minus_target = output
+        ctx.save_for_backward(x, neg_x, rate_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_rate_minus_target = grad_outputs
-        residuals = Residuals(*ctx.saved_tensors)
+        grad_loss, grad_neg_x, grad_rate_minus_target = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = Residuals(*saved)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -187,8 +192,14 @@ class _Function(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_rate_minus_target is not None:
-            more_x, more_target = residuals_backward(grad_rate_minus_target, residuals)
+        if grad_neg_x is not None or grad_rate_minus_target is not None:
+            if grad_neg_x is None:
+                grad_neg_x = torch.zeros_like(residuals.neg_x)
+            if grad_rate_minus_target is None:
+                grad_rate_minus_target = torch.zeros_like(residuals.rate_minus_target)
+            more_x, more_target = residuals_backward(
+                grad_neg_x, grad_rate_minus_target, x, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -204,7 +215,7 @@ def _applied(*given: Any) -> Tensor:
 class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
+    dloss_dtarget: Tensor
     dloss_dx: Tensor
 
 
@@ -247,8 +258,9 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
     loss = short.sum()
+    dloss_dtarget = -x
     dloss_dx = rate - target
-    return loss, SumResiduals(x, dloss_dx)
+    return loss, SumResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -264,10 +276,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, dloss_dx = residuals
+    dloss_dtarget, dloss_dx = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = -grad_loss * x
+    grad_target = grad_loss * dloss_dtarget
     grad_x = grad_loss * dloss_dx
     return SumGradients(grad_x, grad_target)
 
@@ -279,19 +291,20 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    x, dloss_dx = residuals
+    dloss_dtarget, dloss_dx = residuals
     grad_dloss_dx = grad_loss * grad_grad_x
-    grad_x = -grad_loss * grad_grad_target
-    grad_grad_loss = (dloss_dx * grad_grad_x).sum() - (grad_grad_target * x).sum()
-    return grad_grad_loss, grad_x, grad_dloss_dx
+    grad_dloss_dtarget = grad_loss * grad_grad_target
+    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
+    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
 
 
-def residuals_backward_sum(grad_dloss_dx: Tensor, residuals: SumResiduals) -> tuple[Tensor, ...]:
+def residuals_backward_sum(
+    grad_dloss_dtarget: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: SumResiduals
+) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
     rate = torch.exp(x)
     grad_target = -grad_dloss_dx
-    grad_x = grad_dloss_dx * rate
+    grad_x = grad_dloss_dx * rate - grad_dloss_dtarget
     return grad_x, grad_target
 
 
@@ -322,10 +335,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
-        grad_grad_loss, grad_x, grad_dloss_dx = double_backward_sum(
+        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_dloss_dx
+        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
 
 
 class _SumFunction(torch.autograd.Function):
@@ -336,19 +349,20 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.dloss_dx
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, dloss_dx)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
-        residuals = SumResiduals(*ctx.saved_tensors)
+        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = SumResiduals(*saved)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -356,8 +370,14 @@ class _SumFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward_sum(grad_dloss_dx, residuals)
+        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+            if grad_dloss_dx is None:
+                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            more_x, more_target = residuals_backward_sum(
+                grad_dloss_dtarget, grad_dloss_dx, x, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -373,7 +393,7 @@ def _applied_sum(*given: Any) -> Tensor:
 class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
+    dloss_dtarget: Tensor
     dloss_dx: Tensor
 
 
@@ -415,8 +435,9 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     _check_none(x, target)
     rate = torch.exp(x)
     loss = torch.addcmul(rate, x, target, value=-1)
+    dloss_dtarget = -x
     dloss_dx = rate - target
-    return loss, NoneResiduals(x, dloss_dx)
+    return loss, NoneResiduals(dloss_dtarget, dloss_dx)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -432,13 +453,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, dloss_dx = residuals
-    (N,) = x.shape
+    dloss_dtarget, dloss_dx = residuals
+    (N,) = dloss_dtarget.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = -grad_loss * x
+    grad_target = dloss_dtarget * grad_loss
     grad_x = dloss_dx * grad_loss
     return NoneGradients(grad_x, grad_target)
 
@@ -450,19 +471,20 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    x, dloss_dx = residuals
+    dloss_dtarget, dloss_dx = residuals
     grad_dloss_dx = grad_grad_x * grad_loss
-    grad_x = -grad_grad_target * grad_loss
-    grad_grad_loss = torch.addcmul(dloss_dx * grad_grad_x, grad_grad_target, x, value=-1)
-    return grad_grad_loss, grad_x, grad_dloss_dx
+    grad_dloss_dtarget = grad_grad_target * grad_loss
+    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
+    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
 
 
-def residuals_backward_none(grad_dloss_dx: Tensor, residuals: NoneResiduals) -> tuple[Tensor, ...]:
+def residuals_backward_none(
+    grad_dloss_dtarget: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: NoneResiduals
+) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
     rate = torch.exp(x)
     grad_target = -grad_dloss_dx
-    grad_x = grad_dloss_dx * rate
+    grad_x = grad_dloss_dx * rate - grad_dloss_dtarget
     return grad_x, grad_target
 
 
@@ -492,10 +514,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_grad_loss, grad_x, grad_dloss_dx = double_backward_none(
+        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_dloss_dx
+        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -506,19 +528,20 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.dloss_dx
+        return loss, residuals.dloss_dtarget, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, dloss_dx)
+        _, dloss_dtarget, dloss_dx = output
+        ctx.save_for_backward(x, dloss_dtarget, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
-        residuals = NoneResiduals(*ctx.saved_tensors)
+        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = NoneResiduals(*saved)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -526,8 +549,14 @@ class _NoneFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward_none(grad_dloss_dx, residuals)
+        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+            if grad_dloss_dx is None:
+                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            more_x, more_target = residuals_backward_none(
+                grad_dloss_dtarget, grad_dloss_dx, x, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -543,9 +572,9 @@ def _applied_none(*given: Any) -> Tensor:
 class FullResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
     target: Tensor
-    rate_minus_target: Tensor
+    rate: Tensor
+    target_total: Tensor
 
 
 class FullGradients(NamedTuple):
@@ -588,14 +617,16 @@ def forward_full(x: Tensor, target: Tensor) -> tuple[Tensor, FullResiduals]:
     _check_full(x, target)
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
+    target_high = target > 1
+    log_target = torch.log(target)
     each = short + torch.where(
-        target > 1,
-        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target_high,
+        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
     loss = each.mean()
-    rate_minus_target = rate - target
-    return loss, FullResiduals(x, target, rate_minus_target)
+    target_total = torch.where(target_high, 0.5 / target + log_target, 0) - x
+    return loss, FullResiduals(target, rate, target_total)
 
 
 def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
@@ -612,15 +643,13 @@ def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, rate_minus_target = residuals
-    (N,) = x.shape
+    target, rate, target_total = residuals
+    (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * (
-        torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x
-    )
-    grad_x = grad_loss_scaled * rate_minus_target
+    grad_target = grad_loss_scaled * target_total
+    grad_x = grad_loss_scaled * (rate - target)
     return FullGradients(grad_x, grad_target)
 
 
@@ -631,34 +660,30 @@ def double_backward_full(
 
     Given are those of the gradients that it returned.
     """
-    x, target, rate_minus_target = residuals
-    (N,) = x.shape
+    target, rate, target_total = residuals
+    (N,) = target.shape
     grad_loss_scaled = grad_loss / N
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    target_total = torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - x
-    grad_rate_minus_target = grad_loss_scaled * grad_grad_x
-    grad_grad_target_product = grad_loss_scaled * grad_grad_target
-    grad_target = (
-        grad_grad_target_product
-        / 2
-        * torch.where(target_high, 2 / target_or_one - target_or_one**-2, 0)
-    )
-    grad_x = -grad_grad_target_product
+    rate_minus_target = rate - target
+    grad_target_total = grad_loss_scaled * grad_grad_target
+    grad_rate = grad_loss_scaled * grad_grad_x
+    grad_target = -grad_rate
     grad_grad_loss = (
         (grad_grad_target * target_total).sum() + (grad_grad_x * rate_minus_target).sum()
     ) / N
-    return grad_grad_loss, grad_x, grad_target, grad_rate_minus_target
+    return grad_grad_loss, grad_target, grad_rate, grad_target_total
 
 
 def residuals_backward_full(
-    grad_rate_minus_target: Tensor, residuals: FullResiduals
+    grad_rate: Tensor, grad_target_total: Tensor, residuals: FullResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
-    rate = torch.exp(x)
-    grad_target = -grad_rate_minus_target
-    grad_x = grad_rate_minus_target * rate
+    target, rate, *_ = residuals
+    target_high = target > 1
+    target_or_one = torch.where(target_high, target, 1)
+    grad_target = grad_target_total * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
+    )
+    grad_x = grad_rate * rate - grad_target_total
     return grad_x, grad_target
 
 
@@ -694,10 +719,10 @@ class _FullBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = FullResiduals(*saved)
-        grad_grad_loss, grad_x, grad_target, grad_rate_minus_target = double_backward_full(
+        grad_grad_loss, grad_target, grad_rate, grad_target_total = double_backward_full(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_target, grad_rate_minus_target
+        return grad_grad_loss, grad_target, grad_rate, grad_target_total
 
 
 class _FullFunction(torch.autograd.Function):
@@ -708,18 +733,18 @@ class _FullFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full(x, target)
-        return loss, residuals.rate_minus_target
+        return loss, residuals.rate, residuals.target_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        _, rate_minus_target = output
-        ctx.save_for_backward(x, target, rate_minus_target)
+        _, target = inputs
+        _, rate, target_total = output
+        ctx.save_for_backward(target, rate, target_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_rate_minus_target = grad_outputs
+        grad_loss, grad_rate, grad_target_total = grad_outputs
         residuals = FullResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -728,8 +753,12 @@ class _FullFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_full(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_rate_minus_target is not None:
-            more_x, more_target = residuals_backward_full(grad_rate_minus_target, residuals)
+        if grad_rate is not None or grad_target_total is not None:
+            if grad_rate is None:
+                grad_rate = torch.zeros_like(residuals.rate)
+            if grad_target_total is None:
+                grad_target_total = torch.zeros_like(residuals.target_total)
+            more_x, more_target = residuals_backward_full(grad_rate, grad_target_total, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -745,9 +774,9 @@ def _applied_full(*given: Any) -> Tensor:
 class FullSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
     target: Tensor
-    dloss_dx: Tensor
+    rate: Tensor
+    dloss_dtarget: Tensor
 
 
 class FullSumGradients(NamedTuple):
@@ -790,14 +819,16 @@ def forward_full_sum(x: Tensor, target: Tensor) -> tuple[Tensor, FullSumResidual
     _check_full_sum(x, target)
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
+    target_high = target > 1
+    log_target = torch.log(target)
     each = short + torch.where(
-        target > 1,
-        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target_high,
+        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
     loss = each.sum()
-    dloss_dx = rate - target
-    return loss, FullSumResiduals(x, target, dloss_dx)
+    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - x
+    return loss, FullSumResiduals(target, rate, dloss_dtarget)
 
 
 def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSumGradients:
@@ -814,11 +845,11 @@ def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSum
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, dloss_dx = residuals
+    target, rate, dloss_dtarget = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x)
-    grad_x = grad_loss * dloss_dx
+    grad_target = grad_loss * dloss_dtarget
+    grad_x = grad_loss * (rate - target)
     return FullSumGradients(grad_x, grad_target)
 
 
@@ -829,30 +860,28 @@ def double_backward_full_sum(
 
     Given are those of the gradients that it returned.
     """
-    x, target, dloss_dx = residuals
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    target_total = torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - x
-    grad_dloss_dx = grad_loss * grad_grad_x
-    grad_grad_target_product = grad_loss * grad_grad_target
-    grad_target = (
-        grad_grad_target_product
-        / 2
-        * torch.where(target_high, 2 / target_or_one - target_or_one**-2, 0)
-    )
-    grad_x = -grad_grad_target_product
-    grad_grad_loss = (dloss_dx * grad_grad_x).sum() + (grad_grad_target * target_total).sum()
-    return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
+    target, rate, dloss_dtarget = residuals
+    rate_minus_target = rate - target
+    grad_dloss_dtarget = grad_loss * grad_grad_target
+    grad_rate = grad_loss * grad_grad_x
+    grad_target = -grad_rate
+    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (
+        grad_grad_x * rate_minus_target
+    ).sum()
+    return grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget
 
 
 def residuals_backward_full_sum(
-    grad_dloss_dx: Tensor, residuals: FullSumResiduals
+    grad_rate: Tensor, grad_dloss_dtarget: Tensor, residuals: FullSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
-    rate = torch.exp(x)
-    grad_target = -grad_dloss_dx
-    grad_x = grad_dloss_dx * rate
+    target, rate, *_ = residuals
+    target_high = target > 1
+    target_or_one = torch.where(target_high, target, 1)
+    grad_target = grad_dloss_dtarget * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
+    )
+    grad_x = grad_rate * rate - grad_dloss_dtarget
     return grad_x, grad_target
 
 
@@ -888,10 +917,10 @@ class _FullSumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = FullSumResiduals(*saved)
-        grad_grad_loss, grad_x, grad_target, grad_dloss_dx = double_backward_full_sum(
+        grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget = double_backward_full_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
+        return grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget
 
 
 class _FullSumFunction(torch.autograd.Function):
@@ -902,18 +931,18 @@ class _FullSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full_sum(x, target)
-        return loss, residuals.dloss_dx
+        return loss, residuals.rate, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dx)
+        _, target = inputs
+        _, rate, dloss_dtarget = output
+        ctx.save_for_backward(target, rate, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
+        grad_loss, grad_rate, grad_dloss_dtarget = grad_outputs
         residuals = FullSumResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -922,8 +951,14 @@ class _FullSumFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_full_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward_full_sum(grad_dloss_dx, residuals)
+        if grad_rate is not None or grad_dloss_dtarget is not None:
+            if grad_rate is None:
+                grad_rate = torch.zeros_like(residuals.rate)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+            more_x, more_target = residuals_backward_full_sum(
+                grad_rate, grad_dloss_dtarget, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -939,9 +974,9 @@ def _applied_full_sum(*given: Any) -> Tensor:
 class FullNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
     target: Tensor
-    dloss_dx: Tensor
+    rate: Tensor
+    dloss_dtarget: Tensor
 
 
 class FullNoneGradients(NamedTuple):
@@ -984,13 +1019,15 @@ def forward_full_none(x: Tensor, target: Tensor) -> tuple[Tensor, FullNoneResidu
     _check_full_none(x, target)
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
+    target_high = target > 1
+    log_target = torch.log(target)
     loss = short + torch.where(
-        target > 1,
-        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target_high,
+        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
-    dloss_dx = rate - target
-    return loss, FullNoneResiduals(x, target, dloss_dx)
+    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - x
+    return loss, FullNoneResiduals(target, rate, dloss_dtarget)
 
 
 def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullNoneGradients:
@@ -1007,14 +1044,14 @@ def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullN
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, target, dloss_dx = residuals
-    (N,) = x.shape
+    target, rate, dloss_dtarget = residuals
+    (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x) * grad_loss
-    grad_x = dloss_dx * grad_loss
+    grad_target = dloss_dtarget * grad_loss
+    grad_x = (rate - target) * grad_loss
     return FullNoneGradients(grad_x, grad_target)
 
 
@@ -1025,28 +1062,26 @@ def double_backward_full_none(
 
     Given are those of the gradients that it returned.
     """
-    x, target, dloss_dx = residuals
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    target_total = torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - x
-    grad_dloss_dx = grad_grad_x * grad_loss
-    grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
-    grad_target = grad_grad_target_times_grad_loss * torch.where(
-        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
-    )
-    grad_x = -grad_grad_target_times_grad_loss
-    grad_grad_loss = torch.addcmul(dloss_dx * grad_grad_x, grad_grad_target, target_total)
-    return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
+    target, rate, dloss_dtarget = residuals
+    rate_minus_target = rate - target
+    grad_dloss_dtarget = grad_grad_target * grad_loss
+    grad_rate = grad_grad_x * grad_loss
+    grad_target = -grad_rate
+    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, grad_grad_x, rate_minus_target)
+    return grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget
 
 
 def residuals_backward_full_none(
-    grad_dloss_dx: Tensor, residuals: FullNoneResiduals
+    grad_rate: Tensor, grad_dloss_dtarget: Tensor, residuals: FullNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x = residuals.x
-    rate = torch.exp(x)
-    grad_target = -grad_dloss_dx
-    grad_x = grad_dloss_dx * rate
+    target, rate, *_ = residuals
+    target_high = target > 1
+    target_or_one = torch.where(target_high, target, 1)
+    grad_target = grad_dloss_dtarget * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
+    )
+    grad_x = grad_rate * rate - grad_dloss_dtarget
     return grad_x, grad_target
 
 
@@ -1081,10 +1116,10 @@ class _FullNoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = FullNoneResiduals(*saved)
-        grad_grad_loss, grad_x, grad_target, grad_dloss_dx = double_backward_full_none(
+        grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget = double_backward_full_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
+        return grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget
 
 
 class _FullNoneFunction(torch.autograd.Function):
@@ -1095,18 +1130,18 @@ class _FullNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full_none(x, target)
-        return loss, residuals.dloss_dx
+        return loss, residuals.rate, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dx)
+        _, target = inputs
+        _, rate, dloss_dtarget = output
+        ctx.save_for_backward(target, rate, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
+        grad_loss, grad_rate, grad_dloss_dtarget = grad_outputs
         residuals = FullNoneResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -1115,8 +1150,14 @@ class _FullNoneFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_full_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward_full_none(grad_dloss_dx, residuals)
+        if grad_rate is not None or grad_dloss_dtarget is not None:
+            if grad_rate is None:
+                grad_rate = torch.zeros_like(residuals.rate)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+            more_x, more_target = residuals_backward_full_none(
+                grad_rate, grad_dloss_dtarget, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -1132,9 +1173,9 @@ def _applied_full_none(*given: Any) -> Tensor:
 class NoLogInputResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    target: Tensor
+    x_total: Tensor
     neg_log_x: Tensor
-    target_total: Tensor
-    eps: float
 
 
 class NoLogInputGradients(NamedTuple):
@@ -1182,8 +1223,7 @@ def forward_no_log_input(
     short = torch.addcmul(x, log_x, target, value=-1)
     loss = short.mean()
     neg_log_x = -log_x
-    target_total = 1 - target / x_total
-    return loss, NoLogInputResiduals(neg_log_x, target_total, eps)
+    return loss, NoLogInputResiduals(target, x_total, neg_log_x)
 
 
 def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> NoLogInputGradients:
@@ -1199,13 +1239,13 @@ def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> 
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    neg_log_x, target_total, *_ = residuals
-    (N,) = neg_log_x.shape
+    target, x_total, neg_log_x = residuals
+    (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
     grad_target = grad_loss_scaled * neg_log_x
-    grad_x = grad_loss_scaled * target_total
+    grad_x = grad_loss_scaled * (1 - target / x_total)
     return NoLogInputGradients(grad_x, grad_target)
 
 
@@ -1216,24 +1256,26 @@ def double_backward_no_log_input(
 
     Given are those of the gradients that it returned.
     """
-    neg_log_x, target_total, *_ = residuals
-    (N,) = neg_log_x.shape
+    target, x_total, neg_log_x = residuals
+    (N,) = target.shape
     grad_loss_scaled = grad_loss / N
-    grad_target_total = grad_loss_scaled * grad_grad_x
     grad_neg_log_x = grad_loss_scaled * grad_grad_target
-    grad_grad_loss = ((grad_grad_target * neg_log_x).sum() + (grad_grad_x * target_total).sum()) / N
-    return grad_grad_loss, grad_neg_log_x, grad_target_total
+    grad_grad_x_product = grad_loss_scaled * grad_grad_x
+    grad_x_total = x_total**-2 * grad_grad_x_product * target
+    grad_target = -(grad_grad_x_product / x_total)
+    grad_grad_loss = (
+        ((1 - target / x_total) * grad_grad_x).sum() + (grad_grad_target * neg_log_x).sum()
+    ) / N
+    return grad_grad_loss, grad_target, grad_x_total, grad_neg_log_x
 
 
 def residuals_backward_no_log_input(
-    grad_neg_log_x: Tensor, grad_target_total: Tensor, x: Tensor, residuals: NoLogInputResiduals
+    grad_x_total: Tensor, grad_neg_log_x: Tensor, residuals: NoLogInputResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, target_total, eps = residuals
-    x_total = x + eps
-    grad_target = -(grad_target_total / x_total)
-    grad_x = ((1 - target_total) * grad_target_total - grad_neg_log_x) / x_total
-    return grad_x, grad_target
+    x_total = residuals.x_total
+    grad_x = grad_x_total - grad_neg_log_x / x_total
+    return (grad_x,)
 
 
 def _value_no_log_input(x: Tensor, target: Tensor, eps: float) -> Tensor:
@@ -1257,18 +1299,17 @@ class _NoLogInputBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_neg_log_x, grad_target_total = double_backward_no_log_input(
+        residuals = NoLogInputResiduals(*saved)
+        grad_grad_loss, grad_target, grad_x_total, grad_neg_log_x = double_backward_no_log_input(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_neg_log_x, grad_target_total, None
+        return grad_grad_loss, grad_target, grad_x_total, grad_neg_log_x
 
 
 class _NoLogInputFunction(torch.autograd.Function):
@@ -1279,21 +1320,19 @@ class _NoLogInputFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input(x, target, eps=eps)
-        return loss, residuals.neg_log_x, residuals.target_total
+        return loss, residuals.x_total, residuals.neg_log_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, _, eps = inputs
-        _, neg_log_x, target_total = output
-        ctx.save_for_backward(x, neg_log_x, target_total)
+        _, target, *_ = inputs
+        _, x_total, neg_log_x = output
+        ctx.save_for_backward(target, x_total, neg_log_x)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_neg_log_x, grad_target_total = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoLogInputResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_x_total, grad_neg_log_x = grad_outputs
+        residuals = NoLogInputResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1301,16 +1340,13 @@ class _NoLogInputFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_no_log_input(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_neg_log_x is not None or grad_target_total is not None:
+        if grad_x_total is not None or grad_neg_log_x is not None:
+            if grad_x_total is None:
+                grad_x_total = torch.zeros_like(residuals.x_total)
             if grad_neg_log_x is None:
                 grad_neg_log_x = torch.zeros_like(residuals.neg_log_x)
-            if grad_target_total is None:
-                grad_target_total = torch.zeros_like(residuals.target_total)
-            more_x, more_target = residuals_backward_no_log_input(
-                grad_neg_log_x, grad_target_total, x, residuals
-            )
+            (more_x,) = residuals_backward_no_log_input(grad_x_total, grad_neg_log_x, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
-            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
 
 
@@ -1324,9 +1360,9 @@ def _applied_no_log_input(*given: Any) -> Tensor:
 class NoLogInputSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    target: Tensor
+    x_total: Tensor
     dloss_dtarget: Tensor
-    dloss_dx: Tensor
-    eps: float
 
 
 class NoLogInputSumGradients(NamedTuple):
@@ -1374,8 +1410,7 @@ def forward_no_log_input_sum(
     short = torch.addcmul(x, log_x, target, value=-1)
     loss = short.sum()
     dloss_dtarget = -log_x
-    dloss_dx = 1 - target / x_total
-    return loss, NoLogInputSumResiduals(dloss_dtarget, dloss_dx, eps)
+    return loss, NoLogInputSumResiduals(target, x_total, dloss_dtarget)
 
 
 def backward_no_log_input_sum(
@@ -1393,11 +1428,11 @@ def backward_no_log_input_sum(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dtarget, dloss_dx, *_ = residuals
+    target, x_total, dloss_dtarget = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = grad_loss * dloss_dtarget
-    grad_x = grad_loss * dloss_dx
+    grad_x = grad_loss * (1 - target / x_total)
     return NoLogInputSumGradients(grad_x, grad_target)
 
 
@@ -1411,22 +1446,24 @@ def double_backward_no_log_input_sum(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dtarget, dloss_dx, *_ = residuals
-    grad_dloss_dx = grad_loss * grad_grad_x
+    target, x_total, dloss_dtarget = residuals
     grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    grad_grad_x_product = grad_loss * grad_grad_x
+    grad_x_total = x_total**-2 * grad_grad_x_product * target
+    grad_target = -(grad_grad_x_product / x_total)
+    grad_grad_loss = ((1 - target / x_total) * grad_grad_x).sum() + (
+        dloss_dtarget * grad_grad_target
+    ).sum()
+    return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
 
 
 def residuals_backward_no_log_input_sum(
-    grad_dloss_dtarget: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: NoLogInputSumResiduals
+    grad_x_total: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, dloss_dx, eps = residuals
-    x_total = x + eps
-    grad_target = -(grad_dloss_dx / x_total)
-    grad_x = ((1 - dloss_dx) * grad_dloss_dx - grad_dloss_dtarget) / x_total
-    return grad_x, grad_target
+    x_total = residuals.x_total
+    grad_x = grad_x_total - grad_dloss_dtarget / x_total
+    return (grad_x,)
 
 
 def _value_no_log_input_sum(x: Tensor, target: Tensor, eps: float) -> Tensor:
@@ -1450,18 +1487,17 @@ class _NoLogInputSumBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputSumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_no_log_input_sum(
-            grad_grad_x, grad_grad_target, grad_loss, residuals
+        residuals = NoLogInputSumResiduals(*saved)
+        grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget = (
+            double_backward_no_log_input_sum(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx, None
+        return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
 
 
 class _NoLogInputSumFunction(torch.autograd.Function):
@@ -1472,21 +1508,19 @@ class _NoLogInputSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_sum(x, target, eps=eps)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.x_total, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, _, eps = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, dloss_dtarget, dloss_dx)
+        _, target, *_ = inputs
+        _, x_total, dloss_dtarget = output
+        ctx.save_for_backward(target, x_total, dloss_dtarget)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoLogInputSumResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_x_total, grad_dloss_dtarget = grad_outputs
+        residuals = NoLogInputSumResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1494,16 +1528,15 @@ class _NoLogInputSumFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_no_log_input_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
+        if grad_x_total is not None or grad_dloss_dtarget is not None:
+            if grad_x_total is None:
+                grad_x_total = torch.zeros_like(residuals.x_total)
             if grad_dloss_dtarget is None:
                 grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            if grad_dloss_dx is None:
-                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
-            more_x, more_target = residuals_backward_no_log_input_sum(
-                grad_dloss_dtarget, grad_dloss_dx, x, residuals
+            (more_x,) = residuals_backward_no_log_input_sum(
+                grad_x_total, grad_dloss_dtarget, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
-            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
 
 
@@ -1517,9 +1550,9 @@ def _applied_no_log_input_sum(*given: Any) -> Tensor:
 class NoLogInputNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    target: Tensor
+    x_total: Tensor
     dloss_dtarget: Tensor
-    dloss_dx: Tensor
-    eps: float
 
 
 class NoLogInputNoneGradients(NamedTuple):
@@ -1566,8 +1599,7 @@ def forward_no_log_input_none(
     log_x = torch.log(x_total)
     loss = torch.addcmul(x, log_x, target, value=-1)
     dloss_dtarget = -log_x
-    dloss_dx = 1 - target / x_total
-    return loss, NoLogInputNoneResiduals(dloss_dtarget, dloss_dx, eps)
+    return loss, NoLogInputNoneResiduals(target, x_total, dloss_dtarget)
 
 
 def backward_no_log_input_none(
@@ -1585,14 +1617,14 @@ def backward_no_log_input_none(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dtarget, dloss_dx, *_ = residuals
-    (N,) = dloss_dtarget.shape
+    target, x_total, dloss_dtarget = residuals
+    (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_target = dloss_dtarget * grad_loss
-    grad_x = dloss_dx * grad_loss
+    grad_x = (1 - target / x_total) * grad_loss
     return NoLogInputNoneGradients(grad_x, grad_target)
 
 
@@ -1606,22 +1638,24 @@ def double_backward_no_log_input_none(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dtarget, dloss_dx, *_ = residuals
-    grad_dloss_dx = grad_grad_x * grad_loss
+    target, x_total, dloss_dtarget = residuals
     grad_dloss_dtarget = grad_grad_target * grad_loss
-    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    grad_grad_x_times_grad_loss = grad_grad_x * grad_loss
+    grad_x_total = x_total**-2 * grad_grad_x_times_grad_loss * target
+    grad_target = -(grad_grad_x_times_grad_loss / x_total)
+    grad_grad_loss = torch.addcmul(
+        (1 - target / x_total) * grad_grad_x, dloss_dtarget, grad_grad_target
+    )
+    return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
 
 
 def residuals_backward_no_log_input_none(
-    grad_dloss_dtarget: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: NoLogInputNoneResiduals
+    grad_x_total: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, dloss_dx, eps = residuals
-    x_total = x + eps
-    grad_target = -(grad_dloss_dx / x_total)
-    grad_x = ((1 - dloss_dx) * grad_dloss_dx - grad_dloss_dtarget) / x_total
-    return grad_x, grad_target
+    x_total = residuals.x_total
+    grad_x = grad_x_total - grad_dloss_dtarget / x_total
+    return (grad_x,)
 
 
 def _value_no_log_input_none(x: Tensor, target: Tensor, eps: float) -> Tensor:
@@ -1644,18 +1678,17 @@ class _NoLogInputNoneBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputNoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_no_log_input_none(
-            grad_grad_x, grad_grad_target, grad_loss, residuals
+        residuals = NoLogInputNoneResiduals(*saved)
+        grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget = (
+            double_backward_no_log_input_none(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx, None
+        return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
 
 
 class _NoLogInputNoneFunction(torch.autograd.Function):
@@ -1666,21 +1699,19 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_none(x, target, eps=eps)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.x_total, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, _, eps = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, dloss_dtarget, dloss_dx)
+        _, target, *_ = inputs
+        _, x_total, dloss_dtarget = output
+        ctx.save_for_backward(target, x_total, dloss_dtarget)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoLogInputNoneResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_x_total, grad_dloss_dtarget = grad_outputs
+        residuals = NoLogInputNoneResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1688,16 +1719,15 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_no_log_input_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
+        if grad_x_total is not None or grad_dloss_dtarget is not None:
+            if grad_x_total is None:
+                grad_x_total = torch.zeros_like(residuals.x_total)
             if grad_dloss_dtarget is None:
                 grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            if grad_dloss_dx is None:
-                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
-            more_x, more_target = residuals_backward_no_log_input_none(
-                grad_dloss_dtarget, grad_dloss_dx, x, residuals
+            (more_x,) = residuals_backward_no_log_input_none(
+                grad_x_total, grad_dloss_dtarget, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
-            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
 
 
@@ -1711,9 +1741,9 @@ def _applied_no_log_input_none(*given: Any) -> Tensor:
 class NoLogInputFullResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    target: Tensor
+    x_total: Tensor
     log_x_total: Tensor
-    target_total: Tensor
-    eps: float
 
 
 class NoLogInputFullGradients(NamedTuple):
@@ -1770,8 +1800,7 @@ def forward_no_log_input_full(
     )
     loss = each.mean()
     log_x_total = torch.where(target_high, 0.5 / target + log_target, 0) - log_x
-    target_total = 1 - target / x_total
-    return loss, NoLogInputFullResiduals(log_x_total, target_total, eps)
+    return loss, NoLogInputFullResiduals(target, x_total, log_x_total)
 
 
 def backward_no_log_input_full(
@@ -1790,13 +1819,13 @@ def backward_no_log_input_full(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    log_x_total, target_total, *_ = residuals
-    (N,) = log_x_total.shape
+    target, x_total, log_x_total = residuals
+    (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
     grad_target = grad_loss_scaled * log_x_total
-    grad_x = grad_loss_scaled * target_total
+    grad_x = grad_loss_scaled * (1 - target / x_total)
     return NoLogInputFullGradients(grad_x, grad_target)
 
 
@@ -1810,38 +1839,30 @@ def double_backward_no_log_input_full(
 
     Given are those of the gradients that it returned.
     """
-    log_x_total, target_total, *_ = residuals
-    (N,) = log_x_total.shape
+    target, x_total, log_x_total = residuals
+    (N,) = target.shape
     grad_loss_scaled = grad_loss / N
-    grad_target_total = grad_loss_scaled * grad_grad_x
     grad_log_x_total = grad_loss_scaled * grad_grad_target
+    grad_grad_x_product = grad_loss_scaled * grad_grad_x
+    grad_x_total = x_total**-2 * grad_grad_x_product * target
+    grad_target = -(grad_grad_x_product / x_total)
     grad_grad_loss = (
-        (grad_grad_target * log_x_total).sum() + (grad_grad_x * target_total).sum()
+        ((1 - target / x_total) * grad_grad_x).sum() + (grad_grad_target * log_x_total).sum()
     ) / N
-    return grad_grad_loss, grad_log_x_total, grad_target_total
+    return grad_grad_loss, grad_target, grad_x_total, grad_log_x_total
 
 
 def residuals_backward_no_log_input_full(
-    grad_log_x_total: Tensor,
-    grad_target_total: Tensor,
-    x: Tensor,
-    target: Tensor,
-    residuals: NoLogInputFullResiduals,
+    grad_x_total: Tensor, grad_log_x_total: Tensor, residuals: NoLogInputFullResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    eps = residuals.eps
-    x_total = x + eps
+    target, x_total, *_ = residuals
     target_high = target > 1
     target_or_one = torch.where(target_high, target, 1)
-    grad_target_total_product = grad_target_total / x_total
-    grad_target = (
-        grad_log_x_total
-        * torch.where(
-            target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
-        )
-        - grad_target_total_product
+    grad_target = grad_log_x_total * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
     )
-    grad_x = (grad_target_total_product * target - grad_log_x_total) / x_total
+    grad_x = grad_x_total - grad_log_x_total / x_total
     return grad_x, grad_target
 
 
@@ -1871,18 +1892,17 @@ class _NoLogInputFullBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_log_x_total, grad_target_total = double_backward_no_log_input_full(
-            grad_grad_x, grad_grad_target, grad_loss, residuals
+        residuals = NoLogInputFullResiduals(*saved)
+        grad_grad_loss, grad_target, grad_x_total, grad_log_x_total = (
+            double_backward_no_log_input_full(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_log_x_total, grad_target_total, None
+        return grad_grad_loss, grad_target, grad_x_total, grad_log_x_total
 
 
 class _NoLogInputFullFunction(torch.autograd.Function):
@@ -1893,21 +1913,19 @@ class _NoLogInputFullFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full(x, target, eps=eps)
-        return loss, residuals.log_x_total, residuals.target_total
+        return loss, residuals.x_total, residuals.log_x_total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, eps = inputs
-        _, log_x_total, target_total = output
-        ctx.save_for_backward(x, target, log_x_total, target_total)
+        _, target, *_ = inputs
+        _, x_total, log_x_total = output
+        ctx.save_for_backward(target, x_total, log_x_total)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_x_total, grad_target_total = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_x_total, grad_log_x_total = grad_outputs
+        residuals = NoLogInputFullResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1915,13 +1933,13 @@ class _NoLogInputFullFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_no_log_input_full(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_log_x_total is not None or grad_target_total is not None:
+        if grad_x_total is not None or grad_log_x_total is not None:
+            if grad_x_total is None:
+                grad_x_total = torch.zeros_like(residuals.x_total)
             if grad_log_x_total is None:
                 grad_log_x_total = torch.zeros_like(residuals.log_x_total)
-            if grad_target_total is None:
-                grad_target_total = torch.zeros_like(residuals.target_total)
             more_x, more_target = residuals_backward_no_log_input_full(
-                grad_log_x_total, grad_target_total, x, target, residuals
+                grad_x_total, grad_log_x_total, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1938,9 +1956,9 @@ def _applied_no_log_input_full(*given: Any) -> Tensor:
 class NoLogInputFullSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    target: Tensor
+    x_total: Tensor
     dloss_dtarget: Tensor
-    dloss_dx: Tensor
-    eps: float
 
 
 class NoLogInputFullSumGradients(NamedTuple):
@@ -1997,8 +2015,7 @@ def forward_no_log_input_full_sum(
     )
     loss = each.sum()
     dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - log_x
-    dloss_dx = 1 - target / x_total
-    return loss, NoLogInputFullSumResiduals(dloss_dtarget, dloss_dx, eps)
+    return loss, NoLogInputFullSumResiduals(target, x_total, dloss_dtarget)
 
 
 def backward_no_log_input_full_sum(
@@ -2017,11 +2034,11 @@ def backward_no_log_input_full_sum(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dtarget, dloss_dx, *_ = residuals
+    target, x_total, dloss_dtarget = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = grad_loss * dloss_dtarget
-    grad_x = grad_loss * dloss_dx
+    grad_x = grad_loss * (1 - target / x_total)
     return NoLogInputFullSumGradients(grad_x, grad_target)
 
 
@@ -2035,34 +2052,28 @@ def double_backward_no_log_input_full_sum(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dtarget, dloss_dx, *_ = residuals
-    grad_dloss_dx = grad_loss * grad_grad_x
+    target, x_total, dloss_dtarget = residuals
     grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    grad_grad_x_product = grad_loss * grad_grad_x
+    grad_x_total = x_total**-2 * grad_grad_x_product * target
+    grad_target = -(grad_grad_x_product / x_total)
+    grad_grad_loss = ((1 - target / x_total) * grad_grad_x).sum() + (
+        dloss_dtarget * grad_grad_target
+    ).sum()
+    return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
 
 
 def residuals_backward_no_log_input_full_sum(
-    grad_dloss_dtarget: Tensor,
-    grad_dloss_dx: Tensor,
-    x: Tensor,
-    target: Tensor,
-    residuals: NoLogInputFullSumResiduals,
+    grad_x_total: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputFullSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    eps = residuals.eps
-    x_total = x + eps
+    target, x_total, *_ = residuals
     target_high = target > 1
     target_or_one = torch.where(target_high, target, 1)
-    grad_dloss_dx_product = grad_dloss_dx / x_total
-    grad_target = (
-        grad_dloss_dtarget
-        * torch.where(
-            target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
-        )
-        - grad_dloss_dx_product
+    grad_target = grad_dloss_dtarget * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
     )
-    grad_x = (grad_dloss_dx_product * target - grad_dloss_dtarget) / x_total
+    grad_x = grad_x_total - grad_dloss_dtarget / x_total
     return grad_x, grad_target
 
 
@@ -2094,18 +2105,19 @@ class _NoLogInputFullSumBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullSumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_no_log_input_full_sum(
-            grad_grad_x, grad_grad_target, grad_loss, residuals
+        residuals = NoLogInputFullSumResiduals(*saved)
+        grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget = (
+            double_backward_no_log_input_full_sum(
+                grad_grad_x, grad_grad_target, grad_loss, residuals
+            )
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx, None
+        return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
 
 
 class _NoLogInputFullSumFunction(torch.autograd.Function):
@@ -2116,21 +2128,19 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full_sum(x, target, eps=eps)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.x_total, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, eps = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        _, target, *_ = inputs
+        _, x_total, dloss_dtarget = output
+        ctx.save_for_backward(target, x_total, dloss_dtarget)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullSumResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_x_total, grad_dloss_dtarget = grad_outputs
+        residuals = NoLogInputFullSumResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -2140,13 +2150,13 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_no_log_input_full_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
+        if grad_x_total is not None or grad_dloss_dtarget is not None:
+            if grad_x_total is None:
+                grad_x_total = torch.zeros_like(residuals.x_total)
             if grad_dloss_dtarget is None:
                 grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            if grad_dloss_dx is None:
-                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
             more_x, more_target = residuals_backward_no_log_input_full_sum(
-                grad_dloss_dtarget, grad_dloss_dx, x, target, residuals
+                grad_x_total, grad_dloss_dtarget, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -2163,9 +2173,9 @@ def _applied_no_log_input_full_sum(*given: Any) -> Tensor:
 class NoLogInputFullNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    target: Tensor
+    x_total: Tensor
     dloss_dtarget: Tensor
-    dloss_dx: Tensor
-    eps: float
 
 
 class NoLogInputFullNoneGradients(NamedTuple):
@@ -2221,8 +2231,7 @@ def forward_no_log_input_full_none(
         0,
     )
     dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - log_x
-    dloss_dx = 1 - target / x_total
-    return loss, NoLogInputFullNoneResiduals(dloss_dtarget, dloss_dx, eps)
+    return loss, NoLogInputFullNoneResiduals(target, x_total, dloss_dtarget)
 
 
 def backward_no_log_input_full_none(
@@ -2241,14 +2250,14 @@ def backward_no_log_input_full_none(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dtarget, dloss_dx, *_ = residuals
-    (N,) = dloss_dtarget.shape
+    target, x_total, dloss_dtarget = residuals
+    (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_target = dloss_dtarget * grad_loss
-    grad_x = dloss_dx * grad_loss
+    grad_x = (1 - target / x_total) * grad_loss
     return NoLogInputFullNoneGradients(grad_x, grad_target)
 
 
@@ -2262,34 +2271,28 @@ def double_backward_no_log_input_full_none(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dtarget, dloss_dx, *_ = residuals
-    grad_dloss_dx = grad_grad_x * grad_loss
+    target, x_total, dloss_dtarget = residuals
     grad_dloss_dtarget = grad_grad_target * grad_loss
-    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    grad_grad_x_times_grad_loss = grad_grad_x * grad_loss
+    grad_x_total = x_total**-2 * grad_grad_x_times_grad_loss * target
+    grad_target = -(grad_grad_x_times_grad_loss / x_total)
+    grad_grad_loss = torch.addcmul(
+        (1 - target / x_total) * grad_grad_x, dloss_dtarget, grad_grad_target
+    )
+    return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
 
 
 def residuals_backward_no_log_input_full_none(
-    grad_dloss_dtarget: Tensor,
-    grad_dloss_dx: Tensor,
-    x: Tensor,
-    target: Tensor,
-    residuals: NoLogInputFullNoneResiduals,
+    grad_x_total: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputFullNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    eps = residuals.eps
-    x_total = x + eps
+    target, x_total, *_ = residuals
     target_high = target > 1
     target_or_one = torch.where(target_high, target, 1)
-    grad_dloss_dx_product = grad_dloss_dx / x_total
-    grad_target = (
-        grad_dloss_dtarget
-        * torch.where(
-            target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
-        )
-        - grad_dloss_dx_product
+    grad_target = grad_dloss_dtarget * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
     )
-    grad_x = (grad_dloss_dx_product * target - grad_dloss_dtarget) / x_total
+    grad_x = grad_x_total - grad_dloss_dtarget / x_total
     return grad_x, grad_target
 
 
@@ -2320,18 +2323,19 @@ class _NoLogInputFullNoneBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullNoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_no_log_input_full_none(
-            grad_grad_x, grad_grad_target, grad_loss, residuals
+        residuals = NoLogInputFullNoneResiduals(*saved)
+        grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget = (
+            double_backward_no_log_input_full_none(
+                grad_grad_x, grad_grad_target, grad_loss, residuals
+            )
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx, None
+        return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
 
 
 class _NoLogInputFullNoneFunction(torch.autograd.Function):
@@ -2342,21 +2346,19 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full_none(x, target, eps=eps)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.x_total, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, eps = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        _, target, *_ = inputs
+        _, x_total, dloss_dtarget = output
+        ctx.save_for_backward(target, x_total, dloss_dtarget)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullNoneResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_x_total, grad_dloss_dtarget = grad_outputs
+        residuals = NoLogInputFullNoneResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -2366,13 +2368,13 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_no_log_input_full_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
+        if grad_x_total is not None or grad_dloss_dtarget is not None:
+            if grad_x_total is None:
+                grad_x_total = torch.zeros_like(residuals.x_total)
             if grad_dloss_dtarget is None:
                 grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            if grad_dloss_dx is None:
-                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
             more_x, more_target = residuals_backward_no_log_input_full_none(
-                grad_dloss_dtarget, grad_dloss_dx, x, target, residuals
+                grad_x_total, grad_dloss_dtarget, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target

@@ -19,7 +19,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
+    x_not_positive: Tensor
 
 
 class Gradients(NamedTuple):
@@ -46,8 +46,9 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x)
-    y = x.masked_fill(x <= 0, 0)
-    return y, Residuals(x)
+    x_not_positive = x <= 0
+    y = x.masked_fill(x_not_positive, 0)
+    return y, Residuals(x_not_positive)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -60,11 +61,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x = residuals.x
-    (N,) = x.shape
+    x_not_positive = residuals.x_not_positive
+    (N,) = x_not_positive.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y.masked_fill(x <= 0, 0)
+    grad_x = grad_y.masked_fill(x_not_positive, 0)
     return Gradients(grad_x)
 
 
@@ -75,9 +76,16 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x = residuals.x
-    grad_grad_y = grad_grad_x.masked_fill(x <= 0, 0)
+    x_not_positive = residuals.x_not_positive
+    grad_grad_y = grad_grad_x.masked_fill(x_not_positive, 0)
     return (grad_grad_y,)
+
+
+def _value(x: Tensor) -> Tensor:
+    """Compute y alone, without what `backward` needs."""
+    _check(x)
+    y = x.masked_fill(x <= 0, 0)
+    return y
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -109,18 +117,19 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
-        y, _ = forward(x)
-        return (y,)
+        y, residuals = forward(x)
+        return y, residuals.x_not_positive
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        (x,) = inputs
-        ctx.save_for_backward(x)
+        _, x_not_positive = output
+        ctx.save_for_backward(x_not_positive)
+        ctx.mark_non_differentiable(x_not_positive)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_y,) = grad_outputs
+        grad_y, *_ = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
@@ -129,6 +138,13 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         return (grad_x,)
+
+
+def _applied(*given: Any) -> Tensor:
+    """Compute y: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _Function.apply(*given)[0]
+    return _value(*given)
 
 
 def _must_be(kind: type, **arguments: object) -> None:
@@ -190,6 +206,6 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     _floating(dtype, "input", input)
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input.clone() if inplace else input), last)
-    y, *_ = _Function.apply(x)
+    y = _applied(x)
     y = _unflattened(y, shape, last).to(dtype)
     return input.copy_(y) if inplace else y

@@ -24,7 +24,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dx: Tensor
+    off: Tensor
     beta: float
 
 
@@ -60,14 +60,11 @@ def forward(x: Tensor, target: Tensor, *, beta: float = 1.0) -> tuple[Tensor, Re
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x, target)
-    (N,) = x.shape
     off = x - target
     abs_off = torch.abs(off)
-    off_mask = abs_off >= beta
-    each = torch.where(off_mask, abs_off - beta / 2, off**2 / (2 * beta))
+    each = torch.where(abs_off >= beta, abs_off - beta / 2, off**2 / (2 * beta))
     loss = each.mean()
-    dloss_dx = torch.where(off_mask, torch.sign(off), off / beta) / N
-    return loss, Residuals(dloss_dx, beta)
+    return loss, Residuals(off, beta)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -80,10 +77,11 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dx = residuals.dloss_dx
+    off, beta = residuals
+    (N,) = off.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * dloss_dx
+    grad_x = grad_loss / N * torch.where(torch.abs(off) >= beta, torch.sign(off), off / beta)
     grad_target = -grad_x
     return Gradients(grad_x, grad_target)
 
@@ -95,24 +93,23 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dx = residuals.dloss_dx
-    grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_dloss_dx = grad_loss * grad_grad_x_minus_grad_grad_target
-    grad_grad_loss = (dloss_dx * grad_grad_x_minus_grad_grad_target).sum()
-    return grad_grad_loss, grad_dloss_dx
-
-
-def residuals_backward(
-    grad_dloss_dx: Tensor, x: Tensor, target: Tensor, residuals: Residuals
-) -> tuple[Tensor, ...]:
-    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dx, beta = residuals
-    (N,) = dloss_dx.shape
-    off = x - target
+    off, beta = residuals
+    (N,) = off.shape
     abs_off = torch.abs(off)
-    off_mask = abs_off >= beta
-    grad_x = (grad_dloss_dx / (beta * N)).masked_fill(off_mask, 0)
-    grad_target = -grad_x
+    abs_off_mask = abs_off >= beta
+    off_chosen = torch.where(abs_off_mask, torch.sign(off), off / beta)
+    grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
+    grad_off = (grad_loss / (beta * N) * grad_grad_x_minus_grad_grad_target).masked_fill(
+        abs_off_mask, 0
+    )
+    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * off_chosen).mean()
+    return grad_grad_loss, grad_off
+
+
+def residuals_backward(grad_off: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    grad_target = -grad_off
+    grad_x = grad_off.clone()
     return grad_x, grad_target
 
 
@@ -131,16 +128,6 @@ def value_and_grad(x: Tensor, target: Tensor, *, beta: float = 1.0) -> tuple[Ten
     grad_x = torch.where(off_mask, torch.sign(off), off / beta) / N
     grad_target = -grad_x
     return loss, Gradients(grad_x, grad_target)
-
-
-def _value(x: Tensor, target: Tensor, beta: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check(x, target)
-    off = x - target
-    abs_off = torch.abs(off)
-    each = torch.where(abs_off >= beta, abs_off - beta / 2, off**2 / (2 * beta))
-    loss = each.mean()
-    return loss
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -162,10 +149,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dx = double_backward(
+        grad_grad_loss, grad_off = double_backward(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dx, None
+        return grad_grad_loss, grad_off, None
 
 
 class _Function(torch.autograd.Function):
@@ -176,21 +163,20 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, beta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target, beta=beta)
-        return loss, residuals.dloss_dx
+        return loss, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, beta = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dx)
+        _, _, beta = inputs
+        _, off = output
+        ctx.save_for_backward(off)
         ctx.set_materialize_grads(False)
         ctx.numbers = (beta,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
+        grad_loss, grad_off = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -198,18 +184,11 @@ class _Function(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward(grad_dloss_dx, x, target, residuals)
+        if grad_off is not None:
+            more_x, more_target = residuals_backward(grad_off, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
-
-
-def _applied(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _Function.apply(*given)[0]
-    return _value(*given)
 
 
 class Beta0Residuals(NamedTuple):
@@ -369,7 +348,7 @@ def _applied_beta_0(*given: Any) -> Tensor:
 class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dx: Tensor
+    off: Tensor
     beta: float
 
 
@@ -411,11 +390,9 @@ def forward_sum(x: Tensor, target: Tensor, *, beta: float = 1.0) -> tuple[Tensor
     _check_sum(x, target)
     off = x - target
     abs_off = torch.abs(off)
-    off_mask = abs_off >= beta
-    each = torch.where(off_mask, abs_off - beta / 2, off**2 / (2 * beta))
+    each = torch.where(abs_off >= beta, abs_off - beta / 2, off**2 / (2 * beta))
     loss = each.sum()
-    dloss_dx = torch.where(off_mask, torch.sign(off), off / beta)
-    return loss, SumResiduals(dloss_dx, beta)
+    return loss, SumResiduals(off, beta)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -431,10 +408,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dx = residuals.dloss_dx
+    off, beta = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * dloss_dx
+    grad_x = grad_loss * torch.where(torch.abs(off) >= beta, torch.sign(off), off / beta)
     grad_target = -grad_x
     return SumGradients(grad_x, grad_target)
 
@@ -446,34 +423,21 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dx = residuals.dloss_dx
+    off, beta = residuals
+    abs_off = torch.abs(off)
+    abs_off_mask = abs_off >= beta
+    off_chosen = torch.where(abs_off_mask, torch.sign(off), off / beta)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_dloss_dx = grad_loss * grad_grad_x_minus_grad_grad_target
-    grad_grad_loss = (dloss_dx * grad_grad_x_minus_grad_grad_target).sum()
-    return grad_grad_loss, grad_dloss_dx
+    grad_off = (grad_loss / beta * grad_grad_x_minus_grad_grad_target).masked_fill(abs_off_mask, 0)
+    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * off_chosen).sum()
+    return grad_grad_loss, grad_off
 
 
-def residuals_backward_sum(
-    grad_dloss_dx: Tensor, x: Tensor, target: Tensor, residuals: SumResiduals
-) -> tuple[Tensor, ...]:
+def residuals_backward_sum(grad_off: Tensor, residuals: SumResiduals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    beta = residuals.beta
-    off = x - target
-    abs_off = torch.abs(off)
-    off_mask = abs_off >= beta
-    grad_x = (grad_dloss_dx / beta).masked_fill(off_mask, 0)
-    grad_target = -grad_x
+    grad_target = -grad_off
+    grad_x = grad_off.clone()
     return grad_x, grad_target
-
-
-def _value_sum(x: Tensor, target: Tensor, beta: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_sum(x, target)
-    off = x - target
-    abs_off = torch.abs(off)
-    each = torch.where(abs_off >= beta, abs_off - beta / 2, off**2 / (2 * beta))
-    loss = each.sum()
-    return loss
 
 
 class _SumBackwardFunction(torch.autograd.Function):
@@ -495,10 +459,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dx = double_backward_sum(
+        grad_grad_loss, grad_off = double_backward_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dx, None
+        return grad_grad_loss, grad_off, None
 
 
 class _SumFunction(torch.autograd.Function):
@@ -509,21 +473,20 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, beta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target, beta=beta)
-        return loss, residuals.dloss_dx
+        return loss, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, beta = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dx)
+        _, _, beta = inputs
+        _, off = output
+        ctx.save_for_backward(off)
         ctx.set_materialize_grads(False)
         ctx.numbers = (beta,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = SumResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_off = grad_outputs
+        residuals = SumResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -531,18 +494,11 @@ class _SumFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward_sum(grad_dloss_dx, x, target, residuals)
+        if grad_off is not None:
+            more_x, more_target = residuals_backward_sum(grad_off, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
-
-
-def _applied_sum(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _SumFunction.apply(*given)[0]
-    return _value_sum(*given)
 
 
 class SumBeta0Residuals(NamedTuple):
@@ -701,7 +657,7 @@ def _applied_sum_beta_0(*given: Any) -> Tensor:
 class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_doff: Tensor
+    off: Tensor
     beta: float
 
 
@@ -743,10 +699,8 @@ def forward_none(x: Tensor, target: Tensor, *, beta: float = 1.0) -> tuple[Tenso
     _check_none(x, target)
     off = x - target
     abs_off = torch.abs(off)
-    off_mask = abs_off >= beta
-    loss = torch.where(off_mask, abs_off - beta / 2, off**2 / (2 * beta))
-    dloss_doff = torch.where(off_mask, torch.sign(off), off / beta)
-    return loss, NoneResiduals(dloss_doff, beta)
+    loss = torch.where(abs_off >= beta, abs_off - beta / 2, off**2 / (2 * beta))
+    return loss, NoneResiduals(off, beta)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -763,13 +717,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_doff = residuals.dloss_doff
-    (N,) = dloss_doff.shape
+    off, beta = residuals
+    (N,) = off.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_x = dloss_doff * grad_loss
+    grad_x = grad_loss * torch.where(torch.abs(off) >= beta, torch.sign(off), off / beta)
     grad_target = -grad_x
     return NoneGradients(grad_x, grad_target)
 
@@ -781,33 +735,21 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    dloss_doff = residuals.dloss_doff
+    off, beta = residuals
+    abs_off = torch.abs(off)
+    abs_off_mask = abs_off >= beta
+    off_chosen = torch.where(abs_off_mask, torch.sign(off), off / beta)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_dloss_doff = grad_grad_x_minus_grad_grad_target * grad_loss
-    grad_grad_loss = dloss_doff * grad_grad_x_minus_grad_grad_target
-    return grad_grad_loss, grad_dloss_doff
+    grad_off = (grad_grad_x_minus_grad_grad_target / beta * grad_loss).masked_fill(abs_off_mask, 0)
+    grad_grad_loss = grad_grad_x_minus_grad_grad_target * off_chosen
+    return grad_grad_loss, grad_off
 
 
-def residuals_backward_none(
-    grad_dloss_doff: Tensor, x: Tensor, target: Tensor, residuals: NoneResiduals
-) -> tuple[Tensor, ...]:
+def residuals_backward_none(grad_off: Tensor, residuals: NoneResiduals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    beta = residuals.beta
-    off = x - target
-    abs_off = torch.abs(off)
-    off_mask = abs_off >= beta
-    grad_x = (grad_dloss_doff / beta).masked_fill(off_mask, 0)
-    grad_target = -grad_x
+    grad_target = -grad_off
+    grad_x = grad_off.clone()
     return grad_x, grad_target
-
-
-def _value_none(x: Tensor, target: Tensor, beta: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_none(x, target)
-    off = x - target
-    abs_off = torch.abs(off)
-    loss = torch.where(abs_off >= beta, abs_off - beta / 2, off**2 / (2 * beta))
-    return loss
 
 
 class _NoneBackwardFunction(torch.autograd.Function):
@@ -829,10 +771,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_doff = double_backward_none(
+        grad_grad_loss, grad_off = double_backward_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_doff, None
+        return grad_grad_loss, grad_off, None
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -843,21 +785,20 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, beta: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target, beta=beta)
-        return loss, residuals.dloss_doff
+        return loss, residuals.off
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, beta = inputs
-        _, dloss_doff = output
-        ctx.save_for_backward(x, target, dloss_doff)
+        _, _, beta = inputs
+        _, off = output
+        ctx.save_for_backward(off)
         ctx.set_materialize_grads(False)
         ctx.numbers = (beta,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_doff = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = NoneResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_off = grad_outputs
+        residuals = NoneResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -865,18 +806,11 @@ class _NoneFunction(torch.autograd.Function):
             else:
                 grad_x, grad_target = backward_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_doff is not None:
-            more_x, more_target = residuals_backward_none(grad_dloss_doff, x, target, residuals)
+        if grad_off is not None:
+            more_x, more_target = residuals_backward_none(grad_off, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
-
-
-def _applied_none(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _NoneFunction.apply(*given)[0]
-    return _value_none(*given)
 
 
 class NoneBeta0Residuals(NamedTuple):
@@ -1149,11 +1083,11 @@ def smooth_l1_loss(
         case "none", 0:
             loss = _applied_none_beta_0(x, target)
         case "mean", _:
-            loss = _applied(x, target, beta)
+            loss, *_ = _Function.apply(x, target, beta)
         case "sum", _:
-            loss = _applied_sum(x, target, beta)
+            loss, *_ = _SumFunction.apply(x, target, beta)
         case "none", _:
-            loss = _applied_none(x, target, beta)
+            loss, *_ = _NoneFunction.apply(x, target, beta)
         case _:
             raise ValueError(f"reduction must be one of mean, sum, none, got {reduction!r}")
     return (loss.reshape(shape) if loss.dim() else loss).to(dtype)

@@ -21,7 +21,8 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dx: Tensor
+    target: Tensor
+    expm1_neg_log_exp_target: Tensor
 
 
 class Gradients(NamedTuple):
@@ -54,11 +55,10 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x, target)
-    (N,) = x.shape
     log_exp_target = torch.logaddexp(-target * x, x.new_full((), 0))
     loss = log_exp_target.mean()
-    dloss_dx = target / N * torch.expm1(-log_exp_target)
-    return loss, Residuals(dloss_dx)
+    expm1_neg_log_exp_target = torch.expm1(-log_exp_target)
+    return loss, Residuals(target, expm1_neg_log_exp_target)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -71,10 +71,11 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dx = residuals.dloss_dx
+    target, expm1_neg_log_exp_target = residuals
+    (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * dloss_dx
+    grad_x = grad_loss * expm1_neg_log_exp_target * target / N
     return Gradients(grad_x)
 
 
@@ -85,20 +86,24 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dx = residuals.dloss_dx
-    grad_dloss_dx = grad_loss * grad_grad_x
-    grad_grad_loss = (dloss_dx * grad_grad_x).sum()
-    return grad_grad_loss, grad_dloss_dx
+    target, expm1_neg_log_exp_target = residuals
+    (N,) = target.shape
+    grad_expm1_neg_log_exp_target = grad_loss * grad_grad_x * target / N
+    grad_grad_loss = (expm1_neg_log_exp_target * grad_grad_x * target).mean()
+    return grad_grad_loss, grad_expm1_neg_log_exp_target
 
 
 def residuals_backward(
-    grad_dloss_dx: Tensor, x: Tensor, target: Tensor, residuals: Residuals
+    grad_expm1_neg_log_exp_target: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dloss_dx = residuals.dloss_dx
-    (N,) = dloss_dx.shape
-    exp_neg_log_exp_target = torch.sigmoid(target * x)
-    grad_x = target**2 * (1 - exp_neg_log_exp_target) * grad_dloss_dx * exp_neg_log_exp_target / N
+    target, expm1_neg_log_exp_target = residuals
+    grad_x = -(
+        (expm1_neg_log_exp_target + 1)
+        * expm1_neg_log_exp_target
+        * grad_expm1_neg_log_exp_target
+        * target
+    )
     return (grad_x,)
 
 
@@ -141,8 +146,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_dloss_dx = double_backward(grad_grad_x, grad_loss, residuals)
-        return grad_grad_loss, grad_dloss_dx
+        grad_grad_loss, grad_expm1_neg_log_exp_target = double_backward(
+            grad_grad_x, grad_loss, residuals
+        )
+        return grad_grad_loss, None, grad_expm1_neg_log_exp_target
 
 
 class _Function(torch.autograd.Function):
@@ -153,20 +160,19 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.dloss_dx
+        return loss, residuals.expm1_neg_log_exp_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dx)
+        _, target = inputs
+        _, expm1_neg_log_exp_target = output
+        ctx.save_for_backward(target, expm1_neg_log_exp_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved)
+        grad_loss, grad_expm1_neg_log_exp_target = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -174,8 +180,8 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            (more_x,) = residuals_backward(grad_dloss_dx, x, target, residuals)
+        if grad_expm1_neg_log_exp_target is not None:
+            (more_x,) = residuals_backward(grad_expm1_neg_log_exp_target, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -190,7 +196,8 @@ def _applied(*given: Any) -> Tensor:
 class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dx: Tensor
+    target: Tensor
+    expm1_neg_log_exp_target: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -228,8 +235,8 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     _check_sum(x, target)
     log_exp_target = torch.logaddexp(-target * x, x.new_full((), 0))
     loss = log_exp_target.sum()
-    dloss_dx = target * torch.expm1(-log_exp_target)
-    return loss, SumResiduals(dloss_dx)
+    expm1_neg_log_exp_target = torch.expm1(-log_exp_target)
+    return loss, SumResiduals(target, expm1_neg_log_exp_target)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -244,10 +251,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dx = residuals.dloss_dx
+    target, expm1_neg_log_exp_target = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * dloss_dx
+    grad_x = grad_loss * expm1_neg_log_exp_target * target
     return SumGradients(grad_x)
 
 
@@ -258,18 +265,23 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dx = residuals.dloss_dx
-    grad_dloss_dx = grad_loss * grad_grad_x
-    grad_grad_loss = (dloss_dx * grad_grad_x).sum()
-    return grad_grad_loss, grad_dloss_dx
+    target, expm1_neg_log_exp_target = residuals
+    grad_expm1_neg_log_exp_target = grad_loss * grad_grad_x * target
+    grad_grad_loss = (expm1_neg_log_exp_target * grad_grad_x * target).sum()
+    return grad_grad_loss, grad_expm1_neg_log_exp_target
 
 
 def residuals_backward_sum(
-    grad_dloss_dx: Tensor, x: Tensor, target: Tensor, residuals: SumResiduals
+    grad_expm1_neg_log_exp_target: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    exp_neg_log_exp_target = torch.sigmoid(target * x)
-    grad_x = target**2 * (1 - exp_neg_log_exp_target) * grad_dloss_dx * exp_neg_log_exp_target
+    target, expm1_neg_log_exp_target = residuals
+    grad_x = -(
+        (expm1_neg_log_exp_target + 1)
+        * expm1_neg_log_exp_target
+        * grad_expm1_neg_log_exp_target
+        * target
+    )
     return (grad_x,)
 
 
@@ -299,8 +311,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
-        grad_grad_loss, grad_dloss_dx = double_backward_sum(grad_grad_x, grad_loss, residuals)
-        return grad_grad_loss, grad_dloss_dx
+        grad_grad_loss, grad_expm1_neg_log_exp_target = double_backward_sum(
+            grad_grad_x, grad_loss, residuals
+        )
+        return grad_grad_loss, None, grad_expm1_neg_log_exp_target
 
 
 class _SumFunction(torch.autograd.Function):
@@ -311,20 +325,19 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.dloss_dx
+        return loss, residuals.expm1_neg_log_exp_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dx)
+        _, target = inputs
+        _, expm1_neg_log_exp_target = output
+        ctx.save_for_backward(target, expm1_neg_log_exp_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = SumResiduals(*saved)
+        grad_loss, grad_expm1_neg_log_exp_target = grad_outputs
+        residuals = SumResiduals(*ctx.saved_tensors)
         grad_x = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -332,8 +345,8 @@ class _SumFunction(torch.autograd.Function):
             else:
                 (grad_x,) = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            (more_x,) = residuals_backward_sum(grad_dloss_dx, x, target, residuals)
+        if grad_expm1_neg_log_exp_target is not None:
+            (more_x,) = residuals_backward_sum(grad_expm1_neg_log_exp_target, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -348,7 +361,8 @@ def _applied_sum(*given: Any) -> Tensor:
 class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dx: Tensor
+    target: Tensor
+    expm1_neg_loss: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -384,8 +398,8 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """
     _check_none(x, target)
     loss = torch.logaddexp(-target * x, x.new_full((), 0))
-    dloss_dx = target * torch.expm1(-loss)
-    return loss, NoneResiduals(dloss_dx)
+    expm1_neg_loss = torch.expm1(-loss)
+    return loss, NoneResiduals(target, expm1_neg_loss)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -400,13 +414,13 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dx = residuals.dloss_dx
-    (N,) = dloss_dx.shape
+    target, expm1_neg_loss = residuals
+    (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_x = dloss_dx * grad_loss
+    grad_x = expm1_neg_loss * grad_loss * target
     return NoneGradients(grad_x)
 
 
@@ -417,18 +431,19 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dx = residuals.dloss_dx
-    grad_dloss_dx = grad_grad_x * grad_loss
-    grad_grad_loss = dloss_dx * grad_grad_x
-    return grad_grad_loss, grad_dloss_dx
+    target, expm1_neg_loss = residuals
+    grad_grad_x_times_target = grad_grad_x * target
+    grad_expm1_neg_loss = grad_grad_x_times_target * grad_loss
+    grad_grad_loss = expm1_neg_loss * grad_grad_x_times_target
+    return grad_grad_loss, grad_expm1_neg_loss
 
 
 def residuals_backward_none(
-    grad_dloss_dx: Tensor, x: Tensor, target: Tensor, residuals: NoneResiduals
+    grad_expm1_neg_loss: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    exp_neg_loss = torch.sigmoid(target * x)
-    grad_x = target**2 * (1 - exp_neg_loss) * grad_dloss_dx * exp_neg_loss
+    target, expm1_neg_loss = residuals
+    grad_x = -((expm1_neg_loss + 1) * expm1_neg_loss * grad_expm1_neg_loss * target)
     return (grad_x,)
 
 
@@ -457,8 +472,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_grad_loss, grad_dloss_dx = double_backward_none(grad_grad_x, grad_loss, residuals)
-        return grad_grad_loss, grad_dloss_dx
+        grad_grad_loss, grad_expm1_neg_loss = double_backward_none(
+            grad_grad_x, grad_loss, residuals
+        )
+        return grad_grad_loss, None, grad_expm1_neg_loss
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -469,20 +486,19 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.dloss_dx
+        return loss, residuals.expm1_neg_loss
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dx)
+        _, target = inputs
+        _, expm1_neg_loss = output
+        ctx.save_for_backward(target, expm1_neg_loss)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
-        x, target, *saved = ctx.saved_tensors
-        residuals = NoneResiduals(*saved)
+        grad_loss, grad_expm1_neg_loss = grad_outputs
+        residuals = NoneResiduals(*ctx.saved_tensors)
         grad_x = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -490,8 +506,8 @@ class _NoneFunction(torch.autograd.Function):
             else:
                 (grad_x,) = backward_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dx is not None:
-            (more_x,) = residuals_backward_none(grad_dloss_dx, x, target, residuals)
+        if grad_expm1_neg_loss is not None:
+            (more_x,) = residuals_backward_none(grad_expm1_neg_loss, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 

@@ -21,7 +21,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dy_dx: Tensor
+    x_scaled: Tensor
     beta: float
     threshold: float
 
@@ -53,10 +53,8 @@ def forward(x: Tensor, *, beta: float = 1.0, threshold: float = 20.0) -> tuple[T
     """
     _check(x)
     x_scaled = beta * x
-    x_scaled_mask = x_scaled > threshold
-    y = torch.where(x_scaled_mask, x, torch.logaddexp(x_scaled, x.new_full((), 0)) / beta)
-    dy_dx = torch.sigmoid(x_scaled).masked_fill(x_scaled_mask, 1)
-    return y, Residuals(dy_dx, beta, threshold)
+    y = torch.where(x_scaled > threshold, x, torch.logaddexp(x_scaled, x.new_full((), 0)) / beta)
+    return y, Residuals(x_scaled, beta, threshold)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -69,11 +67,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dy_dx = residuals.dy_dx
-    (N,) = dy_dx.shape
+    x_scaled, _, threshold = residuals
+    (N,) = x_scaled.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = dy_dx * grad_y
+    grad_x = grad_y * torch.sigmoid(x_scaled).masked_fill(x_scaled > threshold, 1)
     return Gradients(grad_x)
 
 
@@ -84,31 +82,24 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    dy_dx = residuals.dy_dx
-    grad_dy_dx = grad_grad_x * grad_y
-    grad_grad_y = dy_dx * grad_grad_x
-    return grad_grad_y, grad_dy_dx
-
-
-def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
-    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, beta, threshold = residuals
-    x_scaled = beta * x
+    x_scaled, _, threshold = residuals
     x_scaled_mask = x_scaled > threshold
-    grad_x = (
-        beta
-        * grad_dy_dx
-        * (torch.sigmoid(-x_scaled) * torch.sigmoid(x_scaled)).masked_fill(x_scaled_mask, 0)
+    sigmoid_x_scaled = torch.sigmoid(x_scaled)
+    inverse_x_scaled_total_or_one = sigmoid_x_scaled.masked_fill(x_scaled_mask, 1)
+    grad_x_scaled = (
+        grad_grad_x
+        * grad_y
+        * (sigmoid_x_scaled * torch.sigmoid(-x_scaled)).masked_fill(x_scaled_mask, 0)
     )
+    grad_grad_y = grad_grad_x * inverse_x_scaled_total_or_one
+    return grad_grad_y, grad_x_scaled
+
+
+def residuals_backward(grad_x_scaled: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    beta = residuals.beta
+    grad_x = beta * grad_x_scaled
     return (grad_x,)
-
-
-def _value(x: Tensor, beta: float, threshold: float) -> Tensor:
-    """Compute y alone, without what `backward` needs."""
-    _check(x)
-    x_scaled = beta * x
-    y = torch.where(x_scaled > threshold, x, torch.logaddexp(x_scaled, x.new_full((), 0)) / beta)
-    return y
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -130,8 +121,8 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_y, grad_dy_dx = double_backward(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, grad_dy_dx, None, None
+        grad_grad_y, grad_x_scaled = double_backward(grad_grad_x, grad_y, residuals)
+        return grad_grad_y, grad_x_scaled, None, None
 
 
 class _Function(torch.autograd.Function):
@@ -142,21 +133,20 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, beta: float, threshold: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, beta=beta, threshold=threshold)
-        return y, residuals.dy_dx
+        return y, residuals.x_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, beta, threshold = inputs
-        _, dy_dx = output
-        ctx.save_for_backward(x, dy_dx)
+        _, beta, threshold = inputs
+        _, x_scaled = output
+        ctx.save_for_backward(x_scaled)
         ctx.set_materialize_grads(False)
         ctx.numbers = (beta, threshold)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_dy_dx = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
+        grad_y, grad_x_scaled = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -164,17 +154,10 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dy_dx is not None:
-            (more_x,) = residuals_backward(grad_dy_dx, x, residuals)
+        if grad_x_scaled is not None:
+            (more_x,) = residuals_backward(grad_x_scaled, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None, None
-
-
-def _applied(*given: Any) -> Tensor:
-    """Compute y: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _Function.apply(*given)[0]
-    return _value(*given)
 
 
 def _must_be(kind: type, **arguments: object) -> None:
@@ -255,5 +238,5 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     _floating(dtype, "input", input)
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input), last)
-    y = _applied(x, beta, threshold)
+    y, *_ = _Function.apply(x, beta, threshold)
     return _unflattened(y, shape, last).to(dtype)

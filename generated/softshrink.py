@@ -19,8 +19,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
-    lambd: float
+    x_mask: Tensor
 
 
 class Gradients(NamedTuple):
@@ -49,7 +48,8 @@ def forward(x: Tensor, *, lambd: float = 0.5) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     y = torch.where(x <= lambd, (x + lambd).masked_fill(x >= -lambd, 0), x - lambd)
-    return y, Residuals(x, lambd)
+    x_mask = (x <= lambd) & (x >= -lambd)
+    return y, Residuals(x_mask)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -62,15 +62,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, lambd = residuals
-    (N,) = x.shape
+    x_mask = residuals.x_mask
+    (N,) = x_mask.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y * torch.where(
-        x <= lambd,
-        torch.where(x >= -lambd, torch.tensor(0, dtype=grad_y.dtype, device=grad_y.device), 1),
-        1,
-    )
+    grad_x = grad_y.masked_fill(x_mask, 0)
     return Gradients(grad_x)
 
 
@@ -81,16 +77,16 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x, lambd = residuals
-    x_chosen_or_one = torch.where(
-        x <= lambd,
-        torch.where(
-            x >= -lambd, torch.tensor(0, dtype=grad_grad_x.dtype, device=grad_grad_x.device), 1
-        ),
-        1,
-    )
-    grad_grad_y = grad_grad_x * x_chosen_or_one
+    x_mask = residuals.x_mask
+    grad_grad_y = grad_grad_x.masked_fill(x_mask, 0)
     return (grad_grad_y,)
+
+
+def _value(x: Tensor, lambd: float) -> Tensor:
+    """Compute y alone, without what `backward` needs."""
+    _check(x)
+    y = torch.where(x <= lambd, (x + lambd).masked_fill(x >= -lambd, 0), x - lambd)
+    return y
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -104,16 +100,15 @@ class _BackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
+        residuals = Residuals(*saved)
         (grad_grad_y,) = double_backward(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, None, None
+        return grad_grad_y, None
 
 
 class _Function(torch.autograd.Function):
@@ -123,20 +118,20 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, lambd: float) -> tuple[Tensor, ...]:
-        y, _ = forward(x, lambd=lambd)
-        return (y,)
+        y, residuals = forward(x, lambd=lambd)
+        return y, residuals.x_mask
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, lambd = inputs
-        ctx.save_for_backward(x)
+        _, x_mask = output
+        ctx.save_for_backward(x_mask)
+        ctx.mark_non_differentiable(x_mask)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (lambd,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_y,) = grad_outputs
-        residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
+        grad_y, *_ = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -144,6 +139,13 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         return grad_x, None
+
+
+def _applied(*given: Any) -> Tensor:
+    """Compute y: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _Function.apply(*given)[0]
+    return _value(*given)
 
 
 def _must_be(kind: type, **arguments: object) -> None:
@@ -215,5 +217,5 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     _floating(dtype, "input", input)
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input), last)
-    y, *_ = _Function.apply(x, lambd)
+    y = _applied(x, lambd)
     return _unflattened(y, shape, last).to(dtype)

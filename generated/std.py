@@ -26,7 +26,8 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dy_dx: Tensor
+    x_centred_1: Tensor
+    square_power_masked: Tensor
     correction: float
 
 
@@ -61,10 +62,8 @@ def forward(x: Tensor, *, correction: float = 1) -> tuple[Tensor, Residuals]:
     square = (x_centred_1**2).sum(1) / max(K - correction, 0)
     square_is_zero = square == 0
     y = torch.sqrt(square).masked_fill(square_is_zero, 0)
-    dy_dx = (torch.rsqrt(square).masked_fill(square_is_zero, 0) / max(K - correction, 0))[
-        :, None
-    ] * x_centred_1
-    return y, Residuals(dy_dx, correction)
+    square_power_masked = torch.rsqrt(square).masked_fill(square_is_zero, 0)
+    return y, Residuals(x_centred_1, square_power_masked, correction)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -77,11 +76,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dy_dx = residuals.dy_dx
-    N = dy_dx.shape[0]
+    x_centred_1, square_power_masked, correction = residuals
+    N, K = x_centred_1.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y[:, None] * dy_dx
+    grad_x = (grad_y * square_power_masked / max(K - correction, 0))[:, None] * x_centred_1
     return Gradients(grad_x)
 
 
@@ -92,31 +91,33 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    dy_dx = residuals.dy_dx
-    grad_dy_dx = grad_y[:, None] * grad_grad_x
-    grad_grad_y = (dy_dx * grad_grad_x).sum(1)
-    return grad_grad_y, grad_dy_dx
+    x_centred_1, square_power_masked, correction = residuals
+    K = x_centred_1.shape[1]
+    grad_grad_x_sum = (grad_grad_x * x_centred_1).sum(1)
+    grad_square_power_masked = grad_grad_x_sum / max(K - correction, 0) * grad_y
+    square_power_masked_scaled = square_power_masked / max(K - correction, 0)
+    grad_x_centred_1 = (grad_y * square_power_masked_scaled)[:, None] * grad_grad_x
+    grad_grad_y = grad_grad_x_sum * square_power_masked_scaled
+    return grad_grad_y, grad_x_centred_1, grad_square_power_masked
 
 
-def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+def residuals_backward(
+    grad_x_centred_1: Tensor, grad_square_power_masked: Tensor, residuals: Residuals
+) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    dy_dx, correction = residuals
-    K = dy_dx.shape[1]
-    mean = x.mean(1)
-    x_centred_1 = x - mean[:, None]
+    x_centred_1, _, correction = residuals
+    K = x_centred_1.shape[1]
     square = (x_centred_1**2).sum(1) / max(K - correction, 0)
     square_is_zero = square == 0
-    square_or_one = square.masked_fill(square_is_zero, 1)
-    grad_x = grad_dy_dx - grad_dy_dx.mean(1, keepdim=True)
-    grad_x = grad_x * torch.rsqrt(square_or_one).masked_fill(square_is_zero, 0)[:, None]
+    grad_x = grad_x_centred_1 - grad_x_centred_1.mean(1, keepdim=True)
     grad_x = grad_x.addcmul(
-        ((grad_dy_dx * x_centred_1).sum(1) * (square_or_one**-1.5).masked_fill(square_is_zero, 0))[
-            :, None
-        ],
+        (
+            grad_square_power_masked
+            * (square.masked_fill(square_is_zero, 1) ** -1.5).masked_fill(square_is_zero, 0)
+        )[:, None],
         x_centred_1,
         value=-1 / (max(K - correction, 0) or torch.nan),
     )
-    grad_x /= max(K - correction, 0)
     return (grad_x,)
 
 
@@ -150,8 +151,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_y, grad_dy_dx = double_backward(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, grad_dy_dx, None
+        grad_grad_y, grad_x_centred_1, grad_square_power_masked = double_backward(
+            grad_grad_x, grad_y, residuals
+        )
+        return grad_grad_y, grad_x_centred_1, grad_square_power_masked, None
 
 
 class _Function(torch.autograd.Function):
@@ -162,21 +165,20 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, correction: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, correction=correction)
-        return y, residuals.dy_dx
+        return y, residuals.x_centred_1, residuals.square_power_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, correction = inputs
-        _, dy_dx = output
-        ctx.save_for_backward(x, dy_dx)
+        _, correction = inputs
+        _, x_centred_1, square_power_masked = output
+        ctx.save_for_backward(x_centred_1, square_power_masked)
         ctx.set_materialize_grads(False)
         ctx.numbers = (correction,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_dy_dx = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
+        grad_y, grad_x_centred_1, grad_square_power_masked = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -184,8 +186,12 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dy_dx is not None:
-            (more_x,) = residuals_backward(grad_dy_dx, x, residuals)
+        if grad_x_centred_1 is not None or grad_square_power_masked is not None:
+            if grad_x_centred_1 is None:
+                grad_x_centred_1 = torch.zeros_like(residuals.x_centred_1)
+            if grad_square_power_masked is None:
+                grad_square_power_masked = torch.zeros_like(residuals.square_power_masked)
+            (more_x,) = residuals_backward(grad_x_centred_1, grad_square_power_masked, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 

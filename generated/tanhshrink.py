@@ -20,7 +20,7 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dy_dx: Tensor
+    tanh_x: Tensor
 
 
 class Gradients(NamedTuple):
@@ -49,8 +49,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     _check(x)
     tanh_x = torch.tanh(x)
     y = x - tanh_x
-    dy_dx = tanh_x**2
-    return y, Residuals(dy_dx)
+    return y, Residuals(tanh_x)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -63,11 +62,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dy_dx = residuals.dy_dx
-    (N,) = dy_dx.shape
+    tanh_x = residuals.tanh_x
+    (N,) = tanh_x.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = dy_dx * grad_y
+    grad_x = tanh_x**2 * grad_y
     return Gradients(grad_x)
 
 
@@ -78,25 +77,17 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    dy_dx = residuals.dy_dx
-    grad_dy_dx = grad_grad_x * grad_y
-    grad_grad_y = dy_dx * grad_grad_x
-    return grad_grad_y, grad_dy_dx
+    tanh_x = residuals.tanh_x
+    grad_tanh_x = 2 * (grad_grad_x * grad_y * tanh_x)
+    grad_grad_y = tanh_x**2 * grad_grad_x
+    return grad_grad_y, grad_tanh_x
 
 
-def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+def residuals_backward(grad_tanh_x: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    tanh_x = torch.tanh(x)
-    grad_x = 2 * ((1 - tanh_x**2) * grad_dy_dx * tanh_x)
+    tanh_x = residuals.tanh_x
+    grad_x = torch.addcmul(grad_tanh_x, grad_tanh_x * tanh_x, tanh_x, value=-1)
     return (grad_x,)
-
-
-def _value(x: Tensor) -> Tensor:
-    """Compute y alone, without what `backward` needs."""
-    _check(x)
-    tanh_x = torch.tanh(x)
-    y = x - tanh_x
-    return y
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -117,8 +108,8 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_y, grad_dy_dx = double_backward(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, grad_dy_dx
+        grad_grad_y, grad_tanh_x = double_backward(grad_grad_x, grad_y, residuals)
+        return grad_grad_y, grad_tanh_x
 
 
 class _Function(torch.autograd.Function):
@@ -129,20 +120,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward(x)
-        return y, residuals.dy_dx
+        return y, residuals.tanh_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        (x,) = inputs
-        _, dy_dx = output
-        ctx.save_for_backward(x, dy_dx)
+        _, tanh_x = output
+        ctx.save_for_backward(tanh_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_dy_dx = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved)
+        grad_y, grad_tanh_x = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():
@@ -150,17 +139,10 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dy_dx is not None:
-            (more_x,) = residuals_backward(grad_dy_dx, x, residuals)
+        if grad_tanh_x is not None:
+            (more_x,) = residuals_backward(grad_tanh_x, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return (grad_x,)
-
-
-def _applied(*given: Any) -> Tensor:
-    """Compute y: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _Function.apply(*given)[0]
-    return _value(*given)
 
 
 def _must_be(kind: type, **arguments: object) -> None:
@@ -221,5 +203,5 @@ def tanhshrink(input: Tensor) -> Tensor:
     _floating(dtype, "input", input)
     shape, last = input.shape, _channels_last(input)
     x = _flattened(_wide(input), last)
-    y = _applied(x)
+    y, *_ = _Function.apply(x)
     return _unflattened(y, shape, last).to(dtype)

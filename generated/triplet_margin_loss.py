@@ -29,10 +29,11 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    off_far_product: Tensor
-    off_near_product: Tensor
+    off_near: Tensor
+    near: Tensor
+    off_far: Tensor
+    far: Tensor
     margin: float
-    eps: float
 
 
 class Gradients(NamedTuple):
@@ -90,11 +91,8 @@ def forward(
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
     far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.masked_fill(far_total_negative, 0).mean()
-    off_far_product = torch.reciprocal(far).masked_fill(far_total_negative, 0)[:, None] * off_far
-    off_near_product = (-1 / near).masked_fill(far_total_negative, 0)[:, None] * off_near
-    return loss, Residuals(off_far_product, off_near_product, margin, eps)
+    loss = far_total.masked_fill(far_total < 0, 0).mean()
+    return loss, Residuals(off_near, near, off_far, far, margin)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -107,13 +105,16 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    off_far_product, off_near_product, *_ = residuals
-    N = off_far_product.shape[0]
+    off_near, near, off_far, far, margin = residuals
+    N = off_near.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    far_total_negative = near - far + margin < 0
     grad_loss_scaled = grad_loss / N
-    grad_negative = grad_loss_scaled * off_far_product
-    grad_positive = grad_loss_scaled * off_near_product
+    grad_negative = (grad_loss_scaled / far).masked_fill(far_total_negative, 0)[:, None] * off_far
+    grad_positive = (-(grad_loss_scaled / near)).masked_fill(far_total_negative, 0)[
+        :, None
+    ] * off_near
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return Gradients(grad_anchor, grad_positive, grad_negative)
@@ -130,58 +131,53 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    off_far_product, off_near_product, *_ = residuals
-    N = off_far_product.shape[0]
+    off_near, near, off_far, far, margin = residuals
+    N = off_near.shape[0]
     grad_loss_scaled = grad_loss / N
-    total = grad_grad_positive - grad_grad_anchor
-    grad_off_near_product = grad_loss_scaled * total
+    far_total_negative = near - far + margin < 0
+    far_or_one = far.masked_fill(far_total_negative, 1)
+    far_product_masked = (grad_loss_scaled / far_or_one).masked_fill(far_total_negative, 0)
     total_1 = grad_grad_negative - grad_grad_anchor
-    grad_off_far_product = grad_loss_scaled * total_1
-    grad_grad_loss = ((off_far_product * total_1).sum() + (off_near_product * total).sum()) / N
-    return grad_grad_loss, grad_off_far_product, grad_off_near_product
+    grad_far = -(off_far * total_1).sum(1) * (grad_loss_scaled * far_or_one**-2).masked_fill(
+        far_total_negative, 0
+    )
+    grad_off_far = far_product_masked[:, None] * total_1
+    total = grad_grad_positive - grad_grad_anchor
+    near_or_one = near.masked_fill(far_total_negative, 1)
+    grad_near = (off_near * total).sum(1) * (grad_loss_scaled * near_or_one**-2).masked_fill(
+        far_total_negative, 0
+    )
+    grad_off_near = (-(grad_loss_scaled / near_or_one).masked_fill(far_total_negative, 0))[
+        :, None
+    ] * total
+    grad_grad_loss = (
+        (
+            off_far
+            * total_1
+            * torch.reciprocal(far_or_one).masked_fill(far_total_negative, 0)[:, None]
+        ).sum()
+        - (
+            off_near
+            * total
+            * torch.reciprocal(near_or_one).masked_fill(far_total_negative, 0)[:, None]
+        ).sum()
+    ) / N
+    return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far
 
 
 def residuals_backward(
-    grad_off_far_product: Tensor,
-    grad_off_near_product: Tensor,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
+    grad_off_near: Tensor,
+    grad_near: Tensor,
+    grad_off_far: Tensor,
+    grad_far: Tensor,
     residuals: Residuals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, _, margin, eps = residuals
-    off_near = anchor - positive + eps
-    near = torch.sqrt((off_near**2).sum(1))
-    off_far = anchor - negative + eps
-    far = torch.sqrt((off_far**2).sum(1))
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    far_or_one = far.masked_fill(far_total_negative, 1)
-    grad_negative = (
-        (grad_off_far_product * off_far).sum(1)
-        * (far_or_one**-2).masked_fill(far_total_negative, 0)
-        / far
-    )[:, None] * off_far
-    grad_negative = grad_negative.addcmul(
-        torch.reciprocal(far_or_one).masked_fill(far_total_negative, 0)[:, None],
-        grad_off_far_product,
-        value=-1,
-    )
-    near_or_one = near.masked_fill(far_total_negative, 1)
-    grad_positive = (
-        torch.reciprocal(near_or_one).masked_fill(far_total_negative, 0)[:, None]
-        * grad_off_near_product
-    )
-    grad_positive = grad_positive.addcmul(
-        (
-            (grad_off_near_product * off_near).sum(1)
-            * (near_or_one**-2).masked_fill(far_total_negative, 0)
-            / near
-        )[:, None],
-        off_near,
-        value=-1,
-    )
+    off_near, near, off_far, far, *_ = residuals
+    grad_negative = -grad_off_far
+    grad_negative = grad_negative.addcmul((grad_far / far)[:, None], off_far, value=-1)
+    grad_positive = -grad_off_near
+    grad_positive = grad_positive.addcmul((grad_near / near)[:, None], off_near, value=-1)
     grad_anchor = -grad_negative
     grad_anchor = grad_anchor - grad_positive
     return grad_anchor, grad_positive, grad_negative
@@ -214,18 +210,6 @@ def value_and_grad(
     return loss, Gradients(grad_anchor, grad_positive, grad_negative)
 
 
-def _value(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check(anchor, positive, negative)
-    off_near = anchor - positive + eps
-    near = torch.sqrt((off_near**2).sum(1))
-    off_far = anchor - negative + eps
-    far = torch.sqrt((off_far**2).sum(1))
-    far_total = near - far + margin
-    loss = far_total.masked_fill(far_total < 0, 0).mean()
-    return loss
-
-
 class _BackwardFunction(torch.autograd.Function):
     """`backward` and `double_backward` for autograd."""
 
@@ -237,18 +221,18 @@ class _BackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-2])
-        ctx.numbers = inputs[-2:]
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_off_far_product, grad_off_near_product = double_backward(
+        grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far = double_backward(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
-        return grad_grad_loss, grad_off_far_product, grad_off_near_product, None, None
+        return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far, None
 
 
 class _Function(torch.autograd.Function):
@@ -261,21 +245,20 @@ class _Function(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.off_far_product, residuals.off_near_product
+        return loss, residuals.off_near, residuals.near, residuals.off_far, residuals.far
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        anchor, positive, negative, margin, eps = inputs
-        _, off_far_product, off_near_product = output
-        ctx.save_for_backward(anchor, positive, negative, off_far_product, off_near_product)
+        _, _, _, margin, *_ = inputs
+        _, off_near, near, off_far, far = output
+        ctx.save_for_backward(off_near, near, off_far, far)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (margin, eps)
+        ctx.numbers = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_off_far_product, grad_off_near_product = grad_outputs
-        anchor, positive, negative, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
+        grad_loss, grad_off_near, grad_near, grad_off_far, grad_far = grad_outputs
+        residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -285,13 +268,22 @@ class _Function(torch.autograd.Function):
             else:
                 grad_anchor, grad_positive, grad_negative = backward(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_off_far_product is not None or grad_off_near_product is not None:
-            if grad_off_far_product is None:
-                grad_off_far_product = torch.zeros_like(residuals.off_far_product)
-            if grad_off_near_product is None:
-                grad_off_near_product = torch.zeros_like(residuals.off_near_product)
+        if (
+            grad_off_near is not None
+            or grad_near is not None
+            or grad_off_far is not None
+            or grad_far is not None
+        ):
+            if grad_off_near is None:
+                grad_off_near = torch.zeros_like(residuals.off_near)
+            if grad_near is None:
+                grad_near = torch.zeros_like(residuals.near)
+            if grad_off_far is None:
+                grad_off_far = torch.zeros_like(residuals.off_far)
+            if grad_far is None:
+                grad_far = torch.zeros_like(residuals.far)
             more_anchor, more_positive, more_negative = residuals_backward(
-                grad_off_far_product, grad_off_near_product, anchor, positive, negative, residuals
+                grad_off_near, grad_near, grad_off_far, grad_far, residuals
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
             grad_positive = (
@@ -303,20 +295,14 @@ class _Function(torch.autograd.Function):
         return grad_anchor, grad_positive, grad_negative, None, None
 
 
-def _applied(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _Function.apply(*given)[0]
-    return _value(*given)
-
-
 class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dnegative: Tensor
-    dloss_dpositive: Tensor
+    off_near: Tensor
+    near: Tensor
+    off_far: Tensor
+    far: Tensor
     margin: float
-    eps: float
 
 
 class SumGradients(NamedTuple):
@@ -382,11 +368,8 @@ def forward_sum(
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
     far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.masked_fill(far_total_negative, 0).sum()
-    dloss_dnegative = torch.reciprocal(far).masked_fill(far_total_negative, 0)[:, None] * off_far
-    dloss_dpositive = (-1 / near).masked_fill(far_total_negative, 0)[:, None] * off_near
-    return loss, SumResiduals(dloss_dnegative, dloss_dpositive, margin, eps)
+    loss = far_total.masked_fill(far_total < 0, 0).sum()
+    return loss, SumResiduals(off_near, near, off_far, far, margin)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -405,11 +388,12 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dnegative, dloss_dpositive, *_ = residuals
+    off_near, near, off_far, far, margin = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = grad_loss * dloss_dnegative
-    grad_positive = grad_loss * dloss_dpositive
+    far_total_negative = near - far + margin < 0
+    grad_negative = (grad_loss / far).masked_fill(far_total_negative, 0)[:, None] * off_far
+    grad_positive = (-(grad_loss / near)).masked_fill(far_total_negative, 0)[:, None] * off_near
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return SumGradients(grad_anchor, grad_positive, grad_negative)
@@ -426,73 +410,45 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dnegative, dloss_dpositive, *_ = residuals
-    total = grad_grad_positive - grad_grad_anchor
-    grad_dloss_dpositive = grad_loss * total
+    off_near, near, off_far, far, margin = residuals
+    far_total_negative = near - far + margin < 0
+    far_or_one = far.masked_fill(far_total_negative, 1)
+    far_product_masked = (grad_loss / far_or_one).masked_fill(far_total_negative, 0)
     total_1 = grad_grad_negative - grad_grad_anchor
-    grad_dloss_dnegative = grad_loss * total_1
-    grad_grad_loss = (dloss_dnegative * total_1).sum() + (dloss_dpositive * total).sum()
-    return grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive
+    grad_far = -(off_far * total_1).sum(1) * (grad_loss * far_or_one**-2).masked_fill(
+        far_total_negative, 0
+    )
+    grad_off_far = far_product_masked[:, None] * total_1
+    total = grad_grad_positive - grad_grad_anchor
+    near_or_one = near.masked_fill(far_total_negative, 1)
+    grad_near = (off_near * total).sum(1) * (grad_loss * near_or_one**-2).masked_fill(
+        far_total_negative, 0
+    )
+    grad_off_near = (-(grad_loss / near_or_one).masked_fill(far_total_negative, 0))[:, None] * total
+    grad_grad_loss = (
+        off_far * total_1 * torch.reciprocal(far_or_one).masked_fill(far_total_negative, 0)[:, None]
+    ).sum() - (
+        off_near * total * torch.reciprocal(near_or_one).masked_fill(far_total_negative, 0)[:, None]
+    ).sum()
+    return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far
 
 
 def residuals_backward_sum(
-    grad_dloss_dnegative: Tensor,
-    grad_dloss_dpositive: Tensor,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
+    grad_off_near: Tensor,
+    grad_near: Tensor,
+    grad_off_far: Tensor,
+    grad_far: Tensor,
     residuals: SumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, _, margin, eps = residuals
-    off_near = anchor - positive + eps
-    near = torch.sqrt((off_near**2).sum(1))
-    off_far = anchor - negative + eps
-    far = torch.sqrt((off_far**2).sum(1))
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    far_or_one = far.masked_fill(far_total_negative, 1)
-    grad_negative = (
-        (grad_dloss_dnegative * off_far).sum(1)
-        * (far_or_one**-2).masked_fill(far_total_negative, 0)
-        / far
-    )[:, None] * off_far
-    grad_negative = grad_negative.addcmul(
-        torch.reciprocal(far_or_one).masked_fill(far_total_negative, 0)[:, None],
-        grad_dloss_dnegative,
-        value=-1,
-    )
-    near_or_one = near.masked_fill(far_total_negative, 1)
-    grad_positive = (
-        torch.reciprocal(near_or_one).masked_fill(far_total_negative, 0)[:, None]
-        * grad_dloss_dpositive
-    )
-    grad_positive = grad_positive.addcmul(
-        (
-            (grad_dloss_dpositive * off_near).sum(1)
-            * (near_or_one**-2).masked_fill(far_total_negative, 0)
-            / near
-        )[:, None],
-        off_near,
-        value=-1,
-    )
+    off_near, near, off_far, far, *_ = residuals
+    grad_negative = -grad_off_far
+    grad_negative = grad_negative.addcmul((grad_far / far)[:, None], off_far, value=-1)
+    grad_positive = -grad_off_near
+    grad_positive = grad_positive.addcmul((grad_near / near)[:, None], off_near, value=-1)
     grad_anchor = -grad_negative
     grad_anchor = grad_anchor - grad_positive
     return grad_anchor, grad_positive, grad_negative
-
-
-def _value_sum(
-    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
-) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_sum(anchor, positive, negative)
-    off_near = anchor - positive + eps
-    near = torch.sqrt((off_near**2).sum(1))
-    off_far = anchor - negative + eps
-    far = torch.sqrt((off_far**2).sum(1))
-    far_total = near - far + margin
-    loss = far_total.masked_fill(far_total < 0, 0).sum()
-    return loss
 
 
 class _SumBackwardFunction(torch.autograd.Function):
@@ -506,18 +462,18 @@ class _SumBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-2])
-        ctx.numbers = inputs[-2:]
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive = double_backward_sum(
+        grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far = double_backward_sum(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive, None, None
+        return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far, None
 
 
 class _SumFunction(torch.autograd.Function):
@@ -530,21 +486,20 @@ class _SumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.dloss_dnegative, residuals.dloss_dpositive
+        return loss, residuals.off_near, residuals.near, residuals.off_far, residuals.far
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        anchor, positive, negative, margin, eps = inputs
-        _, dloss_dnegative, dloss_dpositive = output
-        ctx.save_for_backward(anchor, positive, negative, dloss_dnegative, dloss_dpositive)
+        _, _, _, margin, *_ = inputs
+        _, off_near, near, off_far, far = output
+        ctx.save_for_backward(off_near, near, off_far, far)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (margin, eps)
+        ctx.numbers = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dnegative, grad_dloss_dpositive = grad_outputs
-        anchor, positive, negative, *saved = ctx.saved_tensors
-        residuals = SumResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_off_near, grad_near, grad_off_far, grad_far = grad_outputs
+        residuals = SumResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -554,13 +509,22 @@ class _SumFunction(torch.autograd.Function):
             else:
                 grad_anchor, grad_positive, grad_negative = backward_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dnegative is not None or grad_dloss_dpositive is not None:
-            if grad_dloss_dnegative is None:
-                grad_dloss_dnegative = torch.zeros_like(residuals.dloss_dnegative)
-            if grad_dloss_dpositive is None:
-                grad_dloss_dpositive = torch.zeros_like(residuals.dloss_dpositive)
+        if (
+            grad_off_near is not None
+            or grad_near is not None
+            or grad_off_far is not None
+            or grad_far is not None
+        ):
+            if grad_off_near is None:
+                grad_off_near = torch.zeros_like(residuals.off_near)
+            if grad_near is None:
+                grad_near = torch.zeros_like(residuals.near)
+            if grad_off_far is None:
+                grad_off_far = torch.zeros_like(residuals.off_far)
+            if grad_far is None:
+                grad_far = torch.zeros_like(residuals.far)
             more_anchor, more_positive, more_negative = residuals_backward_sum(
-                grad_dloss_dnegative, grad_dloss_dpositive, anchor, positive, negative, residuals
+                grad_off_near, grad_near, grad_off_far, grad_far, residuals
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
             grad_positive = (
@@ -572,20 +536,14 @@ class _SumFunction(torch.autograd.Function):
         return grad_anchor, grad_positive, grad_negative, None, None
 
 
-def _applied_sum(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _SumFunction.apply(*given)[0]
-    return _value_sum(*given)
-
-
 class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    far_total_negative: Tensor
-    off_far_product: Tensor
-    off_near_product: Tensor
-    eps: float
+    off_near: Tensor
+    near: Tensor
+    off_far: Tensor
+    far: Tensor
+    margin: float
 
 
 class NoneGradients(NamedTuple):
@@ -650,11 +608,8 @@ def forward_none(
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
     far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.masked_fill(far_total_negative, 0)
-    off_far_product = off_far / far[:, None]
-    off_near_product = -(off_near / near[:, None])
-    return loss, NoneResiduals(far_total_negative, off_far_product, off_near_product, eps)
+    loss = far_total.masked_fill(far_total < 0, 0)
+    return loss, NoneResiduals(off_near, near, off_far, far, margin)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -672,15 +627,15 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    far_total_negative, off_far_product, off_near_product, *_ = residuals
-    N = off_far_product.shape[0]
+    off_near, near, off_far, far, margin = residuals
+    N = off_near.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(far_total_negative, 0)
-    grad_negative = grad_near[:, None] * off_far_product
-    grad_positive = grad_near[:, None] * off_near_product
+    grad_near = grad_loss.masked_fill(near - far + margin < 0, 0)
+    grad_negative = (grad_near / far)[:, None] * off_far
+    grad_positive = (-(grad_near / near))[:, None] * off_near
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return NoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -697,62 +652,42 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    far_total_negative, off_far_product, off_near_product, *_ = residuals
-    grad_near = grad_loss.masked_fill(far_total_negative, 0)
-    total = grad_grad_positive - grad_grad_anchor
-    grad_off_near_product = grad_near[:, None] * total
-    total_1 = grad_grad_negative - grad_grad_anchor
-    grad_off_far_product = grad_near[:, None] * total_1
+    off_near, near, off_far, far, margin = residuals
+    far_total_negative = near - far + margin < 0
+    first_grad_near = grad_loss.masked_fill(far_total_negative, 0)
+    grad_grad_negative_sum = (grad_grad_negative * off_far).sum(1)
+    grad_grad_anchor_sum_1 = (grad_grad_anchor * off_far).sum(1)
+    grad_far = far**-2 * (grad_grad_anchor_sum_1 - grad_grad_negative_sum) * first_grad_near
+    grad_off_far = grad_grad_negative - grad_grad_anchor
+    grad_off_far = grad_off_far * (first_grad_near / far)[:, None]
+    grad_grad_positive_sum = (grad_grad_positive * off_near).sum(1)
+    grad_grad_anchor_sum = (grad_grad_anchor * off_near).sum(1)
+    grad_near = near**-2 * (grad_grad_positive_sum - grad_grad_anchor_sum) * first_grad_near
+    grad_off_near = grad_grad_anchor - grad_grad_positive
+    grad_off_near = grad_off_near * (first_grad_near / near)[:, None]
     grad_grad_loss = (
-        (off_far_product * total_1).sum(1) + (off_near_product * total).sum(1)
+        (grad_grad_negative_sum - grad_grad_anchor_sum_1) / far.masked_fill(far_total_negative, 1)
+        + (grad_grad_anchor_sum - grad_grad_positive_sum) / near.masked_fill(far_total_negative, 1)
     ).masked_fill(far_total_negative, 0)
-    return grad_grad_loss, grad_off_far_product, grad_off_near_product
+    return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far
 
 
 def residuals_backward_none(
-    grad_off_far_product: Tensor,
-    grad_off_near_product: Tensor,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
+    grad_off_near: Tensor,
+    grad_near: Tensor,
+    grad_off_far: Tensor,
+    grad_far: Tensor,
     residuals: NoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, off_far_product, off_near_product, eps = residuals
-    off_near = anchor - positive + eps
-    near = torch.sqrt((off_near**2).sum(1))
-    off_far = anchor - negative + eps
-    far = torch.sqrt((off_far**2).sum(1))
-    grad_negative = (
-        (grad_off_far_product * off_far_product).sum(1, keepdim=True) * off_far_product
-        - grad_off_far_product
-    ) / far[:, None]
-    grad_positive = (
-        torch.addcmul(
-            grad_off_near_product,
-            (grad_off_near_product * off_near_product).sum(1, keepdim=True),
-            off_near_product,
-            value=-1,
-        )
-        / near[:, None]
-    )
+    off_near, near, off_far, far, *_ = residuals
+    grad_negative = -grad_off_far
+    grad_negative = grad_negative.addcmul((grad_far / far)[:, None], off_far, value=-1)
+    grad_positive = -grad_off_near
+    grad_positive = grad_positive.addcmul((grad_near / near)[:, None], off_near, value=-1)
     grad_anchor = -grad_negative
     grad_anchor = grad_anchor - grad_positive
     return grad_anchor, grad_positive, grad_negative
-
-
-def _value_none(
-    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
-) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_none(anchor, positive, negative)
-    off_near = anchor - positive + eps
-    near = torch.sqrt((off_near**2).sum(1))
-    off_far = anchor - negative + eps
-    far = torch.sqrt((off_far**2).sum(1))
-    far_total = near - far + margin
-    loss = far_total.masked_fill(far_total < 0, 0)
-    return loss
 
 
 class _NoneBackwardFunction(torch.autograd.Function):
@@ -774,10 +709,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_off_far_product, grad_off_near_product = double_backward_none(
+        grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far = double_backward_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_off_far_product, grad_off_near_product, None
+        return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far, None
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -790,29 +725,20 @@ class _NoneFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(anchor, positive, negative, margin=margin, eps=eps)
-        return (
-            loss,
-            residuals.far_total_negative,
-            residuals.off_far_product,
-            residuals.off_near_product,
-        )
+        return loss, residuals.off_near, residuals.near, residuals.off_far, residuals.far
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        anchor, positive, negative, _, eps = inputs
-        _, far_total_negative, off_far_product, off_near_product = output
-        ctx.save_for_backward(
-            anchor, positive, negative, far_total_negative, off_far_product, off_near_product
-        )
-        ctx.mark_non_differentiable(far_total_negative)
+        _, _, _, margin, *_ = inputs
+        _, off_near, near, off_far, far = output
+        ctx.save_for_backward(off_near, near, off_far, far)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
+        ctx.numbers = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_off_far_product, grad_off_near_product = grad_outputs
-        anchor, positive, negative, *saved = ctx.saved_tensors
-        residuals = NoneResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_off_near, grad_near, grad_off_far, grad_far = grad_outputs
+        residuals = NoneResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -822,13 +748,22 @@ class _NoneFunction(torch.autograd.Function):
             else:
                 grad_anchor, grad_positive, grad_negative = backward_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_off_far_product is not None or grad_off_near_product is not None:
-            if grad_off_far_product is None:
-                grad_off_far_product = torch.zeros_like(residuals.off_far_product)
-            if grad_off_near_product is None:
-                grad_off_near_product = torch.zeros_like(residuals.off_near_product)
+        if (
+            grad_off_near is not None
+            or grad_near is not None
+            or grad_off_far is not None
+            or grad_far is not None
+        ):
+            if grad_off_near is None:
+                grad_off_near = torch.zeros_like(residuals.off_near)
+            if grad_near is None:
+                grad_near = torch.zeros_like(residuals.near)
+            if grad_off_far is None:
+                grad_off_far = torch.zeros_like(residuals.off_far)
+            if grad_far is None:
+                grad_far = torch.zeros_like(residuals.far)
             more_anchor, more_positive, more_negative = residuals_backward_none(
-                grad_off_far_product, grad_off_near_product, anchor, positive, negative, residuals
+                grad_off_near, grad_near, grad_off_far, grad_far, residuals
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
             grad_positive = (
@@ -840,21 +775,16 @@ class _NoneFunction(torch.autograd.Function):
         return grad_anchor, grad_positive, grad_negative, None, None
 
 
-def _applied_none(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _NoneFunction.apply(*given)[0]
-    return _value_none(*given)
-
-
 class SwapResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    off_near: Tensor
+    near: Tensor
+    off_far: Tensor
+    far: Tensor
+    off_between: Tensor
+    between: Tensor
     near_total_negative: Tensor
-    off_between_product_total: Tensor
-    off_between_product_product: Tensor
-    off_far_total: Tensor
-    eps: float
 
 
 class SwapGradients(NamedTuple):
@@ -923,31 +853,12 @@ def forward_swap(
     far = torch.sqrt((off_far**2).sum(1))
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
-    between_mask = between <= far
-    other = torch.where(between_mask, between, far)
+    other = torch.where(between <= far, between, far)
     near_total = near - other + margin
     near_total_negative = near_total < 0
     loss = near_total.masked_fill(near_total_negative, 0).mean()
-    off_between_product = (
-        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
-    )
-    off_between_product_total = torch.addcmul(
-        off_between_product, torch.reciprocal(far).masked_fill(between_mask, 0)[:, None], off_far
-    )
-    off_near_product = off_near / near[:, None]
-    off_between_product_product = off_between_product + off_near_product
-    off_between_product_product *= torch.where(
-        near_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
-    )[:, None]
-    off_far_total = torch.addcmul(
-        off_near_product, (-1 / far).masked_fill(between_mask, 0)[:, None], off_far
-    )
     return loss, SwapResiduals(
-        near_total_negative,
-        off_between_product_total,
-        off_between_product_product,
-        off_far_total,
-        eps,
+        off_near, near, off_far, far, off_between, between, near_total_negative
     )
 
 
@@ -969,21 +880,27 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    (
-        near_total_negative,
-        off_between_product_total,
-        off_between_product_product,
-        off_far_total,
-        *_,
-    ) = residuals
-    N = off_between_product_total.shape[0]
+    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    N = off_near.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    between_mask = between <= far
+    off_between_product = (
+        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
+    )
     grad_loss_scaled = grad_loss / N
     grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    grad_negative = grad_loss_scaled_masked[:, None] * off_between_product_total
-    grad_positive = grad_loss_scaled * off_between_product_product
-    grad_anchor = grad_loss_scaled_masked[:, None] * off_far_total
+    grad_negative = torch.addcmul(
+        off_between_product, torch.reciprocal(far).masked_fill(between_mask, 0)[:, None], off_far
+    )
+    grad_negative = grad_negative * grad_loss_scaled_masked[:, None]
+    off_near_product = off_near / near[:, None]
+    grad_positive = off_between_product + off_near_product
+    grad_positive = grad_positive * (-grad_loss_scaled).masked_fill(near_total_negative, 0)[:, None]
+    grad_anchor = torch.addcmul(
+        off_near_product, (-1 / far).masked_fill(between_mask, 0)[:, None], off_far
+    )
+    grad_anchor = grad_anchor * grad_loss_scaled_masked[:, None]
     return SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -998,103 +915,92 @@ def double_backward_swap(
 
     Given are those of the gradients that it returned.
     """
-    (
-        near_total_negative,
-        off_between_product_total,
-        off_between_product_product,
-        off_far_total,
-        *_,
-    ) = residuals
-    N = off_between_product_total.shape[0]
+    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    N = off_near.shape[0]
+    between_mask = between <= far
+    between_or_one = torch.where(between_mask, between, 1)
+    inverse_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
+    off_between_product = inverse_between_or_one_masked[:, None] * off_between
     grad_loss_scaled = grad_loss / N
     grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    grad_off_far_total = grad_loss_scaled_masked[:, None] * grad_grad_anchor
-    grad_off_between_product_product = grad_loss_scaled * grad_grad_positive
-    grad_off_between_product_total = grad_loss_scaled_masked[:, None] * grad_grad_negative
+    off_near_product = off_near / near[:, None]
+    grad_grad_negative_total = grad_loss_scaled_masked[:, None] * grad_grad_negative
+    grad_grad_negative_total = grad_grad_negative_total.addcmul(
+        grad_loss_scaled_masked[:, None], grad_grad_positive, value=-1
+    )
+    grad_between = -(grad_grad_negative_total * off_between).sum(1) * torch.where(
+        between_mask, between_or_one**-2, 0
+    )
+    grad_off_between = inverse_between_or_one_masked[:, None] * grad_grad_negative_total
+    far_or_one = far.masked_fill(between_mask, 1)
+    grad_far = (
+        ((grad_grad_anchor * off_far).sum(1) - (grad_grad_negative * off_far).sum(1))
+        * grad_loss_scaled_masked
+        * (far_or_one**-2).masked_fill(between_mask, 0)
+    )
+    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
+    grad_off_far = grad_grad_negative - grad_grad_anchor
+    grad_off_far = grad_off_far * (grad_loss_scaled_masked * inverse_far_or_one_masked)[:, None]
+    total = grad_grad_anchor - grad_grad_positive
+    grad_loss_scaled_masked_product = grad_loss_scaled_masked / near
+    grad_near = -grad_loss_scaled_masked_product * (off_near_product * total).sum(1)
+    grad_off_near = grad_loss_scaled_masked_product[:, None] * total
     grad_grad_loss = (
-        (grad_grad_positive * off_between_product_product).sum()
-        + (
-            (grad_grad_anchor * off_far_total).sum(1)
-            + (grad_grad_negative * off_between_product_total).sum(1)
+        (
+            (
+                torch.addcmul(off_between_product, inverse_far_or_one_masked[:, None], off_far)
+                * grad_grad_negative
+            ).sum(1)
+            + (
+                torch.addcmul(
+                    off_near_product,
+                    (-1 / far_or_one).masked_fill(between_mask, 0)[:, None],
+                    off_far,
+                )
+                * grad_grad_anchor
+            ).sum(1)
         )
         .masked_fill(near_total_negative, 0)
+        .sum()
+        - ((off_between_product + off_near_product) * grad_grad_positive)
+        .masked_fill(near_total_negative[:, None], 0)
         .sum()
     ) / N
     return (
         grad_grad_loss,
-        grad_off_between_product_total,
-        grad_off_between_product_product,
-        grad_off_far_total,
+        grad_off_near,
+        grad_near,
+        grad_off_far,
+        grad_far,
+        grad_off_between,
+        grad_between,
     )
 
 
 def residuals_backward_swap(
-    grad_off_between_product_total: Tensor,
-    grad_off_between_product_product: Tensor,
-    grad_off_far_total: Tensor,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
+    grad_off_near: Tensor,
+    grad_near: Tensor,
+    grad_off_far: Tensor,
+    grad_far: Tensor,
+    grad_off_between: Tensor,
+    grad_between: Tensor,
     residuals: SwapResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    near_total_negative, _, _, _, eps = residuals
-    off_near = anchor - positive + eps
-    near = torch.sqrt((off_near**2).sum(1))
-    off_far = anchor - negative + eps
-    far = torch.sqrt((off_far**2).sum(1))
-    off_between = positive - negative + eps
-    between = torch.sqrt((off_between**2).sum(1))
-    between_mask = between <= far
-    off_near_product = off_near / near[:, None]
-    grad_off_between_product_product_masked = grad_off_between_product_product.masked_fill(
-        near_total_negative[:, None], 0
-    )
-    grad_off_near_product = grad_off_far_total - grad_off_between_product_product_masked
-    grad_off_between_product = (
-        grad_off_between_product_total - grad_off_between_product_product_masked
-    )
-    between_or_one = torch.where(between_mask, between, 1)
-    grad_off_between = (
-        torch.where(between_mask, torch.reciprocal(between_or_one), 0)[:, None]
-        * grad_off_between_product
-    )
-    grad_off_between = grad_off_between.addcmul(
-        (
-            (grad_off_between_product * off_between).sum(1)
-            * torch.where(between_mask, between_or_one**-2, 0)
-            / between
-        )[:, None],
-        off_between,
-        value=-1,
-    )
-    far_or_one = far.masked_fill(between_mask, 1)
-    grad_off_far = grad_off_between_product_total - grad_off_far_total
-    grad_off_far = grad_off_far * torch.reciprocal(far_or_one).masked_fill(between_mask, 0)[:, None]
-    grad_off_far = grad_off_far.addcmul(
-        (
-            (
-                (grad_off_far_total * off_far).sum(1)
-                - (grad_off_between_product_total * off_far).sum(1)
-            )
-            * (far_or_one**-2).masked_fill(between_mask, 0)
-            / far
-        )[:, None],
-        off_far,
-    )
-    grad_off_near = (
-        torch.addcmul(
-            grad_off_near_product,
-            (grad_off_near_product * off_near_product).sum(1, keepdim=True),
-            off_near_product,
-            value=-1,
-        )
-        / near[:, None]
-    )
+    off_near, near, off_far, far, off_between, between, *_ = residuals
+    off_far_product = (grad_far / far)[:, None] * off_far
+    off_between_product = (grad_between / between)[:, None] * off_between
     grad_negative = -grad_off_between
     grad_negative = grad_negative - grad_off_far
+    grad_negative = grad_negative - off_between_product
+    grad_negative = grad_negative - off_far_product
+    off_near_product = (grad_near / near)[:, None] * off_near
     grad_positive = grad_off_between - grad_off_near
+    grad_positive = grad_positive - off_near_product
+    grad_positive = grad_positive + off_between_product
     grad_anchor = grad_off_far + grad_off_near
+    grad_anchor = grad_anchor + off_far_product
+    grad_anchor = grad_anchor + off_near_product
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -1126,28 +1032,32 @@ class _SwapBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = SwapResiduals(*saved, *ctx.numbers)
+        residuals = SwapResiduals(*saved)
         (
             grad_grad_loss,
-            grad_off_between_product_total,
-            grad_off_between_product_product,
-            grad_off_far_total,
+            grad_off_near,
+            grad_near,
+            grad_off_far,
+            grad_far,
+            grad_off_between,
+            grad_between,
         ) = double_backward_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
-            None,
-            grad_off_between_product_total,
-            grad_off_between_product_product,
-            grad_off_far_total,
+            grad_off_near,
+            grad_near,
+            grad_off_far,
+            grad_far,
+            grad_off_between,
+            grad_between,
             None,
         )
 
@@ -1164,46 +1074,37 @@ class _SwapFunction(torch.autograd.Function):
         loss, residuals = forward_swap(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
+            residuals.off_near,
+            residuals.near,
+            residuals.off_far,
+            residuals.far,
+            residuals.off_between,
+            residuals.between,
             residuals.near_total_negative,
-            residuals.off_between_product_total,
-            residuals.off_between_product_product,
-            residuals.off_far_total,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        anchor, positive, negative, _, eps = inputs
-        (
-            _,
-            near_total_negative,
-            off_between_product_total,
-            off_between_product_product,
-            off_far_total,
-        ) = output
+        _, off_near, near, off_far, far, off_between, between, near_total_negative = output
         ctx.save_for_backward(
-            anchor,
-            positive,
-            negative,
-            near_total_negative,
-            off_between_product_total,
-            off_between_product_product,
-            off_far_total,
+            off_near, near, off_far, far, off_between, between, near_total_negative
         )
         ctx.mark_non_differentiable(near_total_negative)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (
             grad_loss,
-            _,
-            grad_off_between_product_total,
-            grad_off_between_product_product,
-            grad_off_far_total,
+            grad_off_near,
+            grad_near,
+            grad_off_far,
+            grad_far,
+            grad_off_between,
+            grad_between,
+            *_,
         ) = grad_outputs
-        anchor, positive, negative, *saved = ctx.saved_tensors
-        residuals = SwapResiduals(*saved, *ctx.numbers)
+        residuals = SwapResiduals(*ctx.saved_tensors)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1214,27 +1115,32 @@ class _SwapFunction(torch.autograd.Function):
                 grad_anchor, grad_positive, grad_negative = backward_swap(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if (
-            grad_off_between_product_total is not None
-            or grad_off_between_product_product is not None
-            or grad_off_far_total is not None
+            grad_off_near is not None
+            or grad_near is not None
+            or grad_off_far is not None
+            or grad_far is not None
+            or grad_off_between is not None
+            or grad_between is not None
         ):
-            if grad_off_between_product_total is None:
-                grad_off_between_product_total = torch.zeros_like(
-                    residuals.off_between_product_total
-                )
-            if grad_off_between_product_product is None:
-                grad_off_between_product_product = torch.zeros_like(
-                    residuals.off_between_product_product
-                )
-            if grad_off_far_total is None:
-                grad_off_far_total = torch.zeros_like(residuals.off_far_total)
+            if grad_off_near is None:
+                grad_off_near = torch.zeros_like(residuals.off_near)
+            if grad_near is None:
+                grad_near = torch.zeros_like(residuals.near)
+            if grad_off_far is None:
+                grad_off_far = torch.zeros_like(residuals.off_far)
+            if grad_far is None:
+                grad_far = torch.zeros_like(residuals.far)
+            if grad_off_between is None:
+                grad_off_between = torch.zeros_like(residuals.off_between)
+            if grad_between is None:
+                grad_between = torch.zeros_like(residuals.between)
             more_anchor, more_positive, more_negative = residuals_backward_swap(
-                grad_off_between_product_total,
-                grad_off_between_product_product,
-                grad_off_far_total,
-                anchor,
-                positive,
-                negative,
+                grad_off_near,
+                grad_near,
+                grad_off_far,
+                grad_far,
+                grad_off_between,
+                grad_between,
                 residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
@@ -1257,11 +1163,13 @@ def _applied_swap(*given: Any) -> Tensor:
 class SwapSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    off_near: Tensor
+    near: Tensor
+    off_far: Tensor
+    far: Tensor
+    off_between: Tensor
+    between: Tensor
     near_total_negative: Tensor
-    off_between_product_total: Tensor
-    dloss_dpositive: Tensor
-    off_far_total: Tensor
-    eps: float
 
 
 class SwapSumGradients(NamedTuple):
@@ -1330,27 +1238,12 @@ def forward_swap_sum(
     far = torch.sqrt((off_far**2).sum(1))
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
-    between_mask = between <= far
-    other = torch.where(between_mask, between, far)
+    other = torch.where(between <= far, between, far)
     near_total = near - other + margin
     near_total_negative = near_total < 0
     loss = near_total.masked_fill(near_total_negative, 0).sum()
-    off_between_product = (
-        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
-    )
-    off_between_product_total = torch.addcmul(
-        off_between_product, torch.reciprocal(far).masked_fill(between_mask, 0)[:, None], off_far
-    )
-    off_near_product = off_near / near[:, None]
-    dloss_dpositive = off_between_product + off_near_product
-    dloss_dpositive *= torch.where(
-        near_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
-    )[:, None]
-    off_far_total = torch.addcmul(
-        off_near_product, (-1 / far).masked_fill(between_mask, 0)[:, None], off_far
-    )
     return loss, SwapSumResiduals(
-        near_total_negative, off_between_product_total, dloss_dpositive, off_far_total, eps
+        off_near, near, off_far, far, off_between, between, near_total_negative
     )
 
 
@@ -1372,13 +1265,25 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    near_total_negative, off_between_product_total, dloss_dpositive, off_far_total, *_ = residuals
+    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    between_mask = between <= far
+    off_between_product = (
+        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
+    )
     grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    grad_negative = grad_loss_masked[:, None] * off_between_product_total
-    grad_positive = grad_loss * dloss_dpositive
-    grad_anchor = grad_loss_masked[:, None] * off_far_total
+    grad_negative = torch.addcmul(
+        off_between_product, torch.reciprocal(far).masked_fill(between_mask, 0)[:, None], off_far
+    )
+    grad_negative = grad_negative * grad_loss_masked[:, None]
+    off_near_product = off_near / near[:, None]
+    grad_positive = off_between_product + off_near_product
+    grad_positive = grad_positive * (-grad_loss).masked_fill(near_total_negative, 0)[:, None]
+    grad_anchor = torch.addcmul(
+        off_near_product, (-1 / far).masked_fill(between_mask, 0)[:, None], off_far
+    )
+    grad_anchor = grad_anchor * grad_loss_masked[:, None]
     return SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1393,81 +1298,83 @@ def double_backward_swap_sum(
 
     Given are those of the gradients that it returned.
     """
-    near_total_negative, off_between_product_total, dloss_dpositive, off_far_total, *_ = residuals
+    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    between_mask = between <= far
+    between_or_one = torch.where(between_mask, between, 1)
+    inverse_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
+    off_between_product = inverse_between_or_one_masked[:, None] * off_between
     grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    grad_off_far_total = grad_loss_masked[:, None] * grad_grad_anchor
-    grad_dloss_dpositive = grad_loss * grad_grad_positive
-    grad_off_between_product_total = grad_loss_masked[:, None] * grad_grad_negative
-    grad_grad_loss = (dloss_dpositive * grad_grad_positive).sum() + (
-        (grad_grad_anchor * off_far_total).sum(1)
-        + (grad_grad_negative * off_between_product_total).sum(1)
-    ).masked_fill(near_total_negative, 0).sum()
-    return grad_grad_loss, grad_off_between_product_total, grad_dloss_dpositive, grad_off_far_total
+    off_near_product = off_near / near[:, None]
+    grad_grad_negative_total = grad_loss_masked[:, None] * grad_grad_negative
+    grad_grad_negative_total = grad_grad_negative_total.addcmul(
+        grad_loss_masked[:, None], grad_grad_positive, value=-1
+    )
+    grad_between = -(grad_grad_negative_total * off_between).sum(1) * torch.where(
+        between_mask, between_or_one**-2, 0
+    )
+    grad_off_between = inverse_between_or_one_masked[:, None] * grad_grad_negative_total
+    far_or_one = far.masked_fill(between_mask, 1)
+    grad_far = (
+        ((grad_grad_anchor * off_far).sum(1) - (grad_grad_negative * off_far).sum(1))
+        * grad_loss_masked
+        * (far_or_one**-2).masked_fill(between_mask, 0)
+    )
+    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
+    grad_off_far = grad_grad_negative - grad_grad_anchor
+    grad_off_far = grad_off_far * (grad_loss_masked * inverse_far_or_one_masked)[:, None]
+    total = grad_grad_anchor - grad_grad_positive
+    grad_loss_masked_product = grad_loss_masked / near
+    grad_near = -grad_loss_masked_product * (off_near_product * total).sum(1)
+    grad_off_near = grad_loss_masked_product[:, None] * total
+    grad_grad_loss = (
+        (
+            torch.addcmul(off_between_product, inverse_far_or_one_masked[:, None], off_far)
+            * grad_grad_negative
+        ).sum(1)
+        + (
+            torch.addcmul(
+                off_near_product, (-1 / far_or_one).masked_fill(between_mask, 0)[:, None], off_far
+            )
+            * grad_grad_anchor
+        ).sum(1)
+    ).masked_fill(near_total_negative, 0).sum() - (
+        (off_between_product + off_near_product) * grad_grad_positive
+    ).masked_fill(near_total_negative[:, None], 0).sum()
+    return (
+        grad_grad_loss,
+        grad_off_near,
+        grad_near,
+        grad_off_far,
+        grad_far,
+        grad_off_between,
+        grad_between,
+    )
 
 
 def residuals_backward_swap_sum(
-    grad_off_between_product_total: Tensor,
-    grad_dloss_dpositive: Tensor,
-    grad_off_far_total: Tensor,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
+    grad_off_near: Tensor,
+    grad_near: Tensor,
+    grad_off_far: Tensor,
+    grad_far: Tensor,
+    grad_off_between: Tensor,
+    grad_between: Tensor,
     residuals: SwapSumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    near_total_negative, _, _, _, eps = residuals
-    off_near = anchor - positive + eps
-    near = torch.sqrt((off_near**2).sum(1))
-    off_far = anchor - negative + eps
-    far = torch.sqrt((off_far**2).sum(1))
-    off_between = positive - negative + eps
-    between = torch.sqrt((off_between**2).sum(1))
-    between_mask = between <= far
-    off_near_product = off_near / near[:, None]
-    grad_dloss_dpositive_masked = grad_dloss_dpositive.masked_fill(near_total_negative[:, None], 0)
-    grad_off_near_product = grad_off_far_total - grad_dloss_dpositive_masked
-    grad_off_between_product = grad_off_between_product_total - grad_dloss_dpositive_masked
-    between_or_one = torch.where(between_mask, between, 1)
-    grad_off_between = (
-        torch.where(between_mask, torch.reciprocal(between_or_one), 0)[:, None]
-        * grad_off_between_product
-    )
-    grad_off_between = grad_off_between.addcmul(
-        (
-            (grad_off_between_product * off_between).sum(1)
-            * torch.where(between_mask, between_or_one**-2, 0)
-            / between
-        )[:, None],
-        off_between,
-        value=-1,
-    )
-    far_or_one = far.masked_fill(between_mask, 1)
-    grad_off_far = grad_off_between_product_total - grad_off_far_total
-    grad_off_far = grad_off_far * torch.reciprocal(far_or_one).masked_fill(between_mask, 0)[:, None]
-    grad_off_far = grad_off_far.addcmul(
-        (
-            (
-                (grad_off_far_total * off_far).sum(1)
-                - (grad_off_between_product_total * off_far).sum(1)
-            )
-            * (far_or_one**-2).masked_fill(between_mask, 0)
-            / far
-        )[:, None],
-        off_far,
-    )
-    grad_off_near = (
-        torch.addcmul(
-            grad_off_near_product,
-            (grad_off_near_product * off_near_product).sum(1, keepdim=True),
-            off_near_product,
-            value=-1,
-        )
-        / near[:, None]
-    )
+    off_near, near, off_far, far, off_between, between, *_ = residuals
+    off_far_product = (grad_far / far)[:, None] * off_far
+    off_between_product = (grad_between / between)[:, None] * off_between
     grad_negative = -grad_off_between
     grad_negative = grad_negative - grad_off_far
+    grad_negative = grad_negative - off_between_product
+    grad_negative = grad_negative - off_far_product
+    off_near_product = (grad_near / near)[:, None] * off_near
     grad_positive = grad_off_between - grad_off_near
+    grad_positive = grad_positive - off_near_product
+    grad_positive = grad_positive + off_between_product
     grad_anchor = grad_off_far + grad_off_near
+    grad_anchor = grad_anchor + off_far_product
+    grad_anchor = grad_anchor + off_near_product
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -1499,25 +1406,32 @@ class _SwapSumBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = SwapSumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_off_between_product_total, grad_dloss_dpositive, grad_off_far_total = (
-            double_backward_swap_sum(
-                grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
-            )
+        residuals = SwapSumResiduals(*saved)
+        (
+            grad_grad_loss,
+            grad_off_near,
+            grad_near,
+            grad_off_far,
+            grad_far,
+            grad_off_between,
+            grad_between,
+        ) = double_backward_swap_sum(
+            grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
-            None,
-            grad_off_between_product_total,
-            grad_dloss_dpositive,
-            grad_off_far_total,
+            grad_off_near,
+            grad_near,
+            grad_off_far,
+            grad_far,
+            grad_off_between,
+            grad_between,
             None,
         )
 
@@ -1534,36 +1448,37 @@ class _SwapSumFunction(torch.autograd.Function):
         loss, residuals = forward_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
+            residuals.off_near,
+            residuals.near,
+            residuals.off_far,
+            residuals.far,
+            residuals.off_between,
+            residuals.between,
             residuals.near_total_negative,
-            residuals.off_between_product_total,
-            residuals.dloss_dpositive,
-            residuals.off_far_total,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        anchor, positive, negative, _, eps = inputs
-        _, near_total_negative, off_between_product_total, dloss_dpositive, off_far_total = output
+        _, off_near, near, off_far, far, off_between, between, near_total_negative = output
         ctx.save_for_backward(
-            anchor,
-            positive,
-            negative,
-            near_total_negative,
-            off_between_product_total,
-            dloss_dpositive,
-            off_far_total,
+            off_near, near, off_far, far, off_between, between, near_total_negative
         )
         ctx.mark_non_differentiable(near_total_negative)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_off_between_product_total, grad_dloss_dpositive, grad_off_far_total = (
-            grad_outputs
-        )
-        anchor, positive, negative, *saved = ctx.saved_tensors
-        residuals = SwapSumResiduals(*saved, *ctx.numbers)
+        (
+            grad_loss,
+            grad_off_near,
+            grad_near,
+            grad_off_far,
+            grad_far,
+            grad_off_between,
+            grad_between,
+            *_,
+        ) = grad_outputs
+        residuals = SwapSumResiduals(*ctx.saved_tensors)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1574,25 +1489,32 @@ class _SwapSumFunction(torch.autograd.Function):
                 grad_anchor, grad_positive, grad_negative = backward_swap_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if (
-            grad_off_between_product_total is not None
-            or grad_dloss_dpositive is not None
-            or grad_off_far_total is not None
+            grad_off_near is not None
+            or grad_near is not None
+            or grad_off_far is not None
+            or grad_far is not None
+            or grad_off_between is not None
+            or grad_between is not None
         ):
-            if grad_off_between_product_total is None:
-                grad_off_between_product_total = torch.zeros_like(
-                    residuals.off_between_product_total
-                )
-            if grad_dloss_dpositive is None:
-                grad_dloss_dpositive = torch.zeros_like(residuals.dloss_dpositive)
-            if grad_off_far_total is None:
-                grad_off_far_total = torch.zeros_like(residuals.off_far_total)
+            if grad_off_near is None:
+                grad_off_near = torch.zeros_like(residuals.off_near)
+            if grad_near is None:
+                grad_near = torch.zeros_like(residuals.near)
+            if grad_off_far is None:
+                grad_off_far = torch.zeros_like(residuals.off_far)
+            if grad_far is None:
+                grad_far = torch.zeros_like(residuals.far)
+            if grad_off_between is None:
+                grad_off_between = torch.zeros_like(residuals.off_between)
+            if grad_between is None:
+                grad_between = torch.zeros_like(residuals.between)
             more_anchor, more_positive, more_negative = residuals_backward_swap_sum(
-                grad_off_between_product_total,
-                grad_dloss_dpositive,
-                grad_off_far_total,
-                anchor,
-                positive,
-                negative,
+                grad_off_near,
+                grad_near,
+                grad_off_far,
+                grad_far,
+                grad_off_between,
+                grad_between,
                 residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
@@ -1615,11 +1537,13 @@ def _applied_swap_sum(*given: Any) -> Tensor:
 class SwapNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    off_near: Tensor
+    near: Tensor
+    off_far: Tensor
+    far: Tensor
+    off_between: Tensor
+    between: Tensor
     near_total_negative: Tensor
-    off_between_product_total: Tensor
-    off_between_product_total_1: Tensor
-    off_far_total: Tensor
-    eps: float
 
 
 class SwapNoneGradients(NamedTuple):
@@ -1688,29 +1612,12 @@ def forward_swap_none(
     far = torch.sqrt((off_far**2).sum(1))
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
-    between_mask = between <= far
-    other = torch.where(between_mask, between, far)
+    other = torch.where(between <= far, between, far)
     near_total = near - other + margin
     near_total_negative = near_total < 0
     loss = near_total.masked_fill(near_total_negative, 0)
-    off_between_product = (
-        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
-    )
-    off_between_product_total = torch.addcmul(
-        off_between_product, torch.reciprocal(far).masked_fill(between_mask, 0)[:, None], off_far
-    )
-    off_near_product = off_near / near[:, None]
-    off_between_product_total_1 = -off_between_product
-    off_between_product_total_1 -= off_near_product
-    off_far_total = torch.addcmul(
-        off_near_product, (-1 / far).masked_fill(between_mask, 0)[:, None], off_far
-    )
     return loss, SwapNoneResiduals(
-        near_total_negative,
-        off_between_product_total,
-        off_between_product_total_1,
-        off_far_total,
-        eps,
+        off_near, near, off_far, far, off_between, between, near_total_negative
     )
 
 
@@ -1732,22 +1639,28 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    (
-        near_total_negative,
-        off_between_product_total,
-        off_between_product_total_1,
-        off_far_total,
-        *_,
-    ) = residuals
-    N = off_between_product_total.shape[0]
+    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    N = off_near.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    grad_negative = grad_near[:, None] * off_between_product_total
-    grad_positive = grad_near[:, None] * off_between_product_total_1
-    grad_anchor = grad_near[:, None] * off_far_total
+    between_mask = between <= far
+    off_between_product = (
+        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
+    )
+    grad_negative = torch.addcmul(
+        off_between_product, torch.reciprocal(far).masked_fill(between_mask, 0)[:, None], off_far
+    )
+    grad_negative = grad_negative * grad_near[:, None]
+    off_near_product = off_near / near[:, None]
+    grad_positive = off_between_product + off_near_product
+    grad_positive = grad_positive * (-grad_near)[:, None]
+    grad_anchor = torch.addcmul(
+        off_near_product, (-1 / far).masked_fill(between_mask, 0)[:, None], off_far
+    )
+    grad_anchor = grad_anchor * grad_near[:, None]
     return SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1762,92 +1675,82 @@ def double_backward_swap_none(
 
     Given are those of the gradients that it returned.
     """
-    (
-        near_total_negative,
-        off_between_product_total,
-        off_between_product_total_1,
-        off_far_total,
-        *_,
-    ) = residuals
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    grad_off_far_total = grad_near[:, None] * grad_grad_anchor
-    grad_off_between_product_total_1 = grad_near[:, None] * grad_grad_positive
-    grad_off_between_product_total = grad_near[:, None] * grad_grad_negative
-    grad_grad_loss = (
-        (grad_grad_anchor * off_far_total).sum(1)
-        + (grad_grad_negative * off_between_product_total).sum(1)
-        + (grad_grad_positive * off_between_product_total_1).sum(1)
+    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    first_grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    off_near_product = off_near / near[:, None]
+    grad_grad_positive_sum_1 = (grad_grad_positive * off_between).sum(1)
+    grad_grad_negative_sum_1 = (grad_grad_negative * off_between).sum(1)
+    between_mask = between <= far
+    between_or_one = torch.where(between_mask, between, 1)
+    grad_between = (
+        (grad_grad_positive_sum_1 - grad_grad_negative_sum_1)
+        * first_grad_near
+        * torch.where(between_mask, between_or_one**-2, 0)
+    )
+    inverse_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
+    grad_off_between = grad_grad_negative - grad_grad_positive
+    grad_off_between = grad_off_between * (first_grad_near * inverse_between_or_one_masked)[:, None]
+    grad_grad_negative_sum = (grad_grad_negative * off_far).sum(1)
+    grad_grad_anchor_sum_1 = (grad_grad_anchor * off_far).sum(1)
+    far_or_one = far.masked_fill(between_mask, 1)
+    grad_far = (
+        (grad_grad_anchor_sum_1 - grad_grad_negative_sum)
+        * first_grad_near
+        * (far_or_one**-2).masked_fill(between_mask, 0)
+    )
+    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
+    grad_off_far = grad_grad_negative - grad_grad_anchor
+    grad_off_far = grad_off_far * (first_grad_near * inverse_far_or_one_masked)[:, None]
+    grad_grad_positive_sum = (grad_grad_positive * off_near_product).sum(1)
+    grad_grad_anchor_sum = (grad_grad_anchor * off_near_product).sum(1)
+    first_grad_near_product = first_grad_near / near
+    grad_near = (grad_grad_positive_sum - grad_grad_anchor_sum) * first_grad_near_product
+    grad_off_near = grad_grad_anchor - grad_grad_positive
+    grad_off_near = grad_off_near * first_grad_near_product[:, None]
+    grad_grad_loss = torch.addcmul(
+        torch.addcmul(
+            grad_grad_anchor_sum - grad_grad_positive_sum,
+            grad_grad_negative_sum - grad_grad_anchor_sum_1,
+            inverse_far_or_one_masked,
+        ),
+        grad_grad_negative_sum_1 - grad_grad_positive_sum_1,
+        inverse_between_or_one_masked,
     ).masked_fill(near_total_negative, 0)
     return (
         grad_grad_loss,
-        grad_off_between_product_total,
-        grad_off_between_product_total_1,
-        grad_off_far_total,
+        grad_off_near,
+        grad_near,
+        grad_off_far,
+        grad_far,
+        grad_off_between,
+        grad_between,
     )
 
 
 def residuals_backward_swap_none(
-    grad_off_between_product_total: Tensor,
-    grad_off_between_product_total_1: Tensor,
-    grad_off_far_total: Tensor,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
+    grad_off_near: Tensor,
+    grad_near: Tensor,
+    grad_off_far: Tensor,
+    grad_far: Tensor,
+    grad_off_between: Tensor,
+    grad_between: Tensor,
     residuals: SwapNoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    eps = residuals.eps
-    off_near = anchor - positive + eps
-    near = torch.sqrt((off_near**2).sum(1))
-    off_far = anchor - negative + eps
-    far = torch.sqrt((off_far**2).sum(1))
-    off_between = positive - negative + eps
-    between = torch.sqrt((off_between**2).sum(1))
-    between_mask = between <= far
-    off_near_product = off_near / near[:, None]
-    grad_off_near_product = grad_off_far_total - grad_off_between_product_total_1
-    grad_off_between_product = grad_off_between_product_total - grad_off_between_product_total_1
-    between_or_one = torch.where(between_mask, between, 1)
-    grad_off_between = (
-        torch.where(between_mask, torch.reciprocal(between_or_one), 0)[:, None]
-        * grad_off_between_product
-    )
-    grad_off_between = grad_off_between.addcmul(
-        (
-            (grad_off_between_product * off_between).sum(1)
-            * torch.where(between_mask, between_or_one**-2, 0)
-            / between
-        )[:, None],
-        off_between,
-        value=-1,
-    )
-    far_or_one = far.masked_fill(between_mask, 1)
-    grad_off_far = grad_off_between_product_total - grad_off_far_total
-    grad_off_far = grad_off_far * torch.reciprocal(far_or_one).masked_fill(between_mask, 0)[:, None]
-    grad_off_far = grad_off_far.addcmul(
-        (
-            (
-                (grad_off_far_total * off_far).sum(1)
-                - (grad_off_between_product_total * off_far).sum(1)
-            )
-            * (far_or_one**-2).masked_fill(between_mask, 0)
-            / far
-        )[:, None],
-        off_far,
-    )
-    grad_off_near = (
-        torch.addcmul(
-            grad_off_near_product,
-            (grad_off_near_product * off_near_product).sum(1, keepdim=True),
-            off_near_product,
-            value=-1,
-        )
-        / near[:, None]
-    )
+    off_near, near, off_far, far, off_between, between, *_ = residuals
+    off_far_product = (grad_far / far)[:, None] * off_far
+    off_between_product = (grad_between / between)[:, None] * off_between
     grad_negative = -grad_off_between
     grad_negative = grad_negative - grad_off_far
+    grad_negative = grad_negative - off_between_product
+    grad_negative = grad_negative - off_far_product
+    off_near_product = (grad_near / near)[:, None] * off_near
     grad_positive = grad_off_between - grad_off_near
+    grad_positive = grad_positive - off_near_product
+    grad_positive = grad_positive + off_between_product
     grad_anchor = grad_off_far + grad_off_near
+    grad_anchor = grad_anchor + off_far_product
+    grad_anchor = grad_anchor + off_near_product
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -1879,28 +1782,32 @@ class _SwapNoneBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = SwapNoneResiduals(*saved, *ctx.numbers)
+        residuals = SwapNoneResiduals(*saved)
         (
             grad_grad_loss,
-            grad_off_between_product_total,
-            grad_off_between_product_total_1,
-            grad_off_far_total,
+            grad_off_near,
+            grad_near,
+            grad_off_far,
+            grad_far,
+            grad_off_between,
+            grad_between,
         ) = double_backward_swap_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
-            None,
-            grad_off_between_product_total,
-            grad_off_between_product_total_1,
-            grad_off_far_total,
+            grad_off_near,
+            grad_near,
+            grad_off_far,
+            grad_far,
+            grad_off_between,
+            grad_between,
             None,
         )
 
@@ -1917,46 +1824,37 @@ class _SwapNoneFunction(torch.autograd.Function):
         loss, residuals = forward_swap_none(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
+            residuals.off_near,
+            residuals.near,
+            residuals.off_far,
+            residuals.far,
+            residuals.off_between,
+            residuals.between,
             residuals.near_total_negative,
-            residuals.off_between_product_total,
-            residuals.off_between_product_total_1,
-            residuals.off_far_total,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        anchor, positive, negative, _, eps = inputs
-        (
-            _,
-            near_total_negative,
-            off_between_product_total,
-            off_between_product_total_1,
-            off_far_total,
-        ) = output
+        _, off_near, near, off_far, far, off_between, between, near_total_negative = output
         ctx.save_for_backward(
-            anchor,
-            positive,
-            negative,
-            near_total_negative,
-            off_between_product_total,
-            off_between_product_total_1,
-            off_far_total,
+            off_near, near, off_far, far, off_between, between, near_total_negative
         )
         ctx.mark_non_differentiable(near_total_negative)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (
             grad_loss,
-            _,
-            grad_off_between_product_total,
-            grad_off_between_product_total_1,
-            grad_off_far_total,
+            grad_off_near,
+            grad_near,
+            grad_off_far,
+            grad_far,
+            grad_off_between,
+            grad_between,
+            *_,
         ) = grad_outputs
-        anchor, positive, negative, *saved = ctx.saved_tensors
-        residuals = SwapNoneResiduals(*saved, *ctx.numbers)
+        residuals = SwapNoneResiduals(*ctx.saved_tensors)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1967,27 +1865,32 @@ class _SwapNoneFunction(torch.autograd.Function):
                 grad_anchor, grad_positive, grad_negative = backward_swap_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
         if (
-            grad_off_between_product_total is not None
-            or grad_off_between_product_total_1 is not None
-            or grad_off_far_total is not None
+            grad_off_near is not None
+            or grad_near is not None
+            or grad_off_far is not None
+            or grad_far is not None
+            or grad_off_between is not None
+            or grad_between is not None
         ):
-            if grad_off_between_product_total is None:
-                grad_off_between_product_total = torch.zeros_like(
-                    residuals.off_between_product_total
-                )
-            if grad_off_between_product_total_1 is None:
-                grad_off_between_product_total_1 = torch.zeros_like(
-                    residuals.off_between_product_total_1
-                )
-            if grad_off_far_total is None:
-                grad_off_far_total = torch.zeros_like(residuals.off_far_total)
+            if grad_off_near is None:
+                grad_off_near = torch.zeros_like(residuals.off_near)
+            if grad_near is None:
+                grad_near = torch.zeros_like(residuals.near)
+            if grad_off_far is None:
+                grad_off_far = torch.zeros_like(residuals.off_far)
+            if grad_far is None:
+                grad_far = torch.zeros_like(residuals.far)
+            if grad_off_between is None:
+                grad_off_between = torch.zeros_like(residuals.off_between)
+            if grad_between is None:
+                grad_between = torch.zeros_like(residuals.between)
             more_anchor, more_positive, more_negative = residuals_backward_swap_none(
-                grad_off_between_product_total,
-                grad_off_between_product_total_1,
-                grad_off_far_total,
-                anchor,
-                positive,
-                negative,
+                grad_off_near,
+                grad_near,
+                grad_off_far,
+                grad_far,
+                grad_off_between,
+                grad_between,
                 residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
@@ -5556,11 +5459,12 @@ def _applied_p_inf_swap_none(*given: Any) -> Tensor:
 class PResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    abs_off_far_product: Tensor
-    abs_off_near_product: Tensor
-    margin: float
+    off_near: Tensor
+    off_near_sum: Tensor
+    off_far: Tensor
+    off_far_sum: Tensor
+    far_total_negative: Tensor
     p: float
-    eps: float
 
 
 class PGradients(NamedTuple):
@@ -5635,47 +5539,17 @@ def forward_p(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    abs_off_near_is_zero = abs_off_near == 0
-    off_near_sum = torch.where(abs_off_near_is_zero, off_near_power.detach(), off_near_power).sum(1)
-    off_near_sum_is_zero = off_near_sum == 0
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_is_zero, 0)
+    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
+    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    abs_off_far_is_zero = abs_off_far == 0
-    off_far_sum = torch.where(abs_off_far_is_zero, off_far_power.detach(), off_far_power).sum(1)
-    off_far_sum_is_zero = off_far_sum == 0
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_is_zero, 0)
+    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
+    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
     far_total = near - far + margin
     far_total_negative = far_total < 0
     loss = far_total.masked_fill(far_total_negative, 0).mean()
-    abs_off_far_product = (
-        (abs_off_far ** (p - 1))
-        .mul_(torch.sign(off_far))
-        .masked_fill(abs_off_far_is_zero, 0)
-        .mul_((off_far_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-    )
-    abs_off_far_product = (
-        abs_off_far_product
-        * torch.where(
-            far_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
-        )[:, None]
-    )
-    abs_off_near_product = (
-        (abs_off_near ** (p - 1))
-        .mul_(torch.sign(off_near))
-        .masked_fill(abs_off_near_is_zero, 0)
-        .mul_((off_near_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_near_sum_is_zero[:, None], 0)
-    )
-    abs_off_near_product = (
-        abs_off_near_product
-        * torch.where(
-            far_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
-        )[:, None]
-    )
-    return loss, PResiduals(abs_off_far_product, abs_off_near_product, margin, p, eps)
+    return loss, PResiduals(off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p)
 
 
 def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
@@ -5696,13 +5570,29 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    abs_off_far_product, abs_off_near_product, *_ = residuals
-    N = abs_off_far_product.shape[0]
+    off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p = residuals
+    N = off_near.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    abs_off_far = torch.abs(off_far)
     grad_loss_scaled = grad_loss / N
-    grad_negative = grad_loss_scaled * abs_off_far_product
-    grad_positive = grad_loss_scaled * abs_off_near_product
+    grad_negative = (
+        (abs_off_far ** (p - 1))
+        .mul_(torch.sign(off_far))
+        .masked_fill(abs_off_far == 0, 0)
+        .mul_((off_far_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_far_sum == 0)[:, None], 0)
+    )
+    grad_negative = grad_negative * grad_loss_scaled.masked_fill(far_total_negative, 0)[:, None]
+    abs_off_near = torch.abs(off_near)
+    grad_positive = (
+        (abs_off_near ** (p - 1))
+        .mul_(torch.sign(off_near))
+        .masked_fill(abs_off_near == 0, 0)
+        .mul_((off_near_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_near_sum == 0)[:, None], 0)
+    )
+    grad_positive = grad_positive * (-grad_loss_scaled).masked_fill(far_total_negative, 0)[:, None]
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return PGradients(grad_anchor, grad_positive, grad_negative)
@@ -5719,109 +5609,111 @@ def double_backward_p(
 
     Given are those of the gradients that it returned.
     """
-    abs_off_far_product, abs_off_near_product, *_ = residuals
-    N = abs_off_far_product.shape[0]
+    off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p = residuals
+    N = off_near.shape[0]
+    abs_off_far = torch.abs(off_far)
     grad_loss_scaled = grad_loss / N
-    total = grad_grad_positive - grad_grad_anchor
-    grad_abs_off_near_product = grad_loss_scaled * total
+    sign_off_far = torch.sign(off_far)
+    off_far_sum_is_zero = off_far_sum == 0
+    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
+    off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
+    abs_off_far_is_zero = abs_off_far == 0
+    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
+    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+        abs_off_far_is_zero, 0
+    )
+    abs_off_far_product_masked = (
+        off_far_sum_power[:, None] * abs_off_far_product_masked_1
+    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    abs_off_near = torch.abs(off_near)
+    sign_off_near = torch.sign(off_near)
+    off_near_sum_is_zero = off_near_sum == 0
+    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
+    off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
+    abs_off_near_is_zero = abs_off_near == 0
+    abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
+    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+        abs_off_near_is_zero, 0
+    )
+    abs_off_near_product_masked = (
+        off_near_sum_power[:, None] * abs_off_near_product_masked_1
+    ).masked_fill(off_near_sum_is_zero[:, None], 0)
     total_1 = grad_grad_negative - grad_grad_anchor
-    grad_abs_off_far_product = grad_loss_scaled * total_1
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(far_total_negative, 0)
+    grad_off_far_sum = (
+        (1 - p)
+        / p
+        * grad_loss_scaled_masked
+        * (
+            (
+                (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
+            ).masked_fill(off_far_sum_is_zero[:, None], 0)
+            * total_1
+        ).sum(1)
+    )
+    grad_loss_scaled_masked_scaled = (p - 1) * grad_loss_scaled_masked
+    grad_off_far = (
+        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+        * off_far_sum_power[:, None]
+    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (grad_loss_scaled_masked_scaled[:, None] * sign_off_far * total_1)
+    total = grad_grad_positive - grad_grad_anchor
+    grad_off_near_sum = (
+        (p - 1)
+        / p
+        * grad_loss_scaled_masked
+        * (
+            (
+                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
+            ).masked_fill(off_near_sum_is_zero[:, None], 0)
+            * total
+        ).sum(1)
+    )
+    grad_off_near = (
+        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+        * off_near_sum_power[:, None]
+    ).masked_fill(off_near_sum_is_zero[:, None], 0)
+    grad_off_near = (
+        grad_off_near * (grad_loss_scaled_masked_scaled[:, None] * sign_off_near * total).neg_()
+    )
     grad_grad_loss = (
-        (abs_off_far_product * total_1).sum() + (abs_off_near_product * total).sum()
+        (abs_off_far_product_masked * total_1).masked_fill(far_total_negative[:, None], 0).sum()
+        - (abs_off_near_product_masked * total).masked_fill(far_total_negative[:, None], 0).sum()
     ) / N
-    return grad_grad_loss, grad_abs_off_far_product, grad_abs_off_near_product
+    return grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum
 
 
 def residuals_backward_p(
-    grad_abs_off_far_product: Tensor,
-    grad_abs_off_near_product: Tensor,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
+    grad_off_near: Tensor,
+    grad_off_near_sum: Tensor,
+    grad_off_far: Tensor,
+    grad_off_far_sum: Tensor,
     residuals: PResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, _, margin, p, eps = residuals
-    off_near = anchor - positive + eps
-    abs_off_near = torch.abs(off_near)
-    abs_off_near_is_zero = abs_off_near == 0
-    off_near_sum = torch.where(
-        abs_off_near_is_zero,
-        (torch.where(abs_off_near_is_zero, abs_off_near, 1) ** p).detach(),
-        abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** p,
-    ).sum(1)
-    off_near_sum_is_zero = off_near_sum == 0
-    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    near = (off_near_sum_or_one ** (1 / p)).masked_fill(off_near_sum_is_zero, 0)
-    off_far = anchor - negative + eps
+    off_near, _, off_far, _, _, p = residuals
     abs_off_far = torch.abs(off_far)
     abs_off_far_is_zero = abs_off_far == 0
-    off_far_sum = torch.where(
-        abs_off_far_is_zero,
-        (torch.where(abs_off_far_is_zero, abs_off_far, 1) ** p).detach(),
-        abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** p,
-    ).sum(1)
-    off_far_sum_is_zero = off_far_sum == 0
-    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    far = (off_far_sum_or_one ** (1 / p)).masked_fill(off_far_sum_is_zero, 0)
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    sign_off_far = torch.sign(off_far)
-    far_total_negative_chosen = torch.where(
-        far_total_negative,
-        torch.tensor(
-            0, dtype=grad_abs_off_far_product.dtype, device=grad_abs_off_far_product.device
-        ),
-        1,
-    )
-    sign_off_near = torch.sign(off_near)
-    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
-    )
-    grad_off_far = (
-        (1 - p)
-        * (
-            ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked).masked_fill(
-                off_far_sum_is_zero[:, None], 0
-            )
-            * grad_abs_off_far_product
-        ).sum(1)
-    )[:, None] * abs_off_far_product_masked
-    grad_off_far = grad_off_far.addcmul(
-        grad_abs_off_far_product * sign_off_far,
-        (
-            (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-            * (off_far_sum_or_one ** (1 / p - 1))[:, None]
-        ).masked_fill(off_far_sum_is_zero[:, None], 0),
-        value=p - 1,
-    )
-    grad_off_far = grad_off_far * far_total_negative_chosen[:, None]
-    abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
-        abs_off_near_is_zero, 0
-    )
-    grad_off_near = (
-        (p - 1)
-        * (
-            (
-                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
-            ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * grad_abs_off_near_product
-        ).sum(1)
-    )[:, None] * abs_off_near_product_masked
-    grad_off_near = grad_off_near.addcmul(
-        grad_abs_off_near_product * sign_off_near,
-        (
-            (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-            * (off_near_sum_or_one ** (1 / p - 1))[:, None]
-        ).masked_fill(off_near_sum_is_zero[:, None], 0),
-        value=1 - p,
-    )
-    grad_off_near = grad_off_near * far_total_negative_chosen[:, None]
     grad_negative = -grad_off_far
+    grad_negative = grad_negative.addcmul(
+        grad_off_far_sum[:, None],
+        (
+            abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
+        ).masked_fill(abs_off_far_is_zero, 0),
+        value=-p,
+    )
+    abs_off_near = torch.abs(off_near)
+    abs_off_near_is_zero = abs_off_near == 0
     grad_positive = -grad_off_near
-    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_positive.addcmul(
+        grad_off_near_sum[:, None],
+        (
+            abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
+        ).masked_fill(abs_off_near_is_zero, 0),
+        value=-p,
+    )
+    grad_anchor = -grad_negative
+    grad_anchor = grad_anchor - grad_positive
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -5852,18 +5744,28 @@ class _PBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-3])
-        ctx.numbers = inputs[-3:]
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_abs_off_far_product, grad_abs_off_near_product = double_backward_p(
-            grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
+        grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum = (
+            double_backward_p(
+                grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
+            )
         )
-        return grad_grad_loss, grad_abs_off_far_product, grad_abs_off_near_product, None, None, None
+        return (
+            grad_grad_loss,
+            grad_off_near,
+            grad_off_near_sum,
+            grad_off_far,
+            grad_off_far_sum,
+            None,
+            None,
+        )
 
 
 class _PFunction(torch.autograd.Function):
@@ -5876,21 +5778,30 @@ class _PFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, p: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p(anchor, positive, negative, margin=margin, p=p, eps=eps)
-        return loss, residuals.abs_off_far_product, residuals.abs_off_near_product
+        return (
+            loss,
+            residuals.off_near,
+            residuals.off_near_sum,
+            residuals.off_far,
+            residuals.off_far_sum,
+            residuals.far_total_negative,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        anchor, positive, negative, margin, p, eps = inputs
-        _, abs_off_far_product, abs_off_near_product = output
-        ctx.save_for_backward(anchor, positive, negative, abs_off_far_product, abs_off_near_product)
+        _, _, _, _, p, *_ = inputs
+        _, off_near, off_near_sum, off_far, off_far_sum, far_total_negative = output
+        ctx.save_for_backward(off_near, off_near_sum, off_far, off_far_sum, far_total_negative)
+        ctx.mark_non_differentiable(far_total_negative)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (margin, p, eps)
+        ctx.numbers = (p,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_abs_off_far_product, grad_abs_off_near_product = grad_outputs
-        anchor, positive, negative, *saved = ctx.saved_tensors
-        residuals = PResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum, *_ = (
+            grad_outputs
+        )
+        residuals = PResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -5900,18 +5811,22 @@ class _PFunction(torch.autograd.Function):
             else:
                 grad_anchor, grad_positive, grad_negative = backward_p(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_abs_off_far_product is not None or grad_abs_off_near_product is not None:
-            if grad_abs_off_far_product is None:
-                grad_abs_off_far_product = torch.zeros_like(residuals.abs_off_far_product)
-            if grad_abs_off_near_product is None:
-                grad_abs_off_near_product = torch.zeros_like(residuals.abs_off_near_product)
+        if (
+            grad_off_near is not None
+            or grad_off_near_sum is not None
+            or grad_off_far is not None
+            or grad_off_far_sum is not None
+        ):
+            if grad_off_near is None:
+                grad_off_near = torch.zeros_like(residuals.off_near)
+            if grad_off_near_sum is None:
+                grad_off_near_sum = torch.zeros_like(residuals.off_near_sum)
+            if grad_off_far is None:
+                grad_off_far = torch.zeros_like(residuals.off_far)
+            if grad_off_far_sum is None:
+                grad_off_far_sum = torch.zeros_like(residuals.off_far_sum)
             more_anchor, more_positive, more_negative = residuals_backward_p(
-                grad_abs_off_far_product,
-                grad_abs_off_near_product,
-                anchor,
-                positive,
-                negative,
-                residuals,
+                grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum, residuals
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
             grad_positive = (
@@ -5933,11 +5848,12 @@ def _applied_p(*given: Any) -> Tensor:
 class PSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dnegative: Tensor
-    dloss_dpositive: Tensor
-    margin: float
+    off_near: Tensor
+    off_near_sum: Tensor
+    off_far: Tensor
+    off_far_sum: Tensor
+    far_total_negative: Tensor
     p: float
-    eps: float
 
 
 class PSumGradients(NamedTuple):
@@ -6012,47 +5928,17 @@ def forward_p_sum(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    abs_off_near_is_zero = abs_off_near == 0
-    off_near_sum = torch.where(abs_off_near_is_zero, off_near_power.detach(), off_near_power).sum(1)
-    off_near_sum_is_zero = off_near_sum == 0
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_is_zero, 0)
+    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
+    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    abs_off_far_is_zero = abs_off_far == 0
-    off_far_sum = torch.where(abs_off_far_is_zero, off_far_power.detach(), off_far_power).sum(1)
-    off_far_sum_is_zero = off_far_sum == 0
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_is_zero, 0)
+    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
+    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
     far_total = near - far + margin
     far_total_negative = far_total < 0
     loss = far_total.masked_fill(far_total_negative, 0).sum()
-    dloss_dnegative = (
-        (abs_off_far ** (p - 1))
-        .mul_(torch.sign(off_far))
-        .masked_fill(abs_off_far_is_zero, 0)
-        .mul_((off_far_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-    )
-    dloss_dnegative = (
-        dloss_dnegative
-        * torch.where(
-            far_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
-        )[:, None]
-    )
-    dloss_dpositive = (
-        (abs_off_near ** (p - 1))
-        .mul_(torch.sign(off_near))
-        .masked_fill(abs_off_near_is_zero, 0)
-        .mul_((off_near_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_near_sum_is_zero[:, None], 0)
-    )
-    dloss_dpositive = (
-        dloss_dpositive
-        * torch.where(
-            far_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
-        )[:, None]
-    )
-    return loss, PSumResiduals(dloss_dnegative, dloss_dpositive, margin, p, eps)
+    return loss, PSumResiduals(off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p)
 
 
 def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients:
@@ -6073,11 +5959,27 @@ def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    dloss_dnegative, dloss_dpositive, *_ = residuals
+    off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = grad_loss * dloss_dnegative
-    grad_positive = grad_loss * dloss_dpositive
+    abs_off_far = torch.abs(off_far)
+    grad_negative = (
+        (abs_off_far ** (p - 1))
+        .mul_(torch.sign(off_far))
+        .masked_fill(abs_off_far == 0, 0)
+        .mul_((off_far_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_far_sum == 0)[:, None], 0)
+    )
+    grad_negative = grad_negative * grad_loss.masked_fill(far_total_negative, 0)[:, None]
+    abs_off_near = torch.abs(off_near)
+    grad_positive = (
+        (abs_off_near ** (p - 1))
+        .mul_(torch.sign(off_near))
+        .masked_fill(abs_off_near == 0, 0)
+        .mul_((off_near_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_near_sum == 0)[:, None], 0)
+    )
+    grad_positive = grad_positive * (-grad_loss).masked_fill(far_total_negative, 0)[:, None]
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return PSumGradients(grad_anchor, grad_positive, grad_negative)
@@ -6094,103 +5996,110 @@ def double_backward_p_sum(
 
     Given are those of the gradients that it returned.
     """
-    dloss_dnegative, dloss_dpositive, *_ = residuals
-    total = grad_grad_positive - grad_grad_anchor
-    grad_dloss_dpositive = grad_loss * total
+    off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p = residuals
+    abs_off_far = torch.abs(off_far)
+    sign_off_far = torch.sign(off_far)
+    off_far_sum_is_zero = off_far_sum == 0
+    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
+    off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
+    abs_off_far_is_zero = abs_off_far == 0
+    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
+    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+        abs_off_far_is_zero, 0
+    )
+    abs_off_far_product_masked = (
+        off_far_sum_power[:, None] * abs_off_far_product_masked_1
+    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    abs_off_near = torch.abs(off_near)
+    sign_off_near = torch.sign(off_near)
+    off_near_sum_is_zero = off_near_sum == 0
+    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
+    off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
+    abs_off_near_is_zero = abs_off_near == 0
+    abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
+    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+        abs_off_near_is_zero, 0
+    )
+    abs_off_near_product_masked = (
+        off_near_sum_power[:, None] * abs_off_near_product_masked_1
+    ).masked_fill(off_near_sum_is_zero[:, None], 0)
     total_1 = grad_grad_negative - grad_grad_anchor
-    grad_dloss_dnegative = grad_loss * total_1
-    grad_grad_loss = (dloss_dnegative * total_1).sum() + (dloss_dpositive * total).sum()
-    return grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive
+    grad_loss_masked = grad_loss.masked_fill(far_total_negative, 0)
+    grad_off_far_sum = (
+        (1 - p)
+        / p
+        * grad_loss_masked
+        * (
+            (
+                (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
+            ).masked_fill(off_far_sum_is_zero[:, None], 0)
+            * total_1
+        ).sum(1)
+    )
+    grad_loss_masked_scaled = (p - 1) * grad_loss_masked
+    grad_off_far = (
+        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+        * off_far_sum_power[:, None]
+    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (grad_loss_masked_scaled[:, None] * sign_off_far * total_1)
+    total = grad_grad_positive - grad_grad_anchor
+    grad_off_near_sum = (
+        (p - 1)
+        / p
+        * grad_loss_masked
+        * (
+            (
+                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
+            ).masked_fill(off_near_sum_is_zero[:, None], 0)
+            * total
+        ).sum(1)
+    )
+    grad_off_near = (
+        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+        * off_near_sum_power[:, None]
+    ).masked_fill(off_near_sum_is_zero[:, None], 0)
+    grad_off_near = (
+        grad_off_near * (grad_loss_masked_scaled[:, None] * sign_off_near * total).neg_()
+    )
+    grad_grad_loss = (abs_off_far_product_masked * total_1).masked_fill(
+        far_total_negative[:, None], 0
+    ).sum() - (abs_off_near_product_masked * total).masked_fill(
+        far_total_negative[:, None], 0
+    ).sum()
+    return grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum
 
 
 def residuals_backward_p_sum(
-    grad_dloss_dnegative: Tensor,
-    grad_dloss_dpositive: Tensor,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
+    grad_off_near: Tensor,
+    grad_off_near_sum: Tensor,
+    grad_off_far: Tensor,
+    grad_off_far_sum: Tensor,
     residuals: PSumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, _, margin, p, eps = residuals
-    off_near = anchor - positive + eps
-    abs_off_near = torch.abs(off_near)
-    abs_off_near_is_zero = abs_off_near == 0
-    off_near_sum = torch.where(
-        abs_off_near_is_zero,
-        (torch.where(abs_off_near_is_zero, abs_off_near, 1) ** p).detach(),
-        abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** p,
-    ).sum(1)
-    off_near_sum_is_zero = off_near_sum == 0
-    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    near = (off_near_sum_or_one ** (1 / p)).masked_fill(off_near_sum_is_zero, 0)
-    off_far = anchor - negative + eps
+    off_near, _, off_far, _, _, p = residuals
     abs_off_far = torch.abs(off_far)
     abs_off_far_is_zero = abs_off_far == 0
-    off_far_sum = torch.where(
-        abs_off_far_is_zero,
-        (torch.where(abs_off_far_is_zero, abs_off_far, 1) ** p).detach(),
-        abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** p,
-    ).sum(1)
-    off_far_sum_is_zero = off_far_sum == 0
-    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    far = (off_far_sum_or_one ** (1 / p)).masked_fill(off_far_sum_is_zero, 0)
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    sign_off_far = torch.sign(off_far)
-    far_total_negative_chosen = torch.where(
-        far_total_negative,
-        torch.tensor(0, dtype=grad_dloss_dnegative.dtype, device=grad_dloss_dnegative.device),
-        1,
-    )
-    sign_off_near = torch.sign(off_near)
-    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
-    )
-    grad_off_far = (
-        (1 - p)
-        * (
-            ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked).masked_fill(
-                off_far_sum_is_zero[:, None], 0
-            )
-            * grad_dloss_dnegative
-        ).sum(1)
-    )[:, None] * abs_off_far_product_masked
-    grad_off_far = grad_off_far.addcmul(
-        grad_dloss_dnegative * sign_off_far,
-        (
-            (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-            * (off_far_sum_or_one ** (1 / p - 1))[:, None]
-        ).masked_fill(off_far_sum_is_zero[:, None], 0),
-        value=p - 1,
-    )
-    grad_off_far = grad_off_far * far_total_negative_chosen[:, None]
-    abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
-        abs_off_near_is_zero, 0
-    )
-    grad_off_near = (
-        (p - 1)
-        * (
-            (
-                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
-            ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * grad_dloss_dpositive
-        ).sum(1)
-    )[:, None] * abs_off_near_product_masked
-    grad_off_near = grad_off_near.addcmul(
-        grad_dloss_dpositive * sign_off_near,
-        (
-            (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-            * (off_near_sum_or_one ** (1 / p - 1))[:, None]
-        ).masked_fill(off_near_sum_is_zero[:, None], 0),
-        value=1 - p,
-    )
-    grad_off_near = grad_off_near * far_total_negative_chosen[:, None]
     grad_negative = -grad_off_far
+    grad_negative = grad_negative.addcmul(
+        grad_off_far_sum[:, None],
+        (
+            abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
+        ).masked_fill(abs_off_far_is_zero, 0),
+        value=-p,
+    )
+    abs_off_near = torch.abs(off_near)
+    abs_off_near_is_zero = abs_off_near == 0
     grad_positive = -grad_off_near
-    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_positive.addcmul(
+        grad_off_near_sum[:, None],
+        (
+            abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
+        ).masked_fill(abs_off_near_is_zero, 0),
+        value=-p,
+    )
+    grad_anchor = -grad_negative
+    grad_anchor = grad_anchor - grad_positive
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -6221,18 +6130,28 @@ class _PSumBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-3])
-        ctx.numbers = inputs[-3:]
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PSumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive = double_backward_p_sum(
-            grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
+        grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum = (
+            double_backward_p_sum(
+                grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
+            )
         )
-        return grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive, None, None, None
+        return (
+            grad_grad_loss,
+            grad_off_near,
+            grad_off_near_sum,
+            grad_off_far,
+            grad_off_far_sum,
+            None,
+            None,
+        )
 
 
 class _PSumFunction(torch.autograd.Function):
@@ -6245,21 +6164,30 @@ class _PSumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, p: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_sum(anchor, positive, negative, margin=margin, p=p, eps=eps)
-        return loss, residuals.dloss_dnegative, residuals.dloss_dpositive
+        return (
+            loss,
+            residuals.off_near,
+            residuals.off_near_sum,
+            residuals.off_far,
+            residuals.off_far_sum,
+            residuals.far_total_negative,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        anchor, positive, negative, margin, p, eps = inputs
-        _, dloss_dnegative, dloss_dpositive = output
-        ctx.save_for_backward(anchor, positive, negative, dloss_dnegative, dloss_dpositive)
+        _, _, _, _, p, *_ = inputs
+        _, off_near, off_near_sum, off_far, off_far_sum, far_total_negative = output
+        ctx.save_for_backward(off_near, off_near_sum, off_far, off_far_sum, far_total_negative)
+        ctx.mark_non_differentiable(far_total_negative)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (margin, p, eps)
+        ctx.numbers = (p,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dnegative, grad_dloss_dpositive = grad_outputs
-        anchor, positive, negative, *saved = ctx.saved_tensors
-        residuals = PSumResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum, *_ = (
+            grad_outputs
+        )
+        residuals = PSumResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6269,13 +6197,22 @@ class _PSumFunction(torch.autograd.Function):
             else:
                 grad_anchor, grad_positive, grad_negative = backward_p_sum(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_dloss_dnegative is not None or grad_dloss_dpositive is not None:
-            if grad_dloss_dnegative is None:
-                grad_dloss_dnegative = torch.zeros_like(residuals.dloss_dnegative)
-            if grad_dloss_dpositive is None:
-                grad_dloss_dpositive = torch.zeros_like(residuals.dloss_dpositive)
+        if (
+            grad_off_near is not None
+            or grad_off_near_sum is not None
+            or grad_off_far is not None
+            or grad_off_far_sum is not None
+        ):
+            if grad_off_near is None:
+                grad_off_near = torch.zeros_like(residuals.off_near)
+            if grad_off_near_sum is None:
+                grad_off_near_sum = torch.zeros_like(residuals.off_near_sum)
+            if grad_off_far is None:
+                grad_off_far = torch.zeros_like(residuals.off_far)
+            if grad_off_far_sum is None:
+                grad_off_far_sum = torch.zeros_like(residuals.off_far_sum)
             more_anchor, more_positive, more_negative = residuals_backward_p_sum(
-                grad_dloss_dnegative, grad_dloss_dpositive, anchor, positive, negative, residuals
+                grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum, residuals
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
             grad_positive = (
@@ -6297,11 +6234,12 @@ def _applied_p_sum(*given: Any) -> Tensor:
 class PNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    off_near: Tensor
+    off_near_sum: Tensor
+    off_far: Tensor
+    off_far_sum: Tensor
     far_total_negative: Tensor
-    abs_off_far_product_masked: Tensor
-    abs_off_near_scaled: Tensor
     p: float
-    eps: float
 
 
 class PNoneGradients(NamedTuple):
@@ -6376,38 +6314,17 @@ def forward_p_none(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    abs_off_near_is_zero = abs_off_near == 0
-    off_near_sum = torch.where(abs_off_near_is_zero, off_near_power.detach(), off_near_power).sum(1)
-    off_near_sum_is_zero = off_near_sum == 0
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_is_zero, 0)
+    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
+    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    abs_off_far_is_zero = abs_off_far == 0
-    off_far_sum = torch.where(abs_off_far_is_zero, off_far_power.detach(), off_far_power).sum(1)
-    off_far_sum_is_zero = off_far_sum == 0
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_is_zero, 0)
+    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
+    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
     far_total = near - far + margin
     far_total_negative = far_total < 0
     loss = far_total.masked_fill(far_total_negative, 0)
-    abs_off_far_product_masked = (
-        (abs_off_far ** (p - 1))
-        .mul_(torch.sign(off_far))
-        .masked_fill(abs_off_far_is_zero, 0)
-        .mul_((off_far_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-    )
-    abs_off_near_product_masked = (
-        (abs_off_near ** (p - 1))
-        .mul_(torch.sign(off_near))
-        .masked_fill(abs_off_near_is_zero, 0)
-        .mul_((off_near_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_near_sum_is_zero[:, None], 0)
-    )
-    abs_off_near_scaled = -abs_off_near_product_masked
-    return loss, PNoneResiduals(
-        far_total_negative, abs_off_far_product_masked, abs_off_near_scaled, p, eps
-    )
+    return loss, PNoneResiduals(off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p)
 
 
 def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradients:
@@ -6429,15 +6346,31 @@ def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradie
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    far_total_negative, abs_off_far_product_masked, abs_off_near_scaled, *_ = residuals
-    N = abs_off_far_product_masked.shape[0]
+    off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p = residuals
+    N = off_near.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(far_total_negative, 0)
-    grad_negative = grad_near[:, None] * abs_off_far_product_masked
-    grad_positive = grad_near[:, None] * abs_off_near_scaled
+    abs_off_far = torch.abs(off_far)
+    grad_negative = (
+        (abs_off_far ** (p - 1))
+        .mul_(torch.sign(off_far))
+        .masked_fill(abs_off_far == 0, 0)
+        .mul_((off_far_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_far_sum == 0)[:, None], 0)
+    )
+    grad_negative = grad_negative * grad_near[:, None]
+    abs_off_near = torch.abs(off_near)
+    grad_positive = (
+        (abs_off_near ** (p - 1))
+        .mul_(torch.sign(off_near))
+        .masked_fill(abs_off_near == 0, 0)
+        .mul_((off_near_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_near_sum == 0)[:, None], 0)
+    )
+    grad_positive = grad_positive * (-grad_near)[:, None]
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return PNoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -6454,96 +6387,106 @@ def double_backward_p_none(
 
     Given are those of the gradients that it returned.
     """
-    far_total_negative, abs_off_far_product_masked, abs_off_near_scaled, *_ = residuals
+    off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p = residuals
     grad_near = grad_loss.masked_fill(far_total_negative, 0)
-    total = grad_grad_positive - grad_grad_anchor
-    grad_abs_off_near_scaled = grad_near[:, None] * total
+    abs_off_far = torch.abs(off_far)
+    sign_off_far = torch.sign(off_far)
+    off_far_sum_is_zero = off_far_sum == 0
+    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
+    off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
+    abs_off_far_is_zero = abs_off_far == 0
+    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
+    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+        abs_off_far_is_zero, 0
+    )
+    abs_off_far_product_masked = (
+        off_far_sum_power[:, None] * abs_off_far_product_masked_1
+    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    abs_off_near = torch.abs(off_near)
+    sign_off_near = torch.sign(off_near)
+    off_near_sum_is_zero = off_near_sum == 0
+    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
+    off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
+    abs_off_near_is_zero = abs_off_near == 0
+    abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
+    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+        abs_off_near_is_zero, 0
+    )
+    abs_off_near_product_masked = (
+        off_near_sum_power[:, None] * abs_off_near_product_masked_1
+    ).masked_fill(off_near_sum_is_zero[:, None], 0)
     total_1 = grad_grad_negative - grad_grad_anchor
-    grad_abs_off_far_product_masked = grad_near[:, None] * total_1
+    grad_off_far_sum = (
+        (1 - p)
+        / p
+        * grad_near
+        * (
+            (
+                (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
+            ).masked_fill(off_far_sum_is_zero[:, None], 0)
+            * total_1
+        ).sum(1)
+    )
+    grad_near_scaled = (p - 1) * grad_near
+    grad_off_far = (
+        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+        * off_far_sum_power[:, None]
+    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (grad_near_scaled[:, None] * sign_off_far * total_1)
+    total = grad_grad_positive - grad_grad_anchor
+    grad_off_near_sum = (
+        (p - 1)
+        / p
+        * grad_near
+        * (
+            (
+                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
+            ).masked_fill(off_near_sum_is_zero[:, None], 0)
+            * total
+        ).sum(1)
+    )
+    grad_off_near = (
+        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+        * off_near_sum_power[:, None]
+    ).masked_fill(off_near_sum_is_zero[:, None], 0)
+    grad_off_near = grad_off_near * (grad_near_scaled[:, None] * sign_off_near * total).neg_()
     grad_grad_loss = (
-        (abs_off_far_product_masked * total_1).sum(1) + (abs_off_near_scaled * total).sum(1)
+        (abs_off_far_product_masked * total_1).sum(1) - (abs_off_near_product_masked * total).sum(1)
     ).masked_fill(far_total_negative, 0)
-    return grad_grad_loss, grad_abs_off_far_product_masked, grad_abs_off_near_scaled
+    return grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum
 
 
 def residuals_backward_p_none(
-    grad_abs_off_far_product_masked: Tensor,
-    grad_abs_off_near_scaled: Tensor,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
+    grad_off_near: Tensor,
+    grad_off_near_sum: Tensor,
+    grad_off_far: Tensor,
+    grad_off_far_sum: Tensor,
     residuals: PNoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, abs_off_far_product_masked, _, p, eps = residuals
-    off_near = anchor - positive + eps
-    abs_off_near = torch.abs(off_near)
-    abs_off_near_is_zero = abs_off_near == 0
-    off_near_sum = torch.where(
-        abs_off_near_is_zero,
-        (torch.where(abs_off_near_is_zero, abs_off_near, 1) ** p).detach(),
-        abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** p,
-    ).sum(1)
-    off_near_sum_is_zero = off_near_sum == 0
-    off_far = anchor - negative + eps
+    off_near, _, off_far, _, _, p = residuals
     abs_off_far = torch.abs(off_far)
     abs_off_far_is_zero = abs_off_far == 0
-    off_far_sum = torch.where(
-        abs_off_far_is_zero,
-        (torch.where(abs_off_far_is_zero, abs_off_far, 1) ** p).detach(),
-        abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** p,
-    ).sum(1)
-    off_far_sum_is_zero = off_far_sum == 0
-    sign_off_far = torch.sign(off_far)
-    sign_off_near = torch.sign(off_near)
-    grad_abs_off_near_product_masked = -grad_abs_off_near_scaled
-    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
-    )
-    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    grad_off_far = (
-        (1 - p)
-        * (
-            ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked).masked_fill(
-                off_far_sum_is_zero[:, None], 0
-            )
-            * grad_abs_off_far_product_masked
-        ).sum(1)
-    )[:, None] * abs_off_far_product_masked
-    grad_off_far = grad_off_far.addcmul(
-        grad_abs_off_far_product_masked * sign_off_far,
-        (
-            (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-            * (off_far_sum_or_one ** (1 / p - 1))[:, None]
-        ).masked_fill(off_far_sum_is_zero[:, None], 0),
-        value=p - 1,
-    )
-    abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
-        abs_off_near_is_zero, 0
-    )
-    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    grad_off_near = (
-        (1 - p)
-        * (
-            (
-                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
-            ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * grad_abs_off_near_product_masked
-        ).sum(1)
-    )[:, None] * abs_off_near_product_masked
-    grad_off_near = grad_off_near.addcmul(
-        grad_abs_off_near_product_masked * sign_off_near,
-        (
-            (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-            * (off_near_sum_or_one ** (1 / p - 1))[:, None]
-        ).masked_fill(off_near_sum_is_zero[:, None], 0),
-        value=p - 1,
-    )
     grad_negative = -grad_off_far
+    grad_negative = grad_negative.addcmul(
+        grad_off_far_sum[:, None],
+        (
+            abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
+        ).masked_fill(abs_off_far_is_zero, 0),
+        value=-p,
+    )
+    abs_off_near = torch.abs(off_near)
+    abs_off_near_is_zero = abs_off_near == 0
     grad_positive = -grad_off_near
-    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_positive.addcmul(
+        grad_off_near_sum[:, None],
+        (
+            abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
+        ).masked_fill(abs_off_near_is_zero, 0),
+        value=-p,
+    )
+    grad_anchor = -grad_negative
+    grad_anchor = grad_anchor - grad_positive
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -6574,24 +6517,25 @@ class _PNoneBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-2])
-        ctx.numbers = inputs[-2:]
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PNoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_abs_off_far_product_masked, grad_abs_off_near_scaled = (
+        grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum = (
             double_backward_p_none(
                 grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
             )
         )
         return (
             grad_grad_loss,
-            None,
-            grad_abs_off_far_product_masked,
-            grad_abs_off_near_scaled,
+            grad_off_near,
+            grad_off_near_sum,
+            grad_off_far,
+            grad_off_far_sum,
             None,
             None,
         )
@@ -6609,32 +6553,28 @@ class _PNoneFunction(torch.autograd.Function):
         loss, residuals = forward_p_none(anchor, positive, negative, margin=margin, p=p, eps=eps)
         return (
             loss,
+            residuals.off_near,
+            residuals.off_near_sum,
+            residuals.off_far,
+            residuals.off_far_sum,
             residuals.far_total_negative,
-            residuals.abs_off_far_product_masked,
-            residuals.abs_off_near_scaled,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        anchor, positive, negative, _, p, eps = inputs
-        _, far_total_negative, abs_off_far_product_masked, abs_off_near_scaled = output
-        ctx.save_for_backward(
-            anchor,
-            positive,
-            negative,
-            far_total_negative,
-            abs_off_far_product_masked,
-            abs_off_near_scaled,
-        )
+        _, _, _, _, p, *_ = inputs
+        _, off_near, off_near_sum, off_far, off_far_sum, far_total_negative = output
+        ctx.save_for_backward(off_near, off_near_sum, off_far, off_far_sum, far_total_negative)
         ctx.mark_non_differentiable(far_total_negative)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (p, eps)
+        ctx.numbers = (p,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_abs_off_far_product_masked, grad_abs_off_near_scaled = grad_outputs
-        anchor, positive, negative, *saved = ctx.saved_tensors
-        residuals = PNoneResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum, *_ = (
+            grad_outputs
+        )
+        residuals = PNoneResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6644,20 +6584,22 @@ class _PNoneFunction(torch.autograd.Function):
             else:
                 grad_anchor, grad_positive, grad_negative = backward_p_none(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_abs_off_far_product_masked is not None or grad_abs_off_near_scaled is not None:
-            if grad_abs_off_far_product_masked is None:
-                grad_abs_off_far_product_masked = torch.zeros_like(
-                    residuals.abs_off_far_product_masked
-                )
-            if grad_abs_off_near_scaled is None:
-                grad_abs_off_near_scaled = torch.zeros_like(residuals.abs_off_near_scaled)
+        if (
+            grad_off_near is not None
+            or grad_off_near_sum is not None
+            or grad_off_far is not None
+            or grad_off_far_sum is not None
+        ):
+            if grad_off_near is None:
+                grad_off_near = torch.zeros_like(residuals.off_near)
+            if grad_off_near_sum is None:
+                grad_off_near_sum = torch.zeros_like(residuals.off_near_sum)
+            if grad_off_far is None:
+                grad_off_far = torch.zeros_like(residuals.off_far)
+            if grad_off_far_sum is None:
+                grad_off_far_sum = torch.zeros_like(residuals.off_far_sum)
             more_anchor, more_positive, more_negative = residuals_backward_p_none(
-                grad_abs_off_far_product_masked,
-                grad_abs_off_near_scaled,
-                anchor,
-                positive,
-                negative,
-                residuals,
+                grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum, residuals
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
             grad_positive = (
@@ -6679,12 +6621,15 @@ def _applied_p_none(*given: Any) -> Tensor:
 class PSwapResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    off_near: Tensor
+    off_near_sum: Tensor
+    off_far: Tensor
+    off_far_sum: Tensor
+    off_between: Tensor
+    off_between_sum: Tensor
+    between_mask: Tensor
     near_total_negative: Tensor
-    total: Tensor
-    product: Tensor
-    total_1: Tensor
     p: float
-    eps: float
 
 
 class PSwapGradients(NamedTuple):
@@ -6763,62 +6708,36 @@ def forward_p_swap(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    abs_off_near_is_zero = abs_off_near == 0
-    off_near_sum = torch.where(abs_off_near_is_zero, off_near_power.detach(), off_near_power).sum(1)
-    off_near_sum_is_zero = off_near_sum == 0
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_is_zero, 0)
+    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
+    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    abs_off_far_is_zero = abs_off_far == 0
-    off_far_sum = torch.where(abs_off_far_is_zero, off_far_power.detach(), off_far_power).sum(1)
-    off_far_sum_is_zero = off_far_sum == 0
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_is_zero, 0)
+    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
+    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
     off_between_power = abs_off_between**p
-    abs_off_between_is_zero = abs_off_between == 0
     off_between_sum = torch.where(
-        abs_off_between_is_zero, off_between_power.detach(), off_between_power
+        abs_off_between == 0, off_between_power.detach(), off_between_power
     ).sum(1)
-    off_between_sum_is_zero = off_between_sum == 0
-    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum_is_zero, 0)
+    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum == 0, 0)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
     near_total = near - other + margin
     near_total_negative = near_total < 0
     loss = near_total.masked_fill(near_total_negative, 0).mean()
-    off_between_product_masked_masked = torch.where(
-        between_mask[:, None],
-        (abs_off_between ** (p - 1))
-        .mul_(torch.sign(off_between))
-        .masked_fill(abs_off_between_is_zero, 0)
-        .mul_((off_between_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_between_sum_is_zero[:, None], 0),
-        0,
+    return loss, PSwapResiduals(
+        off_near,
+        off_near_sum,
+        off_far,
+        off_far_sum,
+        off_between,
+        off_between_sum,
+        between_mask,
+        near_total_negative,
+        p,
     )
-    off_far_product_masked_masked = (
-        (abs_off_far ** (p - 1))
-        .mul_(torch.sign(off_far))
-        .masked_fill(abs_off_far_is_zero, 0)
-        .mul_((off_far_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
-    )
-    total = off_between_product_masked_masked + off_far_product_masked_masked
-    off_near_product_masked = (
-        (abs_off_near ** (p - 1))
-        .mul_(torch.sign(off_near))
-        .masked_fill(abs_off_near_is_zero, 0)
-        .mul_((off_near_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_near_sum_is_zero[:, None], 0)
-    )
-    product = off_between_product_masked_masked + off_near_product_masked
-    product *= torch.where(
-        near_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
-    )[:, None]
-    total_1 = off_near_product_masked - off_far_product_masked_masked
-    return loss, PSwapResiduals(near_total_negative, total, product, total_1, p, eps)
 
 
 def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradients:
@@ -6851,15 +6770,55 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    near_total_negative, total, product, total_1, *_ = residuals
-    N = total.shape[0]
+    (
+        off_near,
+        off_near_sum,
+        off_far,
+        off_far_sum,
+        off_between,
+        off_between_sum,
+        between_mask,
+        near_total_negative,
+        p,
+    ) = residuals
+    N = off_near.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    abs_off_between = torch.abs(off_between)
+    off_between_product_masked_masked = torch.where(
+        between_mask[:, None],
+        (abs_off_between ** (p - 1))
+        .mul_(torch.sign(off_between))
+        .masked_fill(abs_off_between == 0, 0)
+        .mul_((off_between_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_between_sum == 0)[:, None], 0),
+        0,
+    )
+    abs_off_far = torch.abs(off_far)
+    off_far_product_masked_masked = (
+        (abs_off_far ** (p - 1))
+        .mul_(torch.sign(off_far))
+        .masked_fill(abs_off_far == 0, 0)
+        .mul_((off_far_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_far_sum == 0)[:, None], 0)
+        .masked_fill(between_mask[:, None], 0)
+    )
     grad_loss_scaled = grad_loss / N
     grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    grad_negative = grad_loss_scaled_masked[:, None] * total
-    grad_positive = grad_loss_scaled * product
-    grad_anchor = grad_loss_scaled_masked[:, None] * total_1
+    grad_negative = off_between_product_masked_masked + off_far_product_masked_masked
+    grad_negative = grad_negative * grad_loss_scaled_masked[:, None]
+    abs_off_near = torch.abs(off_near)
+    off_near_product_masked = (
+        (abs_off_near ** (p - 1))
+        .mul_(torch.sign(off_near))
+        .masked_fill(abs_off_near == 0, 0)
+        .mul_((off_near_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_near_sum == 0)[:, None], 0)
+    )
+    grad_positive = off_between_product_masked_masked + off_near_product_masked
+    grad_positive = grad_positive * (-grad_loss_scaled).masked_fill(near_total_negative, 0)[:, None]
+    grad_anchor = off_near_product_masked - off_far_product_masked_masked
+    grad_anchor = grad_anchor * grad_loss_scaled_masked[:, None]
     return PSwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -6874,78 +6833,74 @@ def double_backward_p_swap(
 
     Given are those of the gradients that it returned.
     """
-    near_total_negative, total, product, total_1, *_ = residuals
-    N = total.shape[0]
-    grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    grad_total_1 = grad_loss_scaled_masked[:, None] * grad_grad_anchor
-    grad_product = grad_loss_scaled * grad_grad_positive
-    grad_total = grad_loss_scaled_masked[:, None] * grad_grad_negative
-    grad_grad_loss = (
-        (grad_grad_positive * product).sum()
-        + ((grad_grad_anchor * total_1).sum(1) + (grad_grad_negative * total).sum(1))
-        .masked_fill(near_total_negative, 0)
-        .sum()
-    ) / N
-    return grad_grad_loss, grad_total, grad_product, grad_total_1
-
-
-def residuals_backward_p_swap(
-    grad_total: Tensor,
-    grad_product: Tensor,
-    grad_total_1: Tensor,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    residuals: PSwapResiduals,
-) -> tuple[Tensor, ...]:
-    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    near_total_negative, _, _, _, p, eps = residuals
-    off_near = anchor - positive + eps
-    abs_off_near = torch.abs(off_near)
-    abs_off_near_is_zero = abs_off_near == 0
-    off_near_sum = torch.where(
-        abs_off_near_is_zero,
-        (torch.where(abs_off_near_is_zero, abs_off_near, 1) ** p).detach(),
-        abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** p,
-    ).sum(1)
-    off_near_sum_is_zero = off_near_sum == 0
-    off_far = anchor - negative + eps
-    abs_off_far = torch.abs(off_far)
-    abs_off_far_is_zero = abs_off_far == 0
-    off_far_sum = torch.where(
-        abs_off_far_is_zero,
-        (torch.where(abs_off_far_is_zero, abs_off_far, 1) ** p).detach(),
-        abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** p,
-    ).sum(1)
-    off_far_sum_is_zero = off_far_sum == 0
-    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    far = (off_far_sum_or_one ** (1 / p)).masked_fill(off_far_sum_is_zero, 0)
-    off_between = positive - negative + eps
+    (
+        off_near,
+        off_near_sum,
+        off_far,
+        off_far_sum,
+        off_between,
+        off_between_sum,
+        between_mask,
+        near_total_negative,
+        p,
+    ) = residuals
+    N = off_near.shape[0]
     abs_off_between = torch.abs(off_between)
-    abs_off_between_is_zero = abs_off_between == 0
-    off_between_sum = torch.where(
-        abs_off_between_is_zero,
-        (torch.where(abs_off_between_is_zero, abs_off_between, 1) ** p).detach(),
-        abs_off_between.masked_fill(abs_off_between_is_zero, 1) ** p,
-    ).sum(1)
+    sign_off_between = torch.sign(off_between)
     off_between_sum_is_zero = off_between_sum == 0
     off_between_sum_or_one = off_between_sum.masked_fill(off_between_sum_is_zero, 1)
-    between = (off_between_sum_or_one ** (1 / p)).masked_fill(off_between_sum_is_zero, 0)
-    between_mask = between <= far
-    sign_off_between = torch.sign(off_between)
-    sign_off_far = torch.sign(off_far)
-    sign_off_near = torch.sign(off_near)
-    grad_product_masked = grad_product.masked_fill(near_total_negative[:, None], 0)
-    grad_off_near_product_masked = grad_total_1 - grad_product_masked
-    grad_off_far_product_masked_masked = grad_total - grad_total_1
-    grad_off_between_product_masked_masked = grad_total - grad_product_masked
+    off_between_sum_power = off_between_sum_or_one ** (1 / p - 1)
+    abs_off_between_is_zero = abs_off_between == 0
     abs_off_between_or_one = abs_off_between.masked_fill(abs_off_between_is_zero, 1)
     abs_off_between_product_masked = (
         abs_off_between_or_one ** (p - 1) * sign_off_between
     ).masked_fill(abs_off_between_is_zero, 0)
-    grad_off_between = (
+    off_between_product_masked_masked = torch.where(
+        between_mask[:, None],
+        (off_between_sum_power[:, None] * abs_off_between_product_masked).masked_fill(
+            off_between_sum_is_zero[:, None], 0
+        ),
+        0,
+    )
+    abs_off_far = torch.abs(off_far)
+    sign_off_far = torch.sign(off_far)
+    off_far_sum_is_zero = off_far_sum == 0
+    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
+    off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
+    abs_off_far_is_zero = abs_off_far == 0
+    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
+    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+        abs_off_far_is_zero, 0
+    )
+    off_far_product_masked_masked = (
+        (off_far_sum_power[:, None] * abs_off_far_product_masked)
+        .masked_fill(off_far_sum_is_zero[:, None], 0)
+        .masked_fill(between_mask[:, None], 0)
+    )
+    grad_loss_scaled = grad_loss / N
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
+    total = off_between_product_masked_masked + off_far_product_masked_masked
+    abs_off_near = torch.abs(off_near)
+    sign_off_near = torch.sign(off_near)
+    off_near_sum_is_zero = off_near_sum == 0
+    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
+    off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
+    abs_off_near_is_zero = abs_off_near == 0
+    abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
+    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+        abs_off_near_is_zero, 0
+    )
+    off_near_product_masked = (
+        off_near_sum_power[:, None] * abs_off_near_product_masked
+    ).masked_fill(off_near_sum_is_zero[:, None], 0)
+    total_1 = off_between_product_masked_masked + off_near_product_masked
+    total_2 = off_near_product_masked - off_far_product_masked_masked
+    product = grad_loss_scaled_masked[:, None] * grad_grad_positive
+    product_1 = grad_loss_scaled_masked[:, None] * grad_grad_negative
+    grad_grad_negative_total = product_1 - product
+    grad_off_between_sum = (
         (1 - p)
+        / p
         * (
             torch.where(
                 between_mask[:, None],
@@ -6955,72 +6910,120 @@ def residuals_backward_p_swap(
                 ).masked_fill(off_between_sum_is_zero[:, None], 0),
                 0,
             )
-            * grad_off_between_product_masked_masked
+            * grad_grad_negative_total
         ).sum(1)
-    )[:, None] * abs_off_between_product_masked
-    grad_off_between = grad_off_between.addcmul(
-        grad_off_between_product_masked_masked * sign_off_between,
-        torch.where(
-            between_mask[:, None],
-            (
-                (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
-                    abs_off_between_is_zero, 0
-                )
-                * (off_between_sum_or_one ** (1 / p - 1))[:, None]
-            ).masked_fill(off_between_sum_is_zero[:, None], 0),
-            0,
-        ),
-        value=p - 1,
     )
-    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
+    grad_off_between = torch.where(
+        between_mask[:, None],
+        (
+            (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
+                abs_off_between_is_zero, 0
+            )
+            * off_between_sum_power[:, None]
+        ).masked_fill(off_between_sum_is_zero[:, None], 0),
+        0,
     )
-    grad_off_far = (
+    grad_off_between = grad_off_between * ((p - 1) * (grad_grad_negative_total * sign_off_between))
+    product_2 = grad_loss_scaled_masked[:, None] * grad_grad_anchor
+    grad_grad_anchor_total_1 = product_1 - product_2
+    grad_off_far_sum = (
         (1 - p)
+        / p
         * (
             ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked)
             .masked_fill(off_far_sum_is_zero[:, None], 0)
             .masked_fill(between_mask[:, None], 0)
-            * grad_off_far_product_masked_masked
+            * grad_grad_anchor_total_1
         ).sum(1)
-    )[:, None] * abs_off_far_product_masked
-    grad_off_far = grad_off_far.addcmul(
-        grad_off_far_product_masked_masked * sign_off_far,
+    )
+    grad_off_far = (
         (
             (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-            * (off_far_sum_or_one ** (1 / p - 1))[:, None]
+            * off_far_sum_power[:, None]
         )
         .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0),
-        value=p - 1,
+        .masked_fill(between_mask[:, None], 0)
     )
-    abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
-        abs_off_near_is_zero, 0
-    )
-    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    grad_off_near = (
+    grad_off_far = grad_off_far * ((p - 1) * (grad_grad_anchor_total_1 * sign_off_far))
+    grad_grad_anchor_total = product_2 - product
+    grad_off_near_sum = (
         (1 - p)
+        / p
         * (
             (
                 (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
             ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * grad_off_near_product_masked
+            * grad_grad_anchor_total
         ).sum(1)
-    )[:, None] * abs_off_near_product_masked
-    grad_off_near = grad_off_near.addcmul(
-        grad_off_near_product_masked * sign_off_near,
-        (
-            (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-            * (off_near_sum_or_one ** (1 / p - 1))[:, None]
-        ).masked_fill(off_near_sum_is_zero[:, None], 0),
-        value=p - 1,
     )
-    grad_negative = -grad_off_between
-    grad_negative = grad_negative - grad_off_far
-    grad_positive = grad_off_between - grad_off_near
-    grad_anchor = grad_off_far + grad_off_near
+    grad_off_near = (
+        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+        * off_near_sum_power[:, None]
+    ).masked_fill(off_near_sum_is_zero[:, None], 0)
+    grad_off_near = grad_off_near * ((p - 1) * (grad_grad_anchor_total * sign_off_near))
+    grad_grad_loss = (
+        ((grad_grad_anchor * total_2).sum(1) + (grad_grad_negative * total).sum(1))
+        .masked_fill(near_total_negative, 0)
+        .sum()
+        - (grad_grad_positive * total_1).masked_fill(near_total_negative[:, None], 0).sum()
+    ) / N
+    return (
+        grad_grad_loss,
+        grad_off_near,
+        grad_off_near_sum,
+        grad_off_far,
+        grad_off_far_sum,
+        grad_off_between,
+        grad_off_between_sum,
+    )
+
+
+def residuals_backward_p_swap(
+    grad_off_near: Tensor,
+    grad_off_near_sum: Tensor,
+    grad_off_far: Tensor,
+    grad_off_far_sum: Tensor,
+    grad_off_between: Tensor,
+    grad_off_between_sum: Tensor,
+    residuals: PSwapResiduals,
+) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    off_near, _, off_far, _, off_between, _, _, _, p = residuals
+    abs_off_between = torch.abs(off_between)
+    abs_off_between_is_zero = abs_off_between == 0
+    grad_off_between_total = torch.addcmul(
+        grad_off_between,
+        grad_off_between_sum[:, None],
+        (
+            abs_off_between.masked_fill(abs_off_between_is_zero, 1) ** (p - 1)
+            * torch.sign(off_between)
+        ).masked_fill(abs_off_between_is_zero, 0),
+        value=p,
+    )
+    abs_off_far = torch.abs(off_far)
+    abs_off_far_is_zero = abs_off_far == 0
+    grad_off_far_total = torch.addcmul(
+        grad_off_far,
+        grad_off_far_sum[:, None],
+        (
+            abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
+        ).masked_fill(abs_off_far_is_zero, 0),
+        value=p,
+    )
+    abs_off_near = torch.abs(off_near)
+    abs_off_near_is_zero = abs_off_near == 0
+    grad_off_near_total = torch.addcmul(
+        grad_off_near,
+        grad_off_near_sum[:, None],
+        (
+            abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
+        ).masked_fill(abs_off_near_is_zero, 0),
+        value=p,
+    )
+    grad_negative = -grad_off_between_total
+    grad_negative = grad_negative - grad_off_far_total
+    grad_positive = grad_off_between_total - grad_off_near_total
+    grad_anchor = grad_off_far_total + grad_off_near_total
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -7055,18 +7058,37 @@ class _PSwapBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-2])
-        ctx.numbers = inputs[-2:]
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PSwapResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_total, grad_product, grad_total_1 = double_backward_p_swap(
+        (
+            grad_grad_loss,
+            grad_off_near,
+            grad_off_near_sum,
+            grad_off_far,
+            grad_off_far_sum,
+            grad_off_between,
+            grad_off_between_sum,
+        ) = double_backward_p_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_total, grad_product, grad_total_1, None, None
+        return (
+            grad_grad_loss,
+            grad_off_near,
+            grad_off_near_sum,
+            grad_off_far,
+            grad_off_far_sum,
+            grad_off_between,
+            grad_off_between_sum,
+            None,
+            None,
+            None,
+        )
 
 
 class _PSwapFunction(torch.autograd.Function):
@@ -7081,28 +7103,57 @@ class _PSwapFunction(torch.autograd.Function):
         loss, residuals = forward_p_swap(anchor, positive, negative, margin=margin, p=p, eps=eps)
         return (
             loss,
+            residuals.off_near,
+            residuals.off_near_sum,
+            residuals.off_far,
+            residuals.off_far_sum,
+            residuals.off_between,
+            residuals.off_between_sum,
+            residuals.between_mask,
             residuals.near_total_negative,
-            residuals.total,
-            residuals.product,
-            residuals.total_1,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        anchor, positive, negative, _, p, eps = inputs
-        _, near_total_negative, total, product, total_1 = output
+        _, _, _, _, p, *_ = inputs
+        (
+            _,
+            off_near,
+            off_near_sum,
+            off_far,
+            off_far_sum,
+            off_between,
+            off_between_sum,
+            between_mask,
+            near_total_negative,
+        ) = output
         ctx.save_for_backward(
-            anchor, positive, negative, near_total_negative, total, product, total_1
+            off_near,
+            off_near_sum,
+            off_far,
+            off_far_sum,
+            off_between,
+            off_between_sum,
+            between_mask,
+            near_total_negative,
         )
-        ctx.mark_non_differentiable(near_total_negative)
+        ctx.mark_non_differentiable(between_mask, near_total_negative)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (p, eps)
+        ctx.numbers = (p,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_total, grad_product, grad_total_1 = grad_outputs
-        anchor, positive, negative, *saved = ctx.saved_tensors
-        residuals = PSwapResiduals(*saved, *ctx.numbers)
+        (
+            grad_loss,
+            grad_off_near,
+            grad_off_near_sum,
+            grad_off_far,
+            grad_off_far_sum,
+            grad_off_between,
+            grad_off_between_sum,
+            *_,
+        ) = grad_outputs
+        residuals = PSwapResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -7112,15 +7163,34 @@ class _PSwapFunction(torch.autograd.Function):
             else:
                 grad_anchor, grad_positive, grad_negative = backward_p_swap(grad_loss, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_total is not None or grad_product is not None or grad_total_1 is not None:
-            if grad_total is None:
-                grad_total = torch.zeros_like(residuals.total)
-            if grad_product is None:
-                grad_product = torch.zeros_like(residuals.product)
-            if grad_total_1 is None:
-                grad_total_1 = torch.zeros_like(residuals.total_1)
+        if (
+            grad_off_near is not None
+            or grad_off_near_sum is not None
+            or grad_off_far is not None
+            or grad_off_far_sum is not None
+            or grad_off_between is not None
+            or grad_off_between_sum is not None
+        ):
+            if grad_off_near is None:
+                grad_off_near = torch.zeros_like(residuals.off_near)
+            if grad_off_near_sum is None:
+                grad_off_near_sum = torch.zeros_like(residuals.off_near_sum)
+            if grad_off_far is None:
+                grad_off_far = torch.zeros_like(residuals.off_far)
+            if grad_off_far_sum is None:
+                grad_off_far_sum = torch.zeros_like(residuals.off_far_sum)
+            if grad_off_between is None:
+                grad_off_between = torch.zeros_like(residuals.off_between)
+            if grad_off_between_sum is None:
+                grad_off_between_sum = torch.zeros_like(residuals.off_between_sum)
             more_anchor, more_positive, more_negative = residuals_backward_p_swap(
-                grad_total, grad_product, grad_total_1, anchor, positive, negative, residuals
+                grad_off_near,
+                grad_off_near_sum,
+                grad_off_far,
+                grad_off_far_sum,
+                grad_off_between,
+                grad_off_between_sum,
+                residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
             grad_positive = (
@@ -7142,12 +7212,15 @@ def _applied_p_swap(*given: Any) -> Tensor:
 class PSwapSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    off_near: Tensor
+    off_near_sum: Tensor
+    off_far: Tensor
+    off_far_sum: Tensor
+    off_between: Tensor
+    off_between_sum: Tensor
+    between_mask: Tensor
     near_total_negative: Tensor
-    total: Tensor
-    dloss_dpositive: Tensor
-    total_1: Tensor
     p: float
-    eps: float
 
 
 class PSwapSumGradients(NamedTuple):
@@ -7226,62 +7299,36 @@ def forward_p_swap_sum(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    abs_off_near_is_zero = abs_off_near == 0
-    off_near_sum = torch.where(abs_off_near_is_zero, off_near_power.detach(), off_near_power).sum(1)
-    off_near_sum_is_zero = off_near_sum == 0
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_is_zero, 0)
+    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
+    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    abs_off_far_is_zero = abs_off_far == 0
-    off_far_sum = torch.where(abs_off_far_is_zero, off_far_power.detach(), off_far_power).sum(1)
-    off_far_sum_is_zero = off_far_sum == 0
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_is_zero, 0)
+    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
+    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
     off_between_power = abs_off_between**p
-    abs_off_between_is_zero = abs_off_between == 0
     off_between_sum = torch.where(
-        abs_off_between_is_zero, off_between_power.detach(), off_between_power
+        abs_off_between == 0, off_between_power.detach(), off_between_power
     ).sum(1)
-    off_between_sum_is_zero = off_between_sum == 0
-    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum_is_zero, 0)
+    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum == 0, 0)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
     near_total = near - other + margin
     near_total_negative = near_total < 0
     loss = near_total.masked_fill(near_total_negative, 0).sum()
-    off_between_product_masked_masked = torch.where(
-        between_mask[:, None],
-        (abs_off_between ** (p - 1))
-        .mul_(torch.sign(off_between))
-        .masked_fill(abs_off_between_is_zero, 0)
-        .mul_((off_between_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_between_sum_is_zero[:, None], 0),
-        0,
+    return loss, PSwapSumResiduals(
+        off_near,
+        off_near_sum,
+        off_far,
+        off_far_sum,
+        off_between,
+        off_between_sum,
+        between_mask,
+        near_total_negative,
+        p,
     )
-    off_far_product_masked_masked = (
-        (abs_off_far ** (p - 1))
-        .mul_(torch.sign(off_far))
-        .masked_fill(abs_off_far_is_zero, 0)
-        .mul_((off_far_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
-    )
-    total = off_between_product_masked_masked + off_far_product_masked_masked
-    off_near_product_masked = (
-        (abs_off_near ** (p - 1))
-        .mul_(torch.sign(off_near))
-        .masked_fill(abs_off_near_is_zero, 0)
-        .mul_((off_near_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_near_sum_is_zero[:, None], 0)
-    )
-    dloss_dpositive = off_between_product_masked_masked + off_near_product_masked
-    dloss_dpositive *= torch.where(
-        near_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
-    )[:, None]
-    total_1 = off_near_product_masked - off_far_product_masked_masked
-    return loss, PSwapSumResiduals(near_total_negative, total, dloss_dpositive, total_1, p, eps)
 
 
 def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwapSumGradients:
@@ -7314,13 +7361,53 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    near_total_negative, total, dloss_dpositive, total_1, *_ = residuals
+    (
+        off_near,
+        off_near_sum,
+        off_far,
+        off_far_sum,
+        off_between,
+        off_between_sum,
+        between_mask,
+        near_total_negative,
+        p,
+    ) = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    abs_off_between = torch.abs(off_between)
+    off_between_product_masked_masked = torch.where(
+        between_mask[:, None],
+        (abs_off_between ** (p - 1))
+        .mul_(torch.sign(off_between))
+        .masked_fill(abs_off_between == 0, 0)
+        .mul_((off_between_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_between_sum == 0)[:, None], 0),
+        0,
+    )
+    abs_off_far = torch.abs(off_far)
+    off_far_product_masked_masked = (
+        (abs_off_far ** (p - 1))
+        .mul_(torch.sign(off_far))
+        .masked_fill(abs_off_far == 0, 0)
+        .mul_((off_far_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_far_sum == 0)[:, None], 0)
+        .masked_fill(between_mask[:, None], 0)
+    )
     grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    grad_negative = grad_loss_masked[:, None] * total
-    grad_positive = grad_loss * dloss_dpositive
-    grad_anchor = grad_loss_masked[:, None] * total_1
+    grad_negative = off_between_product_masked_masked + off_far_product_masked_masked
+    grad_negative = grad_negative * grad_loss_masked[:, None]
+    abs_off_near = torch.abs(off_near)
+    off_near_product_masked = (
+        (abs_off_near ** (p - 1))
+        .mul_(torch.sign(off_near))
+        .masked_fill(abs_off_near == 0, 0)
+        .mul_((off_near_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_near_sum == 0)[:, None], 0)
+    )
+    grad_positive = off_between_product_masked_masked + off_near_product_masked
+    grad_positive = grad_positive * (-grad_loss).masked_fill(near_total_negative, 0)[:, None]
+    grad_anchor = off_near_product_masked - off_far_product_masked_masked
+    grad_anchor = grad_anchor * grad_loss_masked[:, None]
     return PSwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -7335,73 +7422,72 @@ def double_backward_p_swap_sum(
 
     Given are those of the gradients that it returned.
     """
-    near_total_negative, total, dloss_dpositive, total_1, *_ = residuals
-    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    grad_total_1 = grad_loss_masked[:, None] * grad_grad_anchor
-    grad_dloss_dpositive = grad_loss * grad_grad_positive
-    grad_total = grad_loss_masked[:, None] * grad_grad_negative
-    grad_grad_loss = (dloss_dpositive * grad_grad_positive).sum() + (
-        (grad_grad_anchor * total_1).sum(1) + (grad_grad_negative * total).sum(1)
-    ).masked_fill(near_total_negative, 0).sum()
-    return grad_grad_loss, grad_total, grad_dloss_dpositive, grad_total_1
-
-
-def residuals_backward_p_swap_sum(
-    grad_total: Tensor,
-    grad_dloss_dpositive: Tensor,
-    grad_total_1: Tensor,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    residuals: PSwapSumResiduals,
-) -> tuple[Tensor, ...]:
-    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    near_total_negative, _, _, _, p, eps = residuals
-    off_near = anchor - positive + eps
-    abs_off_near = torch.abs(off_near)
-    abs_off_near_is_zero = abs_off_near == 0
-    off_near_sum = torch.where(
-        abs_off_near_is_zero,
-        (torch.where(abs_off_near_is_zero, abs_off_near, 1) ** p).detach(),
-        abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** p,
-    ).sum(1)
-    off_near_sum_is_zero = off_near_sum == 0
-    off_far = anchor - negative + eps
-    abs_off_far = torch.abs(off_far)
-    abs_off_far_is_zero = abs_off_far == 0
-    off_far_sum = torch.where(
-        abs_off_far_is_zero,
-        (torch.where(abs_off_far_is_zero, abs_off_far, 1) ** p).detach(),
-        abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** p,
-    ).sum(1)
-    off_far_sum_is_zero = off_far_sum == 0
-    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    far = (off_far_sum_or_one ** (1 / p)).masked_fill(off_far_sum_is_zero, 0)
-    off_between = positive - negative + eps
+    (
+        off_near,
+        off_near_sum,
+        off_far,
+        off_far_sum,
+        off_between,
+        off_between_sum,
+        between_mask,
+        near_total_negative,
+        p,
+    ) = residuals
     abs_off_between = torch.abs(off_between)
-    abs_off_between_is_zero = abs_off_between == 0
-    off_between_sum = torch.where(
-        abs_off_between_is_zero,
-        (torch.where(abs_off_between_is_zero, abs_off_between, 1) ** p).detach(),
-        abs_off_between.masked_fill(abs_off_between_is_zero, 1) ** p,
-    ).sum(1)
+    sign_off_between = torch.sign(off_between)
     off_between_sum_is_zero = off_between_sum == 0
     off_between_sum_or_one = off_between_sum.masked_fill(off_between_sum_is_zero, 1)
-    between = (off_between_sum_or_one ** (1 / p)).masked_fill(off_between_sum_is_zero, 0)
-    between_mask = between <= far
-    sign_off_between = torch.sign(off_between)
-    sign_off_far = torch.sign(off_far)
-    sign_off_near = torch.sign(off_near)
-    grad_dloss_dpositive_masked = grad_dloss_dpositive.masked_fill(near_total_negative[:, None], 0)
-    grad_off_near_product_masked = grad_total_1 - grad_dloss_dpositive_masked
-    grad_off_far_product_masked_masked = grad_total - grad_total_1
-    grad_off_between_product_masked_masked = grad_total - grad_dloss_dpositive_masked
+    off_between_sum_power = off_between_sum_or_one ** (1 / p - 1)
+    abs_off_between_is_zero = abs_off_between == 0
     abs_off_between_or_one = abs_off_between.masked_fill(abs_off_between_is_zero, 1)
     abs_off_between_product_masked = (
         abs_off_between_or_one ** (p - 1) * sign_off_between
     ).masked_fill(abs_off_between_is_zero, 0)
-    grad_off_between = (
+    off_between_product_masked_masked = torch.where(
+        between_mask[:, None],
+        (off_between_sum_power[:, None] * abs_off_between_product_masked).masked_fill(
+            off_between_sum_is_zero[:, None], 0
+        ),
+        0,
+    )
+    abs_off_far = torch.abs(off_far)
+    sign_off_far = torch.sign(off_far)
+    off_far_sum_is_zero = off_far_sum == 0
+    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
+    off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
+    abs_off_far_is_zero = abs_off_far == 0
+    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
+    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+        abs_off_far_is_zero, 0
+    )
+    off_far_product_masked_masked = (
+        (off_far_sum_power[:, None] * abs_off_far_product_masked)
+        .masked_fill(off_far_sum_is_zero[:, None], 0)
+        .masked_fill(between_mask[:, None], 0)
+    )
+    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
+    total = off_between_product_masked_masked + off_far_product_masked_masked
+    abs_off_near = torch.abs(off_near)
+    sign_off_near = torch.sign(off_near)
+    off_near_sum_is_zero = off_near_sum == 0
+    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
+    off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
+    abs_off_near_is_zero = abs_off_near == 0
+    abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
+    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+        abs_off_near_is_zero, 0
+    )
+    off_near_product_masked = (
+        off_near_sum_power[:, None] * abs_off_near_product_masked
+    ).masked_fill(off_near_sum_is_zero[:, None], 0)
+    total_1 = off_between_product_masked_masked + off_near_product_masked
+    total_2 = off_near_product_masked - off_far_product_masked_masked
+    product = grad_loss_masked[:, None] * grad_grad_positive
+    product_1 = grad_loss_masked[:, None] * grad_grad_negative
+    grad_grad_negative_total = product_1 - product
+    grad_off_between_sum = (
         (1 - p)
+        / p
         * (
             torch.where(
                 between_mask[:, None],
@@ -7411,72 +7497,119 @@ def residuals_backward_p_swap_sum(
                 ).masked_fill(off_between_sum_is_zero[:, None], 0),
                 0,
             )
-            * grad_off_between_product_masked_masked
+            * grad_grad_negative_total
         ).sum(1)
-    )[:, None] * abs_off_between_product_masked
-    grad_off_between = grad_off_between.addcmul(
-        grad_off_between_product_masked_masked * sign_off_between,
-        torch.where(
-            between_mask[:, None],
-            (
-                (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
-                    abs_off_between_is_zero, 0
-                )
-                * (off_between_sum_or_one ** (1 / p - 1))[:, None]
-            ).masked_fill(off_between_sum_is_zero[:, None], 0),
-            0,
-        ),
-        value=p - 1,
     )
-    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
+    grad_off_between = torch.where(
+        between_mask[:, None],
+        (
+            (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
+                abs_off_between_is_zero, 0
+            )
+            * off_between_sum_power[:, None]
+        ).masked_fill(off_between_sum_is_zero[:, None], 0),
+        0,
     )
-    grad_off_far = (
+    grad_off_between = grad_off_between * ((p - 1) * (grad_grad_negative_total * sign_off_between))
+    grad_grad_anchor_times_grad_loss_masked = grad_loss_masked[:, None] * grad_grad_anchor
+    grad_grad_anchor_total_1 = product_1 - grad_grad_anchor_times_grad_loss_masked
+    grad_off_far_sum = (
         (1 - p)
+        / p
         * (
             ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked)
             .masked_fill(off_far_sum_is_zero[:, None], 0)
             .masked_fill(between_mask[:, None], 0)
-            * grad_off_far_product_masked_masked
+            * grad_grad_anchor_total_1
         ).sum(1)
-    )[:, None] * abs_off_far_product_masked
-    grad_off_far = grad_off_far.addcmul(
-        grad_off_far_product_masked_masked * sign_off_far,
+    )
+    grad_off_far = (
         (
             (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-            * (off_far_sum_or_one ** (1 / p - 1))[:, None]
+            * off_far_sum_power[:, None]
         )
         .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0),
-        value=p - 1,
+        .masked_fill(between_mask[:, None], 0)
     )
-    abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
-        abs_off_near_is_zero, 0
-    )
-    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    grad_off_near = (
+    grad_off_far = grad_off_far * ((p - 1) * (grad_grad_anchor_total_1 * sign_off_far))
+    grad_grad_anchor_total = grad_grad_anchor_times_grad_loss_masked - product
+    grad_off_near_sum = (
         (1 - p)
+        / p
         * (
             (
                 (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
             ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * grad_off_near_product_masked
+            * grad_grad_anchor_total
         ).sum(1)
-    )[:, None] * abs_off_near_product_masked
-    grad_off_near = grad_off_near.addcmul(
-        grad_off_near_product_masked * sign_off_near,
-        (
-            (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-            * (off_near_sum_or_one ** (1 / p - 1))[:, None]
-        ).masked_fill(off_near_sum_is_zero[:, None], 0),
-        value=p - 1,
     )
-    grad_negative = -grad_off_between
-    grad_negative = grad_negative - grad_off_far
-    grad_positive = grad_off_between - grad_off_near
-    grad_anchor = grad_off_far + grad_off_near
+    grad_off_near = (
+        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+        * off_near_sum_power[:, None]
+    ).masked_fill(off_near_sum_is_zero[:, None], 0)
+    grad_off_near = grad_off_near * ((p - 1) * (grad_grad_anchor_total * sign_off_near))
+    grad_grad_loss = (
+        (grad_grad_anchor * total_2).sum(1) + (grad_grad_negative * total).sum(1)
+    ).masked_fill(near_total_negative, 0).sum() - (grad_grad_positive * total_1).masked_fill(
+        near_total_negative[:, None], 0
+    ).sum()
+    return (
+        grad_grad_loss,
+        grad_off_near,
+        grad_off_near_sum,
+        grad_off_far,
+        grad_off_far_sum,
+        grad_off_between,
+        grad_off_between_sum,
+    )
+
+
+def residuals_backward_p_swap_sum(
+    grad_off_near: Tensor,
+    grad_off_near_sum: Tensor,
+    grad_off_far: Tensor,
+    grad_off_far_sum: Tensor,
+    grad_off_between: Tensor,
+    grad_off_between_sum: Tensor,
+    residuals: PSwapSumResiduals,
+) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    off_near, _, off_far, _, off_between, _, _, _, p = residuals
+    abs_off_between = torch.abs(off_between)
+    abs_off_between_is_zero = abs_off_between == 0
+    grad_off_between_total = torch.addcmul(
+        grad_off_between,
+        grad_off_between_sum[:, None],
+        (
+            abs_off_between.masked_fill(abs_off_between_is_zero, 1) ** (p - 1)
+            * torch.sign(off_between)
+        ).masked_fill(abs_off_between_is_zero, 0),
+        value=p,
+    )
+    abs_off_far = torch.abs(off_far)
+    abs_off_far_is_zero = abs_off_far == 0
+    grad_off_far_total = torch.addcmul(
+        grad_off_far,
+        grad_off_far_sum[:, None],
+        (
+            abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
+        ).masked_fill(abs_off_far_is_zero, 0),
+        value=p,
+    )
+    abs_off_near = torch.abs(off_near)
+    abs_off_near_is_zero = abs_off_near == 0
+    grad_off_near_total = torch.addcmul(
+        grad_off_near,
+        grad_off_near_sum[:, None],
+        (
+            abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
+        ).masked_fill(abs_off_near_is_zero, 0),
+        value=p,
+    )
+    grad_negative = -grad_off_between_total
+    grad_negative = grad_negative - grad_off_far_total
+    grad_positive = grad_off_between_total - grad_off_near_total
+    grad_anchor = grad_off_far_total + grad_off_near_total
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -7511,18 +7644,37 @@ class _PSwapSumBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-2])
-        ctx.numbers = inputs[-2:]
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PSwapSumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_total, grad_dloss_dpositive, grad_total_1 = double_backward_p_swap_sum(
+        (
+            grad_grad_loss,
+            grad_off_near,
+            grad_off_near_sum,
+            grad_off_far,
+            grad_off_far_sum,
+            grad_off_between,
+            grad_off_between_sum,
+        ) = double_backward_p_swap_sum(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_total, grad_dloss_dpositive, grad_total_1, None, None
+        return (
+            grad_grad_loss,
+            grad_off_near,
+            grad_off_near_sum,
+            grad_off_far,
+            grad_off_far_sum,
+            grad_off_between,
+            grad_off_between_sum,
+            None,
+            None,
+            None,
+        )
 
 
 class _PSwapSumFunction(torch.autograd.Function):
@@ -7539,28 +7691,57 @@ class _PSwapSumFunction(torch.autograd.Function):
         )
         return (
             loss,
+            residuals.off_near,
+            residuals.off_near_sum,
+            residuals.off_far,
+            residuals.off_far_sum,
+            residuals.off_between,
+            residuals.off_between_sum,
+            residuals.between_mask,
             residuals.near_total_negative,
-            residuals.total,
-            residuals.dloss_dpositive,
-            residuals.total_1,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        anchor, positive, negative, _, p, eps = inputs
-        _, near_total_negative, total, dloss_dpositive, total_1 = output
+        _, _, _, _, p, *_ = inputs
+        (
+            _,
+            off_near,
+            off_near_sum,
+            off_far,
+            off_far_sum,
+            off_between,
+            off_between_sum,
+            between_mask,
+            near_total_negative,
+        ) = output
         ctx.save_for_backward(
-            anchor, positive, negative, near_total_negative, total, dloss_dpositive, total_1
+            off_near,
+            off_near_sum,
+            off_far,
+            off_far_sum,
+            off_between,
+            off_between_sum,
+            between_mask,
+            near_total_negative,
         )
-        ctx.mark_non_differentiable(near_total_negative)
+        ctx.mark_non_differentiable(between_mask, near_total_negative)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (p, eps)
+        ctx.numbers = (p,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_total, grad_dloss_dpositive, grad_total_1 = grad_outputs
-        anchor, positive, negative, *saved = ctx.saved_tensors
-        residuals = PSwapSumResiduals(*saved, *ctx.numbers)
+        (
+            grad_loss,
+            grad_off_near,
+            grad_off_near_sum,
+            grad_off_far,
+            grad_off_far_sum,
+            grad_off_between,
+            grad_off_between_sum,
+            *_,
+        ) = grad_outputs
+        residuals = PSwapSumResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -7572,20 +7753,33 @@ class _PSwapSumFunction(torch.autograd.Function):
                     grad_loss, residuals
                 )
         # A gradient that is differentiated has read the residuals, too.
-        if grad_total is not None or grad_dloss_dpositive is not None or grad_total_1 is not None:
-            if grad_total is None:
-                grad_total = torch.zeros_like(residuals.total)
-            if grad_dloss_dpositive is None:
-                grad_dloss_dpositive = torch.zeros_like(residuals.dloss_dpositive)
-            if grad_total_1 is None:
-                grad_total_1 = torch.zeros_like(residuals.total_1)
+        if (
+            grad_off_near is not None
+            or grad_off_near_sum is not None
+            or grad_off_far is not None
+            or grad_off_far_sum is not None
+            or grad_off_between is not None
+            or grad_off_between_sum is not None
+        ):
+            if grad_off_near is None:
+                grad_off_near = torch.zeros_like(residuals.off_near)
+            if grad_off_near_sum is None:
+                grad_off_near_sum = torch.zeros_like(residuals.off_near_sum)
+            if grad_off_far is None:
+                grad_off_far = torch.zeros_like(residuals.off_far)
+            if grad_off_far_sum is None:
+                grad_off_far_sum = torch.zeros_like(residuals.off_far_sum)
+            if grad_off_between is None:
+                grad_off_between = torch.zeros_like(residuals.off_between)
+            if grad_off_between_sum is None:
+                grad_off_between_sum = torch.zeros_like(residuals.off_between_sum)
             more_anchor, more_positive, more_negative = residuals_backward_p_swap_sum(
-                grad_total,
-                grad_dloss_dpositive,
-                grad_total_1,
-                anchor,
-                positive,
-                negative,
+                grad_off_near,
+                grad_off_near_sum,
+                grad_off_far,
+                grad_off_far_sum,
+                grad_off_between,
+                grad_off_between_sum,
                 residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
@@ -7608,12 +7802,15 @@ def _applied_p_swap_sum(*given: Any) -> Tensor:
 class PSwapNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    off_near: Tensor
+    off_near_sum: Tensor
+    off_far: Tensor
+    off_far_sum: Tensor
+    off_between: Tensor
+    off_between_sum: Tensor
     near_total_negative: Tensor
-    total: Tensor
-    off_between_product_masked_masked_total: Tensor
-    total_1: Tensor
+    between_mask: Tensor
     p: float
-    eps: float
 
 
 class PSwapNoneGradients(NamedTuple):
@@ -7692,61 +7889,35 @@ def forward_p_swap_none(
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
-    abs_off_near_is_zero = abs_off_near == 0
-    off_near_sum = torch.where(abs_off_near_is_zero, off_near_power.detach(), off_near_power).sum(1)
-    off_near_sum_is_zero = off_near_sum == 0
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum_is_zero, 0)
+    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
+    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
     off_far_power = abs_off_far**p
-    abs_off_far_is_zero = abs_off_far == 0
-    off_far_sum = torch.where(abs_off_far_is_zero, off_far_power.detach(), off_far_power).sum(1)
-    off_far_sum_is_zero = off_far_sum == 0
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum_is_zero, 0)
+    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
+    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
     off_between_power = abs_off_between**p
-    abs_off_between_is_zero = abs_off_between == 0
     off_between_sum = torch.where(
-        abs_off_between_is_zero, off_between_power.detach(), off_between_power
+        abs_off_between == 0, off_between_power.detach(), off_between_power
     ).sum(1)
-    off_between_sum_is_zero = off_between_sum == 0
-    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum_is_zero, 0)
+    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum == 0, 0)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
     near_total = near - other + margin
     near_total_negative = near_total < 0
     loss = near_total.masked_fill(near_total_negative, 0)
-    off_between_product_masked_masked = torch.where(
-        between_mask[:, None],
-        (abs_off_between ** (p - 1))
-        .mul_(torch.sign(off_between))
-        .masked_fill(abs_off_between_is_zero, 0)
-        .mul_((off_between_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_between_sum_is_zero[:, None], 0),
-        0,
-    )
-    off_far_product_masked_masked = (
-        (abs_off_far ** (p - 1))
-        .mul_(torch.sign(off_far))
-        .masked_fill(abs_off_far_is_zero, 0)
-        .mul_((off_far_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
-    )
-    total = off_between_product_masked_masked + off_far_product_masked_masked
-    off_near_product_masked = (
-        (abs_off_near ** (p - 1))
-        .mul_(torch.sign(off_near))
-        .masked_fill(abs_off_near_is_zero, 0)
-        .mul_((off_near_sum ** (1 / p - 1))[:, None])
-        .masked_fill(off_near_sum_is_zero[:, None], 0)
-    )
-    off_between_product_masked_masked_total = -off_between_product_masked_masked
-    off_between_product_masked_masked_total -= off_near_product_masked
-    total_1 = off_near_product_masked - off_far_product_masked_masked
     return loss, PSwapNoneResiduals(
-        near_total_negative, total, off_between_product_masked_masked_total, total_1, p, eps
+        off_near,
+        off_near_sum,
+        off_far,
+        off_far_sum,
+        off_between,
+        off_between_sum,
+        near_total_negative,
+        between_mask,
+        p,
     )
 
 
@@ -7781,16 +7952,56 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    near_total_negative, total, off_between_product_masked_masked_total, total_1, *_ = residuals
-    N = total.shape[0]
+    (
+        off_near,
+        off_near_sum,
+        off_far,
+        off_far_sum,
+        off_between,
+        off_between_sum,
+        near_total_negative,
+        between_mask,
+        p,
+    ) = residuals
+    N = off_near.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    grad_negative = grad_near[:, None] * total
-    grad_positive = grad_near[:, None] * off_between_product_masked_masked_total
-    grad_anchor = grad_near[:, None] * total_1
+    abs_off_between = torch.abs(off_between)
+    off_between_product_masked_masked = torch.where(
+        between_mask[:, None],
+        (abs_off_between ** (p - 1))
+        .mul_(torch.sign(off_between))
+        .masked_fill(abs_off_between == 0, 0)
+        .mul_((off_between_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_between_sum == 0)[:, None], 0),
+        0,
+    )
+    abs_off_far = torch.abs(off_far)
+    off_far_product_masked_masked = (
+        (abs_off_far ** (p - 1))
+        .mul_(torch.sign(off_far))
+        .masked_fill(abs_off_far == 0, 0)
+        .mul_((off_far_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_far_sum == 0)[:, None], 0)
+        .masked_fill(between_mask[:, None], 0)
+    )
+    grad_negative = off_between_product_masked_masked + off_far_product_masked_masked
+    grad_negative = grad_negative * grad_near[:, None]
+    abs_off_near = torch.abs(off_near)
+    off_near_product_masked = (
+        (abs_off_near ** (p - 1))
+        .mul_(torch.sign(off_near))
+        .masked_fill(abs_off_near == 0, 0)
+        .mul_((off_near_sum ** (1 / p - 1))[:, None])
+        .masked_fill((off_near_sum == 0)[:, None], 0)
+    )
+    grad_positive = off_between_product_masked_masked + off_near_product_masked
+    grad_positive = grad_positive * (-grad_near)[:, None]
+    grad_anchor = off_near_product_masked - off_far_product_masked_masked
+    grad_anchor = grad_anchor * grad_near[:, None]
     return PSwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -7805,76 +8016,74 @@ def double_backward_p_swap_none(
 
     Given are those of the gradients that it returned.
     """
-    near_total_negative, total, off_between_product_masked_masked_total, total_1, *_ = residuals
+    (
+        off_near,
+        off_near_sum,
+        off_far,
+        off_far_sum,
+        off_between,
+        off_between_sum,
+        near_total_negative,
+        between_mask,
+        p,
+    ) = residuals
     grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    grad_total_1 = grad_near[:, None] * grad_grad_anchor
-    grad_off_between_product_masked_masked_total = grad_near[:, None] * grad_grad_positive
-    grad_total = grad_near[:, None] * grad_grad_negative
-    grad_grad_loss = (
-        (grad_grad_anchor * total_1).sum(1)
-        + (grad_grad_negative * total).sum(1)
-        + (grad_grad_positive * off_between_product_masked_masked_total).sum(1)
-    ).masked_fill(near_total_negative, 0)
-    return grad_grad_loss, grad_total, grad_off_between_product_masked_masked_total, grad_total_1
-
-
-def residuals_backward_p_swap_none(
-    grad_total: Tensor,
-    grad_off_between_product_masked_masked_total: Tensor,
-    grad_total_1: Tensor,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    residuals: PSwapNoneResiduals,
-) -> tuple[Tensor, ...]:
-    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, _, _, _, p, eps = residuals
-    off_near = anchor - positive + eps
-    abs_off_near = torch.abs(off_near)
-    abs_off_near_is_zero = abs_off_near == 0
-    off_near_sum = torch.where(
-        abs_off_near_is_zero,
-        (torch.where(abs_off_near_is_zero, abs_off_near, 1) ** p).detach(),
-        abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** p,
-    ).sum(1)
-    off_near_sum_is_zero = off_near_sum == 0
-    off_far = anchor - negative + eps
-    abs_off_far = torch.abs(off_far)
-    abs_off_far_is_zero = abs_off_far == 0
-    off_far_sum = torch.where(
-        abs_off_far_is_zero,
-        (torch.where(abs_off_far_is_zero, abs_off_far, 1) ** p).detach(),
-        abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** p,
-    ).sum(1)
-    off_far_sum_is_zero = off_far_sum == 0
-    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    far = (off_far_sum_or_one ** (1 / p)).masked_fill(off_far_sum_is_zero, 0)
-    off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
-    abs_off_between_is_zero = abs_off_between == 0
-    off_between_sum = torch.where(
-        abs_off_between_is_zero,
-        (torch.where(abs_off_between_is_zero, abs_off_between, 1) ** p).detach(),
-        abs_off_between.masked_fill(abs_off_between_is_zero, 1) ** p,
-    ).sum(1)
+    sign_off_between = torch.sign(off_between)
     off_between_sum_is_zero = off_between_sum == 0
     off_between_sum_or_one = off_between_sum.masked_fill(off_between_sum_is_zero, 1)
-    between = (off_between_sum_or_one ** (1 / p)).masked_fill(off_between_sum_is_zero, 0)
-    between_mask = between <= far
-    sign_off_between = torch.sign(off_between)
-    sign_off_far = torch.sign(off_far)
-    sign_off_near = torch.sign(off_near)
-    grad_off_near_product_masked = grad_total_1 - grad_off_between_product_masked_masked_total
-    grad_off_far_product_masked_masked = grad_total - grad_total_1
-    grad_off_between_product_masked_masked = (
-        grad_total - grad_off_between_product_masked_masked_total
-    )
+    off_between_sum_power = off_between_sum_or_one ** (1 / p - 1)
+    abs_off_between_is_zero = abs_off_between == 0
     abs_off_between_or_one = abs_off_between.masked_fill(abs_off_between_is_zero, 1)
     abs_off_between_product_masked = (
         abs_off_between_or_one ** (p - 1) * sign_off_between
     ).masked_fill(abs_off_between_is_zero, 0)
-    grad_off_between = (
+    off_between_product_masked_masked = torch.where(
+        between_mask[:, None],
+        (off_between_sum_power[:, None] * abs_off_between_product_masked).masked_fill(
+            off_between_sum_is_zero[:, None], 0
+        ),
+        0,
+    )
+    abs_off_far = torch.abs(off_far)
+    sign_off_far = torch.sign(off_far)
+    off_far_sum_is_zero = off_far_sum == 0
+    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
+    off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
+    abs_off_far_is_zero = abs_off_far == 0
+    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
+    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+        abs_off_far_is_zero, 0
+    )
+    off_far_product_masked_masked = (
+        (off_far_sum_power[:, None] * abs_off_far_product_masked)
+        .masked_fill(off_far_sum_is_zero[:, None], 0)
+        .masked_fill(between_mask[:, None], 0)
+    )
+    total = off_between_product_masked_masked + off_far_product_masked_masked
+    abs_off_near = torch.abs(off_near)
+    sign_off_near = torch.sign(off_near)
+    off_near_sum_is_zero = off_near_sum == 0
+    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
+    off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
+    abs_off_near_is_zero = abs_off_near == 0
+    abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
+    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+        abs_off_near_is_zero, 0
+    )
+    off_near_product_masked = (
+        off_near_sum_power[:, None] * abs_off_near_product_masked
+    ).masked_fill(off_near_sum_is_zero[:, None], 0)
+    total_1 = off_between_product_masked_masked + off_near_product_masked
+    total_2 = off_near_product_masked - off_far_product_masked_masked
+    grad_grad_positive_times_grad_near = grad_near[:, None] * grad_grad_positive
+    grad_grad_negative_times_grad_near = grad_near[:, None] * grad_grad_negative
+    grad_grad_negative_total = (
+        grad_grad_negative_times_grad_near - grad_grad_positive_times_grad_near
+    )
+    grad_off_between_sum = (
         (1 - p)
+        / p
         * (
             torch.where(
                 between_mask[:, None],
@@ -7884,72 +8093,119 @@ def residuals_backward_p_swap_none(
                 ).masked_fill(off_between_sum_is_zero[:, None], 0),
                 0,
             )
-            * grad_off_between_product_masked_masked
+            * grad_grad_negative_total
         ).sum(1)
-    )[:, None] * abs_off_between_product_masked
-    grad_off_between = grad_off_between.addcmul(
-        grad_off_between_product_masked_masked * sign_off_between,
-        torch.where(
-            between_mask[:, None],
-            (
-                (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
-                    abs_off_between_is_zero, 0
-                )
-                * (off_between_sum_or_one ** (1 / p - 1))[:, None]
-            ).masked_fill(off_between_sum_is_zero[:, None], 0),
-            0,
-        ),
-        value=p - 1,
     )
-    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
+    grad_off_between = torch.where(
+        between_mask[:, None],
+        (
+            (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
+                abs_off_between_is_zero, 0
+            )
+            * off_between_sum_power[:, None]
+        ).masked_fill(off_between_sum_is_zero[:, None], 0),
+        0,
     )
-    grad_off_far = (
+    grad_off_between = grad_off_between * ((p - 1) * (grad_grad_negative_total * sign_off_between))
+    grad_grad_anchor_times_grad_near = grad_near[:, None] * grad_grad_anchor
+    grad_grad_anchor_total_1 = grad_grad_negative_times_grad_near - grad_grad_anchor_times_grad_near
+    grad_off_far_sum = (
         (1 - p)
+        / p
         * (
             ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked)
             .masked_fill(off_far_sum_is_zero[:, None], 0)
             .masked_fill(between_mask[:, None], 0)
-            * grad_off_far_product_masked_masked
+            * grad_grad_anchor_total_1
         ).sum(1)
-    )[:, None] * abs_off_far_product_masked
-    grad_off_far = grad_off_far.addcmul(
-        grad_off_far_product_masked_masked * sign_off_far,
+    )
+    grad_off_far = (
         (
             (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-            * (off_far_sum_or_one ** (1 / p - 1))[:, None]
+            * off_far_sum_power[:, None]
         )
         .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0),
-        value=p - 1,
+        .masked_fill(between_mask[:, None], 0)
     )
-    abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
-        abs_off_near_is_zero, 0
-    )
-    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    grad_off_near = (
+    grad_off_far = grad_off_far * ((p - 1) * (grad_grad_anchor_total_1 * sign_off_far))
+    grad_grad_anchor_total = grad_grad_anchor_times_grad_near - grad_grad_positive_times_grad_near
+    grad_off_near_sum = (
         (1 - p)
+        / p
         * (
             (
                 (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
             ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * grad_off_near_product_masked
+            * grad_grad_anchor_total
         ).sum(1)
-    )[:, None] * abs_off_near_product_masked
-    grad_off_near = grad_off_near.addcmul(
-        grad_off_near_product_masked * sign_off_near,
-        (
-            (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-            * (off_near_sum_or_one ** (1 / p - 1))[:, None]
-        ).masked_fill(off_near_sum_is_zero[:, None], 0),
-        value=p - 1,
     )
-    grad_negative = -grad_off_between
-    grad_negative = grad_negative - grad_off_far
-    grad_positive = grad_off_between - grad_off_near
-    grad_anchor = grad_off_far + grad_off_near
+    grad_off_near = (
+        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+        * off_near_sum_power[:, None]
+    ).masked_fill(off_near_sum_is_zero[:, None], 0)
+    grad_off_near = grad_off_near * ((p - 1) * (grad_grad_anchor_total * sign_off_near))
+    grad_grad_loss = (
+        (grad_grad_anchor * total_2).sum(1)
+        - (grad_grad_positive * total_1).sum(1)
+        + (grad_grad_negative * total).sum(1)
+    ).masked_fill(near_total_negative, 0)
+    return (
+        grad_grad_loss,
+        grad_off_near,
+        grad_off_near_sum,
+        grad_off_far,
+        grad_off_far_sum,
+        grad_off_between,
+        grad_off_between_sum,
+    )
+
+
+def residuals_backward_p_swap_none(
+    grad_off_near: Tensor,
+    grad_off_near_sum: Tensor,
+    grad_off_far: Tensor,
+    grad_off_far_sum: Tensor,
+    grad_off_between: Tensor,
+    grad_off_between_sum: Tensor,
+    residuals: PSwapNoneResiduals,
+) -> tuple[Tensor, ...]:
+    """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
+    off_near, _, off_far, _, off_between, _, _, _, p = residuals
+    abs_off_between = torch.abs(off_between)
+    abs_off_between_is_zero = abs_off_between == 0
+    grad_off_between_total = torch.addcmul(
+        grad_off_between,
+        grad_off_between_sum[:, None],
+        (
+            abs_off_between.masked_fill(abs_off_between_is_zero, 1) ** (p - 1)
+            * torch.sign(off_between)
+        ).masked_fill(abs_off_between_is_zero, 0),
+        value=p,
+    )
+    abs_off_far = torch.abs(off_far)
+    abs_off_far_is_zero = abs_off_far == 0
+    grad_off_far_total = torch.addcmul(
+        grad_off_far,
+        grad_off_far_sum[:, None],
+        (
+            abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
+        ).masked_fill(abs_off_far_is_zero, 0),
+        value=p,
+    )
+    abs_off_near = torch.abs(off_near)
+    abs_off_near_is_zero = abs_off_near == 0
+    grad_off_near_total = torch.addcmul(
+        grad_off_near,
+        grad_off_near_sum[:, None],
+        (
+            abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
+        ).masked_fill(abs_off_near_is_zero, 0),
+        value=p,
+    )
+    grad_negative = -grad_off_between_total
+    grad_negative = grad_negative - grad_off_far_total
+    grad_positive = grad_off_between_total - grad_off_near_total
+    grad_anchor = grad_off_far_total + grad_off_near_total
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -7984,25 +8240,34 @@ class _PSwapNoneBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-2])
-        ctx.numbers = inputs[-2:]
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PSwapNoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_total, grad_off_between_product_masked_masked_total, grad_total_1 = (
-            double_backward_p_swap_none(
-                grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
-            )
+        (
+            grad_grad_loss,
+            grad_off_near,
+            grad_off_near_sum,
+            grad_off_far,
+            grad_off_far_sum,
+            grad_off_between,
+            grad_off_between_sum,
+        ) = double_backward_p_swap_none(
+            grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
+            grad_off_near,
+            grad_off_near_sum,
+            grad_off_far,
+            grad_off_far_sum,
+            grad_off_between,
+            grad_off_between_sum,
             None,
-            grad_total,
-            grad_off_between_product_masked_masked_total,
-            grad_total_1,
             None,
             None,
         )
@@ -8022,36 +8287,57 @@ class _PSwapNoneFunction(torch.autograd.Function):
         )
         return (
             loss,
+            residuals.off_near,
+            residuals.off_near_sum,
+            residuals.off_far,
+            residuals.off_far_sum,
+            residuals.off_between,
+            residuals.off_between_sum,
             residuals.near_total_negative,
-            residuals.total,
-            residuals.off_between_product_masked_masked_total,
-            residuals.total_1,
+            residuals.between_mask,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        anchor, positive, negative, _, p, eps = inputs
-        _, near_total_negative, total, off_between_product_masked_masked_total, total_1 = output
-        ctx.save_for_backward(
-            anchor,
-            positive,
-            negative,
+        _, _, _, _, p, *_ = inputs
+        (
+            _,
+            off_near,
+            off_near_sum,
+            off_far,
+            off_far_sum,
+            off_between,
+            off_between_sum,
             near_total_negative,
-            total,
-            off_between_product_masked_masked_total,
-            total_1,
+            between_mask,
+        ) = output
+        ctx.save_for_backward(
+            off_near,
+            off_near_sum,
+            off_far,
+            off_far_sum,
+            off_between,
+            off_between_sum,
+            near_total_negative,
+            between_mask,
         )
-        ctx.mark_non_differentiable(near_total_negative)
+        ctx.mark_non_differentiable(near_total_negative, between_mask)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (p, eps)
+        ctx.numbers = (p,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_total, grad_off_between_product_masked_masked_total, grad_total_1 = (
-            grad_outputs
-        )
-        anchor, positive, negative, *saved = ctx.saved_tensors
-        residuals = PSwapNoneResiduals(*saved, *ctx.numbers)
+        (
+            grad_loss,
+            grad_off_near,
+            grad_off_near_sum,
+            grad_off_far,
+            grad_off_far_sum,
+            grad_off_between,
+            grad_off_between_sum,
+            *_,
+        ) = grad_outputs
+        residuals = PSwapNoneResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -8064,25 +8350,32 @@ class _PSwapNoneFunction(torch.autograd.Function):
                 )
         # A gradient that is differentiated has read the residuals, too.
         if (
-            grad_total is not None
-            or grad_off_between_product_masked_masked_total is not None
-            or grad_total_1 is not None
+            grad_off_near is not None
+            or grad_off_near_sum is not None
+            or grad_off_far is not None
+            or grad_off_far_sum is not None
+            or grad_off_between is not None
+            or grad_off_between_sum is not None
         ):
-            if grad_total is None:
-                grad_total = torch.zeros_like(residuals.total)
-            if grad_off_between_product_masked_masked_total is None:
-                grad_off_between_product_masked_masked_total = torch.zeros_like(
-                    residuals.off_between_product_masked_masked_total
-                )
-            if grad_total_1 is None:
-                grad_total_1 = torch.zeros_like(residuals.total_1)
+            if grad_off_near is None:
+                grad_off_near = torch.zeros_like(residuals.off_near)
+            if grad_off_near_sum is None:
+                grad_off_near_sum = torch.zeros_like(residuals.off_near_sum)
+            if grad_off_far is None:
+                grad_off_far = torch.zeros_like(residuals.off_far)
+            if grad_off_far_sum is None:
+                grad_off_far_sum = torch.zeros_like(residuals.off_far_sum)
+            if grad_off_between is None:
+                grad_off_between = torch.zeros_like(residuals.off_between)
+            if grad_off_between_sum is None:
+                grad_off_between_sum = torch.zeros_like(residuals.off_between_sum)
             more_anchor, more_positive, more_negative = residuals_backward_p_swap_none(
-                grad_total,
-                grad_off_between_product_masked_masked_total,
-                grad_total_1,
-                anchor,
-                positive,
-                negative,
+                grad_off_near,
+                grad_off_near_sum,
+                grad_off_far,
+                grad_off_far_sum,
+                grad_off_between,
+                grad_off_between_sum,
                 residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
@@ -8210,11 +8503,11 @@ def triplet_margin_loss(
     anchor = _wide(anchor.to(dtype)).reshape(math.prod(rest), math.prod(tail))
     match p, bool(swap), reduction:
         case 2, False, "mean":
-            loss = _applied(anchor, positive, negative, margin, eps)
+            loss, *_ = _Function.apply(anchor, positive, negative, margin, eps)
         case 2, False, "sum":
-            loss = _applied_sum(anchor, positive, negative, margin, eps)
+            loss, *_ = _SumFunction.apply(anchor, positive, negative, margin, eps)
         case 2, False, "none":
-            loss = _applied_none(anchor, positive, negative, margin, eps)
+            loss, *_ = _NoneFunction.apply(anchor, positive, negative, margin, eps)
         case 2, True, "mean":
             loss = _applied_swap(anchor, positive, negative, margin, eps)
         case 2, True, "sum":

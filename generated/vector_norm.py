@@ -24,7 +24,7 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     x: Tensor
-    x_squared_sum: Tensor
+    x_squared_sum_power_masked: Tensor
 
 
 class Gradients(NamedTuple):
@@ -52,8 +52,10 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     x_squared_sum = (x**2).sum(1)
-    y = torch.sqrt(x_squared_sum)
-    return y, Residuals(x, x_squared_sum)
+    x_squared_sum_is_zero = x_squared_sum == 0
+    y = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
+    x_squared_sum_power_masked = torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
+    return y, Residuals(x, x_squared_sum_power_masked)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -66,11 +68,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, x_squared_sum = residuals
+    x, x_squared_sum_power_masked = residuals
     N = x.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = (grad_y * torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum == 0, 0))[:, None] * x
+    grad_x = (grad_y * x_squared_sum_power_masked)[:, None] * x
     return Gradients(grad_x)
 
 
@@ -81,28 +83,38 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x, x_squared_sum = residuals
-    x_squared_sum_is_zero = x_squared_sum == 0
-    x_squared_sum_or_one = x_squared_sum.masked_fill(x_squared_sum_is_zero, 1)
-    x_squared_sum_power_masked = torch.rsqrt(x_squared_sum_or_one).masked_fill(
-        x_squared_sum_is_zero, 0
-    )
+    x, x_squared_sum_power_masked = residuals
     grad_grad_x_sum = (grad_grad_x * x).sum(1)
-    grad_x_squared_sum = (
-        -0.5
-        * (grad_grad_x_sum * grad_y)
-        * (x_squared_sum_or_one**-1.5).masked_fill(x_squared_sum_is_zero, 0)
-    )
+    grad_x_squared_sum_power_masked = grad_grad_x_sum * grad_y
     grad_x = (grad_y * x_squared_sum_power_masked)[:, None] * grad_grad_x
     grad_grad_y = grad_grad_x_sum * x_squared_sum_power_masked
-    return grad_grad_y, grad_x, grad_x_squared_sum
+    return grad_grad_y, grad_x, grad_x_squared_sum_power_masked
 
 
-def residuals_backward(grad_x_squared_sum: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+def residuals_backward(
+    grad_x_squared_sum_power_masked: Tensor, residuals: Residuals
+) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     x = residuals.x
-    grad_x = (2 * grad_x_squared_sum)[:, None] * x
+    x_squared_sum = (x**2).sum(1)
+    x_squared_sum_is_zero = x_squared_sum == 0
+    grad_x = (
+        -(
+            grad_x_squared_sum_power_masked
+            * (x_squared_sum.masked_fill(x_squared_sum_is_zero, 1) ** -1.5).masked_fill(
+                x_squared_sum_is_zero, 0
+            )
+        )
+    )[:, None] * x
     return (grad_x,)
+
+
+def _value(x: Tensor) -> Tensor:
+    """Compute y alone, without what `backward` needs."""
+    _check(x)
+    x_squared_sum = (x**2).sum(1)
+    y = torch.sqrt(x_squared_sum)
+    return y
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -123,8 +135,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_y, grad_x, grad_x_squared_sum = double_backward(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, grad_x, grad_x_squared_sum
+        grad_grad_y, grad_x, grad_x_squared_sum_power_masked = double_backward(
+            grad_grad_x, grad_y, residuals
+        )
+        return grad_grad_y, grad_x, grad_x_squared_sum_power_masked
 
 
 class _Function(torch.autograd.Function):
@@ -135,18 +149,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward(x)
-        return y, residuals.x_squared_sum
+        return y, residuals.x_squared_sum_power_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, x_squared_sum = output
-        ctx.save_for_backward(x, x_squared_sum)
+        _, x_squared_sum_power_masked = output
+        ctx.save_for_backward(x, x_squared_sum_power_masked)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_x_squared_sum = grad_outputs
+        grad_y, grad_x_squared_sum_power_masked = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
@@ -155,16 +169,23 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_x_squared_sum is not None:
-            (more_x,) = residuals_backward(grad_x_squared_sum, residuals)
+        if grad_x_squared_sum_power_masked is not None:
+            (more_x,) = residuals_backward(grad_x_squared_sum_power_masked, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return (grad_x,)
+
+
+def _applied(*given: Any) -> Tensor:
+    """Compute y: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _Function.apply(*given)[0]
+    return _value(*given)
 
 
 class Ord1Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
+    dy_dx: Tensor
 
 
 class Ord1Gradients(NamedTuple):
@@ -196,7 +217,8 @@ def forward_ord_1(x: Tensor) -> tuple[Tensor, Ord1Residuals]:
     _check_ord_1(x)
     y_abs = torch.abs(x)
     y = y_abs.sum(1)
-    return y, Ord1Residuals(x)
+    dy_dx = torch.sign(x)
+    return y, Ord1Residuals(dy_dx)
 
 
 def backward_ord_1(grad_y: Tensor, residuals: Ord1Residuals) -> Ord1Gradients:
@@ -211,11 +233,11 @@ def backward_ord_1(grad_y: Tensor, residuals: Ord1Residuals) -> Ord1Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x = residuals.x
-    N = x.shape[0]
+    dy_dx = residuals.dy_dx
+    N = dy_dx.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = grad_y[:, None] * torch.sign(x)
+    grad_x = grad_y[:, None] * dy_dx
     return Ord1Gradients(grad_x)
 
 
@@ -226,10 +248,18 @@ def double_backward_ord_1(
 
     Given are those of the gradients that it returned.
     """
-    x = residuals.x
-    sign_x = torch.sign(x)
-    grad_grad_y = (grad_grad_x * sign_x).sum(1)
-    return (grad_grad_y,)
+    dy_dx = residuals.dy_dx
+    grad_dy_dx = grad_y[:, None] * grad_grad_x
+    grad_grad_y = (dy_dx * grad_grad_x).sum(1)
+    return grad_grad_y, grad_dy_dx
+
+
+def _value_ord_1(x: Tensor) -> Tensor:
+    """Compute y alone, without what `backward` needs."""
+    _check_ord_1(x)
+    y_abs = torch.abs(x)
+    y = y_abs.sum(1)
+    return y
 
 
 class _Ord1BackwardFunction(torch.autograd.Function):
@@ -250,8 +280,8 @@ class _Ord1BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Ord1Residuals(*saved)
-        (grad_grad_y,) = double_backward_ord_1(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, None
+        grad_grad_y, grad_dy_dx = double_backward_ord_1(grad_grad_x, grad_y, residuals)
+        return grad_grad_y, grad_dy_dx
 
 
 class _Ord1Function(torch.autograd.Function):
@@ -261,18 +291,19 @@ class _Ord1Function(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
-        y, _ = forward_ord_1(x)
-        return (y,)
+        y, residuals = forward_ord_1(x)
+        return y, residuals.dy_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        (x,) = inputs
-        ctx.save_for_backward(x)
+        _, dy_dx = output
+        ctx.save_for_backward(dy_dx)
+        ctx.mark_non_differentiable(dy_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (grad_y,) = grad_outputs
+        grad_y, *_ = grad_outputs
         residuals = Ord1Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
@@ -281,6 +312,13 @@ class _Ord1Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward_ord_1(grad_y, residuals)
         return (grad_x,)
+
+
+def _applied_ord_1(*given: Any) -> Tensor:
+    """Compute y: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _Ord1Function.apply(*given)[0]
+    return _value_ord_1(*given)
 
 
 class Ord0Residuals(NamedTuple):
@@ -973,9 +1011,9 @@ def vector_norm(
     x = _wide(x).reshape(math.prod(rest), math.prod(tail))
     match ord:
         case 2:
-            y, *_ = _Function.apply(x)
+            y = _applied(x)
         case 1:
-            y, *_ = _Ord1Function.apply(x)
+            y = _applied_ord_1(x)
         case 0:
             y, *_ = _Ord0Function.apply(x)
         case math.inf:

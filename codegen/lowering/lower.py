@@ -10,6 +10,7 @@ from sympy import Expr, S
 
 from codegen.lowering.ahead import worked_out_ahead
 from codegen.lowering.empty_sums import divided_safely
+from codegen.lowering.kept import Forward
 from codegen.lowering.sharing import computed_once
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
 from codegen.program import Module, Program, Residuals
@@ -119,9 +120,11 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
         lets,
         derivation.seeds,
         gradients=[tensor.name for _, tensor in derivation.backward.gradients],
-        made=[let.tensor for let in derivation.forward if let.name not in definition.outputs],
-        inputs=definition.inputs,
-        outputs=[definition.tensors[name] for name in definition.outputs],
+        forward=Forward(
+            {let.name: let for let in derivation.forward},
+            {tensor.name: tensor for tensor in definition.inputs},
+            frozenset(definition.wrt),
+        ),
         taken=taken,
     )
     new = {let.name for let in early}
@@ -282,12 +285,3 @@ def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ..
         else:
             result.append(replace(let, value=value))
     return tuple(result)
-
-
-def varying(wrt: Iterable[str], lets: Sequence[Let]) -> set[str]:
-    """The names of what the gradients are taken of, and of all that is made of it."""
-    found = set(wrt)
-    for let in lets:
-        if names_used(let.value) & found:
-            found.add(let.name)
-    return found

@@ -22,7 +22,7 @@ from sympy import Add, Expr, Mul, S
 
 from codegen.lowering.choices import guarded
 from codegen.lowering.forms import spelled_out
-from codegen.lowering.lower import outputs_once, residuals_for, varying, with_zeros
+from codegen.lowering.lower import outputs_once, residuals_for, with_zeros
 from codegen.lowering.renaming import Renaming
 from codegen.lowering.sharing import computed_once
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
@@ -31,7 +31,7 @@ from derive.calculus.backward import Apart
 from derive.calculus.differentiate import cotangent_of
 from derive.calculus.trace import Derivation
 from derive.derivation import derive
-from derive.language.definition import Definition, Let, Tensor, needed
+from derive.language.definition import Definition, Let, Tensor, needed, varying
 from derive.language.expressions import Where, fresh_names, names_used
 from derive.language.facts import is_total
 from derive.language.substitute import substitute

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sympy import Add, Expr, Pow, exp, log, together
@@ -64,22 +64,20 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
     whole = _Meanings.of(made)
     powers = sorted(whole.powers)
     # An exponential that is a factor of its own is none that a sum of them is divided by.
-    less = [_Meanings.of(made, plain) for plain in ({name} for name in powers)]
-    less += [_Meanings.of(made, set(powers))] if len(powers) > 1 else []
+    less = [_Meanings.of(made, frozenset([name])) for name in powers]
+    less += [_Meanings.of(made, frozenset(powers))] if len(powers) > 1 else []
     result: list[Let] = []
     through: dict[str, Let] = {}
     for let in lets:
         spelt = substitute(let.value, through.values())
         read = names_used(spelt)
-        several = read & whole.sums.keys() or len(read & whole.powers.keys()) > 1
-        tried = [whole, *less] if several else [whole]
-        if not read & {*whole.sums, *whole.powers}:
-            tried = []
+        tried = [whole, *less] if read & {*whole.sums, *whole.powers} else []
         safe = (
             replace(let, value=_by_name(value, meanings.named))
             for meanings in tried
             for value in meanings.safe(spelt)
             if not (bare_exponentials(value) or names_used(value) & meanings.unsafe)
+            if not _divisors(value) & meanings.plain
         )
         if (found := next(safe, None)) is None and read & whole.sums.keys():
             through[let.name] = replace(let, value=spelt)
@@ -105,7 +103,8 @@ def _complemented(lets: Sequence[Let], named: Iterable[Let]) -> tuple[Let, ...]:
 @dataclass(frozen=True)
 class _Meanings:
     """What names of exponentials, of sums of them, of their logarithms and of safe quotients stand
-    for; the quotients also in safe form. `unsafe` are the sums, those of what stays plain too."""
+    for, but for the names that stay `plain`; the quotients also in safe form. `unsafe` are the
+    sums, those of what stays plain too."""
 
     powers: Mapping[str, Let]
     sums: Mapping[str, Let]
@@ -113,9 +112,10 @@ class _Meanings:
     logarithms: Mapping[str, Let]
     named: tuple[Let, ...]
     unsafe: frozenset[str]
+    plain: frozenset[str]
 
     @staticmethod
-    def of(made: Sequence[Let], plain: Set[str] = frozenset()) -> _Meanings:
+    def of(made: Sequence[Let], plain: frozenset[str] = frozenset()) -> _Meanings:
         """Those of a forward pass, but for the names that are to stay as `plain` as they are."""
         powers: dict[str, Let] = {}
         sums: dict[str, Let] = {}
@@ -142,7 +142,9 @@ class _Meanings:
                 names_used(total) & plain for total in safe.atoms(Sum)
             ):
                 unsafe.add(let.name)
-        return _Meanings(powers, sums, quotients, logarithms, tuple(named), frozenset(unsafe))
+        return _Meanings(
+            powers, sums, quotients, logarithms, tuple(named), frozenset(unsafe), plain
+        )
 
     def safe(self, value: Expr) -> Iterator[Expr]:
         """A value in safe form, all of these names seen through; that of a log-softmax is one. It
@@ -152,6 +154,12 @@ class _Meanings:
         through = substitute(value, known.values())
         yield stabilise(through)
         yield stabilise(normalise(_quotients_joined(through)))
+
+
+def _divisors(value: Expr) -> set[str]:
+    """The names of which sums are made that something is divided by."""
+    below = [e for e in value.atoms(Pow) if isinstance(e.base, Add) and e.exp.is_negative]
+    return names_used(*below)
 
 
 def _is_log_softmax(value: Expr) -> bool:

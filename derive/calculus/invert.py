@@ -66,6 +66,22 @@ def solve(let: Let, unknown: Expr, divisors: frozenset[str] = frozenset()) -> Ex
     return left
 
 
+def told_by(let: Let) -> dict[Expr, Expr]:
+    """What stands in a let's value and can be told from it, in terms of the let's element: of
+    `log(1 + exp(x))` that is `1 + exp(x)`, `exp(x)` and `x`."""
+    left: Expr = let.tensor.element
+    right = let.value
+    found = {right: left}
+    while not isinstance(right, Element):
+        inside = [a for a in right.args if not is_scalar(a)]
+        peeled = _peel(left, right, inside[0], frozenset()) if len(inside) == 1 else None
+        if peeled is None:
+            break
+        left, right = peeled
+        found[right] = left
+    return found
+
+
 def difference_of_logarithms(let: Let, other: Let, lets: Sequence[Let]) -> Expr | None:
     """`log(a) - log(b)` where `a/b` is an exponential: `log(1 - s) - log(s)` is `-x` where
     `s = 1/(1 + exp(-x))`. None for other quotients."""

@@ -319,6 +319,15 @@ def check_once(what: str, names: Sequence[str]) -> None:
             raise DefinitionError(f"{what}: {name!r} is asked for twice")
 
 
+def varying(wrt: Iterable[str], lets: Sequence[Let]) -> set[str]:
+    """Some names, and those of the lets that are made of them."""
+    found = set(wrt)
+    for let in lets:
+        if names_used(let.value) & found:
+            found.add(let.name)
+    return found
+
+
 def needed(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
     """The lets that some wanted one depends on, in order."""
     wanted = set(wanted)

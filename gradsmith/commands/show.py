@@ -152,15 +152,19 @@ def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str
 def _kept(definition: Definition) -> str:
     """What the emitted forward pass keeps, where it works ahead of what the formulas read."""
     from codegen.lowering.lower import lower
+    from codegen.lowering.second_order import with_second_order
     from derive.derivation import derive
 
     derivation = derive(definition)
-    kept = [tensor.name for tensor in lower(derivation, ahead=True).residuals.tensors]
+    module = lower(derivation, ahead=True)
+    kept = [tensor.name for tensor in module.residuals.tensors]
     if {*kept} == {tensor.name for tensor in derivation.residuals()}:
         return ""
+    again = [tensor.name for tensor in with_second_order(module, derivation).again]
+    besides = f"; {', '.join(again)} for second derivatives" if again else ""
     return (
         "\nKept by the emitted forward pass, which works ahead\n"
-        f"  {', '.join(kept) or 'none'}; and the inputs that second derivatives read\n"
+        f"  {', '.join(kept) or 'none'}{besides}\n"
     )
 
 
