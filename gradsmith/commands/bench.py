@@ -54,10 +54,10 @@ def command(
     kernels are the ATen operations that a call runs, views aside.
 
     With --target c: the training step, its update included, and operations at four sizes, by
-    default those that PyTorch has fused. First what the machine can do at most, copying and
-    multiplying; then plain calls beside PyTorch's operator, and the C functions alone: what part
-    of a copy's bandwidth they reach, counting the bytes that must move, and what a second thread
-    brings.
+    default those that PyTorch has fused. First how fast the machine multiplies matrices; then plain
+    calls beside PyTorch's operator, and the C functions alone: what part of the bandwidth they
+    reach that a copy has in the same rounds, counting the bytes that must move, and what a second
+    thread brings.
 
     With --kernels a line for each variant of an operation: the kernels of the emitted backward
     and the bytes that they read and write, beside those of autograd's backward of the same
@@ -98,17 +98,15 @@ def _loops(cases: tuple[str, ...], rounds: int, as_json: bool) -> None:
 
     require_compiler()
     torch.set_num_threads(1)
-    machine = loops.ceilings(rounds)
-    results: list[loops.Ceilings | loops.Training | loops.Loops] = [machine]
+    results: list[loops.Products | loops.Training | loops.Loops] = [loops.products(rounds)]
     if not as_json:
-        for line in machine.lines():
-            click.echo(line)
+        click.echo(results[0].line())
     for name in _known(cases or (STEP, *loops.USUAL), _timed()):
         if name == STEP:
             found = iter([loops.step(rounds)])
         else:
             definition = library.load(name)
-            found = loops.operation(definition, machine, rounds)
+            found = loops.operation(definition, rounds)
             seconds = loops.seconds_to_compile(definition)
             click.echo(f"{name} compiled in {seconds:.2f} s", err=True)
         for result in found:

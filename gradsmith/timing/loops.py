@@ -1,15 +1,15 @@
 """Timings of the C target: beside PyTorch's own operators, and beside what the machine can do.
 
-What can be had is measured in the same run: how fast memory is copied, and how fast matrices
-are multiplied. The bytes that an operation must move are those of its inputs, outputs and
-residuals, each once in the pass that reads or writes it.
+What can be had is measured in the same run: how fast matrices are multiplied, and in turn with
+the loops how fast memory is copied. The bytes that an operation must move are those of its inputs,
+outputs and residuals, each once in the pass that reads or writes it.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -38,33 +38,23 @@ STEPS = 500
 
 
 @dataclass(frozen=True)
-class Ceilings:
-    """What the machine does on one thread: bytes a second read and written by a copy, by the
-    shape of what is copied, and floating-point operations a second in a product of matrices."""
+class Products:
+    """Floating-point operations a second in a product of matrices, on one thread."""
 
-    copied: Mapping[tuple[int, int], float]
-    multiplied: float
+    rate: float
 
-    def lines(self) -> Iterator[str]:
-        for shape, rate in self.copied.items():
-            yield f"copy           {_name(shape):11s} | {rate / 1e9:.1f} GB/s"
-        yield f"matrix product 512x512x512 | {self.multiplied / 1e9:.0f} GFLOP/s"
+    def line(self) -> str:
+        return f"matrix product 512x512x512 | {self.rate / 1e9:.0f} GFLOP/s"
 
     def as_json(self) -> dict[str, object]:
-        copied = {_name(shape): rate for shape, rate in self.copied.items()}
-        return {"case": "ceilings", "copied": copied, "multiplied": self.multiplied}
+        return {"case": "products", **vars(self)}
 
 
-def ceilings(rounds: int) -> Ceilings:
-    """Measure the machine."""
-    copied = {}
-    for shape in SHAPES:
-        source, target = torch.randn(shape), torch.empty(shape)
-        microseconds = medians({"copy": lambda a=source, b=target: b.copy_(a)}, rounds)["copy"]
-        copied[shape] = 2 * source.nbytes / microseconds * 1e6
+def products(rounds: int) -> Products:
+    """Measure how fast the machine multiplies."""
     a, b, out = torch.randn(512, 512), torch.randn(512, 512), torch.empty(512, 512)
     microseconds = medians({"product": lambda: torch.mm(a, b, out=out)}, rounds)["product"]
-    return Ceilings(copied, 2 * 512**3 / microseconds * 1e6)
+    return Products(2 * 512**3 / microseconds * 1e6)
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,8 @@ class Loops:
 
     `c` is that of plain calls of the emitted functions, `native` that of PyTorch's operator
     under autograd, `loops` and `threads` those of the C functions alone, on one thread and on
-    THREADS. `bandwidth` is that of the loops on one thread, in parts of a copy's.
+    THREADS. `copied` is how many bytes a second a copy of a tensor of that shape reads and writes,
+    timed in turn with these; `bandwidth` is that of the loops on one thread, in parts of it.
     """
 
     case: str
@@ -82,6 +73,7 @@ class Loops:
     native: float | None
     loops: float
     threads: float
+    copied: float
     bandwidth: float
 
     def line(self) -> str:
@@ -90,27 +82,23 @@ class Loops:
         )
         return (
             f"{self.case:14s} {_name(self.shape):11s} | c {self.c:.1f} us | {beside}loops "
-            f"{self.loops:.1f} us, {self.bandwidth:.2f} of a copy's bandwidth | {THREADS} threads "
-            f"{self.loops / self.threads:.2f}x"
+            f"{self.loops:.1f} us, {self.bandwidth:.2f} of a copy's {self.copied / 1e9:.1f} GB/s | "
+            f"{THREADS} threads {self.loops / self.threads:.2f}x"
         )
 
     def as_json(self) -> dict[str, object]:
         return {**vars(self), "shape": _name(self.shape)}
 
 
-def operation(definition: Definition, machine: Ceilings, rounds: int) -> Iterator[Loops]:
+def operation(definition: Definition, rounds: int) -> Iterator[Loops]:
     """An operation's forward and backward at each of `SHAPES`, in float32."""
     module = emitted(definition, "c")
     for shape in SHAPES:
-        yield _timed(definition, module, shape, machine, rounds)
+        yield _timed(definition, module, shape, rounds)
 
 
 def _timed(
-    definition: Definition,
-    module: ModuleType,
-    shape: tuple[int, int],
-    machine: Ceilings,
-    rounds: int,
+    definition: Definition, module: ModuleType, shape: tuple[int, int], rounds: int
 ) -> Loops:
     # The C library learns from this that memory of that size is asked for again, and keeps it: else
     # whoever comes next pays for fresh pages, or not, by chance.
@@ -129,7 +117,9 @@ def _timed(
         *_, kept = module.forward(**inputs, **options)
         return module.backward(*cotangents, kept)
 
+    source, target = torch.randn(shape), torch.empty(shape)
     contestants: dict[str, Contestant] = {
+        "copy": lambda: target.copy_(source),
         "c": plain,
         "loops": lambda: (forward(1), backward(1)),
         "threads": lambda: (forward(THREADS), backward(THREADS)),
@@ -145,6 +135,7 @@ def _timed(
     given = {t.data_ptr() for t in inputs.values()}
     moved = _bytes([*inputs.values(), *outputs, *(t for t in kept if t.data_ptr() not in given)])
     moved += _bytes([*kept, *cotangents, *gradients])
+    copied = 2 * source.nbytes / times["copy"] * 1e6
     return Loops(
         definition.name,
         shape,
@@ -152,7 +143,8 @@ def _timed(
         times.get("native"),
         times["loops"],
         times["threads"],
-        moved / times["loops"] * 1e6 / machine.copied[shape],
+        copied,
+        moved / times["loops"] * 1e6 / copied,
     )
 
 
