@@ -12,7 +12,7 @@
 The gradients, given grad_loss:
 
     grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
-            delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))/N
+            delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N
 """
 
 import math
@@ -26,7 +26,6 @@ from torch import Tensor
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    logits: Tensor
     target: Tensor
     tanh_logits: Tensor
     z: Tensor
@@ -74,7 +73,7 @@ def forward(
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).mean()
     p = torch.softmax(capped, 1)
-    return loss, Residuals(logits, target, tanh_logits, z, p, cap, z_loss)
+    return loss, Residuals(target, tanh_logits, z, p, cap, z_loss)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -87,17 +86,15 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    logits, target, tanh_logits, z, p, cap, z_loss = residuals
-    N = logits.shape[0]
+    target, tanh_logits, z, p, _, z_loss = residuals
+    N = tanh_logits.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = 1 - tanh_logits**2
     grad_logits *= (2 * z_loss * z + 1)[:, None]
     grad_logits *= p
     grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2 - 1)[:, None],
+        1, target[:, None], (tanh_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None]
     )
     grad_logits = grad_logits * (grad_loss / N)
     return Gradients(grad_logits)
@@ -110,14 +107,14 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    logits, target, tanh_logits, z, p, cap, z_loss = residuals
-    N, K = logits.shape
-    tanh_logits_1 = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
+    target, tanh_logits, z, p, _, z_loss = residuals
+    N = tanh_logits.shape[0]
     z_total = 2 * z_loss * z + 1
     one_minus_tanh_logits_squared = 1 - tanh_logits**2
-    grad_grad_logits_product = (grad_loss * z_total)[:, None] * grad_grad_logits
-    grad_p = grad_grad_logits_product / N
+    grad_grad_logits_times_z_total = z_total[:, None] * grad_grad_logits
+    grad_p = grad_loss * grad_grad_logits_times_z_total
     grad_p = grad_p * one_minus_tanh_logits_squared
+    grad_p /= N
     grad_z = (
         2
         * z_loss
@@ -125,38 +122,27 @@ def double_backward(
         * grad_loss
         * (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
     )
-    grad_tanh_logits = grad_grad_logits_product * tanh_logits
-    grad_tanh_logits = grad_tanh_logits * p
-    grad_tanh_logits *= -2 / (N or torch.nan)
-    one_minus_tanh_logits_1_squared = 1 - tanh_logits_1**2
+    tanh_logits_target = tanh_logits.gather(1, target[:, None]).squeeze(1)
     grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_logits = grad_grad_logits.new_zeros(N, K)
-    grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        (
-            2
-            / (cap * N or torch.nan)
-            * (
-                grad_loss
-                * grad_grad_logits_target
-                * one_minus_tanh_logits_1_squared
-                * tanh_logits_1
-            )
-        )[:, None],
+    grad_tanh_logits = grad_grad_logits_times_z_total * tanh_logits
+    grad_tanh_logits = grad_tanh_logits * p
+    grad_tanh_logits.neg_()
+    grad_tanh_logits = grad_tanh_logits.scatter_add(
+        1, target[:, None], (grad_grad_logits_target * tanh_logits_target)[:, None]
     )
+    grad_tanh_logits = grad_tanh_logits * (2 / (N or torch.nan) * grad_loss)
     grad_grad_loss = (
         (grad_grad_logits * one_minus_tanh_logits_squared * p * z_total[:, None]).sum()
-        - (grad_grad_logits_target * one_minus_tanh_logits_1_squared).sum()
+        - ((1 - tanh_logits_target**2) * grad_grad_logits_target).sum()
     ) / N
-    return grad_grad_loss, grad_logits, grad_tanh_logits, grad_z, grad_p
+    return grad_grad_loss, grad_tanh_logits, grad_z, grad_p
 
 
 def residuals_backward(
     grad_tanh_logits: Tensor, grad_z: Tensor, grad_p: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, _, tanh_logits, _, p, cap, *_ = residuals
+    _, tanh_logits, _, p, cap, *_ = residuals
     one_minus_tanh_logits_squared = 1 - tanh_logits**2
     grad_logits = grad_tanh_logits / cap
     grad_logits = grad_logits * one_minus_tanh_logits_squared
@@ -186,9 +172,7 @@ def value_and_grad(
     grad_logits *= (2 * z_loss * z + 1)[:, None]
     grad_logits *= p
     grad_logits.scatter_add_(
-        1,
-        target[:, None],
-        (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2 - 1)[:, None],
+        1, target[:, None], (tanh_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None]
     )
     grad_logits /= N
     return loss, Gradients(grad_logits)
@@ -213,10 +197,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_logits, grad_tanh_logits, grad_z, grad_p = double_backward(
+        grad_grad_loss, grad_tanh_logits, grad_z, grad_p = double_backward(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_logits, None, grad_tanh_logits, grad_z, grad_p, None, None
+        return grad_grad_loss, None, grad_tanh_logits, grad_z, grad_p, None, None
 
 
 class _Function(torch.autograd.Function):
@@ -231,9 +215,9 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, cap, z_loss = inputs
+        _, target, cap, z_loss = inputs
         _, tanh_logits, z, p = output
-        ctx.save_for_backward(logits, target, tanh_logits, z, p)
+        ctx.save_for_backward(target, tanh_logits, z, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (cap, z_loss)
 
@@ -263,7 +247,6 @@ class _Function(torch.autograd.Function):
 class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    logits: Tensor
     target: Tensor
     tanh_logits: Tensor
     z: Tensor
@@ -317,14 +300,14 @@ def forward_sum(
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).sum()
     p = torch.softmax(capped, 1)
-    return loss, SumResiduals(logits, target, tanh_logits, z, p, cap, z_loss)
+    return loss, SumResiduals(target, tanh_logits, z, p, cap, z_loss)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. None of the arguments is written to.
 
         grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
-                delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))
+                delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -333,16 +316,14 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    logits, target, tanh_logits, z, p, cap, z_loss = residuals
+    target, tanh_logits, z, p, _, z_loss = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = 1 - tanh_logits**2
     grad_logits *= (2 * z_loss * z + 1)[:, None]
     grad_logits *= p
     grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2 - 1)[:, None],
+        1, target[:, None], (tanh_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None]
     )
     grad_logits = grad_logits * grad_loss
     return SumGradients(grad_logits)
@@ -355,45 +336,33 @@ def double_backward_sum(
 
     Given are those of the gradients that it returned.
     """
-    logits, target, tanh_logits, z, p, cap, z_loss = residuals
-    N, K = logits.shape
-    tanh_logits_1 = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
+    target, tanh_logits, z, p, _, z_loss = residuals
     z_total = 2 * z_loss * z + 1
     one_minus_tanh_logits_squared = 1 - tanh_logits**2
-    grad_grad_logits_product = (grad_loss * z_total)[:, None] * grad_grad_logits
-    grad_p = grad_grad_logits_product * one_minus_tanh_logits_squared
+    grad_grad_logits_times_z_total = z_total[:, None] * grad_grad_logits
+    grad_p = grad_loss * grad_grad_logits_times_z_total
+    grad_p = grad_p * one_minus_tanh_logits_squared
     grad_z = 2 * z_loss * grad_loss * (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
-    grad_tanh_logits = grad_grad_logits_product * tanh_logits
-    grad_tanh_logits = grad_tanh_logits * p
-    grad_tanh_logits *= -2
-    one_minus_tanh_logits_1_squared = 1 - tanh_logits_1**2
+    tanh_logits_target = tanh_logits.gather(1, target[:, None]).squeeze(1)
     grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_logits = grad_grad_logits.new_zeros(N, K)
-    grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        (
-            2
-            / cap
-            * (
-                grad_loss
-                * grad_grad_logits_target
-                * one_minus_tanh_logits_1_squared
-                * tanh_logits_1
-            )
-        )[:, None],
+    grad_tanh_logits = grad_grad_logits_times_z_total * tanh_logits
+    grad_tanh_logits = grad_tanh_logits * p
+    grad_tanh_logits.neg_()
+    grad_tanh_logits = grad_tanh_logits.scatter_add(
+        1, target[:, None], (grad_grad_logits_target * tanh_logits_target)[:, None]
     )
+    grad_tanh_logits = grad_tanh_logits * (2 * grad_loss)
     grad_grad_loss = (
         grad_grad_logits * one_minus_tanh_logits_squared * p * z_total[:, None]
-    ).sum() - (grad_grad_logits_target * one_minus_tanh_logits_1_squared).sum()
-    return grad_grad_loss, grad_logits, grad_tanh_logits, grad_z, grad_p
+    ).sum() - ((1 - tanh_logits_target**2) * grad_grad_logits_target).sum()
+    return grad_grad_loss, grad_tanh_logits, grad_z, grad_p
 
 
 def residuals_backward_sum(
     grad_tanh_logits: Tensor, grad_z: Tensor, grad_p: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, _, tanh_logits, _, p, cap, *_ = residuals
+    _, tanh_logits, _, p, cap, *_ = residuals
     one_minus_tanh_logits_squared = 1 - tanh_logits**2
     grad_logits = grad_tanh_logits / cap
     grad_logits = grad_logits * one_minus_tanh_logits_squared
@@ -424,10 +393,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_logits, grad_tanh_logits, grad_z, grad_p = double_backward_sum(
+        grad_grad_loss, grad_tanh_logits, grad_z, grad_p = double_backward_sum(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_logits, None, grad_tanh_logits, grad_z, grad_p, None, None
+        return grad_grad_loss, None, grad_tanh_logits, grad_z, grad_p, None, None
 
 
 class _SumFunction(torch.autograd.Function):
@@ -442,9 +411,9 @@ class _SumFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, cap, z_loss = inputs
+        _, target, cap, z_loss = inputs
         _, tanh_logits, z, p = output
-        ctx.save_for_backward(logits, target, tanh_logits, z, p)
+        ctx.save_for_backward(target, tanh_logits, z, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (cap, z_loss)
 
@@ -474,7 +443,6 @@ class _SumFunction(torch.autograd.Function):
 class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    logits: Tensor
     target: Tensor
     tanh_logits: Tensor
     z: Tensor
@@ -528,14 +496,14 @@ def forward_none(
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss)
     p = torch.softmax(capped, 1)
-    return loss, NoneResiduals(logits, target, tanh_logits, z, p, cap, z_loss)
+    return loss, NoneResiduals(target, tanh_logits, z, p, cap, z_loss)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
         grad_logits[n,k] = grad_loss[n]*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
-                delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))
+                delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -544,8 +512,8 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    logits, target, tanh_logits, z, p, cap, z_loss = residuals
-    N = logits.shape[0]
+    target, tanh_logits, z, p, _, z_loss = residuals
+    N = tanh_logits.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
@@ -554,9 +522,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     grad_logits *= (2 * z_loss * z + 1)[:, None]
     grad_logits *= p
     grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        (torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap) ** 2 - 1)[:, None],
+        1, target[:, None], (tanh_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None]
     )
     grad_logits = grad_logits * grad_loss[:, None]
     return NoneGradients(grad_logits)
@@ -569,49 +535,34 @@ def double_backward_none(
 
     Given are those of the gradients that it returned.
     """
-    logits, target, tanh_logits, z, p, cap, z_loss = residuals
-    N, K = logits.shape
-    tanh_logits_1 = torch.tanh(logits.gather(1, target[:, None]).squeeze(1) / cap)
+    target, tanh_logits, z, p, _, z_loss = residuals
     z_total = 2 * z_loss * z + 1
     one_minus_tanh_logits_squared = 1 - tanh_logits**2
-    grad_grad_logits_product = (grad_loss * z_total)[:, None] * grad_grad_logits
-    grad_p = grad_grad_logits_product * one_minus_tanh_logits_squared
+    grad_grad_logits_times_z_total = z_total[:, None] * grad_grad_logits
+    grad_p = grad_loss[:, None] * grad_grad_logits_times_z_total
+    grad_p = grad_p * one_minus_tanh_logits_squared
     grad_grad_logits_sum = (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
     grad_z = 2 * z_loss * grad_grad_logits_sum * grad_loss
-    grad_tanh_logits = grad_grad_logits_product * tanh_logits
-    grad_tanh_logits = grad_tanh_logits * p
-    grad_tanh_logits *= -2
-    one_minus_tanh_logits_1_squared = 1 - tanh_logits_1**2
+    tanh_logits_target = tanh_logits.gather(1, target[:, None]).squeeze(1)
     grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_logits = grad_grad_logits.new_zeros(N, K)
-    grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        (
-            2
-            / cap
-            * (
-                grad_grad_logits_target
-                * grad_loss
-                * one_minus_tanh_logits_1_squared
-                * tanh_logits_1
-            )
-        )[:, None],
+    grad_tanh_logits = grad_grad_logits_times_z_total * tanh_logits
+    grad_tanh_logits = grad_tanh_logits * p
+    grad_tanh_logits.neg_()
+    grad_tanh_logits = grad_tanh_logits.scatter_add(
+        1, target[:, None], (grad_grad_logits_target * tanh_logits_target)[:, None]
     )
+    grad_tanh_logits = grad_tanh_logits * (2 * grad_loss)[:, None]
     grad_grad_loss = torch.addcmul(
-        grad_grad_logits_sum * z_total,
-        grad_grad_logits_target,
-        one_minus_tanh_logits_1_squared,
-        value=-1,
+        grad_grad_logits_sum * z_total, 1 - tanh_logits_target**2, grad_grad_logits_target, value=-1
     )
-    return grad_grad_loss, grad_logits, grad_tanh_logits, grad_z, grad_p
+    return grad_grad_loss, grad_tanh_logits, grad_z, grad_p
 
 
 def residuals_backward_none(
     grad_tanh_logits: Tensor, grad_z: Tensor, grad_p: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    _, _, tanh_logits, _, p, cap, *_ = residuals
+    _, tanh_logits, _, p, cap, *_ = residuals
     one_minus_tanh_logits_squared = 1 - tanh_logits**2
     grad_logits = grad_tanh_logits / cap
     grad_logits = grad_logits * one_minus_tanh_logits_squared
@@ -642,10 +593,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_logits, grad_tanh_logits, grad_z, grad_p = double_backward_none(
+        grad_grad_loss, grad_tanh_logits, grad_z, grad_p = double_backward_none(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, grad_logits, None, grad_tanh_logits, grad_z, grad_p, None, None
+        return grad_grad_loss, None, grad_tanh_logits, grad_z, grad_p, None, None
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -660,9 +611,9 @@ class _NoneFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, target, cap, z_loss = inputs
+        _, target, cap, z_loss = inputs
         _, tanh_logits, z, p = output
-        ctx.save_for_backward(logits, target, tanh_logits, z, p)
+        ctx.save_for_backward(target, tanh_logits, z, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (cap, z_loss)
 

@@ -20,7 +20,14 @@ from derive.calculus.both_ways import compared
 from derive.calculus.bound_indices import canonical_binder
 from derive.calculus.normal import normalise
 from derive.language.definition import Tensor
-from derive.language.expressions import Binder, Element, Index, free_indices, is_scalar, with_args
+from derive.language.expressions import (
+    Binder,
+    Element,
+    Index,
+    free_indices,
+    is_scalar,
+    with_args,
+)
 
 Pattern = Expr
 """An expression whose free letters were replaced by numbered places, one list an axis."""
@@ -75,7 +82,24 @@ class Rewriter:
         self._seen.clear()
 
     def lookup(self, expr: Expr) -> Expr | None:
-        """What an expression is called: also a whole power of what an equation names."""
+        """What an expression is called: also a whole power of what an equation names, and what
+        it names at a chosen place, as `target[n]`."""
+        found = self._found(expr)
+        if found is not None:
+            return found
+        chosen = {i for e in expr.atoms(Element) for i in e.indices if isinstance(i, Element)}
+        return self._found_at(chosen.pop(), expr) if len(chosen) == 1 else None
+
+    def _found_at(self, place: Element, expr: Expr) -> Expr | None:
+        rows = (row for rows in self.table.values() for row in rows)
+        for axis in sorted({letter.axis for letters, _, _ in rows for letter in letters}):
+            letter = Index("_chosen", axis)
+            found = self._found(expr.xreplace({place: letter}))
+            if found is not None and letter in found.free_symbols:
+                return found.xreplace({letter: place})
+        return None
+
+    def _found(self, expr: Expr) -> Expr | None:
         base, exponent = _as_power(expr)
         pattern, letters = abstract(base)
         for own, right, unit in self.table.get(pattern, ()):

@@ -13,7 +13,7 @@
  * The gradients, given grad_loss:
  *
  *     grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
- *             delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))/N
+ *             delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -213,25 +213,34 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
+    if (workspace == NULL)
+        return 1;
+    real *const restrict tanh_logits_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
         /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
-        /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
-                delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            const real tanh_logits = vector_tanh((1 / cap) * logits[n * K + k]);
-            const real capped = cap * tanh_logits;
+            tanh_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
+            const real capped = cap * tanh_logits[k];
             const real capped_shifted = capped - capped_max[n];
-            const real capped_exp = vector_exp(capped_shifted);
-            const real p = (1 / capped_sum_exp_1[n]) * capped_exp;
-            grad_logits[n * K + k] = (grad_loss[0] * (2 * z[n] * z_loss + 1) / N) * (1 -
-                    square(tanh_logits)) * p;
+            grad_logits[n * K + k] = vector_exp(capped_shifted);
         }
-        grad_logits[n * K + target[n]] += (grad_loss[0] / N) * ((square(vector_tanh((1 / cap) *
-                logits[n * K + target[n]])) - 1));
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
+                delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N */
+        #pragma omp simd
+        for (int64_t k = 0; k < K; k++) {
+            const real p = (1 / capped_sum_exp_1[n]) * grad_logits[n * K + k];
+            grad_logits[n * K + k] = (grad_loss[0] * (2 * z[n] * z_loss + 1) / N) * (1 -
+                    square(tanh_logits[k])) * p;
+        }
+        grad_logits[n * K + target[n]] += (grad_loss[0] / N) * ((square(tanh_logits[target[n]]) -
+                1));
     }
+    free(workspace);
     return 0;
 }
 
@@ -291,15 +300,15 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real z = vector_log(capped_sum_exp) + capped_shift;
             capped_sum_total += z_loss * square(z) + z - cap * tanh_logits[target[n]];
             /* grad_logits[n,k] = (p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) - delta(k,
-                    target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))/N */
+                    target[n])*(1 - tanh_logits[n,target[n]]**2))/N */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real p = (1 / capped_sum_exp_1) * grad_logits[n * K + k];
                 grad_logits[n * K + k] = (((2 * z * z_loss + 1)) / N) * (1 - square(tanh_logits[k]))
                         * p;
             }
-            grad_logits[n * K + target[n]] += (1 / (real)N) * ((square(vector_tanh((1 / cap) *
-                    logits[n * K + target[n]])) - 1));
+            grad_logits[n * K + target[n]] += (1 / (real)N) * ((square(tanh_logits[target[n]]) -
+                    1));
         }
         capped_sum_parts[block] = capped_sum_total;
     }
@@ -392,25 +401,33 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
+    if (workspace == NULL)
+        return 1;
+    real *const restrict tanh_logits_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
         /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
-        /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
-                delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2)) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            const real tanh_logits = vector_tanh((1 / cap) * logits[n * K + k]);
-            const real capped = cap * tanh_logits;
+            tanh_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
+            const real capped = cap * tanh_logits[k];
             const real capped_shifted = capped - capped_max[n];
-            const real capped_exp = vector_exp(capped_shifted);
-            const real p = (1 / capped_sum_exp_1[n]) * capped_exp;
-            grad_logits[n * K + k] = (grad_loss[0] * (2 * z[n] * z_loss + 1)) * (1 -
-                    square(tanh_logits)) * p;
+            grad_logits[n * K + k] = vector_exp(capped_shifted);
         }
-        grad_logits[n * K + target[n]] += grad_loss[0] * (square(vector_tanh((1 / cap) * logits[n *
-                K + target[n]])) - 1);
+        /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
+                delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2)) */
+        #pragma omp simd
+        for (int64_t k = 0; k < K; k++) {
+            const real p = (1 / capped_sum_exp_1[n]) * grad_logits[n * K + k];
+            grad_logits[n * K + k] = (grad_loss[0] * (2 * z[n] * z_loss + 1)) * (1 -
+                    square(tanh_logits[k])) * p;
+        }
+        grad_logits[n * K + target[n]] += grad_loss[0] * (square(tanh_logits[target[n]]) - 1);
     }
+    free(workspace);
     return 0;
 }
 
@@ -481,25 +498,33 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
+    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
+    if (workspace == NULL)
+        return 1;
+    real *const restrict tanh_logits_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
         /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
-        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
-                delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2)) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            const real tanh_logits = vector_tanh((1 / cap) * logits[n * K + k]);
-            const real capped = cap * tanh_logits;
+            tanh_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
+            const real capped = cap * tanh_logits[k];
             const real capped_shifted = capped - capped_max[n];
-            const real capped_exp = vector_exp(capped_shifted);
-            const real p = (1 / capped_sum_exp_1[n]) * capped_exp;
-            grad_logits[n * K + k] = ((2 * z[n] * z_loss + 1) * grad_loss[n]) * (1 -
-                    square(tanh_logits)) * p;
+            grad_logits[n * K + k] = vector_exp(capped_shifted);
         }
-        grad_logits[n * K + target[n]] += (square(vector_tanh((1 / cap) * logits[n * K +
-                target[n]])) - 1) * grad_loss[n];
+        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
+                delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2)) */
+        #pragma omp simd
+        for (int64_t k = 0; k < K; k++) {
+            const real p = (1 / capped_sum_exp_1[n]) * grad_logits[n * K + k];
+            grad_logits[n * K + k] = ((2 * z[n] * z_loss + 1) * grad_loss[n]) * (1 -
+                    square(tanh_logits[k])) * p;
+        }
+        grad_logits[n * K + target[n]] += (square(tanh_logits[target[n]]) - 1) * grad_loss[n];
     }
+    free(workspace);
     return 0;
 }
 

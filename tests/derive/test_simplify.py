@@ -54,7 +54,7 @@ TEXTBOOK = {
     ("mse_loss", "target"): "-grad_x[n]",
     ("capped_cross_entropy", "logits"): (
         "grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)"
-        " - delta(k, target[n])*(1 - tanh(logits[n,target[n]]/cap)**2))/N"
+        " - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N"
     ),
 }
 
