@@ -1199,9 +1199,9 @@ class KeptLabelSmoothingResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
+    kept: Tensor
+    kept_sum: Tensor
     p: Tensor
-    kept_is_zero: Tensor
-    inverse_kept_sum_masked: Tensor
     label_smoothing: float
 
 
@@ -1254,22 +1254,18 @@ def forward_kept_label_smoothing(
     _check_kept_label_smoothing(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
     kept_sum = kept.sum()
-    kept_is_zero = kept == 0
     loss = -(
         torch.add(
             (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
             logprobs.mean(1),
             alpha=label_smoothing,
         )
-        .masked_fill(kept_is_zero, 0)
+        .masked_fill(kept == 0, 0)
         .sum()
         / kept_sum
     )
     p = torch.exp(logprobs)
-    inverse_kept_sum_masked = torch.reciprocal(kept_sum).masked_fill(kept_sum == 0, 0)
-    return loss, KeptLabelSmoothingResiduals(
-        target, p, kept_is_zero, inverse_kept_sum_masked, label_smoothing
-    )
+    return loss, KeptLabelSmoothingResiduals(target, kept, kept_sum, p, label_smoothing)
 
 
 def backward_kept_label_smoothing(
@@ -1287,7 +1283,7 @@ def backward_kept_label_smoothing(
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, p, kept_is_zero, inverse_kept_sum_masked, label_smoothing = residuals
+    target, kept, kept_sum, p, label_smoothing = residuals
     N, K = p.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
@@ -1296,7 +1292,10 @@ def backward_kept_label_smoothing(
         1, target[:, None], grad_loss.new_full((), label_smoothing - 1).expand(N, 1)
     )
     grad_logits = (
-        grad_logits * (grad_loss * inverse_kept_sum_masked).masked_fill(kept_is_zero, 0)[:, None]
+        grad_logits
+        * (grad_loss * torch.reciprocal(kept_sum).masked_fill(kept_sum == 0, 0)).masked_fill(
+            kept == 0, 0
+        )[:, None]
     )
     return KeptLabelSmoothingGradients(grad_logits)
 
@@ -1308,22 +1307,28 @@ def double_backward_kept_label_smoothing(
 
     Given are those of the gradients that it returned.
     """
-    target, p, kept_is_zero, inverse_kept_sum_masked, label_smoothing = residuals
+    target, kept, kept_sum, p, label_smoothing = residuals
     K = p.shape[1]
-    grad_p = (grad_loss * inverse_kept_sum_masked).masked_fill(kept_is_zero, 0)[
-        :, None
-    ] * grad_grad_logits
-    inverse_kept_sum_masked_masked = inverse_kept_sum_masked.masked_fill(kept_is_zero, 0)
+    kept_is_zero = kept == 0
+    grad_p = (
+        grad_loss
+        * torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1)).masked_fill(kept_sum == 0, 0)
+    ).masked_fill(kept_is_zero, 0)[:, None] * grad_grad_logits
+    inverse_kept_sum_or_one_masked_masked = (
+        torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1))
+        .masked_fill(kept_sum == 0, 0)
+        .masked_fill(kept_is_zero, 0)
+    )
     grad_grad_loss = torch.sub(
         torch.add(
-            (grad_grad_logits * p * inverse_kept_sum_masked_masked[:, None]).sum(),
+            (grad_grad_logits * p * inverse_kept_sum_or_one_masked_masked[:, None]).sum(),
             (
-                inverse_kept_sum_masked_masked
+                inverse_kept_sum_or_one_masked_masked
                 * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
             ).sum(),
             alpha=label_smoothing - 1,
         ),
-        (inverse_kept_sum_masked_masked[:, None] * grad_grad_logits).sum(),
+        (inverse_kept_sum_or_one_masked_masked[:, None] * grad_grad_logits).sum(),
         alpha=label_smoothing / (K or torch.nan),
     )
     return grad_grad_loss, grad_p
@@ -1337,26 +1342,6 @@ def residuals_backward_kept_label_smoothing(
     grad_p_times_p = grad_p * p
     grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
     return (grad_logits,)
-
-
-def _value_kept_label_smoothing(
-    logits: Tensor, target: Tensor, kept: Tensor, label_smoothing: float
-) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_kept_label_smoothing(logits, target, kept)
-    logprobs = torch.log_softmax(logits, 1)
-    kept_sum = kept.sum()
-    loss = -(
-        torch.add(
-            (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
-            logprobs.mean(1),
-            alpha=label_smoothing,
-        )
-        .masked_fill(kept == 0, 0)
-        .sum()
-        / kept_sum
-    )
-    return loss
 
 
 class _KeptLabelSmoothingBackwardFunction(torch.autograd.Function):
@@ -1383,7 +1368,7 @@ class _KeptLabelSmoothingBackwardFunction(torch.autograd.Function):
         grad_grad_loss, grad_p = double_backward_kept_label_smoothing(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_p, None, None, None
+        return grad_grad_loss, None, None, None, grad_p, None
 
 
 class _KeptLabelSmoothingFunction(torch.autograd.Function):
@@ -1398,20 +1383,20 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = forward_kept_label_smoothing(
             logits, target, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.p, residuals.kept_is_zero, residuals.inverse_kept_sum_masked
+        return loss, residuals.kept_sum, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, _, label_smoothing = inputs
-        _, p, kept_is_zero, inverse_kept_sum_masked = output
-        ctx.save_for_backward(target, p, kept_is_zero, inverse_kept_sum_masked)
-        ctx.mark_non_differentiable(kept_is_zero, inverse_kept_sum_masked)
+        _, target, kept, label_smoothing = inputs
+        _, kept_sum, p = output
+        ctx.save_for_backward(target, kept, kept_sum, p)
+        ctx.mark_non_differentiable(kept_sum)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_p, *_ = grad_outputs
+        grad_loss, _, grad_p = grad_outputs
         residuals = KeptLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
@@ -1424,13 +1409,6 @@ class _KeptLabelSmoothingFunction(torch.autograd.Function):
             (more_logits,) = residuals_backward_kept_label_smoothing(grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
-
-
-def _applied_kept_label_smoothing(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _KeptLabelSmoothingFunction.apply(*given)[0]
-    return _value_kept_label_smoothing(*given)
 
 
 class KeptSumResiduals(NamedTuple):
@@ -7681,7 +7659,7 @@ def cross_entropy(
         case True, None, None, "none", _:
             loss, *_ = _NoneLabelSmoothingFunction.apply(logits, target, label_smoothing)
         case True, None, int(), "mean", _:
-            loss = _applied_kept_label_smoothing(logits, target, kept, label_smoothing)
+            loss, *_ = _KeptLabelSmoothingFunction.apply(logits, target, kept, label_smoothing)
         case True, None, int(), "sum", _:
             loss, *_ = _KeptSumLabelSmoothingFunction.apply(logits, target, kept, label_smoothing)
         case True, None, int(), "none", _:

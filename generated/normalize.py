@@ -27,9 +27,9 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     x: Tensor
+    x_squared_sum: Tensor
+    size: Tensor
     inv_size: Tensor
-    size_mask: Tensor
-    inv_size_product: Tensor
     eps: float
 
 
@@ -59,13 +59,10 @@ def forward(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     x_squared_sum = (x**2).sum(1)
-    x_squared_sum_is_zero = x_squared_sum == 0
-    size = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
-    size_mask = size <= eps
-    inv_size = torch.reciprocal(size.masked_fill(size_mask, eps))
+    size = torch.sqrt(x_squared_sum)
+    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
     y = inv_size[:, None] * x
-    inv_size_product = -inv_size * torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
-    return y, Residuals(x, inv_size, size_mask, inv_size_product, eps)
+    return y, Residuals(x, x_squared_sum, size, inv_size, eps)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -78,14 +75,19 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, inv_size, size_mask, inv_size_product, *_ = residuals
+    x, x_squared_sum, size, inv_size, eps = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
     grad_x = torch.addcmul(
-        grad_y, (inv_size_product * (grad_y * x).sum(1)).masked_fill(size_mask, 0)[:, None], x
+        grad_y,
+        (
+            -(inv_size * (grad_y * x).sum(1))
+            * torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum == 0, 0)
+        ).masked_fill(size <= eps, 0)[:, None],
+        x,
     )
     grad_x *= inv_size[:, None]
     return Gradients(grad_x)
@@ -98,62 +100,68 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x, inv_size, size_mask, inv_size_product, *_ = residuals
+    x, x_squared_sum, size, inv_size, eps = residuals
     grad_y_sum = (grad_y * x).sum(1)
-    inv_size_product_product = grad_y_sum * inv_size_product
-    inv_size_product_product_masked = inv_size_product_product.masked_fill(size_mask, 0)
+    x_squared_sum_is_zero = x_squared_sum == 0
+    x_squared_sum_or_one = x_squared_sum.masked_fill(x_squared_sum_is_zero, 1)
+    x_squared_sum_power = torch.rsqrt(x_squared_sum_or_one)
+    size_mask = size <= eps
+    x_squared_sum_power_masked = x_squared_sum_power.masked_fill(x_squared_sum_is_zero, 0)
+    product = x_squared_sum_power_masked * inv_size
+    grad_y_sum_product_masked = (grad_y_sum * product).masked_fill(size_mask, 0)
     grad_grad_x_sum = (grad_grad_x * x).sum(1)
-    grad_inv_size_product = grad_grad_x_sum * inv_size * grad_y_sum.masked_fill(size_mask, 0)
     grad_inv_size = torch.addcmul(
-        (grad_grad_x * grad_y).sum(1), grad_grad_x_sum, inv_size_product_product_masked
+        (grad_grad_x * grad_y).sum(1),
+        torch.addcmul(
+            grad_y_sum_product_masked,
+            inv_size,
+            (grad_y_sum * x_squared_sum_power_masked).masked_fill(size_mask, 0),
+        ),
+        grad_grad_x_sum,
+        value=-1,
     )
-    grad_x = (inv_size_product[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
+    grad_x_squared_sum = (
+        grad_grad_x_sum
+        * inv_size
+        / 2
+        * (
+            grad_y_sum
+            * inv_size
+            * (x_squared_sum_or_one**-1.5).masked_fill(x_squared_sum_is_zero, 0)
+        ).masked_fill(size_mask, 0)
+    )
+    grad_x = (product[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
     grad_x = grad_x * grad_grad_x_sum[:, None]
-    grad_x = grad_x.addcmul(inv_size_product_product_masked[:, None], grad_grad_x)
-    grad_x = grad_x * inv_size[:, None]
+    grad_x = grad_x.addcmul(grad_y_sum_product_masked[:, None], grad_grad_x)
+    grad_x = grad_x * (-inv_size)[:, None]
     grad_grad_y = torch.addcmul(
         grad_grad_x,
         grad_grad_x_sum[:, None],
-        (inv_size_product[:, None] * x).masked_fill(size_mask[:, None], 0),
+        (product[:, None] * x).masked_fill(size_mask[:, None], 0),
+        value=-1,
     )
     grad_grad_y = grad_grad_y * inv_size[:, None]
-    return grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product
+    return grad_grad_y, grad_x, grad_x_squared_sum, grad_inv_size
 
 
 def residuals_backward(
-    grad_inv_size: Tensor, grad_inv_size_product: Tensor, residuals: Residuals
+    grad_x_squared_sum: Tensor, grad_size: Tensor, grad_inv_size: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x, inv_size, _, _, eps = residuals
-    x_squared_sum = (x**2).sum(1)
+    x, x_squared_sum, size, inv_size, eps = residuals
     x_squared_sum_is_zero = x_squared_sum == 0
-    size = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
-    x_squared_sum_or_one = x_squared_sum.masked_fill(x_squared_sum_is_zero, 1)
-    x_squared_sum_power = torch.rsqrt(x_squared_sum_or_one)
-    x_squared_sum_power_masked = x_squared_sum_power.masked_fill(x_squared_sum_is_zero, 0)
     grad_x = (
-        torch.addcmul(
-            (
-                (grad_inv_size_product * x_squared_sum_power_masked - grad_inv_size)
-                * x_squared_sum_power_masked
-                * inv_size
-            ).masked_fill(size <= eps, 0),
-            grad_inv_size_product,
-            (x_squared_sum_or_one**-1.5).masked_fill(x_squared_sum_is_zero, 0),
-        )
-        * inv_size
-    )[:, None] * x
+        torch.add(
+            (grad_size + (-(inv_size**2 * grad_inv_size)).masked_fill(size <= eps, 0))
+            * torch.rsqrt(x_squared_sum.masked_fill(x_squared_sum_is_zero, 1)).masked_fill(
+                x_squared_sum_is_zero, 0
+            ),
+            grad_x_squared_sum,
+            alpha=2,
+        )[:, None]
+        * x
+    )
     return (grad_x,)
-
-
-def _value(x: Tensor, eps: float) -> Tensor:
-    """Compute y alone, without what `backward` needs."""
-    _check(x)
-    x_squared_sum = (x**2).sum(1)
-    size = torch.sqrt(x_squared_sum)
-    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
-    y = inv_size[:, None] * x
-    return y
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -175,10 +183,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product = double_backward(
+        grad_grad_y, grad_x, grad_x_squared_sum, grad_inv_size = double_backward(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_x, grad_inv_size, None, grad_inv_size_product, None
+        return grad_grad_y, grad_x, grad_x_squared_sum, None, grad_inv_size, None
 
 
 class _Function(torch.autograd.Function):
@@ -189,20 +197,19 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, eps=eps)
-        return y, residuals.inv_size, residuals.size_mask, residuals.inv_size_product
+        return y, residuals.x_squared_sum, residuals.size, residuals.inv_size
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, inv_size, size_mask, inv_size_product = output
-        ctx.save_for_backward(x, inv_size, size_mask, inv_size_product)
-        ctx.mark_non_differentiable(size_mask)
+        _, x_squared_sum, size, inv_size = output
+        ctx.save_for_backward(x, x_squared_sum, size, inv_size)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_inv_size, _, grad_inv_size_product = grad_outputs
+        grad_y, grad_x_squared_sum, grad_size, grad_inv_size = grad_outputs
         residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -211,21 +218,16 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_inv_size is not None or grad_inv_size_product is not None:
+        if grad_x_squared_sum is not None or grad_size is not None or grad_inv_size is not None:
+            if grad_x_squared_sum is None:
+                grad_x_squared_sum = torch.zeros_like(residuals.x_squared_sum)
+            if grad_size is None:
+                grad_size = torch.zeros_like(residuals.size)
             if grad_inv_size is None:
                 grad_inv_size = torch.zeros_like(residuals.inv_size)
-            if grad_inv_size_product is None:
-                grad_inv_size_product = torch.zeros_like(residuals.inv_size_product)
-            (more_x,) = residuals_backward(grad_inv_size, grad_inv_size_product, residuals)
+            (more_x,) = residuals_backward(grad_x_squared_sum, grad_size, grad_inv_size, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
-
-
-def _applied(*given: Any) -> Tensor:
-    """Compute y: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _Function.apply(*given)[0]
-    return _value(*given)
 
 
 class P1Residuals(NamedTuple):
@@ -958,8 +960,8 @@ class PResiduals(NamedTuple):
 
     x: Tensor
     inv_size: Tensor
-    size_mask: Tensor
     neg_inv_size: Tensor
+    size_mask: Tensor
     size_abs_product: Tensor
     eps: float
     p: float
@@ -1015,7 +1017,7 @@ def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor,
         .masked_fill(size_abs_sum_is_zero[:, None], 0)
     )
     size_abs_product *= torch.sign(x)
-    return y, PResiduals(x, inv_size, size_mask, neg_inv_size, size_abs_product, eps, p)
+    return y, PResiduals(x, inv_size, neg_inv_size, size_mask, size_abs_product, eps, p)
 
 
 def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
@@ -1032,7 +1034,7 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, inv_size, size_mask, neg_inv_size, size_abs_product, *_ = residuals
+    x, inv_size, neg_inv_size, size_mask, size_abs_product, *_ = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
@@ -1054,7 +1056,7 @@ def double_backward_p(
 
     Given are those of the gradients that it returned.
     """
-    x, inv_size, size_mask, neg_inv_size, size_abs_product, *_ = residuals
+    x, inv_size, neg_inv_size, size_mask, size_abs_product, *_ = residuals
     grad_y_sum = (grad_y * x).sum(1)
     neg_inv_size_product = grad_y_sum * neg_inv_size
     neg_inv_size_product_masked = neg_inv_size_product.masked_fill(size_mask, 0)
@@ -1165,8 +1167,8 @@ class _PBackwardFunction(torch.autograd.Function):
             grad_grad_y,
             grad_x,
             grad_inv_size,
-            None,
             grad_neg_inv_size,
+            None,
             grad_size_abs_product,
             None,
             None,
@@ -1184,23 +1186,23 @@ class _PFunction(torch.autograd.Function):
         return (
             y,
             residuals.inv_size,
-            residuals.size_mask,
             residuals.neg_inv_size,
+            residuals.size_mask,
             residuals.size_abs_product,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps, p = inputs
-        _, inv_size, size_mask, neg_inv_size, size_abs_product = output
-        ctx.save_for_backward(x, inv_size, size_mask, neg_inv_size, size_abs_product)
+        _, inv_size, neg_inv_size, size_mask, size_abs_product = output
+        ctx.save_for_backward(x, inv_size, neg_inv_size, size_mask, size_abs_product)
         ctx.mark_non_differentiable(size_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps, p)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_inv_size, _, grad_neg_inv_size, grad_size_abs_product = grad_outputs
+        grad_y, grad_inv_size, grad_neg_inv_size, _, grad_size_abs_product = grad_outputs
         residuals = PResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -1321,7 +1323,7 @@ def normalize(
     x = _wide(input).reshape(math.prod(rest), math.prod(tail))
     match p:
         case 2:
-            y = _applied(x, eps)
+            y, *_ = _Function.apply(x, eps)
         case 1:
             y, *_ = _P1Function.apply(x, eps)
         case 0:

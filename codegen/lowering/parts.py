@@ -27,6 +27,7 @@ from derive.language.expressions import (
     names_used,
     tensor_name,
 )
+from derive.language.facts import is_total
 from derive.simplification.naming import word
 
 
@@ -92,18 +93,24 @@ class Parts:
             return None if yes is None or no is None else Where(expr.condition, yes, no)
         return None
 
-    def walk(self, expr: Any) -> Any:
-        """An expression in which the parts that do not vary are named."""
-        if not self.varies(expr) and not (self.alone and len(_elements(expr)) > 1):
+    def walk(self, expr: Any, chosen: bool = False) -> Any:
+        """An expression in which the parts that do not vary are named; of what is `chosen`, those
+        that have a value where it is not. A condition is one part."""
+        plain = not self.varies(expr) and not (self.alone and len(_elements(expr)) > 1)
+        if plain and (not chosen or is_total(expr)):
             return self.named(expr)
+        if is_atomic(expr) or isinstance(expr, Boolean):
+            return expr
+        if isinstance(expr, Where):
+            branches = [self.walk(branch, chosen=True) for branch in expr.branches]
+            return Where(self.walk(expr.condition, chosen), *branches)
         if isinstance(expr, Mul | Add):
             varying, rest = _apart(expr.args, self.varies)
             hits, rest = _apart(rest, lambda e: e.has(KroneckerDelta))
-            parts = rest if self.alone or not rest else [expr.func(*rest)]
-            return expr.func(*map(self.walk, (*varying, *parts)), *hits)
-        if is_atomic(expr):
-            return expr
-        args = [a if isinstance(a, Index) else self.walk(a) for a in expr.args]
+            whole = rest and varying and not self.alone
+            parts = [expr.func(*rest)] if whole else rest
+            return expr.func(*(self.walk(part, chosen) for part in (*varying, *parts)), *hits)
+        args = [a if isinstance(a, Index) else self.walk(a, chosen) for a in expr.args]
         return expr.func(*args)
 
     def named(self, expr: Any, name: str = "") -> Any:
@@ -119,12 +126,16 @@ class Parts:
         return tensor.element
 
     def dims(self, expr: Any) -> tuple[Dim, ...]:
-        """The let's own dimensions, or those of its letters, and others, that a part has."""
+        """The let's own dimensions, where a part has them; else its letters as they stand in it,
+        so that a condition which the forward pass has, too, is the same tensor."""
         letters, own = free_indices(expr), self.let.tensor
-        if letters == set(own.indices):
+        if letters == set(own.indices) and not isinstance(expr, Boolean):
             return own.dims
-        inner = sorted(letters - set(own.indices), key=lambda i: i.name)
-        return (*(i for i in own.indices if i in letters), *inner)
+        if letters <= set(own.indices) and not isinstance(expr, Boolean):
+            return tuple(i for i in own.indices if i in letters)
+        found = sorted(_elements(expr), key=lambda e: (-len(free_indices(e)), str(e)))
+        inside = [i for e in found for i in e.args if i in letters]
+        return tuple(dict.fromkeys((*inside, *sorted(letters, key=str))))
 
 
 def _apart(args: Iterable[Any], holds: Any) -> tuple[list[Any], list[Any]]:
@@ -153,7 +164,7 @@ def _condition(factor: Any, passed: bool) -> Any:
     yes, no = (_condition(branch, passed) for branch in factor.branches)
     if (yes, no) == (S.true, S.false):
         return factor.condition
-    if yes is None or no is None or not isinstance(factor.condition, Boolean):
+    if not all(isinstance(c, Boolean) for c in (factor.condition, yes, no)):
         return None  # a condition that has a name already takes no part in another
     if yes == S.true:
         return Or(factor.condition, no)

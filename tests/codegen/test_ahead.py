@@ -15,6 +15,7 @@ from codegen.pipeline import compile
 from derive import StopGradient, Sum, Where, cos, define, exp, library, log, sin, sqrt, tanh
 from derive.calculus.trace import Derivation
 from derive.derivation import derive
+from derive.notation.reading import read
 from gradsmith.proof.check import check
 from gradsmith.timing.launches import launches
 
@@ -104,6 +105,29 @@ def test_two_outputs_that_are_one_are_two_tensors() -> None:
     leaf = torch.randn(3, requires_grad=True)
     module.twins(leaf)[0].sum().backward()
     assert leaf.grad is None or not leaf.grad.any()
+
+
+MASKED = {
+    "rows": "inputs b[k], g[n,k] (integer)\ny[n] = sum_k(where(g[n,k] == 1, b[k], 0))",
+    "turned": "inputs x[n,k], g[k,n] (integer)\ny[n,k] = where(g[k,n] == 1, x[n,k], 0)",
+    "both": "inputs x[n,k], p[n] (integer), q[k] (integer)\n"
+    "y[n,k] = where(p[n] == 1 and q[k] == 1, x[n,k], 0)",
+    "either": "inputs x[n], p[n] (integer), q[n] (integer)\n"
+    "y[n] = where(p[n] == 1 or q[n] == 1, x[n]**3, 0)",
+    "clipped": "inputs x[n]\ny[n] = min(max(x[n], -1), 1)",
+    "rounded": "inputs x[n]\nc[n] = min(max(x[n], 0), 1)\n"
+    "y[n] = c[n] + stop_gradient(floor(c[n]*255 + 1/2)/255 - c[n])",
+    "counted": "inputs x[n,k], m[n,k] (integer)\nc[n] = sum_k(where(m[n,k] == 1, 1, 0))\n"
+    "s[n] = sum_k(where(m[n,k] == 1, exp(x[n,k]), 0))\ny[n] = where(c[n] > 0, log(s[n]), 0)",
+    "inverted": "inputs x[n,k], m[n,k] (integer)\nc[n] = sum_k(where(m[n,k] == 1, 1, 0))\n"
+    "s[n] = sum_k(where(m[n,k] == 1, exp(x[n,k]), 0))\ny[n] = where(c[n] > 0, 1/s[n], 0)",
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masks_and_what_they_guard_are_right_in_every_order(name: str) -> None:
+    definition = read(f"{name}: What masks let through.\n{MASKED[name]}", library.load)[name]
+    assert all(row.passed for row in check(definition, compile(definition)))
 
 
 def test_a_part_that_two_passes_share_has_a_name_in_both() -> None:
