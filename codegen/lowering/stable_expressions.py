@@ -124,14 +124,22 @@ def _walk(expr: Any) -> Any:
 
 
 def _masked(choice: Where) -> Expr:
-    """`Where(c, exp(u), 0)` as `exp(Where(c, u, -oo))`, the other way round too, and of what is
-    multiplied by positions and sizes alone, which are finite where it is left out."""
+    """`Where(c, exp(u), 0)` as `exp(Where(c, u, -oo))`, the other way round too. What multiplies
+    the exponential stays a choice of its own, unless it is made of positions and sizes alone,
+    which are finite where it is left out."""
     scale, branches = S.One, list(choice.branches)
     if S.Zero in branches:
+        place = 1 - branches.index(S.Zero)
         scale, chosen = Add(*branches).as_independent(Element, exp, as_Add=False)
-        if not scale.is_polynomial(*scale.free_symbols):
+        powers = [f for f in Mul.make_args(chosen) if _pure_exponent(f) is not None]
+        others = [f for f in Mul.make_args(chosen) if f not in powers]
+        if not powers:
             return choice
-        branches = [S.Zero if branch == 0 else chosen for branch in branches]
+        if others or not scale.is_polynomial(*scale.free_symbols):
+            kept = [S.Zero, S.Zero]
+            kept[place] = scale * Mul(*others)
+            scale = Where(choice.condition, *kept)
+        branches[place] = Mul(*powers)
     exponents = [S.NegativeInfinity if b == 0 else _pure_exponent(b) for b in branches]
     if None in exponents or exponents == [S.NegativeInfinity] * 2:
         return choice
@@ -227,7 +235,7 @@ def _product(expr: Expr) -> Expr:
     exponents, logistic, others = _gathered(expr)
     if not exponents:
         return expr
-    total = _sum(exponents)
+    total = _sum(_masked_together(exponents))
     for place, factor in enumerate(others):
         if isinstance(factor, Expm1) and _shorter(less := _sum([total, *factor.args]), total):
             total, others[place] = less, -Expm1(-factor.args[0])
@@ -354,6 +362,19 @@ def _exp(expr: Expr) -> Expr:
 def _sum(terms: Iterable[Expr]) -> Expr:
     """The sum of terms, with z - LogSumExp(z) found in it."""
     return _add(Add(*terms))
+
+
+def _masked_together(exponents: Iterable[Expr]) -> list[Expr]:
+    """Exponents of which one is nothing or minus infinity, as one that is masked itself."""
+    terms = [term for exponent in exponents for term in Add.make_args(exponent)]
+    masks = [t for t in terms if isinstance(t, Where) and {*t.branches} == {0, S.NegativeInfinity}]
+    if len(masks) != 1:
+        return terms
+    (mask,) = masks
+    apart = [t for t in terms if t.has(*_LOG_SUMS)]
+    inside = Add(*(t for t in terms if t is not mask and t not in apart))
+    branches = (inside if branch == 0 else branch for branch in mask.branches)
+    return [Where(mask.condition, *branches), *apart]
 
 
 def _add(expr: Expr) -> Expr:
