@@ -34,11 +34,6 @@ def slopes(s: Tensor, m: Tensor) -> Tensor:
     return torch.softmax((s - m * far).masked_fill(later, -torch.inf), 1)
 
 
-def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    later = torch.ones(5, 5).triu(1) == 1
-    return torch.softmax((q @ k.T).masked_fill(later, -torch.inf), 1) @ v
-
-
 def soft_minimum(a: Tensor, b: Tensor) -> Tensor:
     return -torch.stack([-a, -b]).logsumexp(0)
 
@@ -82,7 +77,6 @@ CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "siglip": (siglip, [(5, 3), (5, 3), (), ()]),
     "nearness": (nearness, [(5, 3), (4, 3)]),
     "slopes": (slopes, [(5, 5), ()]),
-    "causal": (causal, [(5, 3), (5, 3), (5, 2)]),
     "soft_minimum": (soft_minimum, [(6,), (6,)]),
     "logistics": (logistics, [(5,), (5, 3), (5, 3), (5, 3)]),
     "regression": (regression, [(5, 3), (3,), ()]),

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from codegen.pipeline import compile
-from derive import Definition, Eq, Sum, Where, define, exp, log
+from derive import Definition, Eq, Sum, Where, define, exp, library, log
+from derive.notation.reading import read
 
 
 def softmax() -> Definition:
@@ -42,3 +43,31 @@ def test_a_mask_keeps_the_exponentials_safe(
     seed = torch.arange(1.0, found.numel() + 1).reshape(found.shape)
     gradients = [torch.autograd.grad(y, x, seed)[0] for y in (found, expected)]
     torch.testing.assert_close(*gradients)
+
+
+PADDED = """padded: attention whose scores are written where they are masked
+letters u over t
+inputs q[t,c], k[u,c], v[u,d], m[u] (integer)
+z[t,u] = where(m[u] == 1, sum_c(q[t,c]*k[u,c]), -inf)
+p[t,u] = exp(z[t,u])/sum_u(exp(z[t,u]))
+y[t,d] = sum_u(p[t,u]*v[u,d])
+"""
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("spread", [1.0, 30.0])
+def test_scores_in_a_mask_have_the_softmaxs_gradients_of_both_orders(
+    spread: float, target: str, c_compiler: None
+) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(4, 3, generator=drawn, dtype=torch.float64) for _ in range(3))
+    leaves = [t.requires_grad_() for t in (spread * q, spread * k, v)]
+    mask = torch.tensor([1, 0, 1, 1])
+    found = compile(read(PADDED, library.load)["padded"], target).padded(*leaves, mask)
+    scores = (leaves[0] @ leaves[1].T).masked_fill(mask != 1, -torch.inf)
+    results = []
+    for y in (found, torch.softmax(scores, 1) @ leaves[2]):
+        first = torch.autograd.grad(y.sin().sum(), leaves, create_graph=True)
+        second = torch.autograd.grad(torch.stack([g.tanh().sum() for g in first]).sum(), leaves)
+        results.append((y, *first, *second))
+    torch.testing.assert_close(*results)
