@@ -1,7 +1,9 @@
 """A let of a backward pass taken apart: what varies with the cotangents, and what does not.
 
-grad_x = grad_y * Where(x > 0, 1, 0)       ->   y_mask = x > 0
-                                                grad_x = Where(y_mask, grad_y, 0)
+    grad_x = grad_y * Where(x > 0, 1, 0)   ->   x_positive = x > 0
+                                                grad_x = Where(x_positive, grad_y, 0)
+
+The condition has a name of its own, so that the forward pass can make it.
 """
 
 from __future__ import annotations
@@ -129,10 +131,9 @@ class Parts:
         """The let's own dimensions, where a part has them; else its letters as they stand in it,
         so that a condition which the forward pass has, too, is the same tensor."""
         letters, own = free_indices(expr), self.let.tensor
-        if letters == set(own.indices) and not isinstance(expr, Boolean):
-            return own.dims
         if letters <= set(own.indices) and not isinstance(expr, Boolean):
-            return tuple(i for i in own.indices if i in letters)
+            within = tuple(i for i in own.indices if i in letters)
+            return own.dims if letters == set(own.indices) else within
         found = sorted(_elements(expr), key=lambda e: (-len(free_indices(e)), str(e)))
         inside = [i for e in found for i in e.args if i in letters]
         return tuple(dict.fromkeys((*inside, *sorted(letters, key=str))))

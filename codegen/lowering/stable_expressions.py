@@ -18,6 +18,7 @@
     1 - Sigmoid(a)             ->  Sigmoid(-a)
     exp(-a) * Expm1(a)         ->  -Expm1(-a)
     Where(c, exp(a), 0)        ->  exp(Where(c, a, -oo))
+    Where(c, k*exp(a), 0)      ->  Where(c, k, 0) * exp(Where(c, a, -oo))
     Where(i != j, a, b)        ->  Where(i == j, b, a)
 """
 
