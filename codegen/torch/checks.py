@@ -18,8 +18,13 @@ _CHECKED_BY = {
     "_must_be(Tensor, {})": "Tensor",
     "_may_be(Tensor, {})": "Tensor | None",
     "_may_be(torch.dtype, {})": "torch.dtype | None",
+    "_must_be(bool, {})": "bool",
+    "_may_be(bool, {})": "bool | None",
 }
 """What refuses an argument of another kind, by how an argument is annotated."""
+
+_AS_THEY_ARE = ("inplace", "_stacklevel")
+"""Arguments that PyTorch takes whatever they are."""
 
 _OLDER = {
     ("reduce", "size_average"): "reduction = _reduction(size_average, reduce, reduction)",
@@ -53,17 +58,24 @@ def constant_in(variant: Variant, arguments: Arguments) -> Iterator[str]:
 
 
 def _kinds(arguments: Arguments) -> Iterator[str]:
-    """Lines that refuse what is no tensor where one is wanted, and a tensor for a number."""
-    every = arguments.interface.arguments
+    """Lines that refuse what is of another kind than is wanted."""
+    looked_at = [a for a in arguments.interface.arguments if a.name not in _AS_THEY_ARE]
+    kinds = {a.name: annotation(a, arguments) for a in looked_at}
     for line, wanted in _CHECKED_BY.items():
-        names = [a.name for a in every if annotation(a, arguments) == wanted]
-        if names:
+        if names := [name for name, kind in kinds.items() if kind == wanted]:
             yield line.format(_by_name(names))
-    for name in (a.name for a in every if arguments.is_mask(a)):
+    for name, kind in kinds.items():
+        if kind == "int":
+            yield f'{name} = _integer("{name}", {name})'
+        elif kind == "int | None":
+            yield f"if {name} is not None:"
+            yield f'    {name} = _integer("{name}", {name})'
+    numbers = [option for option in arguments.options if option in arguments.named]
+    if always := [name for name in numbers if kinds[name] == "float"]:
+        yield f"_number({_by_name(always)})"
+    for name in (name for name in numbers if kinds[name] == "float | None"):
         yield f"if {name} is not None:"
-        yield f'    {name} = _integer("{name}", {name})'
-    if numbers := [option for option in arguments.options if option in arguments.named]:
-        yield f"_number({_by_name(numbers)})"
+        yield f"    _number({name}={name})"
 
 
 def _replaced(arguments: Arguments) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from collections.abc import Iterator
 
 from codegen.torch.arguments import Arguments
@@ -36,8 +37,11 @@ def demanded(operation: str, arguments: Arguments, sized: bool = False) -> Itera
         yield f"if not ({condition}):"
         yield f"    raise {error}("
         # Literals are joined when they are formatted, where they fit on a line.
-        yield f'        "{operation} wants {said}, "' if got else f'        "{operation} wants "'
-        yield f'        f"got {got}"' if got else f'        "{said}"'
+        *others, last = textwrap.wrap(f"{operation} wants {said}{',' if got else ''}", 80)
+        yield from (f'        "{words} "' for words in others)
+        yield f'        "{last} "' if got else f'        "{last}"'
+        if got:
+            yield f'        f"got {got}"'
         yield "    )"
 
 

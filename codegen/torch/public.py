@@ -26,7 +26,7 @@ _ADAPTING: dict[str, tuple[str, ...]] = {
     "_channels_last": (),
     "_constant": (),
     "_correction": (),
-    "_dims": (),
+    "_dims": ("_integer",),
     "_everywhere": (),
     "_flat": ("_wide",),
     "_flattened": (),

@@ -15,6 +15,7 @@ running_var = op.input("running_var", c, absent=1, positive=True, given="paired"
 eps, momentum = op.option("eps", 1e-5, positive=True), op.option("momentum", 0.1)
 correction = op.option("correction", 0, nonnegative=True)
 op.demand("training or running_mean is not None", raises="RuntimeError")
+op.demand("input.dim() > 1 or input.numel() == 0", raises="RuntimeError")
 op.demand("eps > 0 or (eps == 0 and not training)")
 op.demand("N != 1 or C == 0 or not training")
 
@@ -38,7 +39,7 @@ x_hat = op.let("x_hat", [n, c], (x[n, c] - mean[c]) * rstd[c])
 y = op.let("y", [n, c], weight[c] * x_hat[n, c] + bias[c])
 
 unbiased = op.let("unbiased", [c], square / (n.size - 1))
-for buffer, now in ((running_mean, mean), (running_var, unbiased)):
-    op.update(buffer, (1 - momentum) * buffer[c] + momentum * now[c], training=True)
+for old, now in ((running_mean, mean), (running_var, unbiased)):
+    op.update(old, (1 - momentum) * old[c] + momentum * now[c], training=True)
 
 batch_norm = op.build(y, wrt=[x, weight, bias], without=[running_mean])

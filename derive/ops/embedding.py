@@ -11,8 +11,7 @@ n, t, v, d = op.axes("n t v d", "rest last")
 tokens, weight = op.integers("tokens", n, t), op.input("weight", v, d)
 padding = op.option("padding_idx", 0, integer=True)
 rows = "weight.shape[0]"
-op.demand(f"padding_idx is None or padding_idx < {rows}", raises="AssertionError")
-op.demand(f"padding_idx is None or padding_idx >= -{rows}", raises="AssertionError")
+op.demand(f"padding_idx is None or -{rows} <= padding_idx < {rows}", raises="AssertionError")
 op.demand("max_norm is None and not scale_grad_by_freq and not sparse", "NotImplementedError")
 
 row = weight[tokens[n, t], d]

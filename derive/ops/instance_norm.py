@@ -14,6 +14,7 @@ running_mean = op.input("running_mean", c, absent=0)
 running_var = op.input("running_var", c, absent=1, positive=True, given="paired")
 eps, momentum = op.option("eps", 1e-5, positive=True), op.option("momentum", 0.1)
 op.demand("use_input_stats or running_mean is not None", raises="RuntimeError")
+op.demand("input.dim() > 1 or use_input_stats", raises="IndexError")
 op.demand("S != 1 or not use_input_stats")
 
 choices = ("use_input_stats", "running_mean")
@@ -33,8 +34,7 @@ x_hat = op.let("x_hat", [n, c, s], (x[n, c, s] - mean[n, c]) * rstd[n, c])
 y = op.let("y", [n, c, s], weight[c] * x_hat[n, c, s] + bias[c])
 
 unbiased = op.let("unbiased", [n, c], square / (s.size - 1))
-for buffer, now in ((running_mean, mean), (running_var, unbiased)):
-    later = (1 - momentum) * buffer[c] + momentum * Mean(now[n, c], n)
-    op.update(buffer, later, use_input_stats=True)
+for old, now in ((running_mean, mean), (running_var, unbiased)):
+    op.update(old, (1 - momentum) * old[c] + momentum * Mean(now[n, c], n), use_input_stats=True)
 
 instance_norm = op.build(y, wrt=[x, weight, bias], without=[running_mean])

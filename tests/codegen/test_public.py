@@ -41,6 +41,11 @@ each = weight[n] * log(1 + exp(slope * (x[n] - target[n]))) / slope
 gap = op.build(op.cases("loss", "reduction", reductions(each, n)), without=[weight])
 '''
 
+
+def public(name: str) -> Callable[..., Tensor]:
+    return getattr(import_module(f"generated.{name}"), name)
+
+
 FOLDER = Path(__file__).parents[2] / "generated"
 SHAPES = ((4, 5), (5,), (4, 5, 3), (2, 5, 3, 2), (0, 5))
 
@@ -200,6 +205,62 @@ def test_what_is_no_tensor_is_refused_by_its_name(
         theirs(**given)
     with pytest.raises(TypeError, match=what):
         ours(**given)
+
+
+X = torch.ones(4, 3)
+STATISTICS = {"running_mean": torch.zeros(3), "running_var": torch.ones(3)}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "what"),
+    [
+        ("batch_norm", {"input": X, **STATISTICS, "training": 1}, "training must be bool, not int"),
+        ("kl_div", {"input": X, "target": X, "log_target": 1}, "log_target must be bool, not"),
+        ("logsumexp", {"input": X, "dim": 1, "keepdim": 1}, "keepdim must be bool, not int"),
+        ("logsumexp", {"input": X, "dim": True}, "dim must be int, not bool"),
+        ("logsumexp", {"input": X, "dim": [1.0]}, "dim must be int, not float"),
+        ("softmax", {"input": X, "dim": True}, "dim must be int, not bool"),
+        ("glu", {"input": X.T, "dim": 0.5}, "dim must be int, not float"),
+        ("group_norm", {"input": X, "num_groups": True}, "num_groups must be int, not bool"),
+        (
+            "embedding",
+            {"input": torch.zeros(3).long(), "weight": X, "padding_idx": 1.0},
+            "padding_idx must be int, not float",
+        ),
+        ("elu", {"input": X, "alpha": "a"}, "alpha must be a number, not str"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_by_its_name(
+    name: str, given: dict[str, object], what: str
+) -> None:
+    ours, theirs = public(name), getattr(F, name, None) or getattr(torch, name)
+    with pytest.raises(TypeError):
+        theirs(**given)
+    with pytest.raises(TypeError, match=what):
+        ours(**given)
+
+
+@pytest.mark.parametrize("momentum", [None, "a", [0.1]])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("statistics", [{"running_mean": None, "running_var": None}, STATISTICS])
+def test_a_number_is_one_even_where_it_is_not_used(
+    momentum: object, training: bool, statistics: dict[str, Tensor | None]
+) -> None:
+    with pytest.raises(TypeError, match="momentum must be a number, not"):
+        public("batch_norm")(X, **statistics, training=training, momentum=momentum)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1,)])
+def test_statistics_of_channels_want_a_dimension_for_them(shape: tuple[int]) -> None:
+    x, given = torch.ones(shape), {name: s[: shape[0]] for name, s in STATISTICS.items()}
+    with pytest.raises(RuntimeError):
+        F.batch_norm(x, **given)
+    with pytest.raises(RuntimeError, match=r"wants input\.dim\(\) > 1"):
+        public("batch_norm")(x, **given)
+    with pytest.raises(IndexError):
+        F.instance_norm(x, **given, use_input_stats=False)
+    with pytest.raises(IndexError, match=r"wants input\.dim\(\) > 1"):
+        public("instance_norm")(x, **given, use_input_stats=False)
 
 
 def test_no_file_promises_an_error_that_nothing_in_it_raises() -> None:
