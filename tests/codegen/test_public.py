@@ -252,15 +252,16 @@ def test_a_number_is_one_even_where_it_is_not_used(
 
 @pytest.mark.parametrize("shape", [(3,), (1,)])
 def test_statistics_of_channels_want_a_dimension_for_them(shape: tuple[int]) -> None:
-    x, given = torch.ones(shape), {name: s[: shape[0]] for name, s in STATISTICS.items()}
+    x = torch.ones(shape)
+    mean, var = (statistic[: shape[0]] for statistic in STATISTICS.values())
     with pytest.raises(RuntimeError):
-        F.batch_norm(x, **given)
+        F.batch_norm(x, mean, var)
     with pytest.raises(RuntimeError, match=r"wants input\.dim\(\) > 1"):
-        public("batch_norm")(x, **given)
+        public("batch_norm")(x, mean, var)
     with pytest.raises(IndexError):
-        F.instance_norm(x, **given, use_input_stats=False)
+        F.instance_norm(x, mean, var, use_input_stats=False)
     with pytest.raises(IndexError, match=r"wants input\.dim\(\) > 1"):
-        public("instance_norm")(x, **given, use_input_stats=False)
+        public("instance_norm")(x, mean, var, use_input_stats=False)
 
 
 def test_no_file_promises_an_error_that_nothing_in_it_raises() -> None:
