@@ -27,9 +27,9 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     x: Tensor
-    x_squared_sum: Tensor
-    size: Tensor
     inv_size: Tensor
+    x_squared_sum_power_masked: Tensor
+    size_mask: Tensor
     eps: float
 
 
@@ -59,10 +59,13 @@ def forward(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, Residuals]:
     """
     _check(x)
     x_squared_sum = (x**2).sum(1)
-    size = torch.sqrt(x_squared_sum)
-    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
+    x_squared_sum_is_zero = x_squared_sum == 0
+    size = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
+    size_mask = size <= eps
+    inv_size = torch.reciprocal(size.masked_fill(size_mask, eps))
     y = inv_size[:, None] * x
-    return y, Residuals(x, x_squared_sum, size, inv_size, eps)
+    x_squared_sum_power_masked = torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
+    return y, Residuals(x, inv_size, x_squared_sum_power_masked, size_mask, eps)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -75,7 +78,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, x_squared_sum, size, inv_size, eps = residuals
+    x, inv_size, x_squared_sum_power_masked, size_mask, *_ = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
@@ -83,11 +86,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         )
     grad_x = torch.addcmul(
         grad_y,
-        (
-            -(inv_size * (grad_y * x).sum(1))
-            * torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum == 0, 0)
-        ).masked_fill(size <= eps, 0)[:, None],
+        (x_squared_sum_power_masked * (grad_y * x).sum(1) * inv_size.masked_fill(size_mask, 0))[
+            :, None
+        ],
         x,
+        value=-1,
     )
     grad_x *= inv_size[:, None]
     return Gradients(grad_x)
@@ -100,68 +103,56 @@ def double_backward(
 
     Given are those of the gradients that it returned.
     """
-    x, x_squared_sum, size, inv_size, eps = residuals
+    x, inv_size, x_squared_sum_power_masked, size_mask, *_ = residuals
     grad_y_sum = (grad_y * x).sum(1)
-    x_squared_sum_is_zero = x_squared_sum == 0
-    x_squared_sum_or_one = x_squared_sum.masked_fill(x_squared_sum_is_zero, 1)
-    x_squared_sum_power = torch.rsqrt(x_squared_sum_or_one)
-    size_mask = size <= eps
-    x_squared_sum_power_masked = x_squared_sum_power.masked_fill(x_squared_sum_is_zero, 0)
-    product = x_squared_sum_power_masked * inv_size
-    grad_y_sum_product_masked = (grad_y_sum * product).masked_fill(size_mask, 0)
     grad_grad_x_sum = (grad_grad_x * x).sum(1)
+    grad_y_sum_masked = grad_y_sum.masked_fill(size_mask, 0)
+    grad_grad_x_sum_times_grad_y_sum_masked = grad_grad_x_sum * grad_y_sum_masked
+    grad_x_squared_sum_power_masked = -(inv_size**2 * grad_grad_x_sum_times_grad_y_sum_masked)
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1),
-        torch.addcmul(
-            grad_y_sum_product_masked,
-            inv_size,
-            (grad_y_sum * x_squared_sum_power_masked).masked_fill(size_mask, 0),
-        ),
-        grad_grad_x_sum,
-        value=-1,
+        grad_grad_x_sum_times_grad_y_sum_masked * x_squared_sum_power_masked,
+        inv_size,
+        value=-2,
     )
-    grad_x_squared_sum = (
-        grad_grad_x_sum
-        * inv_size
-        / 2
-        * (
-            grad_y_sum
-            * inv_size
-            * (x_squared_sum_or_one**-1.5).masked_fill(x_squared_sum_is_zero, 0)
-        ).masked_fill(size_mask, 0)
-    )
-    grad_x = (product[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
-    grad_x = grad_x * grad_grad_x_sum[:, None]
-    grad_x = grad_x.addcmul(grad_y_sum_product_masked[:, None], grad_grad_x)
-    grad_x = grad_x * (-inv_size)[:, None]
-    grad_grad_y = torch.addcmul(
-        grad_grad_x,
-        grad_grad_x_sum[:, None],
-        (product[:, None] * x).masked_fill(size_mask[:, None], 0),
-        value=-1,
-    )
+    inv_size_masked = inv_size.masked_fill(size_mask, 0)
+    product = inv_size_masked * x_squared_sum_power_masked
+    grad_x = grad_grad_x_sum[:, None] * grad_y
+    grad_x = grad_x.addcmul(grad_y_sum[:, None], grad_grad_x)
+    grad_x = grad_x * (-(product * inv_size))[:, None]
+    grad_grad_y = torch.addcmul(grad_grad_x, (grad_grad_x_sum * product)[:, None], x, value=-1)
     grad_grad_y = grad_grad_y * inv_size[:, None]
-    return grad_grad_y, grad_x, grad_x_squared_sum, grad_inv_size
+    return grad_grad_y, grad_x, grad_inv_size, grad_x_squared_sum_power_masked
 
 
 def residuals_backward(
-    grad_x_squared_sum: Tensor, grad_size: Tensor, grad_inv_size: Tensor, residuals: Residuals
+    grad_inv_size: Tensor, grad_x_squared_sum_power_masked: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x, x_squared_sum, size, inv_size, eps = residuals
+    x, inv_size, _, _, eps = residuals
+    x_squared_sum = (x**2).sum(1)
     x_squared_sum_is_zero = x_squared_sum == 0
+    size = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
+    x_squared_sum_or_one = x_squared_sum.masked_fill(x_squared_sum_is_zero, 1)
     grad_x = (
-        torch.add(
-            (grad_size + (-(inv_size**2 * grad_inv_size)).masked_fill(size <= eps, 0))
-            * torch.rsqrt(x_squared_sum.masked_fill(x_squared_sum_is_zero, 1)).masked_fill(
-                x_squared_sum_is_zero, 0
-            ),
-            grad_x_squared_sum,
-            alpha=2,
-        )[:, None]
-        * x
-    )
+        -torch.addcmul(
+            grad_x_squared_sum_power_masked
+            * (x_squared_sum_or_one**-1.5).masked_fill(x_squared_sum_is_zero, 0),
+            grad_inv_size * (inv_size**2).masked_fill(size <= eps, 0),
+            torch.rsqrt(x_squared_sum_or_one).masked_fill(x_squared_sum_is_zero, 0),
+        )
+    )[:, None] * x
     return (grad_x,)
+
+
+def _value(x: Tensor, eps: float) -> Tensor:
+    """Compute y alone, without what `backward` needs."""
+    _check(x)
+    x_squared_sum = (x**2).sum(1)
+    size = torch.sqrt(x_squared_sum)
+    inv_size = torch.reciprocal(size.masked_fill(size <= eps, eps))
+    y = inv_size[:, None] * x
+    return y
 
 
 class _BackwardFunction(torch.autograd.Function):
@@ -183,10 +174,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x, grad_x_squared_sum, grad_inv_size = double_backward(
+        grad_grad_y, grad_x, grad_inv_size, grad_x_squared_sum_power_masked = double_backward(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_x, grad_x_squared_sum, None, grad_inv_size, None
+        return grad_grad_y, grad_x, grad_inv_size, grad_x_squared_sum_power_masked, None, None
 
 
 class _Function(torch.autograd.Function):
@@ -197,19 +188,20 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, eps=eps)
-        return y, residuals.x_squared_sum, residuals.size, residuals.inv_size
+        return y, residuals.inv_size, residuals.x_squared_sum_power_masked, residuals.size_mask
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, x_squared_sum, size, inv_size = output
-        ctx.save_for_backward(x, x_squared_sum, size, inv_size)
+        _, inv_size, x_squared_sum_power_masked, size_mask = output
+        ctx.save_for_backward(x, inv_size, x_squared_sum_power_masked, size_mask)
+        ctx.mark_non_differentiable(size_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_x_squared_sum, grad_size, grad_inv_size = grad_outputs
+        grad_y, grad_inv_size, grad_x_squared_sum_power_masked, *_ = grad_outputs
         residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -218,16 +210,25 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_x_squared_sum is not None or grad_size is not None or grad_inv_size is not None:
-            if grad_x_squared_sum is None:
-                grad_x_squared_sum = torch.zeros_like(residuals.x_squared_sum)
-            if grad_size is None:
-                grad_size = torch.zeros_like(residuals.size)
+        if grad_inv_size is not None or grad_x_squared_sum_power_masked is not None:
             if grad_inv_size is None:
                 grad_inv_size = torch.zeros_like(residuals.inv_size)
-            (more_x,) = residuals_backward(grad_x_squared_sum, grad_size, grad_inv_size, residuals)
+            if grad_x_squared_sum_power_masked is None:
+                grad_x_squared_sum_power_masked = torch.zeros_like(
+                    residuals.x_squared_sum_power_masked
+                )
+            (more_x,) = residuals_backward(
+                grad_inv_size, grad_x_squared_sum_power_masked, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
+
+
+def _applied(*given: Any) -> Tensor:
+    """Compute y: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _Function.apply(*given)[0]
+    return _value(*given)
 
 
 class P1Residuals(NamedTuple):
@@ -297,8 +298,9 @@ def backward_p_1(grad_y: Tensor, residuals: P1Residuals) -> P1Gradients:
         )
     grad_x = torch.addcmul(
         grad_y,
-        (-inv_size * (grad_y * x).sum(1)).masked_fill(size <= eps, 0)[:, None],
+        ((grad_y * x).sum(1) * inv_size.masked_fill(size <= eps, 0))[:, None],
         torch.sign(x),
+        value=-1,
     )
     grad_x *= inv_size[:, None]
     return P1Gradients(grad_x)
@@ -312,27 +314,18 @@ def double_backward_p_1(
     Given are those of the gradients that it returned.
     """
     x, size, inv_size, eps = residuals
-    sign_x = torch.sign(x)
     grad_y_sum = (grad_y * x).sum(1)
+    sign_x = torch.sign(x)
     grad_grad_x_sum = (grad_grad_x * sign_x).sum(1)
     size_mask = size <= eps
+    inv_size_masked = inv_size.masked_fill(size_mask, 0)
+    grad_grad_x_sum_times_inv_size_masked = grad_grad_x_sum * inv_size_masked
     grad_inv_size = torch.addcmul(
-        (grad_grad_x * grad_y).sum(1),
-        torch.addcmul(
-            (grad_y_sum * inv_size).masked_fill(size_mask, 0),
-            inv_size,
-            grad_y_sum.masked_fill(size_mask, 0),
-        ),
-        grad_grad_x_sum,
-        value=-1,
+        (grad_grad_x * grad_y).sum(1), grad_grad_x_sum_times_inv_size_masked, grad_y_sum, value=-2
     )
-    grad_x = (inv_size[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
-    grad_x = grad_x * (-(grad_grad_x_sum * inv_size))[:, None]
+    grad_x = (-(grad_grad_x_sum_times_inv_size_masked * inv_size))[:, None] * grad_y
     grad_grad_y = torch.addcmul(
-        grad_grad_x,
-        grad_grad_x_sum[:, None],
-        (inv_size[:, None] * x).masked_fill(size_mask[:, None], 0),
-        value=-1,
+        grad_grad_x, grad_grad_x_sum_times_inv_size_masked[:, None], x, value=-1
     )
     grad_grad_y = grad_grad_y * inv_size[:, None]
     return grad_grad_y, grad_x, grad_inv_size
@@ -343,9 +336,9 @@ def residuals_backward_p_1(
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     x, size, inv_size, eps = residuals
-    grad_x = (grad_size + (-(inv_size**2 * grad_inv_size)).masked_fill(size <= eps, 0))[
-        :, None
-    ] * torch.sign(x)
+    grad_x = torch.addcmul(
+        grad_size, grad_inv_size, (inv_size**2).masked_fill(size <= eps, 0), value=-1
+    )[:, None] * torch.sign(x)
     return (grad_x,)
 
 
@@ -540,7 +533,7 @@ class PInfResiduals(NamedTuple):
     x: Tensor
     size_argmax: Tensor
     inv_size: Tensor
-    size_mask: Tensor
+    inv_size_product: Tensor
     eps: float
 
 
@@ -575,11 +568,13 @@ def forward_p_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PInfResidua
     """
     _check_p_inf(x)
     size_argmax = torch.abs(x).argmax(1)
-    size = torch.abs(x.gather(1, size_argmax[:, None]).squeeze(1))
+    size_argmax_x = x.gather(1, size_argmax[:, None]).squeeze(1)
+    size = torch.abs(size_argmax_x)
     size_mask = size <= eps
     inv_size = torch.reciprocal(size.masked_fill(size_mask, eps))
     y = inv_size[:, None] * x
-    return y, PInfResiduals(x, size_argmax, inv_size, size_mask, eps)
+    inv_size_product = -inv_size.masked_fill(size_mask, 0) * torch.sign(size_argmax_x)
+    return y, PInfResiduals(x, size_argmax, inv_size, inv_size_product, eps)
 
 
 def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
@@ -595,19 +590,14 @@ def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, size_argmax, inv_size, size_mask, *_ = residuals
+    x, size_argmax, inv_size, inv_size_product, *_ = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
     grad_x = grad_y.scatter_add(
-        1,
-        size_argmax[:, None],
-        (
-            -(inv_size * (grad_y * x).sum(1))
-            * torch.sign(x.gather(1, size_argmax[:, None]).squeeze(1))
-        ).masked_fill(size_mask, 0)[:, None],
+        1, size_argmax[:, None], (inv_size_product * (grad_y * x).sum(1))[:, None]
     )
     grad_x *= inv_size[:, None]
     return PInfGradients(grad_x)
@@ -620,46 +610,37 @@ def double_backward_p_inf(
 
     Given are those of the gradients that it returned.
     """
-    x, size_argmax, inv_size, size_mask, *_ = residuals
+    x, size_argmax, inv_size, inv_size_product, *_ = residuals
     grad_y_sum = (grad_y * x).sum(1)
-    sign_size_argmax = torch.sign(x.gather(1, size_argmax[:, None]).squeeze(1))
     grad_grad_x_size_argmax = grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1)
-    inv_size_times_sign_size_argmax = sign_size_argmax * inv_size
-    grad_inv_size = torch.addcmul(
-        (grad_grad_x * grad_y).sum(1),
-        torch.addcmul(
-            (grad_y_sum * inv_size_times_sign_size_argmax).masked_fill(size_mask, 0),
-            inv_size,
-            (grad_y_sum * sign_size_argmax).masked_fill(size_mask, 0),
-        ),
-        grad_grad_x_size_argmax,
-        value=-1,
-    )
-    grad_grad_x_size_argmax_masked = grad_grad_x_size_argmax.masked_fill(size_mask, 0)
-    grad_x = (-(inv_size**2 * grad_grad_x_size_argmax_masked * sign_size_argmax))[:, None] * grad_y
-    grad_grad_y = torch.addcmul(
-        grad_grad_x,
-        (grad_grad_x_size_argmax_masked * inv_size_times_sign_size_argmax)[:, None],
-        x,
-        value=-1,
-    )
+    grad_inv_size_product = grad_grad_x_size_argmax * grad_y_sum * inv_size
+    product = grad_grad_x_size_argmax * inv_size_product
+    grad_inv_size = torch.addcmul((grad_grad_x * grad_y).sum(1), grad_y_sum, product)
+    grad_x = (product * inv_size)[:, None] * grad_y
+    grad_grad_y = torch.addcmul(grad_grad_x, product[:, None], x)
     grad_grad_y = grad_grad_y * inv_size[:, None]
-    return grad_grad_y, grad_x, grad_inv_size
+    return grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product
 
 
-def residuals_backward_p_inf(grad_inv_size: Tensor, residuals: PInfResiduals) -> tuple[Tensor, ...]:
+def residuals_backward_p_inf(
+    grad_inv_size: Tensor, grad_inv_size_product: Tensor, residuals: PInfResiduals
+) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     x, size_argmax, inv_size, _, eps = residuals
     N, K = x.shape
-    size_argmax_x = x.gather(1, size_argmax[:, None]).squeeze(1)
-    size = torch.abs(size_argmax_x)
+    size_argmax_x_1 = x.gather(1, size_argmax[:, None]).squeeze(1)
+    size = torch.abs(size_argmax_x_1)
+    size_mask = size <= eps
+    sign_size_argmax_x = torch.sign(size_argmax_x_1)
     grad_x = grad_inv_size.new_zeros(N, K)
     grad_x = grad_x.scatter_add(
         1,
         size_argmax[:, None],
-        (-(inv_size**2 * grad_inv_size) * torch.sign(size_argmax_x)).masked_fill(size <= eps, 0)[
-            :, None
-        ],
+        (
+            ((grad_inv_size_product * sign_size_argmax_x).masked_fill(size_mask, 0) - grad_inv_size)
+            * (inv_size**2).masked_fill(size_mask, 0)
+            * torch.sign(size_argmax_x_1)
+        )[:, None],
     )
     return (grad_x,)
 
@@ -693,8 +674,10 @@ class _PInfBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = PInfResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x, grad_inv_size = double_backward_p_inf(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, grad_x, None, grad_inv_size, None, None
+        grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product = double_backward_p_inf(
+            grad_grad_x, grad_y, residuals
+        )
+        return grad_grad_y, grad_x, None, grad_inv_size, grad_inv_size_product, None
 
 
 class _PInfFunction(torch.autograd.Function):
@@ -705,20 +688,20 @@ class _PInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_inf(x, eps=eps)
-        return y, residuals.size_argmax, residuals.inv_size, residuals.size_mask
+        return y, residuals.size_argmax, residuals.inv_size, residuals.inv_size_product
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, size_argmax, inv_size, size_mask = output
-        ctx.save_for_backward(x, size_argmax, inv_size, size_mask)
-        ctx.mark_non_differentiable(size_argmax, size_mask)
+        _, size_argmax, inv_size, inv_size_product = output
+        ctx.save_for_backward(x, size_argmax, inv_size, inv_size_product)
+        ctx.mark_non_differentiable(size_argmax)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, _, grad_inv_size, *_ = grad_outputs
+        grad_y, _, grad_inv_size, grad_inv_size_product = grad_outputs
         residuals = PInfResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -727,8 +710,12 @@ class _PInfFunction(torch.autograd.Function):
             else:
                 (grad_x,) = backward_p_inf(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_inv_size is not None:
-            (more_x,) = residuals_backward_p_inf(grad_inv_size, residuals)
+        if grad_inv_size is not None or grad_inv_size_product is not None:
+            if grad_inv_size is None:
+                grad_inv_size = torch.zeros_like(residuals.inv_size)
+            if grad_inv_size_product is None:
+                grad_inv_size_product = torch.zeros_like(residuals.inv_size_product)
+            (more_x,) = residuals_backward_p_inf(grad_inv_size, grad_inv_size_product, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -746,7 +733,7 @@ class PMinusInfResiduals(NamedTuple):
     x: Tensor
     size_argmax_1: Tensor
     inv_size: Tensor
-    size_mask: Tensor
+    inv_size_product: Tensor
     eps: float
 
 
@@ -782,11 +769,13 @@ def forward_p_minus_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PMinu
     _check_p_minus_inf(x)
     abs_x = torch.abs(x)
     size_argmax_1 = (-abs_x).argmax(1)
-    size = torch.abs(x.gather(1, size_argmax_1[:, None]).squeeze(1))
+    size_argmax_1_x = x.gather(1, size_argmax_1[:, None]).squeeze(1)
+    size = torch.abs(size_argmax_1_x)
     size_mask = size <= eps
     inv_size = torch.reciprocal(size.masked_fill(size_mask, eps))
     y = inv_size[:, None] * x
-    return y, PMinusInfResiduals(x, size_argmax_1, inv_size, size_mask, eps)
+    inv_size_product = -inv_size.masked_fill(size_mask, 0) * torch.sign(size_argmax_1_x)
+    return y, PMinusInfResiduals(x, size_argmax_1, inv_size, inv_size_product, eps)
 
 
 def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinusInfGradients:
@@ -803,19 +792,14 @@ def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinu
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, size_argmax_1, inv_size, size_mask, *_ = residuals
+    x, size_argmax_1, inv_size, inv_size_product, *_ = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
     grad_x = grad_y.scatter_add(
-        1,
-        size_argmax_1[:, None],
-        (
-            -(inv_size * (grad_y * x).sum(1))
-            * torch.sign(x.gather(1, size_argmax_1[:, None]).squeeze(1))
-        ).masked_fill(size_mask, 0)[:, None],
+        1, size_argmax_1[:, None], (inv_size_product * (grad_y * x).sum(1))[:, None]
     )
     grad_x *= inv_size[:, None]
     return PMinusInfGradients(grad_x)
@@ -828,50 +812,40 @@ def double_backward_p_minus_inf(
 
     Given are those of the gradients that it returned.
     """
-    x, size_argmax_1, inv_size, size_mask, *_ = residuals
+    x, size_argmax_1, inv_size, inv_size_product, *_ = residuals
     grad_y_sum = (grad_y * x).sum(1)
-    sign_size_argmax_1 = torch.sign(x.gather(1, size_argmax_1[:, None]).squeeze(1))
     grad_grad_x_size_argmax_1 = grad_grad_x.gather(1, size_argmax_1[:, None]).squeeze(1)
-    inv_size_times_sign_size_argmax_1 = sign_size_argmax_1 * inv_size
-    grad_inv_size = torch.addcmul(
-        (grad_grad_x * grad_y).sum(1),
-        torch.addcmul(
-            (grad_y_sum * inv_size_times_sign_size_argmax_1).masked_fill(size_mask, 0),
-            inv_size,
-            (grad_y_sum * sign_size_argmax_1).masked_fill(size_mask, 0),
-        ),
-        grad_grad_x_size_argmax_1,
-        value=-1,
-    )
-    grad_grad_x_size_argmax_1_masked = grad_grad_x_size_argmax_1.masked_fill(size_mask, 0)
-    grad_x = (-(inv_size**2 * grad_grad_x_size_argmax_1_masked * sign_size_argmax_1))[
-        :, None
-    ] * grad_y
-    grad_grad_y = torch.addcmul(
-        grad_grad_x,
-        (grad_grad_x_size_argmax_1_masked * inv_size_times_sign_size_argmax_1)[:, None],
-        x,
-        value=-1,
-    )
+    grad_inv_size_product = grad_grad_x_size_argmax_1 * grad_y_sum * inv_size
+    product = grad_grad_x_size_argmax_1 * inv_size_product
+    grad_inv_size = torch.addcmul((grad_grad_x * grad_y).sum(1), grad_y_sum, product)
+    grad_x = (product * inv_size)[:, None] * grad_y
+    grad_grad_y = torch.addcmul(grad_grad_x, product[:, None], x)
     grad_grad_y = grad_grad_y * inv_size[:, None]
-    return grad_grad_y, grad_x, grad_inv_size
+    return grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product
 
 
 def residuals_backward_p_minus_inf(
-    grad_inv_size: Tensor, residuals: PMinusInfResiduals
+    grad_inv_size: Tensor, grad_inv_size_product: Tensor, residuals: PMinusInfResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
     x, size_argmax_1, inv_size, _, eps = residuals
     N, K = x.shape
-    size_argmax_1_x = x.gather(1, size_argmax_1[:, None]).squeeze(1)
-    size = torch.abs(size_argmax_1_x)
+    size_argmax_1_x_1 = x.gather(1, size_argmax_1[:, None]).squeeze(1)
+    size = torch.abs(size_argmax_1_x_1)
+    size_mask = size <= eps
+    sign_size_argmax_1_x = torch.sign(size_argmax_1_x_1)
     grad_x = grad_inv_size.new_zeros(N, K)
     grad_x = grad_x.scatter_add(
         1,
         size_argmax_1[:, None],
-        (-(inv_size**2 * grad_inv_size) * torch.sign(size_argmax_1_x)).masked_fill(size <= eps, 0)[
-            :, None
-        ],
+        (
+            (
+                (grad_inv_size_product * sign_size_argmax_1_x).masked_fill(size_mask, 0)
+                - grad_inv_size
+            )
+            * (inv_size**2).masked_fill(size_mask, 0)
+            * torch.sign(size_argmax_1_x_1)
+        )[:, None],
     )
     return (grad_x,)
 
@@ -906,10 +880,10 @@ class _PMinusInfBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = PMinusInfResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x, grad_inv_size = double_backward_p_minus_inf(
+        grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product = double_backward_p_minus_inf(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_x, None, grad_inv_size, None, None
+        return grad_grad_y, grad_x, None, grad_inv_size, grad_inv_size_product, None
 
 
 class _PMinusInfFunction(torch.autograd.Function):
@@ -920,20 +894,20 @@ class _PMinusInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_minus_inf(x, eps=eps)
-        return y, residuals.size_argmax_1, residuals.inv_size, residuals.size_mask
+        return y, residuals.size_argmax_1, residuals.inv_size, residuals.inv_size_product
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, size_argmax_1, inv_size, size_mask = output
-        ctx.save_for_backward(x, size_argmax_1, inv_size, size_mask)
-        ctx.mark_non_differentiable(size_argmax_1, size_mask)
+        _, size_argmax_1, inv_size, inv_size_product = output
+        ctx.save_for_backward(x, size_argmax_1, inv_size, inv_size_product)
+        ctx.mark_non_differentiable(size_argmax_1)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, _, grad_inv_size, *_ = grad_outputs
+        grad_y, _, grad_inv_size, grad_inv_size_product = grad_outputs
         residuals = PMinusInfResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -942,8 +916,14 @@ class _PMinusInfFunction(torch.autograd.Function):
             else:
                 (grad_x,) = backward_p_minus_inf(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if grad_inv_size is not None:
-            (more_x,) = residuals_backward_p_minus_inf(grad_inv_size, residuals)
+        if grad_inv_size is not None or grad_inv_size_product is not None:
+            if grad_inv_size is None:
+                grad_inv_size = torch.zeros_like(residuals.inv_size)
+            if grad_inv_size_product is None:
+                grad_inv_size_product = torch.zeros_like(residuals.inv_size_product)
+            (more_x,) = residuals_backward_p_minus_inf(
+                grad_inv_size, grad_inv_size_product, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -960,8 +940,6 @@ class PResiduals(NamedTuple):
 
     x: Tensor
     inv_size: Tensor
-    neg_inv_size: Tensor
-    size_mask: Tensor
     size_abs_product: Tensor
     eps: float
     p: float
@@ -1009,15 +987,16 @@ def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor,
     size_mask = size <= eps
     inv_size = torch.reciprocal(size.masked_fill(size_mask, eps))
     y = inv_size[:, None] * x
-    neg_inv_size = -inv_size
     size_abs_product = (
         (size_abs ** (p - 1))
         .masked_fill(size_abs_is_zero, 0)
         .mul_((size_abs_sum ** (1 / p - 1))[:, None])
         .masked_fill(size_abs_sum_is_zero[:, None], 0)
     )
+    size_abs_product *= inv_size.masked_fill(size_mask, 0)[:, None]
+    size_abs_product.neg_()
     size_abs_product *= torch.sign(x)
-    return y, PResiduals(x, inv_size, neg_inv_size, size_mask, size_abs_product, eps, p)
+    return y, PResiduals(x, inv_size, size_abs_product, eps, p)
 
 
 def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
@@ -1034,17 +1013,13 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, inv_size, neg_inv_size, size_mask, size_abs_product, *_ = residuals
+    x, inv_size, size_abs_product, *_ = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    grad_x = torch.addcmul(
-        grad_y,
-        (neg_inv_size * (grad_y * x).sum(1)).masked_fill(size_mask, 0)[:, None],
-        size_abs_product,
-    )
+    grad_x = torch.addcmul(grad_y, (grad_y * x).sum(1, keepdim=True), size_abs_product)
     grad_x *= inv_size[:, None]
     return PGradients(grad_x)
 
@@ -1056,36 +1031,22 @@ def double_backward_p(
 
     Given are those of the gradients that it returned.
     """
-    x, inv_size, neg_inv_size, size_mask, size_abs_product, *_ = residuals
+    x, inv_size, size_abs_product, *_ = residuals
     grad_y_sum = (grad_y * x).sum(1)
-    neg_inv_size_product = grad_y_sum * neg_inv_size
-    neg_inv_size_product_masked = neg_inv_size_product.masked_fill(size_mask, 0)
-    grad_size_abs_product = (neg_inv_size_product_masked * inv_size)[:, None] * grad_grad_x
+    grad_size_abs_product = (grad_y_sum * inv_size)[:, None] * grad_grad_x
     grad_grad_x_sum = (grad_grad_x * size_abs_product).sum(1)
-    grad_grad_x_sum_times_inv_size = grad_grad_x_sum * inv_size
-    grad_neg_inv_size = grad_grad_x_sum_times_inv_size * grad_y_sum.masked_fill(size_mask, 0)
-    grad_inv_size = torch.addcmul(
-        (grad_grad_x * grad_y).sum(1), grad_grad_x_sum, neg_inv_size_product_masked
-    )
-    grad_x = (neg_inv_size[:, None] * grad_y).masked_fill(size_mask[:, None], 0)
-    grad_x = grad_x * grad_grad_x_sum_times_inv_size[:, None]
-    grad_grad_y = torch.addcmul(
-        grad_grad_x,
-        grad_grad_x_sum[:, None],
-        (neg_inv_size[:, None] * x).masked_fill(size_mask[:, None], 0),
-    )
+    grad_inv_size = torch.addcmul((grad_grad_x * grad_y).sum(1), grad_grad_x_sum, grad_y_sum)
+    grad_x = (grad_grad_x_sum * inv_size)[:, None] * grad_y
+    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_sum[:, None], x)
     grad_grad_y = grad_grad_y * inv_size[:, None]
-    return grad_grad_y, grad_x, grad_inv_size, grad_neg_inv_size, grad_size_abs_product
+    return grad_grad_y, grad_x, grad_inv_size, grad_size_abs_product
 
 
 def residuals_backward_p(
-    grad_inv_size: Tensor,
-    grad_neg_inv_size: Tensor,
-    grad_size_abs_product: Tensor,
-    residuals: PResiduals,
+    grad_inv_size: Tensor, grad_size_abs_product: Tensor, residuals: PResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: the gradients that reach the inputs through it."""
-    x, inv_size, _, _, _, eps, p = residuals
+    x, inv_size, _, eps, p = residuals
     size_abs = torch.abs(x)
     size_abs_is_zero = size_abs == 0
     size_abs_or_one = size_abs.masked_fill(size_abs_is_zero, 1)
@@ -1097,34 +1058,47 @@ def residuals_backward_p(
     size_abs_sum_is_zero = size_abs_sum == 0
     size_abs_sum_or_one = size_abs_sum.masked_fill(size_abs_sum_is_zero, 1)
     size = (size_abs_sum_or_one ** (1 / p)).masked_fill(size_abs_sum_is_zero, 0)
+    size_mask = size <= eps
     sign_x = torch.sign(x)
     size_abs_sum_power = size_abs_sum_or_one ** (1 / p - 1)
     size_abs_power = size_abs_or_one ** (p - 1)
     size_abs_power_masked = size_abs_power.masked_fill(size_abs_is_zero, 0)
+    size_abs_product_masked = (size_abs_sum_power[:, None] * size_abs_power_masked).masked_fill(
+        size_abs_sum_is_zero[:, None], 0
+    )
+    inv_size_masked = inv_size.masked_fill(size_mask, 0)
+    inv_size_masked_scaled = (p - 1) * inv_size_masked
     grad_x = (
-        torch.sub(
+        torch.addcmul(
             (
                 inv_size**2
-                * (grad_neg_inv_size - grad_inv_size)
-                * size_abs_sum_power.masked_fill(size_abs_sum_is_zero, 0)
-            ).masked_fill(size <= eps, 0),
+                * (
+                    (
+                        (grad_size_abs_product * sign_x * size_abs_product_masked)
+                        .sum(1)
+                        .masked_fill(size_mask, 0)
+                        - grad_inv_size
+                    )
+                    * size_abs_sum_power
+                ).masked_fill(size_abs_sum_is_zero, 0)
+            ).masked_fill(size_mask, 0),
+            inv_size_masked_scaled,
             (
                 ((size_abs_sum_or_one ** (1 / p - 2))[:, None] * size_abs_power_masked).masked_fill(
                     size_abs_sum_is_zero[:, None], 0
                 )
                 * (grad_size_abs_product * sign_x)
             ).sum(1),
-            alpha=p - 1,
         )[:, None]
         * size_abs_power_masked
     )
     grad_x = grad_x.addcmul(
-        grad_size_abs_product * sign_x,
+        inv_size_masked_scaled[:, None] * grad_size_abs_product * sign_x,
         (
             (size_abs_or_one ** (p - 2)).masked_fill(size_abs_is_zero, 0)
             * size_abs_sum_power[:, None]
         ).masked_fill(size_abs_sum_is_zero[:, None], 0),
-        value=p - 1,
+        value=-1,
     )
     grad_x = grad_x * sign_x
     return (grad_x,)
@@ -1160,19 +1134,10 @@ class _PBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = PResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x, grad_inv_size, grad_neg_inv_size, grad_size_abs_product = (
-            double_backward_p(grad_grad_x, grad_y, residuals)
+        grad_grad_y, grad_x, grad_inv_size, grad_size_abs_product = double_backward_p(
+            grad_grad_x, grad_y, residuals
         )
-        return (
-            grad_grad_y,
-            grad_x,
-            grad_inv_size,
-            grad_neg_inv_size,
-            None,
-            grad_size_abs_product,
-            None,
-            None,
-        )
+        return grad_grad_y, grad_x, grad_inv_size, grad_size_abs_product, None, None
 
 
 class _PFunction(torch.autograd.Function):
@@ -1183,26 +1148,19 @@ class _PFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float, p: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p(x, eps=eps, p=p)
-        return (
-            y,
-            residuals.inv_size,
-            residuals.neg_inv_size,
-            residuals.size_mask,
-            residuals.size_abs_product,
-        )
+        return y, residuals.inv_size, residuals.size_abs_product
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps, p = inputs
-        _, inv_size, neg_inv_size, size_mask, size_abs_product = output
-        ctx.save_for_backward(x, inv_size, neg_inv_size, size_mask, size_abs_product)
-        ctx.mark_non_differentiable(size_mask)
+        _, inv_size, size_abs_product = output
+        ctx.save_for_backward(x, inv_size, size_abs_product)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps, p)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_inv_size, grad_neg_inv_size, _, grad_size_abs_product = grad_outputs
+        grad_y, grad_inv_size, grad_size_abs_product = grad_outputs
         residuals = PResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -1211,20 +1169,12 @@ class _PFunction(torch.autograd.Function):
             else:
                 (grad_x,) = backward_p(grad_y, residuals)
         # A gradient that is differentiated has read the residuals, too.
-        if (
-            grad_inv_size is not None
-            or grad_neg_inv_size is not None
-            or grad_size_abs_product is not None
-        ):
+        if grad_inv_size is not None or grad_size_abs_product is not None:
             if grad_inv_size is None:
                 grad_inv_size = torch.zeros_like(residuals.inv_size)
-            if grad_neg_inv_size is None:
-                grad_neg_inv_size = torch.zeros_like(residuals.neg_inv_size)
             if grad_size_abs_product is None:
                 grad_size_abs_product = torch.zeros_like(residuals.size_abs_product)
-            (more_x,) = residuals_backward_p(
-                grad_inv_size, grad_neg_inv_size, grad_size_abs_product, residuals
-            )
+            (more_x,) = residuals_backward_p(grad_inv_size, grad_size_abs_product, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None, None
 
@@ -1337,7 +1287,7 @@ def normalize(
     x = _wide(input).reshape(math.prod(rest), math.prod(tail))
     match p:
         case 2:
-            y, *_ = _Function.apply(x, eps)
+            y = _applied(x, eps)
         case 1:
             y, *_ = _P1Function.apply(x, eps)
         case 0:

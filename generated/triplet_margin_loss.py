@@ -111,10 +111,12 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     far_total_negative = near - far + margin < 0
     grad_loss_scaled = grad_loss / N
-    grad_negative = (grad_loss_scaled / far).masked_fill(far_total_negative, 0)[:, None] * off_far
-    grad_positive = (-(grad_loss_scaled / near)).masked_fill(far_total_negative, 0)[
+    grad_negative = (grad_loss_scaled * torch.reciprocal(far).masked_fill(far_total_negative, 0))[
         :, None
-    ] * off_near
+    ] * off_far
+    grad_positive = (
+        -(grad_loss_scaled * torch.reciprocal(near).masked_fill(far_total_negative, 0))
+    )[:, None] * off_near
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return Gradients(grad_anchor, grad_positive, grad_negative)
@@ -136,31 +138,24 @@ def double_backward(
     grad_loss_scaled = grad_loss / N
     far_total_negative = near - far + margin < 0
     far_or_one = far.masked_fill(far_total_negative, 1)
-    far_product_masked = (grad_loss_scaled / far_or_one).masked_fill(far_total_negative, 0)
-    total_1 = grad_grad_negative - grad_grad_anchor
-    grad_far = -(off_far * total_1).sum(1) * (grad_loss_scaled * far_or_one**-2).masked_fill(
-        far_total_negative, 0
-    )
-    grad_off_far = far_product_masked[:, None] * total_1
-    total = grad_grad_positive - grad_grad_anchor
+    inverse_far_masked = torch.reciprocal(far_or_one).masked_fill(far_total_negative, 0)
     near_or_one = near.masked_fill(far_total_negative, 1)
-    grad_near = (off_near * total).sum(1) * (grad_loss_scaled * near_or_one**-2).masked_fill(
+    inverse_near_masked = torch.reciprocal(near_or_one).masked_fill(far_total_negative, 0)
+    total_1 = grad_grad_negative - grad_grad_anchor
+    grad_far = -(grad_loss_scaled * (off_far * total_1).sum(1)) * (far_or_one**-2).masked_fill(
         far_total_negative, 0
     )
-    grad_off_near = (-(grad_loss_scaled / near_or_one).masked_fill(far_total_negative, 0))[
-        :, None
-    ] * total
+    grad_off_far = (grad_loss_scaled * inverse_far_masked)[:, None] * total_1
+    total = grad_grad_positive - grad_grad_anchor
+    grad_near = (
+        grad_loss_scaled
+        * (off_near * total).sum(1)
+        * (near_or_one**-2).masked_fill(far_total_negative, 0)
+    )
+    grad_off_near = (-(grad_loss_scaled * inverse_near_masked))[:, None] * total
     grad_grad_loss = (
-        (
-            off_far
-            * total_1
-            * torch.reciprocal(far_or_one).masked_fill(far_total_negative, 0)[:, None]
-        ).sum()
-        - (
-            off_near
-            * total
-            * torch.reciprocal(near_or_one).masked_fill(far_total_negative, 0)[:, None]
-        ).sum()
+        (off_far * total_1 * inverse_far_masked[:, None]).sum()
+        - (off_near * total * inverse_near_masked[:, None]).sum()
     ) / N
     return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far
 
@@ -392,8 +387,12 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     far_total_negative = near - far + margin < 0
-    grad_negative = (grad_loss / far).masked_fill(far_total_negative, 0)[:, None] * off_far
-    grad_positive = (-(grad_loss / near)).masked_fill(far_total_negative, 0)[:, None] * off_near
+    grad_negative = (grad_loss * torch.reciprocal(far).masked_fill(far_total_negative, 0))[
+        :, None
+    ] * off_far
+    grad_positive = (-(grad_loss * torch.reciprocal(near).masked_fill(far_total_negative, 0)))[
+        :, None
+    ] * off_near
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return SumGradients(grad_anchor, grad_positive, grad_negative)
@@ -413,22 +412,21 @@ def double_backward_sum(
     off_near, near, off_far, far, margin = residuals
     far_total_negative = near - far + margin < 0
     far_or_one = far.masked_fill(far_total_negative, 1)
-    far_product_masked = (grad_loss / far_or_one).masked_fill(far_total_negative, 0)
-    total_1 = grad_grad_negative - grad_grad_anchor
-    grad_far = -(off_far * total_1).sum(1) * (grad_loss * far_or_one**-2).masked_fill(
-        far_total_negative, 0
-    )
-    grad_off_far = far_product_masked[:, None] * total_1
-    total = grad_grad_positive - grad_grad_anchor
+    inverse_far_masked = torch.reciprocal(far_or_one).masked_fill(far_total_negative, 0)
     near_or_one = near.masked_fill(far_total_negative, 1)
-    grad_near = (off_near * total).sum(1) * (grad_loss * near_or_one**-2).masked_fill(
+    inverse_near_masked = torch.reciprocal(near_or_one).masked_fill(far_total_negative, 0)
+    total_1 = grad_grad_negative - grad_grad_anchor
+    grad_far = -(grad_loss * (off_far * total_1).sum(1)) * (far_or_one**-2).masked_fill(
         far_total_negative, 0
     )
-    grad_off_near = (-(grad_loss / near_or_one).masked_fill(far_total_negative, 0))[:, None] * total
-    grad_grad_loss = (
-        off_far * total_1 * torch.reciprocal(far_or_one).masked_fill(far_total_negative, 0)[:, None]
-    ).sum() - (
-        off_near * total * torch.reciprocal(near_or_one).masked_fill(far_total_negative, 0)[:, None]
+    grad_off_far = (grad_loss * inverse_far_masked)[:, None] * total_1
+    total = grad_grad_positive - grad_grad_anchor
+    grad_near = (
+        grad_loss * (off_near * total).sum(1) * (near_or_one**-2).masked_fill(far_total_negative, 0)
+    )
+    grad_off_near = (-(grad_loss * inverse_near_masked))[:, None] * total
+    grad_grad_loss = (off_far * total_1 * inverse_far_masked[:, None]).sum() - (
+        off_near * total * inverse_near_masked[:, None]
     ).sum()
     return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far
 
@@ -885,21 +883,18 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     between_mask = between <= far
+    off_far_product = torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
     off_between_product = (
         torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
     )
     grad_loss_scaled = grad_loss / N
     grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    grad_negative = torch.addcmul(
-        off_between_product, torch.reciprocal(far).masked_fill(between_mask, 0)[:, None], off_far
-    )
+    grad_negative = off_between_product + off_far_product
     grad_negative = grad_negative * grad_loss_scaled_masked[:, None]
     off_near_product = off_near / near[:, None]
     grad_positive = off_between_product + off_near_product
     grad_positive = grad_positive * (-grad_loss_scaled).masked_fill(near_total_negative, 0)[:, None]
-    grad_anchor = torch.addcmul(
-        off_near_product, (-1 / far).masked_fill(between_mask, 0)[:, None], off_far
-    )
+    grad_anchor = off_near_product - off_far_product
     grad_anchor = grad_anchor * grad_loss_scaled_masked[:, None]
     return SwapGradients(grad_anchor, grad_positive, grad_negative)
 
@@ -918,47 +913,38 @@ def double_backward_swap(
     off_near, near, off_far, far, off_between, between, near_total_negative = residuals
     N = off_near.shape[0]
     between_mask = between <= far
+    far_or_one = far.masked_fill(between_mask, 1)
+    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
+    off_far_product = inverse_far_or_one_masked[:, None] * off_far
     between_or_one = torch.where(between_mask, between, 1)
     inverse_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
     off_between_product = inverse_between_or_one_masked[:, None] * off_between
     grad_loss_scaled = grad_loss / N
     grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
     off_near_product = off_near / near[:, None]
-    grad_grad_negative_total = grad_loss_scaled_masked[:, None] * grad_grad_negative
-    grad_grad_negative_total = grad_grad_negative_total.addcmul(
-        grad_loss_scaled_masked[:, None], grad_grad_positive, value=-1
+    product = grad_loss_scaled_masked[:, None] * grad_grad_negative
+    grad_grad_negative_total = torch.addcmul(
+        product, grad_loss_scaled_masked[:, None], grad_grad_positive, value=-1
     )
     grad_between = -(grad_grad_negative_total * off_between).sum(1) * torch.where(
         between_mask, between_or_one**-2, 0
     )
     grad_off_between = inverse_between_or_one_masked[:, None] * grad_grad_negative_total
-    far_or_one = far.masked_fill(between_mask, 1)
-    grad_far = (
-        ((grad_grad_anchor * off_far).sum(1) - (grad_grad_negative * off_far).sum(1))
-        * grad_loss_scaled_masked
-        * (far_or_one**-2).masked_fill(between_mask, 0)
+    grad_grad_anchor_total = torch.addcmul(
+        product, grad_loss_scaled_masked[:, None], grad_grad_anchor, value=-1
     )
-    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    grad_off_far = grad_grad_negative - grad_grad_anchor
-    grad_off_far = grad_off_far * (grad_loss_scaled_masked * inverse_far_or_one_masked)[:, None]
+    grad_far = -(grad_grad_anchor_total * off_far).sum(1) * (far_or_one**-2).masked_fill(
+        between_mask, 0
+    )
+    grad_off_far = inverse_far_or_one_masked[:, None] * grad_grad_anchor_total
     total = grad_grad_anchor - grad_grad_positive
     grad_loss_scaled_masked_product = grad_loss_scaled_masked / near
     grad_near = -grad_loss_scaled_masked_product * (off_near_product * total).sum(1)
     grad_off_near = grad_loss_scaled_masked_product[:, None] * total
     grad_grad_loss = (
         (
-            (
-                torch.addcmul(off_between_product, inverse_far_or_one_masked[:, None], off_far)
-                * grad_grad_negative
-            ).sum(1)
-            + (
-                torch.addcmul(
-                    off_near_product,
-                    (-1 / far_or_one).masked_fill(between_mask, 0)[:, None],
-                    off_far,
-                )
-                * grad_grad_anchor
-            ).sum(1)
+            ((off_near_product - off_far_product) * grad_grad_anchor).sum(1)
+            + ((off_between_product + off_far_product) * grad_grad_negative).sum(1)
         )
         .masked_fill(near_total_negative, 0)
         .sum()
@@ -1269,20 +1255,17 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     between_mask = between <= far
+    off_far_product = torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
     off_between_product = (
         torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
     )
     grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    grad_negative = torch.addcmul(
-        off_between_product, torch.reciprocal(far).masked_fill(between_mask, 0)[:, None], off_far
-    )
+    grad_negative = off_between_product + off_far_product
     grad_negative = grad_negative * grad_loss_masked[:, None]
     off_near_product = off_near / near[:, None]
     grad_positive = off_between_product + off_near_product
     grad_positive = grad_positive * (-grad_loss).masked_fill(near_total_negative, 0)[:, None]
-    grad_anchor = torch.addcmul(
-        off_near_product, (-1 / far).masked_fill(between_mask, 0)[:, None], off_far
-    )
+    grad_anchor = off_near_product - off_far_product
     grad_anchor = grad_anchor * grad_loss_masked[:, None]
     return SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
@@ -1300,43 +1283,36 @@ def double_backward_swap_sum(
     """
     off_near, near, off_far, far, off_between, between, near_total_negative = residuals
     between_mask = between <= far
+    far_or_one = far.masked_fill(between_mask, 1)
+    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
+    off_far_product = inverse_far_or_one_masked[:, None] * off_far
     between_or_one = torch.where(between_mask, between, 1)
     inverse_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
     off_between_product = inverse_between_or_one_masked[:, None] * off_between
     grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
     off_near_product = off_near / near[:, None]
-    grad_grad_negative_total = grad_loss_masked[:, None] * grad_grad_negative
-    grad_grad_negative_total = grad_grad_negative_total.addcmul(
-        grad_loss_masked[:, None], grad_grad_positive, value=-1
+    product = grad_loss_masked[:, None] * grad_grad_negative
+    grad_grad_negative_total = torch.addcmul(
+        product, grad_loss_masked[:, None], grad_grad_positive, value=-1
     )
     grad_between = -(grad_grad_negative_total * off_between).sum(1) * torch.where(
         between_mask, between_or_one**-2, 0
     )
     grad_off_between = inverse_between_or_one_masked[:, None] * grad_grad_negative_total
-    far_or_one = far.masked_fill(between_mask, 1)
-    grad_far = (
-        ((grad_grad_anchor * off_far).sum(1) - (grad_grad_negative * off_far).sum(1))
-        * grad_loss_masked
-        * (far_or_one**-2).masked_fill(between_mask, 0)
+    grad_grad_anchor_total = torch.addcmul(
+        product, grad_loss_masked[:, None], grad_grad_anchor, value=-1
     )
-    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    grad_off_far = grad_grad_negative - grad_grad_anchor
-    grad_off_far = grad_off_far * (grad_loss_masked * inverse_far_or_one_masked)[:, None]
+    grad_far = -(grad_grad_anchor_total * off_far).sum(1) * (far_or_one**-2).masked_fill(
+        between_mask, 0
+    )
+    grad_off_far = inverse_far_or_one_masked[:, None] * grad_grad_anchor_total
     total = grad_grad_anchor - grad_grad_positive
     grad_loss_masked_product = grad_loss_masked / near
     grad_near = -grad_loss_masked_product * (off_near_product * total).sum(1)
     grad_off_near = grad_loss_masked_product[:, None] * total
     grad_grad_loss = (
-        (
-            torch.addcmul(off_between_product, inverse_far_or_one_masked[:, None], off_far)
-            * grad_grad_negative
-        ).sum(1)
-        + (
-            torch.addcmul(
-                off_near_product, (-1 / far_or_one).masked_fill(between_mask, 0)[:, None], off_far
-            )
-            * grad_grad_anchor
-        ).sum(1)
+        ((off_near_product - off_far_product) * grad_grad_anchor).sum(1)
+        + ((off_between_product + off_far_product) * grad_grad_negative).sum(1)
     ).masked_fill(near_total_negative, 0).sum() - (
         (off_between_product + off_near_product) * grad_grad_positive
     ).masked_fill(near_total_negative[:, None], 0).sum()
@@ -1647,19 +1623,16 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
         )
     grad_near = grad_loss.masked_fill(near_total_negative, 0)
     between_mask = between <= far
+    off_far_product = torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
     off_between_product = (
         torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
     )
-    grad_negative = torch.addcmul(
-        off_between_product, torch.reciprocal(far).masked_fill(between_mask, 0)[:, None], off_far
-    )
+    grad_negative = off_between_product + off_far_product
     grad_negative = grad_negative * grad_near[:, None]
     off_near_product = off_near / near[:, None]
     grad_positive = off_between_product + off_near_product
     grad_positive = grad_positive * (-grad_near)[:, None]
-    grad_anchor = torch.addcmul(
-        off_near_product, (-1 / far).masked_fill(between_mask, 0)[:, None], off_far
-    )
+    grad_anchor = off_near_product - off_far_product
     grad_anchor = grad_anchor * grad_near[:, None]
     return SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 

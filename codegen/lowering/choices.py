@@ -1,23 +1,20 @@
 """Products with a choice: what is multiplied by 0 or 1 is chosen or not.
 
-    g * Where(c, 0, 1)                       ->  Where(c, 0, g)
-    g * (Where(c, 0, 1) + Where(d, 0, 2))    ->  Where(c, 0, g) + Where(d, 0, 2*g)
-    g * Where(c, 0, a), g * Where(c, 0, b)   ->  Where(c, 0, g) * a, Where(c, 0, g) * b
-    Where(c, a, u**-p)                       ->  Where(c, a, Where(c, 1, u)**-p)
-
-The fourth is for whoever differentiates once more: a power that is not chosen may be infinite, and
-so may its derivative be, which nothing times infinity would make no number.
+g * Where(c, 0, 1)                       ->  Where(c, 0, g)
+g * (Where(c, 0, 1) + Where(d, 0, 2))    ->  Where(c, 0, g) + Where(d, 0, 2*g)
+g * Where(c, 0, a), g * Where(c, 0, b)   ->  Where(c, 0, g) * a, Where(c, 0, g) * b
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul, Pow, log
+from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul
 
+from codegen.lowering.guards import behind_guards, partial_lets
 from codegen.program import Program
 from derive.calculus.recognise import is_atomic
 from derive.language.definition import Let
@@ -26,43 +23,20 @@ from derive.language.expressions import (
     StopGradient,
     Where,
     free_indices,
-    is_scalar,
     names_used,
     with_args,
 )
 from derive.language.facts import is_total
 
 
-def with_choices(lets: Sequence[Let]) -> list[Let]:
-    """The lets in the first three of the forms above."""
-    lets = [replace(let, value=chosen(let.value)) for let in lets]
+def with_choices(lets: Sequence[Let], made: Sequence[Let]) -> list[Let]:
+    """The lets, which read those `made` before, in these forms, and what a choice asks for behind
+    it (`codegen.lowering.guards`)."""
+    partial = partial_lets((*made, *lets))
+    lets = [replace(let, value=_chosen(let.value, partial)) for let in lets]
     masks = Counter(mask for let in lets for mask in _masked(let.value))
     again = {mask for mask, count in masks.items() if count > 1}
     return [replace(let, value=_mask_shared(let.value, again)) for let in lets]
-
-
-def guarded(expr: Any) -> Any:
-    """An expression whose powers and logarithms that have a value only where a choice takes them
-    are taken of 1 elsewhere: differentiated once more, nothing times infinity is no number."""
-
-    def safe(choice: Where) -> Expr:
-        condition, (chosen, other) = choice.condition, choice.branches
-        inside = (
-            _of_one_elsewhere(chosen, lambda base: Where(condition, base, 1)),
-            _of_one_elsewhere(other, lambda base: Where(condition, 1, base)),
-        )
-        return Where(condition, *inside)
-
-    return expr.replace(lambda e: isinstance(e, Where), safe)
-
-
-def _of_one_elsewhere(branch: Expr, taken: Callable[[Expr], Expr]) -> Expr:
-    partial = {
-        node: node.func(taken(node.args[0]), *node.args[1:])
-        for node in branch.atoms(Pow, log)
-        if not (is_scalar(node) or is_total(node) or node.args[0].has(Where))
-    }
-    return branch.xreplace(partial)
 
 
 def without_needless(program: Program) -> Program:
@@ -121,15 +95,15 @@ def _mask_shared(expr: Any, masks: set[tuple[Any, Expr]]) -> Any:
     return expr.replace(lambda e: isinstance(e, Mul), moved) if masks else expr
 
 
-def chosen(expr: Any) -> Any:
+def _chosen(expr: Any, partial: Mapping[str, set[str]]) -> Any:
     """A value in which a choice between 0 and a number takes in what it is multiplied by."""
     if is_atomic(expr):
         return expr
-    expr = with_args(expr, [chosen(a) for a in expr.args])
-    return _product(expr) if isinstance(expr, Mul) else expr
+    expr = with_args(expr, [_chosen(a, partial) for a in expr.args])
+    return _product(behind_guards(expr, partial)) if isinstance(expr, Mul) else expr
 
 
-def _product(expr: Mul) -> Expr:
+def _product(expr: Expr) -> Expr:
     for factor in expr.args:
         others = [f for f in expr.args if f is not factor]
         if isinstance(factor, Where) and _takes_in(factor):
@@ -140,7 +114,7 @@ def _product(expr: Mul) -> Expr:
                 inside = [f for f in inside if letters <= free_indices(f)] or inside
             branches = (Mul(b, *inside) for b in factor.branches)
             outside = [f for f in others if f not in inside]
-            return Mul(chosen(Where(factor.condition, *branches)), *outside)
+            return Mul(_chosen(Where(factor.condition, *branches), {}), *outside)
         if isinstance(factor, Add) and all(_takes_in(a) for a in factor.args):
             return Add(*(_product(Mul(a, *others)) for a in factor.args))
     return expr

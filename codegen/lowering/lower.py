@@ -98,7 +98,7 @@ def _both_passes(derivation: Derivation, ahead: bool) -> tuple[tuple[Let, ...], 
     if definition.chunked:
         return forward, backward
     backward = needed(without_exponentials(backward, forward), wanted)
-    backward = stable(backward)
+    backward = stable(backward, forward)
     backward = computed_once(backward, besides=(let.name for let in forward))
     backward = divided_safely(backward, gradients)
     if not ahead:

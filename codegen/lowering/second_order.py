@@ -20,8 +20,8 @@ from typing import Any
 
 from sympy import Add, Expr, Mul, S
 
-from codegen.lowering.choices import guarded
 from codegen.lowering.forms import spelled_out
+from codegen.lowering.guards import guarded
 from codegen.lowering.lower import outputs_once, residuals_for, with_zeros
 from codegen.lowering.renaming import Renaming
 from codegen.lowering.sharing import computed_once
@@ -330,4 +330,4 @@ def _simplest(
     )
     wanted = [tensor.name for _, tensor in gradients]
     lets = needed(without_exponentials(needed(backward, wanted), found.forward), wanted)
-    return tuple(stable(lets)), gradients
+    return tuple(stable(lets, found.forward)), gradients

@@ -13,6 +13,7 @@
     (1 + exp(a))**-1           ->  Sigmoid(-a)
     log(exp(a) + exp(b))       ->  LogAddExp(a, b), also where a and b are such logarithms
     log(cosh(a))               ->  LogAddExp(a, -a) - log(2)
+    log(Where(c, a, b))        ->  Where(c, log(a), log(b)), where both are safe
     log(1 + a)                 ->  Log1p(a)
     exp(a) - 1                 ->  Expm1(a)
     1 - Sigmoid(a)             ->  Sigmoid(-a)
@@ -164,6 +165,12 @@ def _log(expr: Expr) -> Expr:
             return Add(log(rest), *(found for _, found in safe if found is not None))
     if isinstance(inside, Add) and S.One in inside.args:
         return Log1p(inside - 1)
+    if isinstance(inside, Where):
+        branches = [
+            log(b) if b.is_number else _log(log(b, evaluate=False)) for b in inside.branches
+        ]
+        if not any(isinstance(b, log) or b.is_infinite for b in branches):
+            return Where(inside.condition, *branches)
     return expr
 
 

@@ -209,6 +209,7 @@ def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
     return replace(let, value=substitute(let.value, lets.values()))
 
 
-def stable(lets: Sequence[Let]) -> list[Let]:
-    """The lets of a backward pass in numerically safe form; repeated parts are not named."""
-    return with_choices([replace(let, value=stabilise(let.value)) for let in lets])
+def stable(lets: Sequence[Let], made: Sequence[Let]) -> list[Let]:
+    """The lets of a backward pass in numerically safe form; repeated parts are not named. `made`
+    are those of the passes before."""
+    return with_choices([replace(let, value=stabilise(let.value)) for let in lets], made)

@@ -25,8 +25,15 @@ from derive.calculus.normal import normalise, terms_of
 from derive.calculus.recognise import Mirror, Rewriter
 from derive.calculus.trace import Equation
 from derive.language.definition import Let, Tensor
-from derive.language.expressions import Element, Sum, free_indices, is_scalar, names_used
-from derive.language.facts import is_nonzero
+from derive.language.expressions import (
+    Element,
+    Sum,
+    Where,
+    free_indices,
+    is_scalar,
+    names_used,
+)
+from derive.language.facts import is_nonzero, is_total
 from derive.language.functions import BY_CLASS
 from derive.language.substitute import substitute
 
@@ -86,6 +93,7 @@ class System:
             Solution(let.name, tensor, value)
             for let in self.lets
             for tensor, value in solved_for_unknowns(let, solvable, self.divisors)
+            if not self._is_guarded(let, tensor)
         ]
         # What is divided by, where the quotient is a function: `sinh(a)/cosh(a)`.
         below = [let for let in self.lets if isinstance(let.value, DIVISORS)]
@@ -97,6 +105,14 @@ class System:
                 if apart is not None:
                     found.append(Solution(let.name, let.tensor, other.tensor.element + apart))
         return tuple(found)
+
+    def _is_guarded(self, let: Let, unknown: Tensor) -> bool:
+        """Whether a choice may leave a let out, or ask for its unknown, where it has no value: of
+        `where(g > 0, log_g, 0)` nothing is told about g by log_g where that is not chosen."""
+        choices = [choice for each in self.lets for choice in each.value.atoms(Where)]
+        asked = set().union(*(names_used(choice.condition) for choice in choices))
+        read = set().union(*map(names_used, choices))
+        return not is_total(let.value) and (unknown.name in asked or let.name in read)
 
 
 def kind(let: Let) -> str:

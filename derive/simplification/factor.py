@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 
 from sympy import (
@@ -23,7 +24,7 @@ from sympy import factor as polynomial_factor
 
 from derive.calculus.monomials import factors_of
 from derive.calculus.normal import Terms, terms_of, tidy
-from derive.language.expressions import Element, Index, KroneckerDelta, Sum, is_scalar
+from derive.language.expressions import Element, Index, KroneckerDelta, Sum, Where, is_scalar
 
 _CANCEL_UP_TO = 8
 _FACTOR_UP_TO = 8
@@ -233,21 +234,44 @@ def cancelled(expr: Expr) -> Expr:
 
 
 def quotients_met(expr: Expr) -> Expr:
-    """`(1/a - 1) a**2` as `(1 - a) a`: what is divided by in a sum meets its power before it."""
+    """`(1/a - 1) a**2` as `(1 - a) a`, `a where(c, 1/a, b)` as `where(c, 1, a b)`, and
+    `where(c, a, 0)/a` as `where(c, 1, 0)`: what is divided by meets its power across a bracket."""
     return expr.replace(lambda e: isinstance(e, Mul), _quotients_met)
 
 
 def _quotients_met(product: Mul) -> Expr:
     met: Expr = product
-    for total in product.args:
-        if not isinstance(total, Add):
+    for whole in product.args:
+        if not isinstance(whole, Add | Where):
             continue
-        powers = [f for term in total.args for f in Mul.make_args(term) if isinstance(f, Pow)]
-        for base in {f.base: None for f in powers if f.exp == -1 and not is_scalar(f.base)}:
-            if base in met.as_powers_dict():
-                times = Add(*(term * base for term in total.args))
-                met, total = met / (base * total) * times, times
+        outside = met.as_powers_dict()
+        factors = [base for base in dict.fromkeys(_divided_by(whole)) if base in outside]
+        if isinstance(whole, Where):
+            below = (base for base, exponent in outside.items() if exponent == -1)
+            factors += [1 / base for base in below if _has_everywhere(whole, base)]
+        for factor in factors:
+            times = _each_term_times(whole, factor)
+            met, whole = met / (factor * whole) * times, times
     return met
+
+
+def _has_everywhere(choice: Where, factor: Expr) -> bool:
+    """Whether each branch has a factor, or is zero."""
+    return all(b == 0 or factor in Mul.make_args(b) for b in choice.branches)
+
+
+def _divided_by(whole: Add | Where) -> Iterator[Expr]:
+    """What terms of a sum, or of the branches of a choice, are divided by."""
+    for part in whole.branches if isinstance(whole, Where) else (whole,):
+        for term in Add.make_args(part):
+            powers = (f for f in Mul.make_args(term) if isinstance(f, Pow))
+            yield from (f.base for f in powers if f.exp == -1 and not is_scalar(f.base))
+
+
+def _each_term_times(whole: Expr, base: Expr) -> Expr:
+    if isinstance(whole, Where):
+        return Where(whole.condition, *(_each_term_times(b, base) for b in whole.branches))
+    return Add(*(term * base for term in Add.make_args(whole)))
 
 
 def differences_joined(expr: Expr) -> Expr | None:

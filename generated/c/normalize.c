@@ -135,14 +135,13 @@ int backward(const real *restrict grad_y, const real *restrict x,
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] + x[n,k]*where(eps >= size[n], 0,
-                -grad_y_sum[n]*inv_size[n]*where(x_squared_sum[n] == 0, 0,
-                1/sqrt(x_squared_sum[n])))) */
+        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*x[n,k]*where(x_squared_sum[n] ==
+                0, 0, 1/sqrt(x_squared_sum[n]))*where(eps >= size[n], 0, inv_size[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_x[n * K + k] = inv_size[n] * ((eps >= size[n] ? 0 : -grad_y_sum * inv_size[n] *
-                    (x_squared_sum[n] == 0 ? 0 : 1 / R(sqrt)(x_squared_sum[n]))) * x[n * K + k] +
-                    grad_y[n * K + k]);
+            grad_x[n * K + k] = inv_size[n] * (grad_y[n * K + k] - (grad_y_sum * (x_squared_sum[n]
+                    == 0 ? 0 : 1 / R(sqrt)(x_squared_sum[n])) * (eps >= size[n] ? 0 : inv_size[n]))
+                    * x[n * K + k]);
         }
     }
     return 0;
@@ -207,16 +206,16 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] + where(eps >= size[n], 0,
-                -grad_y_sum[n]*inv_size[n])*sign(x[n,k])) */
+        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*where(eps >= size[n], 0,
+                inv_size[n])*sign(x[n,k])) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
             real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                grad_x_here[k - k_line] = inv_size[n] * ((eps >= size[n] ? 0 : -grad_y_sum *
-                        inv_size[n]) * sign(x[n * K + k]) + grad_y[n * K + k]);
+                grad_x_here[k - k_line] = inv_size[n] * (grad_y[n * K + k] - (grad_y_sum * (eps >=
+                        size[n] ? 0 : inv_size[n])) * sign(x[n * K + k]));
             }
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
@@ -349,8 +348,8 @@ int backward(const real *restrict grad_y, const real *restrict x,
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] + delta(k, size_argmax[n])*where(eps >= size[n],
-                0, -grad_y_sum[n]*inv_size[n]*sign(x[n,size_argmax[n]]))) */
+        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*delta(k, size_argmax[n])*where(eps
+                >= size[n], 0, inv_size[n])*sign(x[n,size_argmax[n]])) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
@@ -362,8 +361,8 @@ int backward(const real *restrict grad_y, const real *restrict x,
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
         }
-        grad_x[n * K + size_argmax[n]] += inv_size[n] * (eps >= size[n] ? 0 : -grad_y_sum *
-                inv_size[n] * sign(x[n * K + size_argmax[n]]));
+        grad_x[n * K + size_argmax[n]] += -grad_y_sum * inv_size[n] * (eps >= size[n] ? 0 :
+                inv_size[n]) * sign(x[n * K + size_argmax[n]]);
     }
     return 0;
 }
@@ -432,8 +431,9 @@ int backward(const real *restrict grad_y, const real *restrict x,
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] + delta(k, size_argmax_1[n])*where(eps >= size[n],
-                0, -grad_y_sum[n]*inv_size[n]*sign(x[n,size_argmax_1[n]]))) */
+        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*delta(k,
+                size_argmax_1[n])*where(eps >= size[n], 0, inv_size[n])*sign(x[n,size_argmax_1[n]]))
+                */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
@@ -445,8 +445,8 @@ int backward(const real *restrict grad_y, const real *restrict x,
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
         }
-        grad_x[n * K + size_argmax_1[n]] += inv_size[n] * (eps >= size[n] ? 0 : -grad_y_sum *
-                inv_size[n] * sign(x[n * K + size_argmax_1[n]]));
+        grad_x[n * K + size_argmax_1[n]] += -grad_y_sum * inv_size[n] * (eps >= size[n] ? 0 :
+                inv_size[n]) * sign(x[n * K + size_argmax_1[n]]);
     }
     return 0;
 }
@@ -514,15 +514,15 @@ int backward(const real *restrict grad_y, const real *restrict x,
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] + where(eps >= size[n], 0,
-                -grad_y_sum[n]*inv_size[n])*where(size_abs_sum[n] == 0, 0, size_abs_sum[n]**(1/p -
+        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*where(eps >= size[n], 0,
+                inv_size[n])*where(size_abs_sum[n] == 0, 0, size_abs_sum[n]**(1/p -
                 1)*where(size_abs[n,k] == 0, 0, size_abs[n,k]**(p - 1)))*sign(x[n,k])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real size_abs = R(fabs)(x[n * K + k]);
-            grad_x[n * K + k] = inv_size[n] * ((eps >= size[n] ? 0 : -grad_y_sum * inv_size[n]) *
-                    (size_abs_sum[n] == 0 ? 0 : R(pow)(size_abs_sum[n], 1 / p - 1) * (size_abs == 0
-                    ? 0 : R(pow)(size_abs, p - 1))) * sign(x[n * K + k]) + grad_y[n * K + k]);
+            grad_x[n * K + k] = inv_size[n] * (grad_y[n * K + k] - (grad_y_sum * (eps >= size[n] ? 0
+                    : inv_size[n])) * (size_abs_sum[n] == 0 ? 0 : R(pow)(size_abs_sum[n], 1 / p - 1)
+                    * (size_abs == 0 ? 0 : R(pow)(size_abs, p - 1))) * sign(x[n * K + k]));
         }
     }
     return 0;

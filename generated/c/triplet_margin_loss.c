@@ -163,10 +163,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_negative[n,d] = off_far[n,d]*where(far_total_negative[n], 0,
-                grad_loss_scaled/far[n]) */
-        /* grad_positive[n,d] = off_near[n,d]*where(far_total_negative[n], 0,
-                -grad_loss_scaled/near[n]) */
+        /* grad_negative[n,d] = grad_loss_scaled*off_far[n,d]*where(far_total_negative[n], 0,
+                1/far[n]) */
+        /* grad_positive[n,d] = -grad_loss_scaled*off_near[n,d]*where(far_total_negative[n], 0,
+                1/near[n]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -176,11 +176,11 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
-                grad_negative[n * D + d] = (far_total_negative[n] ? 0 : grad_loss_scaled / far[n]) *
-                        off_far;
+                grad_negative[n * D + d] = (grad_loss_scaled * (far_total_negative[n] ? 0 : 1 /
+                        far[n])) * off_far;
                 const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
-                grad_positive[n * D + d] = (far_total_negative[n] ? 0 : -grad_loss_scaled / near[n])
-                        * off_near;
+                grad_positive[n * D + d] = -(grad_loss_scaled * (far_total_negative[n] ? 0 : 1 /
+                        near[n])) * off_near;
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -333,8 +333,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real far_total_negative = margin + near[n] - far[n] < 0;
-        /* grad_negative[n,d] = off_far[n,d]*where(far_total_negative[n], 0, grad_loss/far[n]) */
-        /* grad_positive[n,d] = off_near[n,d]*where(far_total_negative[n], 0, -grad_loss/near[n]) */
+        /* grad_negative[n,d] = grad_loss*off_far[n,d]*where(far_total_negative[n], 0, 1/far[n]) */
+        /* grad_positive[n,d] = -grad_loss*off_near[n,d]*where(far_total_negative[n], 0, 1/near[n])
+                */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -344,11 +345,11 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
-                grad_negative[n * D + d] = (far_total_negative ? 0 : grad_loss[0] / far[n]) *
+                grad_negative[n * D + d] = (grad_loss[0] * (far_total_negative ? 0 : 1 / far[n])) *
                         off_far;
                 const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
-                grad_positive[n * D + d] = (far_total_negative ? 0 : -grad_loss[0] / near[n]) *
-                        off_near;
+                grad_positive[n * D + d] = -(grad_loss[0] * (far_total_negative ? 0 : 1 / near[n]))
+                        * off_near;
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -522,11 +523,11 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     for (int64_t n = 0; n < N; n++) {
         const real grad_loss_scaled_masked = near_total_negative[n] ? 0 : grad_loss_scaled;
         /* grad_negative[n,d] = grad_loss_scaled_masked[n]*(off_between_product[n,d] +
-                off_far[n,d]*where(between_mask[n], 0, 1/far[n])) */
+                off_far_product[n,d]) */
         /* grad_positive[n,d] = where(near_total_negative[n], 0,
                 -grad_loss_scaled)*(off_between_product[n,d] + off_near_product[n,d]) */
-        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]*(off_near_product[n,d] +
-                off_far[n,d]*where(between_mask[n], 0, -1/far[n])) */
+        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]*(off_near_product[n,d] -
+                off_far_product[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_negative_line[LINE];
@@ -544,14 +545,15 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                 const real off_between_product = (between_mask[n] ? 1 / between[n] : 0) *
                         off_between;
                 const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
-                grad_negative_here[d - d_line] = grad_loss_scaled_masked * ((between_mask[n] ? 0 : 1
-                        / far[n]) * off_far + off_between_product);
+                const real off_far_product = (between_mask[n] ? 0 : 1 / far[n]) * off_far;
+                grad_negative_here[d - d_line] = grad_loss_scaled_masked * (off_between_product +
+                        off_far_product);
                 const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
                 const real off_near_product = (1 / near[n]) * off_near;
                 grad_positive_here[d - d_line] = (near_total_negative[n] ? 0 : -grad_loss_scaled) *
                         (off_between_product + off_near_product);
-                grad_anchor_here[d - d_line] = grad_loss_scaled_masked * ((between_mask[n] ? 0 : -1
-                        / far[n]) * off_far + off_near_product);
+                grad_anchor_here[d - d_line] = grad_loss_scaled_masked * (off_near_product -
+                        off_far_product);
             }
             if (grad_negative_past)
                 stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
@@ -646,11 +648,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
         const real near_total_negative = near_total_[n] < 0;
         const real grad_loss_masked = near_total_negative ? 0 : grad_loss[0];
         /* grad_negative[n,d] = grad_loss_masked[n]*(off_between_product[n,d] +
-                off_far[n,d]*where(between_mask[n], 0, 1/far[n])) */
+                off_far_product[n,d]) */
         /* grad_positive[n,d] = where(near_total_negative[n], 0,
                 -grad_loss)*(off_between_product[n,d] + off_near_product[n,d]) */
-        /* grad_anchor[n,d] = grad_loss_masked[n]*(off_near_product[n,d] +
-                off_far[n,d]*where(between_mask[n], 0, -1/far[n])) */
+        /* grad_anchor[n,d] = grad_loss_masked[n]*(off_near_product[n,d] - off_far_product[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_negative_line[LINE];
@@ -667,14 +668,15 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                 const real off_between = eps + positive[n * D + d] - negative[n * D + d];
                 const real off_between_product = (between_mask ? 1 / between[n] : 0) * off_between;
                 const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
-                grad_negative_here[d - d_line] = grad_loss_masked * ((between_mask ? 0 : 1 / far[n])
-                        * off_far + off_between_product);
+                const real off_far_product = (between_mask ? 0 : 1 / far[n]) * off_far;
+                grad_negative_here[d - d_line] = grad_loss_masked * (off_between_product +
+                        off_far_product);
                 const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
                 const real off_near_product = (1 / near[n]) * off_near;
                 grad_positive_here[d - d_line] = (near_total_negative ? 0 : -grad_loss[0]) *
                         (off_between_product + off_near_product);
-                grad_anchor_here[d - d_line] = grad_loss_masked * ((between_mask ? 0 : -1 / far[n])
-                        * off_far + off_near_product);
+                grad_anchor_here[d - d_line] = grad_loss_masked * (off_near_product -
+                        off_far_product);
             }
             if (grad_negative_past)
                 stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
@@ -750,11 +752,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
-        /* grad_negative[n,d] = grad_near[n]*(off_between_product[n,d] +
-                off_far[n,d]*where(between_mask[n], 0, 1/far[n])) */
+        /* grad_negative[n,d] = grad_near[n]*(off_between_product[n,d] + off_far_product[n,d]) */
         /* grad_positive[n,d] = -grad_near[n]*(off_between_product[n,d] + off_near_product[n,d]) */
-        /* grad_anchor[n,d] = grad_near[n]*(off_near_product[n,d] +
-                off_far[n,d]*where(between_mask[n], 0, -1/far[n])) */
+        /* grad_anchor[n,d] = grad_near[n]*(off_near_product[n,d] - off_far_product[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_negative_line[LINE];
@@ -771,14 +771,14 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                 const real off_between = eps + positive[n * D + d] - negative[n * D + d];
                 const real off_between_product = (between_mask ? 1 / between[n] : 0) * off_between;
                 const real off_far = eps + anchor[n * D + d] - negative[n * D + d];
-                grad_negative_here[d - d_line] = grad_near * ((between_mask ? 0 : 1 / far[n]) *
-                        off_far + off_between_product);
+                const real off_far_product = (between_mask ? 0 : 1 / far[n]) * off_far;
+                grad_negative_here[d - d_line] = grad_near * (off_between_product +
+                        off_far_product);
                 const real off_near = eps + anchor[n * D + d] - positive[n * D + d];
                 const real off_near_product = (1 / near[n]) * off_near;
                 grad_positive_here[d - d_line] = -grad_near * (off_between_product +
                         off_near_product);
-                grad_anchor_here[d - d_line] = grad_near * ((between_mask ? 0 : -1 / far[n]) *
-                        off_far + off_near_product);
+                grad_anchor_here[d - d_line] = grad_near * (off_near_product - off_far_product);
             }
             if (grad_negative_past)
                 stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);

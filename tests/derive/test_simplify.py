@@ -221,6 +221,26 @@ o[t,e] = sum_s(exp(w[t,s])*v[s,e]) / sum_s(exp(w[t,s]))
 """
 
 
+HARD_LABELS = """p[n] = 1/(1 + exp(-x[n]))
+loss[n] = where(t[n] > 1/2, -log(p[n]), -log(1 - p[n]))"""
+
+
+def test_what_a_branch_divides_by_meets_it_inside_the_choice() -> None:
+    (definition,) = read(HARD_LABELS, library.load).values()
+    assert gradient(derive(definition), "x") == "grad_loss[n]*where(t[n] > 1/2, p[n] - 1, p[n])"
+
+
+GUARDED = """log_g[n] = log(g[n])
+y[n] = where(g[n] > 0, g[n]*log_g[n], 0)"""
+
+
+def test_a_let_that_a_choice_leaves_out_tells_nothing_of_what_it_is_made_of() -> None:
+    (definition,) = read(GUARDED, library.load).values()
+    assert gradient(derive(definition), "g") == (
+        "grad_y[n]*(where(g[n] > 0, 1, 0) + where(g[n] > 0, log_g[n], 0))"
+    )
+
+
 def test_sums_run_over_the_letters_that_the_definition_has() -> None:
     (definition,) = read(ATTENTION, library.load).values()
     found = derive(definition)
