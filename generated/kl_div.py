@@ -1476,6 +1476,16 @@ def _wide(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def _broadcast(**tensors: Tensor | None) -> torch.Size:
+    """The shape that tensors have together, those that are left out aside."""
+    shapes = {name: [*tensor.shape] for name, tensor in tensors.items() if tensor is not None}
+    try:
+        return torch.broadcast_shapes(*shapes.values())
+    except RuntimeError:
+        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise RuntimeError(f"shapes that broadcast are wanted, got {got}") from None
+
+
 def _autocast(dtype: torch.dtype, tensor: Tensor, to: str) -> torch.dtype:
     """The dtype of a result: under autocast float32, or the lower precision."""
     device = tensor.device.type
@@ -1539,7 +1549,11 @@ def kl_div(
     reduction = _reduction(size_average, reduce, reduction)
     dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, "float32")
     _floating(dtype, "input", input)
-    shape = input.shape
+    shape = _broadcast(input=input, target=target)
+    if input.shape[:1] != shape[:1]:
+        raise RuntimeError(
+            f"input must have the first dimension of {[*shape]}, got shape {[*input.shape]}"
+        )
     rows, columns = math.prod(shape[:1]), math.prod(shape[1:])
     target = _wide(target.to(dtype)).expand(shape).reshape(rows, columns)
     x = _wide(input.to(dtype)).expand(shape).reshape(rows, columns)

@@ -83,12 +83,16 @@ class Elements:
 
 @dataclass(frozen=True)
 class Rows:
-    """Dimension 0, and all others as one axis."""
+    """Dimension 0, and all others as one axis; tensors are broadcast against the first, which has
+    as many rows as they have together."""
 
     arguments: Arguments
 
     def enter(self) -> Iterator[str]:
-        yield f"shape = {self.arguments.primary}.shape"
+        names, first = self.arguments.with_roles("rows", "columns"), self.arguments.primary
+        yield f"shape = _broadcast({', '.join(f'{name}={name}' for name in names)})"
+        yield f"if {first}.shape[:1] != shape[:1]:"
+        yield from refusal("RuntimeError", first, "the first dimension of {[*shape]}")
         yield "rows, columns = math.prod(shape[:1]), math.prod(shape[1:])"
 
     def seen(self, tensor: Tensor, wide: str) -> str:

@@ -866,6 +866,7 @@ class _BatchmeanLogTargetFunction(torch.autograd.Function):
 
 
 _autocast = in_torch._autocast
+_broadcast = in_torch._broadcast
 _floating = in_torch._floating
 _may_be = in_torch._may_be
 _must_be = in_torch._must_be
@@ -913,7 +914,11 @@ def kl_div(
     reduction = _reduction(size_average, reduce, reduction)
     dtype = _autocast(torch.promote_types(input.dtype, target.dtype), input, "float32")
     _floating(dtype, "input", input)
-    shape = input.shape
+    shape = _broadcast(input=input, target=target)
+    if input.shape[:1] != shape[:1]:
+        raise RuntimeError(
+            f"input must have the first dimension of {[*shape]}, got shape {[*input.shape]}"
+        )
     rows, columns = math.prod(shape[:1]), math.prod(shape[1:])
     target = _wide(target.to(dtype)).expand(shape).reshape(rows, columns)
     x = _wide(input.to(dtype)).expand(shape).reshape(rows, columns)

@@ -264,6 +264,16 @@ def test_statistics_of_channels_want_a_dimension_for_them(shape: tuple[int]) -> 
         public("instance_norm")(x, mean, var, use_input_stats=False)
 
 
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum", "batchmean"])
+def test_columns_are_broadcast_and_rows_are_the_first_tensors(reduction: str) -> None:
+    x, target = torch.randn(4, 1), torch.rand(4, 3)
+    mine = public("kl_div")(x, target, reduction=reduction)
+    assert torch.allclose(mine, F.kl_div(x, target, reduction=reduction))
+    refused = re.escape("input must have the first dimension of [4, 3], got shape [3]")
+    with pytest.raises(RuntimeError, match=refused):
+        public("kl_div")(x[:3, 0], target, reduction=reduction)
+
+
 def test_no_file_promises_an_error_that_nothing_in_it_raises() -> None:
     for name in library.names():
         text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
