@@ -1,8 +1,10 @@
 """Products with a choice: what is multiplied by 0 or 1 is chosen or not.
 
-g * Where(c, 0, 1)                       ->  Where(c, 0, g)
-g * (Where(c, 0, 1) + Where(d, 0, 2))    ->  Where(c, 0, g) + Where(d, 0, 2*g)
-g * Where(c, 0, a), g * Where(c, 0, b)   ->  Where(c, 0, g) * a, Where(c, 0, g) * b
+    g * Where(c, 0, 1)                       ->  Where(c, 0, g)
+    g * (Where(c, 0, 1) + Where(d, 0, 2))    ->  Where(c, 0, g) + Where(d, 0, 2*g)
+    g * Where(c, 0, a), g * Where(c, 0, b)   ->  Where(c, 0, g) * a, Where(c, 0, g) * b
+
+In the last, the mask of a cotangent serves twice.
 """
 
 from __future__ import annotations

@@ -245,7 +245,8 @@ def _quotients_met(product: Mul) -> Expr:
         if not isinstance(whole, Add | Where):
             continue
         outside = met.as_powers_dict()
-        factors = [base for base in dict.fromkeys(_divided_by(whole)) if base in outside]
+        above = {base for base, exponent in outside.items() if exponent.is_positive}
+        factors = [base for base in dict.fromkeys(_divided_by(whole)) if base in above]
         if isinstance(whole, Where):
             below = (base for base, exponent in outside.items() if exponent == -1)
             factors += [1 / base for base in below if _has_everywhere(whole, base)]
