@@ -10,13 +10,13 @@ In the last, the mask of a cotangent serves twice.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul
 
-from codegen.lowering.guards import behind_guards, partial_lets
+from codegen.lowering.guards import Partial, behind_guards, partial_lets
 from codegen.program import Program
 from derive.calculus.recognise import is_atomic
 from derive.language.definition import Let
@@ -97,7 +97,7 @@ def _mask_shared(expr: Any, masks: set[tuple[Any, Expr]]) -> Any:
     return expr.replace(lambda e: isinstance(e, Mul), moved) if masks else expr
 
 
-def _chosen(expr: Any, partial: Mapping[str, set[str]]) -> Any:
+def _chosen(expr: Any, partial: Partial) -> Any:
     """A value in which a choice between 0 and a number takes in what it is multiplied by."""
     if is_atomic(expr):
         return expr

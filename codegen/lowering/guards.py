@@ -75,10 +75,10 @@ def _guard(factor: Expr) -> Guard | None:
         first, second = factor.branches
         return Guard(factor.condition, second == 0, first + second)
     if isinstance(factor, Mul):
-        guards = ((f, guard) for f in factor.args if (guard := _guard(f)) is not None)
-        for one, guard in guards:
-            others = [f for f in factor.args if f is not one]
-            return replace(guard, value=Mul(guard.value, *others))
+        for one in factor.args:
+            if (guard := _guard(one)) is not None:
+                others = [f for f in factor.args if f is not one]
+                return replace(guard, value=Mul(guard.value, *others))
     if isinstance(factor, Add):
         return _together([_guard(addend) for addend in factor.args])
     if isinstance(factor, Sum):

@@ -24,7 +24,7 @@ _CHECKED_BY = {
 """What refuses an argument of another kind, by how an argument is annotated."""
 
 _AS_THEY_ARE = ("inplace", "_stacklevel")
-"""Arguments that PyTorch takes whatever they are."""
+"""Arguments that are taken whatever they are, as PyTorch does."""
 
 _OLDER = {
     ("reduce", "size_average"): "reduction = _reduction(size_average, reduce, reduction)",

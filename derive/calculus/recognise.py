@@ -20,14 +20,7 @@ from derive.calculus.both_ways import compared
 from derive.calculus.bound_indices import canonical_binder
 from derive.calculus.normal import normalise
 from derive.language.definition import Tensor
-from derive.language.expressions import (
-    Binder,
-    Element,
-    Index,
-    free_indices,
-    is_scalar,
-    with_args,
-)
+from derive.language.expressions import Binder, Element, Index, free_indices, is_scalar, with_args
 
 Pattern = Expr
 """An expression whose free letters were replaced by numbered places, one list an axis."""
