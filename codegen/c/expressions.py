@@ -205,6 +205,8 @@ class Printer:
     def _where(self, expr: Any) -> Text:
         condition, (yes, no) = self.text(expr.condition), map(self.text, expr.branches)
         integer = yes.integer and no.integer
+        if _is_nested(expr) and not integer:
+            return Text(f"choose({condition.code}, {yes.code}, {no.code})")
         code = f"{condition.at(EITHER)} ? {yes.at(EITHER)} : {no.at(CHOICE)}"
         return Text(code, CHOICE, integer)
 
@@ -229,6 +231,14 @@ class Printer:
 
 
 _TURNED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "==": "==", "!=": "!="}
+
+
+def _is_nested(choice: Where) -> bool:
+    """Whether both branches are to be computed, since compilers make no vectors of a choice inside
+    a branch of another; not where one reads what may not be there: the place is another tensor's.
+    """
+    gathers = any(not isinstance(i, Index) for e in choice.atoms(Element) for i in e.indices)
+    return not gathers and any(branch.has(Where) for branch in choice.branches)
 
 
 def _is_below(factor: Basic) -> bool:

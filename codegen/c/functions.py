@@ -29,7 +29,7 @@ FUNCTIONS: dict[Any, str] = {
     sympy.asinh: "R(asinh)",
     sympy.acosh: "R(acosh)",
     sympy.atanh: "R(atanh)",
-    sympy.erf: "R(erf)",
+    sympy.erf: "vector_erf",
     erfc: "R(erfc)",
     sympy.loggamma: "R(lgamma)",
     sympy.polygamma: "digamma",
@@ -39,25 +39,29 @@ FUNCTIONS: dict[Any, str] = {
     sympy.ceiling: "R(ceil)",
     Sigmoid: "sigmoid",
     LogAddExp: "log_add_exp",
-    Log1p: "R(log1p)",
-    Expm1: "R(expm1)",
+    Log1p: "vector_log1p",
+    Expm1: "vector_expm1",
     Finite: "finite",
 }
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "sigmoid": ("vector_exp",),
-    "log_add_exp": ("vector_exp", "larger"),
+    "log_add_exp": ("vector_exp", "vector_log1p", "larger"),
     "contract": ("least", "fused"),
     "vector_exp": ("fused",),
     "vector_log": ("fused",),
     "vector_tanh": ("fused",),
+    "vector_expm1": ("fused",),
+    "vector_log1p": ("vector_log",),
+    "vector_erf": ("vector_exp",),
     "tile_width": ("least",),
 }
 """What a small function calls in turn."""
 
 ELEMENTARY = (
-    *("least", "tile_width", "stream", "fused", "square", "cube", "larger", "exceeds", "sign"),
-    *("finite", "digamma", "vector_exp", "vector_log", "vector_tanh", "sigmoid", "log_add_exp"),
-    "contract",
+    *("least", "tile_width", "stream", "fused", "square", "cube", "larger", "exceeds"),
+    *("choose", "sign"),
+    *("finite", "digamma", "vector_exp", "vector_log", "vector_tanh", "vector_expm1"),
+    *("vector_log1p", "vector_erf", "sigmoid", "log_add_exp", "contract"),
 )
 """The small functions that the template has."""

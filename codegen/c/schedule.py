@@ -98,17 +98,17 @@ def _nested(
     nodes: list[Node] = []
     left = list(statements)
     while left:
-        first = left[0]
+        first = _first(left, opened)
         if not opened and (operands := operands_of(first)) is not None:
             nodes.append(Contraction(first, *operands))
-            left = left[1:]
+            left.remove(first)
             continue
         unopened = [i for i in first.letters if i not in opened]
         if not unopened:
             nodes.append(first)
-            left = left[1:]
+            left.remove(first)
             continue
-        index, tile, group = _widest(left, unopened, opened, tiled)
+        index, tile, group = _widest(first, left, unopened, opened, tiled)
         taken = {s.tensor.name for s in group}
         left = [s for s in left if s.tensor.name not in taken]
         inner = (opened, tiled | {index}) if tile else (opened | {index}, tiled)
@@ -116,14 +116,28 @@ def _nested(
     return nodes
 
 
+def _first(left: Sequence[Statement], opened: frozenset[Index]) -> Statement:
+    """The statement that comes next: the first one, unless another, over fewer letters, can be
+    made at once and is waited for: left for later, it would part those before it from its readers.
+    """
+    first, names = left[0], {s.tensor.name for s in left}
+    waited_for = {name for s in left for name, _ in s.elements}
+    depth = len(set(first.letters) - opened)
+    for one in left[1:]:
+        if len(set(one.letters) - opened) < depth and one.tensor.name in waited_for:
+            if not names & {name for name, _ in one.elements}:
+                return one
+    return first
+
+
 def _widest(
+    first: Statement,
     left: Sequence[Statement],
     unopened: Sequence[Index],
     opened: frozenset[Index],
     tiled: frozenset[Index],
 ) -> tuple[Index, bool, list[Statement]]:
     """The loop around the first statement that takes in most."""
-    first = left[0]
     found: list[tuple[Index, bool, list[Statement]]] = []
     for index in unopened:
         last = len(unopened) == 1

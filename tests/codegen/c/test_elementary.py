@@ -22,7 +22,8 @@ from codegen.templating import render
 Array = NDArray[np.floating]
 Call = Callable[..., None]
 
-ONE = ("vector_exp", "vector_log", "vector_tanh", "sigmoid", "square", "cube", "sign", "finite")
+VECTORS = ("exp", "log", "tanh", "expm1", "log1p", "erf")
+ONE = (*(f"vector_{name}" for name in VECTORS), "sigmoid", "square", "cube", "sign", "finite")
 TWO = ("log_add_exp", "larger")
 TYPES = {"float32": (ctypes.c_float, ()), "float64": (ctypes.c_double, ("-DDOUBLE",))}
 INF, NAN = np.inf, np.nan
@@ -112,6 +113,10 @@ def all_exponents() -> Array:
     return np.concatenate([fractions * 2.0**e for e in range(-126, 128)]).astype(np.float32)
 
 
+def erf(values: Array) -> Array:
+    return torch.erf(torch.from_numpy(values)).numpy()
+
+
 # --- one variable ---
 
 
@@ -124,6 +129,13 @@ def all_exponents() -> Array:
         ("vector_log", np.log, dense(0.5, 2), 1),
         ("vector_tanh", np.tanh, dense(-10, 10), 6),
         ("vector_tanh", np.tanh, all_exponents(), 6),
+        ("vector_expm1", np.expm1, dense(-100, 88.72), 1.5),
+        ("vector_expm1", np.expm1, dense(-1, 1), 1.5),
+        ("vector_expm1", np.expm1, -all_exponents(), 1.5),
+        ("vector_log1p", np.log1p, all_exponents(), 2),
+        ("vector_log1p", np.log1p, dense(-1 + 1e-6, 2), 2),
+        ("vector_erf", erf, all_exponents(), 2),
+        ("vector_erf", erf, dense(-5, 5), 2),
     ],
 )
 def test_the_error_is_below_what_the_template_says(
@@ -163,6 +175,24 @@ def test_a_polynomial_that_is_off_would_be_seen(call: Callable[..., Array]) -> N
         ),
         (
             "vector_tanh",
+            [(0, 0), (-0.0, -0.0), (INF, 1), (-INF, -1), (NAN, NAN), (1e30, 1), (-1e30, -1)],
+        ),
+        (
+            "vector_expm1",
+            [
+                *((0, 0), (-0.0, -0.0), (1e-40, 1e-40), (INF, INF), (-INF, -1), (NAN, NAN)),
+                *((1e30, INF), (-1e30, -1), (800, INF), (-800, -1)),
+            ],
+        ),
+        (
+            "vector_log1p",
+            [
+                *((0, 0), (-0.0, -0.0), (1e-40, 1e-40), (INF, INF), (-1, -INF), (-2, NAN)),
+                *((-INF, NAN), (NAN, NAN)),
+            ],
+        ),
+        (
+            "vector_erf",
             [(0, 0), (-0.0, -0.0), (INF, 1), (-INF, -1), (NAN, NAN), (1e30, 1), (-1e30, -1)],
         ),
         (
