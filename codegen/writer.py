@@ -101,10 +101,10 @@ def write_whole(file: Path, content: bytes, durable: bool = False) -> None:
     Raises:
         OSError: it cannot be written; the old one is as it was.
     """
-    file = file.resolve()
-    if file.exists() and not file.is_file():  # such as /dev/null
+    if file.exists() and not file.is_file():  # such as /dev/stdout, which leads to no place
         file.write_bytes(content)
         return
+    file = file.resolve()
     handle, unfinished = tempfile.mkstemp(dir=file.parent, prefix=UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 
 from derive import library
+from derive.language.builder import Builder
 from derive.language.definition import Definition, DefinitionError
 from derive.notation.reading import read
 
@@ -16,12 +21,14 @@ TEXT = ".grad"
 def load_definitions(path: str | Path) -> dict[str, Definition]:
     """Every definition of a file, by name, in its order: `.grad` is read, anything else executed.
 
+    Operations of the library that a file imports are not counted as its own.
+
     Raises:
         DefinitionError: the file is missing, is no definition, or has a mistake, with its line.
     """
     path = Path(path)
     if path.suffix != TEXT:
-        return library.load_file(path)
+        return _executed(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -32,6 +39,42 @@ def load_definitions(path: str | Path) -> dict[str, Definition]:
         return read(text, library.load, str(path))
     except DefinitionError as error:
         raise DefinitionError(f"{path}: {error}") from None
+
+
+def _executed(path: Path) -> dict[str, Definition]:
+    module = execute(path)
+    found = library.definitions_in(module, path)
+    if not found:
+        unbuilt = [b.name for b in vars(module).values() if isinstance(b, Builder)]
+        hint = f": operation {unbuilt[0]!r} is never built" if unbuilt else ""
+        raise DefinitionError(f"{path}: no definition inside{hint}; assign op.build(...) to a name")
+    return found
+
+
+def execute(path: Path) -> ModuleType:
+    """Run a user's Python file as a module of a private name, which no import reaches.
+
+    Raises:
+        DefinitionError: the file is missing or raises; the message has the line.
+    """
+    if not path.is_file():
+        what = "is no file" if path.exists() else "there is no such file"
+        raise DefinitionError(f"{path}: {what}")
+    name = f"_definitions_in_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise DefinitionError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        line = _line_in(path, error)
+        kind = "" if isinstance(error, DefinitionError) else f"{type(error).__name__}: "
+        raise DefinitionError(f"{path}:{line}: {kind}{_message(error)}") from error
+    finally:
+        sys.modules.pop(name, None)
+    return module
 
 
 def chosen(path: Path | None, names: Iterable[str]) -> list[Definition]:
@@ -58,3 +101,20 @@ def named(name: str, found: Mapping[str, Definition], where: str) -> Definition:
         raise DefinitionError(f"{where} has no operation {operation!r}; it has {', '.join(found)}")
     definition = found[operation]
     return definition if variant is None else library.variant_of(definition, variant)
+
+
+def _message(error: BaseException) -> str:
+    return error.msg if isinstance(error, SyntaxError) else str(error)
+
+
+def _is_same_file(name: str | None, path: Path) -> bool:
+    return name is not None and Path(name).resolve() == path.resolve()
+
+
+def _line_in(path: Path, error: BaseException) -> int:
+    """The last line of the file that was running when the error was raised."""
+    if isinstance(error, SyntaxError) and _is_same_file(error.filename, path):
+        return error.lineno or 1
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if _is_same_file(frame.filename, path)]
+    return (lines[-1] if lines else None) or 1

@@ -1,20 +1,16 @@
-"""Find definitions: the library's own under `derive/ops/`, and those in a user's file."""
+"""The library's own definitions, under `derive/ops/`."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
 import pkgutil
-import sys
-import traceback
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 from derive import ops
-from derive.language.builder import Builder
 from derive.language.definition import Definition, DefinitionError
 
 _FOLDER = Path(ops.__file__).parent
@@ -78,51 +74,6 @@ def variant_of(definition: Definition, variant: str) -> Definition:
     )
 
 
-def load_file(path: str | Path) -> dict[str, Definition]:
-    """Every definition of a user's Python file, by name, in the order of the file.
-
-    The file is executed. Operations of the library that it imports are not counted as its own.
-
-    Raises:
-        DefinitionError: the file is missing, cannot be executed (with the line), holds no
-            definition, or two of one name.
-    """
-    path = Path(path)
-    module = execute(path)
-    found = _definitions(module, path)
-    if not found:
-        unbuilt = [b.name for b in vars(module).values() if isinstance(b, Builder)]
-        hint = f": operation {unbuilt[0]!r} is never built" if unbuilt else ""
-        raise DefinitionError(f"{path}: no definition inside{hint}; assign op.build(...) to a name")
-    return found
-
-
-def execute(path: Path) -> ModuleType:
-    """Run a user's Python file as a module of a private name, which no import reaches.
-
-    Raises:
-        DefinitionError: the file is missing or raises; the message has the line.
-    """
-    if not path.is_file():
-        what = "is no file" if path.exists() else "there is no such file"
-        raise DefinitionError(f"{path}: {what}")
-    name = f"_definitions_in_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise DefinitionError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        line = _line_in(path, error)
-        kind = "" if isinstance(error, DefinitionError) else f"{type(error).__name__}: "
-        raise DefinitionError(f"{path}:{line}: {kind}{_message(error)}") from error
-    finally:
-        sys.modules.pop(name, None)
-    return module
-
-
 @cache
 def _stems() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules([str(_FOLDER)]))
@@ -137,11 +88,11 @@ def _quotes(stem: str, name: str) -> bool:
 def _in_library_file(stem: str) -> Mapping[str, Definition]:
     module = importlib.import_module(f"derive.ops.{stem}")
     path = _FOLDER / f"{stem}.py"
-    found = _definitions(module, path)
+    found = definitions_in(module, path)
     return {name: d for name, d in found.items() if Path(d.source).name == path.name}
 
 
-def _definitions(module: ModuleType, path: Path) -> dict[str, Definition]:
+def definitions_in(module: ModuleType, path: Path) -> dict[str, Definition]:
     """The definitions at a module's top level, less those imported from another library file."""
     found: dict[str, Definition] = {}
     for value in vars(module).values():
@@ -155,20 +106,3 @@ def _definitions(module: ModuleType, path: Path) -> dict[str, Definition]:
 def _is_imported_from_library(definition: Definition, path: Path) -> bool:
     source = Path(definition.source).resolve()
     return source.parent == _FOLDER.resolve() and source != path.resolve()
-
-
-def _message(error: BaseException) -> str:
-    return error.msg if isinstance(error, SyntaxError) else str(error)
-
-
-def _is_same_file(name: str | None, path: Path) -> bool:
-    return name is not None and Path(name).resolve() == path.resolve()
-
-
-def _line_in(path: Path, error: BaseException) -> int:
-    """The last line of the file that was running when the error was raised."""
-    if isinstance(error, SyntaxError) and _is_same_file(error.filename, path):
-        return error.lineno or 1
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if _is_same_file(frame.filename, path)]
-    return (lines[-1] if lines else None) or 1

@@ -15,13 +15,13 @@ from derive import library
 from derive.language.definition import Definition
 from gradsmith.errors import Failure
 
-TARGETS = {"torch": "generated", "c": "generated.c"}
+PACKAGES = {"torch": "generated", "c": "generated.c"}
 """The languages that code is emitted in, and the package of each one's committed modules."""
 
 
 def emitted(definition: Definition, target: str = "torch") -> ModuleType:
     """The emitted module: the committed one of a library operation, or one made in memory."""
-    name = f"{TARGETS[target]}.{definition.name}"
+    name = f"{PACKAGES[target]}.{definition.name}"
     if library.operation_of(definition) and find_spec(name):
         return import_module(name)
     from codegen import pipeline

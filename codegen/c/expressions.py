@@ -28,6 +28,7 @@ from codegen.lowering.forms import Divisor
 from codegen.program import CodegenError
 from codegen.spelling import EXACT, RELATIONS, terms_of
 from derive.language.expressions import Element, Index, Parameter, StopGradient, Where, free_indices
+from derive.printing.arrange import number_right
 
 CHOICE, EITHER, BOTH, EQUALITY, RELATION, PLUS, TIMES, UNARY, ATOM = range(9)
 """From loosest to tightest, as C has them."""
@@ -211,10 +212,9 @@ class Printer:
         return Text(code, CHOICE, integer)
 
     def _relation(self, expr: Any) -> Text:
+        expr = number_right(expr)
         left, right, sign = *map(self.text, expr.args), RELATIONS[type(expr)]
         binds = EQUALITY if sign in ("==", "!=") else RELATION
-        if expr.lhs.is_number and not expr.rhs.is_number:  # the tensor stands on the left
-            left, right, sign = right, left, _TURNED[sign]
         return Text(f"{left.at(PLUS)} {sign} {right.at(PLUS)}", binds, integer=True)
 
     def _both(self, expr: Any) -> Text:
@@ -228,9 +228,6 @@ class Printer:
 
     def _truth(self, expr: Any) -> Text:
         return Text("1" if expr == sympy.true else "0", integer=True)
-
-
-_TURNED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "==": "==", "!=": "!="}
 
 
 def _is_nested(choice: Where) -> bool:

@@ -1,7 +1,7 @@
 """The elementwise functions of the C target, one row each.
 
 `R(sqrt)` is the function of C's library for the precision of `real`; the others are small
-functions that stand at the top of a file which uses them, in `templates/elementary.c.jinja`.
+functions that stand at the top of a file which uses them, in `templates/c/elementary.c.jinja`.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def _nested(
     nodes: list[Node] = []
     left = list(statements)
     while left:
-        first = _first(left, opened)
+        first = _next(left, opened)
         if not opened and (operands := operands_of(first)) is not None:
             nodes.append(Contraction(first, *operands))
             left.remove(first)
@@ -116,17 +116,19 @@ def _nested(
     return nodes
 
 
-def _first(left: Sequence[Statement], opened: frozenset[Index]) -> Statement:
-    """The statement that comes next: the first one, unless another, over fewer letters, can be
-    made at once and is waited for: left for later, it would part those before it from its readers.
+def _next(left: Sequence[Statement], opened: frozenset[Index]) -> Statement:
+    """The statement that comes next: the first one, unless another can be made at once and is
+    waited for: left for later, it would part those before it from its readers. It is over fewer
+    letters, or over other axes, and so in no loop of the first one.
     """
     first, names = left[0], {s.tensor.name for s in left}
     waited_for = {name for s in left for name, _ in s.elements}
-    depth = len(set(first.letters) - opened)
-    for one in left[1:]:
-        if len(set(one.letters) - opened) < depth and one.tensor.name in waited_for:
-            if not names & {name for name, _ in one.elements}:
-                return one
+    own = {i.axis for i in first.letters if i not in opened}
+    for one in left[1:] if own else ():
+        axes = {i.axis for i in one.letters if i not in opened}
+        at_once = not names & {name for name, _ in one.elements}
+        if at_once and one.tensor.name in waited_for and (axes < own or own.isdisjoint(axes)):
+            return one
     return first
 
 

@@ -128,12 +128,9 @@ def _lent(place: int, everything: tuple[Placed, ...], found: Mapping[str, Home])
         for name, at in other.elements
         if name == one.tensor.name
     )
-    used = any(
-        result.name in (name, other.statement.tensor.name)
-        for other in everything[:last]
-        for name, _ in (*other.statement.elements, ("", ()))
-    )
-    return result if own and not used else None
+    before = [other.statement for other in everything[:last]]
+    touched = {s.tensor.name for s in before} | {name for s in before for name, _ in s.elements}
+    return result if own and result.name not in touched else None
 
 
 def _given(tensor: Tensor) -> Home:

@@ -42,8 +42,8 @@ def with_choices(lets: Sequence[Let], made: Sequence[Let]) -> list[Let]:
 
 
 def without_needless(program: Program) -> Program:
-    """The program, whose derivatives nobody asks for, without choices that say no value: where one
-    tensor has a value, that which what is chosen elsewhere has there, too."""
+    """The program, whose derivatives nobody asks for, without choices that single out a value which
+    the other branch has there anyway, as `where(x == 0, 0, sqrt(x))`."""
     if program.literal:
         return program
     lets = tuple(replace(let, value=_needed(let.value)) for let in program.lets)

@@ -173,8 +173,8 @@ def _without_conditions(lets: Sequence[Let]) -> list[Let]:
 
 
 def _partial_inlined(lets: Sequence[Let], wanted: Iterable[str]) -> list[Let]:
-    """The lets with what has no value everywhere, for that it is read inside choices alone, written
-    where it is read: differentiated on its own it would be nothing times infinity."""
+    """The lets, each that is undefined somewhere and read inside choices alone written where it is
+    read: differentiated on its own it would be nothing times infinity."""
     read = set(wanted)
     partial: set[str] = set()
     for let in reversed(lets):

@@ -27,10 +27,10 @@ def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
     """Lets in safe form; an exponential that has a name of its own is looked through where that
     makes its users safe, with a sigmoid that it is multiplied by if it takes that, and whatever is
     made of exponentials is under a logarithm."""
-    hazards: dict[str, Let] = {}
-    direct: dict[str, Let] = {}
-    powered: dict[str, Let] = {}
-    meant: dict[str, Let] = {}
+    hazards: dict[str, Let] = {}  # what has an exponential left, the others written into it
+    direct: dict[str, Let] = {}  # the same, by the names that it reads
+    powered: dict[str, Let] = {}  # what is made of exponentials
+    meant: dict[str, Let] = {}  # what is safe as it stands, written out
     safe: list[Let] = []
     for let in lets:
         if let.value.has(exp) or set(powered) & names_used(let.value):

@@ -65,7 +65,10 @@ class Arguments:
 
     @cached_property
     def alike(self) -> list[str]:
-        """The variables of the real tensors that are always given, over the axes of the first."""
+        """The variables of the real tensors that are always given, over the axes of the first; of
+        the halves of one, the first."""
+        if self.halved:
+            return [self.primary]
         real = {n: t for n, t in self.tensors.items() if not (t.integer or self.one_of_two(n))}
         first = next(iter(real.values()))
         same = [n for n, t in real.items() if t.axes == first.axes and not self.optional(n)]

@@ -27,7 +27,9 @@ _OTHERS = {
 def axes_described(arguments: Arguments) -> Iterator[str]:
     """Lines for each axis of the formulas that is a part of the caller's tensors."""
     for axis, role in arguments.interface.roles:
-        yield from _entry(axis.name, f"{ROLES[role]}.")
+        halved = role == "dim" and arguments.halved
+        which = "the dimension that the argument `dim` names, halved" if halved else ROLES[role]
+        yield from _entry(axis.name, f"{which}.")
 
 
 def arguments_described(arguments: Arguments) -> Iterator[str]:

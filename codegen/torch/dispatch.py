@@ -86,7 +86,7 @@ class Dispatch:
             return self.arguments.variable(choice.name)
         if choice.kind == "integers":
             return f"not {choice.name}.is_floating_point()"
-        return f"bool({choice.name})" if set(choice.values) <= {True, False} else choice.name
+        return choice.name
 
     def _unknown(self) -> Iterator[str]:
         """Refuse a value that no variant is for; of tensors and flags every combination has one."""

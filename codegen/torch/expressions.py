@@ -77,18 +77,14 @@ def _lined_up(values: Sequence[Value], scope: Scope) -> tuple[list[Value], Any]:
 
 
 def _where(expr: Any, scope: Scope) -> Value:
-    condition = emit(expr.condition, scope)
+    condition = _tensor_mask(emit(expr.condition, scope), scope)
     branches = [scope.real(emit(b, scope)) for b in expr.branches]
-    if condition.scalar:
-        condition = Value(
-            f"torch.tensor({condition.text}, device={scope.like}.device)", boolean=True
-        )
     if all(b.scalar for b in branches):
         if expr.branches == (S.One, S.Zero):
             return scope.real(replace(condition, boolean=True))  # a kept mask does not say so
         branches[0] = Value(f"torch.tensor({branches[0].text}, {scope.kind})")
     (mask, yes, no), layout = _lined_up([condition, *branches], scope)
-    if yes.scalar and not yes.updates and not condition.scalar:
+    if yes.scalar and not yes.updates:
         code = f"{no.at(ATOM)}.masked_fill({mask.text}, {yes.text})"
         return Value(code, layout, fresh=True)
     return Value(f"torch.where({mask.text}, {yes.text}, {no.text})", layout, fresh=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from codegen.lowering.lower import lower
@@ -18,6 +18,9 @@ from derive.language.definition import Definition
 class Part:
     """What is emitted for one variant: its functions, and its formulas for the docstring."""
 
+    suffix: str
+    check: str
+    """What its tensors are checked by: the parameters and the body of a function."""
     text: str
     strict: str
     seeds: tuple[str, ...]
@@ -39,6 +42,8 @@ def part(derivation: Derivation, autograd: bool = True) -> Part:
     names["derivation"] = own and formulas(own.backward.lets, own, inside=4)
     names["autograd"] = names["autograd"] if autograd else None
     return Part(
+        names["suffix"],
+        render("torch/check.py.jinja", **names),
         render("torch/variant.py.jinja", **names),
         render("torch/strict.py.jinja", **names) if autograd else "",
         tuple(names["seeds"]),
@@ -60,7 +65,7 @@ def texts(definition: Definition, parts: Sequence[Part], command: str) -> dict[s
     return {
         f"{definition.name}.py": render(
             "torch/module.py.jinja",
-            parts=[*(p.text for p in parts), last],
+            parts=[*map("{}\n{}".format, _checks(parts), (part.text for part in parts)), last],
             summary=as_docstring(definition.summary),
             seeds=usual.seeds,
             definition=usual.definition,
@@ -70,6 +75,15 @@ def texts(definition: Definition, parts: Sequence[Part], command: str) -> dict[s
             digest=digest(definition, "torch"),
         )
     }
+
+
+def _checks(parts: Sequence[Part]) -> Iterator[str]:
+    """The check of each variant: a function, or the name of one that is there already."""
+    written: dict[str, str] = {}
+    for part in parts:
+        name = f"_check{part.suffix}"
+        same = written.setdefault(part.check, name)
+        yield f"def {name}{part.check}" if same == name else f"{name} = {same}"
 
 
 def public(

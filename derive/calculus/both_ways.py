@@ -18,13 +18,14 @@ from derive.language.expressions import Index, Sum, Where, free_indices
 
 
 def is_turned(difference: Expr) -> bool:
-    """Whether a difference between elements is the other one's opposite that is written."""
+    """Whether a difference between elements in two letters of one axis is written as the opposite
+    of the other one: `b - a` as `-(a - b)`."""
     letters = free_indices(difference)
     meet = len({letter.axis for letter in letters}) < len(letters)
     return meet and difference.could_extract_minus_sign()
 
 
-def compared(condition: Any) -> Any:
+def letters_in_order(condition: Any) -> Any:
     """A condition on two letters in the one way it is written; any other as it is."""
     if not all(isinstance(a, Index) for a in condition.args):
         return condition
@@ -46,7 +47,7 @@ def both_ways(terms: dict[Expr, Expr]) -> dict[Expr, Expr]:
         opposite = _with(monomial, order, StrictLessThan(*reversed(order.args)))
         if found.get(opposite) == coefficient:
             del found[monomial], found[opposite]
-            joined = _with(monomial, order, compared(Ne(*order.args)))
+            joined = _with(monomial, order, letters_in_order(Ne(*order.args)))
             found[joined] = found.get(joined, 0) + coefficient
     return {monomial: coefficient for monomial, coefficient in found.items() if coefficient != 0}
 

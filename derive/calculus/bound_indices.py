@@ -41,7 +41,7 @@ def canonical_binder(expr: Expr) -> Expr:
         old = [i for order in orders for i in order]
         new = fresh_indices(old, outside)
         renamed = expr.func(expr.body.xreplace(dict(zip(old, new, strict=True))), *new)
-        if len(letters) == 1 or all(len(g) == 1 for g in groups):
+        if all(len(g) == 1 for g in groups):
             return renamed
         key = default_sort_key(renamed)
         if best_key is None or key < best_key:

@@ -14,7 +14,7 @@ from sympy import Add, Expr, KroneckerDelta, Mul, Pow, S, Symbol, log
 from derive.calculus.deltas import contract
 from derive.calculus.recognise import Rewriter
 from derive.calculus.trace import Backward
-from derive.language.definition import Definition, Let, Tensor
+from derive.language.definition import Definition, Let, Tensor, needed, varying
 from derive.language.expressions import (
     ArgMax,
     Binder,
@@ -82,8 +82,7 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
     if row is None:
         raise NotImplementedError(
             f"no derivative for {type(expr).__name__!r}: "
-            "add a row to FUNCTIONS in derive/language/functions.py and in "
-            "derive/verification/arithmetic.py"
+            "derive/language/functions.py says which tables a function needs a row in"
         )
     if row.flat:
         return S.Zero
@@ -144,23 +143,9 @@ def contribution(let: Let, to: Tensor, cotangent: Expr) -> Expr:
 
 def differentiable(definition: Definition) -> list[Tensor]:
     """The tensors on a path from a wanted one to an output, in the order they are made."""
-    users: dict[str, set[str]] = {}
-    for let in definition.lets:
-        for name in names_in(let.value):
-            users.setdefault(name, set()).add(let.name)
-    reached: set[str] = set()
-    for let in reversed(definition.lets):
-        if let.name in definition.outputs or users.get(let.name, set()) & reached:
-            reached.add(let.name)
-    wanted = set(definition.wrt)
-    for let in definition.lets:
-        if names_in(let.value) & wanted:
-            wanted.add(let.name)
-    return [
-        t
-        for t in definition.tensors.values()
-        if not t.integer and t.name in wanted and (t.name in reached or t.name in definition.wrt)
-    ]
+    reaching = {let.name for let in needed(definition.lets, definition.outputs)}
+    found = varying(definition.wrt, definition.lets) & {*reaching, *definition.wrt}
+    return [t for t in definition.tensors.values() if not t.integer and t.name in found]
 
 
 def chain_rule(definition: Definition) -> tuple[tuple[Tensor, ...], Backward]:

@@ -33,7 +33,7 @@ from sympy import (
 )
 from sympy.core.basic import Basic
 
-from derive.calculus.both_ways import both_ways, compared, is_turned
+from derive.calculus.both_ways import both_ways, is_turned, letters_in_order
 from derive.calculus.bound_indices import canonical_binder, components, flattened
 from derive.calculus.monomials import (
     contractible,
@@ -164,7 +164,7 @@ def _inside_condition(condition: Basic) -> Basic:
         return normalise(condition)
     if not condition.args:
         return condition
-    return compared(condition.func(*(_inside_condition(a) for a in condition.args)))
+    return letters_in_order(condition.func(*(_inside_condition(a) for a in condition.args)))
 
 
 def _split(expr: Expr) -> tuple[tuple[Expr, Expr], ...]:
@@ -285,7 +285,8 @@ def _sum_of_monomial(
 
 
 def _with_a_choice_apart(factors: list[Expr], bound: list[Index]) -> list[tuple[Expr, Expr]] | None:
-    """The terms of a product whose first factor that comes apart has; None where none does."""
+    """The terms of a product after its first factor that is a choice of several parts is split into
+    them; None where there is none."""
     for factor in factors:
         if len(parts := _chosen_apart(factor, bound)) > 1:
             rest = Mul(*(f for f in factors if f is not factor))

@@ -16,7 +16,7 @@ from typing import Any
 from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul, Ne, Pow, S, exp
 from sympy.logic.boolalg import And, Or
 
-from derive.calculus.both_ways import compared
+from derive.calculus.both_ways import letters_in_order
 from derive.calculus.bound_indices import canonical_binder
 from derive.calculus.normal import normalise
 from derive.language.definition import Tensor
@@ -186,7 +186,7 @@ def abstract(expr: Expr) -> tuple[Pattern, tuple[Index, ...]]:
     places = {i: Index(f"_{number}", i.axis) for number, i in enumerate(free)}
     pattern = expr.xreplace(places)
     if pattern.has(Eq, Ne):
-        pattern = pattern.replace(lambda e: isinstance(e, Eq | Ne), compared)
+        pattern = pattern.replace(lambda e: isinstance(e, Eq | Ne), letters_in_order)
     return canonical_binder(pattern) if isinstance(pattern, Binder) else pattern, free
 
 

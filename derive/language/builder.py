@@ -451,9 +451,8 @@ class Builder:
         self._check_new(name, kind)
 
     def _check_new(self, name: str, kind: str) -> None:
-        if kind == "axis" and name in self._axes:
-            raise DefinitionError(f"axis {name!r} in {self.name!r}: the name is already an axis")
         homes = {
+            "an axis": self._axes,
             "an input": self._inputs,
             "an option": self._options,
             "a let": {**self._lets, **self._masked},

@@ -1,7 +1,8 @@
 """The elementwise functions of the language, one row each.
 
-Another function needs a row here, and one in `derive.verification.arithmetic` by which it is
-evaluated; the printers keep a table of their own.
+Another function needs a row here; one in `derive.verification.arithmetic` and one in
+`gradsmith.proof.reference`, by which it is evaluated; and one for each way it is printed: in
+`codegen.torch.functions`, in `codegen.torch.scalars` for numbers, and in `codegen.c.functions`.
 """
 
 from __future__ import annotations
@@ -91,8 +92,6 @@ _STRUCTURE = (
 
 def is_supported(expr: Basic) -> bool:
     """Whether the language has the node at the top of an expression."""
-    if expr in (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
-        return False
     return isinstance(expr, _STRUCTURE) or type(expr) in BY_CLASS
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from derive.language.expressions import Axis
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROLES = {
     "elements": "all dimensions of its tensors, broadcast against each other",
-    "rest": "every dimension that no other axis takes, in front of them",
+    "rest": "every dimension that no other axis takes",
     "last": "the last dimension",
     "features": "the last dimensions, as many as the argument `normalized_shape` has",
     "dim": "the dimensions that the argument `dim` names; all of them where it is None",
@@ -106,7 +106,7 @@ class Choice:
 
     name: str
     values: tuple[Any, ...]
-    kind: str = "value"  # or "given" or "integers"
+    kind: Literal["value", "given", "integers"] = "value"
     unknown: str = "ValueError"
     """The exception that PyTorch raises for any other value."""
     mask: bool = False

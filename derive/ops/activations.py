@@ -13,8 +13,13 @@ def elementwise(name, summary):
     return op, n, op.input("x", n)
 
 
-def sigmoid(x):
+def logistic(x):
     return 1 / (1 + exp(-x))
+
+
+op, n, x = elementwise("sigmoid", "Logistic sigmoid of each element.")
+op.called(UNARY)
+sigmoid = op.build(op.let("s", [n], logistic(x[n])))
 
 
 op, n, x = elementwise("relu", "The positive part of each element.")
@@ -51,7 +56,7 @@ gelu = op.build(op.cases("y", "approximate", cases, unknown="RuntimeError"))
 
 op, n, x = elementwise("silu", "Sigmoid linear unit (Hendrycks and Gimpel, 2016).")
 op.called(IN_PLACE)
-silu = op.build(op.let("y", [n], x[n] * sigmoid(x[n])))
+silu = op.build(op.let("y", [n], x[n] * logistic(x[n])))
 
 op, n, x = elementwise("mish", "x*tanh(softplus(x)) (Misra, 2019).")
 op.called(IN_PLACE)
@@ -86,7 +91,7 @@ hardswish = op.build(op.let("y", [n], Where(x[n] <= -3, 0, inner)))
 
 op, n, x = elementwise("logsigmoid", "The logarithm of a sigmoid.")
 op.called(UNARY)
-logsigmoid = op.build(op.let("y", [n], log(sigmoid(x[n]))))
+logsigmoid = op.build(op.let("y", [n], log(logistic(x[n]))))
 
 op, n, x = elementwise("tanhshrink", "x - tanh(x).")
 op.called(UNARY)

@@ -1,4 +1,4 @@
-"""Cross-entropy with integer targets, or with probabilities of all classes."""
+"""Cross-entropy with labels, or with probabilities of all classes."""
 
 from derive import OTHERWISE, Eq, StopGradient, Sum, Where, define, exp, log, reductions
 
@@ -8,7 +8,7 @@ def mean_of(total, count):
     return Where(Eq(count, 0), StopGradient(total / count), total / count)
 
 
-op = define("cross_entropy", "Cross-entropy of logits with integer targets, mean over the batch.")
+op = define("cross_entropy", "Cross-entropy of logits with labels, or with probabilities.")
 op.called(
     "input: logits, target: target | probabilities, weight=None, size_average=None, "
     "ignore_index: kept=-100, reduce=None, reduction='mean', label_smoothing=0.0",

@@ -156,7 +156,7 @@ def _is_small_option(term: Expr) -> bool:
     return isinstance(term, Parameter) and bool(term.is_positive) and not term.is_integer
 
 
-def compared(expr: Relational) -> Relational:
+def number_right(expr: Relational) -> Relational:
     """A comparison as it is written, a number on its right: `x[n] <= 0`, not `0 >= x[n]`."""
     left, right = expr.args
     return expr.reversed if left.is_number and not right.is_number else expr

@@ -35,11 +35,11 @@ def _compared(before: Expr, after: Expr) -> Sides:
     if before == after:
         return before, after
     if isinstance(before, Add) and isinstance(after, Add):
-        return _of_sums(before, after)
+        return _of_parts(Add, before, after)
     if isinstance(before, Add) and isinstance(after, Mul):
         return _factored(before, after)
     if isinstance(before, Mul) and isinstance(after, Mul):
-        return _of_products(before, after)
+        return _of_parts(Mul, before, after)
     if isinstance(before, Binder) and type(before) is type(after) and _same_letters(before, after):
         one, other = _compared(before.body, after.body)
         return before.func(one, *before.indices), after.func(other, *after.indices)
@@ -56,22 +56,14 @@ def _same_letters(one: Binder, other: Expr) -> bool:
     return isinstance(other, Binder) and one.indices == other.indices
 
 
-def _of_sums(before: Expr, after: Expr) -> Sides:
-    same, old, new = _split(Add.make_args(before), Add.make_args(after))
+def _of_parts(kind: type[Add | Mul], before: Expr, after: Expr) -> Sides:
+    """Two sums term by term, or two products factor by factor."""
+    same, old, new = _split(kind.make_args(before), kind.make_args(after))
     pairs, old, new = _paired(old, new)
     compared = [_compared(*pair) for pair in pairs]
     left = [*same, *(one for one, _ in compared), *map(_mark, old)]
     right = [*same, *(other for _, other in compared), *map(_mark, new)]
-    return Add(*left), Add(*right)
-
-
-def _of_products(before: Expr, after: Expr) -> Sides:
-    same, old, new = _split(Mul.make_args(before), Mul.make_args(after))
-    pairs, old, new = _paired(old, new)
-    compared = [_compared(*pair) for pair in pairs]
-    left = [*same, *(one for one, _ in compared), *map(_mark, old)]
-    right = [*same, *(other for _, other in compared), *map(_mark, new)]
-    return Mul(*left), Mul(*right)
+    return kind(*left), kind(*right)
 
 
 def _factored(before: Expr, after: Expr) -> Sides:

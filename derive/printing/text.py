@@ -1,4 +1,4 @@
-"""Plain text: expressions, lets and whole derivations in index notation."""
+"""Plain text: expressions and lets in index notation."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from derive.printing.arrange import (
     MUL,
     POW,
     Arrangement,
-    compared,
     decimal,
     delta_sides,
     letters_in_order,
+    number_right,
 )
 
 _BINDERS = {Sum: "sum", Product: "prod", ArgMax: "argmax"}
@@ -187,7 +187,7 @@ def _delta(expr: KroneckerDelta, arrangement: Arrangement) -> tuple[str, int]:
 
 
 def _relation(expr: Any, arrangement: Arrangement) -> tuple[str, int]:
-    expr = compared(expr)
+    expr = number_right(expr)
     left, right = (text(side, arrangement) for side in expr.args)
     return f"{left} {expr.rel_op} {right}", MUL
 

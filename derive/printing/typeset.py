@@ -26,10 +26,10 @@ from derive.printing.arrange import (
     MUL,
     POW,
     Arrangement,
-    compared,
     decimal,
     delta_sides,
     letters_in_order,
+    number_right,
 )
 from derive.printing.marks import Marked
 from derive.printing.measure import rows_of
@@ -299,7 +299,7 @@ def _delta(to: Notation, expr: KroneckerDelta, arrangement: Arrangement) -> Writ
 
 
 def _relation(to: Notation, expr: Any, arrangement: Arrangement) -> Written:
-    expr = compared(expr)
+    expr = number_right(expr)
     sign = to.infix(to.relations[expr.rel_op])
     return sign.join(to.formula(side, arrangement) for side in expr.args), MUL
 

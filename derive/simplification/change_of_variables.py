@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations, permutations
+from typing import Literal
 
 from sympy import Add, Expr, Mul, Pow, S, Symbol, default_sort_key, log
 
@@ -115,8 +116,8 @@ class System:
         return not is_total(let.value) and (unknown.name in asked or let.name in read)
 
 
-def kind(let: Let) -> str:
-    """What a let is: reduction, function, integer, or polynomial."""
+def kind(let: Let) -> Literal["reduction", "function", "integer", "polynomial"]:
+    """What a let is."""
     value = let.value
     if let.tensor.integer:
         return "integer"
@@ -127,11 +128,10 @@ def kind(let: Let) -> str:
         (only,) = core
         if type(only) in BY_CLASS:
             return "function"
-        if isinstance(only, Pow) and not (only.exp.is_Integer and isinstance(only.base, Element)):
-            return (
-                "function" if not (only.exp.is_Integer and only.exp.is_positive) else "polynomial"
-            )
-        if not isinstance(only, Add | Mul | Pow | Element | Symbol):
+        if isinstance(only, Pow):
+            whole = only.exp.is_Integer and (only.exp.is_positive or isinstance(only.base, Element))
+            return "polynomial" if whole else "function"
+        if not isinstance(only, Add | Mul | Element | Symbol):
             return "function"
     return "polynomial"
 
@@ -220,7 +220,7 @@ class Coordinates:
 
         Empty for anything else.
         """
-        if total not in self._origins:
+        if self.identities.lookup(total) is None or total not in self._origins:
             return []
         let, left, right = self._origins[total]
         return [(let.tensor.element, let.value), *self.eliminated(let.value), (left, right)]

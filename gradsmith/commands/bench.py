@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gradsmith import options as shared
+
 if TYPE_CHECKING:
     from gradsmith.timing.bench import Case, Result
 
@@ -24,20 +26,14 @@ STEP = "step"
     help="Rounds in which every contestant has its turn.",
 )
 @click.option("--compile/--no-compile", default=True, help="Whether to time torch.compile too.")
-@click.option(
-    "--target",
-    type=click.Choice(("torch", "c")),
-    default="torch",
-    show_default=True,
-    help="What is timed: PyTorch code, or loops in C.",
-)
+@shared.target("What is timed: PyTorch code, or loops in C.")
 @click.option(
     "--kernels",
     "count",
     is_flag=True,
     help="Count what each backward launches, beside autograd of arithmetic primitives; no timing.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a case.")
+@shared.as_json("case")
 def command(
     cases: tuple[str, ...], rounds: int, compile: bool, target: str, count: bool, as_json: bool
 ) -> None:

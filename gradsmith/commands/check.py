@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradsmith.options import SEED
+from gradsmith import options as shared
 
 if TYPE_CHECKING:
     from derive import Definition
@@ -19,12 +19,7 @@ _SHOWN = 5
 
 @click.command(short_help="Hold derived gradients, or a hand-written one, against autograd.")
 @click.argument("ops", metavar="[OP]...", nargs=-1)
-@click.option(
-    "--definitions",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Check the operations of this file instead of the library's.",
-)
+@shared.definitions("Check the operations of this file instead of the library's.")
 @click.option(
     "--against",
     metavar="FILE.py:FUNCTION",
@@ -39,18 +34,12 @@ _SHOWN = 5
 )
 @click.option(
     "--seed",
-    type=SEED,
+    type=shared.SEED,
     default=0,
     show_default=True,
     help="Inputs and cotangents are drawn from it.",
 )
-@click.option(
-    "--target",
-    type=click.Choice(("torch", "c")),
-    default="torch",
-    show_default=True,
-    help="Prove what is emitted in this language.",
-)
+@shared.target("Prove what is emitted in this language.")
 @click.option(
     "--opinfo",
     is_flag=True,
@@ -61,7 +50,7 @@ _SHOWN = 5
     metavar="DEVICE",
     help="With --opinfo: where the samples lie, by PyTorch's name.  [default: cpu]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a gradient.")
+@shared.as_json("gradient")
 def command(
     ops: tuple[str, ...],
     definitions: Path | None,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from gradsmith import options as shared
+
 
 @click.command(short_help="Write a static site: pages for every operation, and an index.")
 @click.option(
@@ -16,12 +18,7 @@ import click
     show_default=True,
     help="Write into this folder.",
 )
-@click.option(
-    "--definitions",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="The operations of this file, .py or .grad, instead of the library's.",
-)
+@shared.definitions("The operations of this file, .py or .grad, instead of the library's.")
 @click.option("--open", "show", is_flag=True, help="Open the index in a browser.")
 def command(out: Path, definitions: Path | None, show: bool) -> None:
     """Write a page for every definition of every operation, and an index that finds them.

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
+from gradsmith import options as shared
+
 
 @click.command(short_help="Print the losses of a trained model.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--names", type=click.Path(path_type=Path), help="Other names than those it was trained on."
-)
+@shared.names("Other names than those it was trained on.")
 def command(folder: Path, names: Path | None) -> None:
     """Print the train, validation and test loss of the newest checkpoint of a run in DIR."""
     import torch

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import click
 
-from gradsmith.options import SEED
+from gradsmith import options as shared
 
 NUMBERS = ("1", "2", "3", "4")
 
 
 @click.command(short_help="Print the comparison table of one of the notebook's exercises.")
 @click.argument("number", type=click.Choice(NUMBERS))
-@click.option("--names", type=click.Path(path_type=Path), help="A names file, one name a line.")
+@shared.names()
 @click.option(
     "--seed",
-    type=SEED,
+    type=shared.SEED,
     default=0,
     show_default=True,
     help="Seeds torch's global generator, from which the batch-norm parameters are drawn.",

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import click
 
+from gradsmith import options as shared
+
 LIBRARY_FOLDER = Path(__file__).parents[2] / "generated"
 
 
 @click.command(short_help="Emit the code of operations, or check that it is in step.")
 @click.argument("ops", metavar="[OP]...", nargs=-1)
-@click.option(
-    "--definitions",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Take the operations from this file, .py or .grad; needs --out, unless it sets OUT.",
+@shared.definitions(
+    "Take the operations from this file, .py or .grad; needs --out, unless it sets OUT."
 )
 @click.option(
     "--out",
@@ -23,12 +22,8 @@ LIBRARY_FOLDER = Path(__file__).parents[2] / "generated"
     type=click.Path(path_type=Path, file_okay=False),
     help="Write into this folder. The library's own is the default for the library alone.",
 )
-@click.option(
-    "--target",
-    type=click.Choice(("torch", "c")),
-    default="torch",
-    show_default=True,
-    help="PyTorch code; or beside it, in the folder c, loops in C with the modules that call them.",
+@shared.target(
+    "PyTorch code; or beside it, in the folder c, loops in C with the modules that call them."
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file is out of step.")
 @click.option("--fresh", is_flag=True, help="Derive everything again, also what did not change.")
@@ -133,10 +128,9 @@ def _home(path: Path | None, out: Path | None) -> tuple[Path, str]:
 
 def _named_in(path: Path) -> Path | None:
     """The folder that a Python file names as OUT, relative to the file; a text names none."""
-    from derive import library
-    from derive.files import TEXT
+    from derive.files import TEXT, execute
 
     if path.suffix == TEXT:
         return None
-    named = getattr(library.execute(path), "OUT", None)
+    named = getattr(execute(path), "OUT", None)
     return path.parent / str(named) if named is not None else None

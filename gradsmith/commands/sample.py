@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gradsmith.options import SEED
+from gradsmith import options as shared
 
 
 @click.command(short_help="Sample names from a trained model.")
@@ -14,7 +14,7 @@ from gradsmith.options import SEED
 @click.option("--count", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option(
     "--seed",
-    type=SEED,
+    type=shared.SEED,
     help="Draw from a generator of this seed, not from where the run's own stands.",
 )
 def command(folder: Path, count: int, seed: int | None) -> None:

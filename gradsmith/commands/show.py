@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gradsmith import options as shared
+
 if TYPE_CHECKING:
     from derive import Definition
 
@@ -40,12 +42,7 @@ FORMATS = ("text", "latex", "html", "pdf", "json", *CODE)
     "PyTorch code, loops in C.",
 )
 @click.option("--fragment", is_flag=True, help="LaTeX or HTML to put into a page of one's own.")
-@click.option(
-    "--definitions",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Take OP from this file, .py or .grad, instead of the library.",
-)
+@shared.definitions("Take OP from this file, .py or .grad, instead of the library.")
 @click.option("--text", metavar="DEFINITION", help="A definition in index notation, as it is.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file."
@@ -97,20 +94,12 @@ def command(
     if output is None:
         click.echo(content, nl=False)
         return
-    try:
-        _write(output, content if isinstance(content, bytes) else content.encode())
-    except OSError as error:
-        raise UserError(f"{output} cannot be written: {error.strerror}") from None
-
-
-def _write(output: Path, content: bytes) -> None:
-    """Write a file whole, or leave it as it was; a device, as /dev/stdout, takes what it gets."""
     from codegen.writer import write_whole
 
-    if output.exists() and not output.is_file():
-        output.write_bytes(content)
-    else:
-        write_whole(output, content)
+    try:
+        write_whole(output, content if isinstance(content, bytes) else content.encode())
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror}") from None
 
 
 def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str | bytes:

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from gradsmith import options as shared
 from gradsmith.errors import Failure, UserError
-from gradsmith.options import SEED
 
 DEFAULT_OUT = Path("runs/train")
 REPORT_EVERY = 10_000
@@ -60,10 +60,10 @@ def _target(stated: str | None, backward: str) -> str:
     metavar="N",
     help="Compare every gradient with autograd each N steps; exit 1 where one is wrong.",
 )
-@click.option("--names", type=click.Path(path_type=Path), help="A names file, one name a line.")
+@shared.names()
 @click.option(
     "--seed",
-    type=SEED,
+    type=shared.SEED,
     default=0,
     show_default=True,
     help="Seeds torch's global generator, from which the batch-norm parameters are drawn.",

@@ -14,7 +14,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from gradsmith.emitted import TARGETS
+from gradsmith.emitted import PACKAGES
 from gradsmith.errors import UserError
 from gradsmith.makemore import notebook
 from gradsmith.makemore.dataset import Split
@@ -39,7 +39,7 @@ def committed(operation: str, target: str = "torch") -> ModuleType:
 
     Raises UserError, saying how to make it, where it has not been emitted.
     """
-    package = TARGETS[target]
+    package = PACKAGES[target]
     try:
         return import_module(f"{package}.{operation}")
     except ModuleNotFoundError as error:

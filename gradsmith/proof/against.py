@@ -19,9 +19,9 @@ from torch import Generator, Tensor
 
 from derive.calculus.trace import Derivation
 from derive.derivation import derive
+from derive.files import execute
 from derive.language.definition import Definition, Let
 from derive.language.expressions import Axis
-from derive.library import execute
 from derive.verification.points import random_point, two_sizes
 from gradsmith.emitted import Functions, emitted
 from gradsmith.errors import Failure, UserError

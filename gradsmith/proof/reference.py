@@ -219,7 +219,9 @@ class _Evaluator:
             return self._power(expr, args)
         if type(expr) in FUNCTIONS:
             return FUNCTIONS[type(expr)](args[0])
-        raise NotImplementedError(f"{type(expr).__name__} has no row in gradsmith/reference.py")
+        raise NotImplementedError(
+            f"{type(expr).__name__} has no row in gradsmith/proof/reference.py"
+        )
 
     def _scalar(self, name: str, count: int) -> Tensor:
         if name in self.numbers:

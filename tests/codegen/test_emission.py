@@ -9,6 +9,7 @@ import torch
 
 from codegen.pipeline import compile, source
 from derive import Mean, define, exp, library
+from derive.files import load_definitions
 from derive.language.definition import DefinitionError
 from derive.notation.reading import read
 from derive.verification.points import random_point, two_sizes
@@ -131,7 +132,7 @@ def test_logits_of_any_size_give_finite_gradients() -> None:
 
 @pytest.mark.parametrize("file", ["layers", "losses", "written_otherwise"])
 def test_a_softmax_is_safe_in_whatever_way_it_is_written(file: str) -> None:
-    written = library.load_file(DEFINITIONS / f"{file}.py")
+    written = load_definitions(DEFINITIONS / f"{file}.py")
     for definition in (written[n] for n in SOFTMAXES if n in written):
         sample = random_sample(definition, dict.fromkeys(definition.axes, 5), torch.Generator())
         inputs = [v * 1e3 if v.is_floating_point() else v for v in sample.inputs.values()]

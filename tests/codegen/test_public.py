@@ -16,6 +16,7 @@ from torch import Tensor
 from codegen.pipeline import compile
 from codegen.program import CodegenError
 from derive import Mean, define, library
+from derive.files import load_definitions
 from generated.batch_norm import batch_norm
 from generated.cross_entropy import cross_entropy
 from generated.instance_norm import instance_norm
@@ -73,7 +74,7 @@ def test_an_operation_of_another_file_is_emitted_and_proven_and_takes_any_shape(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "mine.py").write_text(OUTSIDE)
-    definition = library.load_file(tmp_path / "mine.py")["gap"]
+    definition = load_definitions(tmp_path / "mine.py")["gap"]
     module = compile(definition)
     assert {v.full_name for v in definition.variants} == {
         "gap",

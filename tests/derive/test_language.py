@@ -80,6 +80,11 @@ def repeated_axis() -> object:
     return op.axes("n")
 
 
+def an_axis_as_a_name() -> object:
+    op, _, _ = begun()
+    return op.input("n")
+
+
 def size_as_a_name() -> object:
     op, n, _ = begun()
     return op.input("N", n)
@@ -376,6 +381,7 @@ MISTAKES: dict[Mistake, tuple[str, ...]] = {
     repeated_let: ("let 'y'", "already a let"),
     repeated_input: ("input 'x'", "already an input"),
     repeated_axis: ("axis 'n'", "already an axis"),
+    an_axis_as_a_name: ("input 'n'", "already an axis"),
     size_as_a_name: ("input 'N'", "the size of an axis"),
     axis_missing_on_the_left: ("'y'", "index 'c' of axis 'c'", "left side"),
     letter_twice_on_the_left: ("'y'", "index 'n' of axis 'n'", "twice"),

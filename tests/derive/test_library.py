@@ -9,6 +9,7 @@ from typing import TypeGuard
 import pytest
 
 from derive import DefinitionError, library
+from derive.files import load_definitions
 
 WHOLE = """
 from derive import define
@@ -83,50 +84,50 @@ def test_an_unknown_operation_is_answered_with_the_nearest() -> None:
 def test_a_file_gives_its_definitions_by_name_in_its_order(tmp_path: Path) -> None:
     more = 'op = define("triple", "Thrice.")\nn = op.axes("n")\nx = op.input("x", n)\n'
     more += 'other = op.build(op.let("y", [n], 3 * x[n]))\n'
-    found = library.load_file(write(tmp_path, WHOLE + more))
+    found = load_definitions(write(tmp_path, WHOLE + more))
     assert list(found) == ["double", "triple"]
 
 
 def test_what_a_file_imports_from_the_library_is_not_its_own(tmp_path: Path) -> None:
     imports = "from derive.ops.softmax import softmax\n"
-    assert list(library.load_file(write(tmp_path, imports + WHOLE))) == ["double"]
+    assert list(load_definitions(write(tmp_path, imports + WHOLE))) == ["double"]
 
 
 def test_what_a_file_begins_by_a_function_of_the_library_is_its_own(tmp_path: Path) -> None:
     text = "from derive.ops.activations import elementwise\n"
     text += 'op, n, x = elementwise("double", "Twice the input.")\n'
     path = write(tmp_path, text + 'double = op.build(op.let("y", [n], 2 * x[n]))\n')
-    assert library.load_file(path)["double"].source == str(path)
+    assert load_definitions(path)["double"].source == str(path)
 
 
 def test_a_file_may_hold_a_name_that_the_library_has(tmp_path: Path) -> None:
     path = write(tmp_path, WHOLE.replace('"double"', '"softmax"'))
-    assert library.load_file(path)["softmax"] != library.load("softmax")
+    assert load_definitions(path)["softmax"] != library.load("softmax")
 
 
 def test_one_definition_under_two_names_counts_once(tmp_path: Path) -> None:
-    assert list(library.load_file(write(tmp_path, WHOLE + "again = double\n"))) == ["double"]
+    assert list(load_definitions(write(tmp_path, WHOLE + "again = double\n"))) == ["double"]
 
 
 def test_two_definitions_of_one_name_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, WHOLE + WHOLE.replace("double =", "second ="))
     with pytest.raises(DefinitionError, match="two definitions are named 'double'"):
-        library.load_file(path)
+        load_definitions(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match=r"absent\.py: there is no such file"):
-        library.load_file(tmp_path / "absent.py")
+        load_definitions(tmp_path / "absent.py")
 
 
 def test_a_file_without_definitions_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match="no definition inside; assign op"):
-        library.load_file(write(tmp_path, "x = 1\n"))
+        load_definitions(write(tmp_path, "x = 1\n"))
 
 
 def test_a_definition_that_is_never_built_is_named(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match="operation 'double' is never built"):
-        library.load_file(write(tmp_path, WHOLE.rsplit("\n", 2)[0]))
+        load_definitions(write(tmp_path, WHOLE.rsplit("\n", 2)[0]))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_what_a_file_raises_is_shown_with_its_line(tmp_path: Path, line: str, pr
     path = write(tmp_path, WHOLE + line + "\n")
     number = len(WHOLE.splitlines()) + 1
     with pytest.raises(DefinitionError, match=rf"mine\.py:{number}: ") as caught:
-        library.load_file(path)
+        load_definitions(path)
     assert problem in str(caught.value)
 
 
@@ -153,12 +154,12 @@ def test_the_line_is_the_files_own_where_a_relative_path_is_given(
     write(tmp_path, WHOLE + "1 / 0\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DefinitionError, match=r"mine\.py:8: "):
-        library.load_file("mine.py")
+        load_definitions("mine.py")
 
 
 def test_executing_a_file_leaves_no_module_behind(tmp_path: Path) -> None:
     import sys
 
     before = set(sys.modules)
-    library.load_file(write(tmp_path, WHOLE))
+    load_definitions(write(tmp_path, WHOLE))
     assert not {name for name in set(sys.modules) - before if "mine" in name}

@@ -35,7 +35,7 @@ DEFINITIONS = Path(__file__).parents[1] / "definitions"
 
 TEXTBOOK = {
     ("tanh", "x"): "grad_h[n,c]*(1 - h[n,c]**2)",
-    ("sigmoid", "x"): "grad_s[n,c]*s[n,c]*(1 - s[n,c])",
+    ("sigmoid", "x"): "grad_s[n]*s[n]*(1 - s[n])",
     ("focal_loss", "logits"): "grad_right[n]*(delta(k, target[n]) - p[n,k])",
     ("softsign", "x"): "grad_y[n]*inv_abs_x[n]**2",
     ("mish", "x"): (
@@ -119,13 +119,13 @@ def test_the_library_reaches_the_textbook_form(op: str, name: str) -> None:
 
 @pytest.mark.parametrize(("op", "name"), OTHERWISE)
 def test_the_same_form_is_reached_from_other_ways_of_writing(op: str, name: str) -> None:
-    definition = library.load_file(DEFINITIONS / "written_otherwise.py")[op]
+    definition = load_definitions(DEFINITIONS / "written_otherwise.py")[op]
     assert gradient(derive(definition), name) == OTHERWISE[op, name]
 
 
 @pytest.mark.parametrize(("op", "name"), POOLED)
 def test_sums_are_exchanged_until_the_inner_one_is_the_output(op: str, name: str) -> None:
-    definition = library.load_file(DEFINITIONS / "layers.py")[op]
+    definition = load_definitions(DEFINITIONS / "layers.py")[op]
     assert gradient(derive(definition), name) == POOLED[op, name]
 
 
@@ -318,7 +318,7 @@ def test_the_result_does_not_depend_on_the_order_of_lets() -> None:
 
 
 def test_attention_keeps_the_gradient_of_its_scores_named() -> None:
-    definition = library.load_file(DEFINITIONS / "layers.py")["attention"]
+    definition = load_definitions(DEFINITIONS / "layers.py")["attention"]
     names = [let.name for let in derive(definition).simplified.lets]
     assert "grad_scores" in names
 

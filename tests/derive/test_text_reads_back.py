@@ -13,6 +13,7 @@ import pytest
 
 from derive import Definition, Index, Let, library
 from derive.derivation import derive
+from derive.files import load_definitions
 from derive.printing.text import arrangement_of, text
 from derive.verification.evaluate import Array
 from derive.verification.verify import surroundings
@@ -101,5 +102,5 @@ def test_what_is_printed_of_the_library_means_what_was_derived(name: str) -> Non
 @pytest.mark.parametrize("name", ["activations", "layers", "losses"])
 def test_what_is_printed_of_other_definitions_means_what_was_derived(name: str) -> None:
     file = Path(__file__).parents[1] / "definitions" / f"{name}.py"
-    for definition in library.load_file(file).values():
+    for definition in load_definitions(file).values():
         check(definition)

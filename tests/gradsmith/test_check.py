@@ -14,6 +14,7 @@ from torch import Tensor
 
 from codegen import pipeline
 from derive import Sum, define, exp, library, log
+from derive.files import load_definitions
 from derive.notation.reading import read
 from gradsmith.cli import main
 from gradsmith.emitted import emitted
@@ -23,7 +24,7 @@ HERE = Path(__file__).parent
 DEFINITIONS = {
     name: definition
     for path in sorted((HERE.parent / "definitions").glob("*.py"))
-    for name, definition in library.load_file(path).items()
+    for name, definition in load_definitions(path).items()
 }
 QUICK = [name for name in library.names() if name != "makemore_mlp_chunked"]
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from codegen.pipeline import compile
 from derive import library
+from derive.files import load_definitions
 from gradsmith.cli import main
 from gradsmith.proof.check import check
 from gradsmith.proof.opinfo import DTYPES, KINDS, count, entries
@@ -23,7 +24,7 @@ CallsOf = Callable[[ModuleType], Counter[str]]
 DEFINITIONS = {
     name: definition
     for path in sorted((Path(__file__).parents[1] / "definitions").glob("*.py"))
-    for name, definition in library.load_file(path).items()
+    for name, definition in load_definitions(path).items()
 }
 PUBLIC = [name for name in library.names() if library.load(name).interface is not None]
 SAMPLED = [name for name in PUBLIC if entries(name)]

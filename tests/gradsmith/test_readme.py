@@ -11,7 +11,7 @@ import torch
 from click.testing import Result
 
 from codegen import pipeline
-from derive.library import load_file
+from derive.files import load_definitions
 
 README = Path(__file__).parents[2] / "README.md"
 Command = Callable[..., Result]
@@ -39,7 +39,7 @@ def test_the_example_is_shown_with_the_gradient_that_is_printed_there(
 
 
 def test_the_example_is_the_contrastive_loss_and_so_is_its_gradient(example: Path) -> None:
-    module = pipeline.compile(load_file(example)["info_nce"])
+    module = pipeline.compile(load_definitions(example)["info_nce"])
     g = torch.Generator().manual_seed(0)
     u, v = (torch.randn(5, 3, generator=g, dtype=torch.float64) for _ in range(2))
     leaves = u.clone().requires_grad_(), v.clone().requires_grad_()

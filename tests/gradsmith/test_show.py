@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 
 from derive import library
+from derive.files import load_definitions
 
 Command = Callable[..., Result]
 
@@ -39,7 +40,7 @@ def test_new_takes_the_operations_name_for_the_files(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert gradsmith("new", "tilt").exit_code == 0
-    assert list(library.load_file("tilt.py")) == ["tilt"]
+    assert list(load_definitions("tilt.py")) == ["tilt"]
 
 
 @pytest.mark.parametrize("name", ["op", "n", "x", "define", "Mean", "mean", "y"])

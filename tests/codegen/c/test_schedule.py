@@ -16,9 +16,9 @@ from codegen.c.nests import Contraction, Loop, Node
 from codegen.c.recompute import recomputing
 from codegen.c.schedule import schedule
 from codegen.lowering.lower import lower
-from codegen.pipeline import compile
+from codegen.pipeline import compile, sources
 from codegen.program import Module
-from derive import Definition, Mean, Sum, define, delta, exp, library, log, tanh
+from derive import Definition, Mean, Sum, Where, define, delta, exp, library, log, tanh
 from derive.derivation import derive
 from gradsmith.proof.check import check
 
@@ -76,6 +76,11 @@ def variant(name: str) -> Definition:
         ("embedding", "n(t(d(y)))", "n(t(d(grad_weight)))"),
         ("vector_norm[ord_inf]", "n(k(y_argmax) x_y_argmax y)", "n(k(grad_x))"),
         ("mse_loss", "n(x_minus_target_squared_sum) loss", "n(grad_x grad_target)"),
+        (  # grad_loss_scaled is there before the loop that reads it
+            "binary_cross_entropy_with_logits",
+            "n(target_sum) loss",
+            "grad_loss_scaled n(s grad_target grad_x)",
+        ),
     ],
 )
 def test_an_operation_takes_as_few_passes_as_its_data_allow(
@@ -122,10 +127,30 @@ def test_products_of_matrices_stand_alone_and_what_is_between_them_is_one_pass()
 def test_a_contrastive_loss_is_one_pass_over_its_scores() -> None:
     forward, backward = nests(info_nce())
     assert forward == (
-        "@scores i(j(scores_max) j(scores_exp scores_sum_exp) j(p)"
-        " scores_shift j(scores_sum_exp_1) scores_sum) loss"
+        "@scores i(j(scores_max) scores_shift j(scores_exp scores_sum_exp scores_sum_exp_1) j(p)"
+        " scores_sum) loss"
     )
     assert backward == "i(j(grad_scores)) @grad_v @grad_u"
+
+
+def test_a_number_that_is_waited_for_parts_no_loop() -> None:
+    op = define("scaled", "A step function of each element, by what the weights come to.")
+    n, k = op.axes("n k")
+    x, w = op.input("x", n), op.input("w", k)
+    step = op.let("step", [n], tanh(x[n]))
+    total = op.let("total", [], Sum(w[k], k))
+    y = op.build(op.let("y", [n], step[n] * total))
+    assert nests(y)[0] == "k(total) n(step y)"
+
+
+def test_a_choice_with_another_in_a_branch_is_a_vector() -> None:
+    op = define("clamped", "Each element between two bounds, made of logarithms.")
+    n = op.axes("n")
+    x = op.input("x", n, positive=True)
+    low = Where(log(x[n]) < -3, -3, log(x[n]))
+    y = op.build(op.let("y", [n], Where(x[n] > 9, 9, low)))
+    text = sources([y], target="c")["clamped.c"]
+    assert "choose(x[n] > 9, 9, log_x < -3 ? -3 : log_x)" in text
 
 
 def test_names_and_letters_decide_nothing() -> None:
