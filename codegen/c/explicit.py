@@ -17,8 +17,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Add, Basic, Expr, KroneckerDelta, exp, log
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, S, exp, log
 
+from codegen.c.steady import steady_apart
 from codegen.lowering.forms import Along, Elementary, LogSoftmax, LogSumExp, Softmax
 from codegen.lowering.unused_axes import narrowed
 from codegen.program import Program
@@ -62,7 +63,7 @@ def is_reduction(value: Basic) -> bool:
 def explicit(program: Program, besides: Iterable[str] = ()) -> Program:
     """The same program, its reductions named, but not as those `besides`, and its safe forms
     written out."""
-    program = narrowed(program)
+    program = steady_apart(narrowed(program), besides := list(besides))
     taken = {*program.tensors, *program.option_names, *program.axes, *besides}
     taken |= {s.name for let in program.lets for s in let.value.atoms(Index)}
     names = _Names(taken)
@@ -88,7 +89,12 @@ class _Names:
         whole = set(let.tensor.indices) <= free_indices(value)
         if is_reduction(value) and whole and not _idle(value):
             inside = self.walk(value.body, let.tensor.indices)
-            self.lets.append(Let(let.tensor, value.func(inside, *value.indices)))
+            reduced = value.func(inside, *value.indices)
+            before = _before(reduced)
+            if before != 1:
+                rest = Sum(inside / before, *value.indices)
+                reduced = before * self.named(rest, f"{let.name}_sum", let.tensor.indices)
+            self.lets.append(Let(let.tensor, reduced))
             self._remember(value, let.tensor)
         else:
             self.lets.append(Let(let.tensor, self.walk(value, let.tensor.indices)))
@@ -166,6 +172,15 @@ def _apart(expr: Sum) -> list[Expr]:
     if len(terms) == 1 or not any(t.has(KroneckerDelta) for t in terms):
         return []
     return [Sum(term, *expr.indices) for term in terms]
+
+
+def _before(expr: Expr) -> Expr:
+    """What can stand before a sum, as what a softmax in it is divided by: the product of the
+    factors of its body that are the same for all of its letters."""
+    if not isinstance(expr, Sum):
+        return S.One
+    same = (f for f in Mul.make_args(expr.body) if not free_indices(f) & set(expr.indices))
+    return Mul(*(f for f in same if f.atoms(Element)))
 
 
 def _idle(expr: Basic) -> list[Index]:

@@ -57,7 +57,7 @@ class Statement:
     def widest(self) -> tuple[Index, ...]:
         """The letters of the largest element that is read or written, as it is stored."""
         own = [
-            tuple(i for i in indices if isinstance(i, Index) and i in self.letters)
+            tuple(dict.fromkeys(i for i in indices if isinstance(i, Index) and i in self.letters))
             for indices in (self.at, *(indices for _, indices in self.elements))
         ]
         return max(own, key=len)
@@ -67,7 +67,7 @@ class Statement:
         """The letter along which most of what is largest lies next to each other."""
         last: list[Index] = []
         for indices in (self.at, *(indices for _, indices in self.elements)):
-            within = [i for i in indices if i in self.letters]
+            within = list(dict.fromkeys(i for i in indices if i in self.letters))
             if within and len(within) == len(self.widest) and within[-1] == indices[-1]:
                 last += [i for i in within[-1:] if isinstance(i, Index)]
         return max(last, key=lambda i: (last.count(i), -last.index(i)), default=None)

@@ -78,6 +78,18 @@ class Expm1(Elementary):
     nargs = 1
 
 
+class AtLeast(Elementary):
+    """The larger of a value and a bound; see `codegen.lowering.bounds`."""
+
+    nargs = 2
+
+
+class AtMost(Elementary):
+    """The smaller of a value and a bound."""
+
+    nargs = 2
+
+
 class Divisor(Elementary):
     """The size of an axis, or 1 where it has no elements; see `codegen.lowering.empty_sums`."""
 

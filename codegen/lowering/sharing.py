@@ -38,7 +38,8 @@ def computed_once(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let
     """The lets, with a new one for each subexpression that is repeated, before the first that reads
     it. `besides` are names that no new let takes."""
     given, others = {let.name for let in lets}, frozenset(besides)
-    result = [replace(let, value=_taken_out(let.value)) for let in lets]
+    sums = frozenset(abstract(total)[0] for let in lets for total in let.value.atoms(Sum))
+    result = [replace(let, value=_taken_out(let.value, sums)) for let in lets]
     while True:
         while (repeated := _largest_repeated(result)) is not None:
             result = _named(result, repeated, others)
@@ -50,16 +51,38 @@ def computed_once(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let
         result = once  # what read two names of one thing may be the same now
 
 
-def _taken_out(expr: Any) -> Any:
-    """An expression whose sums have before them what is the same in all of their terms."""
+def _taken_out(expr: Any, sums: frozenset[Expr]) -> Any:
+    """An expression whose sums have before them what is the same in all of their terms; `sums` are
+    the patterns of those that are computed somewhere."""
     if not expr.has(Sum):
         return expr
-    expr = expr.func(*map(_taken_out, expr.args))
+    expr = expr.func(*(_taken_out(a, sums) for a in expr.args))
     if not isinstance(expr, Sum) or not isinstance(expr.body, Mul):
         return expr
     bound = set(expr.indices)
     same = [f for f in expr.body.args if f.atoms(Element) and not free_indices(f) & bound]
-    return Mul(*same, Sum(Mul(*(f for f in expr.body.args if f not in same)), *expr.indices))
+    rest = Mul(*(f for f in expr.body.args if f not in same))
+    return Mul(*same, _in_turn(rest, expr.indices, sums))
+
+
+def _in_turn(product: Expr, bound: Sequence[Index], sums: frozenset[Expr]) -> Expr:
+    """The sum of a product, by one letter before the others where the factors that have it have
+    fewer letters, or where their sum is computed anyway:
+
+        sum_{i,j}(a[i,j] * b[i,f])  ->  sum_i(b[i,f] * sum_j(a[i,j]))
+    """
+    if len(bound) == 1:
+        return Sum(product, *bound)
+    inner = {
+        i: Sum(Mul(*(f for f in Mul.make_args(product) if i in free_indices(f))), i) for i in bound
+    }
+    reach = {i: len(free_indices(total.body)) for i, total in inner.items()}
+    known = {i for i, total in inner.items() if abstract(total)[0] in sums}
+    first = min(bound, key=lambda i: (i not in known, reach[i]))
+    if first not in known and reach[first] == len(free_indices(product)):
+        return Sum(product, *bound)
+    rest = Mul(inner[first], *(f for f in Mul.make_args(product) if first not in free_indices(f)))
+    return _in_turn(rest, [i for i in bound if i != first], sums)
 
 
 def _is_read(expr: Basic) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from codegen.lowering.bounds import bounded
 from codegen.lowering.choices import without_needless
 from codegen.lowering.sharing import named_once
 from codegen.lowering.unused_axes import narrowed
@@ -36,7 +37,7 @@ def context(module: Module) -> dict[str, Any]:
     """
     origins = module.forward.origins({})
     programs = {
-        "forward": function(without_needless(module.forward)),
+        "forward": function(_not_differentiated(module.forward)),
         "backward": function(module.backward, module.seeds, origins),
     }
     for program in (module.double_backward, module.residuals_backward):
@@ -53,10 +54,15 @@ def context(module: Module) -> dict[str, Any]:
         **programs,
         "unpacked": {name: _unpacked(programs[name], module.residuals) for name in programs},
         "multiplies": [name for name in programs if _multiplies(programs[name])],
-        "joint": joint and function(without_needless(joint)),
-        "value": alone and function(without_needless(alone)),
+        "joint": joint and function(_not_differentiated(joint)),
+        "value": alone and function(_not_differentiated(alone)),
         "torch_target": "",
     }
+
+
+def _not_differentiated(program: Program) -> Program:
+    """A program in forms that have the right value, whatever autograd would make of them."""
+    return bounded(without_needless(program))
 
 
 def _unpacked(function: Function, residuals: Residuals) -> str:

@@ -80,7 +80,8 @@ def applied(expr: Basic) -> str:
     """A name for a function of something: `exp_x`, and `exp_neg_x` where that is of `-x`."""
     argument = expr.args[0]
     sign = "neg_" if isinstance(argument, Mul) and isinstance(-argument, Element) else ""
-    return f"{type(expr).__name__.lower()}_{sign}{stem(argument)}"
+    of = argument.name if isinstance(argument, Symbol) else stem(argument)
+    return f"{type(expr).__name__.lower()}_{sign}{of}"
 
 
 def _of_condition(condition: Boolean) -> str:

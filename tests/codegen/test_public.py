@@ -229,6 +229,7 @@ STATISTICS = {"running_mean": torch.zeros(3), "running_var": torch.ones(3)}
             "padding_idx must be int, not float",
         ),
         ("elu", {"input": X, "alpha": "a"}, "alpha must be a number, not str"),
+        ("elu", {"input": X, "alpha": True}, "alpha must be a number, not bool"),
     ],
 )
 def test_what_is_of_another_kind_is_refused_by_its_name(

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import torch
 
-from codegen.pipeline import compile
+from codegen.pipeline import compile, source
 from derive import Eq, Max, Maximum, Mean, Sum, Where, define, exp, log, sin, sqrt
 from gradsmith.proof.check import check
 from gradsmith.timing.launches import launches
@@ -26,6 +26,17 @@ def test_what_two_gradients_need_is_computed_once() -> None:
     x, y = op.input("x", n), op.input("y", n)
     module = compile(op.build(op.let("z", [n], sin(x[n] * y[n]))))
     assert backward(module).count("torch.cos(") == 1
+
+
+def test_a_sum_is_by_the_letters_that_fewer_factors_have_first() -> None:
+    op = define("both", "Two sums of a product, of which one is a part of the other.")
+    i, j, f = op.axes("i j f")
+    a, b, h = op.input("a", i, j), op.input("b", i, j), op.input("h", i, f)
+    weighed = op.let("weighed", [f], Sum(a[i, j] * b[i, j] * h[i, f], i, j))
+    y = op.let("y", [i, f], h[i, f] * Sum(a[i, j] * b[i, j], j) + weighed[f])
+    text = source(op.build(y))
+    assert "a_sum = (a * b).sum(1)" in text
+    assert "weighed = a_sum @ h" in text
 
 
 def test_what_is_looked_up_for_two_gradients_is_looked_up_once() -> None:

@@ -124,6 +124,16 @@ def test_products_of_matrices_stand_alone_and_what_is_between_them_is_one_pass()
     assert backward == "@grad_p i(j(grad_p_sum) j(grad_s)) @grad_v @grad_k @grad_q"
 
 
+def test_a_chain_of_matrices_is_one_product_after_another() -> None:
+    op = define("chain", "Three matrices.")
+    i, j, k, m = op.axes("i j k m")
+    a, b, c = op.input("a", i, j), op.input("b", j, k), op.input("c", k, m)
+    y = op.build(op.let("y", [i, m], Sum(a[i, j] * b[j, k] * c[k, m], j, k)))
+    forward, backward = nests(y)
+    assert forward == "@a_sum_1 @y"
+    assert backward.count("@") == 5  # of the first two once more, and two for each but the last
+
+
 def test_a_contrastive_loss_is_one_pass_over_its_scores() -> None:
     forward, backward = nests(info_nce())
     assert forward == (
