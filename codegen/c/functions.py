@@ -30,7 +30,7 @@ FUNCTIONS: dict[Any, str] = {
     sympy.acosh: "R(acosh)",
     sympy.atanh: "R(atanh)",
     sympy.erf: "vector_erf",
-    erfc: "R(erfc)",
+    erfc: "vector_erfc",
     sympy.loggamma: "R(lgamma)",
     sympy.polygamma: "digamma",
     sympy.Abs: "R(fabs)",
@@ -54,6 +54,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "vector_expm1": ("fused",),
     "vector_log1p": ("vector_log",),
     "vector_erf": ("vector_exp",),
+    "vector_erfc": ("vector_exp",),
     "tile_width": ("least",),
 }
 """What a small function calls in turn."""
@@ -62,6 +63,6 @@ ELEMENTARY = (
     *("least", "tile_width", "stream", "fused", "square", "cube", "larger", "exceeds"),
     *("choose", "sign"),
     *("finite", "digamma", "vector_exp", "vector_log", "vector_tanh", "vector_expm1"),
-    *("vector_log1p", "vector_erf", "sigmoid", "log_add_exp", "contract"),
+    *("vector_log1p", "vector_erf", "vector_erfc", "sigmoid", "log_add_exp", "contract"),
 )
 """The small functions that the template has."""

@@ -22,7 +22,7 @@ from codegen.templating import render
 Array = NDArray[np.floating]
 Call = Callable[..., None]
 
-VECTORS = ("exp", "log", "tanh", "expm1", "log1p", "erf")
+VECTORS = ("exp", "log", "tanh", "expm1", "log1p", "erf", "erfc")
 ONE = (*(f"vector_{name}" for name in VECTORS), "sigmoid", "square", "cube", "sign", "finite")
 TWO = ("log_add_exp", "larger")
 TYPES = {"float32": (ctypes.c_float, ()), "float64": (ctypes.c_double, ("-DDOUBLE",))}
@@ -117,6 +117,10 @@ def erf(values: Array) -> Array:
     return torch.erf(torch.from_numpy(values)).numpy()
 
 
+def erfc(values: Array) -> Array:
+    return torch.erfc(torch.from_numpy(values)).numpy()
+
+
 # --- one variable ---
 
 
@@ -136,6 +140,8 @@ def erf(values: Array) -> Array:
         ("vector_log1p", np.log1p, dense(-1 + 1e-6, 2), 2),
         ("vector_erf", erf, all_exponents(), 2),
         ("vector_erf", erf, dense(-5, 5), 2),
+        ("vector_erfc", erfc, dense(-5, 9.18), 7),
+        ("vector_erfc", erfc, dense(-1e-3, 1e-3), 7),
     ],
 )
 def test_the_error_is_below_what_the_template_says(
@@ -190,6 +196,10 @@ def test_a_polynomial_that_is_off_would_be_seen(call: Callable[..., Array]) -> N
                 *((0, 0), (-0.0, -0.0), (1e-40, 1e-40), (INF, INF), (-1, -INF), (-2, NAN)),
                 *((-INF, NAN), (NAN, NAN)),
             ],
+        ),
+        (
+            "vector_erfc",
+            [(0, 1), (-0.0, 1), (INF, 0), (-INF, 2), (NAN, NAN), (1e30, 0), (-1e30, 2)],
         ),
         (
             "vector_erf",
