@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from codegen.program import CodegenError
-from codegen.torch.values import Value, split
+from codegen.torch.values import ATOM, Value, split
 from derive.language.definition import Tensor
 from derive.language.expressions import Index, names_used
 
@@ -102,7 +102,7 @@ class Scope:
         """A tensor that takes part in arithmetic: masks and positions become real numbers."""
         if not (value.boolean or (value.integer and not self.whole)):
             return value
-        return Value(f"{value.at(9)}.to({self.like}.dtype)", value.dims, fresh=True)
+        return Value(f"{value.at(ATOM)}.to({self.like}.dtype)", value.dims, fresh=True)
 
 
 Emit = Callable[[Any, Scope], Value]

@@ -15,9 +15,7 @@ from gradsmith.makemore.gradients import BACKWARDS, committed, emitted_arguments
 from gradsmith.makemore.notebook import Parameters
 
 HIDDEN = 64
-HIDDEN_TO_TRAIN = 200
 STEPS_BEFORE = 100
-LEARNING_RATE = 0.1
 
 # The order in which the notebook compares: backwards through its forward pass.
 ORDER = (
@@ -103,13 +101,13 @@ def through_batch_norm(data: Dataset, seed: int) -> Result:
 
 def trained(data: Dataset, seed: int) -> Result:
     """Exercise 4: every parameter's gradient after 100 steps with emitted gradients."""
-    parameters, g = notebook.initialise(len(data.vocabulary), HIDDEN_TO_TRAIN, seed)
+    parameters, g = notebook.initialise(len(data.vocabulary), notebook.HIDDEN, seed)
     loss_and_gradients = BACKWARDS["generated"]()
     for _ in range(STEPS_BEFORE):
         batch = notebook.minibatch(data.train, g)
         _, gradients = loss_and_gradients(parameters, batch.X, batch.Y)
         for p, gradient in zip(parameters, gradients, strict=True):
-            p += -LEARNING_RATE * gradient
+            p += -notebook.LEARNING_RATE * gradient
     batch = notebook.minibatch(data.train, g)
     by_autograd = BACKWARDS["autograd"]()
     _, generated = loss_and_gradients(parameters, batch.X, batch.Y)

@@ -15,7 +15,11 @@ from torch import Generator, Tensor
 from gradsmith.makemore.dataset import CONTEXT, Split
 
 EMBEDDING = 10
+HIDDEN = 200
+"""As many neurons as are trained; the exercises that compare intermediates have fewer."""
+
 BATCH = 32
+LEARNING_RATE = 0.1
 EPS = 1e-5
 GENERATOR_SEED = 2147483647
 

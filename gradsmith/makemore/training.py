@@ -21,7 +21,6 @@ from gradsmith.makemore.gradients import BACKWARDS, LossAndGradients, loss_and_g
 from gradsmith.makemore.model import calibrate
 from gradsmith.makemore.notebook import BATCH, Parameters
 
-HIDDEN = 200
 BLOCK = 500
 DROP_AT = 100_000
 """The step from which the learning rate is 0.01; a multiple of BLOCK."""
@@ -68,7 +67,7 @@ class Training:
         if start is None:
             self.step, self._seconds = 0, 0.0
             self.parameters, self._g = notebook.initialise(
-                len(data.vocabulary), HIDDEN, options.seed
+                len(data.vocabulary), notebook.HIDDEN, options.seed
             )
         else:
             self.step, self._seconds = start.step, start.seconds
@@ -107,7 +106,7 @@ class Training:
                 *(every * (self.step // every + 1) for every in (BLOCK, stop_every)),
             )
             samples = _samples(self._data.train, last - self.step, self._g)
-            rate = 0.1 if self.step < DROP_AT else 0.01
+            rate = notebook.LEARNING_RATE if self.step < DROP_AT else 0.01
             checks, losses = [], []
             for first, after in _pieces(self.step, last, check_every):
                 piece = samples[first - self.step : after - self.step]

@@ -75,7 +75,7 @@ class Result:
 
 def step() -> Case:
     """One training step of the character model, batch 32 and 200 hidden: loss and gradients."""
-    parameters, g = notebook.initialise(27, 200, 0)
+    parameters, g = notebook.initialise(27, notebook.HIDDEN, 0)
     X = torch.randint(0, 27, (notebook.BATCH, 3), generator=g)
     Y = torch.randint(0, 27, (notebook.BATCH,), generator=g)
     leaves = parameters.requiring_grad()

@@ -207,7 +207,7 @@ class Training:
 
 def step(rounds: int) -> Training:
     """Training steps of the character model, batch 32 and 200 hidden, on random data."""
-    parameters, g = notebook.initialise(27, 200, 0)
+    parameters, g = notebook.initialise(27, notebook.HIDDEN, 0)
     data = Split(
         torch.randint(0, 27, (9999, 3), generator=g), torch.randint(0, 27, (9999,), generator=g)
     )
