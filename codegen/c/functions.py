@@ -48,10 +48,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "sigmoid": ("vector_exp",),
     "log_add_exp": ("vector_exp", "vector_log1p", "larger"),
     "contract": ("least", "fused"),
-    "vector_exp": ("fused",),
-    "vector_log": ("fused",),
-    "vector_tanh": ("fused",),
-    "vector_expm1": ("fused",),
+    "vector_exp": ("fused", "bits"),
+    "vector_log": ("fused", "bits"),
+    "vector_tanh": ("fused", "vector_expm1"),
+    "vector_expm1": ("fused", "bits"),
     "vector_log1p": ("vector_log",),
     "vector_erf": ("vector_exp",),
     "vector_erfc": ("vector_exp",),
@@ -62,7 +62,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 ELEMENTARY = (
     *("least", "tile_width", "stream", "fused", "square", "cube", "larger", "exceeds"),
     *("choose", "sign"),
-    *("finite", "digamma", "vector_exp", "vector_log", "vector_tanh", "vector_expm1"),
+    *("finite", "digamma", "bits", "vector_exp", "vector_log", "vector_tanh", "vector_expm1"),
     *("vector_log1p", "vector_erf", "vector_erfc", "sigmoid", "log_add_exp", "contract"),
 )
 """The small functions that the template has."""

@@ -28,6 +28,7 @@ TWO = ("log_add_exp", "larger")
 TYPES = {"float32": (ctypes.c_float, ()), "float64": (ctypes.c_double, ("-DDOUBLE",))}
 INF, NAN = np.inf, np.nan
 LEAST = np.float32(2) ** -126  # what is smaller has fewer digits
+MORE_DIGITS = bool(np.finfo(np.longdouble).eps < 1e-18)
 
 HEAD = """
 #include <math.h>
@@ -154,6 +155,25 @@ def test_the_error_is_below_what_the_template_says(
 ) -> None:
     off = units(call(name, inputs), native(inputs.astype(np.float64)))
     assert off < (bound if built[1] == "float32" else 1e-6)
+
+
+@pytest.mark.skipif(not MORE_DIGITS, reason="no type has more digits than double's")
+@pytest.mark.parametrize("built", ["float64"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        *(("exp", -707, 709.7), ("exp", -1, 1), ("log", 0.5, 2), ("log", 1e-300, 1e300)),
+        *(("expm1", -50, 700), ("expm1", -1, 1), ("log1p", -0.999, 3), ("log1p", -1e-5, 1e-5)),
+        *(("tanh", -20, 20), ("tanh", -0.1, 0.1)),
+    ],
+)
+def test_the_error_in_double_precision_is_below_three_units(
+    call: Callable[..., Array], name: str, low: float, high: float
+) -> None:
+    inputs = np.linspace(low, high, 1_000_001)
+    truth = getattr(np, name)(inputs.astype(np.longdouble))
+    off = np.abs(call(f"vector_{name}", inputs) - truth)
+    assert (off <= 3 * np.spacing(np.abs(truth.astype(np.float64)))).all()
 
 
 def test_a_polynomial_that_is_off_would_be_seen(call: Callable[..., Array]) -> None:
