@@ -141,12 +141,38 @@ def _operation_case(
 
     bare = without_residuals(module.forward)
     contestants = {"generated": torch.no_grad()(plain), "autograd": under_autograd(bare)}
-    native = namesake(definition)
-    if native is not None:
-        contestants["native"] = under_autograd(lambda **_: (native(leaves, options),))
+    if (operator := native(definition, sample, cotangents)) is not None:
+        contestants["native"] = operator
     return Case(
         definition.name, shape, contestants, lambda compiler: under_autograd(compiler(bare))
     )
+
+
+def native(
+    definition: Definition, sample: Sample, cotangents: Sequence[Tensor]
+) -> Contestant | None:
+    """PyTorch's own operator, forward and backward, by the inputs that it has gradients for; None
+    where it has no such operator."""
+    operator = namesake(definition)
+    if operator is None:
+        return None
+
+    def is_differentiable(name: str) -> bool:
+        leaf = sample.inputs[name].detach().clone().requires_grad_()
+        try:
+            return operator({**sample.inputs, name: leaf}, sample.options).requires_grad
+        except RuntimeError:  # "not differentiable with respect to argument 'target'"
+            return False
+
+    names = [name for name in definition.wrt if is_differentiable(name)]
+    leaves = {name: sample.inputs[name].detach().clone().requires_grad_() for name in names}
+    values, wanted = {**sample.inputs, **leaves}, list(leaves.values())
+
+    def run() -> object:
+        value = operator(values, sample.options)
+        return (value,), torch.autograd.grad(value, wanted, cotangents)
+
+    return run
 
 
 def without_residuals(forward: Callable[..., Any]) -> Callable[..., Sequence[Tensor]]:

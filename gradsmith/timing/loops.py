@@ -24,9 +24,8 @@ from generated.c import loader
 from gradsmith.emitted import emitted
 from gradsmith.makemore import gradients, notebook
 from gradsmith.makemore.dataset import Split
-from gradsmith.proof.namesakes import namesake
 from gradsmith.proof.samples import random_like, random_sample
-from gradsmith.timing.bench import Contestant, medians
+from gradsmith.timing.bench import Contestant, medians, native
 
 SHAPES = ((32, 27), (256, 1024), (4096, 1024), (1024, 32000))
 USUAL = ("cross_entropy", "batch_norm", "layer_norm", "rms_norm", "softmax")
@@ -124,12 +123,8 @@ def _timed(
         "loops": lambda: (forward(1), backward(1)),
         "threads": lambda: (forward(THREADS), backward(THREADS)),
     }
-    if (native := namesake(definition)) is not None:
-        leaves = sample.to(torch.float32, requires_grad=True).inputs
-        wanted = [leaves[name] for name in definition.wrt if name in leaves]
-        contestants["native"] = lambda: torch.autograd.grad(
-            native(leaves, options), wanted, cotangents
-        )
+    if (operator := native(definition, sample, cotangents)) is not None:
+        contestants["native"] = operator
     times = medians(contestants, rounds)
     kept = [t for t in residuals if isinstance(t, Tensor)]
     given = {t.data_ptr() for t in inputs.values()}

@@ -35,6 +35,13 @@ def test_an_operation_has_three_sizes_and_the_documented_keys() -> None:
         assert all(isinstance(row[name], float) for name in ("generated", "autograd", "native"))
 
 
+def test_an_operator_that_has_no_gradient_by_an_input_is_timed_by_the_others() -> None:
+    case = next(bench.operation(library.load("soft_margin_loss")))
+    found = case.contestants["native"]()
+    assert isinstance(found, tuple)
+    assert len(found[1]) == 1  # the gradient by x, and none by target
+
+
 def test_the_training_step_is_the_case_named_step() -> None:
     ((row,), _) = run("step", "--no-compile")
     assert row["case"] == "step"
