@@ -63,7 +63,8 @@ def is_reduction(value: Basic) -> bool:
 def explicit(program: Program, besides: Iterable[str] = ()) -> Program:
     """The same program, its reductions named, but not as those `besides`, and its safe forms
     written out."""
-    program = steady_apart(narrowed(program), besides := list(besides))
+    besides = list(besides)
+    program = steady_apart(narrowed(program), besides)
     taken = {*program.tensors, *program.option_names, *program.axes, *besides}
     taken |= {s.name for let in program.lets for s in let.value.atoms(Index)}
     names = _Names(taken)
