@@ -31,7 +31,7 @@ STEP = "step"
     "--kernels",
     "count",
     is_flag=True,
-    help="Count what each backward launches, beside autograd of arithmetic primitives; no timing.",
+    help="Count what each backward launches and keeps, beside autograd of primitives; no timing.",
 )
 @shared.as_json("case")
 def command(
@@ -57,8 +57,9 @@ def command(
 
     With --kernels a line for each variant of an operation: the kernels of the emitted backward
     and the bytes that they read and write, beside those of autograd's backward of the same
-    definition written in exp, +, *, sum, where and their like, with nothing fused; and both
-    passes together, as the emitted forward works out ahead what it can of the gradients.
+    definition written in exp, +, *, sum, where and their like, with nothing fused; both passes
+    together, as the emitted forward works out ahead what it can of the gradients; and the bytes
+    that are kept from the one pass to the other.
     """
     from gradsmith.errors import excludes
 
@@ -135,9 +136,11 @@ def _count(names: tuple[str, ...], as_json: bool) -> None:
     usual = [c for c in found if not c.definition.variant]
     click.echo(
         f"{mean(c.ratio for c in usual):.2f} of autograd's kernels on average over {len(usual)} "
-        f"operations, {mean(c.ratio_of_both for c in usual):.2f} with the forward pass; "
+        f"operations, {mean(c.ratio_of_both for c in usual):.2f} with the forward pass, and "
+        f"{mean(c.ratio_kept for c in usual):.2f} of the bytes that it keeps; "
         f"more than autograd's in {sum(c.ratio > 1 for c in found)} of {len(found)} variants, "
-        f"in {sum(c.ratio_of_both > 1 for c in found)} with the forward pass",
+        f"in {sum(c.ratio_of_both > 1 for c in found)} with the forward pass, "
+        f"and kept in {sum(c.ratio_kept > 1 for c in found)}",
         err=True,
     )
 

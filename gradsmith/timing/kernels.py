@@ -1,13 +1,16 @@
-"""Kernels: what a derived backward launches, beside autograd of the same forward.
+"""Kernels: what a derived backward launches and keeps, beside autograd of the same forward.
 
 Autograd differentiates the definition written in arithmetic primitives (`primitives`);
 of both backward passes every ATen operation is counted that does arithmetic or moves elements,
 and the bytes of the tensors that it reads and writes; and so for forward and backward together,
-since what the one works out ahead the other is spared.
+since what the one works out ahead the other is spared. What is kept from the one pass to the other
+is what autograd has been given to save, for the derived function what its second derivatives read
+included.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,46 +28,55 @@ ELEMENTS = 16
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What a backward pass launches, both passes launch, and how many bytes are kept between."""
+
+    backward: Launches
+    both: Launches
+    kept: int
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.backward):2d} kernels, {self.backward.bytes / 1e6:6.2f} MB, "
+            f"with forward {len(self.both):2d}, keeps {self.kept / 1e6:5.2f} MB"
+        )
+
+
+@dataclass(frozen=True)
 class KernelCounts:
-    """The launches of one derived backward pass, and of autograd's, and of both passes."""
+    """The counts of a definition's derived passes, and of autograd's."""
 
     definition: Definition
-    generated: Launches
-    autograd: Launches
-    generated_both: Launches
-    autograd_both: Launches
+    generated: Counts
+    autograd: Counts
 
     @property
     def ratio(self) -> float:
-        return len(self.generated) / len(self.autograd)
+        return len(self.generated.backward) / len(self.autograd.backward)
 
     @property
     def ratio_of_both(self) -> float:
-        return len(self.generated_both) / len(self.autograd_both)
+        return len(self.generated.both) / len(self.autograd.both)
 
     @property
-    def _sides(self) -> dict[str, tuple[Launches, Launches]]:
-        return {
-            "generated": (self.generated, self.generated_both),
-            "autograd": (self.autograd, self.autograd_both),
-        }
+    def ratio_kept(self) -> float:
+        return (self.generated.kept or 1) / (self.autograd.kept or 1)
 
     def line(self) -> str:
-        parts = [
-            f"{name} {len(backward):2d} kernels, {backward.bytes / 1e6:6.2f} MB, "
-            f"with forward {len(both):2d}"
-            for name, (backward, both) in self._sides.items()
-        ]
-        ratios = f"{self.ratio:.2f}x, {self.ratio_of_both:.2f}x"
-        return " | ".join([f"{self.definition.full_name:50s}", *parts, ratios])
+        ratios = f"{self.ratio:.2f}x, {self.ratio_of_both:.2f}x, {self.ratio_kept:.2f}x"
+        return (
+            f"{self.definition.full_name:50s} | generated {self.generated} | "
+            f"autograd {self.autograd} | {ratios}"
+        )
 
     def as_json(self) -> dict[str, object]:
-        sides = self._sides.items()
+        sides = {"generated": self.generated, "autograd": self.autograd}
         return {
             "case": self.definition.full_name,
-            "kernels": {name: len(backward) for name, (backward, _) in sides},
-            "kernels_with_forward": {name: len(both) for name, (_, both) in sides},
-            "bytes": {name: backward.bytes for name, (backward, _) in sides},
+            "kernels": {name: len(counts.backward) for name, counts in sides.items()},
+            "kernels_with_forward": {name: len(counts.both) for name, counts in sides.items()},
+            "bytes": {name: counts.backward.bytes for name, counts in sides.items()},
+            "kept": {name: counts.kept for name, counts in sides.items()},
         }
 
 
@@ -89,8 +101,29 @@ def count_kernels(definition: Definition) -> KernelCounts:
     values = by_primitives()
     return KernelCounts(
         definition,
-        launches(lambda: functions.backward(*cotangents, residuals)),
-        launches(lambda: reference.gradients(definition, values, cotangents)),
-        launches(generated),
-        launches(lambda: reference.gradients(definition, by_primitives(), cotangents)),
+        Counts(
+            launches(lambda: functions.backward(*cotangents, residuals)),
+            launches(generated),
+            kept(lambda: functions.operation(**leaves, **sample.options)),
+        ),
+        Counts(
+            launches(lambda: reference.gradients(definition, values, cotangents)),
+            launches(lambda: reference.gradients(definition, by_primitives(), cotangents)),
+            kept(by_primitives),
+        ),
     )
+
+
+def kept(call: Callable[[], object]) -> int:
+    """The bytes that autograd is given to save; what several operations save counts once."""
+    storages: dict[int, int] = {}
+
+    def saved(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(saved, lambda tensor: tensor):
+        result = call()
+    del result  # kept until here, so that no storage is freed and its address given to another
+    return sum(storages.values())

@@ -1,4 +1,4 @@
-"""What a derived backward launches, beside autograd of the same forward in primitives."""
+"""What a derived backward launches and keeps, beside autograd of the same forward in primitives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradsmith.cli import main
 from gradsmith.proof import reference
 from gradsmith.proof.samples import at_point, random_like
 from gradsmith.timing import primitives
-from gradsmith.timing.kernels import count_kernels
+from gradsmith.timing.kernels import count_kernels, kept
 from gradsmith.timing.launches import launches
 
 VARIANTS = [v for name in library.names() for v in library.load(name).variants]
@@ -26,14 +26,26 @@ MORE = {"soft_margin_loss[none]": 1}
 MORE_FORWARD = {"bilinear": 1, "bilinear[no_bias]": 1}
 """Contracting three tensors takes PyTorch's `einsum` a kernel more than multiplying them out."""
 
+KEPT_MORE = {
+    # A derivative of four bytes where autograd keeps masks of one, and launches five to nine more.
+    "leaky_relu": 4.0,
+    "hardsigmoid": 2.0,
+    **{f"hinge_embedding_loss{variant}": 4 / 3 for variant in ("", "[sum]", "[none]")},
+    # A number a row.
+    **dict.fromkeys(("cosine_embedding_loss", "cosine_embedding_loss[none]"), 1.001),
+    "normalize[p_1]": 1.003,
+}
+"""How many times the bytes that autograd keeps are kept, where that is more than once."""
+
 
 @pytest.mark.parametrize("definition", VARIANTS, ids=lambda v: v.full_name)
-def test_a_backward_launches_no_more_kernels_than_autograd(definition: Definition) -> None:
+def test_a_backward_launches_and_keeps_no_more_than_autograd(definition: Definition) -> None:
     found = count_kernels(definition)
-    more = len(found.generated) - len(found.autograd)
+    more = len(found.generated.backward) - len(found.autograd.backward)
     assert more <= MORE.get(definition.full_name, 0), found
-    more = len(found.generated_both) - len(found.autograd_both)
+    more = len(found.generated.both) - len(found.autograd.both)
     assert more <= MORE_FORWARD.get(definition.full_name, 0), found
+    assert found.ratio_kept <= KEPT_MORE.get(definition.full_name, 1), found
 
 
 @pytest.mark.parametrize("name", library.names())
@@ -78,8 +90,15 @@ def test_the_command_prints_a_line_a_variant_and_the_mean() -> None:
 def test_the_counts_are_there_as_json() -> None:
     result = CliRunner().invoke(main, ["bench", "--kernels", "--json", "softmax"])
     (row,) = json.loads(result.stdout)
-    assert list(row) == ["case", "kernels", "kernels_with_forward", "bytes"]
+    assert list(row) == ["case", "kernels", "kernels_with_forward", "bytes", "kept"]
     assert row["kernels"]["generated"] < row["kernels"]["autograd"]
     ahead = row["kernels_with_forward"]
     assert ahead["generated"] < ahead["autograd"]
-    assert row["bytes"]["generated"] < row["bytes"]["autograd"]
+    for bytes_ in (row["bytes"], row["kept"]):
+        assert bytes_["generated"] < bytes_["autograd"]
+
+
+def test_what_several_operations_keep_counts_once() -> None:
+    x = torch.ones(1000, requires_grad=True)
+    assert kept(lambda: x * x + x.exp().sin()) == 2 * x.nbytes
+    assert kept(lambda: x + 1) == 0
