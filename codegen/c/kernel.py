@@ -243,11 +243,10 @@ class Kernel:
         afterwards = self._afterwards(inside, scope, (low, high) if short else None)
         found = streams(loop, self.placed, self.memory, self.plan.inlined)
         if found and pragma and not spanned:
-            body = self._body(loop.body, here, replace(inner, streams=found))
+            bodies = [self._body(loop.body, here, replace(inner, streams=s)) for s in (found, ())]
+            over = [_pragma(what, inside) if shared else [] for what in ("for", "for simd")]
             return [
-                *(stream.count() for stream in found),
-                *(_pragma("for", inside) if shared else []),
-                *in_lines(index, low, high, found, printer, pragma, body),
+                *in_lines(index, low, high, found, printer, pragma, over, bodies),
                 *afterwards,
             ]
         body = self._body(loop.body, here, inner)
