@@ -12,7 +12,8 @@ from derive.calculus.rules import CHAIN_RULE
 from derive.calculus.trace import Backward, Derivation, Step
 from derive.language.definition import Definition, Tensor
 from derive.language.expressions import Axis, Index
-from derive.simplification.simplify import simplify
+from derive.simplification.simplify import MOST_OFTEN, Simplified, simplify
+from derive.verification.rounding import losses
 from derive.verification.verify import verify
 
 
@@ -27,7 +28,7 @@ def derive(definition: Definition) -> Derivation:
         VerificationError: a step changes a value; the message names the rule and the point.
     """
     seeds, chunked = chain_rule(definition)
-    simple = simplify(definition)
+    simple = _simplified(definition)
     gradients = tuple((name, simple.gradients[name]) for name in definition.wrt)
     derivation = Derivation(
         definition=definition,
@@ -39,6 +40,19 @@ def derive(definition: Definition) -> Derivation:
     ).mapped(partial(in_own_letters, letters=_second_letters(definition)))
     verify(derivation)
     return derivation
+
+
+def _simplified(definition: Definition) -> Simplified:
+    """The simplified pass, nearer to the chain rule where it would lose digits."""
+    seeds, chunked = chain_rule(definition)
+    lost: tuple[str, ...] = ()
+    while True:
+        simple = simplify(definition, lost)
+        losing = losses(definition, seeds, chunked.lets, simple.forward, simple.backward)
+        again = {name for name in losing if lost.count(name) < MOST_OFTEN}
+        if not again:
+            return simple
+        lost += tuple(sorted(again))
 
 
 def _second_letters(definition: Definition) -> dict[Axis, list[Index]]:

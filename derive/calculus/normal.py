@@ -160,11 +160,21 @@ def _is_choice_of_numbers(factor: Expr) -> bool:
 
 
 def _inside_condition(condition: Basic) -> Basic:
-    if isinstance(condition, Expr):
+    """A condition with its sides in normal form, but for squares of sums, which stay as they are:
+    rounded otherwise, `(x - y)**2 < c**2` would not hold where it did."""
+    if isinstance(condition, Expr) and not _is_raised(condition):
         return normalise(condition)
-    if not condition.args:
+    if not condition.args or isinstance(condition, Element):
         return condition
-    return letters_in_order(condition.func(*(_inside_condition(a) for a in condition.args)))
+    inside = condition.func(*(_inside_condition(a) for a in condition.args))
+    if isinstance(inside, Expr):
+        return canonical_binder(inside) if isinstance(inside, Binder) else inside
+    return letters_in_order(inside)
+
+
+def _is_raised(expr: Expr) -> bool:
+    """Whether a sum of terms is raised to a power in an expression."""
+    return any(p.exp.is_Integer and isinstance(p.base, Add) for p in expr.atoms(Pow))
 
 
 def _split(expr: Expr) -> tuple[tuple[Expr, Expr], ...]:

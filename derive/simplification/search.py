@@ -119,6 +119,9 @@ def best_outcome(
     def as_it_stands(chosen: tuple[Solution, ...] = ()) -> Outcome:
         return _as_it_stands(task, Coordinates(search.system, chosen), unmultiplied)
 
+    lost = max(task.lost.count(task.held(target).name) for target in unmultiplied)
+    if lost > 1:
+        return as_it_stands()
     known = unit[0].renamed(tuple(let.name for let in lets), unit[1]) if unit else None
     if known is not None:
         solved = tuple(s for s in search.solutions if s.key in known.solved)
@@ -132,6 +135,8 @@ def best_outcome(
     plain = as_it_stands()
     if best is None:
         return plain
+    if lost:
+        return as_it_stands(best.coordinates.chosen)
     outcomes = [best, plain]
     if best.coordinates.chosen:
         standing = as_it_stands(best.coordinates.chosen)
@@ -356,6 +361,7 @@ def _as_it_stands(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr
         finished = keeping_sums_whole(inside, factor)
         lets.append(Let(task.held(tensor), finished))
         forms[tensor] = (
+            (FACTOR, expr),
             (SYMMETRY, one_way),
             (RECOGNISE, recognised),
             (CHANGE_OF_VARIABLES, solved),

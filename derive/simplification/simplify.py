@@ -20,7 +20,7 @@ from derive.calculus.differentiate import chain_rule, cotangent_of, differentiab
 from derive.calculus.monomials import with_quotients
 from derive.calculus.normal import normalise, terms_of
 from derive.calculus.recognise import Named, abstract
-from derive.calculus.rules import RECOGNISE, SYMMETRY
+from derive.calculus.rules import FACTOR, RECOGNISE, SYMMETRY
 from derive.calculus.trace import Equation, Step
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import Element, names_in, names_used
@@ -51,13 +51,18 @@ _MUCH = 1.25
 """How many times the work of the chain rule is too much: one expression, if it is not, says more
 than many."""
 
+MOST_OFTEN = 2
+
 _SHORTER = 0.75
 """How much of what is written a form may take that is to be the shorter."""
 
 
 @lru_cache(maxsize=1024)
-def simplify(definition: Definition) -> Simplified:
+def simplify(definition: Definition, lost: tuple[str, ...] = ()) -> Simplified:
     """Simplify the backward pass of a definition.
+
+    `lost` names the cotangents of which other forms lost digits, each form's by itself: the next
+    one multiplies nothing out, and the last, after `MOST_OFTEN`, solves no let either.
 
     A definition that another one calls is simplified once, and what was chosen is reused there.
     A group keeps the names of its cotangents where it grows too large when written out, and of some
@@ -67,14 +72,14 @@ def simplify(definition: Definition) -> Simplified:
     chain = chain_rule(definition)[1].lets
     chunked = work(let.value for let in chain)
     room = max(PAGE, written(chain) / _SHORTER)
-    best = attempt = _Attempt.of(definition, frozenset())
+    best = attempt = _Attempt.of(definition, frozenset(), lost)
     while attempt.work > _MUCH * chunked or attempt.repeats or attempt.length > room:
         names = accumulating(attempt.task, definition)
         if not names and best.work > _MUCH * chunked:
             names = nameable(attempt.task, definition)
         if not names:
             break
-        attempt = _Attempt.of(definition, attempt.extra | names)
+        attempt = _Attempt.of(definition, attempt.extra | names, lost)
         if attempt.work < best.work or (best.work <= _MUCH * chunked and attempt.is_shorter(best)):
             best = attempt
     return best.simplified
@@ -89,13 +94,13 @@ class _Attempt:
     simplified: Simplified
 
     @staticmethod
-    def of(definition: Definition, extra: frozenset[str]) -> _Attempt:
+    def of(definition: Definition, extra: frozenset[str], lost: tuple[str, ...]) -> _Attempt:
         lets, proposed, divisors = atomise(definition)
         extended = replace(definition, lets=lets)
         tensors = differentiable(extended)
         while True:
             parts = partition(definition, lets, tensors, extra)
-            task = Task(extended, lets, proposed, divisors, tensors, parts)
+            task = Task(extended, lets, proposed, divisors, tensors, parts, lost)
             try:
                 return _Attempt(task, extra, _assemble(task))
             except TooLarge as large:
@@ -302,6 +307,8 @@ def _steps(
                 named = [(proposed[n].tensor.element, spell(proposed[n].value)) for n in first]
                 using = (*named, *_spelt(using, spell))
                 steps.append(Step(rule, held, before, after, using, reasons))
+                if [(step.rule, step.tensor) for step in steps[-2:]] == [(FACTOR, held)] * 2:
+                    steps[-2:] = [replace(steps[-2], after=after)]
             current = following
     return tuple(steps)
 

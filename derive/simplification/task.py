@@ -32,8 +32,8 @@ class TooLarge(Exception):
 class Task:
     """One definition on its way through the simplification.
 
-    `multiply` says whether products are multiplied out where a cotangent is written out, and
-    `memo` has those that were.
+    `lost` names the cotangents of which other forms lost digits, `multiply` says whether products
+    are multiplied out where a cotangent is written out, and `memo` has those that were.
     """
 
     definition: Definition
@@ -42,6 +42,7 @@ class Task:
     divisors: frozenset[str]
     tensors: list[Tensor]
     parts: Partition
+    lost: tuple[str, ...] = ()
     multiply: bool = True
     memo: dict[str, Expr] = field(default_factory=dict, init=False)
 

@@ -48,14 +48,15 @@ def exact_arithmetic() -> Iterator[None]:
 
 
 @contextmanager
-def more_digits(times: int) -> Iterator[None]:
-    """As many times the digits, for what so much cancels in that `DIGITS` are not enough."""
-    usual = _MP.dps
-    _set_digits(times * _digits())
+def with_digits(digits: int) -> Iterator[None]:
+    """Another number of digits: more, for what so much cancels in that `DIGITS` are not enough, or
+    as few as a machine has."""
+    usual = _digits()
+    _set_digits(digits)
     try:
         yield
     finally:
-        _set_digits(usual - 5)
+        _set_digits(usual)
 
 
 def _set_digits(digits: int) -> None:

@@ -22,7 +22,7 @@ from sympy import Expr
 from derive.calculus.trace import Backward, Derivation, Step
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import Index, free_indices, names_used
-from derive.verification.arithmetic import Undefined, exact_arithmetic, more_digits
+from derive.verification.arithmetic import DIGITS, Undefined, exact_arithmetic, with_digits
 from derive.verification.evaluate import Array, evaluate, evaluate_expr
 from derive.verification.points import (
     Point,
@@ -60,7 +60,7 @@ class StepVerification:
     largest_error: float
 
 
-_TIMES_MORE = 20
+_MORE_DIGITS = 20 * DIGITS
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def verify(derivation: Derivation) -> Verification:
     try:
         return _verified(derivation)
     except VerificationError:
-        with more_digits(_TIMES_MORE):
+        with with_digits(_MORE_DIGITS):
             return _verified(derivation)
 
 
