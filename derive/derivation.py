@@ -12,8 +12,8 @@ from derive.calculus.rules import CHAIN_RULE
 from derive.calculus.trace import Backward, Derivation, Step
 from derive.language.definition import Definition, Tensor
 from derive.language.expressions import Axis, Index
-from derive.simplification.simplify import MOST_OFTEN, Simplified, simplify
-from derive.verification.rounding import losses
+from derive.simplification.simplify import simplify
+from derive.verification.rounding import Rounding
 from derive.verification.verify import verify
 
 
@@ -28,7 +28,7 @@ def derive(definition: Definition) -> Derivation:
         VerificationError: a step changes a value; the message names the rule and the point.
     """
     seeds, chunked = chain_rule(definition)
-    simple = _simplified(definition)
+    simple = simplify(definition, Rounding)
     gradients = tuple((name, simple.gradients[name]) for name in definition.wrt)
     derivation = Derivation(
         definition=definition,
@@ -40,19 +40,6 @@ def derive(definition: Definition) -> Derivation:
     ).mapped(partial(in_own_letters, letters=_second_letters(definition)))
     verify(derivation)
     return derivation
-
-
-def _simplified(definition: Definition) -> Simplified:
-    """The simplified pass, nearer to the chain rule where it would lose digits."""
-    seeds, chunked = chain_rule(definition)
-    lost: tuple[str, ...] = ()
-    while True:
-        simple = simplify(definition, lost)
-        losing = losses(definition, seeds, chunked.lets, simple.forward, simple.backward)
-        again = {name for name in losing if lost.count(name) < MOST_OFTEN}
-        if not again:
-            return simple
-        lost += tuple(sorted(again))
 
 
 def _second_letters(definition: Definition) -> dict[Axis, list[Index]]:

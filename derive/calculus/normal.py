@@ -112,8 +112,9 @@ def _rebuild_arguments(expr: Expr) -> Expr:
 
 def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
     """`where(c, f a, f b)` is `f where(c, a, b)`, for deltas and a coefficient that branches share,
-    for an element that has not all of the condition's letters: a choice of it is larger, and for
-    the slope that an element is multiplied by, a choice of numbers.
+    for an element that has not all of the condition's letters: a choice of it is larger, for the
+    slope that an element is multiplied by, a choice of numbers, and for the elements that an
+    exponential weighs where it is chosen over zero, as in a masked softmax.
 
     Other factors stay inside: where a branch is not taken, they may be undefined.
     """
@@ -130,10 +131,13 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
         slopes = {f for f in factors if _is_choice_of_numbers(f)}
         weighed = any(isinstance(f, Element | exp) for f in factors)
         moving = {f for f in factors if moves(f)} | (slopes if weighed else set())
+        if masked and not placed and any(isinstance(f, exp) for f in factors):
+            moving |= {f for f in factors if isinstance(f, Element)}
         # an exponential alone is what the choice is of: left out, it may overflow
         return moving if set(factors) - moving else {f for f in moving if not isinstance(f, exp)}
 
     branches = [_terms(b) for b in expr.branches]
+    masked = not all(branches)
     terms = [t for branch in branches for t in branch]
     if not terms:
         return ()

@@ -123,6 +123,8 @@ class Atomiser:
         if isinstance(expr, Where):
             compared = expr.condition.atoms(Sum)
             return Where(*(self._sums_named(part, compared) for part in expr.args))
+        if isinstance(expr, exp) and (weight := self._weight(expr)) is not None:
+            return weight
         if type(expr) in BY_CLASS:
             value = expr.func(*(self._visit(a) for a in expr.args))
             if isinstance(value, log):
@@ -131,6 +133,25 @@ class Atomiser:
                 return value
             return self.named(value, applied(value))
         return expr
+
+    def _weight(self, expr: exp) -> Expr | None:
+        """`exp(z - log(s))` as the weight `exp(z)/s` that it is, where s is the sum of those."""
+        meant = [let for let in self.lets if not let.value.has(Sum)]
+        argument = expr.args[0]
+        while (further := substitute(argument, meant)) != argument:
+            argument = further
+        logarithms = [a for a in Add.make_args(argument) if isinstance(-a, log)]
+        if len(logarithms) != 1:
+            return None
+        total, above = (-logarithms[0]).args[0], exp(argument - logarithms[0])
+        sums = (let for let in self.lets if let.name == tensor_name(total))
+        summed = next((let.value for let in sums if isinstance(let.value, Sum)), None)
+        if summed is None:
+            return None
+        element = self._visit(above)
+        if not isinstance(element, Element) or element.tensor_name != tensor_name(summed.body):
+            return None
+        return self.named(element / total, "p")
 
     def _summand(self, expr: Sum) -> Expr:
         """What a sum adds up; weights that differ from term to term stay beside what they weigh."""

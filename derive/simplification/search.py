@@ -107,7 +107,8 @@ def best_outcome(
 ) -> Outcome:
     """The cheapest choice of variables for one group's gradients, or the chain rule as it stands.
 
-    `unmultiplied` holds the same gradients with no product multiplied out. Starts from no change
+    `unmultiplied` holds the same gradients with no product multiplied out. An outcome that is refused
+    is passed over for the next one, the chain rule last of all. Starts from no change
     and from every change that can be made at once, and toggles one or two equations at a time
     while that helps. Where the group is a unit, `unit` holds what was chosen when the unit was
     derived on its own, and the names it has here: then nothing is searched.
@@ -119,9 +120,6 @@ def best_outcome(
     def as_it_stands(chosen: tuple[Solution, ...] = ()) -> Outcome:
         return _as_it_stands(task, Coordinates(search.system, chosen), unmultiplied)
 
-    lost = max(task.lost.count(task.held(target).name) for target in unmultiplied)
-    if lost > 1:
-        return as_it_stands()
     known = unit[0].renamed(tuple(let.name for let in lets), unit[1]) if unit else None
     if known is not None:
         solved = tuple(s for s in search.solutions if s.key in known.solved)
@@ -135,8 +133,6 @@ def best_outcome(
     plain = as_it_stands()
     if best is None:
         return plain
-    if lost:
-        return as_it_stands(best.coordinates.chosen)
     outcomes = [best, plain]
     if best.coordinates.chosen:
         standing = as_it_stands(best.coordinates.chosen)
@@ -144,7 +140,13 @@ def best_outcome(
         scalars = scalars_divided_by(let.value for let in standing.lets)
         if plain.cost < best.cost and scalars <= task.divided_by:
             outcomes.append(standing)
-    return min(outcomes, key=lambda outcome: outcome.cost)
+    cheapest = min(outcomes, key=lambda outcome: outcome.cost)
+    if not task.refuses(cheapest.lets):
+        return cheapest
+    outcomes += filter(None, search.tried.values())
+    in_turn = sorted(outcomes, key=lambda outcome: (outcome is plain, outcome.cost))
+    in_turn.insert(-1, as_it_stands(best.coordinates.chosen))
+    return next((o for o in in_turn if not task.refuses(o.lets)), plain)
 
 
 def _cheapest_of_each(task: Task, multiplied: Outcome, standing: Outcome) -> Outcome:

@@ -32,7 +32,7 @@ from derive.simplification.partition import partition
 from derive.simplification.primal_parts import in_primal
 from derive.simplification.search import CLEARLY, Outcome, VariableChoice, best_outcome
 from derive.simplification.symmetry import joined
-from derive.simplification.task import Task, TooLarge
+from derive.simplification.task import Judge, Task, TooLarge, indulgent
 from derive.simplification.work import work
 
 
@@ -51,18 +51,14 @@ _MUCH = 1.25
 """How many times the work of the chain rule is too much: one expression, if it is not, says more
 than many."""
 
-MOST_OFTEN = 2
-
 _SHORTER = 0.75
 """How much of what is written a form may take that is to be the shorter."""
 
 
 @lru_cache(maxsize=1024)
-def simplify(definition: Definition, lost: tuple[str, ...] = ()) -> Simplified:
-    """Simplify the backward pass of a definition.
-
-    `lost` names the cotangents of which other forms lost digits, each form's by itself: the next
-    one multiplies nothing out, and the last, after `MOST_OFTEN`, solves no let either.
+def simplify(definition: Definition, judge: Judge = indulgent) -> Simplified:
+    """Simplify the backward pass of a definition; a form that the `judge` refuses is not taken
+    where there is another.
 
     A definition that another one calls is simplified once, and what was chosen is reused there.
     A group keeps the names of its cotangents where it grows too large when written out, and of some
@@ -72,14 +68,14 @@ def simplify(definition: Definition, lost: tuple[str, ...] = ()) -> Simplified:
     chain = chain_rule(definition)[1].lets
     chunked = work(let.value for let in chain)
     room = max(PAGE, written(chain) / _SHORTER)
-    best = attempt = _Attempt.of(definition, frozenset(), lost)
+    best = attempt = _Attempt.of(definition, frozenset(), judge)
     while attempt.work > _MUCH * chunked or attempt.repeats or attempt.length > room:
         names = accumulating(attempt.task, definition)
         if not names and best.work > _MUCH * chunked:
             names = nameable(attempt.task, definition)
         if not names:
             break
-        attempt = _Attempt.of(definition, attempt.extra | names, lost)
+        attempt = _Attempt.of(definition, attempt.extra | names, judge)
         if attempt.work < best.work or (best.work <= _MUCH * chunked and attempt.is_shorter(best)):
             best = attempt
     return best.simplified
@@ -94,13 +90,13 @@ class _Attempt:
     simplified: Simplified
 
     @staticmethod
-    def of(definition: Definition, extra: frozenset[str], lost: tuple[str, ...]) -> _Attempt:
+    def of(definition: Definition, extra: frozenset[str], judge: Judge) -> _Attempt:
         lets, proposed, divisors = atomise(definition)
         extended = replace(definition, lets=lets)
         tensors = differentiable(extended)
         while True:
             parts = partition(definition, lets, tensors, extra)
-            task = Task(extended, lets, proposed, divisors, tensors, parts, lost)
+            task = Task(extended, lets, proposed, divisors, tensors, parts, judge)
             try:
                 return _Attempt(task, extra, _assemble(task))
             except TooLarge as large:
@@ -202,7 +198,7 @@ def _unit(task: Task, number: int) -> tuple[VariableChoice, dict[str, str]] | No
     members = task.parts.members(number)
     for call in task.definition.calls:
         if members & set(call.lets):
-            choices = simplify(call.callee).choices
+            choices = simplify(call.callee, task.judge).choices
             names = {theirs: ours.name for theirs, ours in call.tensors}
             return (choices[0], names) if len(choices) == 1 else None
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -21,6 +22,18 @@ from derive.simplification.symmetry import mirrored
 TERM_LIMIT = 150
 
 
+Verdict = Callable[[Sequence[Let], Sequence[Let]], bool]
+"""Whether the cotangents that lets make of a forward pass are refused."""
+
+Judge = Callable[[Definition], Verdict]
+"""What is asked for a definition's verdict."""
+
+
+def indulgent(definition: Definition) -> Verdict:
+    """The judge that refuses nothing."""
+    return lambda forward, backward: False
+
+
 class TooLarge(Exception):
     """A group whose gradient has too many terms when written out."""
 
@@ -32,8 +45,8 @@ class TooLarge(Exception):
 class Task:
     """One definition on its way through the simplification.
 
-    `lost` names the cotangents of which other forms lost digits, `multiply` says whether products
-    are multiplied out where a cotangent is written out, and `memo` has those that were.
+    `judge` says of a form whether it is refused, `multiply` whether products are multiplied out
+    where a cotangent is written out, and `memo` has those that were.
     """
 
     definition: Definition
@@ -42,9 +55,17 @@ class Task:
     divisors: frozenset[str]
     tensors: list[Tensor]
     parts: Partition
-    lost: tuple[str, ...] = ()
+    judge: Judge
     multiply: bool = True
     memo: dict[str, Expr] = field(default_factory=dict, init=False)
+
+    def refuses(self, backward: Sequence[Let]) -> bool:
+        """Whether the judge refuses these cotangents."""
+        return self._verdict(self.lets, backward)
+
+    @cached_property
+    def _verdict(self) -> Verdict:
+        return self.judge(self.definition)
 
     @cached_property
     def users(self) -> dict[str, list[Let]]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 
+from derive.calculus.differentiate import chain_rule
 from derive.language.definition import Definition, Let, Tensor
-from derive.language.expressions import names_used
 from derive.verification.arithmetic import Undefined, exact_arithmetic, with_digits
 from derive.verification.evaluate import Array, evaluate
 from derive.verification.points import Point, random_point, random_tensor, two_sizes
@@ -25,56 +26,61 @@ FEW = 7
 CLEARLY = Decimal(30)
 """How many times the chain rule's error is clearly more."""
 
+Loss = tuple[Decimal, Decimal]
+"""The largest error of a tensor's elements, and the largest of them."""
+
 _UNIT = Decimal(10) ** (1 - FEW)
 _MOVED = (0, 10_000, -10_000)
 
 
-def losses(
-    definition: Definition,
-    seeds: Iterable[Tensor],
-    chunked: Sequence[Let],
-    forward: Sequence[Let],
-    backward: Sequence[Let],
-) -> frozenset[str]:
-    """The cotangents that a `backward` pass loses clearly more digits of than the `chunked` one.
+@dataclass(frozen=True)
+class Rounding:
+    """What a definition's cotangents lose: called with the lets of a forward pass and some of those
+    of a backward pass, whether these lose clearly more than the chain rule's do."""
 
-    What only passes on another's loss is not named.
-    """
-    found: set[str] = set()
-    scales: dict[str, Decimal] = {}
-    for point in _points(definition, seeds):
-        try:
-            usual = _errors(definition.lets, chunked, point)
-            errors = _errors(forward, backward, point)
-        except Undefined:
-            continue
-        for name in errors.keys() & usual.keys():
-            error, largest = errors[name]
-            scale = scales[name] = max(scales.get(name, largest), largest)
-            if error > CLEARLY * max(usual[name][0], _UNIT * scale):
-                found.add(name)
-    reads = {let.name: names_used(let.value) for let in backward}
-    return frozenset(name for name in found if not _behind(name, reads) & found)
+    definition: Definition
+
+    def __call__(self, forward: Sequence[Let], backward: Sequence[Let]) -> bool:
+        scales: dict[str, Decimal] = {}
+        for point, arriving, usual in self._surroundings:
+            try:
+                errors = _errors(forward, backward, point, arriving)
+            except Undefined:
+                continue
+            for name in errors.keys() & usual.keys():
+                error, largest = errors[name]
+                scale = scales[name] = max(scales.get(name, largest), largest)
+                if error > CLEARLY * max(usual[name][0], _UNIT * scale):
+                    return True
+        return False
+
+    @cached_property
+    def _surroundings(self) -> list[tuple[Point, dict[str, Array], dict[str, Loss]]]:
+        """Points, and there the cotangents of the chain rule and what they lose."""
+        seeds, chunked = chain_rule(self.definition)
+        found = []
+        for point in _points(self.definition, seeds):
+            try:
+                known = evaluate([*self.definition.lets, *chunked.lets], point.values, point.sizes)
+                usual = _errors(self.definition.lets, chunked.lets, point, {})
+            except Undefined:
+                continue
+            found.append((point, {let.name: known[let.name] for let in chunked.lets}, usual))
+        return found
 
 
 def _errors(
-    forward: Sequence[Let], backward: Sequence[Let], point: Point
-) -> dict[str, tuple[Decimal, Decimal]]:
-    """The largest error of each cotangent, where a few digits are all that there are after a forward
-    pass; and its largest value."""
-    known = evaluate(forward, point.values, point.sizes)
+    forward: Sequence[Let], backward: Sequence[Let], point: Point, arriving: Mapping[str, Array]
+) -> dict[str, Loss]:
+    """What each cotangent loses where there are few digits after a forward pass, the cotangents
+    that are `arriving` at hand."""
+    known = {**arriving, **evaluate(forward, point.values, point.sizes)}
     exact = evaluate(backward, known, point.sizes)
     with with_digits(FEW):
         known = {name: _moved(array, 0) for name, array in known.items()}
         few = evaluate(backward, known, point.sizes)
     names = [let.name for let in backward]
     return {name: (_difference(few[name], exact[name]), exact[name].largest()) for name in names}
-
-
-def _behind(name: str, reads: Mapping[str, set[str]]) -> set[str]:
-    """What a let is made of, the lets that those are made of included."""
-    own = reads.get(name, set())
-    return own.union(*(_behind(other, reads) for other in own))
 
 
 def _difference(one: Array, other: Array) -> Decimal:
