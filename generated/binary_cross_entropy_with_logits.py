@@ -347,16 +347,14 @@ def residuals_backward_pos_weight(
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
     grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_total
-    grad_x = torch.addcmul(
+    grad_x = (
         torch.addcmul(
-            grad_log_s_1_total * pos_weight_total,
-            (1 - s) * (pos_weight_total * target + 1),
-            grad_pos_weight_total,
+            (1 - pos_weight) * grad_log_s_1_total,
+            (pos_weight_total * target + 1) * grad_pos_weight_total,
+            s,
         )
-        * s,
-        grad_log_s_1_total,
-        pos_weight,
-        value=-1,
+        * torch.sigmoid(-x)
+        - grad_log_s_1_total
     )
     return grad_x, grad_target
 
@@ -728,16 +726,14 @@ def residuals_backward_sum_pos_weight(
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
     grad_target = (pos_weight_total * s - pos_weight) * grad_dloss_dx
-    grad_x = torch.addcmul(
+    grad_x = (
         torch.addcmul(
-            grad_dloss_dtarget * pos_weight_total,
-            (1 - s) * (pos_weight_total * target + 1),
-            grad_dloss_dx,
+            (1 - pos_weight) * grad_dloss_dtarget,
+            (pos_weight_total * target + 1) * grad_dloss_dx,
+            s,
         )
-        * s,
-        grad_dloss_dtarget,
-        pos_weight,
-        value=-1,
+        * torch.sigmoid(-x)
+        - grad_dloss_dtarget
     )
     return grad_x, grad_target
 
@@ -1117,16 +1113,14 @@ def residuals_backward_none_pos_weight(
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
     grad_target = (pos_weight_total * s - pos_weight) * grad_dloss_dx
-    grad_x = torch.addcmul(
+    grad_x = (
         torch.addcmul(
-            grad_dloss_dtarget * pos_weight_total,
-            (1 - s) * (pos_weight_total * target + 1),
-            grad_dloss_dx,
+            (1 - pos_weight) * grad_dloss_dtarget,
+            (pos_weight_total * target + 1) * grad_dloss_dx,
+            s,
         )
-        * s,
-        grad_dloss_dtarget,
-        pos_weight,
-        value=-1,
+        * torch.sigmoid(-x)
+        - grad_dloss_dtarget
     )
     return grad_x, grad_target
 
@@ -1566,16 +1560,14 @@ def residuals_backward_weight_pos_weight(
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
     grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_total
-    grad_x = torch.addcmul(
+    grad_x = (
         torch.addcmul(
-            grad_log_s_1_total * pos_weight_total,
-            (1 - s) * (pos_weight_total * target + 1),
-            grad_pos_weight_total,
+            (1 - pos_weight) * grad_log_s_1_total,
+            (pos_weight_total * target + 1) * grad_pos_weight_total,
+            s,
         )
-        * s,
-        grad_log_s_1_total,
-        pos_weight,
-        value=-1,
+        * torch.sigmoid(-x)
+        - grad_log_s_1_total
     )
     return grad_x, grad_target
 
@@ -1989,16 +1981,14 @@ def residuals_backward_weight_sum_pos_weight(
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
     grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_total
-    grad_x = torch.addcmul(
+    grad_x = (
         torch.addcmul(
-            grad_log_s_1_total * pos_weight_total,
-            (1 - s) * (pos_weight_total * target + 1),
-            grad_pos_weight_total,
+            (1 - pos_weight) * grad_log_s_1_total,
+            (pos_weight_total * target + 1) * grad_pos_weight_total,
+            s,
         )
-        * s,
-        grad_log_s_1_total,
-        pos_weight,
-        value=-1,
+        * torch.sigmoid(-x)
+        - grad_log_s_1_total
     )
     return grad_x, grad_target
 
@@ -2420,16 +2410,14 @@ def residuals_backward_weight_none_pos_weight(
     s = torch.sigmoid(x)
     pos_weight_total = pos_weight - 1
     grad_target = (pos_weight_total * s - pos_weight) * grad_pos_weight_total
-    grad_x = torch.addcmul(
+    grad_x = (
         torch.addcmul(
-            grad_log_s_1_total * pos_weight_total,
-            (1 - s) * (pos_weight_total * target + 1),
-            grad_pos_weight_total,
+            (1 - pos_weight) * grad_log_s_1_total,
+            (pos_weight_total * target + 1) * grad_pos_weight_total,
+            s,
         )
-        * s,
-        grad_log_s_1_total,
-        pos_weight,
-        value=-1,
+        * torch.sigmoid(-x)
+        - grad_log_s_1_total
     )
     return grad_x, grad_target
 

@@ -107,8 +107,8 @@ def residuals_backward(grad_p: Tensor, residuals: Residuals) -> tuple[Tensor, ..
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -290,8 +290,8 @@ def residuals_backward_label_smoothing(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -437,8 +437,8 @@ def residuals_backward_sum(grad_p: Tensor, residuals: SumResiduals) -> tuple[Ten
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -604,8 +604,8 @@ def residuals_backward_sum_label_smoothing(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -756,8 +756,8 @@ def residuals_backward_none(grad_p: Tensor, residuals: NoneResiduals) -> tuple[T
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -923,8 +923,8 @@ def residuals_backward_none_label_smoothing(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -1100,8 +1100,8 @@ def residuals_backward_kept(grad_p: Tensor, residuals: KeptResiduals) -> tuple[T
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -1315,8 +1315,8 @@ def residuals_backward_kept_label_smoothing(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -1476,8 +1476,8 @@ def residuals_backward_kept_sum(grad_p: Tensor, residuals: KeptSumResiduals) -> 
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -1672,8 +1672,8 @@ def residuals_backward_kept_sum_label_smoothing(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -1837,8 +1837,8 @@ def residuals_backward_kept_none(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -2033,8 +2033,8 @@ def residuals_backward_kept_none_label_smoothing(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -2218,8 +2218,8 @@ def residuals_backward_weight(grad_p: Tensor, residuals: WeightResiduals) -> tup
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -2432,8 +2432,8 @@ def residuals_backward_weight_label_smoothing(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -2595,8 +2595,8 @@ def residuals_backward_weight_sum(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -2777,8 +2777,8 @@ def residuals_backward_weight_sum_label_smoothing(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -2944,8 +2944,8 @@ def residuals_backward_weight_none(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -3125,8 +3125,8 @@ def residuals_backward_weight_none_label_smoothing(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -3327,8 +3327,8 @@ def residuals_backward_weight_kept(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -3562,8 +3562,8 @@ def residuals_backward_weight_kept_label_smoothing(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -3740,8 +3740,8 @@ def residuals_backward_weight_kept_sum(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -3950,8 +3950,8 @@ def residuals_backward_weight_kept_sum_label_smoothing(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -4126,8 +4126,8 @@ def residuals_backward_weight_kept_none(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -4331,8 +4331,8 @@ def residuals_backward_weight_kept_none_label_smoothing(
         grad_logits.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     return (grad_logits,)
 
 
@@ -4511,25 +4511,27 @@ def double_backward_target(
 
 
 def residuals_backward_target(
-    grad_logprobs: Tensor, grad_p_total: Tensor, probabilities: Tensor, residuals: TargetResiduals
+    grad_logprobs: Tensor,
+    grad_p_total: Tensor,
+    logits: Tensor,
+    probabilities: Tensor,
+    residuals: TargetResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_logits, grad_probabilities.
     """
-    logprobs = residuals.logprobs
-    p = torch.exp(logprobs)
+    p = torch.softmax(logits, 1)
     probabilities_sum = probabilities.sum(1)
     grad_p_total_sum = (grad_p_total * p).sum(1)
     grad_probabilities = grad_p_total_sum[:, None] - grad_p_total
     grad_logits = torch.addcmul(
         grad_logprobs,
-        torch.addcmul(grad_logprobs.sum(1), grad_p_total_sum, probabilities_sum)[:, None],
+        (grad_p_total - grad_p_total_sum[:, None]) * probabilities_sum[:, None]
+        - grad_logprobs.sum(1, keepdim=True),
         p,
-        value=-1,
     )
-    grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_p_total, p)
     return grad_logits, grad_probabilities
 
 
@@ -4577,15 +4579,15 @@ class _TargetFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, probabilities = inputs
+        logits, probabilities = inputs
         _, logprobs, p_total = output
-        ctx.save_for_backward(probabilities, logprobs, p_total)
+        ctx.save_for_backward(logits, probabilities, logprobs, p_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_p_total = grad_outputs
-        probabilities, *saved = ctx.saved_tensors
+        logits, probabilities, *saved = ctx.saved_tensors
         residuals = TargetResiduals(*saved)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -4602,7 +4604,7 @@ class _TargetFunction(torch.autograd.Function):
             if grad_p_total is None:
                 grad_p_total = torch.zeros_like(residuals.p_total)
             more_logits, more_probabilities = residuals_backward_target(
-                grad_logprobs, grad_p_total, probabilities, residuals
+                grad_logprobs, grad_p_total, logits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -4718,6 +4720,7 @@ def double_backward_target_label_smoothing(
 def residuals_backward_target_label_smoothing(
     grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
+    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
@@ -4729,7 +4732,7 @@ def residuals_backward_target_label_smoothing(
     logprobs, _, label_smoothing = residuals
     N, K = logprobs.shape
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    p = torch.exp(logprobs)
+    p = torch.softmax(logits, 1)
     smoothed_sum = smoothed.sum(1)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
@@ -4737,14 +4740,12 @@ def residuals_backward_target_label_smoothing(
         grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
     )
     grad_probabilities /= N
-    smoothed_sum_scaled = smoothed_sum / N
     grad_logits = torch.addcmul(
         grad_logprobs,
-        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, smoothed_sum_scaled)[:, None],
+        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * (smoothed_sum / N)[:, None]
+        - grad_logprobs.sum(1, keepdim=True),
         p,
-        value=-1,
     )
-    grad_logits = grad_logits.addcmul(smoothed_sum_scaled[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities
 
 
@@ -4803,16 +4804,16 @@ class _TargetLabelSmoothingFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, probabilities, label_smoothing = inputs
+        logits, probabilities, label_smoothing = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
+        ctx.save_for_backward(logits, probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        probabilities, *saved = ctx.saved_tensors
+        logits, probabilities, *saved = ctx.saved_tensors
         residuals = TargetLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -4831,7 +4832,7 @@ class _TargetLabelSmoothingFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_label_smoothing(
-                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, logits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -4935,6 +4936,7 @@ def double_backward_target_sum(
 def residuals_backward_target_sum(
     grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
+    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetSumResiduals,
 ) -> tuple[Tensor, ...]:
@@ -4943,18 +4945,16 @@ def residuals_backward_target_sum(
     Returns:
         grad_logits, grad_probabilities.
     """
-    logprobs = residuals.logprobs
-    p = torch.exp(logprobs)
+    p = torch.softmax(logits, 1)
     probabilities_sum = probabilities.sum(1)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
     grad_logits = torch.addcmul(
         grad_logprobs,
-        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, probabilities_sum)[:, None],
+        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * probabilities_sum[:, None]
+        - grad_logprobs.sum(1, keepdim=True),
         p,
-        value=-1,
     )
-    grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities
 
 
@@ -5003,15 +5003,15 @@ class _TargetSumFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, probabilities = inputs
+        logits, probabilities = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
+        ctx.save_for_backward(logits, probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        probabilities, *saved = ctx.saved_tensors
+        logits, probabilities, *saved = ctx.saved_tensors
         residuals = TargetSumResiduals(*saved)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -5028,7 +5028,7 @@ class _TargetSumFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_sum(
-                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, logits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -5142,6 +5142,7 @@ def double_backward_target_sum_label_smoothing(
 def residuals_backward_target_sum_label_smoothing(
     grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
+    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetSumLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
@@ -5153,7 +5154,7 @@ def residuals_backward_target_sum_label_smoothing(
     logprobs, _, label_smoothing = residuals
     K = logprobs.shape[1]
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    p = torch.exp(logprobs)
+    p = torch.softmax(logits, 1)
     smoothed_sum = smoothed.sum(1)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
@@ -5162,11 +5163,10 @@ def residuals_backward_target_sum_label_smoothing(
     )
     grad_logits = torch.addcmul(
         grad_logprobs,
-        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, smoothed_sum)[:, None],
+        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * smoothed_sum[:, None]
+        - grad_logprobs.sum(1, keepdim=True),
         p,
-        value=-1,
     )
-    grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities
 
 
@@ -5230,16 +5230,16 @@ class _TargetSumLabelSmoothingFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, probabilities, label_smoothing = inputs
+        logits, probabilities, label_smoothing = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
+        ctx.save_for_backward(logits, probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        probabilities, *saved = ctx.saved_tensors
+        logits, probabilities, *saved = ctx.saved_tensors
         residuals = TargetSumLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -5258,7 +5258,7 @@ class _TargetSumLabelSmoothingFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_sum_label_smoothing(
-                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, logits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -5367,6 +5367,7 @@ def double_backward_target_none(
 def residuals_backward_target_none(
     grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
+    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetNoneResiduals,
 ) -> tuple[Tensor, ...]:
@@ -5375,18 +5376,16 @@ def residuals_backward_target_none(
     Returns:
         grad_logits, grad_probabilities.
     """
-    logprobs = residuals.logprobs
-    p = torch.exp(logprobs)
+    p = torch.softmax(logits, 1)
     probabilities_sum = probabilities.sum(1)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
     grad_logits = torch.addcmul(
         grad_logprobs,
-        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, probabilities_sum)[:, None],
+        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * probabilities_sum[:, None]
+        - grad_logprobs.sum(1, keepdim=True),
         p,
-        value=-1,
     )
-    grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities
 
 
@@ -5435,15 +5434,15 @@ class _TargetNoneFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, probabilities = inputs
+        logits, probabilities = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
+        ctx.save_for_backward(logits, probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        probabilities, *saved = ctx.saved_tensors
+        logits, probabilities, *saved = ctx.saved_tensors
         residuals = TargetNoneResiduals(*saved)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -5460,7 +5459,7 @@ class _TargetNoneFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_none(
-                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, logits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -5577,6 +5576,7 @@ def double_backward_target_none_label_smoothing(
 def residuals_backward_target_none_label_smoothing(
     grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
+    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetNoneLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
@@ -5588,7 +5588,7 @@ def residuals_backward_target_none_label_smoothing(
     logprobs, _, label_smoothing = residuals
     K = logprobs.shape[1]
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    p = torch.exp(logprobs)
+    p = torch.softmax(logits, 1)
     smoothed_sum = smoothed.sum(1)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
@@ -5597,11 +5597,10 @@ def residuals_backward_target_none_label_smoothing(
     )
     grad_logits = torch.addcmul(
         grad_logprobs,
-        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, smoothed_sum)[:, None],
+        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * smoothed_sum[:, None]
+        - grad_logprobs.sum(1, keepdim=True),
         p,
-        value=-1,
     )
-    grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities
 
 
@@ -5665,16 +5664,16 @@ class _TargetNoneLabelSmoothingFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, probabilities, label_smoothing = inputs
+        logits, probabilities, label_smoothing = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
+        ctx.save_for_backward(logits, probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        probabilities, *saved = ctx.saved_tensors
+        logits, probabilities, *saved = ctx.saved_tensors
         residuals = TargetNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -5693,7 +5692,7 @@ class _TargetNoneLabelSmoothingFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_none_label_smoothing(
-                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, logits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -5840,15 +5839,15 @@ def double_backward_target_weight(
 
 
 def residuals_backward_target_weight(
-    grad_logprobs: Tensor, grad_p_total: Tensor, residuals: TargetWeightResiduals
+    grad_logprobs: Tensor, grad_p_total: Tensor, logits: Tensor, residuals: TargetWeightResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_logits, grad_probabilities, grad_weight.
     """
-    probabilities, weight, logprobs, *_ = residuals
-    p = torch.exp(logprobs)
+    probabilities, weight, *_ = residuals
+    p = torch.softmax(logits, 1)
     probabilities_sum = probabilities @ weight
     grad_p_total_sum = (grad_p_total * p).sum(1)
     grad_weight = grad_p_total_sum @ probabilities - (grad_p_total * probabilities).sum(0)
@@ -5856,11 +5855,10 @@ def residuals_backward_target_weight(
     grad_probabilities = grad_probabilities * weight
     grad_logits = torch.addcmul(
         grad_logprobs,
-        torch.addcmul(grad_logprobs.sum(1), grad_p_total_sum, probabilities_sum)[:, None],
+        (grad_p_total - grad_p_total_sum[:, None]) * probabilities_sum[:, None]
+        - grad_logprobs.sum(1, keepdim=True),
         p,
-        value=-1,
     )
-    grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_p_total, p)
     return grad_logits, grad_probabilities, grad_weight
 
 
@@ -5903,15 +5901,16 @@ class _TargetWeightFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, probabilities, weight = inputs
+        logits, probabilities, weight = inputs
         _, logprobs, p_total = output
-        ctx.save_for_backward(probabilities, weight, logprobs, p_total)
+        ctx.save_for_backward(logits, probabilities, weight, logprobs, p_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_p_total = grad_outputs
-        residuals = TargetWeightResiduals(*ctx.saved_tensors)
+        logits, *saved = ctx.saved_tensors
+        residuals = TargetWeightResiduals(*saved)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -5930,7 +5929,7 @@ class _TargetWeightFunction(torch.autograd.Function):
                 grad_p_total = torch.zeros_like(residuals.p_total)
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = residuals_backward_target_weight(
-                    grad_logprobs, grad_p_total, residuals
+                    grad_logprobs, grad_p_total, logits, residuals
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -6059,6 +6058,7 @@ def residuals_backward_target_weight_label_smoothing(
     grad_logprobs: Tensor,
     grad_smoothed: Tensor,
     grad_p_total: Tensor,
+    logits: Tensor,
     residuals: TargetWeightLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -6066,8 +6066,8 @@ def residuals_backward_target_weight_label_smoothing(
     Returns:
         grad_logits, grad_probabilities, grad_weight.
     """
-    weight, logprobs, smoothed, _, label_smoothing = residuals
-    p = torch.exp(logprobs)
+    weight, _, smoothed, _, label_smoothing = residuals
+    p = torch.softmax(logits, 1)
     smoothed_sum = smoothed @ weight
     grad_p_total_sum = (grad_p_total * p).sum(1)
     grad_weight = grad_p_total_sum @ smoothed - (grad_p_total * smoothed).sum(0)
@@ -6079,11 +6079,10 @@ def residuals_backward_target_weight_label_smoothing(
     grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
     grad_logits = torch.addcmul(
         grad_logprobs,
-        torch.addcmul(grad_logprobs.sum(1), grad_p_total_sum, smoothed_sum)[:, None],
+        (grad_p_total - grad_p_total_sum[:, None]) * smoothed_sum[:, None]
+        - grad_logprobs.sum(1, keepdim=True),
         p,
-        value=-1,
     )
-    grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_p_total, p)
     return grad_logits, grad_probabilities, grad_weight
 
 
@@ -6135,16 +6134,17 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, _, weight, label_smoothing = inputs
+        logits, _, weight, label_smoothing = inputs
         _, logprobs, smoothed, p_total = output
-        ctx.save_for_backward(weight, logprobs, smoothed, p_total)
+        ctx.save_for_backward(logits, weight, logprobs, smoothed, p_total)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_smoothed, grad_p_total = grad_outputs
-        residuals = TargetWeightLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
+        logits, *saved = ctx.saved_tensors
+        residuals = TargetWeightLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6166,7 +6166,7 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = (
                     residuals_backward_target_weight_label_smoothing(
-                        grad_logprobs, grad_smoothed, grad_p_total, residuals
+                        grad_logprobs, grad_smoothed, grad_p_total, logits, residuals
                     )
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
@@ -6282,15 +6282,18 @@ def double_backward_target_weight_sum(
 
 
 def residuals_backward_target_weight_sum(
-    grad_logprobs: Tensor, grad_dloss_dlogits: Tensor, residuals: TargetWeightSumResiduals
+    grad_logprobs: Tensor,
+    grad_dloss_dlogits: Tensor,
+    logits: Tensor,
+    residuals: TargetWeightSumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_logits, grad_probabilities, grad_weight.
     """
-    probabilities, weight, logprobs, *_ = residuals
-    p = torch.exp(logprobs)
+    probabilities, weight, *_ = residuals
+    p = torch.softmax(logits, 1)
     probabilities_sum = probabilities @ weight
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_weight = grad_dloss_dlogits_sum @ probabilities - (grad_dloss_dlogits * probabilities).sum(
@@ -6300,11 +6303,10 @@ def residuals_backward_target_weight_sum(
     grad_probabilities = grad_probabilities * weight
     grad_logits = torch.addcmul(
         grad_logprobs,
-        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, probabilities_sum)[:, None],
+        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * probabilities_sum[:, None]
+        - grad_logprobs.sum(1, keepdim=True),
         p,
-        value=-1,
     )
-    grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities, grad_weight
 
 
@@ -6347,15 +6349,16 @@ class _TargetWeightSumFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, probabilities, weight = inputs
+        logits, probabilities, weight = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(probabilities, weight, logprobs, dloss_dlogits)
+        ctx.save_for_backward(logits, probabilities, weight, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        residuals = TargetWeightSumResiduals(*ctx.saved_tensors)
+        logits, *saved = ctx.saved_tensors
+        residuals = TargetWeightSumResiduals(*saved)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6374,7 +6377,7 @@ class _TargetWeightSumFunction(torch.autograd.Function):
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = residuals_backward_target_weight_sum(
-                    grad_logprobs, grad_dloss_dlogits, residuals
+                    grad_logprobs, grad_dloss_dlogits, logits, residuals
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -6500,6 +6503,7 @@ def residuals_backward_target_weight_sum_label_smoothing(
     grad_logprobs: Tensor,
     grad_smoothed: Tensor,
     grad_dloss_dlogits: Tensor,
+    logits: Tensor,
     residuals: TargetWeightSumLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -6507,8 +6511,8 @@ def residuals_backward_target_weight_sum_label_smoothing(
     Returns:
         grad_logits, grad_probabilities, grad_weight.
     """
-    weight, logprobs, smoothed, _, label_smoothing = residuals
-    p = torch.exp(logprobs)
+    weight, _, smoothed, _, label_smoothing = residuals
+    p = torch.softmax(logits, 1)
     smoothed_sum = smoothed @ weight
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_weight = grad_dloss_dlogits_sum @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
@@ -6520,11 +6524,10 @@ def residuals_backward_target_weight_sum_label_smoothing(
     grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
     grad_logits = torch.addcmul(
         grad_logprobs,
-        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, smoothed_sum)[:, None],
+        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * smoothed_sum[:, None]
+        - grad_logprobs.sum(1, keepdim=True),
         p,
-        value=-1,
     )
-    grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities, grad_weight
 
 
@@ -6576,16 +6579,17 @@ class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, _, weight, label_smoothing = inputs
+        logits, _, weight, label_smoothing = inputs
         _, logprobs, smoothed, dloss_dlogits = output
-        ctx.save_for_backward(weight, logprobs, smoothed, dloss_dlogits)
+        ctx.save_for_backward(logits, weight, logprobs, smoothed, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_smoothed, grad_dloss_dlogits = grad_outputs
-        residuals = TargetWeightSumLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
+        logits, *saved = ctx.saved_tensors
+        residuals = TargetWeightSumLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6607,7 +6611,7 @@ class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = (
                     residuals_backward_target_weight_sum_label_smoothing(
-                        grad_logprobs, grad_smoothed, grad_dloss_dlogits, residuals
+                        grad_logprobs, grad_smoothed, grad_dloss_dlogits, logits, residuals
                     )
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
@@ -6719,27 +6723,31 @@ def double_backward_target_weight_none(
         .addcmul((grad_loss[:, None] * weight).T, grad_grad_probabilities.T, value=-1)
         .T.clone()
     )
-    grad_grad_probabilities_sum = grad_loss @ (grad_grad_probabilities * logprobs)
+    grad_grad_probabilities_times_logprobs = grad_grad_probabilities * logprobs
+    grad_grad_probabilities_sum = grad_loss @ grad_grad_probabilities_times_logprobs
     grad_weight = -grad_grad_probabilities_sum
     grad_probabilities = (-grad_grad_weight_times_grad_loss * logprobs.T).T.clone()
     grad_grad_loss = (
         (dloss_dlogits * grad_grad_logits).sum(1)
+        - grad_grad_probabilities_times_logprobs @ weight
         - logprobs * probabilities @ grad_grad_weight
-        - grad_grad_probabilities * logprobs @ weight
     )
     return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_dloss_dlogits
 
 
 def residuals_backward_target_weight_none(
-    grad_logprobs: Tensor, grad_dloss_dlogits: Tensor, residuals: TargetWeightNoneResiduals
+    grad_logprobs: Tensor,
+    grad_dloss_dlogits: Tensor,
+    logits: Tensor,
+    residuals: TargetWeightNoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_logits, grad_probabilities, grad_weight.
     """
-    probabilities, weight, logprobs, *_ = residuals
-    p = torch.exp(logprobs)
+    probabilities, weight, *_ = residuals
+    p = torch.softmax(logits, 1)
     probabilities_sum = probabilities @ weight
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_weight = grad_dloss_dlogits_sum @ probabilities - (grad_dloss_dlogits * probabilities).sum(
@@ -6749,11 +6757,10 @@ def residuals_backward_target_weight_none(
     grad_probabilities = grad_probabilities * weight
     grad_logits = torch.addcmul(
         grad_logprobs,
-        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, probabilities_sum)[:, None],
+        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * probabilities_sum[:, None]
+        - grad_logprobs.sum(1, keepdim=True),
         p,
-        value=-1,
     )
-    grad_logits = grad_logits.addcmul(probabilities_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities, grad_weight
 
 
@@ -6804,15 +6811,16 @@ class _TargetWeightNoneFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, probabilities, weight = inputs
+        logits, probabilities, weight = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(probabilities, weight, logprobs, dloss_dlogits)
+        ctx.save_for_backward(logits, probabilities, weight, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        residuals = TargetWeightNoneResiduals(*ctx.saved_tensors)
+        logits, *saved = ctx.saved_tensors
+        residuals = TargetWeightNoneResiduals(*saved)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6833,7 +6841,7 @@ class _TargetWeightNoneFunction(torch.autograd.Function):
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = (
                     residuals_backward_target_weight_none(
-                        grad_logprobs, grad_dloss_dlogits, residuals
+                        grad_logprobs, grad_dloss_dlogits, logits, residuals
                     )
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
@@ -6955,10 +6963,11 @@ def double_backward_target_weight_none_label_smoothing(
         )
         .T.clone()
     )
-    grad_weight = (label_smoothing - 1) * (grad_loss @ (grad_grad_probabilities * logprobs))
+    grad_grad_probabilities_times_logprobs = grad_grad_probabilities * logprobs
+    grad_weight = (label_smoothing - 1) * (grad_loss @ grad_grad_probabilities_times_logprobs)
     grad_grad_loss = torch.add(
         (dloss_dlogits * grad_grad_logits).sum(1) - logprobs * smoothed @ grad_grad_weight,
-        grad_grad_probabilities * logprobs @ weight,
+        grad_grad_probabilities_times_logprobs @ weight,
         alpha=label_smoothing - 1,
     )
     return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_dloss_dlogits
@@ -6968,6 +6977,7 @@ def residuals_backward_target_weight_none_label_smoothing(
     grad_logprobs: Tensor,
     grad_smoothed: Tensor,
     grad_dloss_dlogits: Tensor,
+    logits: Tensor,
     residuals: TargetWeightNoneLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -6975,8 +6985,8 @@ def residuals_backward_target_weight_none_label_smoothing(
     Returns:
         grad_logits, grad_probabilities, grad_weight.
     """
-    weight, logprobs, smoothed, _, label_smoothing = residuals
-    p = torch.exp(logprobs)
+    weight, _, smoothed, _, label_smoothing = residuals
+    p = torch.softmax(logits, 1)
     smoothed_sum = smoothed @ weight
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_weight = grad_dloss_dlogits_sum @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
@@ -6988,11 +6998,10 @@ def residuals_backward_target_weight_none_label_smoothing(
     grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
     grad_logits = torch.addcmul(
         grad_logprobs,
-        torch.addcmul(grad_logprobs.sum(1), grad_dloss_dlogits_sum, smoothed_sum)[:, None],
+        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * smoothed_sum[:, None]
+        - grad_logprobs.sum(1, keepdim=True),
         p,
-        value=-1,
     )
-    grad_logits = grad_logits.addcmul(smoothed_sum[:, None] * grad_dloss_dlogits, p)
     return grad_logits, grad_probabilities, grad_weight
 
 
@@ -7050,16 +7059,17 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, _, weight, label_smoothing = inputs
+        logits, _, weight, label_smoothing = inputs
         _, logprobs, smoothed, dloss_dlogits = output
-        ctx.save_for_backward(weight, logprobs, smoothed, dloss_dlogits)
+        ctx.save_for_backward(logits, weight, logprobs, smoothed, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_smoothed, grad_dloss_dlogits = grad_outputs
-        residuals = TargetWeightNoneLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
+        logits, *saved = ctx.saved_tensors
+        residuals = TargetWeightNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -7082,7 +7092,7 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = (
                     residuals_backward_target_weight_none_label_smoothing(
-                        grad_logprobs, grad_smoothed, grad_dloss_dlogits, residuals
+                        grad_logprobs, grad_smoothed, grad_dloss_dlogits, logits, residuals
                     )
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits

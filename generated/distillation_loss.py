@@ -120,15 +120,10 @@ def residuals_backward(
     """
     dloss_dlogits, temperature = residuals
     N = dloss_dlogits.shape[0]
-    logprobs = torch.log_softmax(logits / temperature, 1)
-    p = torch.exp(logprobs)
-    grad_dloss_dlogits_times_p = grad_dloss_dlogits * p
-    grad_logits = (
-        torch.addcmul(
-            grad_dloss_dlogits_times_p, grad_dloss_dlogits_times_p.sum(1, keepdim=True), p, value=-1
-        )
-        / N
-    )
+    p = torch.softmax(logits / temperature, 1)
+    grad_logits = grad_dloss_dlogits - (grad_dloss_dlogits * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
+    grad_logits /= N
     return (grad_logits,)
 
 

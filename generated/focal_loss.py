@@ -157,14 +157,13 @@ def residuals_backward(
     Returns:
         grad_logits.
     """
-    target, _, wrong, p, *_ = residuals
-    grad_wrong_product = (1 - wrong) * grad_wrong
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(
-        grad_p_times_p, (grad_wrong_product - grad_right - grad_p_times_p.sum(1))[:, None], p
-    )
+    target, right, _, p, *_ = residuals
+    exp_right = torch.exp(right)
+    exp_right_times_grad_wrong = grad_wrong * exp_right
+    grad_logits = grad_p + (exp_right_times_grad_wrong - grad_right - (grad_p * p).sum(1))[:, None]
+    grad_logits = grad_logits * p
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (grad_right - grad_wrong_product)[:, None]
+        1, target[:, None], (grad_right - exp_right_times_grad_wrong)[:, None]
     )
     return (grad_logits,)
 
@@ -397,14 +396,13 @@ def residuals_backward_sum(
     Returns:
         grad_logits.
     """
-    target, _, wrong, p, *_ = residuals
-    grad_wrong_product = (1 - wrong) * grad_wrong
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(
-        grad_p_times_p, (grad_wrong_product - grad_right - grad_p_times_p.sum(1))[:, None], p
-    )
+    target, right, _, p, *_ = residuals
+    exp_right = torch.exp(right)
+    exp_right_times_grad_wrong = grad_wrong * exp_right
+    grad_logits = grad_p + (exp_right_times_grad_wrong - grad_right - (grad_p * p).sum(1))[:, None]
+    grad_logits = grad_logits * p
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (grad_right - grad_wrong_product)[:, None]
+        1, target[:, None], (grad_right - exp_right_times_grad_wrong)[:, None]
     )
     return (grad_logits,)
 
@@ -610,14 +608,13 @@ def residuals_backward_none(
     Returns:
         grad_logits.
     """
-    target, _, wrong, p, *_ = residuals
-    grad_wrong_product = (1 - wrong) * grad_wrong
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(
-        grad_p_times_p, (grad_wrong_product - grad_right - grad_p_times_p.sum(1))[:, None], p
-    )
+    target, right, _, p, *_ = residuals
+    exp_right = torch.exp(right)
+    exp_right_times_grad_wrong = grad_wrong * exp_right
+    grad_logits = grad_p + (exp_right_times_grad_wrong - grad_right - (grad_p * p).sum(1))[:, None]
+    grad_logits = grad_logits * p
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (grad_right - grad_wrong_product)[:, None]
+        1, target[:, None], (grad_right - exp_right_times_grad_wrong)[:, None]
     )
     return (grad_logits,)
 

@@ -97,8 +97,8 @@ def residuals_backward(grad_p: Tensor, residuals: Residuals) -> tuple[Tensor, ..
         grad_x.
     """
     p = residuals.p
-    grad_p_times_p = grad_p * p
-    grad_x = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_x = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_x = grad_x * p
     return (grad_x,)
 
 

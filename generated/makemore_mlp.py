@@ -301,8 +301,8 @@ def residuals_backward(
     Xb, W1, bngain, W2, _, embcat, bnvar_inv, bnraw, h, p, V = residuals
     N, T = Xb.shape
     D = W1.shape[0] // T
-    grad_p_times_p = grad_p * p
-    grad_logits = torch.addcmul(grad_p_times_p, grad_p_times_p.sum(1, keepdim=True), p, value=-1)
+    grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
+    grad_logits = grad_logits * p
     grad_h_total = torch.addmm(grad_h, grad_logits, W2.T)
     h_squared = h**2
     one_minus_h_squared = 1 - h_squared

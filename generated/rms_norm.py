@@ -105,26 +105,24 @@ def double_backward(
     C = x_hat.shape[1]
     first_grad_x_hat = weight * grad_y
     grad_x_mean = (first_grad_x_hat * x_hat).mean(1)
-    grad_x = torch.addcmul(first_grad_x_hat, grad_x_mean[:, None], x_hat, value=-1)
-    grad_x = grad_x * rstd[:, None]
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
-    rstd_times_x = rstd[:, None] * x_hat
-    grad_grad_x_times_rstd = rstd[:, None] * grad_grad_x
     grad_grad_x_sum_scaled = grad_grad_x_sum / C
+    grad_grad_x_hat = torch.addcmul(grad_grad_x, grad_grad_x_sum_scaled[:, None], x_hat, value=-1)
+    grad_grad_x_hat = grad_grad_x_hat * rstd[:, None]
     grad_x_hat = grad_grad_weight * grad_y
     grad_x_hat = grad_x_hat.addcmul(
-        grad_grad_x_sum_scaled[:, None],
-        torch.addcmul(grad_x, grad_x_mean[:, None], rstd_times_x),
+        rstd[:, None],
+        (grad_grad_x_sum_scaled[:, None] * first_grad_x_hat).addcmul(
+            grad_x_mean[:, None], grad_grad_x
+        ),
         value=-1,
     )
-    grad_x_hat = grad_x_hat.addcmul(grad_x_mean[:, None], grad_grad_x_times_rstd, value=-1)
-    grad_rstd = (grad_grad_x * grad_x).sum(1) / rstd
-    grad_grad_x_total = torch.addcmul(
-        grad_grad_x_times_rstd, grad_grad_x_sum_scaled[:, None], rstd_times_x, value=-1
+    grad_rstd = torch.addcmul(
+        (first_grad_x_hat * grad_grad_x).sum(1), grad_grad_x_sum, grad_x_mean, value=-1
     )
-    grad_weight = (grad_grad_x_total * grad_y).sum(0)
+    grad_weight = (grad_grad_x_hat * grad_y).sum(0)
     grad_grad_y = grad_grad_weight * x_hat
-    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_total)
+    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 

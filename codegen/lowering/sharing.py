@@ -152,13 +152,29 @@ def _common_product(lets: Sequence[Let]) -> frozenset[Expr] | None:
 
 
 def _products(expr: Basic) -> Iterator[Mul]:
-    """The products that are carried out as they stand: not those that are summed or scattered."""
-    if is_atomic(expr) or is_number(expr) or isinstance(expr, Sum | KroneckerDelta):
+    """The products that are carried out as they stand: not those that are scattered, and of those
+    that are summed what is multiplied element by element."""
+    if is_atomic(expr) or is_number(expr) or isinstance(expr, KroneckerDelta):
+        return
+    if isinstance(expr, Sum):
+        yield from _multiplied_first(expr)
         return
     if isinstance(expr, Mul) and not expr.has(KroneckerDelta):
         yield expr
     for arg in expr.args:
         yield from _products(arg)
+
+
+def _multiplied_first(total: Sum) -> Iterator[Mul]:
+    """What the sum of a product multiplies element by element before it is one of matrices: the
+    factors over the same letters, where there are others."""
+    if total.has(KroneckerDelta) or not isinstance(total.body, Mul):
+        return
+    tensors = [f for f in total.body.args if not is_number(f)]
+    for letters in dict.fromkeys(map(free_indices, tensors)):
+        alike = [f for f in tensors if free_indices(f) == letters]
+        if 1 < len(alike) < len(tensors):
+            yield Mul(*alike)
 
 
 def _factors(product: Mul) -> frozenset[Expr]:
@@ -189,8 +205,13 @@ def _factored(lets: Sequence[Let], common: frozenset[Expr], others: frozenset[st
     tensor = Tensor(fresh, _stored(tuple(abstract(product)[1]), product.atoms(Element)))
 
     def replaced(expr: Any) -> Any:
-        if is_atomic(expr) or is_number(expr) or isinstance(expr, Sum | KroneckerDelta):
+        if is_atomic(expr) or is_number(expr) or isinstance(expr, KroneckerDelta):
             return expr
+        if isinstance(expr, Sum):
+            if not any(common <= _factors(p) for p in _multiplied_first(expr)):
+                return expr
+            body = tensor.element * Mul(*(f for f in expr.body.args if f not in common))
+            return expr.func(body, *expr.indices)
         args = [replaced(a) for a in expr.args]
         if isinstance(expr, Mul) and not expr.has(KroneckerDelta) and common <= _factors(expr):
             return _sign(expr) * tensor.element * Mul(*_factors(expr) - common)

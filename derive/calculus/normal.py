@@ -114,7 +114,7 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
     """`where(c, f a, f b)` is `f where(c, a, b)`, for deltas and a coefficient that branches share,
     for an element that has not all of the condition's letters: a choice of it is larger, for the
     slope that an element is multiplied by, a choice of numbers, and for the elements that an
-    exponential weighs where it is chosen over zero, as in a masked softmax.
+    exponential weighs where a mask chooses it over zero, as in a masked softmax.
 
     Other factors stay inside: where a branch is not taken, they may be undefined.
     """
@@ -137,7 +137,7 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
         return moving if set(factors) - moving else {f for f in moving if not isinstance(f, exp)}
 
     branches = [_terms(b) for b in expr.branches]
-    masked = not all(branches)
+    masked = condition.atoms(Element) and not all(branches)
     terms = [t for branch in branches for t in branch]
     if not terms:
         return ()

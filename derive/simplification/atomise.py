@@ -124,7 +124,7 @@ class Atomiser:
             compared = expr.condition.atoms(Sum)
             return Where(*(self._sums_named(part, compared) for part in expr.args))
         if isinstance(expr, exp) and (weight := self._weight(expr)) is not None:
-            return weight
+            return weight if top else self.named(weight, "p")
         if type(expr) in BY_CLASS:
             value = expr.func(*(self._visit(a) for a in expr.args))
             if isinstance(value, log):
@@ -151,7 +151,7 @@ class Atomiser:
         element = self._visit(above)
         if not isinstance(element, Element) or element.tensor_name != tensor_name(summed.body):
             return None
-        return self.named(element / total, "p")
+        return element / total
 
     def _summand(self, expr: Sum) -> Expr:
         """What a sum adds up; weights that differ from term to term stay beside what they weigh."""

@@ -107,10 +107,10 @@ def best_outcome(
 ) -> Outcome:
     """The cheapest choice of variables for one group's gradients, or the chain rule as it stands.
 
-    `unmultiplied` holds the same gradients with no product multiplied out. An outcome that is refused
-    is passed over for the next one, the chain rule last of all. Starts from no change
+    `unmultiplied` holds the same gradients with no product multiplied out. Starts from no change
     and from every change that can be made at once, and toggles one or two equations at a time
-    while that helps. Where the group is a unit, `unit` holds what was chosen when the unit was
+    while that helps. An outcome that is refused is passed over for the next one, the chain rule
+    last of all. Where the group is a unit, `unit` holds what was chosen when the unit was
     derived on its own, and the names it has here: then nothing is searched.
     """
     lets = _closure(task, task.parts.members(number))

@@ -249,7 +249,7 @@ def _forward(task: Task, used: set[str]) -> tuple[tuple[Let, ...], Speller]:
 
 
 def _through_own_lets(lets: list[Let], proposed: frozenset[str]) -> list[Let]:
-    """A proposal that is the exponential of a let is written so: `p = exp(logprobs)`."""
+    """What is the exponential of a let of the definition is written so: `p = exp(logprobs)`."""
     values = {let.name: let for let in lets if let.name not in proposed}
     named: dict[Expr, Named] = {}
     for let in values.values():
@@ -262,7 +262,7 @@ def _through_own_lets(lets: list[Let], proposed: frozenset[str]) -> list[Let]:
     result = []
     for let in lets:
         pattern, letters = abstract(normalise(let.value))
-        if let.name in proposed and pattern in named:
+        if pattern in named and let.name != named[pattern].tensor.name:
             let = Let(let.tensor, exp(named[pattern].at(letters)))
         result.append(let)
     return result

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from sympy import Expr, S
+from sympy import Expr, S, oo
 
 from codegen.lowering.lower import lower
 from codegen.pipeline import compile, source
@@ -50,6 +50,30 @@ def test_products_of_matrices_are_written_in_the_order_of_what_they_give() -> No
         assert f"    {line}\n" in text
     assert "q @ k.mT / D**0.5," in text
     assert ".mT.clone()" not in text and "mask.T" not in text
+
+
+def padded() -> Definition:
+    op = define("padded", "Attention with a bias, to what is there.")
+    b, h, i, j, d = op.axes("b h i j d")
+    q, k, v = op.input("q", b, h, i, d), op.input("k", b, h, j, d), op.input("v", b, h, j, d)
+    bias, there = op.input("bias", h, i, j), op.input("there", b, j)
+    scores = Sum(q[b, h, i, d] * k[b, h, j, d], d) + bias[h, i, j]
+    s = op.let("s", [b, h, i, j], Where(there[b, j] > 0, scores, -oo))
+    p = op.let("p", [b, h, i, j], exp(s[b, h, i, j]) / Sum(exp(s[b, h, i, j]), j))
+    o = op.let("o", [b, h, i, d], Sum(p[b, h, i, j] * v[b, h, j, d], j))
+    return op.build(o, wrt=[q, k, v, bias])
+
+
+def test_what_several_products_of_matrices_multiply_first_is_multiplied_once() -> None:
+    text = source(padded())
+    body = text[text.index("def backward(") : text.index("def double_backward(")]
+    assert body.count(" * p") == 2
+    for line in (
+        "grad_bias = grad_p_times_p.sum(0)",
+        "grad_k = grad_p_times_p.mT @ q",
+        "grad_q = grad_p_times_p @ k",
+    ):
+        assert f"    {line}\n" in body
 
 
 @pytest.mark.parametrize("target", ["torch", "c"])

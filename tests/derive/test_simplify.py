@@ -213,6 +213,40 @@ def test_what_cancels_across_a_choice_is_taken_out_of_it() -> None:
     assert "exp" not in gradient(derive(definition), "z")
 
 
+LOG_SOFTMAX = "lp[n,k] = x[n,k] - log(sum_k(exp(x[n,k])))"
+ENTROPIES = {
+    "spelt out": "e[n] = -sum_k(exp(lp[n,k])*lp[n,k])",
+    "named": "p[n,k] = exp(lp[n,k])\ne[n] = -sum_k(p[n,k]*lp[n,k])",
+}
+
+
+@pytest.mark.parametrize("entropy", ENTROPIES.values(), ids=ENTROPIES)
+def test_the_exponential_of_a_log_softmax_sums_to_one(entropy: str) -> None:
+    written = f"entropy: of each row\n{LOG_SOFTMAX}\n{entropy}"
+    (definition,) = read(written, library.load).values()
+    found = derive(definition)
+    (p,) = (let for let in found.forward if let.name == "p")
+    assert text(p.value) == "exp(lp[n,k])"
+    assert gradient(found, "x") == "-grad_e[n]*p[n,k]*(lp[n,k] + e[n])"
+
+
+@pytest.mark.parametrize("mask", ["mask[j]", "mask[i,j]", "mask[i]"])
+def test_a_masked_softmax_has_the_gradient_of_a_softmax_whatever_the_masks_letters(
+    mask: str,
+) -> None:
+    masked = f"""masked: attention
+    inputs q[i,d], k[j,d], v[j,e], {mask}
+    s[i,j] = where({mask} > 0, sum_d(q[i,d]*k[j,d]), -inf)
+    p[i,j] = exp(s[i,j]) / sum_j(exp(s[i,j]))
+    o[i,e] = sum_j(p[i,j]*v[j,e])
+    gradients q, k, v"""
+    (definition,) = read(masked, library.load).values()
+    arriving = "(grad_p[i,j] - sum_j(grad_p[i,j]*p[i,j]))"
+    found = derive(definition)
+    assert gradient(found, "q") == f"sum_j(k[j,d]*p[i,j]*{arriving})"
+    assert gradient(found, "k") == f"sum_i(q[i,d]*p[i,j]*{arriving})"
+
+
 ATTENTION = """
 inputs q[t,d], k[s,d], v[s,e]
 letters s over t
