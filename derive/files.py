@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 import traceback
@@ -11,6 +12,7 @@ from types import ModuleType
 
 from derive import library
 from derive.language.builder import Builder
+from derive.language.checks import NO_RECURRENCES
 from derive.language.definition import Definition, DefinitionError
 from derive.notation.reading import read
 
@@ -71,7 +73,8 @@ def execute(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         line = _line_in(path, error)
         kind = "" if isinstance(error, DefinitionError) else f"{type(error).__name__}: "
-        raise DefinitionError(f"{path}:{line}: {kind}{_message(error)}") from error
+        hint = f"; {NO_RECURRENCES}" if _reads_itself(path, line, error) else ""
+        raise DefinitionError(f"{path}:{line}: {kind}{_message(error)}{hint}") from error
     finally:
         sys.modules.pop(name, None)
     return module
@@ -105,6 +108,18 @@ def named(name: str, found: Mapping[str, Definition], where: str) -> Definition:
 
 def _message(error: BaseException) -> str:
     return error.msg if isinstance(error, SyntaxError) else str(error)
+
+
+def _reads_itself(path: Path, line: int, error: BaseException) -> bool:
+    """Whether a name is not there yet because the statement around the line is what makes it."""
+    if not isinstance(error, NameError):
+        return False
+    return any(
+        isinstance(statement, ast.Assign)
+        and statement.lineno <= line <= (statement.end_lineno or line)
+        and any(isinstance(made, ast.Name) and made.id == error.name for made in statement.targets)
+        for statement in ast.walk(ast.parse(path.read_bytes()))
+    )
 
 
 def _is_same_file(name: str | None, path: Path) -> bool:

@@ -37,6 +37,14 @@ _RESERVED = frozenset(
 _FILES = frozenset(("c", "loader"))
 """What stands beside the emitted files of operations."""
 
+NO_RECURRENCES = (
+    "there are no recurrences or scans: write one step as a definition, and loop in the caller"
+)
+"""What a let is told that reads itself."""
+
+NO_SHIFTS = "what is to be shifted, the caller shifts, or unfolds for a convolution"
+"""What is said of an index that is computed, such as t - 1."""
+
 
 def check_identifier(name: Any, kind: str) -> None:
     """Raise unless a name can stand in emitted code as it is."""
@@ -130,7 +138,7 @@ class Scope:
             if not (isinstance(used, Index | Integer | ArgMax) or self._is_integer_tensor(used)):
                 raise self._error(
                     f"{used} {where} is neither an index nor an element of an integer tensor; "
-                    f"what is to be shifted, the caller shifts"
+                    f"{NO_SHIFTS}"
                 )
             if isinstance(used, Integer) and used < 0:
                 raise self._error(f"{used} {where}: a literal index counts from 0")

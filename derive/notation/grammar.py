@@ -14,6 +14,7 @@ mean is for `derive.notation.reading` to say.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from pathlib import Path
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
+from derive.language.checks import NO_RECURRENCES
 from derive.language.definition import DefinitionError
 
 Node = Tree[Token] | Token
@@ -142,6 +144,8 @@ def _misplaced(
     hint = _MEANT.get(found) or f"expected {_wanted(error)}"
     if found.isdigit() and re.match(r"[\d.]+[A-Za-z]", text[start:]):
         hint = "a product needs its sign, as in 2*x[n]"
+    if found in ("+", "-") and "RSQB" in _allowed(error):
+        hint = f"a letter stands alone here, and {NO_RECURRENCES}"
     if isinstance(error, UnexpectedToken) and error.token.type == "RELATION":
         hint = "write two comparisons, as in 0 < x[n] and x[n] < 1"
     problem = f"{found!r} does not belong here; {hint}"
@@ -168,8 +172,13 @@ _IN_WORDS = {
 
 def _wanted(error: UnexpectedToken | UnexpectedCharacters) -> str:
     """What could stand there, in words; what else could besides goes without saying."""
-    allowed = error.accepts if isinstance(error, UnexpectedToken) else error.allowed
-    names = [words for name, words in _IN_WORDS.items() if name in (allowed or ())]
+    allowed = _allowed(error)
+    names = [words for name, words in _IN_WORDS.items() if name in allowed]
     if not names:
         return "a definition's next line"
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _allowed(error: UnexpectedToken | UnexpectedCharacters) -> Collection[str]:
+    """The kinds of tokens that could stand there."""
+    return (error.accepts if isinstance(error, UnexpectedToken) else error.allowed) or ()

@@ -14,6 +14,7 @@ from lark import Token, Tree
 from sympy import Expr
 
 from derive.language.builder import Builder
+from derive.language.checks import NO_RECURRENCES, NO_SHIFTS
 from derive.language.definition import FACTS, Definition, Dim, Tensor
 from derive.language.expressions import Index
 from derive.notation.formulas import Names, no_tensor, plain_number, value
@@ -253,6 +254,7 @@ class _Reader:
 
     def _let(self, line: Line) -> None:
         head, formula = line.children
+        self._check_reads(line)
         self._learn_letters(line)
         name, dims = self._head(head)
         built = value(formula, self.names)
@@ -262,6 +264,22 @@ class _Reader:
             made = self.builder.let(name, dims, built)
         self._know_lets()
         self.names.tensors[made.name] = made  # one that is -inf in places is no let
+
+    def _check_reads(self, line: Line) -> None:
+        """Refuse a let that reads itself, or at an index that is computed, before all else in it:
+        what such a line reads is often not known, or not known by those letters."""
+        head, formula = line.children
+        assert isinstance(head, Tree) and isinstance(formula, Tree)
+        made = head.children[0]
+        for read in formula.iter_subtrees_topdown():
+            again = read.data in ("name", "element") and read.children[0] == made
+            if again and made not in self.names.tensors:
+                self.names.fail(read, f"{str(made)!r} cannot read itself; {NO_RECURRENCES}")
+        for element in formula.find_data("element"):
+            for index in element.children[1:]:
+                if _is_computed(index):
+                    allowed = "an index is a letter, a number or an element of an integer tensor"
+                    self.names.fail(index, f"{allowed}; {NO_SHIFTS}")
 
     def _know_lets(self) -> None:
         self.names.tensors |= {let.name: let.tensor for let in self.builder.lets}
@@ -304,6 +322,13 @@ def _tokens(tree: Node) -> list[Token]:
 def _plain_letter(node: Node | None) -> str:
     """The name that a formula is, or nothing."""
     return str(node.children[0]) if isinstance(node, Tree) and node.data == "name" else ""
+
+
+def _is_computed(index: Node) -> bool:
+    """Whether an index is arithmetic on a name."""
+    if not isinstance(index, Tree) or index.data not in ("sum", "product", "minus"):
+        return False
+    return any(index.find_data("name"))
 
 
 def _names_after_as(line: Line) -> list[str]:

@@ -392,7 +392,7 @@ MISTAKES: dict[Mistake, tuple[str, ...]] = {
     infinity: ("'y'", "-inf in places"),
     too_few_indices: ("'y'", "x[n, c] has 2 indices, got 1"),
     no_indices: ("x[n, c] is used without its indices",),
-    arithmetic_on_an_index: ("'y'", "n + 1 on axis 'n'", "neither an index"),
+    arithmetic_on_an_index: ("'y'", "n + 1 on axis 'n'", "neither an index", "the caller shifts"),
     a_real_tensor_as_an_index: ("'y'", "x[n] on axis 'n'", "integer tensor"),
     a_summary_of_two_lines: ("'scaled'", "one line", "'Scales columns.\\ny[n] = 2*x[n]'"),
     text_for_an_expression: ("'y'", "'x[n, c]' is not an expression"),

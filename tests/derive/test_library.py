@@ -137,6 +137,7 @@ def test_a_definition_that_is_never_built_is_named(tmp_path: Path) -> None:
         ("import nowhere_to_be_found", "ModuleNotFoundError"),
         ("def (", "SyntaxError"),
         ('op.let("z", [n], x[m])', "NameError"),
+        ('z = op.let("z", [n], z[n - 1])', "'z' is not defined; there are no recurrences or scans"),
         ('op.input("x", n)', "input 'x' in 'double'"),
     ],
 )
@@ -146,6 +147,11 @@ def test_what_a_file_raises_is_shown_with_its_line(tmp_path: Path, line: str, pr
     with pytest.raises(DefinitionError, match=rf"mine\.py:{number}: ") as caught:
         load_definitions(path)
     assert problem in str(caught.value)
+
+
+def test_a_name_that_is_not_there_is_no_recurrence(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match=r"name 'm' is not defined$"):
+        load_definitions(write(tmp_path, WHOLE + 'z = op.let("z", [n], x[m])\n'))
 
 
 def test_the_line_is_the_files_own_where_a_relative_path_is_given(
