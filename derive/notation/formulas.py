@@ -280,9 +280,12 @@ def _name(node: Tree[Token], names: Names) -> Expr:
         return letter
     if name in names.later:
         names.fail(node, f"{name!r} is used before the line that makes it")
+    declared = (
+        "the inputs line" if names.declared else f"a line with all inputs: inputs {name}, ..."
+    )
     hint = names.near(name) or (
         f"; for a number that is given, a line: options {name}; "
-        f"for an input without axes, one with all inputs: inputs {name}, ..."
+        f"an input without axes is declared in {declared}"
     )
     names.fail(node, f"unknown name {name!r}{hint}")
 
@@ -311,7 +314,7 @@ def no_tensor(name: str, names: Names) -> str:
         return f"{name!r} is an option, which has no indices"
     hint = names.near(name)
     if not hint and names.declared:
-        hint = "; it is not declared, and no line makes it"
+        hint = "; no line makes it: if it is an input, declare it in the inputs line"
     elif not hint:
         hint = "; declare it by a line such as: inputs x[n,c]"
     return f"unknown tensor {name!r}{hint}"

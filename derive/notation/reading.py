@@ -30,9 +30,10 @@ UNNAMED = "operation"
 def read(text: str, lookup: Lookup, source: str = "<text>") -> dict[str, Definition]:
     """The definitions of a text, by name, in its order.
 
-    One whose `inputs` are not declared has those that its lets use; one without a header is
-    called `operation`. `lookup` gives the definition of a name after `use` that the text itself
-    does not define before; it raises a DefinitionError for a name that it does not know.
+    One without an `inputs` line, which names every input, has those that its lets use; one
+    without a header is called `operation`. `lookup` gives the definition of a name after `use`
+    that the text itself does not define before; it raises a DefinitionError for a name that it
+    does not know.
 
     Raises:
         TextError: a mistake, with its line and column.

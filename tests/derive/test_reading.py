@@ -114,6 +114,12 @@ def test_inputs_axes_and_the_output_go_without_saying() -> None:
     assert definition.outputs == ("y",)
 
 
+def test_a_line_says_whose_gradients_are_wanted() -> None:
+    text = "y[n] = where(m[n] > 0, x[n]*w[n], 0)"
+    assert reading(text).wrt == ("m", "x", "w")
+    assert reading(f"gradients x, w\n{text}").wrt == ("x", "w")
+
+
 def test_a_tensor_at_which_another_is_indexed_holds_integers() -> None:
     definition = reading("loss = -mean_n(z[n,target[n]] - log(sum_k(exp(z[n,k]))))")
     assert {t.name: t.integer for t in definition.inputs} == {"target": True, "z": False}
@@ -141,6 +147,8 @@ MISTAKES = [
     ("y[n] = x[n]*m[n]\nupdates m = y, m = y", (2, 16), "'m' is asked for twice"),
     ("y[n] = x[n]\nupdates m = y", (2, 9), "unknown name 'm'"),
     ("y[n] = a*x[n]", (1, 8), "unknown name 'a'; for a number that is given, a line: options a;"),
+    ("inputs x[n]\ny[n] = a*x[n]", (2, 8), "an input without axes is declared in the inputs line"),
+    ("inputs x[n]\ny[n] = a[n]*x[n]", (2, 8), "if it is an input, declare it in the inputs line"),
     ("y[n] = 2x[n]", (1, 8), "a product needs its sign, as in 2*x[n]"),
     ("y[n] = |x[n]|", (1, 8), "write abs(x)"),
     ("y[n] = mean(x[n])", (1, 8), "it runs over letters, as in mean_n(x[n])"),
