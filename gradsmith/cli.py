@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS = (
-    Entry("list", "List the operations of the library."),
+    Entry("list", "List the operations of the library, or of a file."),
     Entry("new", "Write a definition to start from, which works as it is."),
     Entry("show", "Show a definition, its derivation step by step, and its simplified gradient."),
     Entry("docs", "Write a static site: a page for every operation, and an index to search."),

@@ -1,17 +1,24 @@
-"""`gradsmith list`: the operations of the library."""
+"""`gradsmith list`: the operations of the library, or of a file."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from gradsmith import options as shared
 
-@click.command(short_help="List the operations of the library.")
+
+@click.command(short_help="List the operations of the library, or of a file.")
+@shared.definitions("The operations of this file, .py or .grad, instead of the library's.")
 @click.option("--variants", is_flag=True, help="Every definition of each operation.")
-def command(variants: bool) -> None:
-    """List the operations of the library, one line each: the name and what it computes."""
-    from derive import library
+def command(definitions: Path | None, variants: bool) -> None:
+    """List the operations of the library, or of a file, each with what it computes."""
+    from derive import files
+    from gradsmith.errors import reported
 
-    found = [library.load(name) for name in library.names()]
+    with reported():
+        found = files.chosen(definitions, ())
     if variants:
         found = [variant for definition in found for variant in definition.variants]
     summaries = {definition.full_name: definition.summary for definition in found}

@@ -89,6 +89,20 @@ def test_an_unknown_command_is_a_usage_error(gradsmith: Command) -> None:
     assert "No such command 'shwo'. Did you mean 'show'?" in gradsmith("shwo").stderr
 
 
+def test_what_a_file_defines_is_listed_as_the_library_is(
+    gradsmith: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "two.grad"
+    file.write_text("double: Twice the input.\ny[n] = 2*x[n]\n\nsq: The square.\ny[n] = x[n]**2\n")
+    listed = gradsmith("list", "--definitions", file)
+    assert listed.stdout == "double  Twice the input.\nsq      The square.\n"
+    assert gradsmith("list", "--variants", "--definitions", file).stdout == listed.stdout
+    file.write_text("y[n] = exq(x[n])")
+    refused = gradsmith("list", "--definitions", file)
+    assert refused.exit_code == 2
+    assert "unknown function 'exq'" in refused.stderr
+
+
 @pytest.mark.parametrize("command", ["show", "generate", "docs"])
 def test_a_definition_without_a_value_is_the_users_to_put_right(
     command: str, gradsmith: Command, tmp_path: Path
