@@ -9,14 +9,19 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module, metadata
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
 
 from gradsmith.errors import Failure
+
+UNREAD = 128 + 13
+"""The exit status where nobody reads on: that of a program which SIGPIPE has ended."""
 
 
 class Entry(NamedTuple):
@@ -73,15 +78,22 @@ class Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command; a full disk is said in a line, wherever it was met."""
         try:
-            return super().main(*args, **kwargs)
+            with _as_long_as_read():
+                return super().main(*args, **kwargs)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
                 raise
             where = f"{error.filename}: " if error.filename else ""
             click.echo(f"Error: {where}{error.strerror}", err=True)
-            # What standard output still holds would be written, and fail, once more.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(Failure.exit_code)
+            _leave(Failure.exit_code)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _as_long_as_read():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _as_long_as_read():
+            return super().invoke(ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         return [
@@ -89,6 +101,26 @@ class Commands(click.Group):
             for entry in COMMANDS
             if entry.name.startswith(incomplete)
         ]
+
+
+@contextmanager
+def _as_long_as_read() -> Iterator[None]:
+    """End quietly where nobody reads on, as in `gradsmith list | head -1`.
+
+    Click's own `main`, which would call it a failure, is not left to meet it.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        _leave(UNREAD)
+
+
+def _leave(status: int) -> NoReturn:
+    """Exit without what is still to be written: it would be tried, and fail, once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    sys.exit(status)
 
 
 def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:

@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import Result
 
-from gradsmith.cli import COMMANDS, main
+from gradsmith.cli import COMMANDS, UNREAD, main
 
 Command = Callable[..., Result]
 EXPENSIVE = ("torch", "sympy", "matplotlib", "rich", "jinja2")
@@ -69,6 +69,35 @@ def test_a_full_disk_is_said_in_a_line(arguments: tuple[str, ...]) -> None:
         )
     assert finished.returncode == 1
     assert finished.stderr == "Error: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "arguments"),
+    [
+        ("stdout", ("list",)),
+        ("stdout", ("show", "tanh")),
+        ("stdout", ("--help",)),
+        ("stdout", ("list", "--help")),
+        ("stderr", ("show", "nothing")),
+        ("stderr", ("generate", "tanh")),
+    ],
+)
+def test_a_command_that_nobody_reads_ends_quietly(
+    stream: str, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    out = ("--out", tmp_path) if "generate" in arguments else ()
+    finished = subprocess.run(
+        [sys.executable, "-m", "gradsmith", *arguments, *out],
+        stdout=writer if stream == "stdout" else subprocess.PIPE,
+        stderr=writer if stream == "stderr" else subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert finished.returncode == UNREAD
+    assert not finished.stdout and not finished.stderr
 
 
 def test_a_seed_of_more_than_64_bits_is_refused(gradsmith: Command) -> None:
