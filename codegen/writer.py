@@ -78,18 +78,17 @@ def _read(path: Path) -> str:
     return path.read_bytes().decode("utf-8", errors="replace")
 
 
-def apply(changes: list[Change]) -> None:
-    """Write what changed and delete the orphans.
+def apply(change: Change) -> None:
+    """Write what changed, or delete an orphan.
 
     Raises:
-        OSError: a file cannot be written; those already replaced are whole.
+        OSError: the file cannot be written; an old one is whole.
     """
-    for change in changes:
-        if change.new is None:
-            change.path.unlink()
-            continue
-        change.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(change.path, change.new.encode())
+    if change.new is None:
+        change.path.unlink()
+        return
+    change.path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(change.path, change.new.encode())
 
 
 def write_whole(file: Path, content: bytes, durable: bool = False) -> None:

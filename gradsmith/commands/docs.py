@@ -30,6 +30,7 @@ def command(out: Path, definitions: Path | None, show: bool) -> None:
     from derive import files
     from gradsmith.errors import UserError, reported
     from gradsmith.pages import site
+    from gradsmith.words import counted
 
     began = time.monotonic()
     written = 0
@@ -42,11 +43,7 @@ def command(out: Path, definitions: Path | None, show: bool) -> None:
         except OSError as error:
             raise UserError(f"{out} cannot be written: {error.strerror}") from None
     click.echo(out / site.INDEX)
-    said = f"{_counted(written - 1, 'page')} of {_counted(len(chosen), 'operation')}"
+    said = f"{counted(written - 1, 'page')} of {counted(len(chosen), 'operation')}"
     click.echo(f"{said} in {time.monotonic() - began:.1f} s", err=True)
     if show:
         click.launch((out / site.INDEX).resolve().as_uri())
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

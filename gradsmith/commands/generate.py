@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gradsmith import options as shared
+
+if TYPE_CHECKING:
+    from codegen.writer import Change
 
 LIBRARY_FOLDER = Path(__file__).parents[2] / "generated"
 
@@ -51,9 +55,10 @@ def command(
     """
     from codegen.cache import Cache
     from codegen.pipeline import sources
-    from codegen.writer import apply, compare
+    from codegen.writer import compare
     from derive import files
     from gradsmith.errors import UserError, reported
+    from gradsmith.words import counted
 
     for op in ops:
         if "[" in op:
@@ -70,29 +75,38 @@ def command(
     changes = {place: compare(place, found, whole) for place, found in texts.items()}
     reading = check or diff
     for change in (c for found in changes.values() for c in found):
-        if change.is_anothers and not reading:
+        if reading:
+            click.echo(f"{change.kind}: {change.path}", err=True)
+            if diff or change.kind != "missing":
+                click.echo(change.diff, nl=False)
+        elif change.is_anothers:
             raise UserError(
                 f"{change.path} is not one of gradsmith's files, and is left as it is: "
                 f"move it, or choose another --out"
             )
-    for change in (c for found in changes.values() for c in found):
-        click.echo(f"{change.kind if reading else _DONE[change.kind]}: {change.path}", err=True)
-        if diff or (check and change.kind != "missing"):
-            click.echo(change.diff, nl=False)
     if check and any(changes.values()):
         raise click.exceptions.Exit(1)
     for place, found in changes.items():
-        if reading:
-            if found:
-                continue
-            click.echo(f"{len(texts[place])} files in step in {place}", err=True)
-            continue
+        total = counted(len(texts[place]), "file")
+        written = 0 if reading else _written(place, found)
+        if written:
+            click.echo(f"{written} of {total} written in {place}", err=True)
+        elif not (reading and found):
+            click.echo(f"{total} in step in {place}", err=True)
+
+
+def _written(place: Path, changes: list[Change]) -> int:
+    """Carry out the changes in a folder, each told once it is; how many files were written."""
+    from codegen.writer import apply
+    from gradsmith.errors import UserError
+
+    for change in changes:
         try:
-            apply(found)
+            apply(change)
         except OSError as error:
             raise UserError(f"{place} cannot be written: {error.strerror}") from None
-        written = sum(change.new is not None for change in found)
-        click.echo(f"{written} of {len(texts[place])} files written in {place}", err=True)
+        click.echo(f"{_DONE[change.kind]}: {change.path}", err=True)
+    return sum(change.new is not None for change in changes)
 
 
 _DONE = {"missing": "new", "changed": "changed", "orphan": "deleted"}

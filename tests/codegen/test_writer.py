@@ -38,8 +38,8 @@ def test_a_part_of_a_source_leaves_no_orphans(tmp_path: Path) -> None:
 def test_applying_the_changes_brings_the_folder_in_step(tmp_path: Path) -> None:
     (tmp_path / "gone.py").write_text(OURS)
     texts = {"a.py": OURS, "b.py": OURS + "b\n"}
-    apply(compare(tmp_path / "new", texts))
-    apply(compare(tmp_path, texts, "ops.py"))
+    for change in (*compare(tmp_path / "new", texts), *compare(tmp_path, texts, "ops.py")):
+        apply(change)
     assert compare(tmp_path, texts, "ops.py") == []
     assert sorted(p.name for p in tmp_path.glob("*.py")) == ["a.py", "b.py"]
     assert not list(tmp_path.glob("*.tmp"))
@@ -49,14 +49,14 @@ def test_a_failed_write_leaves_the_old_file_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.py").write_text(OURS)
-    changes = compare(tmp_path, {"a.py": OURS + "new\n"})
+    (change,) = compare(tmp_path, {"a.py": OURS + "new\n"})
 
     def refuse(*_: object) -> None:
         raise OSError("no space")
 
     monkeypatch.setattr("codegen.writer.os.replace", refuse)
     with pytest.raises(OSError, match="no space"):
-        apply(changes)
+        apply(change)
     assert (tmp_path / "a.py").read_text() == OURS
     assert not list(tmp_path.glob("*.tmp"))
 

@@ -144,6 +144,30 @@ def test_a_definition_without_a_value_is_the_users_to_put_right(
     assert "'operation' has no value at 60 random points" in result.stderr
 
 
+def test_a_file_is_told_once_it_is_there(gradsmith: Command, tmp_path: Path) -> None:
+    file = tmp_path / "double.grad"
+    file.write_text("double: Twice the input.\ny[n] = 2*x[n]\n")
+    in_the_way = tmp_path / "out"
+    in_the_way.symlink_to(tmp_path / "nowhere" / "out")
+    result = gradsmith("generate", "--definitions", file, "--out", in_the_way)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {in_the_way} cannot be written: ")
+
+
+def test_what_there_is_to_write_is_told_of_each_folder(gradsmith: Command, tmp_path: Path) -> None:
+    file, out = tmp_path / "double.grad", tmp_path / "out"
+    file.write_text("double: Twice the input.\ny[n] = 2*x[n]\n")
+    generate = ("generate", "--definitions", file, "--out", out)
+    first = gradsmith(*generate).stderr
+    assert first == f"new: {out}/double.py\n1 of 1 file written in {out}\n"
+    in_c = gradsmith(*generate, "--target", "c").stderr
+    assert in_c.startswith(f"1 file in step in {out}\nnew: {out}/c/")
+    assert in_c.endswith(f"4 of 4 files written in {out}/c\n")
+    in_step = f"1 file in step in {out}\n4 files in step in {out}/c\n"
+    assert gradsmith(*generate, "--target", "c").stderr == in_step
+    assert gradsmith(*generate, "--target", "c", "--check").stderr == in_step
+
+
 def test_what_another_file_of_the_same_name_defines_is_left_alone(
     gradsmith: Command, tmp_path: Path
 ) -> None:
@@ -153,7 +177,7 @@ def test_what_another_file_of_the_same_name_defines_is_left_alone(
         file.write_text(f"{name}: The squares.\ny[n] = x[n]**2\n")
         result = gradsmith("generate", "--definitions", str(file), "--out", str(tmp_path / "out"))
         assert result.exit_code == 0
-        assert "1 of 1 files written" in result.stderr
+        assert "1 of 1 file written" in result.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.py", "two.py"]
 
 
