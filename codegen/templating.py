@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import textwrap
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from derive import ops
 from derive.calculus.trace import Derivation
 from derive.language.definition import Definition, Let
-from derive.printing.text import arrangement_of, lets_text
+from derive.printing.text import arrangement_of, broken, lets_text
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LAID_OUT_BY = {
@@ -82,12 +81,7 @@ def formulas(lets: Iterable[Let], derivation: Derivation, inside: int = 0) -> li
     columns."""
     width = _WIDTH - inside
     lines = lets_text(lets, arrangement_of(derivation), width)
-    return [part for line in lines for part in _wrapped(line, width)]
-
-
-def _wrapped(line: str, width: int) -> list[str]:
-    """A line in pieces that fit, broken at spaces."""
-    return textwrap.wrap(line, width, subsequent_indent=" " * 8, break_long_words=False) or [""]
+    return [piece for line in lines for piece in broken(line, width)]
 
 
 def as_docstring(words: str) -> str:

@@ -13,8 +13,9 @@ The gradients, given grad_y:
 
     grad_bias[c]   = sum_n(grad_y[n,c])
     grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c])
-    grad_x[n,c]    = weight[c]*rstd[c]*(grad_y[n,c] - grad_bias[c]/N -
-            grad_weight[c]*x_hat[n,c]/(N - correction))
+    grad_x[n,c]    = weight[c]*rstd[c]
+                     *(grad_y[n,c] - grad_bias[c]/N
+                       - grad_weight[c]*x_hat[n,c]/(N - correction))
 """
 
 import math
@@ -298,8 +299,9 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
     """Compute the gradients. None of the arguments is written to.
 
         grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c])
-        grad_x[n,c]    = weight[c]*rstd[c]*(grad_y[n,c] - sum_n(grad_y[n,c])/N -
-                grad_weight[c]*x_hat[n,c]/(N - correction))
+        grad_x[n,c]    = weight[c]*rstd[c]
+                         *(grad_y[n,c] - sum_n(grad_y[n,c])/N
+                           - grad_weight[c]*x_hat[n,c]/(N - correction))
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -501,8 +503,9 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
     """Compute the gradients. None of the arguments is written to.
 
         grad_bias[c] = sum_n(grad_y[n,c])
-        grad_x[n,c]  = rstd[c]*(grad_y[n,c] - grad_bias[c]/N -
-                x_hat[n,c]*sum_n(grad_y[n,c]*x_hat[n,c])/(N - correction))
+        grad_x[n,c]  = rstd[c]
+                       *(grad_y[n,c] - grad_bias[c]/N
+                         - x_hat[n,c]*sum_n(grad_y[n,c]*x_hat[n,c])/(N - correction))
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -700,8 +703,9 @@ def backward_no_weight_no_bias(
 ) -> NoWeightNoBiasGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n,c] = rstd[c]*(grad_y[n,c] - sum_n(grad_y[n,c])/N -
-                x_hat[n,c]*sum_n(grad_y[n,c]*x_hat[n,c])/(N - correction))
+        grad_x[n,c] = rstd[c]
+                      *(grad_y[n,c] - sum_n(grad_y[n,c])/N
+                        - x_hat[n,c]*sum_n(grad_y[n,c]*x_hat[n,c])/(N - correction))
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -938,8 +942,9 @@ def backward_running_mean(grad_y: Tensor, residuals: RunningMeanResiduals) -> Ru
 
         grad_bias[c]   = sum_n(grad_y[n,c])
         grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c])
-        grad_x[n,c]    = weight[c]*rstd[c]*(grad_y[n,c] - grad_bias[c]/N -
-                grad_weight[c]*x_hat[n,c]/(N - correction))
+        grad_x[n,c]    = weight[c]*rstd[c]
+                         *(grad_y[n,c] - grad_bias[c]/N
+                           - grad_weight[c]*x_hat[n,c]/(N - correction))
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -1441,8 +1446,9 @@ def backward_running_mean_no_bias(
     """Compute the gradients. None of the arguments is written to.
 
         grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c])
-        grad_x[n,c]    = weight[c]*rstd[c]*(grad_y[n,c] - sum_n(grad_y[n,c])/N -
-                grad_weight[c]*x_hat[n,c]/(N - correction))
+        grad_x[n,c]    = weight[c]*rstd[c]
+                         *(grad_y[n,c] - sum_n(grad_y[n,c])/N
+                           - grad_weight[c]*x_hat[n,c]/(N - correction))
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -1913,8 +1919,9 @@ def backward_running_mean_no_weight(
     """Compute the gradients. None of the arguments is written to.
 
         grad_bias[c] = sum_n(grad_y[n,c])
-        grad_x[n,c]  = rstd[c]*(grad_y[n,c] - grad_bias[c]/N -
-                x_hat[n,c]*sum_n(grad_y[n,c]*x_hat[n,c])/(N - correction))
+        grad_x[n,c]  = rstd[c]
+                       *(grad_y[n,c] - grad_bias[c]/N
+                         - x_hat[n,c]*sum_n(grad_y[n,c]*x_hat[n,c])/(N - correction))
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -2319,8 +2326,9 @@ def backward_running_mean_no_weight_no_bias(
 ) -> RunningMeanNoWeightNoBiasGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n,c] = rstd[c]*(grad_y[n,c] - sum_n(grad_y[n,c])/N -
-                x_hat[n,c]*sum_n(grad_y[n,c]*x_hat[n,c])/(N - correction))
+        grad_x[n,c] = rstd[c]
+                      *(grad_y[n,c] - sum_n(grad_y[n,c])/N
+                        - x_hat[n,c]*sum_n(grad_y[n,c]*x_hat[n,c])/(N - correction))
 
     Args:
         grad_y: the gradient of y, shape (N, C).

@@ -10,9 +10,11 @@
 The gradients, given grad_loss:
 
     grad_target[n] = grad_loss*(no[n] - yes[n])/N
-    grad_x[n]      = grad_loss*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) -
-            target[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) + where(x[n] < 1.2e-38, 0,
-            1/x[n])))/N
+    grad_x[n]      = grad_loss
+                     *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+                       - target[n]
+                       *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+                         + where(x[n] < 1.2e-38, 0, 1/x[n])))/N
 """
 
 from collections.abc import Sequence
@@ -325,9 +327,11 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss*(no[n] - yes[n])
-        grad_x[n]      = grad_loss*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) -
-                target[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) + where(x[n] < 1.2e-38,
-                0, 1/x[n])))
+        grad_x[n]      = grad_loss
+                         *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+                           - target[n]
+                           *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+                             + where(x[n] < 1.2e-38, 0, 1/x[n])))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -536,9 +540,11 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss[n]*(no[n] - yes[n])
-        grad_x[n]      = grad_loss[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) -
-                target[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) + where(x[n] < 1.2e-38,
-                0, 1/x[n])))
+        grad_x[n]      = grad_loss[n]
+                         *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+                           - target[n]
+                           *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+                             + where(x[n] < 1.2e-38, 0, 1/x[n])))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -768,9 +774,11 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss*weight[n]*(no[n] - yes[n])/N
-        grad_x[n]      = grad_loss*weight[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) -
-                target[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) + where(x[n] < 1.2e-38,
-                0, 1/x[n])))/N
+        grad_x[n]      = grad_loss*weight[n]
+                         *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+                           - target[n]
+                           *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+                             + where(x[n] < 1.2e-38, 0, 1/x[n])))/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1001,9 +1009,11 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss*weight[n]*(no[n] - yes[n])
-        grad_x[n]      = grad_loss*weight[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) -
-                target[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) + where(x[n] < 1.2e-38,
-                0, 1/x[n])))
+        grad_x[n]      = grad_loss*weight[n]
+                         *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+                           - target[n]
+                           *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+                             + where(x[n] < 1.2e-38, 0, 1/x[n])))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1226,9 +1236,11 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss[n]*weight[n]*(no[n] - yes[n])
-        grad_x[n]      = grad_loss[n]*weight[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) -
-                target[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) + where(x[n] < 1.2e-38,
-                0, 1/x[n])))
+        grad_x[n]      = grad_loss[n]*weight[n]
+                         *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+                           - target[n]
+                           *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+                             + where(x[n] < 1.2e-38, 0, 1/x[n])))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).

@@ -261,8 +261,8 @@ def forward_pos_weight(
 
         s[n]       = 1/(1 + exp(-x[n]))
         log_s_1[n] = log(s[n])
-        loss       = sum_n(-log(1 - s[n])*(1 - target[n]) -
-                target[n]*pos_weight[n]*log_s_1[n])/N
+        loss       = sum_n(-log(1 - s[n])*(1 - target[n]) - target[n]*pos_weight[n]*log_s_1[n])
+                     /N
 
     Args:
         x: shape (N,).
@@ -1058,8 +1058,8 @@ def backward_none_pos_weight(
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n])
-        grad_x[n]      = grad_loss[n]*(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 -
-                s[n]))
+        grad_x[n]      = grad_loss[n]
+                         *(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1463,8 +1463,9 @@ def forward_weight_pos_weight(
 
         s[n]       = 1/(1 + exp(-x[n]))
         log_s_1[n] = log(s[n])
-        loss       = sum_n(-weight[n]*(log(1 - s[n])*(1 - target[n]) +
-                target[n]*pos_weight[n]*log_s_1[n]))/N
+        loss       = sum_n(-weight[n]
+                           *(log(1 - s[n])*(1 - target[n])
+                             + target[n]*pos_weight[n]*log_s_1[n]))/N
 
     Args:
         x: shape (N,).
@@ -1502,8 +1503,8 @@ def backward_weight_pos_weight(
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss*weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n])/N
-        grad_x[n]      = grad_loss*weight[n]*(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1
-                - s[n]))/N
+        grad_x[n]      = grad_loss*weight[n]
+                         *(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1886,8 +1887,9 @@ def forward_weight_sum_pos_weight(
 
         s[n]       = 1/(1 + exp(-x[n]))
         log_s_1[n] = log(s[n])
-        loss       = sum_n(-weight[n]*(log(1 - s[n])*(1 - target[n]) +
-                target[n]*pos_weight[n]*log_s_1[n]))
+        loss       = sum_n(-weight[n]
+                           *(log(1 - s[n])*(1 - target[n])
+                             + target[n]*pos_weight[n]*log_s_1[n]))
 
     Args:
         x: shape (N,).
@@ -1924,8 +1926,8 @@ def backward_weight_sum_pos_weight(
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss*weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n])
-        grad_x[n]      = grad_loss*weight[n]*(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1
-                - s[n]))
+        grad_x[n]      = grad_loss*weight[n]
+                         *(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2312,8 +2314,8 @@ def forward_weight_none_pos_weight(
 
         s[n]       = 1/(1 + exp(-x[n]))
         log_s_1[n] = log(s[n])
-        loss[n]    = -weight[n]*(log(1 - s[n])*(1 - target[n]) +
-                target[n]*pos_weight[n]*log_s_1[n])
+        loss[n]    = -weight[n]
+                     *(log(1 - s[n])*(1 - target[n]) + target[n]*pos_weight[n]*log_s_1[n])
 
     Args:
         x: shape (N,).
@@ -2350,8 +2352,8 @@ def backward_weight_none_pos_weight(
     """Compute the gradients. None of the arguments is written to.
 
         grad_target[n] = grad_loss[n]*weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n])
-        grad_x[n]      = grad_loss[n]*weight[n]*(s[n]*(1 - target[n]) -
-                target[n]*pos_weight[n]*(1 - s[n]))
+        grad_x[n]      = grad_loss[n]*weight[n]
+                         *(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).

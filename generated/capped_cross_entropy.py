@@ -11,8 +11,9 @@
 
 The gradients, given grad_loss:
 
-    grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
-            delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N
+    grad_logits[n,k] = grad_loss
+                       *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)
+                         - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N
 """
 
 import math
@@ -296,8 +297,9 @@ def forward_sum(
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
-                delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))
+        grad_logits[n,k] = grad_loss
+                           *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)
+                             - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -488,8 +490,9 @@ def forward_none(
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss[n]*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
-                delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))
+        grad_logits[n,k] = grad_loss[n]
+                           *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)
+                             - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).

@@ -10,17 +10,22 @@
     inv_root_square2[n] = 1/sqrt(square2[n])
     cosine[n]           = dot[n]*inv_root_square1[n]*inv_root_square2[n]
     cosine_total[n]     = cosine[n] - margin
-    loss                = sum_n(where(target[n] == 1, 1 - cosine[n], where(target[n] == -1,
-            where(cosine_total[n] < 0, 0, cosine_total[n]), 0)))/N
+    loss                = sum_n(where(target[n] == 1, 1
+                                      - cosine[n],
+                                      where(target[n] == -1,
+                                            where(cosine_total[n] < 0, 0, cosine_total[n]), 0)))
+                          /N
 
 The gradients, given grad_loss:
 
-    grad_input2[n,d] = grad_loss*inv_root_square1[n]*inv_root_square2[n]*where(target[n] == 1,
-            -1, where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))*(input1[n,d] -
-            dot[n]*inv_root_square2[n]**2*input2[n,d])/N
-    grad_input1[n,d] = grad_loss*inv_root_square1[n]*inv_root_square2[n]*where(target[n] == 1,
-            -1, where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))*(input2[n,d] -
-            dot[n]*inv_root_square1[n]**2*input1[n,d])/N
+    grad_input2[n,d] = grad_loss*inv_root_square1[n]*inv_root_square2[n]
+                       *where(target[n] == 1, -1,
+                              where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
+                       *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])/N
+    grad_input1[n,d] = grad_loss*inv_root_square1[n]*inv_root_square2[n]
+                       *where(target[n] == 1, -1,
+                              where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
+                       *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])/N
 """
 
 import math
@@ -503,8 +508,11 @@ def forward_sum(
         inv_root_square1[n] = 1/sqrt(square1[n])
         inv_root_square2[n] = 1/sqrt(square2[n])
         cosine[n]           = dot[n]*inv_root_square1[n]*inv_root_square2[n]
-        loss                = sum_n(where(target[n] == 1, 1 - cosine[n], where(target[n] == -1,
-                where(cosine[n] - margin < 0, 0, cosine[n] - margin), 0)))
+        loss                = sum_n(where(target[n] == 1, 1
+                                          - cosine[n],
+                                          where(target[n] == -1,
+                                                where(cosine[n] - margin < 0, 0, cosine[n]
+                                                      - margin), 0)))
 
     Args:
         input1: shape (N, D).
@@ -534,9 +542,11 @@ def forward_sum(
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_dot[n]      = grad_loss*inv_root_square1[n]*inv_root_square2[n]*where(target[n] ==
-                1, -1, where(target[n] == -1,
-                where(dot[n]*inv_root_square1[n]*inv_root_square2[n] - margin < 0, 0, 1), 0))
+        grad_dot[n]      = grad_loss*inv_root_square1[n]*inv_root_square2[n]
+                           *where(target[n] == 1, -1,
+                                  where(target[n] == -1,
+                                        where(dot[n]*inv_root_square1[n]*inv_root_square2[n]
+                                              - margin < 0, 0, 1), 0))
         grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
         grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
 
@@ -796,8 +806,10 @@ def forward_none(
         inv_root_square2[n] = 1/sqrt(square2[n])
         cosine[n]           = dot[n]*inv_root_square1[n]*inv_root_square2[n]
         cosine_total[n]     = cosine[n] - margin
-        loss[n]             = where(target[n] == 1, 1 - cosine[n], where(target[n] == -1,
-                where(cosine_total[n] < 0, 0, cosine_total[n]), 0))
+        loss[n]             = where(target[n] == 1, 1
+                                    - cosine[n],
+                                    where(target[n] == -1,
+                                          where(cosine_total[n] < 0, 0, cosine_total[n]), 0))
 
     Args:
         input1: shape (N, D).
@@ -847,12 +859,14 @@ def forward_none(
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_input2[n,d] = grad_loss[n]*inv_root_square1[n]*inv_root_square2[n]*where(target[n]
-                == 1, -1, where(target[n] == -1, where(cosine_total[n] < 0, 0, 1),
-                0))*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
-        grad_input1[n,d] = grad_loss[n]*inv_root_square1[n]*inv_root_square2[n]*where(target[n]
-                == 1, -1, where(target[n] == -1, where(cosine_total[n] < 0, 0, 1),
-                0))*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
+        grad_input2[n,d] = grad_loss[n]*inv_root_square1[n]*inv_root_square2[n]
+                           *where(target[n] == 1, -1,
+                                  where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
+                           *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
+        grad_input1[n,d] = grad_loss[n]*inv_root_square1[n]*inv_root_square2[n]
+                           *where(target[n] == 1, -1,
+                                  where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
+                           *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).

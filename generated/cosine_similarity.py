@@ -14,10 +14,16 @@
 
 The gradients, given grad_y:
 
-    grad_x2[n,k] = grad_y[n]*(x1[n,k] - dot[n]*x2[n,k]*where(x2_squared_sum[n] == 0, 0,
-            1/sqrt(x2_squared_sum[n]))/size2[n])/(size1[n]*size2[n])
-    grad_x1[n,k] = grad_y[n]*(x2[n,k] - dot[n]*x1[n,k]*where(x1_squared_sum[n] == 0, 0,
-            1/sqrt(x1_squared_sum[n]))/size1[n])/(size1[n]*size2[n])
+    grad_x2[n,k] = grad_y[n]
+                   *(x1[n,k]
+                     - dot[n]*x2[n,k]
+                     *where(x2_squared_sum[n] == 0, 0, 1/sqrt(x2_squared_sum[n]))/size2[n])
+                   /(size1[n]*size2[n])
+    grad_x1[n,k] = grad_y[n]
+                   *(x2[n,k]
+                     - dot[n]*x1[n,k]
+                     *where(x1_squared_sum[n] == 0, 0, 1/sqrt(x1_squared_sum[n]))/size1[n])
+                   /(size1[n]*size2[n])
 """
 
 import math

@@ -205,8 +205,8 @@ def forward_label_smoothing(
     """Compute loss, and what `backward` needs.
 
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        loss          = -sum_n(logprobs[n,target[n]]*(1 - label_smoothing) +
-                label_smoothing*sum_k(logprobs[n,k])/K)/N
+        loss          = -sum_n(logprobs[n,target[n]]*(1 - label_smoothing)
+                               + label_smoothing*sum_k(logprobs[n,k])/K)/N
         p[n,k]        = exp(logprobs[n,k])
 
     Args:
@@ -233,8 +233,9 @@ def backward_label_smoothing(
 ) -> LabelSmoothingGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*(p[n,k] + delta(k, target[n])*(label_smoothing - 1) -
-                label_smoothing/K)/N
+        grad_logits[n,k] = grad_loss
+                           *(p[n,k] + delta(k, target[n])*(label_smoothing - 1)
+                             - label_smoothing/K)/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -521,8 +522,8 @@ def forward_sum_label_smoothing(
     """Compute loss, and what `backward` needs.
 
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        loss          = -sum_n(logprobs[n,target[n]]*(1 - label_smoothing) +
-                label_smoothing*sum_k(logprobs[n,k])/K)
+        loss          = -sum_n(logprobs[n,target[n]]*(1 - label_smoothing)
+                               + label_smoothing*sum_k(logprobs[n,k])/K)
         p[n,k]        = exp(logprobs[n,k])
 
     Args:
@@ -550,8 +551,9 @@ def backward_sum_label_smoothing(
 ) -> SumLabelSmoothingGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*(p[n,k] + delta(k, target[n])*(label_smoothing - 1) -
-                label_smoothing/K)
+        grad_logits[n,k] = grad_loss
+                           *(p[n,k] + delta(k, target[n])*(label_smoothing - 1)
+                             - label_smoothing/K)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -868,8 +870,9 @@ def backward_none_label_smoothing(
 ) -> NoneLabelSmoothingGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss[n]*(p[n,k] + delta(k, target[n])*(label_smoothing - 1) -
-                label_smoothing/K)
+        grad_logits[n,k] = grad_loss[n]
+                           *(p[n,k] + delta(k, target[n])*(label_smoothing - 1)
+                             - label_smoothing/K)
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1028,9 +1031,10 @@ def forward_kept(logits: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, 
 
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
         kept_sum      = sum_n(kept[n])
-        loss          = -where(kept_sum == 0, stop_gradient(sum_n(where(kept[n] == 0, 0,
-                logprobs[n,target[n]]))/kept_sum), sum_n(where(kept[n] == 0, 0,
-                logprobs[n,target[n]]))/kept_sum)
+        loss          = -where(kept_sum == 0,
+                               stop_gradient(sum_n(where(kept[n] == 0, 0,
+                                                         logprobs[n,target[n]]))/kept_sum),
+                               sum_n(where(kept[n] == 0, 0, logprobs[n,target[n]]))/kept_sum)
         p[n,k]        = exp(logprobs[n,k])
 
     Args:
@@ -1058,8 +1062,8 @@ def forward_kept(logits: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, 
 def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, where(kept[n] == 0, 0,
-                1)/kept_sum)*(p[n,k] - delta(k, target[n]))
+        grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, where(kept[n] == 0, 0, 1)/kept_sum)
+                           *(p[n,k] - delta(k, target[n]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1206,11 +1210,14 @@ def forward_kept_label_smoothing(
 
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
         kept_sum      = sum_n(kept[n])
-        loss          = -where(kept_sum == 0, stop_gradient(sum_n(where(kept[n] == 0, 0,
-                logprobs[n,target[n]]*(1 - label_smoothing) +
-                label_smoothing*sum_k(logprobs[n,k])/K))/kept_sum), sum_n(where(kept[n] == 0, 0,
-                logprobs[n,target[n]]*(1 - label_smoothing) +
-                label_smoothing*sum_k(logprobs[n,k])/K))/kept_sum)
+        loss          = -where(kept_sum == 0,
+                               stop_gradient(sum_n(where(kept[n] == 0, 0, logprobs[n,target[n]]
+                                                         *(1 - label_smoothing)
+                                                         + label_smoothing*sum_k(logprobs[n,k])
+                                                         /K))/kept_sum),
+                               sum_n(where(kept[n] == 0, 0, logprobs[n,target[n]]
+                                           *(1 - label_smoothing)
+                                           + label_smoothing*sum_k(logprobs[n,k])/K))/kept_sum)
         p[n,k]        = exp(logprobs[n,k])
 
     Args:
@@ -1244,8 +1251,10 @@ def backward_kept_label_smoothing(
 ) -> KeptLabelSmoothingGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, 1/kept_sum)*where(kept[n] == 0, 0,
-                1)*(p[n,k] + delta(k, target[n])*(label_smoothing - 1) - label_smoothing/K)
+        grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, 1/kept_sum)
+                           *where(kept[n] == 0, 0, 1)
+                           *(p[n,k] + delta(k, target[n])*(label_smoothing - 1)
+                             - label_smoothing/K)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1578,8 +1587,9 @@ def forward_kept_sum_label_smoothing(
     """Compute loss, and what `backward` needs.
 
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        loss          = -sum_n(where(kept[n] == 0, 0, logprobs[n,target[n]]*(1 -
-                label_smoothing) + label_smoothing*sum_k(logprobs[n,k])/K))
+        loss          = -sum_n(where(kept[n] == 0, 0, logprobs[n,target[n]]
+                                     *(1 - label_smoothing)
+                                     + label_smoothing*sum_k(logprobs[n,k])/K))
         p[n,k]        = exp(logprobs[n,k])
 
     Args:
@@ -1612,9 +1622,12 @@ def backward_kept_sum_label_smoothing(
 ) -> KeptSumLabelSmoothingGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*(p[n,k]*sum_k(where(kept[n] == 0, 0, delta(k, target[n])*(1
-                - label_smoothing) + label_smoothing/K)) - where(kept[n] == 0, 0, delta(k,
-                target[n])*(1 - label_smoothing) + label_smoothing/K))
+        grad_logits[n,k] = grad_loss
+                           *(p[n,k]
+                             *sum_k(where(kept[n] == 0, 0, delta(k, target[n])
+                                          *(1 - label_smoothing) + label_smoothing/K))
+                             - where(kept[n] == 0, 0, delta(k, target[n])*(1 - label_smoothing)
+                                     + label_smoothing/K))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1941,8 +1954,8 @@ def forward_kept_none_label_smoothing(
     """Compute loss, and what `backward` needs.
 
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        loss[n]       = -where(kept[n] == 0, 0, logprobs[n,target[n]]*(1 - label_smoothing) +
-                label_smoothing*sum_k(logprobs[n,k])/K)
+        loss[n]       = -where(kept[n] == 0, 0, logprobs[n,target[n]]*(1 - label_smoothing)
+                               + label_smoothing*sum_k(logprobs[n,k])/K)
         p[n,k]        = exp(logprobs[n,k])
 
     Args:
@@ -1971,9 +1984,12 @@ def backward_kept_none_label_smoothing(
 ) -> KeptNoneLabelSmoothingGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss[n]*(p[n,k]*sum_k(where(kept[n] == 0, 0, delta(k,
-                target[n])*(1 - label_smoothing) + label_smoothing/K)) - where(kept[n] == 0, 0,
-                delta(k, target[n])*(1 - label_smoothing) + label_smoothing/K))
+        grad_logits[n,k] = grad_loss[n]
+                           *(p[n,k]
+                             *sum_k(where(kept[n] == 0, 0, delta(k, target[n])
+                                          *(1 - label_smoothing) + label_smoothing/K))
+                             - where(kept[n] == 0, 0, delta(k, target[n])*(1 - label_smoothing)
+                                     + label_smoothing/K))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -2151,8 +2167,9 @@ def forward_weight(
         target_weight[n] = weight[target[n]]
         target_sum       = sum_n(target_weight[n])
         loss             = -where(target_sum == 0,
-                stop_gradient(sum_n(logprobs[n,target[n]]*target_weight[n])/target_sum),
-                sum_n(logprobs[n,target[n]]*target_weight[n])/target_sum)
+                                  stop_gradient(sum_n(logprobs[n,target[n]]*target_weight[n])
+                                                /target_sum),
+                                  sum_n(logprobs[n,target[n]]*target_weight[n])/target_sum)
         p[n,k]           = exp(logprobs[n,k])
 
     Args:
@@ -2176,8 +2193,8 @@ def forward_weight(
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*where(target_sum == 0, 0,
-                target_weight[n]/target_sum)*(p[n,k] - delta(k, target[n]))
+        grad_logits[n,k] = grad_loss*where(target_sum == 0, 0, target_weight[n]/target_sum)
+                           *(p[n,k] - delta(k, target[n]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2324,10 +2341,13 @@ def forward_weight_label_smoothing(
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
         target_sum    = sum_n(weight[target[n]])
         loss          = -where(target_sum == 0,
-                stop_gradient(sum_n(label_smoothing*sum_k(weight[k]*logprobs[n,k])/K +
-                weight[target[n]]*logprobs[n,target[n]]*(1 - label_smoothing))/target_sum),
-                sum_n(label_smoothing*sum_k(weight[k]*logprobs[n,k])/K +
-                weight[target[n]]*logprobs[n,target[n]]*(1 - label_smoothing))/target_sum)
+                               stop_gradient(sum_n(label_smoothing
+                                                   *sum_k(weight[k]*logprobs[n,k])/K
+                                                   + weight[target[n]]*logprobs[n,target[n]]
+                                                   *(1 - label_smoothing))/target_sum),
+                               sum_n(label_smoothing*sum_k(weight[k]*logprobs[n,k])/K
+                                     + weight[target[n]]*logprobs[n,target[n]]
+                                     *(1 - label_smoothing))/target_sum)
         p[n,k]        = exp(logprobs[n,k])
 
     Args:
@@ -2365,10 +2385,12 @@ def backward_weight_label_smoothing(
 ) -> WeightLabelSmoothingGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*where(target_sum == 0, 0,
-                1/target_sum)*(p[n,k]*(weight[target[n]]*(1 - label_smoothing) +
-                label_smoothing*sum_k(weight[k])/K) + weight[target[n]]*delta(k,
-                target[n])*(label_smoothing - 1) - label_smoothing*weight[k]/K)
+        grad_logits[n,k] = grad_loss*where(target_sum == 0, 0, 1/target_sum)
+                           *(p[n,k]
+                             *(weight[target[n]]*(1 - label_smoothing)
+                               + label_smoothing*sum_k(weight[k])/K)
+                             + weight[target[n]]*delta(k, target[n])*(label_smoothing - 1)
+                             - label_smoothing*weight[k]/K)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2681,8 +2703,8 @@ def forward_weight_sum_label_smoothing(
     """Compute loss, and what `backward` needs.
 
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        loss          = -sum_n(label_smoothing*sum_k(weight[k]*logprobs[n,k])/K +
-                weight[target[n]]*logprobs[n,target[n]]*(1 - label_smoothing))
+        loss          = -sum_n(label_smoothing*sum_k(weight[k]*logprobs[n,k])/K
+                               + weight[target[n]]*logprobs[n,target[n]]*(1 - label_smoothing))
         p[n,k]        = exp(logprobs[n,k])
 
     Args:
@@ -2713,9 +2735,12 @@ def backward_weight_sum_label_smoothing(
 ) -> WeightSumLabelSmoothingGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*(p[n,k]*(weight[target[n]]*(1 - label_smoothing) +
-                label_smoothing*sum_k(weight[k])/K) + weight[target[n]]*delta(k,
-                target[n])*(label_smoothing - 1) - label_smoothing*weight[k]/K)
+        grad_logits[n,k] = grad_loss
+                           *(p[n,k]
+                             *(weight[target[n]]*(1 - label_smoothing)
+                               + label_smoothing*sum_k(weight[k])/K)
+                             + weight[target[n]]*delta(k, target[n])*(label_smoothing - 1)
+                             - label_smoothing*weight[k]/K)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -3060,9 +3085,12 @@ def backward_weight_none_label_smoothing(
 ) -> WeightNoneLabelSmoothingGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss[n]*(p[n,k]*(weight[target[n]]*(1 - label_smoothing) +
-                label_smoothing*sum_k(weight[k])/K) + weight[target[n]]*delta(k,
-                target[n])*(label_smoothing - 1) - label_smoothing*weight[k]/K)
+        grad_logits[n,k] = grad_loss[n]
+                           *(p[n,k]
+                             *(weight[target[n]]*(1 - label_smoothing)
+                               + label_smoothing*sum_k(weight[k])/K)
+                             + weight[target[n]]*delta(k, target[n])*(label_smoothing - 1)
+                             - label_smoothing*weight[k]/K)
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -3248,9 +3276,12 @@ def forward_weight_kept(
         logprobs[n,k]    = logits[n,k] - log(sum_k(exp(logits[n,k])))
         target_weight[n] = weight[target[n]]
         kept_sum         = sum_n(kept[n]*target_weight[n])
-        loss             = -where(kept_sum == 0, stop_gradient(sum_n(where(kept[n] == 0, 0,
-                logprobs[n,target[n]]*target_weight[n]))/kept_sum), sum_n(where(kept[n] == 0, 0,
-                logprobs[n,target[n]]*target_weight[n]))/kept_sum)
+        loss             = -where(kept_sum == 0,
+                                  stop_gradient(sum_n(where(kept[n] == 0, 0,
+                                                            logprobs[n,target[n]]
+                                                            *target_weight[n]))/kept_sum),
+                                  sum_n(where(kept[n] == 0, 0, logprobs[n,target[n]]
+                                              *target_weight[n]))/kept_sum)
         p[n,k]           = exp(logprobs[n,k])
 
     Args:
@@ -3283,8 +3314,9 @@ def forward_weight_kept(
 def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> WeightKeptGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, where(kept[n] == 0, 0,
-                target_weight[n])/kept_sum)*(p[n,k] - delta(k, target[n]))
+        grad_logits[n,k] = grad_loss
+                           *where(kept_sum == 0, 0, where(kept[n] == 0, 0, target_weight[n])
+                                  /kept_sum)*(p[n,k] - delta(k, target[n]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -3438,11 +3470,16 @@ def forward_weight_kept_label_smoothing(
 
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
         kept_sum      = sum_n(weight[target[n]]*kept[n])
-        loss          = -where(kept_sum == 0, stop_gradient(sum_n(where(kept[n] == 0, 0,
-                label_smoothing*sum_k(weight[k]*logprobs[n,k])/K +
-                weight[target[n]]*logprobs[n,target[n]]*(1 - label_smoothing)))/kept_sum),
-                sum_n(where(kept[n] == 0, 0, label_smoothing*sum_k(weight[k]*logprobs[n,k])/K +
-                weight[target[n]]*logprobs[n,target[n]]*(1 - label_smoothing)))/kept_sum)
+        loss          = -where(kept_sum == 0,
+                               stop_gradient(sum_n(where(kept[n] == 0, 0, label_smoothing
+                                                         *sum_k(weight[k]*logprobs[n,k])/K
+                                                         + weight[target[n]]
+                                                         *logprobs[n,target[n]]
+                                                         *(1 - label_smoothing)))/kept_sum),
+                               sum_n(where(kept[n] == 0, 0, label_smoothing
+                                           *sum_k(weight[k]*logprobs[n,k])/K
+                                           + weight[target[n]]*logprobs[n,target[n]]
+                                           *(1 - label_smoothing)))/kept_sum)
         p[n,k]        = exp(logprobs[n,k])
 
     Args:
@@ -3484,11 +3521,13 @@ def backward_weight_kept_label_smoothing(
 ) -> WeightKeptLabelSmoothingGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, 1/kept_sum)*(p[n,k]*(where(kept[n]
-                == 0, 0, weight[target[n]])*(1 - label_smoothing) +
-                label_smoothing*where(kept[n] == 0, 0, 1)*sum_k(weight[k])/K) + delta(k,
-                target[n])*where(kept[n] == 0, 0, weight[target[n]])*(label_smoothing - 1) -
-                label_smoothing*weight[k]*where(kept[n] == 0, 0, 1)/K)
+        grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, 1/kept_sum)
+                           *(p[n,k]
+                             *(where(kept[n] == 0, 0, weight[target[n]])*(1 - label_smoothing)
+                               + label_smoothing*where(kept[n] == 0, 0, 1)*sum_k(weight[k])/K)
+                             + delta(k, target[n])*where(kept[n] == 0, 0, weight[target[n]])
+                             *(label_smoothing - 1)
+                             - label_smoothing*weight[k]*where(kept[n] == 0, 0, 1)/K)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -3663,8 +3702,8 @@ def forward_weight_kept_sum(
 
         logprobs[n,k]    = logits[n,k] - log(sum_k(exp(logits[n,k])))
         target_weight[n] = weight[target[n]]
-        loss             = -sum_n(where(kept[n] == 0, 0,
-                logprobs[n,target[n]]*target_weight[n]))
+        loss             = -sum_n(where(kept[n] == 0, 0, logprobs[n,target[n]]
+                                        *target_weight[n]))
         p[n,k]           = exp(logprobs[n,k])
 
     Args:
@@ -3696,8 +3735,8 @@ def backward_weight_kept_sum(
 ) -> WeightKeptSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*where(kept[n] == 0, 0, target_weight[n])*(p[n,k] - delta(k,
-                target[n]))
+        grad_logits[n,k] = grad_loss*where(kept[n] == 0, 0, target_weight[n])
+                           *(p[n,k] - delta(k, target[n]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -3850,9 +3889,10 @@ def forward_weight_kept_sum_label_smoothing(
     """Compute loss, and what `backward` needs.
 
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        loss          = -sum_n(where(kept[n] == 0, 0,
-                label_smoothing*sum_k(weight[k]*logprobs[n,k])/K +
-                weight[target[n]]*logprobs[n,target[n]]*(1 - label_smoothing)))
+        loss          = -sum_n(where(kept[n] == 0, 0, label_smoothing
+                                     *sum_k(weight[k]*logprobs[n,k])/K
+                                     + weight[target[n]]*logprobs[n,target[n]]
+                                     *(1 - label_smoothing)))
         p[n,k]        = exp(logprobs[n,k])
 
     Args:
@@ -3888,11 +3928,12 @@ def backward_weight_kept_sum_label_smoothing(
 ) -> WeightKeptSumLabelSmoothingGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss*(p[n,k]*sum_k(where(kept[n] == 0, 0,
-                weight[target[n]]*delta(k, target[n])*(1 - label_smoothing) +
-                label_smoothing*weight[k]/K)) - where(kept[n] == 0, 0,
-                weight[target[n]]*delta(k, target[n])*(1 - label_smoothing) +
-                label_smoothing*weight[k]/K))
+        grad_logits[n,k] = grad_loss
+                           *(p[n,k]
+                             *sum_k(where(kept[n] == 0, 0, weight[target[n]]*delta(k, target[n])
+                                          *(1 - label_smoothing) + label_smoothing*weight[k]/K))
+                             - where(kept[n] == 0, 0, weight[target[n]]*delta(k, target[n])
+                                     *(1 - label_smoothing) + label_smoothing*weight[k]/K))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4080,8 +4121,8 @@ def backward_weight_kept_none(
 ) -> WeightKeptNoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss[n]*where(kept[n] == 0, 0, target_weight[n])*(p[n,k] -
-                delta(k, target[n]))
+        grad_logits[n,k] = grad_loss[n]*where(kept[n] == 0, 0, target_weight[n])
+                           *(p[n,k] - delta(k, target[n]))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -4235,7 +4276,7 @@ def forward_weight_kept_none_label_smoothing(
 
         logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
         loss[n]       = -where(kept[n] == 0, 0, label_smoothing*sum_k(weight[k]*logprobs[n,k])/K
-                + weight[target[n]]*logprobs[n,target[n]]*(1 - label_smoothing))
+                               + weight[target[n]]*logprobs[n,target[n]]*(1 - label_smoothing))
         p[n,k]        = exp(logprobs[n,k])
 
     Args:
@@ -4267,11 +4308,12 @@ def backward_weight_kept_none_label_smoothing(
 ) -> WeightKeptNoneLabelSmoothingGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logits[n,k] = grad_loss[n]*(p[n,k]*sum_k(where(kept[n] == 0, 0,
-                weight[target[n]]*delta(k, target[n])*(1 - label_smoothing) +
-                label_smoothing*weight[k]/K)) - where(kept[n] == 0, 0,
-                weight[target[n]]*delta(k, target[n])*(1 - label_smoothing) +
-                label_smoothing*weight[k]/K))
+        grad_logits[n,k] = grad_loss[n]
+                           *(p[n,k]
+                             *sum_k(where(kept[n] == 0, 0, weight[target[n]]*delta(k, target[n])
+                                          *(1 - label_smoothing) + label_smoothing*weight[k]/K))
+                             - where(kept[n] == 0, 0, weight[target[n]]*delta(k, target[n])
+                                     *(1 - label_smoothing) + label_smoothing*weight[k]/K))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -4468,8 +4510,8 @@ def backward_target(grad_loss: Tensor, residuals: TargetResiduals) -> TargetGrad
     """Compute the gradients. None of the arguments is written to.
 
         grad_probabilities[n,k] = -grad_loss*logprobs[n,k]/N
-        grad_logits[n,k]        = grad_loss*(p[n,k]*sum_k(probabilities[n,k]) -
-                probabilities[n,k])/N
+        grad_logits[n,k]        = grad_loss
+                                  *(p[n,k]*sum_k(probabilities[n,k]) - probabilities[n,k])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4511,18 +4553,15 @@ def double_backward_target(
 
 
 def residuals_backward_target(
-    grad_logprobs: Tensor,
-    grad_p_total: Tensor,
-    logits: Tensor,
-    probabilities: Tensor,
-    residuals: TargetResiduals,
+    grad_logprobs: Tensor, grad_p_total: Tensor, probabilities: Tensor, residuals: TargetResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_logits, grad_probabilities.
     """
-    p = torch.softmax(logits, 1)
+    logprobs = residuals.logprobs
+    p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
     grad_p_total_sum = (grad_p_total * p).sum(1)
     grad_probabilities = grad_p_total_sum[:, None] - grad_p_total
@@ -4579,15 +4618,15 @@ class _TargetFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities = inputs
+        _, probabilities = inputs
         _, logprobs, p_total = output
-        ctx.save_for_backward(logits, probabilities, logprobs, p_total)
+        ctx.save_for_backward(probabilities, logprobs, p_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_p_total = grad_outputs
-        logits, probabilities, *saved = ctx.saved_tensors
+        probabilities, *saved = ctx.saved_tensors
         residuals = TargetResiduals(*saved)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -4604,7 +4643,7 @@ class _TargetFunction(torch.autograd.Function):
             if grad_p_total is None:
                 grad_p_total = torch.zeros_like(residuals.p_total)
             more_logits, more_probabilities = residuals_backward_target(
-                grad_logprobs, grad_p_total, logits, probabilities, residuals
+                grad_logprobs, grad_p_total, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -4720,7 +4759,6 @@ def double_backward_target_label_smoothing(
 def residuals_backward_target_label_smoothing(
     grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
@@ -4732,7 +4770,7 @@ def residuals_backward_target_label_smoothing(
     logprobs, _, label_smoothing = residuals
     N, K = logprobs.shape
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    p = torch.softmax(logits, 1)
+    p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
@@ -4804,16 +4842,16 @@ class _TargetLabelSmoothingFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, label_smoothing = inputs
+        _, probabilities, label_smoothing = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(logits, probabilities, logprobs, dloss_dlogits)
+        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        logits, probabilities, *saved = ctx.saved_tensors
+        probabilities, *saved = ctx.saved_tensors
         residuals = TargetLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -4832,7 +4870,7 @@ class _TargetLabelSmoothingFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_label_smoothing(
-                grad_logprobs, grad_dloss_dlogits, logits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -4895,8 +4933,8 @@ def backward_target_sum(grad_loss: Tensor, residuals: TargetSumResiduals) -> Tar
     """Compute the gradients. None of the arguments is written to.
 
         grad_probabilities[n,k] = -grad_loss*logprobs[n,k]
-        grad_logits[n,k]        = grad_loss*(p[n,k]*sum_k(probabilities[n,k]) -
-                probabilities[n,k])
+        grad_logits[n,k]        = grad_loss
+                                  *(p[n,k]*sum_k(probabilities[n,k]) - probabilities[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4936,7 +4974,6 @@ def double_backward_target_sum(
 def residuals_backward_target_sum(
     grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetSumResiduals,
 ) -> tuple[Tensor, ...]:
@@ -4945,7 +4982,8 @@ def residuals_backward_target_sum(
     Returns:
         grad_logits, grad_probabilities.
     """
-    p = torch.softmax(logits, 1)
+    logprobs = residuals.logprobs
+    p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
@@ -5003,15 +5041,15 @@ class _TargetSumFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities = inputs
+        _, probabilities = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(logits, probabilities, logprobs, dloss_dlogits)
+        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        logits, probabilities, *saved = ctx.saved_tensors
+        probabilities, *saved = ctx.saved_tensors
         residuals = TargetSumResiduals(*saved)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -5028,7 +5066,7 @@ class _TargetSumFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_sum(
-                grad_logprobs, grad_dloss_dlogits, logits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -5142,7 +5180,6 @@ def double_backward_target_sum_label_smoothing(
 def residuals_backward_target_sum_label_smoothing(
     grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetSumLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
@@ -5154,7 +5191,7 @@ def residuals_backward_target_sum_label_smoothing(
     logprobs, _, label_smoothing = residuals
     K = logprobs.shape[1]
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    p = torch.softmax(logits, 1)
+    p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
@@ -5230,16 +5267,16 @@ class _TargetSumLabelSmoothingFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, label_smoothing = inputs
+        _, probabilities, label_smoothing = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(logits, probabilities, logprobs, dloss_dlogits)
+        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        logits, probabilities, *saved = ctx.saved_tensors
+        probabilities, *saved = ctx.saved_tensors
         residuals = TargetSumLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -5258,7 +5295,7 @@ class _TargetSumLabelSmoothingFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_sum_label_smoothing(
-                grad_logprobs, grad_dloss_dlogits, logits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -5323,8 +5360,8 @@ def backward_target_none(grad_loss: Tensor, residuals: TargetNoneResiduals) -> T
     """Compute the gradients. None of the arguments is written to.
 
         grad_probabilities[n,k] = -grad_loss[n]*logprobs[n,k]
-        grad_logits[n,k]        = grad_loss[n]*(p[n,k]*sum_k(probabilities[n,k]) -
-                probabilities[n,k])
+        grad_logits[n,k]        = grad_loss[n]
+                                  *(p[n,k]*sum_k(probabilities[n,k]) - probabilities[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -5367,7 +5404,6 @@ def double_backward_target_none(
 def residuals_backward_target_none(
     grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetNoneResiduals,
 ) -> tuple[Tensor, ...]:
@@ -5376,7 +5412,8 @@ def residuals_backward_target_none(
     Returns:
         grad_logits, grad_probabilities.
     """
-    p = torch.softmax(logits, 1)
+    logprobs = residuals.logprobs
+    p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
@@ -5434,15 +5471,15 @@ class _TargetNoneFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities = inputs
+        _, probabilities = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(logits, probabilities, logprobs, dloss_dlogits)
+        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        logits, probabilities, *saved = ctx.saved_tensors
+        probabilities, *saved = ctx.saved_tensors
         residuals = TargetNoneResiduals(*saved)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -5459,7 +5496,7 @@ class _TargetNoneFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_none(
-                grad_logprobs, grad_dloss_dlogits, logits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -5576,7 +5613,6 @@ def double_backward_target_none_label_smoothing(
 def residuals_backward_target_none_label_smoothing(
     grad_logprobs: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
     probabilities: Tensor,
     residuals: TargetNoneLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
@@ -5588,7 +5624,7 @@ def residuals_backward_target_none_label_smoothing(
     logprobs, _, label_smoothing = residuals
     K = logprobs.shape[1]
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    p = torch.softmax(logits, 1)
+    p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
@@ -5664,16 +5700,16 @@ class _TargetNoneLabelSmoothingFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, label_smoothing = inputs
+        _, probabilities, label_smoothing = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(logits, probabilities, logprobs, dloss_dlogits)
+        ctx.save_for_backward(probabilities, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        logits, probabilities, *saved = ctx.saved_tensors
+        probabilities, *saved = ctx.saved_tensors
         residuals = TargetNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
         grad_logits = grad_probabilities = None
         if grad_loss is not None:
@@ -5692,7 +5728,7 @@ class _TargetNoneLabelSmoothingFunction(torch.autograd.Function):
             if grad_dloss_dlogits is None:
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             more_logits, more_probabilities = residuals_backward_target_none_label_smoothing(
-                grad_logprobs, grad_dloss_dlogits, logits, probabilities, residuals
+                grad_logprobs, grad_dloss_dlogits, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -5786,8 +5822,9 @@ def backward_target_weight(
 
         grad_weight[k]          = -grad_loss*sum_n(probabilities[n,k]*logprobs[n,k])/N
         grad_probabilities[n,k] = -grad_loss*weight[k]*logprobs[n,k]/N
-        grad_logits[n,k]        = grad_loss*(p[n,k]*sum_k(weight[k]*probabilities[n,k]) -
-                weight[k]*probabilities[n,k])/N
+        grad_logits[n,k]        = grad_loss
+                                  *(p[n,k]*sum_k(weight[k]*probabilities[n,k])
+                                    - weight[k]*probabilities[n,k])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -5839,15 +5876,15 @@ def double_backward_target_weight(
 
 
 def residuals_backward_target_weight(
-    grad_logprobs: Tensor, grad_p_total: Tensor, logits: Tensor, residuals: TargetWeightResiduals
+    grad_logprobs: Tensor, grad_p_total: Tensor, residuals: TargetWeightResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_logits, grad_probabilities, grad_weight.
     """
-    probabilities, weight, *_ = residuals
-    p = torch.softmax(logits, 1)
+    probabilities, weight, logprobs, *_ = residuals
+    p = torch.exp(logprobs)
     probabilities_sum = probabilities @ weight
     grad_p_total_sum = (grad_p_total * p).sum(1)
     grad_weight = grad_p_total_sum @ probabilities - (grad_p_total * probabilities).sum(0)
@@ -5901,16 +5938,15 @@ class _TargetWeightFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, weight = inputs
+        _, probabilities, weight = inputs
         _, logprobs, p_total = output
-        ctx.save_for_backward(logits, probabilities, weight, logprobs, p_total)
+        ctx.save_for_backward(probabilities, weight, logprobs, p_total)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_p_total = grad_outputs
-        logits, *saved = ctx.saved_tensors
-        residuals = TargetWeightResiduals(*saved)
+        residuals = TargetWeightResiduals(*ctx.saved_tensors)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -5929,7 +5965,7 @@ class _TargetWeightFunction(torch.autograd.Function):
                 grad_p_total = torch.zeros_like(residuals.p_total)
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = residuals_backward_target_weight(
-                    grad_logprobs, grad_p_total, logits, residuals
+                    grad_logprobs, grad_p_total, residuals
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -6001,8 +6037,9 @@ def backward_target_weight_label_smoothing(
 
         grad_weight[k]          = -grad_loss*sum_n(logprobs[n,k]*smoothed[n,k])/N
         grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1)/N
-        grad_logits[n,k]        = grad_loss*(p[n,k]*sum_k(weight[k]*smoothed[n,k]) -
-                weight[k]*smoothed[n,k])/N
+        grad_logits[n,k]        = grad_loss
+                                  *(p[n,k]*sum_k(weight[k]*smoothed[n,k])
+                                    - weight[k]*smoothed[n,k])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -6058,7 +6095,6 @@ def residuals_backward_target_weight_label_smoothing(
     grad_logprobs: Tensor,
     grad_smoothed: Tensor,
     grad_p_total: Tensor,
-    logits: Tensor,
     residuals: TargetWeightLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -6066,8 +6102,8 @@ def residuals_backward_target_weight_label_smoothing(
     Returns:
         grad_logits, grad_probabilities, grad_weight.
     """
-    weight, _, smoothed, _, label_smoothing = residuals
-    p = torch.softmax(logits, 1)
+    weight, logprobs, smoothed, _, label_smoothing = residuals
+    p = torch.exp(logprobs)
     smoothed_sum = smoothed @ weight
     grad_p_total_sum = (grad_p_total * p).sum(1)
     grad_weight = grad_p_total_sum @ smoothed - (grad_p_total * smoothed).sum(0)
@@ -6134,17 +6170,16 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, _, weight, label_smoothing = inputs
+        _, _, weight, label_smoothing = inputs
         _, logprobs, smoothed, p_total = output
-        ctx.save_for_backward(logits, weight, logprobs, smoothed, p_total)
+        ctx.save_for_backward(weight, logprobs, smoothed, p_total)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_smoothed, grad_p_total = grad_outputs
-        logits, *saved = ctx.saved_tensors
-        residuals = TargetWeightLabelSmoothingResiduals(*saved, *ctx.numbers)
+        residuals = TargetWeightLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6166,7 +6201,7 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = (
                     residuals_backward_target_weight_label_smoothing(
-                        grad_logprobs, grad_smoothed, grad_p_total, logits, residuals
+                        grad_logprobs, grad_smoothed, grad_p_total, residuals
                     )
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
@@ -6233,8 +6268,9 @@ def backward_target_weight_sum(
 
         grad_weight[k]          = -grad_loss*sum_n(probabilities[n,k]*logprobs[n,k])
         grad_probabilities[n,k] = -grad_loss*weight[k]*logprobs[n,k]
-        grad_logits[n,k]        = grad_loss*(p[n,k]*sum_k(weight[k]*probabilities[n,k]) -
-                weight[k]*probabilities[n,k])
+        grad_logits[n,k]        = grad_loss
+                                  *(p[n,k]*sum_k(weight[k]*probabilities[n,k])
+                                    - weight[k]*probabilities[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -6282,18 +6318,15 @@ def double_backward_target_weight_sum(
 
 
 def residuals_backward_target_weight_sum(
-    grad_logprobs: Tensor,
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    residuals: TargetWeightSumResiduals,
+    grad_logprobs: Tensor, grad_dloss_dlogits: Tensor, residuals: TargetWeightSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_logits, grad_probabilities, grad_weight.
     """
-    probabilities, weight, *_ = residuals
-    p = torch.softmax(logits, 1)
+    probabilities, weight, logprobs, *_ = residuals
+    p = torch.exp(logprobs)
     probabilities_sum = probabilities @ weight
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_weight = grad_dloss_dlogits_sum @ probabilities - (grad_dloss_dlogits * probabilities).sum(
@@ -6349,16 +6382,15 @@ class _TargetWeightSumFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, weight = inputs
+        _, probabilities, weight = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(logits, probabilities, weight, logprobs, dloss_dlogits)
+        ctx.save_for_backward(probabilities, weight, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        logits, *saved = ctx.saved_tensors
-        residuals = TargetWeightSumResiduals(*saved)
+        residuals = TargetWeightSumResiduals(*ctx.saved_tensors)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6377,7 +6409,7 @@ class _TargetWeightSumFunction(torch.autograd.Function):
                 grad_dloss_dlogits = torch.zeros_like(residuals.dloss_dlogits)
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = residuals_backward_target_weight_sum(
-                    grad_logprobs, grad_dloss_dlogits, logits, residuals
+                    grad_logprobs, grad_dloss_dlogits, residuals
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -6450,8 +6482,9 @@ def backward_target_weight_sum_label_smoothing(
 
         grad_weight[k]          = -grad_loss*sum_n(logprobs[n,k]*smoothed[n,k])
         grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1)
-        grad_logits[n,k]        = grad_loss*(p[n,k]*sum_k(weight[k]*smoothed[n,k]) -
-                weight[k]*smoothed[n,k])
+        grad_logits[n,k]        = grad_loss
+                                  *(p[n,k]*sum_k(weight[k]*smoothed[n,k])
+                                    - weight[k]*smoothed[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -6503,7 +6536,6 @@ def residuals_backward_target_weight_sum_label_smoothing(
     grad_logprobs: Tensor,
     grad_smoothed: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
     residuals: TargetWeightSumLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -6511,8 +6543,8 @@ def residuals_backward_target_weight_sum_label_smoothing(
     Returns:
         grad_logits, grad_probabilities, grad_weight.
     """
-    weight, _, smoothed, _, label_smoothing = residuals
-    p = torch.softmax(logits, 1)
+    weight, logprobs, smoothed, _, label_smoothing = residuals
+    p = torch.exp(logprobs)
     smoothed_sum = smoothed @ weight
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_weight = grad_dloss_dlogits_sum @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
@@ -6579,17 +6611,16 @@ class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, _, weight, label_smoothing = inputs
+        _, _, weight, label_smoothing = inputs
         _, logprobs, smoothed, dloss_dlogits = output
-        ctx.save_for_backward(logits, weight, logprobs, smoothed, dloss_dlogits)
+        ctx.save_for_backward(weight, logprobs, smoothed, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_smoothed, grad_dloss_dlogits = grad_outputs
-        logits, *saved = ctx.saved_tensors
-        residuals = TargetWeightSumLabelSmoothingResiduals(*saved, *ctx.numbers)
+        residuals = TargetWeightSumLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6611,7 +6642,7 @@ class _TargetWeightSumLabelSmoothingFunction(torch.autograd.Function):
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = (
                     residuals_backward_target_weight_sum_label_smoothing(
-                        grad_logprobs, grad_smoothed, grad_dloss_dlogits, logits, residuals
+                        grad_logprobs, grad_smoothed, grad_dloss_dlogits, residuals
                     )
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
@@ -6678,8 +6709,9 @@ def backward_target_weight_none(
 
         grad_weight[k]          = -sum_n(grad_loss[n]*probabilities[n,k]*logprobs[n,k])
         grad_probabilities[n,k] = -grad_loss[n]*weight[k]*logprobs[n,k]
-        grad_logits[n,k]        = grad_loss[n]*(p[n,k]*sum_k(weight[k]*probabilities[n,k]) -
-                weight[k]*probabilities[n,k])
+        grad_logits[n,k]        = grad_loss[n]
+                                  *(p[n,k]*sum_k(weight[k]*probabilities[n,k])
+                                    - weight[k]*probabilities[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -6736,18 +6768,15 @@ def double_backward_target_weight_none(
 
 
 def residuals_backward_target_weight_none(
-    grad_logprobs: Tensor,
-    grad_dloss_dlogits: Tensor,
-    logits: Tensor,
-    residuals: TargetWeightNoneResiduals,
+    grad_logprobs: Tensor, grad_dloss_dlogits: Tensor, residuals: TargetWeightNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_logits, grad_probabilities, grad_weight.
     """
-    probabilities, weight, *_ = residuals
-    p = torch.softmax(logits, 1)
+    probabilities, weight, logprobs, *_ = residuals
+    p = torch.exp(logprobs)
     probabilities_sum = probabilities @ weight
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_weight = grad_dloss_dlogits_sum @ probabilities - (grad_dloss_dlogits * probabilities).sum(
@@ -6811,16 +6840,15 @@ class _TargetWeightNoneFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, probabilities, weight = inputs
+        _, probabilities, weight = inputs
         _, logprobs, dloss_dlogits = output
-        ctx.save_for_backward(logits, probabilities, weight, logprobs, dloss_dlogits)
+        ctx.save_for_backward(probabilities, weight, logprobs, dloss_dlogits)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_dloss_dlogits = grad_outputs
-        logits, *saved = ctx.saved_tensors
-        residuals = TargetWeightNoneResiduals(*saved)
+        residuals = TargetWeightNoneResiduals(*ctx.saved_tensors)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -6841,7 +6869,7 @@ class _TargetWeightNoneFunction(torch.autograd.Function):
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = (
                     residuals_backward_target_weight_none(
-                        grad_logprobs, grad_dloss_dlogits, logits, residuals
+                        grad_logprobs, grad_dloss_dlogits, residuals
                     )
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
@@ -6915,8 +6943,9 @@ def backward_target_weight_none_label_smoothing(
 
         grad_weight[k]          = -sum_n(grad_loss[n]*logprobs[n,k]*smoothed[n,k])
         grad_probabilities[n,k] = grad_loss[n]*weight[k]*logprobs[n,k]*(label_smoothing - 1)
-        grad_logits[n,k]        = grad_loss[n]*(p[n,k]*sum_k(weight[k]*smoothed[n,k]) -
-                weight[k]*smoothed[n,k])
+        grad_logits[n,k]        = grad_loss[n]
+                                  *(p[n,k]*sum_k(weight[k]*smoothed[n,k])
+                                    - weight[k]*smoothed[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -6977,7 +7006,6 @@ def residuals_backward_target_weight_none_label_smoothing(
     grad_logprobs: Tensor,
     grad_smoothed: Tensor,
     grad_dloss_dlogits: Tensor,
-    logits: Tensor,
     residuals: TargetWeightNoneLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -6985,8 +7013,8 @@ def residuals_backward_target_weight_none_label_smoothing(
     Returns:
         grad_logits, grad_probabilities, grad_weight.
     """
-    weight, _, smoothed, _, label_smoothing = residuals
-    p = torch.softmax(logits, 1)
+    weight, logprobs, smoothed, _, label_smoothing = residuals
+    p = torch.exp(logprobs)
     smoothed_sum = smoothed @ weight
     grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_weight = grad_dloss_dlogits_sum @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
@@ -7059,17 +7087,16 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        logits, _, weight, label_smoothing = inputs
+        _, _, weight, label_smoothing = inputs
         _, logprobs, smoothed, dloss_dlogits = output
-        ctx.save_for_backward(logits, weight, logprobs, smoothed, dloss_dlogits)
+        ctx.save_for_backward(weight, logprobs, smoothed, dloss_dlogits)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_loss, grad_logprobs, grad_smoothed, grad_dloss_dlogits = grad_outputs
-        logits, *saved = ctx.saved_tensors
-        residuals = TargetWeightNoneLabelSmoothingResiduals(*saved, *ctx.numbers)
+        residuals = TargetWeightNoneLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -7092,7 +7119,7 @@ class _TargetWeightNoneLabelSmoothingFunction(torch.autograd.Function):
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = (
                     residuals_backward_target_weight_none_label_smoothing(
-                        grad_logprobs, grad_smoothed, grad_dloss_dlogits, logits, residuals
+                        grad_logprobs, grad_smoothed, grad_dloss_dlogits, residuals
                     )
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits

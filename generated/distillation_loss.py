@@ -5,8 +5,8 @@
 
     logprobs[n,k] = logits[n,k]/temperature - log(sum_k(exp(logits[n,k]/temperature)))
     wanted[n,k]   = exp(teacher[n,k]/temperature)/sum_k(exp(teacher[n,k]/temperature))
-    loss          = temperature**2*sum_n(sum_k(wanted[n,k]*(log(wanted[n,k]) -
-            logprobs[n,k])))/N
+    loss          = temperature**2*sum_n(sum_k(wanted[n,k]*(log(wanted[n,k]) - logprobs[n,k])))
+                    /N
     p[n,k]        = exp(logprobs[n,k])
 
 The gradients, given grad_loss:
@@ -120,7 +120,8 @@ def residuals_backward(
     """
     dloss_dlogits, temperature = residuals
     N = dloss_dlogits.shape[0]
-    p = torch.softmax(logits / temperature, 1)
+    logprobs = torch.log_softmax(logits / temperature, 1)
+    p = torch.exp(logprobs)
     grad_logits = grad_dloss_dlogits - (grad_dloss_dlogits * p).sum(1, keepdim=True)
     grad_logits = grad_logits * p
     grad_logits /= N

@@ -166,7 +166,7 @@ def forward_padding_idx(
     """Compute y, and what `backward` needs.
 
         y[n,t,d] = where(tokens[n,t] == where(padding_idx < 0, V + padding_idx, padding_idx),
-                stop_gradient(weight[tokens[n,t],d]), weight[tokens[n,t],d])
+                         stop_gradient(weight[tokens[n,t],d]), weight[tokens[n,t],d])
 
     Args:
         tokens: shape (N, T), int64.
@@ -185,8 +185,10 @@ def forward_padding_idx(
 def backward_padding_idx(grad_y: Tensor, residuals: PaddingIdxResiduals) -> PaddingIdxGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_weight[v,d] = sum_{n,t}(grad_y[n,t,d]*delta(v, tokens[n,t])*where(tokens[n,t] ==
-                where(padding_idx < 0, V + padding_idx, padding_idx), 0, 1))
+        grad_weight[v,d] = sum_{n,t}(grad_y[n,t,d]*delta(v, tokens[n,t])
+                                     *where(tokens[n,t] == where(padding_idx < 0, V
+                                                                 + padding_idx, padding_idx), 0,
+                                            1))
 
     Args:
         grad_y: the gradient of y, shape (N, T, D).

@@ -11,8 +11,9 @@
 
 The gradients, given grad_loss:
 
-    grad_right[n]    = grad_loss*(gamma*where(wrong[n] == 0, 0, right[n]*wrong[n]**(gamma -
-            1))*(1 - wrong[n]) - where(wrong[n] == 0, 0, wrong[n]**gamma))/N
+    grad_right[n]    = grad_loss
+                       *(gamma*where(wrong[n] == 0, 0, right[n]*wrong[n]**(gamma - 1))
+                         *(1 - wrong[n]) - where(wrong[n] == 0, 0, wrong[n]**gamma))/N
     grad_logits[n,k] = grad_right[n]*(delta(k, target[n]) - p[n,k])
 """
 
@@ -317,8 +318,9 @@ def forward_sum(
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_right[n]    = grad_loss*(gamma*where(wrong[n] == 0, 0, right[n]*wrong[n]**(gamma -
-                1))*(1 - wrong[n]) - where(wrong[n] == 0, 0, wrong[n]**gamma))
+        grad_right[n]    = grad_loss
+                           *(gamma*where(wrong[n] == 0, 0, right[n]*wrong[n]**(gamma - 1))
+                             *(1 - wrong[n]) - where(wrong[n] == 0, 0, wrong[n]**gamma))
         grad_logits[n,k] = grad_right[n]*(delta(k, target[n]) - p[n,k])
 
     Args:
@@ -524,8 +526,9 @@ def forward_none(
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_right[n]    = grad_loss[n]*(gamma*where(wrong[n] == 0, 0, right[n]*wrong[n]**(gamma
-                - 1))*(1 - wrong[n]) - where(wrong[n] == 0, 0, wrong[n]**gamma))
+        grad_right[n]    = grad_loss[n]
+                           *(gamma*where(wrong[n] == 0, 0, right[n]*wrong[n]**(gamma - 1))
+                             *(1 - wrong[n]) - where(wrong[n] == 0, 0, wrong[n]**gamma))
         grad_logits[n,k] = grad_right[n]*(delta(k, target[n]) - p[n,k])
 
     Args:

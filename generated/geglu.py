@@ -9,8 +9,8 @@
 The gradients, given grad_y:
 
     grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_a[n,k])/2
-    grad_a[n,k] = grad_y[n,k]*b[n,k]*(1/2 + erf_a[n,k]/2 +
-            sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi)))
+    grad_a[n,k] = grad_y[n,k]*b[n,k]
+                  *(1/2 + erf_a[n,k]/2 + sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi)))
 """
 
 import math

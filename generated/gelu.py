@@ -220,8 +220,10 @@ def forward_tanh(x: Tensor) -> tuple[Tensor, TanhResiduals]:
 def backward_tanh(grad_y: Tensor, residuals: TanhResiduals) -> TanhGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n] = grad_y[n]*(1/2 + tanh_x[n]/2 + x[n]*(0.0670725*sqrt(2)*x[n]**2/sqrt(pi) +
-                sqrt(2)/(2*sqrt(pi)))*(1 - tanh_x[n]**2))
+        grad_x[n] = grad_y[n]
+                    *(1/2 + tanh_x[n]/2
+                      + x[n]*(0.0670725*sqrt(2)*x[n]**2/sqrt(pi) + sqrt(2)/(2*sqrt(pi)))
+                      *(1 - tanh_x[n]**2))
 
     Args:
         grad_y: the gradient of y, shape (N,).

@@ -14,8 +14,10 @@ The gradients, given grad_y:
     grad_x_hat[n,g,c,s] = weight[g,c]*grad_y[n,g,c,s]
     grad_bias[g,c]      = sum_{n,s}(grad_y[n,g,c,s])
     grad_weight[g,c]    = sum_{n,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])
-    grad_x[n,g,c,s]     = rstd[n,g]*(grad_x_hat[n,g,c,s] - sum_{c,s}(grad_x_hat[n,g,c,s])/(C*S)
-            - x_hat[n,g,c,s]*sum_{c,s}(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s])/(C*S))
+    grad_x[n,g,c,s]     = rstd[n,g]
+                          *(grad_x_hat[n,g,c,s] - sum_{c,s}(grad_x_hat[n,g,c,s])/(C*S)
+                            - x_hat[n,g,c,s]*sum_{c,s}(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s])
+                            /(C*S))
 """
 
 import math
@@ -308,9 +310,10 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
 
         grad_x_hat[n,g,c,s] = weight[g,c]*grad_y[n,g,c,s]
         grad_weight[g,c]    = sum_{n,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])
-        grad_x[n,g,c,s]     = rstd[n,g]*(grad_x_hat[n,g,c,s] -
-                sum_{c,s}(grad_x_hat[n,g,c,s])/(C*S) -
-                x_hat[n,g,c,s]*sum_{c,s}(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s])/(C*S))
+        grad_x[n,g,c,s]     = rstd[n,g]
+                              *(grad_x_hat[n,g,c,s] - sum_{c,s}(grad_x_hat[n,g,c,s])/(C*S)
+                                - x_hat[n,g,c,s]*sum_{c,s}(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s])
+                                /(C*S))
 
     Args:
         grad_y: the gradient of y, shape (N, G, C, S).
@@ -521,8 +524,9 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
     """Compute the gradients. None of the arguments is written to.
 
         grad_bias[g,c]  = sum_{n,s}(grad_y[n,g,c,s])
-        grad_x[n,g,c,s] = rstd[n,g]*(grad_y[n,g,c,s] - sum_{c,s}(grad_y[n,g,c,s])/(C*S) -
-                x_hat[n,g,c,s]*sum_{c,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])/(C*S))
+        grad_x[n,g,c,s] = rstd[n,g]
+                          *(grad_y[n,g,c,s] - sum_{c,s}(grad_y[n,g,c,s])/(C*S)
+                            - x_hat[n,g,c,s]*sum_{c,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])/(C*S))
 
     Args:
         grad_y: the gradient of y, shape (N, G, C, S).
@@ -713,8 +717,9 @@ def backward_no_weight_no_bias(
 ) -> NoWeightNoBiasGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n,g,c,s] = rstd[n,g]*(grad_y[n,g,c,s] - sum_{c,s}(grad_y[n,g,c,s])/(C*S) -
-                x_hat[n,g,c,s]*sum_{c,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])/(C*S))
+        grad_x[n,g,c,s] = rstd[n,g]
+                          *(grad_y[n,g,c,s] - sum_{c,s}(grad_y[n,g,c,s])/(C*S)
+                            - x_hat[n,g,c,s]*sum_{c,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])/(C*S))
 
     Args:
         grad_y: the gradient of y, shape (N, G, C, S).

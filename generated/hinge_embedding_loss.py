@@ -4,13 +4,14 @@
 """A distance; for targets -1, what it lacks to the margin.
 
     x_total[n] = margin - x[n]
-    loss       = sum_n(where(target[n] == -1, 0, x[n]) + where(target[n] == 1, 0,
-            where(x_total[n] < 0, 0, x_total[n])))/N
+    loss       = sum_n(where(target[n] == -1, 0, x[n])
+                       + where(target[n] == 1, 0, where(x_total[n] < 0, 0, x_total[n])))/N
 
 The gradients, given grad_loss:
 
-    grad_x[n] = grad_loss*(where(target[n] == -1, 0, 1) - where(target[n] == 1, 0,
-            where(x_total[n] < 0, 0, 1)))/N
+    grad_x[n] = grad_loss
+                *(where(target[n] == -1, 0, 1)
+                  - where(target[n] == 1, 0, where(x_total[n] < 0, 0, 1)))/N
 """
 
 from collections.abc import Sequence
@@ -218,8 +219,8 @@ def forward_sum(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Tens
     """Compute loss, and what `backward` needs.
 
         x_total[n] = margin - x[n]
-        loss       = sum_n(where(target[n] == -1, 0, x[n]) + where(target[n] == 1, 0,
-                where(x_total[n] < 0, 0, x_total[n])))
+        loss       = sum_n(where(target[n] == -1, 0, x[n])
+                           + where(target[n] == 1, 0, where(x_total[n] < 0, 0, x_total[n])))
 
     Args:
         x: shape (N,).
@@ -248,8 +249,9 @@ def forward_sum(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Tens
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n] = grad_loss*(where(target[n] == -1, 0, 1) - where(target[n] == 1, 0,
-                where(x_total[n] < 0, 0, 1)))
+        grad_x[n] = grad_loss
+                    *(where(target[n] == -1, 0, 1)
+                      - where(target[n] == 1, 0, where(x_total[n] < 0, 0, 1)))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -393,8 +395,9 @@ def forward_none(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Ten
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n] = grad_loss[n]*(where(target[n] == -1, 0, 1) - where(target[n] == 1, 0,
-                where(x_total[n] < 0, 0, 1)))
+        grad_x[n] = grad_loss[n]
+                    *(where(target[n] == -1, 0, 1)
+                      - where(target[n] == 1, 0, where(x_total[n] < 0, 0, 1)))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).

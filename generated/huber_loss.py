@@ -230,8 +230,9 @@ def forward_weight(
     """Compute loss, and what `backward` needs.
 
         off[n] = x[n] - target[n]
-        loss   = sum_n(weight[n]*where(abs(off[n]) > delta, delta*(abs(off[n]) - delta/2),
-                off[n]**2/2))/N
+        loss   = sum_n(weight[n]
+                       *where(abs(off[n]) > delta, delta*(abs(off[n]) - delta/2), off[n]**2/2))
+                 /N
 
     Args:
         x: shape (N,).
@@ -252,10 +253,11 @@ def forward_weight(
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_weight[n] = grad_loss*where(abs(off[n]) > delta, delta*abs(off[n]) - delta**2/2,
-                off[n]**2/2)/N
-        grad_x[n]      = grad_loss*weight[n]*where(abs(off[n]) > delta, delta*sign(off[n]),
-                off[n])/N
+        grad_weight[n] = grad_loss
+                         *where(abs(off[n]) > delta, delta*abs(off[n])
+                                - delta**2/2, off[n]**2/2)/N
+        grad_x[n]      = grad_loss*weight[n]
+                         *where(abs(off[n]) > delta, delta*sign(off[n]), off[n])/N
         grad_target[n] = -grad_x[n]
 
     Args:
@@ -564,8 +566,8 @@ def forward_sum_weight(
     """Compute loss, and what `backward` needs.
 
         off[n] = x[n] - target[n]
-        loss   = sum_n(weight[n]*where(abs(off[n]) > delta, delta*(abs(off[n]) - delta/2),
-                off[n]**2/2))
+        loss   = sum_n(weight[n]
+                       *where(abs(off[n]) > delta, delta*(abs(off[n]) - delta/2), off[n]**2/2))
 
     Args:
         x: shape (N,).
@@ -586,10 +588,11 @@ def forward_sum_weight(
 def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> SumWeightGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_off[n]    = grad_loss*weight[n]*where(abs(off[n]) > delta, delta*sign(off[n]),
-                off[n])
-        grad_weight[n] = grad_loss*where(abs(off[n]) > delta, delta*abs(off[n]) - delta**2/2,
-                off[n]**2/2)
+        grad_off[n]    = grad_loss*weight[n]
+                         *where(abs(off[n]) > delta, delta*sign(off[n]), off[n])
+        grad_weight[n] = grad_loss
+                         *where(abs(off[n]) > delta, delta*abs(off[n])
+                                - delta**2/2, off[n]**2/2)
         grad_x[n]      = grad_off[n]
         grad_target[n] = -grad_x[n]
 
@@ -899,8 +902,8 @@ def forward_none_weight(
     """Compute loss, and what `backward` needs.
 
         off[n]  = x[n] - target[n]
-        loss[n] = weight[n]*where(abs(off[n]) > delta, delta*(abs(off[n]) - delta/2),
-                off[n]**2/2)
+        loss[n] = weight[n]
+                  *where(abs(off[n]) > delta, delta*(abs(off[n]) - delta/2), off[n]**2/2)
 
     Args:
         x: shape (N,).
@@ -921,10 +924,11 @@ def forward_none_weight(
 def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> NoneWeightGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_off[n]    = grad_loss[n]*weight[n]*where(abs(off[n]) > delta, delta*sign(off[n]),
-                off[n])
-        grad_weight[n] = grad_loss[n]*where(abs(off[n]) > delta, delta*abs(off[n]) - delta**2/2,
-                off[n]**2/2)
+        grad_off[n]    = grad_loss[n]*weight[n]
+                         *where(abs(off[n]) > delta, delta*sign(off[n]), off[n])
+        grad_weight[n] = grad_loss[n]
+                         *where(abs(off[n]) > delta, delta*abs(off[n])
+                                - delta**2/2, off[n]**2/2)
         grad_x[n]      = grad_off[n]
         grad_target[n] = -grad_x[n]
 

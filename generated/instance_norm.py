@@ -13,8 +13,9 @@ The gradients, given grad_y:
 
     grad_bias[c]   = sum_{n,s}(grad_y[n,c,s])
     grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
-    grad_x[n,c,s]  = weight[c]*rstd[n,c]*(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S -
-            x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+    grad_x[n,c,s]  = weight[c]*rstd[n,c]
+                     *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
+                       - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
 """
 
 import math
@@ -291,8 +292,9 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
     """Compute the gradients. None of the arguments is written to.
 
         grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
-        grad_x[n,c,s]  = weight[c]*rstd[n,c]*(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S -
-                x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+        grad_x[n,c,s]  = weight[c]*rstd[n,c]
+                         *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
+                           - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -491,8 +493,9 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
     """Compute the gradients. None of the arguments is written to.
 
         grad_bias[c]  = sum_{n,s}(grad_y[n,c,s])
-        grad_x[n,c,s] = rstd[n,c]*(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S -
-                x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+        grad_x[n,c,s] = rstd[n,c]
+                        *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
+                          - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -682,8 +685,9 @@ def backward_no_weight_no_bias(
 ) -> NoWeightNoBiasGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n,c,s] = rstd[n,c]*(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S -
-                x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+        grad_x[n,c,s] = rstd[n,c]
+                        *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
+                          - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -911,8 +915,9 @@ def backward_running_mean(grad_y: Tensor, residuals: RunningMeanResiduals) -> Ru
 
         grad_bias[c]   = sum_{n,s}(grad_y[n,c,s])
         grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
-        grad_x[n,c,s]  = weight[c]*rstd[n,c]*(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S -
-                x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+        grad_x[n,c,s]  = weight[c]*rstd[n,c]
+                         *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
+                           - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -1406,8 +1411,9 @@ def backward_running_mean_no_bias(
     """Compute the gradients. None of the arguments is written to.
 
         grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
-        grad_x[n,c,s]  = weight[c]*rstd[n,c]*(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S -
-                x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+        grad_x[n,c,s]  = weight[c]*rstd[n,c]
+                         *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
+                           - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -1878,8 +1884,9 @@ def backward_running_mean_no_weight(
     """Compute the gradients. None of the arguments is written to.
 
         grad_bias[c]  = sum_{n,s}(grad_y[n,c,s])
-        grad_x[n,c,s] = rstd[n,c]*(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S -
-                x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+        grad_x[n,c,s] = rstd[n,c]
+                        *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
+                          - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -2275,8 +2282,9 @@ def backward_running_mean_no_weight_no_bias(
 ) -> RunningMeanNoWeightNoBiasGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n,c,s] = rstd[n,c]*(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S -
-                x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+        grad_x[n,c,s] = rstd[n,c]
+                        *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
+                          - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).

@@ -8,8 +8,8 @@
 
 The gradients, given grad_loss:
 
-    grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) -
-            x[n,k])/(N*K)
+    grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])
+                       /(N*K)
     grad_x[n,k]      = -grad_loss*target[n,k]/(N*K)
 """
 
@@ -765,8 +765,8 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_target[n,k] = grad_loss[n,k]*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) -
-                x[n,k])
+        grad_target[n,k] = grad_loss[n,k]
+                           *(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])
         grad_x[n,k]      = -grad_loss[n,k]*target[n,k]
 
     Args:
@@ -1099,8 +1099,8 @@ def forward_batchmean(x: Tensor, target: Tensor) -> tuple[Tensor, BatchmeanResid
 def backward_batchmean(grad_loss: Tensor, residuals: BatchmeanResiduals) -> BatchmeanGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) -
-                x[n,k])/N
+        grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])
+                           /N
         grad_x[n,k]      = -grad_loss*target[n,k]/N
 
     Args:

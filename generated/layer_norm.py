@@ -14,8 +14,9 @@ The gradients, given grad_y:
     grad_x_hat[n,c] = weight[c]*grad_y[n,c]
     grad_bias[c]    = sum_n(grad_y[n,c])
     grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
-    grad_x[n,c]     = rstd[n]*(grad_x_hat[n,c] - sum_c(grad_x_hat[n,c])/C -
-            x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)
+    grad_x[n,c]     = rstd[n]
+                      *(grad_x_hat[n,c] - sum_c(grad_x_hat[n,c])/C
+                        - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)
 """
 
 import math
@@ -296,8 +297,9 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
 
         grad_x_hat[n,c] = weight[c]*grad_y[n,c]
         grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
-        grad_x[n,c]     = rstd[n]*(grad_x_hat[n,c] - sum_c(grad_x_hat[n,c])/C -
-                x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)
+        grad_x[n,c]     = rstd[n]
+                          *(grad_x_hat[n,c] - sum_c(grad_x_hat[n,c])/C
+                            - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -502,8 +504,9 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
     """Compute the gradients. None of the arguments is written to.
 
         grad_bias[c] = sum_n(grad_y[n,c])
-        grad_x[n,c]  = rstd[n]*(grad_y[n,c] - sum_c(grad_y[n,c])/C -
-                x_hat[n,c]*sum_c(grad_y[n,c]*x_hat[n,c])/C)
+        grad_x[n,c]  = rstd[n]
+                       *(grad_y[n,c] - sum_c(grad_y[n,c])/C
+                         - x_hat[n,c]*sum_c(grad_y[n,c]*x_hat[n,c])/C)
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -695,8 +698,9 @@ def backward_no_weight_no_bias(
 ) -> NoWeightNoBiasGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n,c] = rstd[n]*(grad_y[n,c] - sum_c(grad_y[n,c])/C -
-                x_hat[n,c]*sum_c(grad_y[n,c]*x_hat[n,c])/C)
+        grad_x[n,c] = rstd[n]
+                      *(grad_y[n,c] - sum_c(grad_y[n,c])/C
+                        - x_hat[n,c]*sum_c(grad_y[n,c]*x_hat[n,c])/C)
 
     Args:
         grad_y: the gradient of y, shape (N, C).

@@ -26,8 +26,9 @@ The gradients, given grad_loss:
     grad_W2[j,k]       = sum_n(grad_logits[n,k]*h[n,j])
     grad_bnbias[j]     = sum_n(grad_hpreact[n,j])
     grad_bngain[j]     = sum_n(grad_hpreact[n,j]*bnraw[n,j])
-    grad_hprebn[n,j]   = bngain[j]*bnvar_inv[j]*(grad_hpreact[n,j] - grad_bnbias[j]/N -
-            grad_bngain[j]*bnraw[n,j]/(N - 1))
+    grad_hprebn[n,j]   = bngain[j]*bnvar_inv[j]
+                         *(grad_hpreact[n,j] - grad_bnbias[j]/N
+                           - grad_bngain[j]*bnraw[n,j]/(N - 1))
     grad_embcat[n,t,d] = sum_j(grad_hprebn[n,j]*W1[t,d,j])
     grad_emb[n,t,d]    = grad_embcat[n,t,d]
     grad_b1[j]         = sum_n(grad_hprebn[n,j])

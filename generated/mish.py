@@ -9,8 +9,8 @@
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*(tanh_log_exp_x[n] + x[n]*(1 - exp(-log_exp_x[n]))*(1 -
-            tanh_log_exp_x[n]**2))
+    grad_x[n] = grad_y[n]
+                *(tanh_log_exp_x[n] + x[n]*(1 - exp(-log_exp_x[n]))*(1 - tanh_log_exp_x[n]**2))
 """
 
 from typing import Any, NamedTuple

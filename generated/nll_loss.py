@@ -449,9 +449,10 @@ def forward_kept(logprobs: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor
     """Compute loss, and what `backward` needs.
 
         kept_sum = sum_n(kept[n])
-        loss     = where(kept_sum == 0, stop_gradient(sum_n(where(kept[n] == 0, 0,
-                -logprobs[n,target[n]]))/kept_sum), sum_n(where(kept[n] == 0, 0,
-                -logprobs[n,target[n]]))/kept_sum)
+        loss     = where(kept_sum == 0,
+                         stop_gradient(sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]))
+                                       /kept_sum),
+                         sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]))/kept_sum)
 
     Args:
         logprobs: shape (N, K).
@@ -478,8 +479,8 @@ def forward_kept(logprobs: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor
 def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept_sum == 0, 0,
-                where(kept[n] == 0, 0, 1)/kept_sum)
+        grad_logprobs[n,k] = -grad_loss*delta(k, target[n])
+                             *where(kept_sum == 0, 0, where(kept[n] == 0, 0, 1)/kept_sum)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -926,8 +927,9 @@ def forward_weight(
         target_weight[n] = weight[target[n]]
         target_sum       = sum_n(target_weight[n])
         loss             = where(target_sum == 0,
-                stop_gradient(sum_n(-logprobs[n,target[n]]*target_weight[n])/target_sum),
-                sum_n(-logprobs[n,target[n]]*target_weight[n])/target_sum)
+                                 stop_gradient(sum_n(-logprobs[n,target[n]]*target_weight[n])
+                                               /target_sum),
+                                 sum_n(-logprobs[n,target[n]]*target_weight[n])/target_sum)
 
     Args:
         logprobs: shape (N, K).
@@ -950,8 +952,8 @@ def forward_weight(
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(target_sum == 0, 0,
-                target_weight[n]/target_sum)
+        grad_logprobs[n,k] = -grad_loss*delta(k, target[n])
+                             *where(target_sum == 0, 0, target_weight[n]/target_sum)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1409,9 +1411,12 @@ def forward_weight_kept(
 
         target_weight[n] = weight[target[n]]
         kept_sum         = sum_n(kept[n]*target_weight[n])
-        loss             = where(kept_sum == 0, stop_gradient(sum_n(where(kept[n] == 0, 0,
-                -logprobs[n,target[n]]*target_weight[n]))/kept_sum), sum_n(where(kept[n] == 0,
-                0, -logprobs[n,target[n]]*target_weight[n]))/kept_sum)
+        loss             = where(kept_sum == 0,
+                                 stop_gradient(sum_n(where(kept[n] == 0, 0,
+                                                           -logprobs[n,target[n]]
+                                                           *target_weight[n]))/kept_sum),
+                                 sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]
+                                             *target_weight[n]))/kept_sum)
 
     Args:
         logprobs: shape (N, K).
@@ -1440,8 +1445,9 @@ def forward_weight_kept(
 def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> WeightKeptGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept_sum == 0, 0,
-                where(kept[n] == 0, 0, target_weight[n])/kept_sum)
+        grad_logprobs[n,k] = -grad_loss*delta(k, target[n])
+                             *where(kept_sum == 0, 0, where(kept[n] == 0, 0, target_weight[n])
+                                    /kept_sum)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1573,8 +1579,8 @@ def forward_weight_kept_sum(
     """Compute loss, and what `backward` needs.
 
         target_weight[n] = weight[target[n]]
-        loss             = sum_n(where(kept[n] == 0, 0,
-                -logprobs[n,target[n]]*target_weight[n]))
+        loss             = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]
+                                       *target_weight[n]))
 
     Args:
         logprobs: shape (N, K).
@@ -1604,8 +1610,8 @@ def backward_weight_kept_sum(
 ) -> WeightKeptSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept[n] == 0, 0,
-                target_weight[n])
+        grad_logprobs[n,k] = -grad_loss*delta(k, target[n])
+                             *where(kept[n] == 0, 0, target_weight[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1770,8 +1776,8 @@ def backward_weight_kept_none(
 ) -> WeightKeptNoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_logprobs[n,k] = -grad_loss[n]*delta(k, target[n])*where(kept[n] == 0, 0,
-                target_weight[n])
+        grad_logprobs[n,k] = -grad_loss[n]*delta(k, target[n])
+                             *where(kept[n] == 0, 0, target_weight[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).

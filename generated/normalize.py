@@ -10,8 +10,11 @@
 
 The gradients, given grad_y:
 
-    grad_x[n,k] = inv_size[n]*(grad_y[n,k] - inv_size[n]*x[n,k]*where(x_squared_sum[n] == 0, 0,
-            1/sqrt(x_squared_sum[n]))*where(eps >= size[n], 0, 1)*sum_k(grad_y[n,k]*x[n,k]))
+    grad_x[n,k] = inv_size[n]
+                  *(grad_y[n,k]
+                    - inv_size[n]*x[n,k]
+                    *where(x_squared_sum[n] == 0, 0, 1/sqrt(x_squared_sum[n]))
+                    *where(eps >= size[n], 0, 1)*sum_k(grad_y[n,k]*x[n,k]))
 """
 
 import math
@@ -280,8 +283,10 @@ def forward_p_1(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, P1Residuals]:
 def backward_p_1(grad_y: Tensor, residuals: P1Residuals) -> P1Gradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n,k] = inv_size[n]*(grad_y[n,k] - inv_size[n]*where(eps >= size[n], 0,
-                1)*sign(x[n,k])*sum_k(grad_y[n,k]*x[n,k]))
+        grad_x[n,k] = inv_size[n]
+                      *(grad_y[n,k]
+                        - inv_size[n]*where(eps >= size[n], 0, 1)*sign(x[n,k])
+                        *sum_k(grad_y[n,k]*x[n,k]))
 
     Args:
         grad_y: the gradient of y, shape (N, K).
@@ -576,8 +581,10 @@ def forward_p_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PInfResidua
 def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n,k] = inv_size[n]*(grad_y[n,k] - inv_size[n]*delta(k, size_argmax[n])*where(eps
-                >= size[n], 0, 1)*sign(x[n,size_argmax[n]])*sum_k(grad_y[n,k]*x[n,k]))
+        grad_x[n,k] = inv_size[n]
+                      *(grad_y[n,k]
+                        - inv_size[n]*delta(k, size_argmax[n])*where(eps >= size[n], 0, 1)
+                        *sign(x[n,size_argmax[n]])*sum_k(grad_y[n,k]*x[n,k]))
 
     Args:
         grad_y: the gradient of y, shape (N, K).
@@ -777,9 +784,10 @@ def forward_p_minus_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PMinu
 def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinusInfGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n,k] = inv_size[n]*(grad_y[n,k] - inv_size[n]*delta(k,
-                size_argmax_1[n])*where(eps >= size[n], 0,
-                1)*sign(x[n,size_argmax_1[n]])*sum_k(grad_y[n,k]*x[n,k]))
+        grad_x[n,k] = inv_size[n]
+                      *(grad_y[n,k]
+                        - inv_size[n]*delta(k, size_argmax_1[n])*where(eps >= size[n], 0, 1)
+                        *sign(x[n,size_argmax_1[n]])*sum_k(grad_y[n,k]*x[n,k]))
 
     Args:
         grad_y: the gradient of y, shape (N, K).
@@ -960,7 +968,7 @@ def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor,
 
         size_abs[n,k]   = abs(x[n,k])
         size_abs_sum[n] = sum_k(where(size_abs[n,k] == 0, stop_gradient(size_abs[n,k]**p),
-                size_abs[n,k]**p))
+                                      size_abs[n,k]**p))
         size[n]         = where(size_abs_sum[n] == 0, 0, size_abs_sum[n]**(1/p))
         inv_size[n]     = 1/max(eps, size[n])
         y[n,k]          = inv_size[n]*x[n,k]
@@ -998,9 +1006,12 @@ def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor,
 def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n,k] = inv_size[n]*(grad_y[n,k] - inv_size[n]*where(eps >= size[n], 0,
-                1)*where(size_abs_sum[n] == 0, 0, size_abs_sum[n]**(1/p - 1)*where(size_abs[n,k]
-                == 0, 0, size_abs[n,k]**(p - 1)))*sign(x[n,k])*sum_k(grad_y[n,k]*x[n,k]))
+        grad_x[n,k] = inv_size[n]
+                      *(grad_y[n,k]
+                        - inv_size[n]*where(eps >= size[n], 0, 1)
+                        *where(size_abs_sum[n] == 0, 0, size_abs_sum[n]**(1/p - 1)
+                               *where(size_abs[n,k] == 0, 0, size_abs[n,k]**(p - 1)))
+                        *sign(x[n,k])*sum_k(grad_y[n,k]*x[n,k]))
 
     Args:
         grad_y: the gradient of y, shape (N, K).

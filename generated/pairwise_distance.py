@@ -9,8 +9,8 @@
 
 The gradients, given grad_y:
 
-    grad_off[n,k] = grad_y[n]*off[n,k]*where(off_squared_sum[n] == 0, 0,
-            1/sqrt(off_squared_sum[n]))
+    grad_off[n,k] = grad_y[n]*off[n,k]
+                    *where(off_squared_sum[n] == 0, 0, 1/sqrt(off_squared_sum[n]))
     grad_x1[n,k]  = grad_off[n,k]
     grad_x2[n,k]  = -grad_x1[n,k]
 """
@@ -796,7 +796,7 @@ def forward_p(
         off[n,k]     = x1[n,k] + eps - x2[n,k]
         y_abs[n,k]   = abs(off[n,k])
         y_abs_sum[n] = sum_k(where(y_abs[n,k] == 0, stop_gradient(y_abs[n,k]**p),
-                y_abs[n,k]**p))
+                                   y_abs[n,k]**p))
         y[n]         = where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/p))
 
     Args:
@@ -820,8 +820,9 @@ def forward_p(
 def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x1[n,k] = grad_y[n]*where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/p -
-                1)*where(y_abs[n,k] == 0, 0, y_abs[n,k]**(p - 1)))*sign(off[n,k])
+        grad_x1[n,k] = grad_y[n]
+                       *where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/p - 1)
+                              *where(y_abs[n,k] == 0, 0, y_abs[n,k]**(p - 1)))*sign(off[n,k])
         grad_x2[n,k] = -grad_x1[n,k]
 
     Args:

@@ -588,8 +588,8 @@ def forward_full(x: Tensor, target: Tensor) -> tuple[Tensor, FullResiduals]:
         rate[n]  = exp(x[n])
         short[n] = rate[n] - x[n]*target[n]
         each[n]  = short[n]
-                   + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
-                target[n], 0)
+                   + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
+                           - target[n], 0)
         loss     = sum_n(each[n])/N
 
     Args:
@@ -617,8 +617,8 @@ def forward_full(x: Tensor, target: Tensor) -> tuple[Tensor, FullResiduals]:
 def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_target[n] = grad_loss*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) -
-                x[n])/N
+        grad_target[n] = grad_loss
+                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n])/N
         grad_x[n]      = grad_loss*(rate[n] - target[n])/N
 
     Args:
@@ -785,8 +785,8 @@ def forward_full_sum(x: Tensor, target: Tensor) -> tuple[Tensor, FullSumResidual
         rate[n]  = exp(x[n])
         short[n] = rate[n] - x[n]*target[n]
         each[n]  = short[n]
-                   + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
-                target[n], 0)
+                   + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
+                           - target[n], 0)
         loss     = sum_n(each[n])
 
     Args:
@@ -814,8 +814,8 @@ def forward_full_sum(x: Tensor, target: Tensor) -> tuple[Tensor, FullSumResidual
 def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_target[n] = grad_loss*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) -
-                x[n])
+        grad_target[n] = grad_loss
+                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n])
         grad_x[n]      = grad_loss*(rate[n] - target[n])
 
     Args:
@@ -980,8 +980,8 @@ def forward_full_none(x: Tensor, target: Tensor) -> tuple[Tensor, FullNoneResidu
         rate[n]  = exp(x[n])
         short[n] = rate[n] - x[n]*target[n]
         each[n]  = short[n]
-                   + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
-                target[n], 0)
+                   + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
+                           - target[n], 0)
         loss[n]  = each[n]
 
     Args:
@@ -1008,8 +1008,8 @@ def forward_full_none(x: Tensor, target: Tensor) -> tuple[Tensor, FullNoneResidu
 def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullNoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_target[n] = grad_loss[n]*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
-                - x[n])
+        grad_target[n] = grad_loss[n]
+                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n])
         grad_x[n]      = grad_loss[n]*(rate[n] - target[n])
 
     Args:
@@ -1730,8 +1730,8 @@ def forward_no_log_input_full(
         log_x[n]   = log(x_total[n])
         short[n]   = x[n] - target[n]*log_x[n]
         each[n]    = short[n]
-                     + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
-                target[n], 0)
+                     + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
+                             - target[n], 0)
         loss       = sum_n(each[n])/N
 
     Args:
@@ -1763,8 +1763,9 @@ def backward_no_log_input_full(
 ) -> NoLogInputFullGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_target[n] = grad_loss*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) -
-                log_x[n])/N
+        grad_target[n] = grad_loss
+                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - log_x[n])
+                         /N
         grad_x[n]      = grad_loss*(1 - target[n]/x_total[n])/N
 
     Args:
@@ -1940,8 +1941,8 @@ def forward_no_log_input_full_sum(
         log_x[n]   = log(x_total[n])
         short[n]   = x[n] - target[n]*log_x[n]
         each[n]    = short[n]
-                     + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
-                target[n], 0)
+                     + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
+                             - target[n], 0)
         loss       = sum_n(each[n])
 
     Args:
@@ -1973,8 +1974,8 @@ def backward_no_log_input_full_sum(
 ) -> NoLogInputFullSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_target[n] = grad_loss*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) -
-                log_x[n])
+        grad_target[n] = grad_loss
+                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - log_x[n])
         grad_x[n]      = grad_loss*(1 - target[n]/x_total[n])
 
     Args:
@@ -2152,8 +2153,8 @@ def forward_no_log_input_full_none(
         log_x[n]   = log(x_total[n])
         short[n]   = x[n] - target[n]*log_x[n]
         each[n]    = short[n]
-                     + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
-                target[n], 0)
+                     + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
+                             - target[n], 0)
         loss[n]    = each[n]
 
     Args:
@@ -2184,8 +2185,8 @@ def backward_no_log_input_full_none(
 ) -> NoLogInputFullNoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_target[n] = grad_loss[n]*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
-                - log_x[n])
+        grad_target[n] = grad_loss[n]
+                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - log_x[n])
         grad_x[n]      = grad_loss[n]*(1 - target[n]/x_total[n])
 
     Args:

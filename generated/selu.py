@@ -3,8 +3,8 @@
 # definition sha256:af025c5b9bed35b3c54ca2086dfe2b13d74cf8d2b9fc2806ee6dc44224c84b16
 """Scaled exponential linear unit (Klambauer et al., 2017, eq. 2).
 
-    y[n] = 1.0507009873554805*where(x[n] > 0, x[n], 1.6732632423543772*exp(x[n]) -
-            1.6732632423543772)
+    y[n] = 1.0507009873554805
+           *where(x[n] > 0, x[n], 1.6732632423543772*exp(x[n]) - 1.6732632423543772)
 
 The gradients, given grad_y:
 

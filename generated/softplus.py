@@ -8,8 +8,8 @@
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*where(x_scaled[n] > threshold, 1, exp(x_scaled[n])/(1 +
-            exp(x_scaled[n])))
+    grad_x[n] = grad_y[n]
+                *where(x_scaled[n] > threshold, 1, exp(x_scaled[n])/(1 + exp(x_scaled[n])))
 """
 
 from typing import Any, NamedTuple

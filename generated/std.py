@@ -10,8 +10,8 @@
 
 The gradients, given grad_y:
 
-    grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square[n] == 0, 0, 1/sqrt(square[n]))/max(K -
-            correction, 0)
+    grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square[n] == 0, 0, 1/sqrt(square[n]))
+                  /max(K - correction, 0)
 """
 
 import math

@@ -12,10 +12,10 @@
 
 The gradients, given grad_loss:
 
-    grad_negative[n,d] = grad_loss*off_far[n,d]*where(near[n] + margin - far[n] < 0, 0,
-            1)/(N*far[n])
-    grad_positive[n,d] = -grad_loss*off_near[n,d]*where(near[n] + margin - far[n] < 0, 0,
-            1)/(N*near[n])
+    grad_negative[n,d] = grad_loss*off_far[n,d]*where(near[n] + margin - far[n] < 0, 0, 1)
+                         /(N*far[n])
+    grad_positive[n,d] = -grad_loss*off_near[n,d]*where(near[n] + margin - far[n] < 0, 0, 1)
+                         /(N*near[n])
     grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 """
 
@@ -328,8 +328,8 @@ def forward_sum(
         off_far[n,d]  = anchor[n,d] + eps - negative[n,d]
         far[n]        = sqrt(sum_d(off_far[n,d]**2))
         other[n]      = far[n]
-        loss          = sum_n(where(near[n] + margin - far[n] < 0, 0, near[n] + margin -
-                far[n]))
+        loss          = sum_n(where(near[n] + margin - far[n] < 0, 0, near[n] + margin
+                                    - far[n]))
 
     Args:
         anchor: shape (N, D).
@@ -354,10 +354,10 @@ def forward_sum(
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*off_far[n,d]*where(near[n] + margin - far[n] < 0, 0,
-                1)/far[n]
-        grad_positive[n,d] = -grad_loss*off_near[n,d]*where(near[n] + margin - far[n] < 0, 0,
-                1)/near[n]
+        grad_negative[n,d] = grad_loss*off_far[n,d]*where(near[n] + margin - far[n] < 0, 0, 1)
+                             /far[n]
+        grad_positive[n,d] = -grad_loss*off_near[n,d]*where(near[n] + margin - far[n] < 0, 0, 1)
+                             /near[n]
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -813,13 +813,17 @@ def forward_swap(
 def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0,
-                1)*(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n] +
-                off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])/N
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)*(off_near[n,d]/near[n] +
-                off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])/N
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)*(off_near[n,d]/near[n] -
-                off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])/N
+        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+                             /N
+        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(off_near[n,d]/near[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+                             /N
+        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(off_near[n,d]/near[n]
+                               - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1169,13 +1173,15 @@ def forward_swap_sum(
 def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0,
-                1)*(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n] +
-                off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)*(off_near[n,d]/near[n] +
-                off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)*(off_near[n,d]/near[n] -
-                off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])
+        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(off_near[n,d]/near[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(off_near[n,d]/near[n]
+                               - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1517,12 +1523,15 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
     """Compute the gradients. None of the arguments is written to.
 
         grad_near[n]       = grad_loss[n]*where(near_total[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]*(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
-                + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-        grad_positive[n,d] = -grad_near[n]*(off_near[n,d]/near[n] +
-                off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-        grad_anchor[n,d]   = grad_near[n]*(off_near[n,d]/near[n] - off_far[n,d]*where(between[n]
-                <= far[n], 0, 1)/far[n])
+        grad_negative[n,d] = grad_near[n]
+                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+        grad_positive[n,d] = -grad_near[n]
+                             *(off_near[n,d]/near[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+        grad_anchor[n,d]   = grad_near[n]
+                             *(off_near[n,d]/near[n]
+                               - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -2438,13 +2447,15 @@ def forward_p_1_swap(
 def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)*(where(between[n] <=
-                far[n], 0, 1)*sign(off_far[n,d]) + where(between[n] <= far[n], 1,
-                0)*sign(off_between[n,d]))/N
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)*(sign(off_near[n,d]) +
-                where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))/N
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)*(sign(off_near[n,d]) -
-                where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))/N
+        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
+                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))/N
+        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(sign(off_near[n,d])
+                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))/N
+        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(sign(off_near[n,d])
+                               - where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2703,13 +2714,15 @@ def forward_p_1_swap_sum(
 def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P1SwapSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)*(where(between[n] <=
-                far[n], 0, 1)*sign(off_far[n,d]) + where(between[n] <= far[n], 1,
-                0)*sign(off_between[n,d]))
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)*(sign(off_near[n,d]) +
-                where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)*(sign(off_near[n,d]) -
-                where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))
+        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
+                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
+        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(sign(off_near[n,d])
+                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
+        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(sign(off_near[n,d])
+                               - where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2943,12 +2956,15 @@ def backward_p_1_swap_none(
     """Compute the gradients. None of the arguments is written to.
 
         grad_near[n]       = grad_loss[n]*where(near_total[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]*(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
-                + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
-        grad_positive[n,d] = -grad_near[n]*(sign(off_near[n,d]) + where(between[n] <= far[n], 1,
-                0)*sign(off_between[n,d]))
-        grad_anchor[n,d]   = grad_near[n]*(sign(off_near[n,d]) - where(between[n] <= far[n], 0,
-                1)*sign(off_far[n,d]))
+        grad_negative[n,d] = grad_near[n]
+                             *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
+                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
+        grad_positive[n,d] = -grad_near[n]
+                             *(sign(off_near[n,d])
+                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
+        grad_anchor[n,d]   = grad_near[n]
+                             *(sign(off_near[n,d])
+                               - where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -3206,10 +3222,10 @@ def forward_p_inf(
 def backward_p_inf(grad_loss: Tensor, residuals: PInfResiduals) -> PInfGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*delta(d, far_argmax[n])*where(far_total[n] < 0, 0,
-                1)*sign(far_argmax_off_far[n])/N
-        grad_positive[n,d] = -grad_loss*delta(d, near_argmax[n])*where(far_total[n] < 0, 0,
-                1)*sign(near_argmax_off_near[n])/N
+        grad_negative[n,d] = grad_loss*delta(d, far_argmax[n])*where(far_total[n] < 0, 0, 1)
+                             *sign(far_argmax_off_far[n])/N
+        grad_positive[n,d] = -grad_loss*delta(d, near_argmax[n])*where(far_total[n] < 0, 0, 1)
+                             *sign(near_argmax_off_near[n])/N
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -3489,10 +3505,10 @@ def forward_p_inf_sum(
 def backward_p_inf_sum(grad_loss: Tensor, residuals: PInfSumResiduals) -> PInfSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*delta(d, far_argmax[n])*where(far_total[n] < 0, 0,
-                1)*sign(far_argmax_off_far[n])
-        grad_positive[n,d] = -grad_loss*delta(d, near_argmax[n])*where(far_total[n] < 0, 0,
-                1)*sign(near_argmax_off_near[n])
+        grad_negative[n,d] = grad_loss*delta(d, far_argmax[n])*where(far_total[n] < 0, 0, 1)
+                             *sign(far_argmax_off_far[n])
+        grad_positive[n,d] = -grad_loss*delta(d, near_argmax[n])*where(far_total[n] < 0, 0, 1)
+                             *sign(near_argmax_off_near[n])
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -3768,8 +3784,8 @@ def backward_p_inf_none(grad_loss: Tensor, residuals: PInfNoneResiduals) -> PInf
 
         grad_near[n]       = grad_loss[n]*where(far_total[n] < 0, 0, 1)
         grad_negative[n,d] = grad_near[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n])
-        grad_positive[n,d] = -grad_near[n]*delta(d,
-                near_argmax[n])*sign(near_argmax_off_near[n])
+        grad_positive[n,d] = -grad_near[n]*delta(d, near_argmax[n])
+                             *sign(near_argmax_off_near[n])
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -4062,17 +4078,19 @@ def forward_p_inf_swap(
 def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInfSwapGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)*(delta(d,
-                between_argmax[n])*where(between[n] <= far[n], 1,
-                0)*sign(between_argmax_off_between[n]) + delta(d,
-                far_argmax[n])*where(between[n] <= far[n], 0, 1)*sign(far_argmax_off_far[n]))/N
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)*(delta(d,
-                near_argmax[n])*sign(near_argmax_off_near[n]) + delta(d,
-                between_argmax[n])*where(between[n] <= far[n], 1,
-                0)*sign(between_argmax_off_between[n]))/N
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)*(delta(d,
-                near_argmax[n])*sign(near_argmax_off_near[n]) - delta(d,
-                far_argmax[n])*where(between[n] <= far[n], 0, 1)*sign(far_argmax_off_far[n]))/N
+        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
+                               *sign(between_argmax_off_between[n])
+                               + delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
+                               *sign(far_argmax_off_far[n]))/N
+        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
+                               + delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
+                               *sign(between_argmax_off_between[n]))/N
+        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
+                               - delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
+                               *sign(far_argmax_off_far[n]))/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4445,17 +4463,19 @@ def backward_p_inf_swap_sum(
 ) -> PInfSwapSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)*(delta(d,
-                between_argmax[n])*where(between[n] <= far[n], 1,
-                0)*sign(between_argmax_off_between[n]) + delta(d,
-                far_argmax[n])*where(between[n] <= far[n], 0, 1)*sign(far_argmax_off_far[n]))
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)*(delta(d,
-                near_argmax[n])*sign(near_argmax_off_near[n]) + delta(d,
-                between_argmax[n])*where(between[n] <= far[n], 1,
-                0)*sign(between_argmax_off_between[n]))
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)*(delta(d,
-                near_argmax[n])*sign(near_argmax_off_near[n]) - delta(d,
-                far_argmax[n])*where(between[n] <= far[n], 0, 1)*sign(far_argmax_off_far[n]))
+        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
+                               *sign(between_argmax_off_between[n])
+                               + delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
+                               *sign(far_argmax_off_far[n]))
+        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
+                               + delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
+                               *sign(between_argmax_off_between[n]))
+        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
+                               - delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
+                               *sign(far_argmax_off_far[n]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4832,16 +4852,19 @@ def backward_p_inf_swap_none(
     """Compute the gradients. None of the arguments is written to.
 
         grad_near[n]       = grad_loss[n]*where(near_total[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]*(delta(d, between_argmax[n])*where(between[n] <=
-                far[n], 1, 0)*sign(between_argmax_off_between[n]) + delta(d,
-                far_argmax[n])*where(between[n] <= far[n], 0, 1)*sign(far_argmax_off_far[n]))
-        grad_positive[n,d] = -grad_near[n]*(delta(d,
-                near_argmax[n])*sign(near_argmax_off_near[n]) + delta(d,
-                between_argmax[n])*where(between[n] <= far[n], 1,
-                0)*sign(between_argmax_off_between[n]))
-        grad_anchor[n,d]   = grad_near[n]*(delta(d,
-                near_argmax[n])*sign(near_argmax_off_near[n]) - delta(d,
-                far_argmax[n])*where(between[n] <= far[n], 0, 1)*sign(far_argmax_off_far[n]))
+        grad_negative[n,d] = grad_near[n]
+                             *(delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
+                               *sign(between_argmax_off_between[n])
+                               + delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
+                               *sign(far_argmax_off_far[n]))
+        grad_positive[n,d] = -grad_near[n]
+                             *(delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
+                               + delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
+                               *sign(between_argmax_off_between[n]))
+        grad_anchor[n,d]   = grad_near[n]
+                             *(delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
+                               - delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
+                               *sign(far_argmax_off_far[n]))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -5128,11 +5151,13 @@ def forward_p(
 
         off_near[n,d]   = anchor[n,d] + eps - positive[n,d]
         off_near_sum[n] = sum_d(where(abs(off_near[n,d]) == 0,
-                stop_gradient(abs(off_near[n,d])**p), abs(off_near[n,d])**p))
+                                      stop_gradient(abs(off_near[n,d])**p),
+                                      abs(off_near[n,d])**p))
         near[n]         = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p))
         off_far[n,d]    = anchor[n,d] + eps - negative[n,d]
         off_far_sum[n]  = sum_d(where(abs(off_far[n,d]) == 0,
-                stop_gradient(abs(off_far[n,d])**p), abs(off_far[n,d])**p))
+                                      stop_gradient(abs(off_far[n,d])**p),
+                                      abs(off_far[n,d])**p))
         far[n]          = where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p))
         other[n]        = far[n]
         far_total[n]    = near[n] + margin - far[n]
@@ -5169,12 +5194,14 @@ def forward_p(
 def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(far_total[n] < 0, 0, 1)*where(off_far_sum[n] == 0,
-                0, off_far_sum[n]**(1/p - 1)*where(abs(off_far[n,d]) == 0, 0,
-                abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))/N
-        grad_positive[n,d] = -grad_loss*where(far_total[n] < 0, 0, 1)*where(off_near_sum[n] ==
-                0, 0, off_near_sum[n]**(1/p - 1)*where(abs(off_near[n,d]) == 0, 0,
-                abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))/N
+        grad_negative[n,d] = grad_loss*where(far_total[n] < 0, 0, 1)
+                             *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                    *where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p - 1)
+                                           *sign(off_far[n,d])))/N
+        grad_positive[n,d] = -grad_loss*where(far_total[n] < 0, 0, 1)
+                             *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                    *where(abs(off_near[n,d]) == 0, 0,
+                                           abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))/N
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -5499,11 +5526,13 @@ def forward_p_sum(
 
         off_near[n,d]   = anchor[n,d] + eps - positive[n,d]
         off_near_sum[n] = sum_d(where(abs(off_near[n,d]) == 0,
-                stop_gradient(abs(off_near[n,d])**p), abs(off_near[n,d])**p))
+                                      stop_gradient(abs(off_near[n,d])**p),
+                                      abs(off_near[n,d])**p))
         near[n]         = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p))
         off_far[n,d]    = anchor[n,d] + eps - negative[n,d]
         off_far_sum[n]  = sum_d(where(abs(off_far[n,d]) == 0,
-                stop_gradient(abs(off_far[n,d])**p), abs(off_far[n,d])**p))
+                                      stop_gradient(abs(off_far[n,d])**p),
+                                      abs(off_far[n,d])**p))
         far[n]          = where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p))
         other[n]        = far[n]
         far_total[n]    = near[n] + margin - far[n]
@@ -5540,12 +5569,14 @@ def forward_p_sum(
 def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(far_total[n] < 0, 0, 1)*where(off_far_sum[n] == 0,
-                0, off_far_sum[n]**(1/p - 1)*where(abs(off_far[n,d]) == 0, 0,
-                abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
-        grad_positive[n,d] = -grad_loss*where(far_total[n] < 0, 0, 1)*where(off_near_sum[n] ==
-                0, 0, off_near_sum[n]**(1/p - 1)*where(abs(off_near[n,d]) == 0, 0,
-                abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+        grad_negative[n,d] = grad_loss*where(far_total[n] < 0, 0, 1)
+                             *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                    *where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p - 1)
+                                           *sign(off_far[n,d])))
+        grad_positive[n,d] = -grad_loss*where(far_total[n] < 0, 0, 1)
+                             *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                    *where(abs(off_near[n,d]) == 0, 0,
+                                           abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -5867,11 +5898,13 @@ def forward_p_none(
 
         off_near[n,d]   = anchor[n,d] + eps - positive[n,d]
         off_near_sum[n] = sum_d(where(abs(off_near[n,d]) == 0,
-                stop_gradient(abs(off_near[n,d])**p), abs(off_near[n,d])**p))
+                                      stop_gradient(abs(off_near[n,d])**p),
+                                      abs(off_near[n,d])**p))
         near[n]         = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p))
         off_far[n,d]    = anchor[n,d] + eps - negative[n,d]
         off_far_sum[n]  = sum_d(where(abs(off_far[n,d]) == 0,
-                stop_gradient(abs(off_far[n,d])**p), abs(off_far[n,d])**p))
+                                      stop_gradient(abs(off_far[n,d])**p),
+                                      abs(off_far[n,d])**p))
         far[n]          = where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p))
         other[n]        = far[n]
         far_total[n]    = near[n] + margin - far[n]
@@ -5909,12 +5942,14 @@ def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradie
     """Compute the gradients. None of the arguments is written to.
 
         grad_near[n]       = grad_loss[n]*where(far_total[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]*where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p -
-                1)*where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p -
-                1)*sign(off_far[n,d])))
-        grad_positive[n,d] = -grad_near[n]*where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p
-                - 1)*where(abs(off_near[n,d]) == 0, 0, abs(off_near[n,d])**(p -
-                1)*sign(off_near[n,d])))
+        grad_negative[n,d] = grad_near[n]
+                             *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                    *where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p - 1)
+                                           *sign(off_far[n,d])))
+        grad_positive[n,d] = -grad_near[n]
+                             *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                    *where(abs(off_near[n,d]) == 0, 0,
+                                           abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -6239,15 +6274,18 @@ def forward_p_swap(
 
         off_near[n,d]      = anchor[n,d] + eps - positive[n,d]
         off_near_sum[n]    = sum_d(where(abs(off_near[n,d]) == 0,
-                stop_gradient(abs(off_near[n,d])**p), abs(off_near[n,d])**p))
+                                         stop_gradient(abs(off_near[n,d])**p),
+                                         abs(off_near[n,d])**p))
         near[n]            = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p))
         off_far[n,d]       = anchor[n,d] + eps - negative[n,d]
         off_far_sum[n]     = sum_d(where(abs(off_far[n,d]) == 0,
-                stop_gradient(abs(off_far[n,d])**p), abs(off_far[n,d])**p))
+                                         stop_gradient(abs(off_far[n,d])**p),
+                                         abs(off_far[n,d])**p))
         far[n]             = where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p))
         off_between[n,d]   = positive[n,d] + eps - negative[n,d]
         off_between_sum[n] = sum_d(where(abs(off_between[n,d]) == 0,
-                stop_gradient(abs(off_between[n,d])**p), abs(off_between[n,d])**p))
+                                         stop_gradient(abs(off_between[n,d])**p),
+                                         abs(off_between[n,d])**p))
         between[n]         = where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p))
         other[n]           = min(between[n], far[n])
         near_total[n]      = near[n] + margin - other[n]
@@ -6303,25 +6341,33 @@ def forward_p_swap(
 def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)*(where(between[n] <=
-                far[n], 0, 1)*where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p -
-                1)*where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p -
-                1)*sign(off_far[n,d]))) + where(between[n] <= far[n], 1,
-                0)*where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p -
-                1)*where(abs(off_between[n,d]) == 0, 0, abs(off_between[n,d])**(p -
-                1)*sign(off_between[n,d]))))/N
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)*(where(off_near_sum[n] ==
-                0, 0, off_near_sum[n]**(1/p - 1)*where(abs(off_near[n,d]) == 0, 0,
-                abs(off_near[n,d])**(p - 1)*sign(off_near[n,d]))) + where(between[n] <= far[n],
-                1, 0)*where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p -
-                1)*where(abs(off_between[n,d]) == 0, 0, abs(off_between[n,d])**(p -
-                1)*sign(off_between[n,d]))))/N
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)*(where(off_near_sum[n] ==
-                0, 0, off_near_sum[n]**(1/p - 1)*where(abs(off_near[n,d]) == 0, 0,
-                abs(off_near[n,d])**(p - 1)*sign(off_near[n,d]))) - where(between[n] <= far[n],
-                0, 1)*where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p -
-                1)*where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p -
-                1)*sign(off_far[n,d]))))/N
+        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(where(between[n] <= far[n], 0, 1)
+                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                      *where(abs(off_far[n,d]) == 0, 0,
+                                             abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
+                               + where(between[n] <= far[n], 1, 0)
+                               *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                      *where(abs(off_between[n,d]) == 0, 0,
+                                             abs(off_between[n,d])**(p - 1)
+                                             *sign(off_between[n,d]))))/N
+        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                     *where(abs(off_near[n,d]) == 0, 0,
+                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+                               + where(between[n] <= far[n], 1, 0)
+                               *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                      *where(abs(off_between[n,d]) == 0, 0,
+                                             abs(off_between[n,d])**(p - 1)
+                                             *sign(off_between[n,d]))))/N
+        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                     *where(abs(off_near[n,d]) == 0, 0,
+                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+                               - where(between[n] <= far[n], 0, 1)
+                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                      *where(abs(off_far[n,d]) == 0, 0,
+                                             abs(off_far[n,d])**(p - 1)*sign(off_far[n,d]))))/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -6813,15 +6859,18 @@ def forward_p_swap_sum(
 
         off_near[n,d]      = anchor[n,d] + eps - positive[n,d]
         off_near_sum[n]    = sum_d(where(abs(off_near[n,d]) == 0,
-                stop_gradient(abs(off_near[n,d])**p), abs(off_near[n,d])**p))
+                                         stop_gradient(abs(off_near[n,d])**p),
+                                         abs(off_near[n,d])**p))
         near[n]            = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p))
         off_far[n,d]       = anchor[n,d] + eps - negative[n,d]
         off_far_sum[n]     = sum_d(where(abs(off_far[n,d]) == 0,
-                stop_gradient(abs(off_far[n,d])**p), abs(off_far[n,d])**p))
+                                         stop_gradient(abs(off_far[n,d])**p),
+                                         abs(off_far[n,d])**p))
         far[n]             = where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p))
         off_between[n,d]   = positive[n,d] + eps - negative[n,d]
         off_between_sum[n] = sum_d(where(abs(off_between[n,d]) == 0,
-                stop_gradient(abs(off_between[n,d])**p), abs(off_between[n,d])**p))
+                                         stop_gradient(abs(off_between[n,d])**p),
+                                         abs(off_between[n,d])**p))
         between[n]         = where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p))
         other[n]           = min(between[n], far[n])
         near_total[n]      = near[n] + margin - other[n]
@@ -6877,25 +6926,33 @@ def forward_p_swap_sum(
 def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwapSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)*(where(between[n] <=
-                far[n], 0, 1)*where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p -
-                1)*where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p -
-                1)*sign(off_far[n,d]))) + where(between[n] <= far[n], 1,
-                0)*where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p -
-                1)*where(abs(off_between[n,d]) == 0, 0, abs(off_between[n,d])**(p -
-                1)*sign(off_between[n,d]))))
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)*(where(off_near_sum[n] ==
-                0, 0, off_near_sum[n]**(1/p - 1)*where(abs(off_near[n,d]) == 0, 0,
-                abs(off_near[n,d])**(p - 1)*sign(off_near[n,d]))) + where(between[n] <= far[n],
-                1, 0)*where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p -
-                1)*where(abs(off_between[n,d]) == 0, 0, abs(off_between[n,d])**(p -
-                1)*sign(off_between[n,d]))))
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)*(where(off_near_sum[n] ==
-                0, 0, off_near_sum[n]**(1/p - 1)*where(abs(off_near[n,d]) == 0, 0,
-                abs(off_near[n,d])**(p - 1)*sign(off_near[n,d]))) - where(between[n] <= far[n],
-                0, 1)*where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p -
-                1)*where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p -
-                1)*sign(off_far[n,d]))))
+        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(where(between[n] <= far[n], 0, 1)
+                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                      *where(abs(off_far[n,d]) == 0, 0,
+                                             abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
+                               + where(between[n] <= far[n], 1, 0)
+                               *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                      *where(abs(off_between[n,d]) == 0, 0,
+                                             abs(off_between[n,d])**(p - 1)
+                                             *sign(off_between[n,d]))))
+        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                     *where(abs(off_near[n,d]) == 0, 0,
+                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+                               + where(between[n] <= far[n], 1, 0)
+                               *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                      *where(abs(off_between[n,d]) == 0, 0,
+                                             abs(off_between[n,d])**(p - 1)
+                                             *sign(off_between[n,d]))))
+        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                     *where(abs(off_near[n,d]) == 0, 0,
+                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+                               - where(between[n] <= far[n], 0, 1)
+                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                      *where(abs(off_far[n,d]) == 0, 0,
+                                             abs(off_far[n,d])**(p - 1)*sign(off_far[n,d]))))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -7386,15 +7443,18 @@ def forward_p_swap_none(
 
         off_near[n,d]      = anchor[n,d] + eps - positive[n,d]
         off_near_sum[n]    = sum_d(where(abs(off_near[n,d]) == 0,
-                stop_gradient(abs(off_near[n,d])**p), abs(off_near[n,d])**p))
+                                         stop_gradient(abs(off_near[n,d])**p),
+                                         abs(off_near[n,d])**p))
         near[n]            = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p))
         off_far[n,d]       = anchor[n,d] + eps - negative[n,d]
         off_far_sum[n]     = sum_d(where(abs(off_far[n,d]) == 0,
-                stop_gradient(abs(off_far[n,d])**p), abs(off_far[n,d])**p))
+                                         stop_gradient(abs(off_far[n,d])**p),
+                                         abs(off_far[n,d])**p))
         far[n]             = where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p))
         off_between[n,d]   = positive[n,d] + eps - negative[n,d]
         off_between_sum[n] = sum_d(where(abs(off_between[n,d]) == 0,
-                stop_gradient(abs(off_between[n,d])**p), abs(off_between[n,d])**p))
+                                         stop_gradient(abs(off_between[n,d])**p),
+                                         abs(off_between[n,d])**p))
         between[n]         = where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p))
         other[n]           = min(between[n], far[n])
         near_total[n]      = near[n] + margin - other[n]
@@ -7451,25 +7511,33 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
     """Compute the gradients. None of the arguments is written to.
 
         grad_near[n]       = grad_loss[n]*where(near_total[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]*(where(between[n] <= far[n], 0,
-                1)*where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p -
-                1)*where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p -
-                1)*sign(off_far[n,d]))) + where(between[n] <= far[n], 1,
-                0)*where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p -
-                1)*where(abs(off_between[n,d]) == 0, 0, abs(off_between[n,d])**(p -
-                1)*sign(off_between[n,d]))))
-        grad_positive[n,d] = -grad_near[n]*(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p
-                - 1)*where(abs(off_near[n,d]) == 0, 0, abs(off_near[n,d])**(p -
-                1)*sign(off_near[n,d]))) + where(between[n] <= far[n], 1,
-                0)*where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p -
-                1)*where(abs(off_between[n,d]) == 0, 0, abs(off_between[n,d])**(p -
-                1)*sign(off_between[n,d]))))
-        grad_anchor[n,d]   = grad_near[n]*(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p
-                - 1)*where(abs(off_near[n,d]) == 0, 0, abs(off_near[n,d])**(p -
-                1)*sign(off_near[n,d]))) - where(between[n] <= far[n], 0,
-                1)*where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p -
-                1)*where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p -
-                1)*sign(off_far[n,d]))))
+        grad_negative[n,d] = grad_near[n]
+                             *(where(between[n] <= far[n], 0, 1)
+                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                      *where(abs(off_far[n,d]) == 0, 0,
+                                             abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
+                               + where(between[n] <= far[n], 1, 0)
+                               *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                      *where(abs(off_between[n,d]) == 0, 0,
+                                             abs(off_between[n,d])**(p - 1)
+                                             *sign(off_between[n,d]))))
+        grad_positive[n,d] = -grad_near[n]
+                             *(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                     *where(abs(off_near[n,d]) == 0, 0,
+                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+                               + where(between[n] <= far[n], 1, 0)
+                               *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                      *where(abs(off_between[n,d]) == 0, 0,
+                                             abs(off_between[n,d])**(p - 1)
+                                             *sign(off_between[n,d]))))
+        grad_anchor[n,d]   = grad_near[n]
+                             *(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                     *where(abs(off_near[n,d]) == 0, 0,
+                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+                               - where(between[n] <= far[n], 0, 1)
+                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                      *where(abs(off_far[n,d]) == 0, 0,
+                                             abs(off_far[n,d])**(p - 1)*sign(off_far[n,d]))))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).

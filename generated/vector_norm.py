@@ -719,7 +719,7 @@ def forward_ord(x: Tensor, *, ord: float = 2.0) -> tuple[Tensor, OrdResiduals]:
 
         y_abs[n,k]   = abs(x[n,k])
         y_abs_sum[n] = sum_k(where(y_abs[n,k] == 0, stop_gradient(y_abs[n,k]**ord),
-                y_abs[n,k]**ord))
+                                   y_abs[n,k]**ord))
         y[n]         = where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/ord))
 
     Args:
@@ -749,8 +749,9 @@ def forward_ord(x: Tensor, *, ord: float = 2.0) -> tuple[Tensor, OrdResiduals]:
 def backward_ord(grad_y: Tensor, residuals: OrdResiduals) -> OrdGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_x[n,k] = grad_y[n]*where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/ord -
-                1)*where(y_abs[n,k] == 0, 0, y_abs[n,k]**(ord - 1)))*sign(x[n,k])
+        grad_x[n,k] = grad_y[n]
+                      *where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/ord - 1)
+                             *where(y_abs[n,k] == 0, 0, y_abs[n,k]**(ord - 1)))*sign(x[n,k])
 
     Args:
         grad_y: the gradient of y, shape (N,).

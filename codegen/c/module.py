@@ -17,6 +17,7 @@ from codegen.lowering.choices import without_needless
 from codegen.program import Module, Program
 from derive.language.definition import Tensor
 from derive.language.expressions import ArgMax, Element, Index, names_used, tensor_name
+from derive.printing.text import broken
 
 _WIDTH = 96
 
@@ -148,7 +149,9 @@ def small_functions(functions: Iterable[Function]) -> set[str]:
 
 
 def wrapped(line: str) -> list[str]:
-    """A statement on lines that are not too long; a directive stays on one."""
+    """A statement or a formula on lines that are not too long; a directive stays on one."""
+    if line.lstrip().startswith("/*"):
+        return broken(line, _WIDTH)
     if len(line) <= _WIDTH or line.lstrip().startswith("#"):
         return [line]
     indent = line[: len(line) - len(line.lstrip())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ from derive.printing.arrange import (
     letters_in_order,
     number_right,
 )
+
+_BREAKS = re.compile(r"( [-+] )|((?<![* ])[*/](?![*/]))|((?<=,) )")
+"""Where a formula may be broken, the best first: before a sign, before a factor, after a comma."""
 
 _BINDERS = {Sum: "sum", Product: "prod", ArgMax: "argmax"}
 _NAMES = {sympy.Abs: "abs", sympy.ceiling: "ceil"}
@@ -70,6 +74,31 @@ def _rows(expr: Expr, arrangement: Arrangement, width: int) -> list[str]:
         else:
             rows.append(signed)
     return rows
+
+
+def broken(line: str, width: int) -> list[str]:
+    """A line of `equations` in pieces that fit, where it can be broken.
+
+    Each ends inside of as few brackets as possible, and the next stands below what the innermost
+    of them holds.
+    """
+    pieces: list[str] = []
+    opened = [line.find(" = ") + 3 if " = " in line else len(line) - len(line.lstrip())]
+    while len(line) > width:
+        columns, places = opened, []
+        for at in range(opened[-1] + 1, width + 1):
+            if line[at - 1] in "([{":
+                columns = [*columns, at]
+            elif line[at - 1] in ")]}":
+                columns = columns[:-1]
+            if found := _BREAKS.match(line, at):
+                places.append((len(columns), found.lastindex or 0, -at, columns))
+        if not places:
+            break
+        _, _, at, opened = min(places)
+        pieces.append(line[:-at].rstrip())
+        line = " " * opened[-1] + line[-at:].lstrip()
+    return [*pieces, line]
 
 
 def arrangement_of(derivation: Derivation) -> Arrangement:

@@ -14,8 +14,9 @@
  *
  *     grad_bias[c]   = sum_n(grad_y[n,c])
  *     grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c])
- *     grad_x[n,c]    = weight[c]*rstd[c]*(grad_y[n,c] - grad_bias[c]/N -
- *             grad_weight[c]*x_hat[n,c]/(N - correction))
+ *     grad_x[n,c]    = weight[c]*rstd[c]
+ *                      *(grad_y[n,c] - grad_bias[c]/N
+ *                        - grad_weight[c]*x_hat[n,c]/(N - correction))
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -276,8 +277,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight[c] = grad_weight_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
-            /* grad_x[n,c] = rstd[c]*weight[c]*(grad_y[n,c] - grad_bias[c]/N -
-                    grad_weight[c]*x_hat[n,c]/(N - correction)) */
+            /* grad_x[n,c] = rstd[c]*weight[c]
+                             *(grad_y[n,c] - grad_bias[c]/N
+                               - grad_weight[c]*x_hat[n,c]/(N - correction)) */
             const int64_t grad_x_first = grad_x_past ? least(c_tile + before_line(&grad_x[n * C +
                     c_tile]), c_end) : c_end;
             const int64_t grad_x_last = c_end - (c_end - grad_x_first) % LINE;
@@ -504,8 +506,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_y_sum[c - c_tile] = grad_y_sum_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
-            /* grad_x[n,c] = rstd[c]*weight[c]*(grad_y[n,c] - grad_y_sum[c]/N -
-                    grad_weight[c]*x_hat[n,c]/(N - correction)) */
+            /* grad_x[n,c] = rstd[c]*weight[c]
+                             *(grad_y[n,c] - grad_y_sum[c]/N
+                               - grad_weight[c]*x_hat[n,c]/(N - correction)) */
             const int64_t grad_x_first = grad_x_past ? least(c_tile + before_line(&grad_x[n * C +
                     c_tile]), c_end) : c_end;
             const int64_t grad_x_last = c_end - (c_end - grad_x_first) % LINE;
@@ -734,8 +737,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_y_sum[c - c_tile] = grad_y_sum_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
-            /* grad_x[n,c] = rstd[c]*(grad_y[n,c] - grad_bias[c]/N - grad_y_sum[c]*x_hat[n,c]/(N -
-                    correction)) */
+            /* grad_x[n,c] = rstd[c]
+                             *(grad_y[n,c] - grad_bias[c]/N
+                               - grad_y_sum[c]*x_hat[n,c]/(N - correction)) */
             const int64_t grad_x_first = grad_x_past ? least(c_tile + before_line(&grad_x[n * C +
                     c_tile]), c_end) : c_end;
             const int64_t grad_x_last = c_end - (c_end - grad_x_first) % LINE;
@@ -956,8 +960,9 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             grad_y_sum_1[c - c_tile] = grad_y_sum_1_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
-            /* grad_x[n,c] = rstd[c]*(grad_y[n,c] - grad_y_sum[c]/N - grad_y_sum_1[c]*y[n,c]/(N -
-                    correction)) */
+            /* grad_x[n,c] = rstd[c]
+                             *(grad_y[n,c] - grad_y_sum[c]/N
+                               - grad_y_sum_1[c]*y[n,c]/(N - correction)) */
             const int64_t grad_x_first = grad_x_past ? least(c_tile + before_line(&grad_x[n * C +
                     c_tile]), c_end) : c_end;
             const int64_t grad_x_last = c_end - (c_end - grad_x_first) % LINE;
@@ -1228,8 +1233,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight[c] = grad_weight_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
-            /* grad_x[n,c] = rstd[c]*weight[c]*(grad_y[n,c] - grad_bias[c]/N -
-                    grad_weight[c]*x_hat[n,c]/(N - correction)) */
+            /* grad_x[n,c] = rstd[c]*weight[c]
+                             *(grad_y[n,c] - grad_bias[c]/N
+                               - grad_weight[c]*x_hat[n,c]/(N - correction)) */
             const int64_t grad_x_first = grad_x_past ? least(c_tile + before_line(&grad_x[n * C +
                     c_tile]), c_end) : c_end;
             const int64_t grad_x_last = c_end - (c_end - grad_x_first) % LINE;
@@ -1619,8 +1625,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_y_sum[c - c_tile] = grad_y_sum_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
-            /* grad_x[n,c] = rstd[c]*weight[c]*(grad_y[n,c] - grad_y_sum[c]/N -
-                    grad_weight[c]*x_hat[n,c]/(N - correction)) */
+            /* grad_x[n,c] = rstd[c]*weight[c]
+                             *(grad_y[n,c] - grad_y_sum[c]/N
+                               - grad_weight[c]*x_hat[n,c]/(N - correction)) */
             const int64_t grad_x_first = grad_x_past ? least(c_tile + before_line(&grad_x[n * C +
                     c_tile]), c_end) : c_end;
             const int64_t grad_x_last = c_end - (c_end - grad_x_first) % LINE;
@@ -1997,8 +2004,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_y_sum[c - c_tile] = grad_y_sum_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
-            /* grad_x[n,c] = rstd[c]*(grad_y[n,c] - grad_bias[c]/N - grad_y_sum[c]*x_hat[n,c]/(N -
-                    correction)) */
+            /* grad_x[n,c] = rstd[c]
+                             *(grad_y[n,c] - grad_bias[c]/N
+                               - grad_y_sum[c]*x_hat[n,c]/(N - correction)) */
             const int64_t grad_x_first = grad_x_past ? least(c_tile + before_line(&grad_x[n * C +
                     c_tile]), c_end) : c_end;
             const int64_t grad_x_last = c_end - (c_end - grad_x_first) % LINE;
@@ -2366,8 +2374,9 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             grad_y_sum_1[c - c_tile] = grad_y_sum_1_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
-            /* grad_x[n,c] = rstd[c]*(grad_y[n,c] - grad_y_sum[c]/N - grad_y_sum_1[c]*y[n,c]/(N -
-                    correction)) */
+            /* grad_x[n,c] = rstd[c]
+                             *(grad_y[n,c] - grad_y_sum[c]/N
+                               - grad_y_sum_1[c]*y[n,c]/(N - correction)) */
             const int64_t grad_x_first = grad_x_past ? least(c_tile + before_line(&grad_x[n * C +
                     c_tile]), c_end) : c_end;
             const int64_t grad_x_last = c_end - (c_end - grad_x_first) % LINE;

@@ -11,9 +11,11 @@
  * The gradients, given grad_loss:
  *
  *     grad_target[n] = grad_loss*(no[n] - yes[n])/N
- *     grad_x[n]      = grad_loss*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) -
- *             target[n]*(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n])) + where(x[n] < 1.2e-38, 0,
- *             1/x[n])))/N
+ *     grad_x[n]      = grad_loss
+ *                      *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+ *                        - target[n]
+ *                        *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
+ *                          + where(x[n] < 1.2e-38, 0, 1/x[n])))/N
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -188,8 +190,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log1p_neg_x[n] = Log1p(-x[n]) */
     /* grad_target[n] = grad_loss_scaled*(no[n] - yes[n]) */
     /* inverse_one_minus_x_masked[n] = where(Log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
-    /* grad_x[n] = grad_loss_scaled*(inverse_one_minus_x_masked[n] -
-            target[n]*(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_x[n] = grad_loss_scaled
+                   *(inverse_one_minus_x_masked[n]
+                     - target[n]
+                     *(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
     const int64_t grad_target_first = grad_target_past ? least(before_line(&grad_target[0]), N) : N;
     const int64_t grad_target_last = N - (N - grad_target_first) % LINE;
     if (grad_target_past)
@@ -242,8 +246,8 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     /* log1p_neg_x[n] = Log1p(-x[n]) */
     /* no_sum = sum_n(-no[n]*(1 - target[n]) - target[n]*yes[n]) */
     /* grad_target[n] = (no[n] - yes[n])/N */
-    /* grad_x[n] = (inverse_one_minus_x_masked[n] - target[n]*(inverse_one_minus_x_masked[n] +
-            where(x_low[n], 0, 1/x[n])))/N */
+    /* grad_x[n] = (inverse_one_minus_x_masked[n]
+                    - target[n]*(inverse_one_minus_x_masked[n] + where(x_low[n], 0, 1/x[n])))/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -325,8 +329,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log1p_neg_x[n] = Log1p(-x[n]) */
     /* grad_target[n] = grad_loss*(no[n] - yes[n]) */
     /* inverse_one_minus_x_masked[n] = where(Log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
-    /* grad_x[n] = grad_loss*(inverse_one_minus_x_masked[n] -
-            target[n]*(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_x[n] = grad_loss
+                   *(inverse_one_minus_x_masked[n]
+                     - target[n]
+                     *(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
     const int64_t grad_target_first = grad_target_past ? least(before_line(&grad_target[0]), N) : N;
     const int64_t grad_target_last = N - (N - grad_target_first) % LINE;
     if (grad_target_past)
@@ -416,8 +422,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log1p_neg_x[n] = Log1p(-x[n]) */
     /* grad_target[n] = grad_loss[n]*(no[n] - yes[n]) */
     /* inverse_one_minus_x_masked[n] = where(Log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
-    /* grad_x[n] = grad_loss[n]*(inverse_one_minus_x_masked[n] -
-            target[n]*(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_x[n] = grad_loss[n]
+                   *(inverse_one_minus_x_masked[n]
+                     - target[n]
+                     *(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
     const int64_t grad_target_first = grad_target_past ? least(before_line(&grad_target[0]), N) : N;
     const int64_t grad_target_last = N - (N - grad_target_first) % LINE;
     if (grad_target_past)
@@ -507,8 +515,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log1p_neg_x[n] = Log1p(-x[n]) */
     /* grad_target[n] = weight_product[n]*(no[n] - yes[n]) */
     /* inverse_one_minus_x_masked[n] = where(Log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
-    /* grad_x[n] = weight_product[n]*(inverse_one_minus_x_masked[n] -
-            target[n]*(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_x[n] = weight_product[n]
+                   *(inverse_one_minus_x_masked[n]
+                     - target[n]
+                     *(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
     const int64_t grad_target_first = grad_target_past ? least(before_line(&grad_target[0]), N) : N;
     const int64_t grad_target_last = N - (N - grad_target_first) % LINE;
     if (grad_target_past)
@@ -600,8 +610,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log1p_neg_x[n] = Log1p(-x[n]) */
     /* grad_target[n] = weight_product[n]*(no[n] - yes[n]) */
     /* inverse_one_minus_x_masked[n] = where(Log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
-    /* grad_x[n] = weight_product[n]*(inverse_one_minus_x_masked[n] -
-            target[n]*(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_x[n] = weight_product[n]
+                   *(inverse_one_minus_x_masked[n]
+                     - target[n]
+                     *(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
     const int64_t grad_target_first = grad_target_past ? least(before_line(&grad_target[0]), N) : N;
     const int64_t grad_target_last = N - (N - grad_target_first) % LINE;
     if (grad_target_past)
@@ -692,8 +704,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log1p_neg_x[n] = Log1p(-x[n]) */
     /* grad_target[n] = grad_loss_times_weight[n]*(no[n] - yes[n]) */
     /* inverse_one_minus_x_masked[n] = where(Log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
-    /* grad_x[n] = grad_loss_times_weight[n]*(inverse_one_minus_x_masked[n] -
-            target[n]*(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_x[n] = grad_loss_times_weight[n]
+                   *(inverse_one_minus_x_masked[n]
+                     - target[n]
+                     *(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
     const int64_t grad_target_first = grad_target_past ? least(before_line(&grad_target[0]), N) : N;
     const int64_t grad_target_last = N - (N - grad_target_first) % LINE;
     if (grad_target_past)

@@ -312,8 +312,8 @@ int forward(const real *restrict x, const real *restrict target,
         return 1;
     wide *const restrict log_s_1_sum_parts = (wide *)workspace;
     /* logaddexp_neg_x[n] = LogAddExp(-x[n], 0) */
-    /* log_s_1_sum = sum_n(LogAddExp(x[n], 0)*(1 - target[n]) - log_s_1[n]*pos_weight[n]*target[n])
-            */
+    /* log_s_1_sum = sum_n(LogAddExp(x[n], 0)*(1 - target[n])
+                           - log_s_1[n]*pos_weight[n]*target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -654,8 +654,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     if (workspace == NULL)
         return 1;
     wide *const restrict target_sum_parts = (wide *)workspace;
-    /* target_sum = sum_n(weight[n]*(-target[n]*LogAddExp(-x[n], 0) - LogAddExp(x[n], 0)*(1 -
-            target[n]))) */
+    /* target_sum = sum_n(weight[n]
+                          *(-target[n]*LogAddExp(-x[n], 0) - LogAddExp(x[n], 0)*(1 - target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -729,8 +729,9 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         return 1;
     wide *const restrict log_s_1_sum_parts = (wide *)workspace;
     /* logaddexp_neg_x[n] = LogAddExp(-x[n], 0) */
-    /* log_s_1_sum = sum_n(weight[n]*(log_s_1[n]*pos_weight[n]*target[n] - LogAddExp(x[n], 0)*(1 -
-            target[n]))) */
+    /* log_s_1_sum = sum_n(weight[n]
+                           *(log_s_1[n]*pos_weight[n]*target[n]
+                             - LogAddExp(x[n], 0)*(1 - target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -814,8 +815,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     if (workspace == NULL)
         return 1;
     wide *const restrict target_sum_parts = (wide *)workspace;
-    /* target_sum = sum_n(weight[n]*(-target[n]*LogAddExp(-x[n], 0) - LogAddExp(x[n], 0)*(1 -
-            target[n]))) */
+    /* target_sum = sum_n(weight[n]
+                          *(-target[n]*LogAddExp(-x[n], 0) - LogAddExp(x[n], 0)*(1 - target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -889,8 +890,9 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         return 1;
     wide *const restrict log_s_1_sum_parts = (wide *)workspace;
     /* logaddexp_neg_x[n] = LogAddExp(-x[n], 0) */
-    /* log_s_1_sum = sum_n(weight[n]*(log_s_1[n]*pos_weight[n]*target[n] - LogAddExp(x[n], 0)*(1 -
-            target[n]))) */
+    /* log_s_1_sum = sum_n(weight[n]
+                           *(log_s_1[n]*pos_weight[n]*target[n]
+                             - LogAddExp(x[n], 0)*(1 - target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -1023,8 +1025,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
     /* logaddexp_neg_x[n] = LogAddExp(-x[n], 0) */
-    /* loss[n] = -weight[n]*(log_s_1[n]*pos_weight[n]*target[n] - LogAddExp(x[n], 0)*(1 -
-            target[n])) */
+    /* loss[n] = -weight[n]
+                 *(log_s_1[n]*pos_weight[n]*target[n] - LogAddExp(x[n], 0)*(1 - target[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real logaddexp_neg_x = log_add_exp(-x[n], 0);
@@ -1044,8 +1046,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* s[n] = Sigmoid(x[n]) */
     /* logaddexp_neg_x[n] = LogAddExp(-x[n], 0) */
     /* grad_target[n] = grad_loss_times_weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
-    /* grad_x[n] = grad_loss_times_weight[n]*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 -
-            s[n])) */
+    /* grad_x[n] = grad_loss_times_weight[n]
+                   *(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     const int64_t grad_target_first = grad_target_past ? least(before_line(&grad_target[0]), N) : N;
     const int64_t grad_target_last = N - (N - grad_target_first) % LINE;
     if (grad_target_past)

@@ -12,8 +12,9 @@
  *
  * The gradients, given grad_loss:
  *
- *     grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
- *             delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N
+ *     grad_logits[n,k] = grad_loss
+ *                        *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)
+ *                          - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -330,8 +331,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real capped_shifted = capped - capped_max[n];
             grad_logits[n * K + k] = vector_exp(capped_shifted);
         }
-        /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
-                delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N */
+        /* grad_logits[n,k] = grad_loss
+                              *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)
+                                - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real p = (1 / capped_sum_exp_1[n]) * grad_logits[n * K + k];
@@ -400,8 +402,8 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real capped_sum_exp_1 = capped_sum_exp_1_total;
             const real z = vector_log(capped_sum_exp) + capped_shift;
             capped_sum_total += z_loss * square(z) + z - cap * tanh_logits[target[n]];
-            /* grad_logits[n,k] = (p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) - delta(k,
-                    target[n])*(1 - tanh_logits[n,target[n]]**2))/N */
+            /* grad_logits[n,k] = (p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)
+                                   - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real p = (1 / capped_sum_exp_1) * grad_logits[n * K + k];
@@ -518,8 +520,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real capped_shifted = capped - capped_max[n];
             grad_logits[n * K + k] = vector_exp(capped_shifted);
         }
-        /* grad_logits[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
-                delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2)) */
+        /* grad_logits[n,k] = grad_loss
+                              *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)
+                                - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2)) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real p = (1 / capped_sum_exp_1[n]) * grad_logits[n * K + k];
@@ -615,8 +618,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real capped_shifted = capped - capped_max[n];
             grad_logits[n * K + k] = vector_exp(capped_shifted);
         }
-        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) -
-                delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2)) */
+        /* grad_logits[n,k] = grad_loss[n]
+                              *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)
+                                - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2)) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real p = (1 / capped_sum_exp_1[n]) * grad_logits[n * K + k];

@@ -11,17 +11,22 @@
  *     inv_root_square2[n] = 1/sqrt(square2[n])
  *     cosine[n]           = dot[n]*inv_root_square1[n]*inv_root_square2[n]
  *     cosine_total[n]     = cosine[n] - margin
- *     loss                = sum_n(where(target[n] == 1, 1 - cosine[n], where(target[n] == -1,
- *             where(cosine_total[n] < 0, 0, cosine_total[n]), 0)))/N
+ *     loss                = sum_n(where(target[n] == 1, 1
+ *                                       - cosine[n],
+ *                                       where(target[n] == -1,
+ *                                             where(cosine_total[n] < 0, 0, cosine_total[n]), 0)))
+ *                           /N
  *
  * The gradients, given grad_loss:
  *
- *     grad_input2[n,d] = grad_loss*inv_root_square1[n]*inv_root_square2[n]*where(target[n] == 1,
- *             -1, where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))*(input1[n,d] -
- *             dot[n]*inv_root_square2[n]**2*input2[n,d])/N
- *     grad_input1[n,d] = grad_loss*inv_root_square1[n]*inv_root_square2[n]*where(target[n] == 1,
- *             -1, where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))*(input2[n,d] -
- *             dot[n]*inv_root_square1[n]**2*input1[n,d])/N
+ *     grad_input2[n,d] = grad_loss*inv_root_square1[n]*inv_root_square2[n]
+ *                        *where(target[n] == 1, -1,
+ *                               where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
+ *                        *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])/N
+ *     grad_input1[n,d] = grad_loss*inv_root_square1[n]*inv_root_square2[n]
+ *                        *where(target[n] == 1, -1,
+ *                               where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
+ *                        *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])/N
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -155,10 +160,10 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
                 0 ? 0 : 1) : 0;
         const real cosine_total_chosen_product = (grad_loss[0] / N) * cosine_total_chosen *
                 inv_root_square1[n] * inv_root_square2[n];
-        /* grad_input2[n,d] = cosine_total_chosen_product[n]*(input1[n,d] -
-                dot[n]*inv_root_square2[n]**2*input2[n,d]) */
-        /* grad_input1[n,d] = cosine_total_chosen_product[n]*(input2[n,d] -
-                dot[n]*inv_root_square1[n]**2*input1[n,d]) */
+        /* grad_input2[n,d] = cosine_total_chosen_product[n]
+                              *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
+        /* grad_input1[n,d] = cosine_total_chosen_product[n]
+                              *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d]) */
         const int64_t grad_input2_first = grad_input2_past ? least(before_line(&grad_input2[n * D]),
                 D) : D;
         const int64_t grad_input2_last = D - (D - grad_input2_first) % LINE;
@@ -245,10 +250,10 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
                     (cosine_total_negative ? 0 : 1) : 0;
             const real cosine_total_chosen_product = (1 / (real)N) * cosine_total_chosen *
                     inv_root_square1_times_inv_root_square2;
-            /* grad_input2[n,d] = cosine_total_chosen_product[n]*(input1[n,d] -
-                    dot[n]*inv_root_square2[n]**2*input2[n,d]) */
-            /* grad_input1[n,d] = cosine_total_chosen_product[n]*(input2[n,d] -
-                    dot[n]*inv_root_square1[n]**2*input1[n,d]) */
+            /* grad_input2[n,d] = cosine_total_chosen_product[n]
+                                  *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
+            /* grad_input1[n,d] = cosine_total_chosen_product[n]
+                                  *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d]) */
             const int64_t grad_input2_first = grad_input2_past ? least(before_line(&grad_input2[n *
                     D]), D) : D;
             const int64_t grad_input2_last = D - (D - grad_input2_first) % LINE;
@@ -365,10 +370,10 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
         const real grad_dot = grad_loss[0] * inv_root_square1_times_inv_root_square2 * (target[n] ==
                 1 ? -1 : target[n] == -1 ? (dot[n] * inv_root_square1_times_inv_root_square2 -
                 margin < 0 ? 0 : 1) : 0);
-        /* grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
-                */
-        /* grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
-                */
+        /* grad_input2[n,d] = grad_dot[n]
+                              *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
+        /* grad_input1[n,d] = grad_dot[n]
+                              *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d]) */
         const int64_t grad_input2_first = grad_input2_past ? least(before_line(&grad_input2[n * D]),
                 D) : D;
         const int64_t grad_input2_last = D - (D - grad_input2_first) % LINE;
@@ -459,10 +464,10 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
                 0 ? 0 : 1) : 0;
         const real cosine_total_chosen_product = cosine_total_chosen * grad_loss[n] *
                 inv_root_square1[n] * inv_root_square2[n];
-        /* grad_input2[n,d] = cosine_total_chosen_product[n]*(input1[n,d] -
-                dot[n]*inv_root_square2[n]**2*input2[n,d]) */
-        /* grad_input1[n,d] = cosine_total_chosen_product[n]*(input2[n,d] -
-                dot[n]*inv_root_square1[n]**2*input1[n,d]) */
+        /* grad_input2[n,d] = cosine_total_chosen_product[n]
+                              *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
+        /* grad_input1[n,d] = cosine_total_chosen_product[n]
+                              *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d]) */
         const int64_t grad_input2_first = grad_input2_past ? least(before_line(&grad_input2[n * D]),
                 D) : D;
         const int64_t grad_input2_last = D - (D - grad_input2_first) % LINE;

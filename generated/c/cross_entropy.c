@@ -449,8 +449,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss*(p[n,k] + delta(k, target[n])*(label_smoothing - 1) -
-                label_smoothing/K)/N */
+        /* grad_logits[n,k] = grad_loss
+                              *(p[n,k] + delta(k, target[n])*(label_smoothing - 1)
+                                - label_smoothing/K)/N */
         const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n * K]),
                 K) : K;
         const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -659,8 +660,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss*(p[n,k] + delta(k, target[n])*(label_smoothing - 1) -
-                label_smoothing/K) */
+        /* grad_logits[n,k] = grad_loss
+                              *(p[n,k] + delta(k, target[n])*(label_smoothing - 1)
+                                - label_smoothing/K) */
         const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n * K]),
                 K) : K;
         const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -835,8 +837,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss[n]*(p[n,k] + delta(k, target[n])*(label_smoothing - 1) -
-                label_smoothing/K) */
+        /* grad_logits[n,k] = grad_loss[n]
+                              *(p[n,k] + delta(k, target[n])*(label_smoothing - 1)
+                                - label_smoothing/K) */
         const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n * K]),
                 K) : K;
         const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -945,8 +948,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, where(kept[n] == 0, 0,
-                1/kept_sum))*(p[n,k] - delta(k, target[n])) */
+        /* grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, where(kept[n] == 0, 0, 1/kept_sum))
+                              *(p[n,k] - delta(k, target[n])) */
         const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n * K]),
                 K) : K;
         const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -1073,9 +1076,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = where(kept[n] == 0, 0, grad_loss*where(kept_sum == 0, 0,
-                1/kept_sum))*(p[n,k] + delta(k, target[n])*(label_smoothing - 1) -
-                label_smoothing/K) */
+        /* grad_logits[n,k] = where(kept[n] == 0, 0, grad_loss*where(kept_sum == 0, 0, 1/kept_sum))
+                              *(p[n,k] + delta(k, target[n])*(label_smoothing - 1)
+                                - label_smoothing/K) */
         const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n * K]),
                 K) : K;
         const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -1348,8 +1351,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             target_total_masked_sum[n - n_tile] = target_total_masked_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            /* grad_logits[n,k] = grad_loss*(target_total_masked_sum[n]*p[n,k] -
-                    target_total_masked[n,k]) */
+            /* grad_logits[n,k] = grad_loss
+                                  *(target_total_masked_sum[n]*p[n,k] - target_total_masked[n,k]) */
             const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n *
                     K]), K) : K;
             const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -1589,8 +1592,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             target_total_masked_sum[n - n_tile] = target_total_masked_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            /* grad_logits[n,k] = grad_loss[n]*(target_total_masked_sum[n]*p[n,k] -
-                    target_total_masked[n,k]) */
+            /* grad_logits[n,k] = grad_loss[n]
+                                  *(target_total_masked_sum[n]*p[n,k] - target_total_masked[n,k]) */
             const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n *
                     K]), K) : K;
             const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -1703,8 +1706,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss*where(target_sum == 0, 0,
-                target_weight[n]/target_sum)*(p[n,k] - delta(k, target[n])) */
+        /* grad_logits[n,k] = grad_loss*where(target_sum == 0, 0, target_weight[n]/target_sum)
+                              *(p[n,k] - delta(k, target[n])) */
         const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n * K]),
                 K) : K;
         const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -1867,10 +1870,12 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_logits[n,k] = grad_loss*where(target_sum == 0, 0,
-                1/target_sum)*(p[n,k]*(target_weight[n]*(1 - label_smoothing) +
-                label_smoothing*weight_sum/K) + target_weight[n]*delta(k,
-                target[n])*(label_smoothing - 1) - label_smoothing*weight[k]/K) */
+        /* grad_logits[n,k] = grad_loss*where(target_sum == 0, 0, 1/target_sum)
+                              *(p[n,k]
+                                *(target_weight[n]*(1 - label_smoothing)
+                                  + label_smoothing*weight_sum/K)
+                                + target_weight[n]*delta(k, target[n])*(label_smoothing - 1)
+                                - label_smoothing*weight[k]/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = (grad_loss[0] * (target_sum[0] == 0 ? 0 : 1 / target_sum[0])) *
@@ -2105,9 +2110,12 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_logits[n,k] = grad_loss*(p[n,k]*(target_weight[n]*(1 - label_smoothing) +
-                label_smoothing*weight_sum/K) + target_weight[n]*delta(k,
-                target[n])*(label_smoothing - 1) - label_smoothing*weight[k]/K) */
+        /* grad_logits[n,k] = grad_loss
+                              *(p[n,k]
+                                *(target_weight[n]*(1 - label_smoothing)
+                                  + label_smoothing*weight_sum/K)
+                                + target_weight[n]*delta(k, target[n])*(label_smoothing - 1)
+                                - label_smoothing*weight[k]/K) */
         const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n * K]),
                 K) : K;
         const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -2321,9 +2329,12 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_logits[n,k] = grad_loss[n]*(p[n,k]*(target_weight[n]*(1 - label_smoothing) +
-                label_smoothing*weight_sum/K) + target_weight[n]*delta(k,
-                target[n])*(label_smoothing - 1) - label_smoothing*weight[k]/K) */
+        /* grad_logits[n,k] = grad_loss[n]
+                              *(p[n,k]
+                                *(target_weight[n]*(1 - label_smoothing)
+                                  + label_smoothing*weight_sum/K)
+                                + target_weight[n]*delta(k, target[n])*(label_smoothing - 1)
+                                - label_smoothing*weight[k]/K) */
         const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n * K]),
                 K) : K;
         const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -2434,8 +2445,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, where(kept[n] == 0, 0,
-                target_weight[n])/kept_sum)*(p[n,k] - delta(k, target[n])) */
+        /* grad_logits[n,k] = grad_loss
+                              *where(kept_sum == 0, 0, where(kept[n] == 0, 0, target_weight[n])
+                                     /kept_sum)*(p[n,k] - delta(k, target[n])) */
         const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n * K]),
                 K) : K;
         const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -2601,11 +2613,13 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0,
-                1/kept_sum)*(weight[k]*where(kept_is_zero[n], 0, -label_smoothing/K) +
-                p[n,k]*(where(kept_is_zero[n], 0, label_smoothing*weight_sum/K) +
-                target_weight_masked[n]*(1 - label_smoothing)) + target_weight_masked[n]*delta(k,
-                target[n])*(label_smoothing - 1)) */
+        /* grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, 1/kept_sum)
+                              *(weight[k]*where(kept_is_zero[n], 0, -label_smoothing/K)
+                                + p[n,k]
+                                *(where(kept_is_zero[n], 0, label_smoothing*weight_sum/K)
+                                  + target_weight_masked[n]*(1 - label_smoothing))
+                                + target_weight_masked[n]*delta(k, target[n])
+                                *(label_smoothing - 1)) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_logits[n * K + k] = (grad_loss[0] * (kept_sum[0] == 0 ? 0 : 1 / kept_sum[0])) *
@@ -2693,8 +2707,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss*where(kept[n] == 0, 0, target_weight[n])*(p[n,k] - delta(k,
-                target[n])) */
+        /* grad_logits[n,k] = grad_loss*where(kept[n] == 0, 0, target_weight[n])
+                              *(p[n,k] - delta(k, target[n])) */
         const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n * K]),
                 K) : K;
         const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -2870,8 +2884,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             target_centred_masked_sum[n - n_tile] = target_centred_masked_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            /* grad_logits[n,k] = grad_loss*(target_centred_masked_sum[n]*p[n,k] -
-                    target_centred_masked[n,k]) */
+            /* grad_logits[n,k] = grad_loss
+                                  *(target_centred_masked_sum[n]*p[n,k]
+                                    - target_centred_masked[n,k]) */
             const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n *
                     K]), K) : K;
             const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -2961,8 +2976,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss[n]*where(kept[n] == 0, 0, target_weight[n])*(p[n,k] -
-                delta(k, target[n])) */
+        /* grad_logits[n,k] = grad_loss[n]*where(kept[n] == 0, 0, target_weight[n])
+                              *(p[n,k] - delta(k, target[n])) */
         const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n * K]),
                 K) : K;
         const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -3122,8 +3137,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             target_centred_masked_sum[n - n_tile] = target_centred_masked_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            /* grad_logits[n,k] = grad_loss[n]*(target_centred_masked_sum[n]*p[n,k] -
-                    target_centred_masked[n,k]) */
+            /* grad_logits[n,k] = grad_loss[n]
+                                  *(target_centred_masked_sum[n]*p[n,k]
+                                    - target_centred_masked[n,k]) */
             const int64_t grad_logits_first = grad_logits_past ? least(before_line(&grad_logits[n *
                     K]), K) : K;
             const int64_t grad_logits_last = K - (K - grad_logits_first) % LINE;
@@ -3873,8 +3889,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 probabilities_sum_total += probabilities_sum_span;
             }
             const real probabilities_sum = probabilities_sum_total;
-            /* grad_logits[n,k] = grad_loss_scaled*(probabilities_sum[n]*p[n,k] -
-                    weight[k]*probabilities[n,k]) */
+            /* grad_logits[n,k] = grad_loss_scaled
+                                  *(probabilities_sum[n]*p[n,k] - weight[k]*probabilities[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = grad_loss_scaled * (probabilities_sum * grad_logits[n * K +
@@ -4006,8 +4022,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
             /* logprobs_sum[k] = sum_n(logprobs[n,k]*smoothed[n,k]) */
-            /* grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1)/N
-                    */
+            /* grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1)
+                                         /N */
             /* smoothed_sum[n] = sum_k(weight[k]*smoothed[n,k]) */
             wide smoothed_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
@@ -4028,8 +4044,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 smoothed_sum_total += smoothed_sum_span;
             }
             const real smoothed_sum = smoothed_sum_total;
-            /* grad_logits[n,k] = grad_loss_scaled*(smoothed_sum[n]*p[n,k] -
-                    weight[k]*smoothed[n,k]) */
+            /* grad_logits[n,k] = grad_loss_scaled
+                                  *(smoothed_sum[n]*p[n,k] - weight[k]*smoothed[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real smoothed = label_smoothing / K + (1 - label_smoothing) * probabilities[n
@@ -4177,8 +4193,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 probabilities_sum_total += probabilities_sum_span;
             }
             const real probabilities_sum = probabilities_sum_total;
-            /* grad_logits[n,k] = grad_loss*(probabilities_sum[n]*p[n,k] -
-                    weight[k]*probabilities[n,k]) */
+            /* grad_logits[n,k] = grad_loss
+                                  *(probabilities_sum[n]*p[n,k] - weight[k]*probabilities[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = grad_loss[0] * (probabilities_sum * grad_logits[n * K + k]
@@ -4461,8 +4477,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 probabilities_sum_total += probabilities_sum_span;
             }
             const real probabilities_sum = probabilities_sum_total;
-            /* grad_logits[n,k] = grad_loss[n]*(probabilities_sum[n]*p[n,k] -
-                    weight[k]*probabilities[n,k]) */
+            /* grad_logits[n,k] = grad_loss[n]
+                                  *(probabilities_sum[n]*p[n,k] - weight[k]*probabilities[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 grad_logits[n * K + k] = grad_loss[n] * (probabilities_sum * grad_logits[n * K + k]
@@ -4576,8 +4592,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
             /* logprobs_sum_1[k] = sum_n(grad_loss[n]*logprobs[n,k]*smoothed[n,k]) */
-            /* grad_probabilities[n,k] = grad_loss[n]*weight[k]*logprobs[n,k]*(label_smoothing - 1)
-                    */
+            /* grad_probabilities[n,k] = grad_loss[n]*weight[k]*logprobs[n,k]
+                                         *(label_smoothing - 1) */
             /* smoothed_sum[n] = sum_k(weight[k]*smoothed[n,k]) */
             wide smoothed_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {

@@ -6,8 +6,8 @@
  *
  *     logprobs[n,k] = logits[n,k]/temperature - log(sum_k(exp(logits[n,k]/temperature)))
  *     wanted[n,k]   = exp(teacher[n,k]/temperature)/sum_k(exp(teacher[n,k]/temperature))
- *     loss          = temperature**2*sum_n(sum_k(wanted[n,k]*(log(wanted[n,k]) -
- *             logprobs[n,k])))/N
+ *     loss          = temperature**2*sum_n(sum_k(wanted[n,k]*(log(wanted[n,k]) - logprobs[n,k])))
+ *                     /N
  *     p[n,k]        = exp(logprobs[n,k])
  *
  * The gradients, given grad_loss:
@@ -250,8 +250,9 @@ int forward(const real *restrict logits, const real *restrict teacher, real *res
             const real teacher_scaled_sum_exp_1 = teacher_scaled_sum_exp_1_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             const real teacher_scaled_log_sum_exp = vector_log(teacher_scaled_sum_exp_1);
-            /* logprobs_sum_1[n] = sum_k(wanted[n,k]*(teacher_scaled_shifted[n,k] -
-                    teacher_scaled_log_sum_exp[n] - logprobs[n,k])) */
+            /* logprobs_sum_1[n] = sum_k(wanted[n,k]
+                                         *(teacher_scaled_shifted[n,k]
+                                           - teacher_scaled_log_sum_exp[n] - logprobs[n,k])) */
             wide logprobs_sum_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -387,8 +388,9 @@ int value_and_grad(const real *restrict logits, const real *restrict teacher,
             const real teacher_scaled_sum_exp_1 = teacher_scaled_sum_exp_1_total;
             const real logits_log_sum_exp = vector_log(logits_sum_exp);
             const real teacher_scaled_log_sum_exp = vector_log(teacher_scaled_sum_exp_1);
-            /* logprobs_sum_1[n] = sum_k(wanted[n,k]*(teacher_scaled_shifted[n,k] -
-                    teacher_scaled_log_sum_exp[n] - logprobs[n,k])) */
+            /* logprobs_sum_1[n] = sum_k(wanted[n,k]
+                                         *(teacher_scaled_shifted[n,k]
+                                           - teacher_scaled_log_sum_exp[n] - logprobs[n,k])) */
             /* p[n,k] = exp(logprobs[n,k]) */
             /* grad_logits[n,k] = temperature*(p[n,k] - wanted[n,k])/N */
             wide logprobs_sum_1_total = 0;

@@ -12,8 +12,9 @@
  *
  * The gradients, given grad_loss:
  *
- *     grad_right[n]    = grad_loss*(gamma*where(wrong[n] == 0, 0, right[n]*wrong[n]**(gamma -
- *             1))*(1 - wrong[n]) - where(wrong[n] == 0, 0, wrong[n]**gamma))/N
+ *     grad_right[n]    = grad_loss
+ *                        *(gamma*where(wrong[n] == 0, 0, right[n]*wrong[n]**(gamma - 1))
+ *                          *(1 - wrong[n]) - where(wrong[n] == 0, 0, wrong[n]**gamma))/N
  *     grad_logits[n,k] = grad_right[n]*(delta(k, target[n]) - p[n,k])
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no

@@ -10,8 +10,8 @@
  * The gradients, given grad_y:
  *
  *     grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_a[n,k])/2
- *     grad_a[n,k] = grad_y[n,k]*b[n,k]*(1/2 + erf_a[n,k]/2 +
- *             sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi)))
+ *     grad_a[n,k] = grad_y[n,k]*b[n,k]
+ *                   *(1/2 + erf_a[n,k]/2 + sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi)))
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -187,8 +187,8 @@ int backward(const real *restrict grad_y, const real *restrict a, const real *re
     for (int64_t n = 0; n < N; n++) {
         /* erf_a[n,k] = erf(sqrt(2)*a[n,k]/2) */
         /* grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_a[n,k])/2 */
-        /* grad_a[n,k] = grad_y[n,k]*b[n,k]*(1/2 + erf_a[n,k]/2 +
-                sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi))) */
+        /* grad_a[n,k] = grad_y[n,k]*b[n,k]
+                         *(1/2 + erf_a[n,k]/2 + sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi))) */
         const int64_t grad_b_first = grad_b_past ? least(before_line(&grad_b[n * K]), K) : K;
         const int64_t grad_b_last = K - (K - grad_b_first) % LINE;
         for (int64_t k_line = grad_b_first; k_line < grad_b_last; k_line += LINE) {

@@ -300,8 +300,10 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
     /* tanh_x[n] = tanh(sqrt(2)*(x[n] + 0.044715*x[n]**3)/sqrt(pi)) */
-    /* grad_x[n] = grad_y[n]*(1/2 + tanh_x[n]/2 + x[n]*(0.0670725*sqrt(2)*x[n]**2/sqrt(pi) +
-            sqrt(2)/(2*sqrt(pi)))*(1 - tanh_x[n]**2)) */
+    /* grad_x[n] = grad_y[n]
+                   *(1/2 + tanh_x[n]/2
+                     + x[n]*(0.0670725*sqrt(2)*x[n]**2/sqrt(pi) + sqrt(2)/(2*sqrt(pi)))
+                     *(1 - tanh_x[n]**2)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real tanh_x = vector_tanh((R(sqrt)(2) / R(sqrt)((real)3.141592653589793)) * ((x[n] +

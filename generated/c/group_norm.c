@@ -15,8 +15,10 @@
  *     grad_x_hat[n,g,c,s] = weight[g,c]*grad_y[n,g,c,s]
  *     grad_bias[g,c]      = sum_{n,s}(grad_y[n,g,c,s])
  *     grad_weight[g,c]    = sum_{n,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])
- *     grad_x[n,g,c,s]     = rstd[n,g]*(grad_x_hat[n,g,c,s] - sum_{c,s}(grad_x_hat[n,g,c,s])/(C*S)
- *             - x_hat[n,g,c,s]*sum_{c,s}(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s])/(C*S))
+ *     grad_x[n,g,c,s]     = rstd[n,g]
+ *                           *(grad_x_hat[n,g,c,s] - sum_{c,s}(grad_x_hat[n,g,c,s])/(C*S)
+ *                             - x_hat[n,g,c,s]*sum_{c,s}(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s])
+ *                             /(C*S))
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -204,8 +206,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 const real grad_x_sum = grad_x_sum_total;
                 const real grad_x_sum_1 = grad_x_sum_1_total;
                 for (int64_t c = 0; c < C; c++) {
-                    /* grad_x[n,g,c,s] = rstd[n,g]*(grad_x_hat[n,g,c,s] - grad_x_sum[n,g]/(C*S) -
-                            grad_x_sum_1[n,g]*x_hat[n,g,c,s]/(C*S)) */
+                    /* grad_x[n,g,c,s] = rstd[n,g]
+                                         *(grad_x_hat[n,g,c,s] - grad_x_sum[n,g]/(C*S)
+                                           - grad_x_sum_1[n,g]*x_hat[n,g,c,s]/(C*S)) */
                     const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[((n * G +
                             g) * C + c) * S]), S) : S;
                     const int64_t grad_x_last = S - (S - grad_x_first) % LINE;
@@ -377,8 +380,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 const real grad_x_sum = grad_x_sum_total;
                 const real grad_x_sum_1 = grad_x_sum_1_total;
                 for (int64_t c = 0; c < C; c++) {
-                    /* grad_x[n,g,c,s] = rstd[n,g]*(grad_x_hat[n,g,c,s] - grad_x_sum[n,g]/(C*S) -
-                            grad_x_sum_1[n,g]*x_hat[n,g,c,s]/(C*S)) */
+                    /* grad_x[n,g,c,s] = rstd[n,g]
+                                         *(grad_x_hat[n,g,c,s] - grad_x_sum[n,g]/(C*S)
+                                           - grad_x_sum_1[n,g]*x_hat[n,g,c,s]/(C*S)) */
                     const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[((n * G +
                             g) * C + c) * S]), S) : S;
                     const int64_t grad_x_last = S - (S - grad_x_first) % LINE;
@@ -542,8 +546,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
                 for (int64_t c = 0; c < C; c++) {
-                    /* grad_x[n,g,c,s] = rstd[n,g]*(grad_y[n,g,c,s] - grad_y_sum[n,g]/(C*S) -
-                            grad_y_sum_1[n,g]*x_hat[n,g,c,s]/(C*S)) */
+                    /* grad_x[n,g,c,s] = rstd[n,g]
+                                         *(grad_y[n,g,c,s] - grad_y_sum[n,g]/(C*S)
+                                           - grad_y_sum_1[n,g]*x_hat[n,g,c,s]/(C*S)) */
                     const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[((n * G +
                             g) * C + c) * S]), S) : S;
                     const int64_t grad_x_last = S - (S - grad_x_first) % LINE;
@@ -684,8 +689,9 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             const real grad_y_sum = grad_y_sum_total;
             const real grad_y_sum_1 = grad_y_sum_1_total;
             for (int64_t c = 0; c < C; c++) {
-                /* grad_x[n,g,c,s] = rstd[n,g]*(grad_y[n,g,c,s] - grad_y_sum[n,g]/(C*S) -
-                        grad_y_sum_1[n,g]*y[n,g,c,s]/(C*S)) */
+                /* grad_x[n,g,c,s] = rstd[n,g]
+                                     *(grad_y[n,g,c,s] - grad_y_sum[n,g]/(C*S)
+                                       - grad_y_sum_1[n,g]*y[n,g,c,s]/(C*S)) */
                 const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[((n * G + g) *
                         C + c) * S]), S) : S;
                 const int64_t grad_x_last = S - (S - grad_x_first) % LINE;

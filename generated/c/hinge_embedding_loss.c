@@ -5,13 +5,14 @@
  * A distance; for targets -1, what it lacks to the margin.
  *
  *     x_total[n] = margin - x[n]
- *     loss       = sum_n(where(target[n] == -1, 0, x[n]) + where(target[n] == 1, 0,
- *             where(x_total[n] < 0, 0, x_total[n])))/N
+ *     loss       = sum_n(where(target[n] == -1, 0, x[n])
+ *                        + where(target[n] == 1, 0, where(x_total[n] < 0, 0, x_total[n])))/N
  *
  * The gradients, given grad_loss:
  *
- *     grad_x[n] = grad_loss*(where(target[n] == -1, 0, 1) - where(target[n] == 1, 0,
- *             where(x_total[n] < 0, 0, 1)))/N
+ *     grad_x[n] = grad_loss
+ *                 *(where(target[n] == -1, 0, 1)
+ *                   - where(target[n] == 1, 0, where(x_total[n] < 0, 0, 1)))/N
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -77,8 +78,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     if (workspace == NULL)
         return 1;
     wide *const restrict target_sum_parts = (wide *)workspace;
-    /* target_sum = sum_n(where(target[n] == -1, 0, x[n]) + where(target[n] == 1, 0,
-            where(x_total_[n] < 0, 0, x_total_[n]))) */
+    /* target_sum = sum_n(where(target[n] == -1, 0, x[n])
+                          + where(target[n] == 1, 0, where(x_total_[n] < 0, 0, x_total_[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -109,8 +110,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int threads) {
     const int grad_x_past = past_caches(grad_x, N);
     const real grad_loss_scaled = grad_loss[0] / N;
-    /* grad_x[n] = where(target[n] == -1, 0, grad_loss_scaled) + where(target[n] == 1, 0,
-            where(x_total_[n] < 0, 0, -grad_loss_scaled)) */
+    /* grad_x[n] = where(target[n] == -1, 0, grad_loss_scaled)
+                   + where(target[n] == 1, 0, where(x_total_[n] < 0, 0, -grad_loss_scaled)) */
     const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[0]), N) : N;
     const int64_t grad_x_last = N - (N - grad_x_first) % LINE;
     if (grad_x_past)
@@ -144,10 +145,11 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     if (workspace == NULL)
         return 1;
     wide *const restrict target_is_one_sum_parts = (wide *)workspace;
-    /* target_is_one_sum = sum_n(where(target_is_one[n], 0, where(x_total_negative[n], 0,
-            x_total_[n])) + where(target_mask[n], 0, x[n])) */
-    /* grad_x[n] = (where(target_mask[n], 0, 1) - where(target_is_one[n], 0,
-            where(x_total_negative[n], 0, 1)))/N */
+    /* target_is_one_sum = sum_n(where(target_is_one[n], 0,
+                                       where(x_total_negative[n], 0, x_total_[n]))
+                                 + where(target_mask[n], 0, x[n])) */
+    /* grad_x[n] = (where(target_mask[n], 0, 1)
+                    - where(target_is_one[n], 0, where(x_total_negative[n], 0, 1)))/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -189,8 +191,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* loss = sum_n(where(target[n] == -1, 0, x[n]) + where(target[n] == 1, 0, where(x_total_[n] <
-            0, 0, x_total_[n]))) */
+    /* loss = sum_n(where(target[n] == -1, 0, x[n])
+                    + where(target[n] == 1, 0, where(x_total_[n] < 0, 0, x_total_[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -219,8 +221,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, real margin,
              int threads) {
     const int grad_x_past = past_caches(grad_x, N);
-    /* grad_x[n] = where(target[n] == -1, 0, grad_loss) + where(target[n] == 1, 0, where(x_total_[n]
-            < 0, 0, -grad_loss)) */
+    /* grad_x[n] = where(target[n] == -1, 0, grad_loss)
+                   + where(target[n] == 1, 0, where(x_total_[n] < 0, 0, -grad_loss)) */
     const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[0]), N) : N;
     const int64_t grad_x_last = N - (N - grad_x_first) % LINE;
     if (grad_x_past)
@@ -254,8 +256,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real margin, int threads) {
     const int loss_past = past_caches(loss, N);
-    /* loss[n] = where(target[n] == -1, 0, x[n]) + where(target[n] == 1, 0, where(x_total_[n] < 0,
-            0, x_total_[n])) */
+    /* loss[n] = where(target[n] == -1, 0, x[n])
+                 + where(target[n] == 1, 0, where(x_total_[n] < 0, 0, x_total_[n])) */
     const int64_t loss_first = loss_past ? least(before_line(&loss[0]), N) : N;
     const int64_t loss_last = N - (N - loss_first) % LINE;
     if (loss_past)
@@ -286,8 +288,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, real margin,
              int threads) {
     const int grad_x_past = past_caches(grad_x, N);
-    /* grad_x[n] = where(target[n] == -1, 0, grad_loss[n]) + where(target[n] == 1, 0,
-            where(x_total_[n] < 0, 0, -grad_loss[n])) */
+    /* grad_x[n] = where(target[n] == -1, 0, grad_loss[n])
+                   + where(target[n] == 1, 0, where(x_total_[n] < 0, 0, -grad_loss[n])) */
     const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[0]), N) : N;
     const int64_t grad_x_last = N - (N - grad_x_first) % LINE;
     if (grad_x_past)

@@ -185,8 +185,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     if (workspace == NULL)
         return 1;
     wide *const restrict abs_off_sum_parts = (wide *)workspace;
-    /* abs_off_sum = sum_n(weight[n]*where(abs_off[n] > delta, delta*(abs_off[n] - delta/2),
-            off[n]**2/2)) */
+    /* abs_off_sum = sum_n(weight[n]
+                           *where(abs_off[n] > delta, delta*(abs_off[n] - delta/2), off[n]**2/2)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -219,8 +219,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int threads) {
     const int grad_weight_past = past_caches(grad_weight, N) && past_caches(grad_target, N);
     const real grad_loss_scaled = grad_loss[0] / N;
-    /* grad_weight[n] = grad_loss_scaled*where(off_mask[n], delta*abs_off[n] - delta**2/2,
-            off[n]**2/2) */
+    /* grad_weight[n] = grad_loss_scaled
+                        *where(off_mask[n], delta*abs_off[n] - delta**2/2, off[n]**2/2) */
     /* grad_x[n] = grad_loss_scaled*weight[n]*where(off_mask[n], delta*sign(off[n]), off[n]) */
     /* grad_target[n] = -grad_x[n] */
     const int64_t grad_weight_first = grad_weight_past ? least(before_line(&grad_weight[0]), N) : N;
@@ -338,8 +338,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* loss = sum_n(weight[n]*where(abs_off[n] > delta, delta*(abs_off[n] - delta/2), off[n]**2/2))
-            */
+    /* loss = sum_n(weight[n]
+                    *where(abs_off[n] > delta, delta*(abs_off[n] - delta/2), off[n]**2/2)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -523,8 +523,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, real delta,
              int threads) {
     const int grad_weight_past = past_caches(grad_weight, N) && past_caches(grad_target, N);
-    /* grad_weight[n] = grad_loss[n]*where(off_mask[n], delta*abs_off[n] - delta**2/2, off[n]**2/2)
-            */
+    /* grad_weight[n] = grad_loss[n]
+                        *where(off_mask[n], delta*abs_off[n] - delta**2/2, off[n]**2/2) */
     /* grad_x[n] = grad_off[n] */
     /* grad_target[n] = -grad_x[n] */
     const int64_t grad_weight_first = grad_weight_past ? least(before_line(&grad_weight[0]), N) : N;

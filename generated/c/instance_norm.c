@@ -14,8 +14,9 @@
  *
  *     grad_bias[c]   = sum_{n,s}(grad_y[n,c,s])
  *     grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
- *     grad_x[n,c,s]  = weight[c]*rstd[n,c]*(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S -
- *             x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+ *     grad_x[n,c,s]  = weight[c]*rstd[n,c]
+ *                      *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
+ *                        - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -185,8 +186,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
                 grad_weight_rows[c] += grad_y_sum;
-                /* grad_x[n,c,s] = weight[c]*rstd[n,c]*(grad_y[n,c,s] - grad_y_sum_1[n,c]/S -
-                        grad_y_sum[n,c]*x_hat[n,c,s]/S) */
+                /* grad_x[n,c,s] = weight[c]*rstd[n,c]
+                                   *(grad_y[n,c,s] - grad_y_sum_1[n,c]/S
+                                     - grad_y_sum[n,c]*x_hat[n,c,s]/S) */
                 const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[(n * C + c) *
                         S]), S) : S;
                 const int64_t grad_x_last = S - (S - grad_x_first) % LINE;
@@ -335,8 +337,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
                 grad_weight_rows[c] += grad_y_sum;
-                /* grad_x[n,c,s] = weight[c]*rstd[n,c]*(grad_y[n,c,s] - grad_y_sum_1[n,c]/S -
-                        grad_y_sum[n,c]*x_hat[n,c,s]/S) */
+                /* grad_x[n,c,s] = weight[c]*rstd[n,c]
+                                   *(grad_y[n,c,s] - grad_y_sum_1[n,c]/S
+                                     - grad_y_sum[n,c]*x_hat[n,c,s]/S) */
                 const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[(n * C + c) *
                         S]), S) : S;
                 const int64_t grad_x_last = S - (S - grad_x_first) % LINE;
@@ -482,8 +485,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 }
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
-                /* grad_x[n,c,s] = rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
-                        grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
+                /* grad_x[n,c,s] = rstd[n,c]
+                                   *(grad_y[n,c,s] - grad_y_sum[n,c]/S
+                                     - grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
                 const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[(n * C + c) *
                         S]), S) : S;
                 const int64_t grad_x_last = S - (S - grad_x_first) % LINE;
@@ -608,8 +612,9 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             }
             const real grad_y_sum = grad_y_sum_total;
             const real grad_y_sum_1 = grad_y_sum_1_total;
-            /* grad_x[n,c,s] = rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
-                    grad_y_sum_1[n,c]*y[n,c,s]/S) */
+            /* grad_x[n,c,s] = rstd[n,c]
+                               *(grad_y[n,c,s] - grad_y_sum[n,c]/S
+                                 - grad_y_sum_1[n,c]*y[n,c,s]/S) */
             const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[(n * C + c) * S]),
                     S) : S;
             const int64_t grad_x_last = S - (S - grad_x_first) % LINE;
@@ -821,8 +826,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
                 grad_weight_rows[c] += grad_y_sum;
-                /* grad_x[n,c,s] = weight[c]*rstd[n,c]*(grad_y[n,c,s] - grad_y_sum_1[n,c]/S -
-                        grad_y_sum[n,c]*x_hat[n,c,s]/S) */
+                /* grad_x[n,c,s] = weight[c]*rstd[n,c]
+                                   *(grad_y[n,c,s] - grad_y_sum_1[n,c]/S
+                                     - grad_y_sum[n,c]*x_hat[n,c,s]/S) */
                 const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[(n * C + c) *
                         S]), S) : S;
                 const int64_t grad_x_last = S - (S - grad_x_first) % LINE;
@@ -1152,8 +1158,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
                 grad_weight_rows[c] += grad_y_sum;
-                /* grad_x[n,c,s] = weight[c]*rstd[n,c]*(grad_y[n,c,s] - grad_y_sum_1[n,c]/S -
-                        grad_y_sum[n,c]*x_hat[n,c,s]/S) */
+                /* grad_x[n,c,s] = weight[c]*rstd[n,c]
+                                   *(grad_y[n,c,s] - grad_y_sum_1[n,c]/S
+                                     - grad_y_sum[n,c]*x_hat[n,c,s]/S) */
                 const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[(n * C + c) *
                         S]), S) : S;
                 const int64_t grad_x_last = S - (S - grad_x_first) % LINE;
@@ -1464,8 +1471,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 }
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_sum_1 = grad_y_sum_1_total;
-                /* grad_x[n,c,s] = rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
-                        grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
+                /* grad_x[n,c,s] = rstd[n,c]
+                                   *(grad_y[n,c,s] - grad_y_sum[n,c]/S
+                                     - grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
                 const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[(n * C + c) *
                         S]), S) : S;
                 const int64_t grad_x_last = S - (S - grad_x_first) % LINE;
@@ -1754,8 +1762,9 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             }
             const real grad_y_sum = grad_y_sum_total;
             const real grad_y_sum_1 = grad_y_sum_1_total;
-            /* grad_x[n,c,s] = rstd[n,c]*(grad_y[n,c,s] - grad_y_sum[n,c]/S -
-                    grad_y_sum_1[n,c]*y[n,c,s]/S) */
+            /* grad_x[n,c,s] = rstd[n,c]
+                               *(grad_y[n,c,s] - grad_y_sum[n,c]/S
+                                 - grad_y_sum_1[n,c]*y[n,c,s]/S) */
             const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[(n * C + c) * S]),
                     S) : S;
             const int64_t grad_x_last = S - (S - grad_x_first) % LINE;

@@ -9,8 +9,8 @@
  *
  * The gradients, given grad_loss:
  *
- *     grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) -
- *             x[n,k])/(N*K)
+ *     grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])
+ *                        /(N*K)
  *     grad_x[n,k]      = -grad_loss*target[n,k]/(N*K)
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
@@ -195,8 +195,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         const int64_t n_end = least(n_start + BLOCK, N);
         wide each_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* each[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k])) -
-                    target[n,k]*x[n,k] */
+            /* each[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k]))
+                           - target[n,k]*x[n,k] */
             /* each_sum = sum_k_n(each[n,k]) */
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -229,8 +229,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const real grad_loss_scaled = grad_loss[0] / (K * N);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_target[n,k] = grad_loss_scaled*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) -
-                x[n,k]) */
+        /* grad_target[n,k] = grad_loss_scaled
+                              *(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k]) */
         /* grad_x[n,k] = -grad_loss_scaled*target[n,k] */
         const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[n * K]), K) : K;
         const int64_t grad_x_last = K - (K - grad_x_first) % LINE;
@@ -273,8 +273,8 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         for (int64_t n = n_start; n < n_end; n++) {
             /* log_target[n,k] = log(target[n,k]) */
             /* each_sum = sum_k_n(each[n,k]) */
-            /* grad_target[n,k] = (where(target_is_zero[n,k], 0, 1 + log_target[n,k]) -
-                    x[n,k])/(K*N) */
+            /* grad_target[n,k] = (where(target_is_zero[n,k], 0, 1 + log_target[n,k]) - x[n,k])
+                                  /(K*N) */
             /* grad_x[n,k] = -target[n,k]/(K*N) */
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -405,8 +405,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* each[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k])) -
-                    target[n,k]*x[n,k] */
+            /* each[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k]))
+                           - target[n,k]*x[n,k] */
             /* loss = sum_k_n(each[n,k]) */
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -437,8 +437,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(grad_x, N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])
-                */
+        /* grad_target[n,k] = grad_loss
+                              *(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k]) */
         /* grad_x[n,k] = -grad_loss*target[n,k] */
         const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[n * K]), K) : K;
         const int64_t grad_x_last = K - (K - grad_x_first) % LINE;
@@ -554,8 +554,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
             int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* loss[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k])) - target[n,k]*x[n,k]
-                */
+        /* loss[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k]))
+                       - target[n,k]*x[n,k] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             loss[n * K + k] = (target[n * K + k] == 0 ? 0 : target[n * K + k] * vector_log(target[n
@@ -572,8 +572,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(grad_x, N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_target[n,k] = grad_loss[n,k]*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) -
-                x[n,k]) */
+        /* grad_target[n,k] = grad_loss[n,k]
+                              *(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k]) */
         /* grad_x[n,k] = -grad_loss[n,k]*target[n,k] */
         const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[n * K]), K) : K;
         const int64_t grad_x_last = K - (K - grad_x_first) % LINE;
@@ -689,8 +689,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         const int64_t n_end = least(n_start + BLOCK, N);
         wide each_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* each[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k])) -
-                    target[n,k]*x[n,k] */
+            /* each[n,k] = where(target[n,k] == 0, 0, target[n,k]*log(target[n,k]))
+                           - target[n,k]*x[n,k] */
             /* each_sum = sum_k_n(each[n,k]) */
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -723,8 +723,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_target[n,k] = grad_loss_scaled*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) -
-                x[n,k]) */
+        /* grad_target[n,k] = grad_loss_scaled
+                              *(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k]) */
         /* grad_x[n,k] = -grad_loss_scaled*target[n,k] */
         const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[n * K]), K) : K;
         const int64_t grad_x_last = K - (K - grad_x_first) % LINE;

@@ -15,8 +15,9 @@
  *     grad_x_hat[n,c] = weight[c]*grad_y[n,c]
  *     grad_bias[c]    = sum_n(grad_y[n,c])
  *     grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
- *     grad_x[n,c]     = rstd[n]*(grad_x_hat[n,c] - sum_c(grad_x_hat[n,c])/C -
- *             x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)
+ *     grad_x[n,c]     = rstd[n]
+ *                       *(grad_x_hat[n,c] - sum_c(grad_x_hat[n,c])/C
+ *                         - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -183,8 +184,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             }
             const real grad_x_sum = grad_x_sum_total;
             const real grad_x_sum_1 = grad_x_sum_1_total;
-            /* grad_x[n,c] = rstd[n]*(grad_x_hat[n,c] - grad_x_sum[n]/C -
-                    grad_x_sum_1[n]*x_hat[n,c]/C) */
+            /* grad_x[n,c] = rstd[n]
+                             *(grad_x_hat[n,c] - grad_x_sum[n]/C - grad_x_sum_1[n]*x_hat[n,c]/C) */
             const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[n * C]), C) : C;
             const int64_t grad_x_last = C - (C - grad_x_first) % LINE;
             for (int64_t c_line = grad_x_first; c_line < grad_x_last; c_line += LINE) {
@@ -332,8 +333,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             }
             const real grad_x_sum = grad_x_sum_total;
             const real grad_x_sum_1 = grad_x_sum_1_total;
-            /* grad_x[n,c] = rstd[n]*(grad_x_hat[n,c] - grad_x_sum[n]/C -
-                    grad_x_sum_1[n]*x_hat[n,c]/C) */
+            /* grad_x[n,c] = rstd[n]
+                             *(grad_x_hat[n,c] - grad_x_sum[n]/C - grad_x_sum_1[n]*x_hat[n,c]/C) */
             const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[n * C]), C) : C;
             const int64_t grad_x_last = C - (C - grad_x_first) % LINE;
             for (int64_t c_line = grad_x_first; c_line < grad_x_last; c_line += LINE) {
@@ -474,8 +475,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             }
             const real grad_y_sum = grad_y_sum_total;
             const real grad_y_sum_1 = grad_y_sum_1_total;
-            /* grad_x[n,c] = rstd[n]*(grad_y[n,c] - grad_y_sum[n]/C - grad_y_sum_1[n]*x_hat[n,c]/C)
-                    */
+            /* grad_x[n,c] = rstd[n]
+                             *(grad_y[n,c] - grad_y_sum[n]/C - grad_y_sum_1[n]*x_hat[n,c]/C) */
             const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[n * C]), C) : C;
             const int64_t grad_x_last = C - (C - grad_x_first) % LINE;
             for (int64_t c_line = grad_x_first; c_line < grad_x_last; c_line += LINE) {

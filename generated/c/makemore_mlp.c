@@ -27,8 +27,9 @@
  *     grad_W2[j,k]       = sum_n(grad_logits[n,k]*h[n,j])
  *     grad_bnbias[j]     = sum_n(grad_hpreact[n,j])
  *     grad_bngain[j]     = sum_n(grad_hpreact[n,j]*bnraw[n,j])
- *     grad_hprebn[n,j]   = bngain[j]*bnvar_inv[j]*(grad_hpreact[n,j] - grad_bnbias[j]/N -
- *             grad_bngain[j]*bnraw[n,j]/(N - 1))
+ *     grad_hprebn[n,j]   = bngain[j]*bnvar_inv[j]
+ *                          *(grad_hpreact[n,j] - grad_bnbias[j]/N
+ *                            - grad_bngain[j]*bnraw[n,j]/(N - 1))
  *     grad_embcat[n,t,d] = sum_j(grad_hprebn[n,j]*W1[t,d,j])
  *     grad_emb[n,t,d]    = grad_embcat[n,t,d]
  *     grad_b1[j]         = sum_n(grad_hprebn[n,j])
@@ -661,8 +662,9 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             for (int64_t i = 0; i < j_end - j_tile; i++)
                 grad_b1_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
-                /* grad_hprebn[n,j] = bngain[j]*bnvar_inv[j]*(grad_hpreact[n,j] - grad_bnbias[j]/N -
-                        grad_bngain[j]*bnraw[n,j]/(N - 1)) */
+                /* grad_hprebn[n,j] = bngain[j]*bnvar_inv[j]
+                                      *(grad_hpreact[n,j] - grad_bnbias[j]/N
+                                        - grad_bngain[j]*bnraw[n,j]/(N - 1)) */
                 /* grad_b1[j] = sum_n(grad_hprebn[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
@@ -1014,8 +1016,9 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             for (int64_t i = 0; i < j_end - j_tile; i++)
                 grad_b1_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
-                /* grad_hprebn[n,j] = bngain[j]*bnvar_inv[j]*(grad_hpreact[n,j] - grad_bnbias[j]/N -
-                        grad_bngain[j]*bnraw[n,j]/(N - 1)) */
+                /* grad_hprebn[n,j] = bngain[j]*bnvar_inv[j]
+                                      *(grad_hpreact[n,j] - grad_bnbias[j]/N
+                                        - grad_bngain[j]*bnraw[n,j]/(N - 1)) */
                 /* grad_b1[j] = sum_n(grad_hprebn[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {

@@ -649,8 +649,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             }
             const real grad_norm_logits_sum = grad_norm_logits_sum_total;
             grad_logit_maxes[n] = -grad_norm_logits_sum;
-            /* grad_logits[n,k] = grad_norm_logits[n,k] + grad_logit_maxes[n]*delta(k,
-                    logit_maxes_argmax[n]) */
+            /* grad_logits[n,k] = grad_norm_logits[n,k]
+                                  + grad_logit_maxes[n]*delta(k, logit_maxes_argmax[n]) */
             /* grad_b2[k] = sum_n(grad_logits[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
@@ -744,8 +744,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
                 grad_bndiff_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
                 /* grad_bndiff2[n,j] = grad_bnvar[j]/(N - 1) */
-                /* grad_bndiff[n,j] = bnvar_inv[j]*grad_bnraw[n,j] + 2*grad_bndiff2[n,j]*bndiff[n,j]
-                        */
+                /* grad_bndiff[n,j] = bnvar_inv[j]*grad_bnraw[n,j]
+                                      + 2*grad_bndiff2[n,j]*bndiff[n,j] */
                 /* grad_bndiff_sum[j] = sum_n(grad_bndiff[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
@@ -1083,8 +1083,8 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             }
             const real grad_norm_logits_sum = grad_norm_logits_sum_total;
             grad_logit_maxes[n] = -grad_norm_logits_sum;
-            /* grad_logits[n,k] = grad_norm_logits[n,k] + grad_logit_maxes[n]*delta(k,
-                    logit_maxes_argmax[n]) */
+            /* grad_logits[n,k] = grad_norm_logits[n,k]
+                                  + grad_logit_maxes[n]*delta(k, logit_maxes_argmax[n]) */
             /* grad_b2[k] = sum_n(grad_logits[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
@@ -1188,8 +1188,8 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                 grad_bndiff_sum_rows[i] = 0;
             for (int64_t n = n_block; n < n_end; n++) {
                 /* grad_bndiff2[n,j] = grad_bnvar[j]/(N - 1) */
-                /* grad_bndiff[n,j] = bnvar_inv[j]*grad_bnraw[n,j] + 2*grad_bndiff2[n,j]*bndiff[n,j]
-                        */
+                /* grad_bndiff[n,j] = bnvar_inv[j]*grad_bnraw[n,j]
+                                      + 2*grad_bndiff2[n,j]*bndiff[n,j] */
                 /* grad_bndiff_sum[j] = sum_n(grad_bndiff[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {

@@ -10,8 +10,8 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n] = grad_y[n]*(tanh_log_exp_x[n] + x[n]*(1 - exp(-log_exp_x[n]))*(1 -
- *             tanh_log_exp_x[n]**2))
+ *     grad_x[n] = grad_y[n]
+ *                 *(tanh_log_exp_x[n] + x[n]*(1 - exp(-log_exp_x[n]))*(1 - tanh_log_exp_x[n]**2))
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -288,8 +288,8 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
              int64_t N, int threads) {
     /* log_exp_x[n] = LogAddExp(x[n], 0) */
     /* tanh_log_exp_x[n] = tanh(log_exp_x[n]) */
-    /* grad_x[n] = grad_y[n]*(tanh_log_exp_x[n] - x[n]*Expm1(-log_exp_x[n])*(1 -
-            tanh_log_exp_x[n]**2)) */
+    /* grad_x[n] = grad_y[n]
+                   *(tanh_log_exp_x[n] - x[n]*Expm1(-log_exp_x[n])*(1 - tanh_log_exp_x[n]**2)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real log_exp_x = log_add_exp(x[n], 0);

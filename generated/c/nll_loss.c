@@ -385,8 +385,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     const int grad_logprobs_past = past_caches(grad_logprobs, N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept_sum == 0, 0, where(kept[n]
-                == 0, 0, 1/kept_sum)) */
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])
+                                *where(kept_sum == 0, 0, where(kept[n] == 0, 0, 1/kept_sum)) */
         const int64_t grad_logprobs_first = grad_logprobs_past ? least(before_line(&grad_logprobs[n
                 * K]), K) : K;
         const int64_t grad_logprobs_last = K - (K - grad_logprobs_first) % LINE;
@@ -612,8 +612,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
-        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(target_sum == 0, 0,
-                target_weight[n]/target_sum) */
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])
+                                *where(target_sum == 0, 0, target_weight[n]/target_sum) */
         const int64_t grad_logprobs_first = grad_logprobs_past ? least(before_line(&grad_logprobs[n
                 * K]), K) : K;
         const int64_t grad_logprobs_last = K - (K - grad_logprobs_first) % LINE;
@@ -846,8 +846,9 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
-        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept_sum == 0, 0, where(kept[n]
-                == 0, 0, target_weight[n])/kept_sum) */
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])
+                                *where(kept_sum == 0, 0, where(kept[n] == 0, 0, target_weight[n])
+                                       /kept_sum) */
         const int64_t grad_logprobs_first = grad_logprobs_past ? least(before_line(&grad_logprobs[n
                 * K]), K) : K;
         const int64_t grad_logprobs_last = K - (K - grad_logprobs_first) % LINE;
@@ -922,8 +923,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
-        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])*where(kept[n] == 0, 0,
-                target_weight[n]) */
+        /* grad_logprobs[n,k] = -grad_loss*delta(k, target[n])
+                                *where(kept[n] == 0, 0, target_weight[n]) */
         const int64_t grad_logprobs_first = grad_logprobs_past ? least(before_line(&grad_logprobs[n
                 * K]), K) : K;
         const int64_t grad_logprobs_last = K - (K - grad_logprobs_first) % LINE;
@@ -995,8 +996,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real target_weight = weight[target[n]];
-        /* grad_logprobs[n,k] = -grad_loss[n]*delta(k, target[n])*where(kept[n] == 0, 0,
-                target_weight[n]) */
+        /* grad_logprobs[n,k] = -grad_loss[n]*delta(k, target[n])
+                                *where(kept[n] == 0, 0, target_weight[n]) */
         const int64_t grad_logprobs_first = grad_logprobs_past ? least(before_line(&grad_logprobs[n
                 * K]), K) : K;
         const int64_t grad_logprobs_last = K - (K - grad_logprobs_first) % LINE;

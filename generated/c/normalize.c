@@ -11,8 +11,11 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n,k] = inv_size[n]*(grad_y[n,k] - inv_size[n]*x[n,k]*where(x_squared_sum[n] == 0, 0,
- *             1/sqrt(x_squared_sum[n]))*where(eps >= size[n], 0, 1)*sum_k(grad_y[n,k]*x[n,k]))
+ *     grad_x[n,k] = inv_size[n]
+ *                   *(grad_y[n,k]
+ *                     - inv_size[n]*x[n,k]
+ *                     *where(x_squared_sum[n] == 0, 0, 1/sqrt(x_squared_sum[n]))
+ *                     *where(eps >= size[n], 0, 1)*sum_k(grad_y[n,k]*x[n,k]))
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -134,8 +137,11 @@ int backward(const real *restrict grad_y, const real *restrict x,
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*x[n,k]*where(x_squared_sum[n] ==
-                0, 0, 1/sqrt(x_squared_sum[n]))*where(eps >= size[n], 0, inv_size[n])) */
+        /* grad_x[n,k] = inv_size[n]
+                         *(grad_y[n,k]
+                           - grad_y_sum[n]*x[n,k]
+                           *where(x_squared_sum[n] == 0, 0, 1/sqrt(x_squared_sum[n]))
+                           *where(eps >= size[n], 0, inv_size[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = inv_size[n] * (grad_y[n * K + k] - (grad_y_sum * (x_squared_sum[n]
@@ -210,8 +216,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*where(eps >= size[n], 0,
-                inv_size[n])*sign(x[n,k])) */
+        /* grad_x[n,k] = inv_size[n]
+                         *(grad_y[n,k]
+                           - grad_y_sum[n]*where(eps >= size[n], 0, inv_size[n])*sign(x[n,k])) */
         const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[n * K]), K) : K;
         const int64_t grad_x_last = K - (K - grad_x_first) % LINE;
         for (int64_t k_line = grad_x_first; k_line < grad_x_last; k_line += LINE) {
@@ -373,8 +380,10 @@ int backward(const real *restrict grad_y, const real *restrict x,
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*delta(k, size_argmax[n])*where(eps
-                >= size[n], 0, inv_size[n])*sign(x[n,size_argmax[n]])) */
+        /* grad_x[n,k] = inv_size[n]
+                         *(grad_y[n,k]
+                           - grad_y_sum[n]*delta(k, size_argmax[n])
+                           *where(eps >= size[n], 0, inv_size[n])*sign(x[n,size_argmax[n]])) */
         const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[n * K]), K) : K;
         const int64_t grad_x_last = K - (K - grad_x_first) % LINE;
         for (int64_t k_line = grad_x_first; k_line < grad_x_last; k_line += LINE) {
@@ -466,9 +475,10 @@ int backward(const real *restrict grad_y, const real *restrict x,
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*delta(k,
-                size_argmax_1[n])*where(eps >= size[n], 0, inv_size[n])*sign(x[n,size_argmax_1[n]]))
-                */
+        /* grad_x[n,k] = inv_size[n]
+                         *(grad_y[n,k]
+                           - grad_y_sum[n]*delta(k, size_argmax_1[n])
+                           *where(eps >= size[n], 0, inv_size[n])*sign(x[n,size_argmax_1[n]])) */
         const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[n * K]), K) : K;
         const int64_t grad_x_last = K - (K - grad_x_first) % LINE;
         for (int64_t k_line = grad_x_first; k_line < grad_x_last; k_line += LINE) {
@@ -559,9 +569,12 @@ int backward(const real *restrict grad_y, const real *restrict x,
             grad_y_sum_total += grad_y_sum_span;
         }
         const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*(grad_y[n,k] - grad_y_sum[n]*where(eps >= size[n], 0,
-                inv_size[n])*where(size_abs_sum[n] == 0, 0, size_abs_sum[n]**(1/p -
-                1)*where(size_abs[n,k] == 0, 0, size_abs[n,k]**(p - 1)))*sign(x[n,k])) */
+        /* grad_x[n,k] = inv_size[n]
+                         *(grad_y[n,k]
+                           - grad_y_sum[n]*where(eps >= size[n], 0, inv_size[n])
+                           *where(size_abs_sum[n] == 0, 0, size_abs_sum[n]**(1/p - 1)
+                                  *where(size_abs[n,k] == 0, 0, size_abs[n,k]**(p - 1)))
+                           *sign(x[n,k])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real size_abs = R(fabs)(x[n * K + k]);

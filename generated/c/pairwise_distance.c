@@ -10,8 +10,8 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_off[n,k] = grad_y[n]*off[n,k]*where(off_squared_sum[n] == 0, 0,
- *             1/sqrt(off_squared_sum[n]))
+ *     grad_off[n,k] = grad_y[n]*off[n,k]
+ *                     *where(off_squared_sum[n] == 0, 0, 1/sqrt(off_squared_sum[n]))
  *     grad_x1[n,k]  = grad_off[n,k]
  *     grad_x2[n,k]  = -grad_x1[n,k]
  *
@@ -104,8 +104,8 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
     const int grad_x2_past = past_caches(grad_x2, N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_off[n,k] = grad_y[n]*off[n,k]*where(off_squared_sum[n] == 0, 0,
-                1/sqrt(off_squared_sum[n])) */
+        /* grad_off[n,k] = grad_y[n]*off[n,k]
+                           *where(off_squared_sum[n] == 0, 0, 1/sqrt(off_squared_sum[n])) */
         /* grad_x1[n,k] = grad_off[n,k] */
         /* grad_x2[n,k] = -grad_x1[n,k] */
         const int64_t grad_x2_first = grad_x2_past ? least(before_line(&grad_x2[n * K]), K) : K;
@@ -416,8 +416,9 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
     const int grad_x2_past = past_caches(grad_x2, N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_x1[n,k] = grad_y[n]*where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/p -
-                1)*where(y_abs[n,k] == 0, 0, y_abs[n,k]**(p - 1)))*sign(off[n,k]) */
+        /* grad_x1[n,k] = grad_y[n]
+                          *where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/p - 1)
+                                 *where(y_abs[n,k] == 0, 0, y_abs[n,k]**(p - 1)))*sign(off[n,k]) */
         /* grad_x2[n,k] = -grad_x1[n,k] */
         const int64_t grad_x2_first = grad_x2_past ? least(before_line(&grad_x2[n * K]), K) : K;
         const int64_t grad_x2_last = K - (K - grad_x2_first) % LINE;

@@ -442,8 +442,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         return 1;
     wide *const restrict each_sum_parts = (wide *)workspace;
     /* rate_[n] = exp(x[n]) */
-    /* each[n] = short_[n] + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
-            target[n], 0) */
+    /* each[n] = short_[n]
+                 + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
+                         - target[n], 0) */
     /* each_sum = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
@@ -479,8 +480,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(grad_x, N);
     const real grad_loss_scaled = grad_loss[0] / N;
     /* rate_[n] = exp(x[n]) */
-    /* grad_target[n] = grad_loss_scaled*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
-            - x[n]) */
+    /* grad_target[n] = grad_loss_scaled
+                        *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n]) */
     /* grad_x[n] = grad_loss_scaled*(rate_[n] - target[n]) */
     const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[0]), N) : N;
     const int64_t grad_x_last = N - (N - grad_x_first) % LINE;
@@ -522,8 +523,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
     /* rate_[n] = exp(x[n]) */
-    /* each[n] = short_[n] + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
-            target[n], 0) */
+    /* each[n] = short_[n]
+                 + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
+                         - target[n], 0) */
     /* loss = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
@@ -557,8 +559,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t N, int threads) {
     const int grad_x_past = past_caches(grad_x, N);
     /* rate_[n] = exp(x[n]) */
-    /* grad_target[n] = grad_loss*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n])
-            */
+    /* grad_target[n] = grad_loss
+                        *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n]) */
     /* grad_x[n] = grad_loss*(rate_[n] - target[n]) */
     const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[0]), N) : N;
     const int64_t grad_x_last = N - (N - grad_x_first) % LINE;
@@ -595,8 +597,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
     /* rate_[n] = exp(x[n]) */
-    /* loss[n] = short_[n] + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
-            target[n], 0) */
+    /* loss[n] = short_[n]
+                 + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
+                         - target[n], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real rate_ = vector_exp(x[n]);
@@ -613,8 +616,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t N, int threads) {
     const int grad_x_past = past_caches(grad_x, N);
     /* rate_[n] = exp(x[n]) */
-    /* grad_target[n] = grad_loss[n]*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) -
-            x[n]) */
+    /* grad_target[n] = grad_loss[n]
+                        *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n]) */
     /* grad_x[n] = grad_loss[n]*(rate_[n] - target[n]) */
     const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[0]), N) : N;
     const int64_t grad_x_last = N - (N - grad_x_first) % LINE;
@@ -880,8 +883,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         return 1;
     wide *const restrict each_sum_parts = (wide *)workspace;
     /* log_x[n] = log(x_total_[n]) */
-    /* each[n] = short_[n] + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
-            target[n], 0) */
+    /* each[n] = short_[n]
+                 + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
+                         - target[n], 0) */
     /* each_sum = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
@@ -918,8 +922,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(grad_x, N);
     const real grad_loss_scaled = grad_loss[0] / N;
     /* log_x[n] = log(x_total_[n]) */
-    /* grad_target[n] = grad_loss_scaled*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
-            - log_x[n]) */
+    /* grad_target[n] = grad_loss_scaled
+                        *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - log_x[n]) */
     /* grad_x[n] = grad_loss_scaled*(1 - target[n]/x_total_[n]) */
     const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[0]), N) : N;
     const int64_t grad_x_last = N - (N - grad_x_first) % LINE;
@@ -963,8 +967,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
     /* log_x[n] = log(x_total_[n]) */
-    /* each[n] = short_[n] + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
-            target[n], 0) */
+    /* each[n] = short_[n]
+                 + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
+                         - target[n], 0) */
     /* loss = sum_n(each[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
@@ -999,8 +1004,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t N, real eps, int threads) {
     const int grad_x_past = past_caches(grad_x, N);
     /* log_x[n] = log(x_total_[n]) */
-    /* grad_target[n] = grad_loss*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) -
-            log_x[n]) */
+    /* grad_target[n] = grad_loss
+                        *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - log_x[n]) */
     /* grad_x[n] = grad_loss*(1 - target[n]/x_total_[n]) */
     const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[0]), N) : N;
     const int64_t grad_x_last = N - (N - grad_x_first) % LINE;
@@ -1039,8 +1044,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real eps, int threads) {
     /* log_x[n] = log(x_total_[n]) */
-    /* loss[n] = short_[n] + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2 -
-            target[n], 0) */
+    /* loss[n] = short_[n]
+                 + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
+                         - target[n], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real x_total_ = eps + x[n];
@@ -1058,8 +1064,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t N, real eps, int threads) {
     const int grad_x_past = past_caches(grad_x, N);
     /* log_x[n] = log(x_total_[n]) */
-    /* grad_target[n] = grad_loss[n]*(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) -
-            log_x[n]) */
+    /* grad_target[n] = grad_loss[n]
+                        *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - log_x[n]) */
     /* grad_x[n] = grad_loss[n]*(1 - target[n]/x_total_[n]) */
     const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[0]), N) : N;
     const int64_t grad_x_last = N - (N - grad_x_first) % LINE;

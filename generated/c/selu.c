@@ -4,8 +4,8 @@
  *
  * Scaled exponential linear unit (Klambauer et al., 2017, eq. 2).
  *
- *     y[n] = 1.0507009873554805*where(x[n] > 0, x[n], 1.6732632423543772*exp(x[n]) -
- *             1.6732632423543772)
+ *     y[n] = 1.0507009873554805
+ *            *where(x[n] > 0, x[n], 1.6732632423543772*exp(x[n]) - 1.6732632423543772)
  *
  * The gradients, given grad_y:
  *
@@ -103,8 +103,8 @@ static inline float vector_exp(float x) {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
-    /* y[n] = 1.0507009873554805*where(x[n] > 0, x[n], 1.6732632423543772*exp(x[n]) -
-            1.6732632423543772) */
+    /* y[n] = 1.0507009873554805
+              *where(x[n] > 0, x[n], 1.6732632423543772*exp(x[n]) - 1.6732632423543772) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         y[n] = (real)1.0507009873554805 * ((x[n] > 0 ? x[n] : (real)1.6732632423543772 *

@@ -9,8 +9,8 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n] = grad_y[n]*where(x_scaled[n] > threshold, 1, exp(x_scaled[n])/(1 +
- *             exp(x_scaled[n])))
+ *     grad_x[n] = grad_y[n]
+ *                 *where(x_scaled[n] > threshold, 1, exp(x_scaled[n])/(1 + exp(x_scaled[n])))
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of

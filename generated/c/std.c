@@ -11,8 +11,8 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square[n] == 0, 0, 1/sqrt(square[n]))/max(K -
- *             correction, 0)
+ *     grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square[n] == 0, 0, 1/sqrt(square[n]))
+ *                   /max(K - correction, 0)
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -83,8 +83,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              real correction, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square_[n] == 0, 0,
-                1/sqrt(square_[n]))/max(K - correction, 0) */
+        /* grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square_[n] == 0, 0, 1/sqrt(square_[n]))
+                         /max(K - correction, 0) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real x_centred_1 = x[n * K + k] - mean[n];

@@ -13,10 +13,10 @@
  *
  * The gradients, given grad_loss:
  *
- *     grad_negative[n,d] = grad_loss*off_far[n,d]*where(near[n] + margin - far[n] < 0, 0,
- *             1)/(N*far[n])
- *     grad_positive[n,d] = -grad_loss*off_near[n,d]*where(near[n] + margin - far[n] < 0, 0,
- *             1)/(N*near[n])
+ *     grad_negative[n,d] = grad_loss*off_far[n,d]*where(near[n] + margin - far[n] < 0, 0, 1)
+ *                          /(N*far[n])
+ *     grad_positive[n,d] = -grad_loss*off_near[n,d]*where(near[n] + margin - far[n] < 0, 0, 1)
+ *                          /(N*near[n])
  *     grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
@@ -144,10 +144,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real far_total_negative = margin + near[n] - far[n] < 0;
-        /* grad_negative[n,d] = grad_loss_scaled*off_far[n,d]*where(far_total_negative[n], 0,
-                1/far[n]) */
-        /* grad_positive[n,d] = -grad_loss_scaled*off_near[n,d]*where(far_total_negative[n], 0,
-                1/near[n]) */
+        /* grad_negative[n,d] = grad_loss_scaled*off_far[n,d]
+                                *where(far_total_negative[n], 0, 1/far[n]) */
+        /* grad_positive[n,d] = -grad_loss_scaled*off_near[n,d]
+                                *where(far_total_negative[n], 0, 1/near[n]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         const int64_t grad_anchor_first = grad_anchor_past ? least(before_line(&grad_anchor[n * D]),
                 D) : D;
@@ -336,8 +336,8 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     for (int64_t n = 0; n < N; n++) {
         const real far_total_negative = margin + near[n] - far[n] < 0;
         /* grad_negative[n,d] = grad_loss*off_far[n,d]*where(far_total_negative[n], 0, 1/far[n]) */
-        /* grad_positive[n,d] = -grad_loss*off_near[n,d]*where(far_total_negative[n], 0, 1/near[n])
-                */
+        /* grad_positive[n,d] = -grad_loss*off_near[n,d]
+                                *where(far_total_negative[n], 0, 1/near[n]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         const int64_t grad_anchor_first = grad_anchor_past ? least(before_line(&grad_anchor[n * D]),
                 D) : D;
@@ -533,12 +533,12 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
         const real between_mask = between[n] <= far[n];
         const real near_total_negative = near_total_[n] < 0;
         const real grad_loss_scaled_masked = near_total_negative ? 0 : grad_loss_scaled;
-        /* grad_negative[n,d] = grad_loss_scaled_masked[n]*(off_between_product[n,d] +
-                off_far_product[n,d]) */
-        /* grad_positive[n,d] = where(near_total_negative[n], 0,
-                -grad_loss_scaled)*(off_between_product[n,d] + off_near_product[n,d]) */
-        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]*(off_near_product[n,d] -
-                off_far_product[n,d]) */
+        /* grad_negative[n,d] = grad_loss_scaled_masked[n]
+                                *(off_between_product[n,d] + off_far_product[n,d]) */
+        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss_scaled)
+                                *(off_between_product[n,d] + off_near_product[n,d]) */
+        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]
+                              *(off_near_product[n,d] - off_far_product[n,d]) */
         const int64_t grad_negative_first = grad_negative_past ? least(before_line(&grad_negative[n
                 * D]), D) : D;
         const int64_t grad_negative_last = D - (D - grad_negative_first) % LINE;
@@ -666,10 +666,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
         const real between_mask = between[n] <= far[n];
         const real near_total_negative = near_total_[n] < 0;
         const real grad_loss_masked = near_total_negative ? 0 : grad_loss[0];
-        /* grad_negative[n,d] = grad_loss_masked[n]*(off_between_product[n,d] +
-                off_far_product[n,d]) */
-        /* grad_positive[n,d] = where(near_total_negative[n], 0,
-                -grad_loss)*(off_between_product[n,d] + off_near_product[n,d]) */
+        /* grad_negative[n,d] = grad_loss_masked[n]
+                                *(off_between_product[n,d] + off_far_product[n,d]) */
+        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss)
+                                *(off_between_product[n,d] + off_near_product[n,d]) */
         /* grad_anchor[n,d] = grad_loss_masked[n]*(off_near_product[n,d] - off_far_product[n,d]) */
         const int64_t grad_negative_first = grad_negative_past ? least(before_line(&grad_negative[n
                 * D]), D) : D;
@@ -891,10 +891,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real far_total_negative = far_total_[n] < 0;
-        /* grad_negative[n,d] = where(far_total_negative[n], 0, grad_loss_scaled)*sign(off_far[n,d])
-                */
-        /* grad_positive[n,d] = where(far_total_negative[n], 0,
-                -grad_loss_scaled)*sign(off_near[n,d]) */
+        /* grad_negative[n,d] = where(far_total_negative[n], 0, grad_loss_scaled)
+                                *sign(off_far[n,d]) */
+        /* grad_positive[n,d] = where(far_total_negative[n], 0, -grad_loss_scaled)
+                                *sign(off_near[n,d]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         const int64_t grad_anchor_first = grad_anchor_past ? least(before_line(&grad_anchor[n * D]),
                 D) : D;
@@ -1181,12 +1181,12 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
         const real near_total_negative = near_total_[n] < 0;
         const real grad_loss_scaled_masked = near_total_negative ? 0 : grad_loss_scaled;
         const real between_mask = between[n] <= far[n];
-        /* grad_negative[n,d] = grad_loss_scaled_masked[n]*(sign_off_between_masked[n,d] +
-                sign_off_far_masked[n,d]) */
-        /* grad_positive[n,d] = where(near_total_negative[n], 0,
-                -grad_loss_scaled)*(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
-        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]*(sign_off_near[n,d] -
-                sign_off_far_masked[n,d]) */
+        /* grad_negative[n,d] = grad_loss_scaled_masked[n]
+                                *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
+        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss_scaled)
+                                *(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
+        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]
+                              *(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
         const int64_t grad_negative_first = grad_negative_past ? least(before_line(&grad_negative[n
                 * D]), D) : D;
         const int64_t grad_negative_last = D - (D - grad_negative_first) % LINE;
@@ -1311,10 +1311,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
         const real between_mask = between[n] <= far[n];
         const real near_total_negative = near_total_[n] < 0;
         const real grad_loss_masked = near_total_negative ? 0 : grad_loss[0];
-        /* grad_negative[n,d] = grad_loss_masked[n]*(sign_off_between_masked[n,d] +
-                sign_off_far_masked[n,d]) */
-        /* grad_positive[n,d] = where(near_total_negative[n], 0,
-                -grad_loss)*(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
+        /* grad_negative[n,d] = grad_loss_masked[n]
+                                *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
+        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss)
+                                *(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
         /* grad_anchor[n,d] = grad_loss_masked[n]*(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
         const int64_t grad_negative_first = grad_negative_past ? least(before_line(&grad_negative[n
                 * D]), D) : D;
@@ -1422,8 +1422,8 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
-        /* grad_negative[n,d] = grad_near[n]*(sign_off_between_masked[n,d] +
-                sign_off_far_masked[n,d]) */
+        /* grad_negative[n,d] = grad_near[n]
+                                *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
         /* grad_positive[n,d] = -grad_near[n]*(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
         /* grad_anchor[n,d] = grad_near[n]*(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
         const int64_t grad_negative_first = grad_negative_past ? least(before_line(&grad_negative[n
@@ -1553,10 +1553,12 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real far_total_negative = far_total_[n] < 0;
-        /* grad_negative[n,d] = delta(d, far_argmax[n])*where(far_total_negative[n], 0,
-                grad_loss_scaled*sign(far_argmax_off_far[n])) */
-        /* grad_positive[n,d] = delta(d, near_argmax[n])*where(far_total_negative[n], 0,
-                -grad_loss_scaled*sign(near_argmax_off_near[n])) */
+        /* grad_negative[n,d] = delta(d, far_argmax[n])
+                                *where(far_total_negative[n], 0, grad_loss_scaled
+                                       *sign(far_argmax_off_far[n])) */
+        /* grad_positive[n,d] = delta(d, near_argmax[n])
+                                *where(far_total_negative[n], 0, -grad_loss_scaled
+                                       *sign(near_argmax_off_near[n])) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         const int64_t grad_anchor_first = grad_anchor_past ? least(before_line(&grad_anchor[n * D]),
                 D) : D;
@@ -1667,10 +1669,12 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real far_total_negative = far_total_[n] < 0;
-        /* grad_negative[n,d] = delta(d, far_argmax[n])*where(far_total_negative[n], 0,
-                grad_loss*sign(far_argmax_off_far[n])) */
-        /* grad_positive[n,d] = delta(d, near_argmax[n])*where(far_total_negative[n], 0,
-                -grad_loss*sign(near_argmax_off_near[n])) */
+        /* grad_negative[n,d] = delta(d, far_argmax[n])
+                                *where(far_total_negative[n], 0, grad_loss
+                                       *sign(far_argmax_off_far[n])) */
+        /* grad_positive[n,d] = delta(d, near_argmax[n])
+                                *where(far_total_negative[n], 0, -grad_loss
+                                       *sign(near_argmax_off_near[n])) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         const int64_t grad_anchor_first = grad_anchor_past ? least(before_line(&grad_anchor[n * D]),
                 D) : D;
@@ -1766,8 +1770,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = far_total_[n] < 0 ? 0 : grad_loss[n];
         /* grad_negative[n,d] = grad_near[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n]) */
-        /* grad_positive[n,d] = -grad_near[n]*delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
-                */
+        /* grad_positive[n,d] = -grad_near[n]*delta(d, near_argmax[n])
+                                *sign(near_argmax_off_near[n]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         const int64_t grad_anchor_first = grad_anchor_past ? least(before_line(&grad_anchor[n * D]),
                 D) : D;
@@ -1910,16 +1914,19 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
                 sign(between_argmax_off_between[n]) : 0;
         const real sign_far_argmax_off_far = sign(far_argmax_off_far[n]);
         const real sign_near_argmax_off_near = sign(near_argmax_off_near[n]);
-        /* grad_negative[n,d] =
-                grad_loss_scaled_masked[n]*(sign_between_argmax_off_between_masked[n]*delta(d,
-                between_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
-                sign_far_argmax_off_far[n])) */
-        /* grad_positive[n,d] = where(near_total_negative[n], 0,
-                -grad_loss_scaled)*(sign_between_argmax_off_between_masked[n]*delta(d,
-                between_argmax[n]) + sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
-        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]*(sign_near_argmax_off_near[n]*delta(d,
-                near_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
-                -sign_far_argmax_off_far[n])) */
+        /* grad_negative[n,d] = grad_loss_scaled_masked[n]
+                                *(sign_between_argmax_off_between_masked[n]
+                                  *delta(d, between_argmax[n])
+                                  + delta(d, far_argmax[n])
+                                  *where(between_mask[n], 0, sign_far_argmax_off_far[n])) */
+        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss_scaled)
+                                *(sign_between_argmax_off_between_masked[n]
+                                  *delta(d, between_argmax[n])
+                                  + sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
+        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]
+                              *(sign_near_argmax_off_near[n]*delta(d, near_argmax[n])
+                                + delta(d, far_argmax[n])
+                                *where(between_mask[n], 0, -sign_far_argmax_off_far[n])) */
         const int64_t grad_negative_first = grad_negative_past ? least(before_line(&grad_negative[n
                 * D]), D) : D;
         const int64_t grad_negative_last = D - (D - grad_negative_first) % LINE;
@@ -2072,16 +2079,19 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
         const real sign_far_argmax_off_far = sign(far_argmax_off_far[n]);
         const real grad_loss_masked = near_total_negative ? 0 : grad_loss[0];
         const real sign_near_argmax_off_near = sign(near_argmax_off_near[n]);
-        /* grad_negative[n,d] =
-                grad_loss_masked[n]*(sign_between_argmax_off_between_masked[n]*delta(d,
-                between_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
-                sign_far_argmax_off_far[n])) */
-        /* grad_positive[n,d] = where(near_total_negative[n], 0,
-                -grad_loss)*(sign_between_argmax_off_between_masked[n]*delta(d, between_argmax[n]) +
-                sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
-        /* grad_anchor[n,d] = grad_loss_masked[n]*(sign_near_argmax_off_near[n]*delta(d,
-                near_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
-                -sign_far_argmax_off_far[n])) */
+        /* grad_negative[n,d] = grad_loss_masked[n]
+                                *(sign_between_argmax_off_between_masked[n]
+                                  *delta(d, between_argmax[n])
+                                  + delta(d, far_argmax[n])
+                                  *where(between_mask[n], 0, sign_far_argmax_off_far[n])) */
+        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss)
+                                *(sign_between_argmax_off_between_masked[n]
+                                  *delta(d, between_argmax[n])
+                                  + sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
+        /* grad_anchor[n,d] = grad_loss_masked[n]
+                              *(sign_near_argmax_off_near[n]*delta(d, near_argmax[n])
+                                + delta(d, far_argmax[n])
+                                *where(between_mask[n], 0, -sign_far_argmax_off_far[n])) */
         const int64_t grad_negative_first = grad_negative_past ? least(before_line(&grad_negative[n
                 * D]), D) : D;
         const int64_t grad_negative_last = D - (D - grad_negative_first) % LINE;
@@ -2217,13 +2227,19 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
                 sign(between_argmax_off_between[n]) : 0;
         const real sign_far_argmax_off_far = sign(far_argmax_off_far[n]);
         const real sign_near_argmax_off_near = sign(near_argmax_off_near[n]);
-        /* grad_negative[n,d] = grad_near[n]*(sign_between_argmax_off_between_masked[n]*delta(d,
-                between_argmax[n]) + delta(d, far_argmax[n])*where(between_mask[n], 0,
-                sign_far_argmax_off_far[n])) */
-        /* grad_positive[n,d] = -grad_near[n]*(sign_between_argmax_off_between_masked[n]*delta(d,
-                between_argmax[n]) + sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
-        /* grad_anchor[n,d] = grad_near[n]*(sign_near_argmax_off_near[n]*delta(d, near_argmax[n]) +
-                delta(d, far_argmax[n])*where(between_mask[n], 0, -sign_far_argmax_off_far[n])) */
+        /* grad_negative[n,d] = grad_near[n]
+                                *(sign_between_argmax_off_between_masked[n]
+                                  *delta(d, between_argmax[n])
+                                  + delta(d, far_argmax[n])
+                                  *where(between_mask[n], 0, sign_far_argmax_off_far[n])) */
+        /* grad_positive[n,d] = -grad_near[n]
+                                *(sign_between_argmax_off_between_masked[n]
+                                  *delta(d, between_argmax[n])
+                                  + sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
+        /* grad_anchor[n,d] = grad_near[n]
+                              *(sign_near_argmax_off_near[n]*delta(d, near_argmax[n])
+                                + delta(d, far_argmax[n])
+                                *where(between_mask[n], 0, -sign_far_argmax_off_far[n])) */
         const int64_t grad_negative_first = grad_negative_past ? least(before_line(&grad_negative[n
                 * D]), D) : D;
         const int64_t grad_negative_last = D - (D - grad_negative_first) % LINE;
@@ -2339,13 +2355,14 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real far_total_negative = far_total_[n] < 0;
-        /* grad_negative[n,d] = where(far_total_negative[n], 0,
-                grad_loss_scaled)*where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p -
-                1)*where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])*abs_off_far[n,d]**(p - 1))) */
-        /* grad_positive[n,d] = where(far_total_negative[n], 0,
-                -grad_loss_scaled)*where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p -
-                1)*where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])*abs_off_near[n,d]**(p - 1)))
-                */
+        /* grad_negative[n,d] = where(far_total_negative[n], 0, grad_loss_scaled)
+                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
+                                              *abs_off_far[n,d]**(p - 1))) */
+        /* grad_positive[n,d] = where(far_total_negative[n], 0, -grad_loss_scaled)
+                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                       *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
+                                              *abs_off_near[n,d]**(p - 1))) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         const int64_t grad_anchor_first = grad_anchor_past ? least(before_line(&grad_anchor[n * D]),
                 D) : D;
@@ -2461,12 +2478,14 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real far_total_negative = far_total_[n] < 0;
-        /* grad_negative[n,d] = where(far_total_negative[n], 0, grad_loss)*where(off_far_sum[n] ==
-                0, 0, off_far_sum[n]**(1/p - 1)*where(abs_off_far[n,d] == 0, 0,
-                sign(off_far[n,d])*abs_off_far[n,d]**(p - 1))) */
-        /* grad_positive[n,d] = where(far_total_negative[n], 0, -grad_loss)*where(off_near_sum[n] ==
-                0, 0, off_near_sum[n]**(1/p - 1)*where(abs_off_near[n,d] == 0, 0,
-                sign(off_near[n,d])*abs_off_near[n,d]**(p - 1))) */
+        /* grad_negative[n,d] = where(far_total_negative[n], 0, grad_loss)
+                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
+                                              *abs_off_far[n,d]**(p - 1))) */
+        /* grad_positive[n,d] = where(far_total_negative[n], 0, -grad_loss)
+                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                       *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
+                                              *abs_off_near[n,d]**(p - 1))) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         const int64_t grad_anchor_first = grad_anchor_past ? least(before_line(&grad_anchor[n * D]),
                 D) : D;
@@ -2566,11 +2585,14 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = far_total_[n] < 0 ? 0 : grad_loss[n];
-        /* grad_negative[n,d] = grad_near[n]*where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p -
-                1)*where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])*abs_off_far[n,d]**(p - 1))) */
-        /* grad_positive[n,d] = -grad_near[n]*where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p -
-                1)*where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])*abs_off_near[n,d]**(p - 1)))
-                */
+        /* grad_negative[n,d] = grad_near[n]
+                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
+                                              *abs_off_far[n,d]**(p - 1))) */
+        /* grad_positive[n,d] = -grad_near[n]
+                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                       *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
+                                              *abs_off_near[n,d]**(p - 1))) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         const int64_t grad_anchor_first = grad_anchor_past ? least(before_line(&grad_anchor[n * D]),
                 D) : D;
@@ -2706,22 +2728,32 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
         const real between_mask = between[n] <= far[n];
         const real near_total_negative = near_total_[n] < 0;
         const real grad_loss_scaled_masked = near_total_negative ? 0 : grad_loss_scaled;
-        /* off_between_product_masked_masked[n,d] = where(between_mask[n], where(off_between_sum[n]
-                == 0, 0, off_between_sum[n]**(1/p - 1)*where(abs_off_between[n,d] == 0, 0,
-                sign(off_between[n,d])*abs_off_between[n,d]**(p - 1))), 0) */
-        /* off_far_product_masked_masked[n,d] = where(between_mask[n], 0, where(off_far_sum[n] == 0,
-                0, off_far_sum[n]**(1/p - 1)*where(abs_off_far[n,d] == 0, 0,
-                sign(off_far[n,d])*abs_off_far[n,d]**(p - 1)))) */
-        /* grad_negative[n,d] = grad_loss_scaled_masked[n]*(off_between_product_masked_masked[n,d] +
-                off_far_product_masked_masked[n,d]) */
-        /* off_near_product_masked[n,d] = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p -
-                1)*where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])*abs_off_near[n,d]**(p - 1)))
-                */
-        /* grad_positive[n,d] = where(near_total_negative[n], 0,
-                -grad_loss_scaled)*(off_between_product_masked_masked[n,d] +
-                off_near_product_masked[n,d]) */
-        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]*(off_near_product_masked[n,d] -
-                off_far_product_masked_masked[n,d]) */
+        /* off_between_product_masked_masked[n,d] = where(between_mask[n],
+                                                          where(off_between_sum[n] == 0, 0,
+                                                                off_between_sum[n]**(1/p - 1)
+                                                                *where(abs_off_between[n,d] == 0, 0,
+                                                                       sign(off_between[n,d])
+                                                                       *abs_off_between[n,d]**(p
+                                                                                               - 1))), 0) */
+        /* off_far_product_masked_masked[n,d] = where(between_mask[n], 0,
+                                                      where(off_far_sum[n] == 0, 0,
+                                                            off_far_sum[n]**(1/p - 1)
+                                                            *where(abs_off_far[n,d] == 0, 0,
+                                                                   sign(off_far[n,d])
+                                                                   *abs_off_far[n,d]**(p - 1)))) */
+        /* grad_negative[n,d] = grad_loss_scaled_masked[n]
+                                *(off_between_product_masked_masked[n,d]
+                                  + off_far_product_masked_masked[n,d]) */
+        /* off_near_product_masked[n,d] = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                                *where(abs_off_near[n,d] == 0, 0,
+                                                       sign(off_near[n,d])
+                                                       *abs_off_near[n,d]**(p - 1))) */
+        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss_scaled)
+                                *(off_between_product_masked_masked[n,d]
+                                  + off_near_product_masked[n,d]) */
+        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]
+                              *(off_near_product_masked[n,d]
+                                - off_far_product_masked_masked[n,d]) */
         const int64_t grad_negative_first = grad_negative_past ? least(before_line(&grad_negative[n
                 * D]), D) : D;
         const int64_t grad_negative_last = D - (D - grad_negative_first) % LINE;
@@ -2881,22 +2913,32 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
         const real between_mask = between[n] <= far[n];
         const real near_total_negative = near_total_[n] < 0;
         const real grad_loss_masked = near_total_negative ? 0 : grad_loss[0];
-        /* off_between_product_masked_masked[n,d] = where(between_mask[n], where(off_between_sum[n]
-                == 0, 0, off_between_sum[n]**(1/p - 1)*where(abs_off_between[n,d] == 0, 0,
-                sign(off_between[n,d])*abs_off_between[n,d]**(p - 1))), 0) */
-        /* off_far_product_masked_masked[n,d] = where(between_mask[n], 0, where(off_far_sum[n] == 0,
-                0, off_far_sum[n]**(1/p - 1)*where(abs_off_far[n,d] == 0, 0,
-                sign(off_far[n,d])*abs_off_far[n,d]**(p - 1)))) */
-        /* grad_negative[n,d] = grad_loss_masked[n]*(off_between_product_masked_masked[n,d] +
-                off_far_product_masked_masked[n,d]) */
-        /* off_near_product_masked[n,d] = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p -
-                1)*where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])*abs_off_near[n,d]**(p - 1)))
-                */
-        /* grad_positive[n,d] = where(near_total_negative[n], 0,
-                -grad_loss)*(off_between_product_masked_masked[n,d] + off_near_product_masked[n,d])
-                */
-        /* grad_anchor[n,d] = grad_loss_masked[n]*(off_near_product_masked[n,d] -
-                off_far_product_masked_masked[n,d]) */
+        /* off_between_product_masked_masked[n,d] = where(between_mask[n],
+                                                          where(off_between_sum[n] == 0, 0,
+                                                                off_between_sum[n]**(1/p - 1)
+                                                                *where(abs_off_between[n,d] == 0, 0,
+                                                                       sign(off_between[n,d])
+                                                                       *abs_off_between[n,d]**(p
+                                                                                               - 1))), 0) */
+        /* off_far_product_masked_masked[n,d] = where(between_mask[n], 0,
+                                                      where(off_far_sum[n] == 0, 0,
+                                                            off_far_sum[n]**(1/p - 1)
+                                                            *where(abs_off_far[n,d] == 0, 0,
+                                                                   sign(off_far[n,d])
+                                                                   *abs_off_far[n,d]**(p - 1)))) */
+        /* grad_negative[n,d] = grad_loss_masked[n]
+                                *(off_between_product_masked_masked[n,d]
+                                  + off_far_product_masked_masked[n,d]) */
+        /* off_near_product_masked[n,d] = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                                *where(abs_off_near[n,d] == 0, 0,
+                                                       sign(off_near[n,d])
+                                                       *abs_off_near[n,d]**(p - 1))) */
+        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss)
+                                *(off_between_product_masked_masked[n,d]
+                                  + off_near_product_masked[n,d]) */
+        /* grad_anchor[n,d] = grad_loss_masked[n]
+                              *(off_near_product_masked[n,d]
+                                - off_far_product_masked_masked[n,d]) */
         const int64_t grad_negative_first = grad_negative_past ? least(before_line(&grad_negative[n
                 * D]), D) : D;
         const int64_t grad_negative_last = D - (D - grad_negative_first) % LINE;
@@ -3039,21 +3081,32 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
-        /* off_between_product_masked_masked[n,d] = where(between_mask[n], where(off_between_sum[n]
-                == 0, 0, off_between_sum[n]**(1/p - 1)*where(abs_off_between[n,d] == 0, 0,
-                sign(off_between[n,d])*abs_off_between[n,d]**(p - 1))), 0) */
-        /* off_far_product_masked_masked[n,d] = where(between_mask[n], 0, where(off_far_sum[n] == 0,
-                0, off_far_sum[n]**(1/p - 1)*where(abs_off_far[n,d] == 0, 0,
-                sign(off_far[n,d])*abs_off_far[n,d]**(p - 1)))) */
-        /* grad_negative[n,d] = grad_near[n]*(off_between_product_masked_masked[n,d] +
-                off_far_product_masked_masked[n,d]) */
-        /* off_near_product_masked[n,d] = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p -
-                1)*where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])*abs_off_near[n,d]**(p - 1)))
-                */
-        /* grad_positive[n,d] = -grad_near[n]*(off_between_product_masked_masked[n,d] +
-                off_near_product_masked[n,d]) */
-        /* grad_anchor[n,d] = grad_near[n]*(off_near_product_masked[n,d] -
-                off_far_product_masked_masked[n,d]) */
+        /* off_between_product_masked_masked[n,d] = where(between_mask[n],
+                                                          where(off_between_sum[n] == 0, 0,
+                                                                off_between_sum[n]**(1/p - 1)
+                                                                *where(abs_off_between[n,d] == 0, 0,
+                                                                       sign(off_between[n,d])
+                                                                       *abs_off_between[n,d]**(p
+                                                                                               - 1))), 0) */
+        /* off_far_product_masked_masked[n,d] = where(between_mask[n], 0,
+                                                      where(off_far_sum[n] == 0, 0,
+                                                            off_far_sum[n]**(1/p - 1)
+                                                            *where(abs_off_far[n,d] == 0, 0,
+                                                                   sign(off_far[n,d])
+                                                                   *abs_off_far[n,d]**(p - 1)))) */
+        /* grad_negative[n,d] = grad_near[n]
+                                *(off_between_product_masked_masked[n,d]
+                                  + off_far_product_masked_masked[n,d]) */
+        /* off_near_product_masked[n,d] = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                                *where(abs_off_near[n,d] == 0, 0,
+                                                       sign(off_near[n,d])
+                                                       *abs_off_near[n,d]**(p - 1))) */
+        /* grad_positive[n,d] = -grad_near[n]
+                                *(off_between_product_masked_masked[n,d]
+                                  + off_near_product_masked[n,d]) */
+        /* grad_anchor[n,d] = grad_near[n]
+                              *(off_near_product_masked[n,d]
+                                - off_far_product_masked_masked[n,d]) */
         const int64_t grad_negative_first = grad_negative_past ? least(before_line(&grad_negative[n
                 * D]), D) : D;
         const int64_t grad_negative_last = D - (D - grad_negative_first) % LINE;

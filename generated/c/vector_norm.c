@@ -98,8 +98,8 @@ int backward(const real *restrict grad_y, const real *restrict x,
              int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_x[n,k] = grad_y[n]*x[n,k]*where(x_squared_sum[n] == 0, 0, 1/sqrt(x_squared_sum[n]))
-                */
+        /* grad_x[n,k] = grad_y[n]*x[n,k]
+                         *where(x_squared_sum[n] == 0, 0, 1/sqrt(x_squared_sum[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             grad_x[n * K + k] = (grad_y[n] * (x_squared_sum[n] == 0 ? 0 : 1 /
@@ -364,8 +364,9 @@ int backward(const real *restrict grad_y, const real *restrict x,
              real ord, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_x[n,k] = grad_y[n]*where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/ord -
-                1)*where(y_abs[n,k] == 0, 0, y_abs[n,k]**(ord - 1)))*sign(x[n,k]) */
+        /* grad_x[n,k] = grad_y[n]
+                         *where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/ord - 1)
+                                *where(y_abs[n,k] == 0, 0, y_abs[n,k]**(ord - 1)))*sign(x[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real y_abs = R(fabs)(x[n * K + k]);

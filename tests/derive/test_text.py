@@ -32,7 +32,7 @@ from derive.derivation import derive
 from derive.language.functions import as_where
 from derive.printing.arrange import Arrangement
 from derive.printing.report import as_text
-from derive.printing.text import declaration, equations, lets_text, text
+from derive.printing.text import broken, declaration, equations, lets_text, text
 
 n, c, t, d = (Index(name, Axis(name)) for name in "nctd")
 i = n.another("i")
@@ -115,6 +115,28 @@ def test_a_long_sum_goes_on_in_the_next_row_between_its_terms() -> None:
     assert equations([("y[n,c]", value)], width=28) == [
         "y[n,c] = x[n,c]**2 + mean[c]",
         "         - w[c]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "pieces"),
+    [
+        (40, ["y[n] = a[n]*(b[n] - c[n]*(d[n] + e[n]))"]),
+        (36, ["y[n] = a[n]", "       *(b[n] - c[n]*(d[n] + e[n]))"]),
+        (30, ["y[n] = a[n]", "       *(b[n]", "         - c[n]*(d[n] + e[n]))"]),
+    ],
+)
+def test_a_long_line_is_broken_inside_of_as_few_brackets_as_possible(
+    width: int, pieces: list[str]
+) -> None:
+    assert broken("y[n] = a[n]*(b[n] - c[n]*(d[n] + e[n]))", width) == pieces
+
+
+def test_what_has_no_place_to_be_broken_stays_whole() -> None:
+    assert broken("y[n] = x[n]**2", 10) == ["y[n] = x[n]**2"]
+    assert broken("         - where(a[n] > 0, b[n], 0)", 30) == [
+        "         - where(a[n] > 0,",
+        "                 b[n], 0)",
     ]
 
 
