@@ -6749,16 +6749,17 @@ def double_backward_target_weight_none(
     """
     probabilities, weight, logprobs, dloss_dlogits = residuals
     grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_grad_weight_times_grad_loss = grad_grad_weight[:, None] * grad_loss
-    grad_logprobs = (
-        (-grad_grad_weight_times_grad_loss * probabilities.T)
-        .addcmul((grad_loss[:, None] * weight).T, grad_grad_probabilities.T, value=-1)
-        .T.clone()
+    grad_grad_weight_times_grad_loss = grad_grad_weight * grad_loss[:, None]
+    grad_logprobs = -grad_grad_weight_times_grad_loss
+    grad_logprobs = grad_logprobs * probabilities
+    grad_logprobs = grad_logprobs.addcmul(
+        grad_loss[:, None] * weight, grad_grad_probabilities, value=-1
     )
     grad_grad_probabilities_times_logprobs = grad_grad_probabilities * logprobs
     grad_grad_probabilities_sum = grad_loss @ grad_grad_probabilities_times_logprobs
     grad_weight = -grad_grad_probabilities_sum
-    grad_probabilities = (-grad_grad_weight_times_grad_loss * logprobs.T).T.clone()
+    grad_probabilities = -grad_grad_weight_times_grad_loss
+    grad_probabilities = grad_probabilities * logprobs
     grad_grad_loss = (
         (dloss_dlogits * grad_grad_logits).sum(1)
         - grad_grad_probabilities_times_logprobs @ weight
@@ -6983,14 +6984,13 @@ def double_backward_target_weight_none_label_smoothing(
     """
     weight, logprobs, smoothed, dloss_dlogits, label_smoothing = residuals
     grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_grad_weight_times_grad_loss = grad_grad_weight[:, None] * grad_loss
-    grad_smoothed = (-grad_grad_weight_times_grad_loss * logprobs.T).T.clone()
-    grad_logprobs = (
-        (-grad_grad_weight_times_grad_loss * smoothed.T)
-        .addcmul(
-            (grad_loss[:, None] * weight).T, grad_grad_probabilities.T, value=label_smoothing - 1
-        )
-        .T.clone()
+    grad_grad_weight_times_grad_loss = grad_grad_weight * grad_loss[:, None]
+    grad_smoothed = -grad_grad_weight_times_grad_loss
+    grad_smoothed = grad_smoothed * logprobs
+    grad_logprobs = -grad_grad_weight_times_grad_loss
+    grad_logprobs = grad_logprobs * smoothed
+    grad_logprobs = grad_logprobs.addcmul(
+        grad_loss[:, None] * weight, grad_grad_probabilities, value=label_smoothing - 1
     )
     grad_grad_probabilities_times_logprobs = grad_grad_probabilities * logprobs
     grad_weight = (label_smoothing - 1) * (grad_loss @ grad_grad_probabilities_times_logprobs)

@@ -202,7 +202,8 @@ def _factored(lets: Sequence[Let], common: frozenset[Expr], others: frozenset[st
     )
     taken = others.union((let.name for let in lets), *(names_used(let.value) for let in lets))
     (fresh,) = fresh_names([word(product)], taken)
-    tensor = Tensor(fresh, _stored(tuple(abstract(product)[1]), product.atoms(Element)))
+    letters = tuple(abstract(product)[1])
+    tensor = Tensor(fresh, _stored(letters, product.atoms(Element), lets[first]))
 
     def replaced(expr: Any) -> Any:
         if is_atomic(expr) or is_number(expr) or isinstance(expr, KroneckerDelta):
@@ -329,7 +330,7 @@ def _named(lets: Sequence[Let], pattern: Expr, others: frozenset[str]) -> list[L
     (fresh,) = fresh_names([word(found)], taken)
     looked_up = isinstance(found, Element) and bool(found.is_integer)
     read = found.atoms(Element) or own.value.atoms(Element)
-    tensor = Tensor(fresh, _stored(letters, read), integer=looked_up)
+    tensor = Tensor(fresh, _stored(letters, read, own), integer=looked_up)
     rest = [_reading(let, pattern, Named(tensor, letters)) for let in lets[first:]]
     return [*lets[:first], Let(tensor, found), *rest]
 
@@ -338,8 +339,12 @@ def _reading(let: Let, pattern: Expr, named: Named) -> Let:
     return replace(let, value=_by_name(let.value, pattern, named))
 
 
-def _stored(letters: Sequence[Index], read: Iterable[Element]) -> tuple[Index, ...]:
-    """The letters of a new let in the order of the element that has most of them."""
+def _stored(letters: Sequence[Index], read: Iterable[Element], let: Let) -> tuple[Index, ...]:
+    """The letters of a new let in the order of the element that has all of them; else of the let
+    that it is for, or of the element that has most."""
     elements = sorted(read, key=lambda e: (-len({*e.indices} & {*letters}), str(e)))
+    whole = any({*letters} <= {*e.indices} for e in elements)
+    if not whole and {*letters} <= {*let.tensor.indices}:
+        return tuple(i for i in let.tensor.indices if i in letters)
     stored = [i for element in elements for i in element.indices if i in letters]
     return tuple(dict.fromkeys([*stored, *letters]))

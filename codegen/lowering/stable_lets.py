@@ -13,7 +13,7 @@ from codegen.lowering.stable_expressions import bare_exponentials, stabilise
 from derive.calculus.normal import normalise
 from derive.calculus.recognise import Named, abstract
 from derive.language.definition import Let, needed
-from derive.language.expressions import Sum, names_used
+from derive.language.expressions import Element, Sum, names_used
 from derive.language.substitute import replace_exactly, substitute
 
 
@@ -39,7 +39,9 @@ def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
         plain = stabilise(let.value)
         through = _substituted(let, hazards)
         whole = _substituted(through, meant)
-        forms = (through.value, _substituted(let, direct).value, whole.value)
+        from_one = {n: direct[n] for n in _told_from_one(let.value) & direct.keys()}
+        others = (_substituted(let, some) for some in (direct, from_one))
+        forms = (through.value, *(other.value for other in others), whole.value)
         value = _first_safe(forms, plain)
         if through.value != let.value or bare_exponentials(plain):
             hazards[let.name] = through
@@ -49,6 +51,16 @@ def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
             meant[let.name] = whole
         safe.append(replace(let, value=value))
     return tuple(safe)
+
+
+def _told_from_one(expr: Expr) -> set[str]:
+    """The names of what one is taken from: of an exponential near one, that loses what it is."""
+    found: set[str] = set()
+    for total in expr.atoms(Add):
+        one, rest = total.as_coeff_Add()
+        if abs(one) == 1 and isinstance(-one * rest, Element):
+            found |= names_used(rest)
+    return found
 
 
 def _first_safe(forms: Iterable[Expr], plain: Expr) -> Expr:

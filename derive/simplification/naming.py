@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Add, Basic, Eq, Ge, Gt, Le, Lt, Mul, Ne, Pow, S, Symbol
+from sympy import Add, Basic, Eq, Ge, Gt, Integer, Le, Lt, Mul, Ne, Pow, S, Symbol
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean
 
@@ -25,6 +25,7 @@ _SHORT = {
     Mul: "product",
     Pow: "power",
 }
+_RAISED: dict[Basic, str] = {Integer(2): "squared", Integer(3): "cubed", Integer(4): "to_the_4"}
 _INSTEAD: dict[Basic, str] = {S.Zero: "masked", S.One: "or_one"}
 _ASKED: dict[type[Basic], dict[Basic | None, str]] = {
     Eq: {S.Zero: "is_zero", S.One: "is_one"},
@@ -57,7 +58,7 @@ def _word(expr: Basic) -> str:
     if isinstance(expr, Pow):
         if expr.exp == -1:
             return f"inverse_{_word(expr.base)}"
-        return f"{stem(expr.base)}_{'squared' if expr.exp == 2 else 'power'}"
+        return f"{stem(expr.base)}_{_RAISED.get(expr.exp, 'power')}"
     if isinstance(expr, Add):
         return _of_terms(expr)
     if isinstance(expr, Mul):
@@ -135,8 +136,8 @@ def names(expr: Basic) -> list[str]:
 
 def stem(expr: Basic) -> str:
     """A short name for an expression, after the first tensor over all its letters."""
-    if isinstance(expr, Pow) and expr.exp == 2:
-        return f"{stem(expr.base)}_squared"
+    if isinstance(expr, Pow) and expr.exp in _RAISED:
+        return f"{stem(expr.base)}_{_RAISED[expr.exp]}"
     letters = free_indices(expr)
     branches = [b for b in expr.branches if b.atoms(Element)] if isinstance(expr, Where) else []
     elements = sorted(set().union(*(b.atoms(Element) for b in branches or [expr])), key=str)

@@ -138,7 +138,7 @@ def _parts(expr: Basic, chosen: bool = False) -> Iterator[Expr]:
 def _named(definition: Definition, passes: Passes, expr: Expr) -> Passes:
     """The passes with a let for a part, before the forward let that computes it first."""
     pattern, letters = _pattern(expr)
-    taken = {*definition.tensors, *(o.name for o in definition.options)}
+    taken = {t.name for t in definition.inputs} | {o.name for o in definition.options}
     taken = taken.union(*map(cotangents_of, definition.tensors.values()))
     taken |= {let.name for let in (*passes.forward, *passes.backward)}
     (name,) = fresh_names([word(expr)], taken)

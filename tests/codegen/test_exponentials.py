@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from codegen.pipeline import compile
+from derive import library
 from derive.files import load_definitions
+from derive.notation.reading import read
 from gradsmith.proof.check import check
 
 DEFINITIONS = Path(__file__).parents[1] / "definitions" / "exponentials.grad"
@@ -116,3 +118,21 @@ def test_values_and_two_orders_of_gradients_are_right_however_large_the_exponent
 def test_they_are_proven_like_any_other(name: str, target: str, c_compiler: None) -> None:
     definition = EXPONENTIALS[name]
     assert all(row.passed for row in check(definition, compile(definition, target)))
+
+
+HOLD = """hold: the zero-order hold of a rate
+inputs a[n], step[n], b[n]
+rate[n] = -exp(a[n])
+kept[n] = exp(step[n]*rate[n])
+held[n] = (kept[n] - 1) / rate[n] * b[n]
+y[n] = kept[n] + held[n]"""
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_one_is_not_taken_from_an_exponential_that_has_a_name(
+    target: str, c_compiler: None
+) -> None:
+    (definition,) = read(HOLD, library.load).values()
+    a, b, step = torch.zeros(3), torch.ones(3), torch.tensor([1e-3, 1e-6, 1e-9])
+    held = compile(definition, target).hold(a, step, 1e9 * b) - torch.exp(-step)
+    torch.testing.assert_close(held, -1e9 * torch.expm1(-step), rtol=1e-5, atol=1)

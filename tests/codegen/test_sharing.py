@@ -39,6 +39,16 @@ def test_a_sum_is_by_the_letters_that_fewer_factors_have_first() -> None:
     assert "weighed = a_sum @ h" in text
 
 
+def test_a_product_that_no_tensor_has_the_letters_of_lies_as_what_it_is_for() -> None:
+    op = define("decayed", "A state that decays by rates of its own.")
+    n, d, s = op.axes("n d s")
+    h, a, t = op.input("h", n, d, s), op.input("a", d, s), op.input("t", n, d)
+    kept = op.let("kept", [n, d, s], exp(-t[n, d] * a[d, s]) * h[n, d, s])
+    text = source(op.build(op.let("y", [n, d, s], kept[n, d, s] + t[n, d] * a[d, s])))
+    assert "a_times_t = a * t[:, :, None]" in text
+    assert "permute" not in text and ".T" not in text
+
+
 def test_what_is_looked_up_for_two_gradients_is_looked_up_once() -> None:
     op = define("picked", "A power of the logit at an index.")
     n, k = op.axes("n k")
