@@ -3,14 +3,14 @@
 # definition sha256:ddbb88a05275fa21ae65b0e8d8e52fb672ce89776569d209509a930abc17c61e
 """The standard deviation: the square root of the variance.
 
-    mean[n]          = sum_k(x[n,k])/K
-    x_centred_1[n,k] = x[n,k] - mean[n]
-    square[n]        = sum_k(x_centred_1[n,k]**2)/max(K - correction, 0)
-    y[n]             = where(square[n] == 0, 0, sqrt(square[n]))
+    mean[n]        = sum_k(x[n,k])/K
+    x_centred[n,k] = x[n,k] - mean[n]
+    square[n]      = sum_k(x_centred[n,k]**2)/max(K - correction, 0)
+    y[n]           = where(square[n] == 0, 0, sqrt(square[n]))
 
 The gradients, given grad_y:
 
-    grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square[n] == 0, 0, 1/sqrt(square[n]))
+    grad_x[n,k] = grad_y[n]*x_centred[n,k]*where(square[n] == 0, 0, 1/sqrt(square[n]))
                   /max(K - correction, 0)
 """
 
@@ -34,7 +34,7 @@ def _check(x: Tensor) -> None:
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x_centred_1: Tensor
+    x_centred: Tensor
     square_power_masked: Tensor
     correction: float
 
@@ -58,12 +58,12 @@ def forward(x: Tensor, *, correction: float = 1) -> tuple[Tensor, Residuals]:
     _check(x)
     K = x.shape[1]
     mean = x.mean(1)
-    x_centred_1 = x - mean[:, None]
-    square = (x_centred_1**2).sum(1) / max(K - correction, 0)
+    x_centred = x - mean[:, None]
+    square = (x_centred**2).sum(1) / max(K - correction, 0)
     square_is_zero = square == 0
     y = torch.sqrt(square).masked_fill(square_is_zero, 0)
     square_power_masked = torch.rsqrt(square).masked_fill(square_is_zero, 0)
-    return y, Residuals(x_centred_1, square_power_masked, correction)
+    return y, Residuals(x_centred, square_power_masked, correction)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -76,11 +76,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x_centred_1, square_power_masked, correction = residuals
-    N, K = x_centred_1.shape
+    x_centred, square_power_masked, correction = residuals
+    N, K = x_centred.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = (grad_y * square_power_masked / max(K - correction, 0))[:, None] * x_centred_1
+    grad_x = (grad_y * square_power_masked / max(K - correction, 0))[:, None] * x_centred
     return Gradients(grad_x)
 
 
@@ -90,37 +90,37 @@ def double_backward(
     """Differentiate `backward`: from cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_x_centred_1, grad_square_power_masked.
+        grad_grad_y, grad_x_centred, grad_square_power_masked.
     """
-    x_centred_1, square_power_masked, correction = residuals
-    K = x_centred_1.shape[1]
-    grad_grad_x_sum = (grad_grad_x * x_centred_1).sum(1)
+    x_centred, square_power_masked, correction = residuals
+    K = x_centred.shape[1]
+    grad_grad_x_sum = (grad_grad_x * x_centred).sum(1)
     grad_square_power_masked = grad_grad_x_sum / max(K - correction, 0) * grad_y
     square_power_masked_scaled = square_power_masked / max(K - correction, 0)
-    grad_x_centred_1 = (grad_y * square_power_masked_scaled)[:, None] * grad_grad_x
+    grad_x_centred = (grad_y * square_power_masked_scaled)[:, None] * grad_grad_x
     grad_grad_y = grad_grad_x_sum * square_power_masked_scaled
-    return grad_grad_y, grad_x_centred_1, grad_square_power_masked
+    return grad_grad_y, grad_x_centred, grad_square_power_masked
 
 
 def residuals_backward(
-    grad_x_centred_1: Tensor, grad_square_power_masked: Tensor, residuals: Residuals
+    grad_x_centred: Tensor, grad_square_power_masked: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    x_centred_1, _, correction = residuals
-    K = x_centred_1.shape[1]
-    square = (x_centred_1**2).sum(1) / max(K - correction, 0)
+    x_centred, _, correction = residuals
+    K = x_centred.shape[1]
+    square = (x_centred**2).sum(1) / max(K - correction, 0)
     square_is_zero = square == 0
-    grad_x = grad_x_centred_1 - grad_x_centred_1.mean(1, keepdim=True)
+    grad_x = grad_x_centred - grad_x_centred.mean(1, keepdim=True)
     grad_x = grad_x.addcmul(
         (
             grad_square_power_masked
             * (square.masked_fill(square_is_zero, 1) ** -1.5).masked_fill(square_is_zero, 0)
         )[:, None],
-        x_centred_1,
+        x_centred,
         value=-1 / (max(K - correction, 0) or torch.nan),
     )
     return (grad_x,)
@@ -131,8 +131,8 @@ def _value(x: Tensor, correction: float) -> Tensor:
     _check(x)
     K = x.shape[1]
     mean = x.mean(1)
-    x_centred_1 = x - mean[:, None]
-    square = (x_centred_1**2).sum(1) / max(K - correction, 0)
+    x_centred = x - mean[:, None]
+    square = (x_centred**2).sum(1) / max(K - correction, 0)
     y = torch.sqrt(square)
     return y
 
@@ -156,10 +156,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x_centred_1, grad_square_power_masked = double_backward(
+        grad_grad_y, grad_x_centred, grad_square_power_masked = double_backward(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_x_centred_1, grad_square_power_masked, None
+        return grad_grad_y, grad_x_centred, grad_square_power_masked, None
 
 
 class _Function(torch.autograd.Function):
@@ -170,19 +170,19 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, correction: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, correction=correction)
-        return y, residuals.x_centred_1, residuals.square_power_masked
+        return y, residuals.x_centred, residuals.square_power_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, correction = inputs
-        _, x_centred_1, square_power_masked = output
-        ctx.save_for_backward(x_centred_1, square_power_masked)
+        _, x_centred, square_power_masked = output
+        ctx.save_for_backward(x_centred, square_power_masked)
         ctx.set_materialize_grads(False)
         ctx.numbers = (correction,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_x_centred_1, grad_square_power_masked = grad_outputs
+        grad_y, grad_x_centred, grad_square_power_masked = grad_outputs
         residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -191,12 +191,12 @@ class _Function(torch.autograd.Function):
             else:
                 (grad_x,) = backward(grad_y, residuals)
         # They have cotangents where a gradient, which read them, is differentiated.
-        if grad_x_centred_1 is not None or grad_square_power_masked is not None:
-            if grad_x_centred_1 is None:
-                grad_x_centred_1 = torch.zeros_like(residuals.x_centred_1)
+        if grad_x_centred is not None or grad_square_power_masked is not None:
+            if grad_x_centred is None:
+                grad_x_centred = torch.zeros_like(residuals.x_centred)
             if grad_square_power_masked is None:
                 grad_square_power_masked = torch.zeros_like(residuals.square_power_masked)
-            (more_x,) = residuals_backward(grad_x_centred_1, grad_square_power_masked, residuals)
+            (more_x,) = residuals_backward(grad_x_centred, grad_square_power_masked, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 

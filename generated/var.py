@@ -3,13 +3,13 @@
 # definition sha256:f5eca29f1d50185b32bb994dab36b98c1960e5b1ad21901e6ca0aff33478ad9f
 """The variance: the mean square distance from the mean.
 
-    mean[n]          = sum_k(x[n,k])/K
-    x_centred_1[n,k] = x[n,k] - mean[n]
-    y[n]             = sum_k(x_centred_1[n,k]**2)/max(K - correction, 0)
+    mean[n]        = sum_k(x[n,k])/K
+    x_centred[n,k] = x[n,k] - mean[n]
+    y[n]           = sum_k(x_centred[n,k]**2)/max(K - correction, 0)
 
 The gradients, given grad_y:
 
-    grad_x[n,k] = 2*grad_y[n]*x_centred_1[n,k]/max(K - correction, 0)
+    grad_x[n,k] = 2*grad_y[n]*x_centred[n,k]/max(K - correction, 0)
 """
 
 import math
@@ -55,9 +55,9 @@ def forward(x: Tensor, *, correction: float = 1) -> tuple[Tensor, Residuals]:
     _check(x)
     K = x.shape[1]
     mean = x.mean(1)
-    x_centred_1 = x - mean[:, None]
-    y = (x_centred_1**2).sum(1) / max(K - correction, 0)
-    dy_dx = 2 / (max(K - correction, 0) or torch.nan) * x_centred_1
+    x_centred = x - mean[:, None]
+    y = (x_centred**2).sum(1) / max(K - correction, 0)
+    dy_dx = 2 / (max(K - correction, 0) or torch.nan) * x_centred
     return y, Residuals(dy_dx, correction)
 
 
@@ -112,8 +112,8 @@ def _value(x: Tensor, correction: float) -> Tensor:
     _check(x)
     K = x.shape[1]
     mean = x.mean(1)
-    x_centred_1 = x - mean[:, None]
-    y = (x_centred_1**2).sum(1) / max(K - correction, 0)
+    x_centred = x - mean[:, None]
+    y = (x_centred**2).sum(1) / max(K - correction, 0)
     return y
 
 

@@ -27,7 +27,7 @@ from derive.printing.arrange import (
     number_right,
 )
 
-_BREAKS = re.compile(r"( [-+] )|((?<![* ])[*/](?![*/]))|((?<=,) )")
+_BREAKS = re.compile(r"( [-+] )|((?<![*/ ])[*/](?![*/]))|((?<=,) )")
 """Where a formula may be broken, the best first: before a sign, before a factor, after a comma."""
 
 _BINDERS = {Sum: "sum", Product: "prod", ArgMax: "argmax"}
@@ -83,7 +83,8 @@ def broken(line: str, width: int) -> list[str]:
     of them holds.
     """
     pieces: list[str] = []
-    opened = [line.find(" = ") + 3 if " = " in line else len(line) - len(line.lstrip())]
+    begins = re.search(r" \+?= ", line) or re.match(r" *(/\* )?", line)
+    opened = [begins.end() if begins else 0]
     while len(line) > width:
         columns, places = opened, []
         for at in range(opened[-1] + 1, width + 1):

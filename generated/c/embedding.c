@@ -158,10 +158,9 @@ int backward(const real *restrict grad_y, const int64_t *restrict tokens,
         grad_weight[i] = 0;
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
-            /
-            * grad_weight[tokens[n,t],d] += where(tokens[n,t] == where(padding_idx < 0, V
-                                                                       + padding_idx, padding_idx),
-                                                  0, grad_y[n,t,d]) */
+            /* grad_weight[tokens[n,t],d] += where(tokens[n,t] == where(padding_idx < 0, V
+                                                                        + padding_idx, padding_idx),
+                                                   0, grad_y[n,t,d]) */
             #pragma omp simd
             for (int64_t d = 0; d < D; d++) {
                 grad_weight[tokens[n * T + t] * D + d] += tokens[n * T + t] == (padding_idx < 0 ? V

@@ -4,14 +4,14 @@
  *
  * The standard deviation: the square root of the variance.
  *
- *     mean[n]          = sum_k(x[n,k])/K
- *     x_centred_1[n,k] = x[n,k] - mean[n]
- *     square[n]        = sum_k(x_centred_1[n,k]**2)/max(K - correction, 0)
- *     y[n]             = where(square[n] == 0, 0, sqrt(square[n]))
+ *     mean[n]        = sum_k(x[n,k])/K
+ *     x_centred[n,k] = x[n,k] - mean[n]
+ *     square[n]      = sum_k(x_centred[n,k]**2)/max(K - correction, 0)
+ *     y[n]           = where(square[n] == 0, 0, sqrt(square[n]))
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square[n] == 0, 0, 1/sqrt(square[n]))
+ *     grad_x[n,k] = grad_y[n]*x_centred[n,k]*where(square[n] == 0, 0, 1/sqrt(square[n]))
  *                   /max(K - correction, 0)
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
@@ -58,20 +58,20 @@ int forward(const real *restrict x, real *restrict y, real *restrict mean,
         }
         const real x_sum = x_sum_total;
         mean[n] = (1 / (real)K) * x_sum;
-        /* x_centred_1_squared_sum[n] = sum_k(x_centred_1[n,k]**2) */
-        wide x_centred_1_squared_sum_total = 0;
+        /* x_squared_sum[n] = sum_k(x_centred[n,k]**2) */
+        wide x_squared_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real x_centred_1_squared_sum_span = 0;
-            #pragma omp simd reduction(+ : x_centred_1_squared_sum_span)
+            real x_squared_sum_span = 0;
+            #pragma omp simd reduction(+ : x_squared_sum_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                const real x_centred_1 = x[n * K + k] - mean[n];
-                x_centred_1_squared_sum_span += square(x_centred_1);
+                const real x_centred = x[n * K + k] - mean[n];
+                x_squared_sum_span += square(x_centred);
             }
-            x_centred_1_squared_sum_total += x_centred_1_squared_sum_span;
+            x_squared_sum_total += x_squared_sum_span;
         }
-        const real x_centred_1_squared_sum = x_centred_1_squared_sum_total;
-        square_[n] = (1 / (K - correction <= 0 ? 0 : K - correction)) * x_centred_1_squared_sum;
+        const real x_squared_sum = x_squared_sum_total;
+        square_[n] = (1 / (K - correction <= 0 ? 0 : K - correction)) * x_squared_sum;
         y[n] = R(sqrt)(square_[n]);
     }
     return 0;
@@ -83,13 +83,13 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
              real correction, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_x[n,k] = grad_y[n]*x_centred_1[n,k]*where(square_[n] == 0, 0, 1/sqrt(square_[n]))
+        /* grad_x[n,k] = grad_y[n]*x_centred[n,k]*where(square_[n] == 0, 0, 1/sqrt(square_[n]))
                          /max(K - correction, 0) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            const real x_centred_1 = x[n * K + k] - mean[n];
+            const real x_centred = x[n * K + k] - mean[n];
             grad_x[n * K + k] = (grad_y[n] * (square_[n] == 0 ? 0 : 1 / R(sqrt)(square_[n])) / (K -
-                    correction <= 0 ? 0 : K - correction)) * x_centred_1;
+                    correction <= 0 ? 0 : K - correction)) * x_centred;
         }
     }
     return 0;

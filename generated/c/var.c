@@ -4,13 +4,13 @@
  *
  * The variance: the mean square distance from the mean.
  *
- *     mean[n]          = sum_k(x[n,k])/K
- *     x_centred_1[n,k] = x[n,k] - mean[n]
- *     y[n]             = sum_k(x_centred_1[n,k]**2)/max(K - correction, 0)
+ *     mean[n]        = sum_k(x[n,k])/K
+ *     x_centred[n,k] = x[n,k] - mean[n]
+ *     y[n]           = sum_k(x_centred[n,k]**2)/max(K - correction, 0)
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n,k] = 2*grad_y[n]*x_centred_1[n,k]/max(K - correction, 0)
+ *     grad_x[n,k] = 2*grad_y[n]*x_centred[n,k]/max(K - correction, 0)
  *
  * Tensors are contiguous, and integers 64 bits wide. A function returns 0; 1 where there is no
  * memory for what it works with; 1 + k where its k-th argument holds an index that is out of
@@ -78,20 +78,20 @@ int forward(const real *restrict x, real *restrict y, real *restrict mean, int64
         }
         const real x_sum = x_sum_total;
         mean[n] = (1 / (real)K) * x_sum;
-        /* x_centred_1_squared_sum[n] = sum_k(x_centred_1[n,k]**2) */
-        wide x_centred_1_squared_sum_total = 0;
+        /* x_squared_sum[n] = sum_k(x_centred[n,k]**2) */
+        wide x_squared_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real x_centred_1_squared_sum_span = 0;
-            #pragma omp simd reduction(+ : x_centred_1_squared_sum_span)
+            real x_squared_sum_span = 0;
+            #pragma omp simd reduction(+ : x_squared_sum_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                const real x_centred_1 = x[n * K + k] - mean[n];
-                x_centred_1_squared_sum_span += square(x_centred_1);
+                const real x_centred = x[n * K + k] - mean[n];
+                x_squared_sum_span += square(x_centred);
             }
-            x_centred_1_squared_sum_total += x_centred_1_squared_sum_span;
+            x_squared_sum_total += x_squared_sum_span;
         }
-        const real x_centred_1_squared_sum = x_centred_1_squared_sum_total;
-        y[n] = (1 / (K - correction <= 0 ? 0 : K - correction)) * x_centred_1_squared_sum;
+        const real x_squared_sum = x_squared_sum_total;
+        y[n] = (1 / (K - correction <= 0 ? 0 : K - correction)) * x_squared_sum;
     }
     return 0;
 }
@@ -102,25 +102,25 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     const int grad_x_past = past_caches(grad_x, N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_x[n,k] = 2*grad_y[n]*x_centred_1[n,k]/max(K - correction, 0) */
+        /* grad_x[n,k] = 2*grad_y[n]*x_centred[n,k]/max(K - correction, 0) */
         const int64_t grad_x_first = grad_x_past ? least(before_line(&grad_x[n * K]), K) : K;
         const int64_t grad_x_last = K - (K - grad_x_first) % LINE;
         for (int64_t k_line = grad_x_first; k_line < grad_x_last; k_line += LINE) {
             real grad_x_line[LINE];
             #pragma omp simd
             for (int64_t k = k_line; k < k_line + LINE; k++) {
-                const real x_centred_1 = x[n * K + k] - mean[n];
+                const real x_centred = x[n * K + k] - mean[n];
                 grad_x_line[k - k_line] = (2 * grad_y[n] / (K - correction <= 0 ? 0 : K -
-                        correction)) * x_centred_1;
+                        correction)) * x_centred;
             }
             stream(&grad_x[n * K + k_line], grad_x_line);
         }
         for (int end = 0; end <= grad_x_past; end++) { /* what no whole line holds */
             #pragma omp simd
             for (int64_t k = end ? grad_x_last : 0; k < (end ? K : grad_x_first); k++) {
-                const real x_centred_1 = x[n * K + k] - mean[n];
+                const real x_centred = x[n * K + k] - mean[n];
                 grad_x[n * K + k] = (2 * grad_y[n] / (K - correction <= 0 ? 0 : K - correction)) *
-                        x_centred_1;
+                        x_centred;
             }
         }
     }

@@ -132,6 +132,15 @@ def test_a_long_line_is_broken_inside_of_as_few_brackets_as_possible(
     assert broken("y[n] = a[n]*(b[n] - c[n]*(d[n] + e[n]))", width) == pieces
 
 
+def test_a_comment_is_broken_behind_where_it_begins() -> None:
+    assert broken("    /* grad[n,c] += a[n]*where(b[n] > 0, c[n], d[n]) */", 40) == [
+        "    /* grad[n,c] += a[n]",
+        "                    *where(b[n] > 0,",
+        "                           c[n],",
+        "                           d[n]) */",
+    ]
+
+
 def test_what_has_no_place_to_be_broken_stays_whole() -> None:
     assert broken("y[n] = x[n]**2", 10) == ["y[n] = x[n]**2"]
     assert broken("         - where(a[n] > 0, b[n], 0)", 30) == [
