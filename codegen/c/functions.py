@@ -56,22 +56,11 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "vector_erf": ("vector_exp",),
     "vector_erfc": ("vector_exp",),
     "tile_width": ("least",),
-    "stream": ("least", "before_line"),
 }
 """What a small function calls in turn."""
 
 ELEMENTARY = (
-    *(
-        "least",
-        "tile_width",
-        "before_line",
-        "stream",
-        "fused",
-        "square",
-        "cube",
-        "larger",
-        "exceeds",
-    ),
+    *("least", "tile_width", "stream", "fused", "square", "cube", "larger", "exceeds"),
     *("choose", "sign"),
     *("finite", "digamma", "bits", "vector_exp", "vector_log", "vector_tanh", "vector_expm1"),
     *("vector_log1p", "vector_erf", "vector_erfc", "sigmoid", "log_add_exp", "contract"),

@@ -243,10 +243,11 @@ class Kernel:
         afterwards = self._afterwards(inside, scope, (low, high) if short else None)
         found = streams(loop, self.placed, self.memory, self.plan.inlined)
         if found and pragma and not spanned:
-            bodies = [self._body(loop.body, here, replace(inner, streams=s)) for s in (found, ())]
-            over = [_pragma(what, inside) if shared else [] for what in ("for", "for simd")]
+            body = self._body(loop.body, here, replace(inner, streams=found))
             return [
-                *in_lines(index, low, high, found, printer, pragma, over, bodies),
+                *(stream.count() for stream in found),
+                *(_pragma("for", inside) if shared else []),
+                *in_lines(index, low, high, found, printer, pragma, body),
                 *afterwards,
             ]
         body = self._body(loop.body, here, inner)

@@ -35,7 +35,7 @@ _DEFINED = frozenset((
 ))  # fmt: skip
 _LOCAL = frozenset((
     *("workspace", "block", "i", "total", "samples", "losses", "count", "rows", "rate", "step"),
-    *("sample", "place", "status", "end"),
+    *("sample", "place", "status"),
 ))  # fmt: skip
 """Variables of a function; no loop over a letter has anything to do with them."""
 
@@ -47,7 +47,7 @@ _TAKEN = _KEYWORDS | _DEFINED | _LIBRARY | {f"{name}f" for name in _LIBRARY}
 _ENDINGS = (
     *("_total", "_rows", "_span", "_best", "_parts", "_threads", "_batch", "_few"),
     *("_tile", "_width", "_block", "_blocks", "_spans", "_start", "_end", "_each"),
-    *("_line", "_first", "_last", "_past"),
+    *("_line", "_stop", "_here", "_past"),
     *("_MIN", "_MAX"),
 )
 """Endings of names that loops and sums make for themselves, or that headers define."""

@@ -27,7 +27,7 @@ from derive.language.definition import Definition
 CONSTANTS = {
     "TILE": ("8192", "columns that are worked on together, at most"),
     "KEPT": ("1 << 20", "bytes that stay in the cache from one pass to the next"),
-    "LINE": ("64 / sizeof(real)", "elements of a line of memory"),
+    "LINE": ("512", "elements that are written at once past the caches"),
     "PAST": ("1 << 22", "as many elements are larger than the caches"),
     "BLOCK": ("256", "rows whose sums are gathered together"),
     "FEW": ("4", "rows that are added up at once"),

@@ -35,6 +35,7 @@ SMALL = {
     "FEW": "2",
     "SPAN": "5",
     "KEPT": "4096",
+    "LINE": "5",
     "PAST": "8",
     "PARALLEL": "8",
     "HEIGHT": "3",
@@ -66,14 +67,12 @@ def replaced(name: str, folder: Path) -> ModuleType:
 
 
 def assignments(axes: tuple[Axis, ...]) -> Iterator[dict[Axis, int]]:
-    """Sizes of axes: nothing, one element, primes in either order, the last one longer than a few
-    lines of memory, each axis empty in turn."""
+    """Sizes of axes: nothing, one element, primes in either order, each axis empty in turn."""
     yield dict.fromkeys(axes, 0)
     yield dict.fromkeys(axes, 1)
     yield dict(zip(axes, PRIMES, strict=False))
     yield dict(zip(axes, reversed(PRIMES[: len(axes)]), strict=True))
     yield {axis: 9 + 2 * place for place, axis in enumerate(axes)}
-    yield {axis: 53 if axis == axes[-1] else 2 for axis in axes}
     for empty in axes if len(axes) > 1 else ():
         yield {axis: 0 if axis == empty else 3 for axis in axes}
 

@@ -41,8 +41,7 @@ typedef double real;
 typedef float real;
 #define R(name) name##f
 #endif
-enum { TILE = 1024, KEPT = 1 << 20 };
-enum { LINE = 64 / sizeof(real), PAST = 1 << 22, PARALLEL = 1 };
+enum { TILE = 1024, KEPT = 1 << 20, PAST = 1 << 22, PARALLEL = 1 };
 """
 
 
@@ -64,13 +63,10 @@ void product(int threads, int64_t M, int64_t N, int64_t K, const real *a, int64_
     contract(threads, M, N, K, a, a_m, a_k, b, b_k, b_n, out, o_m, o_n);
 }}
 void streamed(int64_t count, real *to, const real *from) {{
-    const int64_t before = before_line(to);
-    const int64_t first = past_caches(to + before, PAST) ? least(before, count) : count;
-    const int64_t last = count - (count - first) % LINE;
-    memcpy(to, from, first * sizeof(real));
-    for (int64_t i = first; i < last; i += LINE)
-        stream(to + i, from + i);
-    memcpy(to + last, from + last, (count - last) * sizeof(real));
+    if (past_caches(PAST))
+        stream(to, from, count);
+    else
+        memcpy(to, from, count * sizeof(real));
 }}
 """
 
