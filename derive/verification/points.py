@@ -72,8 +72,9 @@ def _sizes_to_differentiate(definition: Definition) -> dict[Axis, int]:
 
 
 # Where inputs are drawn, in turn, until the definition has a value there: first on both sides of
-# zero, then inside (0, 1) for logarithms and inverse sines, then above 1, then mixed.
-_RANGES = ((-2, 2), (0, 1), (1, 3), (-1, 1), (3, 6))
+# zero, then inside (0, 1) for logarithms and inverse sines, above 1, both again, and below 0; then
+# mixed.
+_RANGES = ((-2, 2), (0, 1), (1, 3), (-1, 1), (3, 6), (-3, 0))
 _TRIES = 60
 
 
@@ -106,7 +107,8 @@ def random_point(definition: Definition, sizes: Sizes, seed: int, usual: bool = 
         except Undefined as error:
             reason = error
     raise Undefined(
-        f"{definition.name!r} has no value at {_TRIES} random points; at the last: {reason}"
+        f"{definition.name!r} has no value at {_TRIES} random points; at the last: {reason}; what "
+        "is known of an input is said where it is declared, as in x[n] (positive)"
     )
 
 

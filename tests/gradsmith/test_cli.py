@@ -142,6 +142,7 @@ def test_a_definition_without_a_value_is_the_users_to_put_right(
     result = gradsmith(command, "--definitions", str(file), *out)
     assert result.exit_code == 2
     assert "'operation' has no value at 60 random points" in result.stderr
+    assert "as in x[n] (positive)" in result.stderr
 
 
 def test_a_file_is_told_once_it_is_there(gradsmith: Command, tmp_path: Path) -> None:
