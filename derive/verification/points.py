@@ -75,7 +75,7 @@ def _sizes_to_differentiate(definition: Definition) -> dict[Axis, int]:
 # zero, then inside (0, 1) for logarithms and inverse sines, above 1, both again, and below 0; then
 # mixed.
 _RANGES = ((-2, 2), (0, 1), (1, 3), (-1, 1), (3, 6), (-3, 0))
-_TRIES = 60
+_TRIES = 120
 
 
 def random_point(definition: Definition, sizes: Sizes, seed: int, usual: bool = False) -> Point:

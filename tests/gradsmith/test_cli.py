@@ -141,7 +141,7 @@ def test_a_definition_without_a_value_is_the_users_to_put_right(
     out = [] if command == "show" else ["--out", str(tmp_path / "out")]
     result = gradsmith(command, "--definitions", str(file), *out)
     assert result.exit_code == 2
-    assert "'operation' has no value at 60 random points" in result.stderr
+    assert "'operation' has no value at 120 random points" in result.stderr
     assert "as in x[n] (positive)" in result.stderr
 
 
