@@ -140,8 +140,8 @@ def residuals_backward(
     x, inv_size, _, _, eps = residuals
     x_squared_sum = (x**2).sum(1)
     x_squared_sum_is_zero = x_squared_sum == 0
-    size = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
     x_squared_sum_or_one = x_squared_sum.masked_fill(x_squared_sum_is_zero, 1)
+    size = torch.sqrt(x_squared_sum_or_one).masked_fill(x_squared_sum_is_zero, 0)
     grad_x = (
         -torch.addcmul(
             grad_x_squared_sum_power_masked

@@ -39,11 +39,17 @@ Lines = Sequence[Line]
 
 
 def with_workspace(lines: Sequence[Line]) -> list[str]:
-    """Lines between what they need: counts and memory before them, and memory freed after them."""
-    counts = dict.fromkeys(line for line in lines if isinstance(line, Count))
+    """Lines between what they need: counts and memory before them, and memory freed after them.
+
+    Two loops over tiles of one axis have one width, that of the first.
+    """
+    counts: dict[str, Count] = {}
+    for line in lines:
+        if isinstance(line, Count):
+            counts.setdefault(line.name, line)
     pieces = [*dict.fromkeys(line for line in lines if isinstance(line, Piece))]
     return [
-        *(f"const {count.kind} {count.name} = {count.value};" for count in counts),
+        *(f"const {c.kind} {c.name} = {c.value};" for c in counts.values()),
         *allocated(pieces),
         *(line for line in lines if isinstance(line, str)),
         *(["free(workspace);"] if pieces else []),

@@ -18,7 +18,7 @@ from sympy import Add, Basic, Expr, Mul, Pow, S, log
 
 from derive.language.definition import Let
 from derive.language.expressions import Sum, Where, free_indices, is_scalar, names_used
-from derive.language.facts import is_total
+from derive.language.facts import is_positive, is_total
 
 Partial = Mapping[str, set[str]]
 """The names of lets that have no value everywhere, and what each reads."""
@@ -98,8 +98,9 @@ def _together(guards: Sequence[Guard | None]) -> Guard | None:
 
 
 def guarded(expr: Any) -> Any:
-    """An expression whose powers and logarithms that have a value only where a choice takes them
-    are taken of 1 elsewhere: differentiated once more, nothing times infinity is no number."""
+    """An expression whose powers and logarithms that have a value, or a derivative, only where a
+    choice takes them are taken of 1 elsewhere: differentiated once more, nothing times infinity is
+    no number."""
 
     def safe(choice: Where) -> Expr:
         condition, (chosen, other) = choice.condition, choice.branches
@@ -116,6 +117,17 @@ def _of_one_elsewhere(branch: Expr, taken: Callable[[Expr], Expr]) -> Expr:
     within = {
         node: node.func(taken(node.args[0]), *node.args[1:])
         for node in branch.atoms(Pow, log)
-        if not (is_scalar(node) or is_total(node) or node.args[0].has(Where))
+        if not (is_scalar(node) or _is_smooth(node) or node.args[0].has(Where))
     }
     return branch.xreplace(within)
+
+
+def _is_smooth(expr: Expr) -> bool:
+    """Whether an expression has a value and derivatives everywhere: a root of zero has none."""
+    return is_total(expr) and not has_root(expr)
+
+
+def has_root(expr: Basic) -> bool:
+    """Whether a root is taken of what may be zero."""
+    roots = (p for p in expr.atoms(Pow) if p.exp.is_Rational and 0 < p.exp < 1)
+    return any(not is_positive(root.base) for root in roots)

@@ -16,6 +16,7 @@ from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, default_s
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
+from codegen.lowering.guards import has_root
 from codegen.program import Program, is_number
 from derive.calculus.recognise import Named, abstract, is_atomic
 from derive.language.definition import Let, Tensor
@@ -254,8 +255,9 @@ def _patterns(expr: Basic) -> tuple[tuple[Expr, Expr], ...]:
     return tuple((abstract(e)[0], e) for e in _computed(expr))
 
 
-def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
-    """The same without patterns; `summed` says that a sum is taken of the expression."""
+def _computed(expr: Basic, summed: bool = False, chosen: bool = False) -> Iterator[Expr]:
+    """The same without patterns; `summed` says that a sum is taken of the expression, and `chosen`
+    that a choice may leave it out: a root stays there, of which zero has no derivative."""
     if _is_read(expr) or is_number(expr) or isinstance(expr, KroneckerDelta):
         return
     if isinstance(expr, Element):
@@ -269,7 +271,7 @@ def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
     )
     scatter = expr.has(KroneckerDelta) and not isinstance(expr, Where)
     inverse = isinstance(expr, Pow) and expr.exp == -1  # dividing is as cheap as multiplying
-    elsewhere = scatter or product_of_a_sum or inverse
+    elsewhere = scatter or product_of_a_sum or inverse or (chosen and has_root(expr))
     if not elsewhere and (expr.atoms(Element) or _compares_letters(expr)):
         term = _unsigned(expr)[1]
         if not is_atomic(term):
@@ -278,7 +280,8 @@ def _computed(expr: Basic, summed: bool = False) -> Iterator[Expr]:
         return  # a part of a condition has no name, the whole has one
     for arg in expr.args:
         number, rest = arg.as_coeff_Mul() if isinstance(expr, Add) else (1, arg)
-        yield from _computed(rest if number != 1 else arg, isinstance(expr, Sum))
+        inside = chosen or isinstance(expr, Where)
+        yield from _computed(rest if number != 1 else arg, isinstance(expr, Sum), inside)
 
 
 def _compares_letters(expr: Basic) -> bool:

@@ -115,6 +115,17 @@ def test_a_power_that_is_not_chosen_does_not_reach_the_second_derivative() -> No
     assert second.isfinite().all()
 
 
+def test_a_root_that_is_not_chosen_is_not_named_for_the_second_derivative() -> None:
+    op = define("spring", "The energy of springs between points, each pair once.")
+    i, d = op.axes("i d")
+    j = i.another("j")
+    x, k, rest = op.input("x", i, d), op.input("k", i, j), op.input("rest", i, j)
+    apart = sqrt(Sum((x[i, d] - x[j, d]) ** 2, d))
+    energy = Sum(Where(i < j, k[i, j] * (apart - rest[i, j]) ** 2, 0), i, j)
+    definition = op.build(op.let("e", [], energy), wrt=[x])
+    assert all(row.passed for row in check(definition, compile(definition)))
+
+
 def test_a_condition_that_is_kept_under_another_letter_is_a_condition_still() -> None:
     op = define("floored", "A probability, or the largest one, by rows of two tensors.")
     n, k, c = op.axes("n k c")

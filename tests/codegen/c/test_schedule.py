@@ -18,7 +18,7 @@ from codegen.c.schedule import schedule
 from codegen.lowering.lower import lower
 from codegen.pipeline import compile, sources
 from codegen.program import Module
-from derive import Definition, Mean, Sum, Where, define, delta, exp, library, log, tanh
+from derive import Definition, Mean, Ne, Sum, Where, define, delta, exp, library, log, tanh
 from derive.derivation import derive
 from gradsmith.proof.check import check
 
@@ -247,3 +247,19 @@ def test_what_a_delta_changes_is_changed_once_in_a_loop_that_is_shared(c_compile
         expected = 2 * w * x
         expected[place] -= w**2
         torch.testing.assert_close(gradients.grad_x, expected)
+
+
+def test_two_loops_over_tiles_of_one_axis_have_one_width(c_compiler: None) -> None:
+    op = define("ranked", "Smooth ranks, and what they weigh.")
+    n, k = op.axes("n k")
+    j = k.another("j")
+    s, g = op.input("s", n, k), op.input("g", n, k)
+    above = Where(Ne(j, k), 1 / (1 + exp(s[n, k] - s[n, j])), 0)
+    rank = op.let("rank", [n, k], 1 + Sum(above, j))
+    gains = op.let("gains", [n], Sum(g[n, k] / log(1 + rank[n, k]), k))
+    definition = op.build(op.let("loss", [], Mean(gains[n], n)), wrt=[s])
+    module = compile(definition, target="c")
+    given = torch.randn(4, 6), torch.randn(4, 6)
+    loss, gradients = module.value_and_grad(*given)
+    expected, wanted = compile(definition).value_and_grad(*given)
+    torch.testing.assert_close((loss, gradients), (expected, wanted))
