@@ -113,8 +113,8 @@ def _rebuild_arguments(expr: Expr) -> Expr:
 def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
     """`where(c, f a, f b)` is `f where(c, a, b)`, for deltas and a coefficient that branches share,
     for an element that has not all of the condition's letters: a choice of it is larger, for the
-    slope that an element is multiplied by, a choice of numbers, and for the elements that an
-    exponential weighs where a mask chooses it over zero, as in a masked softmax.
+    slope that an element is multiplied by, a choice of numbers, and for what a masked exponential
+    weighs, if that is over other letters, too.
 
     Other factors stay inside: where a branch is not taken, they may be undefined.
     """
@@ -131,8 +131,8 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
         slopes = {f for f in factors if _is_choice_of_numbers(f)}
         weighed = any(isinstance(f, Element | exp) for f in factors)
         moving = {f for f in factors if moves(f)} | (slopes if weighed else set())
-        if masked and not placed and any(isinstance(f, exp) for f in factors):
-            moving |= {f for f in factors if isinstance(f, Element)}
+        if masked and not placed:
+            moving |= _weighed(factors, letters)
         # an exponential alone is what the choice is of: left out, it may overflow
         return moving if set(factors) - moving else {f for f in moving if not isinstance(f, exp)}
 
@@ -157,6 +157,15 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
     if not isinstance(chosen, Where):
         return _terms(outside * coefficient * chosen)
     return tuple(_apply_deltas(outside * chosen, coefficient))
+
+
+def _weighed(factors: Iterable[Expr], letters: set[Index]) -> set[Expr]:
+    """The elements beside an exponential that are over more letters than it and the condition have,
+    as a key is; one over the same may have no value where the condition does not hold."""
+    powers = [f for f in factors if isinstance(f, exp)]
+    within = letters.union(*map(free_indices, powers))
+    elements = (f for f in factors if isinstance(f, Element) and powers)
+    return {e for e in elements if not free_indices(e) <= within}
 
 
 def _is_choice_of_numbers(factor: Expr) -> bool:

@@ -249,7 +249,8 @@ def _forward(task: Task, used: set[str]) -> tuple[tuple[Let, ...], Speller]:
 
 
 def _through_own_lets(lets: list[Let], proposed: frozenset[str]) -> list[Let]:
-    """What is the exponential of a let of the definition is written so: `p = exp(logprobs)`."""
+    """A weight that is the exponential of a let of the definition is written so, a proposal or the
+    definition's own: `p = exp(logprobs)`."""
     values = {let.name: let for let in lets if let.name not in proposed}
     named: dict[Expr, Named] = {}
     for let in values.values():
@@ -262,7 +263,8 @@ def _through_own_lets(lets: list[Let], proposed: frozenset[str]) -> list[Let]:
     result = []
     for let in lets:
         pattern, letters = abstract(normalise(let.value))
-        if pattern in named and let.name != named[pattern].tensor.name:
+        weight = let.name in proposed or let.value.has(exp)
+        if weight and pattern in named and let.name != named[pattern].tensor.name:
             let = Let(let.tensor, exp(named[pattern].at(letters)))
         result.append(let)
     return result

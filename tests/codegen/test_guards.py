@@ -35,6 +35,20 @@ def test_a_let_is_differentiated_where_it_is_chosen(
     assert gradient.tolist() == [0, 0, slope]
 
 
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_a_logarithm_beside_an_exponential_stays_behind_what_it_asks_for(
+    target: str, c_compiler: None
+) -> None:
+    text = "l[n] = log(g[n])\ny[n] = where(g[n] > 0, exp(a[n])*l[n], 0)"
+    given = {"g": torch.tensor([-1.0, 0.0, 1.0]), "a": torch.tensor([1.0, 2.0, 0.0])}
+    definition = written(text)
+    leaves = [given[tensor.name].requires_grad_() for tensor in definition.inputs]
+    y = compile(definition, target).operation(*leaves)
+    found = dict(zip(given, torch.autograd.grad(y.sum(), list(given.values())), strict=True))
+    assert found["g"].tolist() == [0, 0, 1]
+    assert found["a"].tolist() == [0, 0, 0]
+
+
 NORM = "s[b] = sqrt(sum_n(x[b,n]**2))\n"
 DIRECTION = f"{NORM}y[b,n] = where(s[b] > 0, x[b,n]/s[b], 0)"
 CLIPPED = f"{NORM}y[b,n] = x[b,n]*min(1, 1/s[b])"

@@ -230,6 +230,17 @@ def test_the_exponential_of_a_log_softmax_sums_to_one(entropy: str) -> None:
     assert gradient(found, "x") == "-grad_e[n]*p[n,k]*(lp[n,k] + e[n])"
 
 
+def test_a_product_stays_one_whose_logarithm_has_a_name_too() -> None:
+    written = """both: a product and its logarithm
+    inputs a[n] (positive), b[n] (positive)
+    l[n] = log(a[n]) + log(b[n])
+    v[n] = a[n]*b[n]
+    y[n] = v[n]**3 + l[n]**2"""
+    (definition,) = read(written, library.load).values()
+    (v,) = (let for let in derive(definition).forward if let.name == "v")
+    assert text(v.value) == "a[n]*b[n]"
+
+
 @pytest.mark.parametrize("mask", ["mask[j]", "mask[i,j]", "mask[i]"])
 def test_a_masked_softmax_has_the_gradient_of_a_softmax_whatever_the_masks_letters(
     mask: str,
