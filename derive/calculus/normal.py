@@ -159,7 +159,7 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
     return tuple(_apply_deltas(outside * chosen, coefficient))
 
 
-def _weighed(factors: Iterable[Expr], letters: set[Index]) -> set[Expr]:
+def _weighed(factors: Iterable[Expr], letters: frozenset[Index]) -> set[Expr]:
     """The elements beside an exponential that are over more letters than it and the condition have,
     as a key is; one over the same may have no value where the condition does not hold."""
     powers = [f for f in factors if isinstance(f, exp)]
