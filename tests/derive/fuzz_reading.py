@@ -6,6 +6,7 @@ No input may do anything but be read, and then written and read back as the same
 
 from __future__ import annotations
 
+import resource
 import sys
 from importlib import import_module
 from typing import Any
@@ -38,5 +39,8 @@ def try_one(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    atheris.Setup(sys.argv, try_one)
+    # libFuzzer's own limit is on the largest memory ever held, which a process inherits from
+    # the one that started it: a suite that held more would fail this.
+    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+    atheris.Setup([*sys.argv, "-rss_limit_mb=0"], try_one)
     atheris.Fuzz()
