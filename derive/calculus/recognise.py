@@ -59,6 +59,10 @@ class Rewriter:
 
     table: dict[Pattern, list[tuple[tuple[Index, ...], Expr, Expr]]] = field(default_factory=dict)
     mirrored: Mapping[str, Mirror] = field(default_factory=dict)
+    quotients: dict[Pattern, list[tuple[tuple[Index, ...], Expr, Expr]]] = field(
+        default_factory=dict
+    )
+    """By what is divided by: its letters, what stands above it, and what the quotient is."""
     _seen: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def add(self, left: Expr, right: Expr) -> None:
@@ -72,6 +76,12 @@ class Rewriter:
         base, exponent = _as_power(left)
         pattern, letters = abstract(base)
         self.table.setdefault(pattern, []).append((letters, right, exponent))
+        self._seen.clear()
+
+    def add_quotient(self, above: Expr, below: Expr, right: Expr) -> None:
+        """Rewrite `above/below` as `right`, in a product of more factors too."""
+        pattern, letters = abstract(normalise(below))
+        self.quotients.setdefault(pattern, []).append((letters, above, right))
         self._seen.clear()
 
     def lookup(self, expr: Expr) -> Expr | None:
@@ -102,7 +112,7 @@ class Rewriter:
 
     def apply(self, expr: Expr) -> Expr:
         """The expression with every known part, largest first, replaced by its name."""
-        if not self.table and not self.mirrored:
+        if not self.table and not self.mirrored and not self.quotients:
             return expr
         return self._walk(expr)
 
@@ -121,11 +131,25 @@ class Rewriter:
     def _rewritten(self, expr: Any) -> Any:
         if is_scalar(expr):
             return expr
+        if isinstance(expr, Mul):
+            expr = self._with_quotients(expr)
         if isinstance(expr, Expr) and not isinstance(expr, Add | Mul):
             found = self.lookup(expr)
             if found is not None:
                 return found
         return with_args(expr, [self._walk(a) for a in expr.args])
+
+    def _with_quotients(self, product: Mul) -> Expr:
+        powers = (f for f in product.args if isinstance(f, Pow) and f.exp == -1)
+        for below in powers if self.quotients else ():
+            pattern, letters = abstract(normalise(below.base))
+            for own, above, right in self.quotients.get(pattern, ()):
+                here = dict(zip(own, letters, strict=True))
+                for factor in product.args:
+                    if self._walk(factor) == above.xreplace(here):
+                        others = (f for f in product.args if f not in (factor, below))
+                        return Mul(*others, right.xreplace(here))
+        return product
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,10 @@ class Atomiser:
         """Take one let of the definition as it is."""
         self.lets.append(let)
 
+    def propose(self, value: Expr) -> None:
+        """Cut what a gradient may be written in, and name it."""
+        self._visit(value)
+
     def _remember(self, value: Expr, tensor: Tensor) -> None:
         pattern, letters = abstract(value)
         if set(letters) == set(tensor.indices):
@@ -198,8 +202,8 @@ class Atomiser:
             return value
         if exponent.is_Integer and exponent < -1:
             return Pow(self._power(1 / base, top=False), -exponent)
-        if -exponent == 1 and self._is_logistic(base):
-            name = f"sigmoid_{stem(base).removeprefix('exp_').removeprefix('neg_')}"
+        if -exponent == 1 and (inside := self._logistic_exponent(base)) is not None:
+            name = f"sigmoid_{'' if _is_turned(inside) else 'neg_'}{stem(inside)}"
         elif exponent == Rational(-1, 2):
             name = "rstd" if self._is_mean(base) else f"inv_root_{stem(base)}"
         elif exponent == Rational(1, 2):
@@ -217,11 +221,12 @@ class Atomiser:
             for scale, total in apart
         )
 
-    def _is_logistic(self, below: Expr) -> bool:
-        """Whether an expression is `1 + exp(-x)`, whose inverse has a name of its own."""
+    def _logistic_exponent(self, below: Expr) -> Expr | None:
+        """The w of `1 + exp(w)`, whose inverse has a name of its own."""
         named = {let.name: let.value for let in self.lets}
         terms = [named.get(a.tensor_name) if isinstance(a, Element) else a for a in below.args]
-        return len(terms) == 2 and 1 in terms and any(isinstance(a, exp) for a in terms)
+        inside = [a.args[0] for a in terms if isinstance(a, exp)]
+        return inside[0] if len(terms) == 2 and 1 in terms and inside else None
 
     def _divide_by(self, base: Expr) -> None:
         if name := tensor_name(base):
@@ -276,6 +281,9 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
             atomiser.keep(let)
         else:
             atomiser.add(replace(let, value=substitute(let.value, weights.values())))
+    for let in list(atomiser.lets):
+        if isinstance(let.value, exp) and _in_softplus(let, atomiser.lets):
+            atomiser.propose(1 / (1 + exp(-let.value.args[0])))
     values = {let.name: let for let in atomiser.lets}
     for let in list(atomiser.lets):
         summand = _plain_summand(let, values)
@@ -391,6 +399,17 @@ def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
         return None
     summed = values.get(value.body.tensor_name)
     return value.body if summed is not None and is_exponential(summed.value) else None
+
+
+def _is_turned(exponent: Expr) -> bool:
+    """Whether an exponent is of the other sign than what it is named after."""
+    return isinstance(exponent, Add) or exponent.could_extract_minus_sign()
+
+
+def _in_softplus(exponential: Let, lets: Iterable[Let]) -> bool:
+    """Whether there is a logarithm of one more than an exponential; its slope is a sigmoid."""
+    softplus = log(1 + exponential.tensor.element)
+    return any(let.value.has(softplus) for let in lets)
 
 
 def _beside(name: str, lets: Iterable[Let]) -> list[Expr]:

@@ -37,6 +37,7 @@ from derive.language.expressions import (
 from derive.language.facts import is_nonzero, is_total
 from derive.language.functions import BY_CLASS
 from derive.language.substitute import substitute
+from derive.simplification.slopes import Slope
 
 _FIXPOINT_LIMIT = 40
 
@@ -66,6 +67,7 @@ class System:
     divisors: frozenset[str]
     inputs: tuple[Tensor, ...] = ()
     mirrored: Mapping[str, Mirror] = field(default_factory=dict)
+    slopes: tuple[Slope, ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, Let]:
@@ -86,6 +88,8 @@ class System:
         for let in self.lets:
             if self.kinds[let.name] == "function" and let.name not in others:
                 rewriter.add(normalise(let.value), let.tensor.element)
+        for slope in self.slopes:
+            rewriter.add_quotient(slope.above, slope.below, slope.sigmoid)
         return rewriter
 
     def solutions(self, solvable: dict[str, Tensor]) -> tuple[Solution, ...]:

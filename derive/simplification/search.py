@@ -114,7 +114,9 @@ def best_outcome(
     derived on its own, and the names it has here: then nothing is searched.
     """
     lets = _closure(task, task.parts.members(number))
-    system = System(lets, task.divisors, task.definition.inputs, task.symmetric.mirrored)
+    system = System(
+        lets, task.divisors, task.definition.inputs, task.symmetric.mirrored, task.slopes
+    )
     search = _Search(task, system, exprs)
 
     def as_it_stands(chosen: tuple[Solution, ...] = ()) -> Outcome:

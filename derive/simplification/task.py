@@ -17,6 +17,7 @@ from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import names_in
 from derive.language.facts import Magnitudes, scalars_divided_by
 from derive.simplification.partition import Partition
+from derive.simplification.slopes import Slope, slopes
 from derive.simplification.symmetry import mirrored
 
 TERM_LIMIT = 150
@@ -83,6 +84,11 @@ class Task:
         """The coefficients that may be zero by which the definition divides: it has no value where
         they are, and nothing else may divide by one."""
         return scalars_divided_by(let.value for let in self.definition.lets)
+
+    @cached_property
+    def slopes(self) -> tuple[Slope, ...]:
+        """The sigmoids that have names."""
+        return slopes(self.lets)
 
     @cached_property
     def magnitudes(self) -> Magnitudes:

@@ -38,9 +38,7 @@ TEXTBOOK = {
     ("sigmoid", "x"): "grad_s[n]*s[n]*(1 - s[n])",
     ("focal_loss", "logits"): "grad_right[n]*(delta(k, target[n]) - p[n,k])",
     ("softsign", "x"): "grad_y[n]*inv_abs_x[n]**2",
-    ("mish", "x"): (
-        "grad_y[n]*(tanh_log_exp_x[n] + x[n]*(1 - exp(-log_exp_x[n]))*(1 - tanh_log_exp_x[n]**2))"
-    ),
+    ("mish", "x"): ("grad_y[n]*(tanh_log_exp_x[n] + x[n]*sigmoid_x[n]*(1 - tanh_log_exp_x[n]**2))"),
     ("softmax", "x"): "p[n,k]*(grad_p[n,k] - sum_k(grad_p[n,k]*p[n,k]))",
     ("cross_entropy", "logits"): "grad_loss*(p[n,k] - delta(k, target[n]))/N",
     ("log_softmax", "x"): "grad_logprobs[n,k] - p[n,k]*sum_k(grad_logprobs[n,k])",
@@ -99,9 +97,9 @@ CELLS = {
 EXPONENTIALS = {
     ("graph", "a"): "sum_i(grad_u[i]*z[i,o])",
     ("earlier", "s"): "-grad_loss*p[i,j]/I",
-    ("rendering", "colour"): "grad_seen[r]*opaque[r,s]*passed[r,s]",
-    ("rendering", "x"): "grad_seen[r]*opaque[r,s]*(colour[r,s]*passed[r,s]*(1 - opaque[r,s])"
-    " - sum_q(colour[r,q]*opaque[r,q]*passed[r,q]*where(s < q, 1, 0)))",
+    ("rendering", "colour"): "grad_seen[r]*w[r,s]",
+    ("rendering", "x"): "grad_seen[r]*sigmoid_x[r,s]*(colour[r,s]*(passed[r,s] - w[r,s])"
+    " - sum_q(colour[r,q]*w[r,q]*where(s < q, 1, 0)))",
 }
 
 
@@ -149,6 +147,33 @@ def test_the_logarithms_of_a_probability_and_of_the_other_one_differ_by_the_logi
     count = "" if variant else "/N"
     arriving = "grad_loss[n]" if variant == "none" else "grad_loss"
     assert gradient(found, "target") == f"-{arriving}*x[n]{count}"
+
+
+LOGISTIC_LOSSES = {
+    "of logits": ("y[n] = log(1 + exp(x[n])) - x[n]*t[n]", "grad_y[n]*(sigmoid_x[n] - t[n])"),
+    "of a sign": (
+        "y[n] = log(1 + exp(-x[n]*t[n]))",
+        "-grad_y[n]*t[n]*sigmoid_neg_t[n]",
+    ),
+    "of pairs": (
+        "letters m over n\ny[n] = sum_m(log(1 + exp(x[m] - x[n])))",
+        "sum_m(grad_y[m]*sigmoid_x[m,n]) - grad_y[n]*sum_m(sigmoid_x[n,m])",
+    ),
+    "beside a probability": (
+        "p[n] = 1/(1 + exp(-x[n]))\ny[n] = log(1 + exp(x[n]))*t[n] + p[n]",
+        "grad_y[n]*p[n]*(1 + t[n] - p[n])",
+    ),
+}
+
+
+@pytest.mark.parametrize("written", LOGISTIC_LOSSES)
+def test_the_slope_of_the_logarithm_of_one_more_than_an_exponential_is_a_sigmoid(
+    written: str,
+) -> None:
+    lets, expected = LOGISTIC_LOSSES[written]
+    text_form = f"logistic: a loss\ninputs x[n], t[n]\n{lets}\noutputs y\ngradients x"
+    (definition,) = read(text_form, library.load).values()
+    assert gradient(derive(definition), "x") == expected
 
 
 UNLIKELIHOOD = """unlikelihood: of tokens that were there before (Welleck et al., 2020)
