@@ -3,7 +3,7 @@
 # definition sha256:7404fd8125a3740f6de31411403150c797fa885d12c7a52685179cda781e3d92
 """The p-norm of the difference of rows, eps added to each element.
 
-    off[n,k]           = x1[n,k] + eps - x2[n,k]
+    off[n,k]           = x1[n,k] - x2[n,k] + eps
     off_squared_sum[n] = sum_k(off[n,k]**2)
     y[n]               = where(off_squared_sum[n] == 0, 0, sqrt(off_squared_sum[n]))
 
@@ -235,7 +235,7 @@ class P1Gradients(NamedTuple):
 def forward_p_1(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, P1Residuals]:
     """Compute y, and what `backward` needs.
 
-        off[n,k]   = x1[n,k] + eps - x2[n,k]
+        off[n,k]   = x1[n,k] - x2[n,k] + eps
         y_abs[n,k] = abs(off[n,k])
         y[n]       = sum_k(y_abs[n,k])
 
@@ -381,7 +381,7 @@ class P0Gradients(NamedTuple):
 def forward_p_0(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, P0Residuals]:
     """Compute y, and what `backward` needs.
 
-        off[n,k] = x1[n,k] + eps - x2[n,k]
+        off[n,k] = x1[n,k] - x2[n,k] + eps
         y[n]     = sum_k(where(off[n,k] != 0, 1, 0))
 
     Args:
@@ -468,7 +468,7 @@ class PInfGradients(NamedTuple):
 def forward_p_inf(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, PInfResiduals]:
     """Compute y, and what `backward` needs.
 
-        off[n,k]        = x1[n,k] + eps - x2[n,k]
+        off[n,k]        = x1[n,k] - x2[n,k] + eps
         y_argmax[n]     = argmax_k(abs(off[n,k]))
         off_y_argmax[n] = off[n,y_argmax[n]]
         y[n]            = abs(off_y_argmax[n])
@@ -629,7 +629,7 @@ def forward_p_minus_inf(
 ) -> tuple[Tensor, PMinusInfResiduals]:
     """Compute y, and what `backward` needs.
 
-        off[n,k]          = x1[n,k] + eps - x2[n,k]
+        off[n,k]          = x1[n,k] - x2[n,k] + eps
         y_argmax_1[n]     = argmax_k(-abs(off[n,k]))
         off_y_argmax_1[n] = off[n,y_argmax_1[n]]
         y[n]              = abs(off_y_argmax_1[n])
@@ -793,7 +793,7 @@ def forward_p(
 ) -> tuple[Tensor, PResiduals]:
     """Compute y, and what `backward` needs.
 
-        off[n,k]     = x1[n,k] + eps - x2[n,k]
+        off[n,k]     = x1[n,k] - x2[n,k] + eps
         y_abs[n,k]   = abs(off[n,k])
         y_abs_sum[n] = sum_k(where(y_abs[n,k] == 0, stop_gradient(y_abs[n,k]**p),
                                    y_abs[n,k]**p))

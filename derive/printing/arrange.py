@@ -16,7 +16,14 @@ from typing import Any
 from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, Rational, Symbol, floor
 from sympy.core.relational import Relational
 
-from derive.language.expressions import Binder, Element, Index, Parameter, free_indices
+from derive.language.expressions import (
+    Binder,
+    Element,
+    Index,
+    Parameter,
+    free_indices,
+    is_scalar,
+)
 from derive.printing.marks import unmarked
 
 SMALL = Rational(1, 1000)
@@ -134,22 +141,26 @@ def letters_in_order(expr: Binder) -> list[Index]:
 
 
 def in_steps(total: Expr) -> tuple[list[Expr], list[Expr]]:
-    """The terms of a sum, and apart from them those that are added after a number.
+    """The terms of a sum, and apart from them those that are added to what the others make.
 
     `1 - p + 1e-8` is not what `1.00000001 - p` is in single precision, where 1.00000001 is 1; but
-    SymPy has put the two numbers together, or keeps a number beside an option such as `eps`.
+    SymPy has put the two numbers together, or keeps a number beside an option such as `eps`. What
+    `a - b` is where a and b are large may be no more than an `eps`, which either would swallow.
     """
     number, rest = total.as_coeff_Add()
-    if number == 0:
-        return list(Add.make_args(total)), []
     terms = [t for t in Add.make_args(rest) if t != 0]
-    small = [t for t in terms if _is_small_option(t)]
+    differing = {t.could_extract_minus_sign() for t in terms if not is_scalar(t)}
+    swallowed = is_scalar if len(differing) > 1 else _is_small_option
+    if number == 0 and len(differing) < 2:
+        return list(Add.make_args(total)), []
+    small = [t for t in terms if swallowed(t)]
     if isinstance(number, Rational) and not number.is_Integer:
         whole = floor(number + Rational(1, 2))
         if whole != 0 and abs(number - whole) <= SMALL:
             small.append(number - whole)
             number = whole
-    return [number, *(t for t in terms if t not in small)], small
+    others = [t for t in terms if t not in small]
+    return ([number, *others] if number != 0 else others), small
 
 
 def _is_small_option(term: Expr) -> bool:

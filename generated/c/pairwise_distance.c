@@ -4,7 +4,7 @@
  *
  * The p-norm of the difference of rows, eps added to each element.
  *
- *     off[n,k]           = x1[n,k] + eps - x2[n,k]
+ *     off[n,k]           = x1[n,k] - x2[n,k] + eps
  *     off_squared_sum[n] = sum_k(off[n,k]**2)
  *     y[n]               = where(off_squared_sum[n] == 0, 0, sqrt(off_squared_sum[n]))
  *
@@ -94,7 +94,7 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
             real off_squared_sum_span = 0;
             #pragma omp simd reduction(+ : off_squared_sum_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                const real off = eps + x1[n * K + k] - x2[n * K + k];
+                const real off = x1[n * K + k] - x2[n * K + k] + eps;
                 off_squared_sum_span += square(off);
             }
             off_squared_sum_total += off_squared_sum_span;
@@ -122,7 +122,7 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
             real *const grad_x2_here = grad_x2_past ? grad_x2_line : &grad_x2[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                const real off = eps + x1[n * K + k] - x2[n * K + k];
+                const real off = x1[n * K + k] - x2[n * K + k] + eps;
                 const real grad_off = (grad_y[n] * (off_squared_sum[n] == 0 ? 0 : 1 /
                         R(sqrt)(off_squared_sum[n]))) * off;
                 grad_x1[n * K + k] = grad_off;
@@ -151,7 +151,7 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y, 
             real y_span = 0;
             #pragma omp simd reduction(+ : y_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                const real off = eps + x1[n * K + k] - x2[n * K + k];
+                const real off = x1[n * K + k] - x2[n * K + k] + eps;
                 const real y_abs = R(fabs)(off);
                 y_span += y_abs;
             }
@@ -177,7 +177,7 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
             real *const grad_x2_here = grad_x2_past ? grad_x2_line : &grad_x2[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                const real off = eps + x1[n * K + k] - x2[n * K + k];
+                const real off = x1[n * K + k] - x2[n * K + k] + eps;
                 grad_x1[n * K + k] = grad_y[n] * sign(off);
                 grad_x2_here[k - k_line] = -grad_x1[n * K + k];
             }
@@ -204,7 +204,7 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y, 
             real y_span = 0;
             #pragma omp simd reduction(+ : y_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                const real off = eps + x1[n * K + k] - x2[n * K + k];
+                const real off = x1[n * K + k] - x2[n * K + k] + eps;
                 y_span += off != 0 ? 1 : 0;
             }
             y_total += y_span;
@@ -259,13 +259,13 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
         real y_argmax_best = -INFINITY;
         y_argmax[n] = 0;
         for (int64_t k = 0; k < K; k++) {
-            const real off = eps + x1[n * K + k] - x2[n * K + k];
+            const real off = x1[n * K + k] - x2[n * K + k] + eps;
             if (exceeds(R(fabs)(off), y_argmax_best)) {
                 y_argmax_best = R(fabs)(off);
                 y_argmax[n] = k;
             }
         }
-        off_y_argmax[n] = eps + x1[n * K + y_argmax[n]] - x2[n * K + y_argmax[n]];
+        off_y_argmax[n] = x1[n * K + y_argmax[n]] - x2[n * K + y_argmax[n]] + eps;
         y[n] = R(fabs)(off_y_argmax[n]);
     }
     return 0;
@@ -315,14 +315,14 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
         real y_argmax_1_best = -INFINITY;
         y_argmax_1[n] = 0;
         for (int64_t k = 0; k < K; k++) {
-            const real off = eps + x1[n * K + k] - x2[n * K + k];
+            const real off = x1[n * K + k] - x2[n * K + k] + eps;
             const real abs_off = R(fabs)(off);
             if (exceeds(-abs_off, y_argmax_1_best)) {
                 y_argmax_1_best = -abs_off;
                 y_argmax_1[n] = k;
             }
         }
-        off_y_argmax_1[n] = eps + x1[n * K + y_argmax_1[n]] - x2[n * K + y_argmax_1[n]];
+        off_y_argmax_1[n] = x1[n * K + y_argmax_1[n]] - x2[n * K + y_argmax_1[n]] + eps;
         y[n] = R(fabs)(off_y_argmax_1[n]);
     }
     return 0;
@@ -373,7 +373,7 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
             real y_abs_sum_span = 0;
             #pragma omp simd reduction(+ : y_abs_sum_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                const real off = eps + x1[n * K + k] - x2[n * K + k];
+                const real off = x1[n * K + k] - x2[n * K + k] + eps;
                 const real y_abs = R(fabs)(off);
                 const real y_abs_power = R(pow)(y_abs, p);
                 y_abs_sum_span += y_abs_power;
@@ -403,7 +403,7 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
             real *const grad_x2_here = grad_x2_past ? grad_x2_line : &grad_x2[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                const real off = eps + x1[n * K + k] - x2[n * K + k];
+                const real off = x1[n * K + k] - x2[n * K + k] + eps;
                 const real y_abs = R(fabs)(off);
                 grad_x1[n * K + k] = grad_y[n] * choose(y_abs_sum[n] == 0, 0, R(pow)(y_abs_sum[n], 1
                         / p - 1) * (y_abs == 0 ? 0 : R(pow)(y_abs, p - 1))) * sign(off);
