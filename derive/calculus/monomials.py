@@ -37,6 +37,14 @@ def factors_of(monomial: Expr) -> dict[Expr, Expr]:
     return table
 
 
+def with_powers_joined(monomial: Expr) -> Expr:
+    """`x**2*x**(k - 2)` is `x**k`, which SymPy leaves apart."""
+    table = factors_of(monomial)
+    if len(table) == len(Mul.make_args(monomial)):
+        return monomial
+    return Mul(*(Pow(base, exponent) for base, exponent in table.items()))
+
+
 def with_magnitudes(monomial: Expr) -> Expr:
     """`a*sign(a)` is `|a|`."""
     if not monomial.has(sign):

@@ -41,6 +41,7 @@ from derive.calculus.monomials import (
     with_index_replaced,
     with_indices_replaced,
     with_magnitudes,
+    with_powers_joined,
     with_quotients,
 )
 from derive.language.expressions import (
@@ -231,7 +232,7 @@ def _product(parts: list[tuple[tuple[Expr, Expr], ...]]) -> tuple[tuple[Expr, Ex
 
 def _times(monomials: list[Expr], coefficient: Expr) -> Iterable[tuple[Expr, Expr]]:
     """Multiply monomials; deltas are applied to the other factors."""
-    factor = with_magnitudes(with_quotients(Mul(*monomials)))
+    factor = with_magnitudes(with_quotients(with_powers_joined(Mul(*monomials))))
     if factor.is_Add:  # SymPy distributes a number over a sum
         return [(m, c * coefficient) for m, c in _terms(factor)]
     return _apply_deltas(factor, coefficient)

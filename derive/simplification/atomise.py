@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
-from sympy import Add, Expr, Mul, Pow, Rational, S, exp, log
+from sympy import Add, Expr, Mul, Pow, Rational, S, default_sort_key, exp, log
 
 from derive.calculus.bound_indices import canonical_binder
 from derive.calculus.contractions import has_contraction, is_contraction
@@ -126,7 +126,9 @@ class Atomiser:
             return expr if top else self.named(expr, f"{stem(expr)}_weight")
         if isinstance(expr, Where):
             compared = expr.condition.atoms(Sum)
-            return Where(*(self._sums_named(part, compared) for part in expr.args))
+            joined = sorted(filter(is_contraction, compared), key=default_sort_key)
+            whole = expr.xreplace({contraction: self._visit(contraction) for contraction in joined})
+            return Where(*(self._sums_named(part, compared) for part in whole.args))
         if isinstance(expr, exp) and (weight := self._weight(expr)) is not None:
             return weight if top else self.named(weight, "p")
         if type(expr) in BY_CLASS:

@@ -46,10 +46,10 @@ def factor_terms(terms: Terms) -> Expr:
     table = {monomial: factors_of(monomial) for monomial in terms}
     common = _common(list(table.values()))
     content = _content(list(terms.values()))
-    rest: Terms = {
-        _without(table[monomial], common): tidy(coefficient / content)
-        for monomial, coefficient in terms.items()
-    }
+    rest: Terms = {}
+    for monomial, coefficient in terms.items():
+        left = _without(table[monomial], common)
+        rest[left] = tidy(rest.get(left, S.Zero) + coefficient / content)
     inner = _polynomial(rest) or (_group(rest) if common or content != 1 else _group(terms))
     return _times(content, *(Pow(b, e) for b, e in common.items()), inner)
 
