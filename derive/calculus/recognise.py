@@ -140,15 +140,21 @@ class Rewriter:
         return with_args(expr, [self._walk(a) for a in expr.args])
 
     def _with_quotients(self, product: Mul) -> Expr:
-        powers = (f for f in product.args if isinstance(f, Pow) and f.exp == -1)
-        for below in powers if self.quotients else ():
+        powers = [f for f in product.args if isinstance(f, Pow)] if self.quotients else []
+        for below in powers:
+            if not (below.exp.is_Integer and below.exp.is_negative):
+                continue
             pattern, letters = abstract(normalise(below.base))
             for own, above, right in self.quotients.get(pattern, ()):
                 here = dict(zip(own, letters, strict=True))
+                base, unit = above.xreplace(here).as_base_exp()
                 for factor in product.args:
-                    if self._walk(factor) == above.xreplace(here):
-                        others = (f for f in product.args if f not in (factor, below))
-                        return Mul(*others, right.xreplace(here))
+                    known, exponent = self._walk(factor).as_base_exp()
+                    count = min(exponent / unit, -below.exp) if known == base else S.Zero
+                    if count.is_Integer and count > 0:
+                        others = [f for f in product.args if f not in (factor, below)]
+                        left = base ** (exponent - count * unit) * below.base ** (below.exp + count)
+                        return Mul(*others, left, right.xreplace(here) ** count)
         return product
 
 

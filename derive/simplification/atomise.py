@@ -53,9 +53,7 @@ class Atomiser:
 
     def add(self, let: Let) -> None:
         """Cut one let of the definition."""
-        value = (
-            let.value if let.tensor.integer else self._visit(as_softmax_sums(let.value), top=True)
-        )
+        value = let.value if let.tensor.integer else self._visit(_as_quotients(let.value), top=True)
         self._remember(value, let.tensor)
         self.lets.append(Let(let.tensor, value))
 
@@ -162,6 +160,8 @@ class Atomiser:
     def _summand(self, expr: Sum) -> Expr:
         """What a sum adds up; weights that differ from term to term stay beside what they weigh."""
         body = expr.body
+        if isinstance(body, Mul) and is_exponential(body):
+            return self.named(self._product(body, top=False), f"{stem(body)}_weight")
         if isinstance(body, Mul):
             return self._product(body, top=False, bound=frozenset(expr.indices))
         return self._visit(body)
@@ -295,6 +295,8 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
             ratio = summand / (number + let.tensor.element)
             if not any(_is_ratio(other, ratio, values) for other in atomiser.lets):
                 atomiser.named(ratio, "p")
+                if number == 0:
+                    atomiser.lets[-1] = _summing_to_one(atomiser.lets[-1], let.value.indices)
     return tuple(atomiser.lets), frozenset(atomiser.proposed), frozenset(atomiser.divisors)
 
 
@@ -317,10 +319,20 @@ def _weights(definition: Definition) -> dict[str, Let]:
         if (
             not wanted & meant.keys()
             and spelt
-            and all(as_softmax_sums(value) != value for value in spelt)
+            and all(
+                as_softmax_sums(value) != value
+                or (not let.value.has(Sum) and _is_likelihood(value))
+                for value in spelt
+            )
         ):
             found |= meant
     return found
+
+
+def _is_likelihood(value: Expr) -> bool:
+    """Whether a value is made of logarithms of sums of exponentials, as that of a mixture is."""
+    sums = (logarithm.args[0] for logarithm in value.atoms(log))
+    return any(isinstance(total, Sum) and _weighs(total) for total in sums)
 
 
 def _weighs(total: Sum) -> bool:
@@ -336,6 +348,24 @@ def is_exponential(expr: Expr) -> bool:
         others = [f for f in expr.args if not is_exponential(f)]
         return len(others) < len(expr.args) and all(map(is_nonnegative, others))
     return isinstance(expr, exp)
+
+
+def _as_quotients(expr: Expr) -> Expr:
+    """Quotients of exponentials in forms that do not overflow."""
+    return as_sigmoids(as_softmax_sums(expr))
+
+
+def as_sigmoids(expr: Expr) -> Expr:
+    """`exp(x)/(1 + exp(x))` as `1/(1 + exp(-x))`."""
+
+    def turned(product: Mul) -> Expr:
+        for power in product.args:
+            if isinstance(power, exp) and 1 / (1 + power) in product.args:
+                others = (f for f in product.args if f not in (power, 1 / (1 + power)))
+                return Mul(*others, 1 / (1 + 1 / power))
+        return product
+
+    return expr.replace(lambda e: isinstance(e, Mul) and e.has(exp), turned)
 
 
 def as_softmax_sums(expr: Expr) -> Expr:
@@ -400,7 +430,10 @@ def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
     if not isinstance(value, Sum) or not isinstance(value.body, Element):
         return None
     summed = values.get(value.body.tensor_name)
-    return value.body if summed is not None and is_exponential(summed.value) else None
+    if summed is None:
+        return None
+    powers = [own for own in values.values() if isinstance(own.value, exp)]
+    return value.body if is_exponential(substitute(summed.value, powers)) else None
 
 
 def _is_turned(exponent: Expr) -> bool:
@@ -422,6 +455,15 @@ def _beside(name: str, lets: Iterable[Let]) -> list[Expr]:
     apart = (p.args[0].as_coeff_Add() for p in divided if name in names_used(p))
     found = {n if tensor_name(rest) == name and n.is_positive else S.Zero for n, rest in apart}
     return sorted(found)
+
+
+def _summing_to_one(share: Let, over: tuple[Index, ...]) -> Let:
+    """The share that each summand has of a sum over one letter, with what is known of it."""
+    letters = [i for i in share.tensor.indices if i in over]
+    letters = letters or [i for i in share.tensor.indices if i.axis in {o.axis for o in over}]
+    if len(over) != 1 or len(letters) != 1:
+        return share
+    return replace(share, tensor=replace(share.tensor, sums_to_one=letters[0]))
 
 
 def _is_ratio(let: Let, ratio: Expr, values: dict[str, Let]) -> bool:

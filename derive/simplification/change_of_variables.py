@@ -65,7 +65,7 @@ class System:
 
     lets: tuple[Let, ...]
     divisors: frozenset[str]
-    inputs: tuple[Tensor, ...] = ()
+    shares: tuple[Tensor, ...] = ()
     mirrored: Mapping[str, Mirror] = field(default_factory=dict)
     slopes: tuple[Slope, ...] = ()
 
@@ -181,9 +181,6 @@ class Coordinates:
     def identities(self) -> Rewriter:
         """What the sums of the reductions are, in these coordinates."""
         rewriter = Rewriter()
-        for tensor in self.system.inputs:
-            if tensor.sums_to_one is not None:
-                rewriter.add(canonical_binder(Sum(tensor.element, tensor.sums_to_one)), S.One)
         unknowns = {s.unknown.name for s in self.chosen}
         for let in self.system.lets:
             if self.system.kinds[let.name] != "reduction":
@@ -197,6 +194,10 @@ class Coordinates:
             if found is not None and rewriter.lookup(found[0]) is None:
                 rewriter.add(*found)
                 self._origins[found[0]] = let, left, right
+        for tensor in self.system.shares:
+            total = canonical_binder(Sum(tensor.element, tensor.sums_to_one))
+            if rewriter.lookup(total) is None:
+                rewriter.add(total, S.One)
         return rewriter
 
     def eliminated(self, expr: Expr) -> Iterator[Equation]:
@@ -268,7 +269,8 @@ class Coordinates:
 def exchanged(expr: Expr, coordinates: Coordinates) -> Expr:
     """Sums over several letters, with an inner sum that is known done first.
 
-    `sum_{t,d} g[d] p[t] v[t,d]` is `sum_d g[d] y[d]` where `y[d] = sum_t p[t] v[t,d]`.
+    `sum_{t,d} g[d] p[t] v[t,d]` is `sum_d g[d] y[d]` where `y[d] = sum_t p[t] v[t,d]`, and
+    `sum_{n,k} p[n,k]` is N where each row sums to one.
     """
 
     def inside_out(total: Sum) -> Expr:
@@ -277,10 +279,8 @@ def exchanged(expr: Expr, coordinates: Coordinates) -> Expr:
                 factors = Mul.make_args(total.body)
                 inner = [f for f in factors if free_indices(f) & set(letters)]
                 outer = [f for f in factors if f not in inner]
-                if not outer:
-                    continue
                 known = coordinates.identities.lookup(canonical_binder(Sum(Mul(*inner), *letters)))
-                if known is not None:
+                if known is not None and (outer or is_scalar(known)):
                     rest = [i for i in total.indices if i not in letters]
                     return Sum(Mul(*outer, known), *rest)
         return total

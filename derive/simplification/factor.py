@@ -244,6 +244,7 @@ def _quotients_met(product: Mul) -> Expr:
     for whole in product.args:
         if not isinstance(whole, Add | Where):
             continue
+        met = _as_divided_by(met, whole)
         outside = met.as_powers_dict()
         above = {base for base, exponent in outside.items() if exponent.is_positive}
         factors = [base for base in dict.fromkeys(_divided_by(whole)) if base in above]
@@ -254,6 +255,15 @@ def _quotients_met(product: Mul) -> Expr:
             times = _each_term_times(whole, factor)
             met, whole = met / (factor * whole) * times, times
     return met
+
+
+def _as_divided_by(product: Expr, whole: Add | Where) -> Expr:
+    """A product in which a difference `s - 1` is `-(1 - s)`, where that is divided by inside."""
+    turned = {-base: base for base in _divided_by(whole) if isinstance(base, Add)}
+    for factor in Mul.make_args(product):
+        if factor in turned:
+            product = Mul(product / factor, -1, turned[factor], evaluate=False)
+    return product
 
 
 def _has_everywhere(choice: Where, factor: Expr) -> bool:

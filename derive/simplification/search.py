@@ -114,9 +114,7 @@ def best_outcome(
     derived on its own, and the names it has here: then nothing is searched.
     """
     lets = _closure(task, task.parts.members(number))
-    system = System(
-        lets, task.divisors, task.definition.inputs, task.symmetric.mirrored, task.slopes
-    )
+    system = System(lets, task.divisors, task.shares, task.symmetric.mirrored, task.slopes)
     search = _Search(task, system, exprs)
 
     def as_it_stands(chosen: tuple[Solution, ...] = ()) -> Outcome:
@@ -145,36 +143,51 @@ def best_outcome(
     cheapest = min(outcomes, key=lambda outcome: outcome.cost)
     if not task.refuses(cheapest.lets):
         return cheapest
-    outcomes += filter(None, search.tried.values())
+    standing = as_it_stands(best.coordinates.chosen)
+    untold = {let.name for let in best.lets} - _told(task, best)
+    outcomes += [*filter(None, search.tried.values()), _with_forms(task, best, standing, untold)]
     in_turn = sorted(outcomes, key=lambda outcome: (outcome is plain, outcome.cost))
-    in_turn.insert(-1, as_it_stands(best.coordinates.chosen))
+    in_turn.insert(-1, standing)
     return next((o for o in in_turn if not task.refuses(o.lets)), plain)
 
 
 def _cheapest_of_each(task: Task, multiplied: Outcome, standing: Outcome) -> Outcome:
     """Of two outcomes in the same variables, for each gradient the form that makes all of them
-    clearly cheaper; the first, where it knows sums that the second does not, or the second divides
-    by what nothing else does."""
-    stages = (dict(forms) for forms in multiplied.forms.values())
-    if any(of[CHANGE_OF_VARIABLES] != of[REDUCTION_IDENTITY] for of in stages):
-        return multiplied
+    clearly cheaper; the first where it knows a sum that the second does not, and for all of them
+    where the second divides by what nothing else does."""
+    told = _told(task, multiplied)
     usual = _divided_by((*multiplied.lets, *task.lets))
     scalars = scalars_divided_by(let.value for let in standing.lets)
     if not (_divided_by(standing.lets) <= usual and scalars <= task.divided_by):
         return multiplied
-    swapped = _is_clearly_less(standing.cost, multiplied.cost)
+    swapped = not told and _is_clearly_less(standing.cost, multiplied.cost)
     best, other = (standing, multiplied) if swapped else (multiplied, standing)
-    others = {let.name: let for let in other.lets}
-    if others.keys() != {let.name for let in best.lets}:
-        return best
     for let in best.lets:
-        lets = tuple(others[let.name] if one is let else one for one in best.lets)
-        if _is_clearly_less(cost := _cost(task, lets), best.cost):
-            forms = {
-                t: (other if task.held(t) == let.tensor else best).forms[t] for t in best.forms
-            }
-            best = replace(best, lets=lets, cost=cost, forms=forms)
+        mixed = _with_forms(task, best, other, {let.name} - told)
+        if _is_clearly_less(mixed.cost, best.cost):
+            best = mixed
     return best
+
+
+def _told(task: Task, outcome: Outcome) -> set[str]:
+    """The cotangents in which a sum is known."""
+    known = CHANGE_OF_VARIABLES, REDUCTION_IDENTITY
+    forms = {task.held(target).name: dict(stages) for target, stages in outcome.forms.items()}
+    return {name for name, stages in forms.items() if len({stages[rule] for rule in known}) > 1}
+
+
+def _with_forms(task: Task, outcome: Outcome, other: Outcome, names: set[str]) -> Outcome:
+    """An outcome with the forms that the cotangents of these names have in another one; as it is,
+    where these are not all cotangents of both."""
+    theirs = {let.name: let for let in other.lets}
+    if theirs.keys() != {let.name for let in outcome.lets}:
+        return outcome
+    lets = tuple(theirs[let.name] if let.name in names else let for let in outcome.lets)
+    forms = {
+        target: (other if task.held(target).name in names else outcome).forms[target]
+        for target in outcome.forms
+    }
+    return replace(outcome, lets=lets, cost=_cost(task, lets), forms=forms)
 
 
 def _divided_by(lets: Iterable[Let]) -> set[Expr]:
@@ -336,7 +349,7 @@ def _outcome(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) ->
 def finish(expr: Expr) -> Expr:
     """Common factors out; a fraction in lowest terms, where that is less work."""
     joined = differences_joined(expr)
-    plain = factor(expr) if joined is None else keeping_sums_whole(joined, factor)
+    plain = quotients_met(factor(expr) if joined is None else keeping_sums_whole(joined, factor))
     below = (f.base for f in plain.atoms(Pow) if f.exp.is_negative)
     if not any(isinstance(base, Add) and not is_scalar(base) for base in below):
         return plain

@@ -86,6 +86,14 @@ class Task:
         return scalars_divided_by(let.value for let in self.definition.lets)
 
     @cached_property
+    def shares(self) -> tuple[Tensor, ...]:
+        """What is known to sum to one over a letter: inputs that are not differentiated, for they
+        vary freely where they are, and proposals."""
+        inputs = [t for t in self.definition.inputs if t.name not in self.definition.wrt]
+        known = (*inputs, *(let.tensor for let in self.lets))
+        return tuple(tensor for tensor in known if tensor.sums_to_one is not None)
+
+    @cached_property
     def slopes(self) -> tuple[Slope, ...]:
         """The sigmoids that have names."""
         return slopes(self.lets)
