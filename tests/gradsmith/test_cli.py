@@ -194,6 +194,8 @@ def test_what_another_file_of_the_same_name_defines_is_left_alone(
         ("check tanh --against x.py:f --target c", "--against excludes --target"),
         ("show tanh --format c --steps", "--steps is for the formats of a derivation, not c"),
         ("bench tanh --target c --kernels", "--target c excludes --kernels"),
+        ("bench tanh --target c --no-compile --kernels", "--target c excludes --kernels"),
+        ("bench tanh --target c --compile", "--target c excludes --compile"),
         ("bench tanh --kernels --rounds 3", "--kernels excludes --rounds"),
     ],
 )
