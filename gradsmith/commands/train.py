@@ -83,7 +83,7 @@ def _progress(console: Console, disable: bool) -> Progress:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     default=DEFAULT_OUT,
     show_default=True,
     help="Folder for the checkpoints, metrics.json and loss.png.",

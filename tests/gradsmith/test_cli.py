@@ -207,6 +207,18 @@ def test_an_option_that_would_be_of_no_use_is_refused(
     assert refused in result.stderr
 
 
+@pytest.mark.parametrize("command", ["generate", "docs", "train"])
+def test_a_file_is_no_folder_to_write_into(
+    gradsmith: Command, tmp_path: Path, command: str
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    result = gradsmith(command, "--out", file)
+    assert result.exit_code == 2
+    assert f"'{file}' is a file" in result.stderr
+    assert file.read_text() == "mine"
+
+
 def test_what_somebody_wrote_is_not_generated_over(gradsmith: Command, tmp_path: Path) -> None:
     mine = tmp_path / "tanh.py"
     mine.write_text("print('mine')\n")
