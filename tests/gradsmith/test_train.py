@@ -23,7 +23,7 @@ from gradsmith.makemore import checkpoint, gradients, notebook, runs
 from gradsmith.makemore import dataset as names
 from gradsmith.makemore.checkpoint import Checkpoint, Options
 from gradsmith.makemore.gradients import BACKWARDS, LossAndGradients
-from gradsmith.makemore.model import calibrate
+from gradsmith.makemore.model import LONGEST, calibrate
 from gradsmith.makemore.notebook import Parameters
 from gradsmith.makemore.training import Training
 
@@ -459,6 +459,16 @@ def test_a_run_can_be_sampled_and_evaluated(finished: Path, gradsmith: Command) 
         *("val", str(metrics["val_loss"])),
         *("test", str(metrics["test_loss"])),
     ]
+
+
+def test_a_name_is_cut_off_where_the_model_does_not_end_it(few_names: Path) -> None:
+    data = names.load(few_names)
+    parameters, g = notebook.initialise(len(data.vocabulary), 200, 0)
+    parameters.b2[0] = -1e9
+    with torch.no_grad():
+        name = calibrate(parameters, data.train).sample(data.vocabulary, g)
+    assert len(name) == LONGEST
+    assert names.END not in name
 
 
 def test_a_run_that_was_stopped_is_calibrated_when_it_is_sampled_or_evaluated(
