@@ -35,6 +35,18 @@ def few_names(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def finished(tmp_path: Path, few_names: Path, gradsmith: Command) -> Path:
+    """A run of 120 steps, done."""
+    folder = tmp_path / "a run"
+    result = gradsmith(
+        *("train", "--steps", 120, "--backward", "autograd", "--quiet"),
+        *("--names", few_names, "--out", folder),
+    )
+    assert result.exit_code == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
 def interruptible() -> Iterator[None]:
     """Has processes take SIGINT that a test starts, also where this one was told to ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

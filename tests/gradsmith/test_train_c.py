@@ -21,9 +21,10 @@ from torch import Tensor
 from gradsmith.errors import Failure
 from gradsmith.makemore import checkpoint, gradients, notebook
 from gradsmith.makemore import dataset as names
-from gradsmith.makemore.checkpoint import Checkpoint, Options
+from gradsmith.makemore.checkpoint import Options
 from gradsmith.makemore.gradients import committed, emitted_arguments
 from gradsmith.makemore.training import BLOCK, Training
+from tests.gradsmith.runs import newest, same
 
 Command = Callable[..., Result]
 CallsOf = Callable[[ModuleType], Counter[str]]
@@ -36,22 +37,6 @@ def _needs_a_compiler(c_compiler: None) -> None:
 
 def training(data: names.Dataset, steps: int, target: str = "c", to: str = "generated") -> Training:
     return Training(data, Options(steps, to, 0, None, "", target))
-
-
-def newest(folder: Path) -> Checkpoint:
-    found, damaged = checkpoint.newest(folder)
-    assert found is not None
-    assert not damaged
-    return found
-
-
-def same(ours: Checkpoint, theirs: Checkpoint) -> bool:
-    pairs = zip(
-        (*ours.parameters, ours.losses, ours.generator_state),
-        (*theirs.parameters, theirs.losses, theirs.generator_state),
-        strict=True,
-    )
-    return all(torch.equal(a, b) for a, b in pairs)
 
 
 # --- the same run ---
