@@ -101,7 +101,8 @@ def named(name: str, found: Mapping[str, Definition], where: str) -> Definition:
     """
     operation, variant = library.parted(name)
     if operation not in found:
-        raise DefinitionError(f"{where} has no operation {operation!r}; it has {', '.join(found)}")
+        has = ", ".join(map(repr, found))
+        raise DefinitionError(f"{where} has no operation {operation!r}; it has {has}")
     definition = found[operation]
     return definition if variant is None else library.variant_of(definition, variant)
 

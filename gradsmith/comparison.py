@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+FURTHER = 4
+"""How many times autograd's own error is clearly further from the truth."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -21,6 +24,12 @@ class Comparison:
     maxdiff: float
     error_generated: float
     error_autograd: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it is approximately autograd's, or not clearly further from the float64 gradient:
+        where that is zero, or nearly, two gradients differ by their rounding alone."""
+        return self.approximate or self.error_generated <= FURTHER * self.error_autograd
 
     def line(self) -> str:
         """The notebook's line, and after it the two errors."""

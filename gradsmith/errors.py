@@ -42,13 +42,15 @@ def reported() -> Iterator[None]:
 
 
 def excludes(option: str, *others: str) -> None:
-    """Refuse the others, by their parameters' names, beside an option of the running command.
+    """Refuse the others, by their parameters' names, beside an option of the running command. One
+    that is turned off, as by `--no-compile`, asks for nothing.
 
     Raises:
         UserError: one of them was given, and would be of no use.
     """
     context = click.get_current_context()
     for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in others and source is ParameterSource.COMMANDLINE:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if name in others and given and context.params[name] is not False:
             raise UserError(f"{option} excludes {parameter.opts[0]}")

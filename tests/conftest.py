@@ -30,7 +30,7 @@ SLOW = {
     *("derive/test_latex.py", "derive/test_reading.py", "derive/test_story.py"),
     *("gradsmith/test_browser.py", "gradsmith/test_check.py", "gradsmith/test_check_c.py"),
     *("gradsmith/test_mutations.py", "gradsmith/test_opinfo.py", "gradsmith/test_pages.py"),
-    *("gradsmith/test_show.py", "gradsmith/test_train.py", "gradsmith/test_train_c.py"),
+    *("gradsmith/test_resume.py", "gradsmith/test_show.py", "gradsmith/test_train_c.py"),
     "test_random_definitions.py",
 }
 """Files that take ten seconds or longer, which --quick leaves out."""

@@ -95,6 +95,11 @@ def check_facts(tensor: Tensor) -> None:
         )
 
 
+def indices(number: int) -> str:
+    """`1 index`, `2 indices`."""
+    return f"{number} {'index' if number == 1 else 'indices'}"
+
+
 @dataclass(frozen=True)
 class Scope:
     """What the value of a let may read: the tensors and options before it, and the axes.
@@ -127,7 +132,7 @@ class Scope:
         tensor = self._tensor(expr.base.label)
         if len(expr.indices) != len(tensor.indices):
             raise self._error(
-                f"{tensor!r} has {len(tensor.indices)} indices, got {len(expr.indices)}: {expr}"
+                f"{tensor!r} takes {indices(len(tensor.indices))}, got {len(expr.indices)}: {expr}"
             )
         for used, declared in zip(expr.indices, tensor.indices, strict=True):
             where = f"on axis {declared.axis.name!r} of {tensor!r}"

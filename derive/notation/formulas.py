@@ -17,6 +17,7 @@ from lark import Token, Tree
 from sympy import Add, Basic, Expr, Float, Mul, Pow, Rational
 from sympy.logic.boolalg import Boolean
 
+from derive.language.checks import indices
 from derive.language.definition import DefinitionError, Tensor
 from derive.language.expressions import (
     ArgMax,
@@ -291,14 +292,14 @@ def _name(node: Tree[Token], names: Names) -> Expr:
 
 
 def _element(node: Tree[Token], names: Names) -> Expr:
-    token, *indices = node.children
+    token, *given = node.children
     tensor = names.tensors.get(str(token))
     if tensor is None:
         names.fail(token, no_tensor(str(token), names))
-    if len(indices) != len(tensor.indices):
-        names.fail(node, f"{tensor!r} has {len(tensor.indices)} indices, got {len(indices)}")
-    values = [value(index, names) for index in indices]
-    for index, found, axis in zip(indices, values, tensor.axes, strict=True):
+    if len(given) != len(tensor.indices):
+        names.fail(node, f"{tensor!r} takes {indices(len(tensor.indices))}, got {len(given)}")
+    values = [value(index, names) for index in given]
+    for index, found, axis in zip(given, values, tensor.axes, strict=True):
         if isinstance(found, Index) and found.axis != axis:
             problem = f"{found.name!r} runs over axis {found.axis.name!r}, and {tensor!r}"
             hint = f"; for a second letter over it, a line: letters {found.name} over {axis.name}"
@@ -329,7 +330,8 @@ def _call(node: Tree[Token], names: Names) -> Expr:
     if not least <= len(arguments) <= most:
         hint = _instead(name) if name in BINDERS and len(arguments) == 1 else ""
         wanted = str(least) if least == most else f"{least} to {most}"
-        names.fail(node, f"{name} takes {wanted} arguments, got {len(arguments)}{hint}")
+        plural = "" if most == 1 else "s"
+        names.fail(node, f"{name} takes {wanted} argument{plural}, got {len(arguments)}{hint}")
     if name == "where":
         (condition,) = _conditions(arguments[:1], names)
         return Where(condition, *_reals(arguments[1:], names))

@@ -45,7 +45,7 @@ class Place:
 class TextError(DefinitionError):
     """A mistake in a text. `line` and `column` count from one; `length` is that of what is marked.
 
-    The message shows the line, and a caret below the mistake.
+    The message shows the line, if anything is on it, and a caret below the mistake.
     """
 
     def __init__(self, problem: str, text: str, place: Place) -> None:
@@ -58,7 +58,8 @@ class TextError(DefinitionError):
         self.length = max(1, min(place.end, begins + len(shown)) - start)
         margin = "".join("\t" if c == "\t" else " " for c in shown[: self.column - 1])
         caret = f"{margin:<{self.column - 1}}^{'~' * (self.length - 1)}"
-        super().__init__(f"line {self.line}, column {self.column}: {problem}\n  {shown}\n  {caret}")
+        excerpt = f"\n  {shown}\n  {caret}" if shown else ""
+        super().__init__(f"line {self.line}, column {self.column}: {problem}{excerpt}")
 
 
 def parse(text: str) -> Tree[Token]:

@@ -13,7 +13,7 @@ from gradsmith import options as shared
 @click.option(
     "--out",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     default=Path("gradsmith-docs"),
     show_default=True,
     help="Write into this folder.",

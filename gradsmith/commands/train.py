@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from gradsmith import options as shared
-from gradsmith.errors import Failure, UserError
+from gradsmith.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 DEFAULT_OUT = Path("runs/train")
 REPORT_EVERY = 10_000
-
-
-@contextmanager
-def _saying_how_to_go_on(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        folder = shlex.quote(str(out))
-        raise Failure(f"stopped; `gradsmith train --resume --out {folder}` goes on") from None
 
 
 def _target(stated: str | None, backward: str) -> str:
@@ -38,6 +31,26 @@ def _target(stated: str | None, backward: str) -> str:
     if stated == "c":
         require_compiler()
     return stated or ("c" if compiler() else "torch")
+
+
+def _progress(console: Console, disable: bool) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        TextColumn("{task.fields[rate]:.0f} steps/s"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=disable,
+    )
 
 
 @click.command(short_help="Train the character model with derived gradients.")
@@ -70,7 +83,7 @@ def _target(stated: str | None, backward: str) -> str:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     default=DEFAULT_OUT,
     show_default=True,
     help="Folder for the checkpoints, metrics.json and loss.png.",
@@ -105,17 +118,10 @@ def command(
 
     Results go to standard output; progress and messages to standard error. With --resume,
     options that are not given are the run's own, and the parameters at the end are those of an
-    uninterrupted run, bit for bit.
+    uninterrupted run, bit for bit. More --steps than it was begun with extend a run.
     """
     import torch
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
     from gradsmith.makemore import runs
 
@@ -129,14 +135,13 @@ def command(
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     with runs.claimed(out), torch.no_grad():
         found, damaged = runs.earlier(out, resume, overwrite)
-        if resume:
-            state = (
-                f"going on from step {found.step}" if found else "no checkpoint: starting afresh"
-            )
-            console.print(f"{out}: {state}")
         target = _target(target, found.options.backward if found else backward)
         request = runs.Request(steps, backward, seed, names, target, stated)
         data, training = runs.begin(request, found)
+        if resume:
+            done = f"all {training.step} steps are done; --steps N goes on to more"
+            state = done if training.finished else f"going on from step {training.step}"
+            console.print(f"{out}: {state}")
         for file in damaged:
             console.print(f"{file.name} is damaged: passed over")
             file.unlink()
@@ -149,25 +154,19 @@ def command(
             f"{training.parameters.elements()} parameters; {training.options.backward} gradients "
             f"in {training.options.target}"
         )
-        progress = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}"),
-            TextColumn("{task.fields[rate]:.0f} steps/s"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet,
-        )
-        with progress, _saying_how_to_go_on(out):
-            bar = progress.add_task("", total=total, completed=training.step, loss=0.0, rate=0.0)
-            for advance in runs.carry_on(training, out, check_every or 0, checkpoint_every):
-                for check in advance.checks:
-                    console.print(check.line())
-                if advance.step % REPORT_EVERY == 0:
-                    console.print(f"{advance.step:7d}/{total:7d}: {advance.loss:.4f}")
-                rate = training.steps_per_second
-                progress.update(bar, completed=advance.step, loss=advance.loss, rate=rate)
-        results = runs.finish(training, data, out)
+        with runs.kept_when_stopped(training, out):
+            with _progress(console, disable=quiet or training.finished) as progress:
+                bar = progress.add_task(
+                    "", total=total, completed=training.step, loss=0.0, rate=0.0
+                )
+                for advance in runs.carry_on(training, out, check_every or 0, checkpoint_every):
+                    for check in advance.checks:
+                        console.print(check.line())
+                    if advance.step % REPORT_EVERY == 0:
+                        console.print(f"{advance.step:7d}/{total:7d}: {advance.loss:.4f}")
+                    rate = training.steps_per_second
+                    progress.update(bar, completed=advance.step, loss=advance.loss, rate=rate)
+            results = runs.finish(training, data, out)
     click.echo(f"parameters {results.parameters}")
     for name in ("train", "val", "test"):
         loss = getattr(results, f"{name}_loss")

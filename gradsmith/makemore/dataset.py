@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import unicodedata
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def read_names(file: Path) -> list[str]:
     """The names in a file, one a line, in its order.
 
     Raises DatasetError for a file that is missing, empty, has a blank line, one that is not
-    UTF-8 or holds the end mark, or fewer than three names.
+    UTF-8, holds the end mark or a control character, or fewer than three names.
     """
     try:
         content = file.read_bytes()
@@ -94,6 +95,13 @@ def _name(file: Path, number: int, line: bytes) -> str:
     if END in name:
         raise DatasetError(
             f"names file {file}: line {number} has {END!r} in {name!r}, which marks a name's end"
+        )
+    # What is sampled is printed, and a terminal would obey it.
+    controls = [i for i, c in enumerate(name) if unicodedata.category(c) == "Cc"]
+    if controls:
+        raise DatasetError(
+            f"names file {file}: line {number} has the control character {name[controls[0]]!r} "
+            f"at column {controls[0] + 1}"
         )
     return name
 

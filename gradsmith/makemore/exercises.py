@@ -34,7 +34,7 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        return all(row.approximate for row in self.comparisons)
+        return all(row.agrees for row in self.comparisons)
 
 
 def _setting(data: Dataset, seed: int) -> tuple[Parameters, Split]:

@@ -12,6 +12,9 @@ from torch import Generator, Tensor
 from gradsmith.makemore.dataset import CONTEXT, Split
 from gradsmith.makemore.notebook import EPS, Parameters
 
+LONGEST = 1000
+"""How many characters are drawn for a name at most: a model may hardly ever draw the end mark."""
+
 
 class Calibration(NamedTuple):
     """The mean and variance, each (1, H), that batch norm uses outside training."""
@@ -40,9 +43,9 @@ class Model:
         return F.cross_entropy(self.logits(split.X), split.Y).item() if len(split) else None
 
     def sample(self, vocabulary: tuple[str, ...], g: Generator) -> str:
-        """One name, character by character until the end mark is drawn."""
+        """One name, character by character until the end mark is drawn; a longer one is cut off."""
         context, characters = [0] * CONTEXT, list[int]()
-        while not characters or characters[-1] != 0:
+        while characters[-1:] != [0] and len(characters) < LONGEST:
             probs = F.softmax(self.logits(torch.tensor([context])), dim=1)
             ix = int(torch.multinomial(probs, num_samples=1, generator=g).item())
             context = [*context[1:], ix]

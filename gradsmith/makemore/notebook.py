@@ -44,6 +44,9 @@ class Parameters(NamedTuple):
     def to(self, dtype: torch.dtype) -> Parameters:
         return Parameters(*(p.to(dtype) for p in self))
 
+    def copy(self) -> Parameters:
+        return Parameters(*(p.clone() for p in self))
+
     def requiring_grad(self) -> Parameters:
         """The same values as leaves of a new graph."""
         return Parameters(*(p.detach().clone().requires_grad_() for p in self))

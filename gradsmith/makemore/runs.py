@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import click
 from filelock import FileLock, Timeout
 
 from codegen.writer import write_whole
-from gradsmith.errors import UserError
+from gradsmith.errors import Failure, UserError
 from gradsmith.makemore import checkpoint
 from gradsmith.makemore import dataset as names
 from gradsmith.makemore.checkpoint import Checkpoint, Options
@@ -25,11 +26,11 @@ CURVE = "loss.png"
 LOCK = ".lock"
 SAMPLES = 20
 
-FLAGS = {
-    **{name: name for name in ("steps", "backward", "seed", "target")},
-    "digest": "names",
-}
-"""The options that a run keeps to, and the flag that states each: a names file is its content."""
+FLAGS = {"backward": "backward", "seed": "seed", "target": "target", "digest": "names"}
+"""The options that a run keeps to, and the flag that states each: a names file is its content.
+
+Its steps may be others, since a shorter run is the beginning of a longer one.
+"""
 
 
 class RunError(UserError):
@@ -95,8 +96,8 @@ def claimed(folder: Path) -> Iterator[None]:
 def earlier(folder: Path, resume: bool, overwrite: bool) -> tuple[Checkpoint | None, list[Path]]:
     """What to go on from, None to begin afresh; and the newer checkpoints that are damaged.
 
-    Raises RunError where the folder holds a run and neither flag says what to do, or a run to
-    resume of which no checkpoint is whole.
+    Raises RunError where the folder holds a run and neither flag says what to do, or no whole
+    checkpoint of a run to resume.
     """
     if resume and overwrite:
         raise RunError("--resume goes on with a run and --overwrite discards it: give one of them")
@@ -110,6 +111,11 @@ def earlier(folder: Path, resume: bool, overwrite: bool) -> tuple[Checkpoint | N
     if damaged and found is None:
         names = ", ".join(file.name for file in damaged)
         raise RunError(f"--out {folder}: {names} damaged, and no other; --overwrite begins anew")
+    if found is None:
+        raise RunError(
+            f"--out {folder}: holds no {checkpoint.PATTERN} to resume; "
+            f"without --resume a new run begins there"
+        )
     return found, damaged
 
 
@@ -123,7 +129,8 @@ def discard(folder: Path) -> None:
 def begin(request: Request, found: Checkpoint | None) -> tuple[Dataset, Training]:
     """Start a run as requested, or go on from a checkpoint with the run's own options.
 
-    Raises RunError where a stated option is another than the run's own.
+    Raises RunError where a stated option is another than the run's own, or the run is past the
+    steps that are stated.
     """
     if found is None:
         data = names.load(request.names)
@@ -144,19 +151,35 @@ def begin(request: Request, found: Checkpoint | None) -> tuple[Dataset, Training
         for name, value in vars(own).items()
         if name in FLAGS and asked[name] != value
     ]
+    if asked["steps"] < found.step:
+        different.append(f"--steps {asked['steps']} (the run has done {found.step})")
     if different:
         raise RunError(f"--resume with other options than the run's own: {', '.join(different)}")
-    return data, Training(data, own, found)
+    return data, Training(data, Options(**asked), found)
+
+
+@contextmanager
+def kept_when_stopped(training: Training, folder: Path) -> Iterator[None]:
+    """A run that is interrupted leaves a checkpoint, and Failure says how it goes on from there."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        checkpoint.save(folder, training.checkpoint())
+        raise Failure(
+            f"stopped at step {training.step}; "
+            f"`gradsmith train --resume --out {shlex.quote(str(folder))}` goes on"
+        ) from None
 
 
 def carry_on(
     training: Training, folder: Path, check_every: int, checkpoint_every: int
 ) -> Iterator[Advance]:
-    """Train to the end, with a checkpoint at the start and from time to time."""
-    if training.step == 0:
+    """Train to the end, with a checkpoint at the start, which has the steps that are now asked for,
+    and from time to time."""
+    if not training.finished:
         checkpoint.save(folder, training.checkpoint())
     for advance in training.advance(check_every, checkpoint_every):
-        if advance.step % checkpoint_every == 0 and advance.step < training.options.steps:
+        if advance.step % checkpoint_every == 0 and not training.finished:
             checkpoint.save(folder, training.checkpoint())
         yield advance
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,7 +57,10 @@ class Advance:
 
 
 class Training:
-    """A run in progress; parameters change in place as `advance` is iterated over."""
+    """A run in progress, as its last whole block of steps left it: `advance` does the next ones.
+
+    An interrupt may come anywhere: a block changes copies, which take their place at once.
+    """
 
     def __init__(self, data: Dataset, options: Options, start: Checkpoint | None = None) -> None:
         self._data, self.options = data, options
@@ -65,33 +68,32 @@ class Training:
         self._steps = steps(options.backward, options.target)
         self._losses = torch.empty(options.steps)
         if start is None:
-            self.step, self._seconds = 0, 0.0
-            self.parameters, self._g = notebook.initialise(
-                len(data.vocabulary), notebook.HIDDEN, options.seed
-            )
-        else:
-            self.step, self._seconds = start.step, start.seconds
-            self.parameters, self._g = start.parameters, start.generator()
-            self._losses[: start.step] = start.losses
+            start = _beginning(data, options)
+        self._losses[: start.step] = start.losses
+        self._now = replace(start, options=options, calibration=None)
+
+    @property
+    def step(self) -> int:
+        return self._now.step
+
+    @property
+    def parameters(self) -> Parameters:
+        return self._now.parameters
+
+    @property
+    def finished(self) -> bool:
+        return self.step == self.options.steps
 
     @property
     def steps_per_second(self) -> float:
-        return self.step / self._seconds if self._seconds else 0.0
+        return self.step / self._now.seconds if self._now.seconds else 0.0
 
     def checkpoint(self) -> Checkpoint:
         """The run as it is now; where it is finished, with batch norm calibrated."""
-        finished = self.step == self.options.steps
-        model = calibrate(self.parameters, self._data.train) if finished else None
-        return Checkpoint(
-            self.options,
-            self._data.vocabulary,
-            self.step,
-            self._seconds,
-            self.parameters,
-            model.calibration if model else None,
-            self._g.get_state(),
-            self._losses[: self.step],
-        )
+        if not self.finished:
+            return self._now
+        model = calibrate(self.parameters, self._data.train)
+        return replace(self._now, calibration=model.calibration)
 
     def advance(self, check_every: int = 0, stop_every: int = BLOCK) -> Iterator[Advance]:
         """Train block by block to the end; a block ends at each multiple of `stop_every` too.
@@ -99,32 +101,48 @@ class Training:
         Raises Failure where the loss is no longer finite, or a checked gradient is wrong.
         """
         by_autograd = BACKWARDS["autograd"]() if check_every else None
-        while self.step < self.options.steps:
+        while not self.finished:
             start = time.perf_counter()
+            step, g, parameters = self.step, self._now.generator(), self.parameters.copy()
             last = min(
-                self.options.steps,
-                *(every * (self.step // every + 1) for every in (BLOCK, stop_every)),
+                self.options.steps, *(every * (step // every + 1) for every in (BLOCK, stop_every))
             )
-            samples = _samples(self._data.train, last - self.step, self._g)
-            rate = notebook.LEARNING_RATE if self.step < DROP_AT else 0.01
+            samples = _samples(self._data.train, last - step, g)
+            rate = notebook.LEARNING_RATE if step < DROP_AT else 0.01
             checks, losses = [], []
-            for first, after in _pieces(self.step, last, check_every):
-                piece = samples[first - self.step : after - self.step]
+            for first, after in _pieces(step, last, check_every):
+                piece = samples[first - step : after - step]
                 if by_autograd and first % check_every == 0:
-                    checks.append(self._checked(first, piece[0], by_autograd))
-                losses.append(self._steps(self.parameters, self._data.train, piece, rate))
+                    checks.append(self._checked(first, parameters, piece[0], by_autograd))
+                losses.append(self._steps(parameters, self._data.train, piece, rate))
             block = torch.cat(losses)
-            self._losses[self.step : last] = block
-            self._seconds += time.perf_counter() - start
             if not block.isfinite().all():
-                raise Failure(f"the loss is no longer finite between steps {self.step} and {last}")
-            self.step = last
+                raise Failure(f"the loss is no longer finite between steps {step} and {last}")
+            self._losses[step:last] = block
+            self._now = replace(
+                self._now,
+                step=last,
+                seconds=self._now.seconds + time.perf_counter() - start,
+                parameters=parameters,
+                generator_state=g.get_state(),
+                losses=self._losses[:last],
+            )
             yield Advance(last, block.mean().item(), tuple(checks))
 
-    def _checked(self, step: int, samples: Tensor, by_autograd: LossAndGradients) -> Check:
+    def _checked(
+        self, step: int, parameters: Parameters, samples: Tensor, by_autograd: LossAndGradients
+    ) -> Check:
         X, Y = self._data.train.X[samples], self._data.train.Y[samples]
-        _, gradients = self._loss_and_gradients(self.parameters, X, Y)
-        return _check(step, gradients, by_autograd, self.parameters, X, Y)
+        _, gradients = self._loss_and_gradients(parameters, X, Y)
+        return _check(step, gradients, by_autograd, parameters, X, Y)
+
+
+def _beginning(data: Dataset, options: Options) -> Checkpoint:
+    """A run before its first step."""
+    parameters, g = notebook.initialise(len(data.vocabulary), notebook.HIDDEN, options.seed)
+    return Checkpoint(
+        options, data.vocabulary, 0, 0.0, parameters, None, g.get_state(), torch.empty(0)
+    )
 
 
 def _samples(split: Split, steps: int, g: torch.Generator) -> Tensor:

@@ -80,7 +80,7 @@ def judge(
     that name, and their defaults where it has not.
 
     Raises:
-        UserError: a parameter of the function has a name that says nothing here, or what it
+        UserError: a parameter of the function has a name that nothing here has, or what it
             returns is no gradient of this definition.
         Failure: the function raises.
     """
@@ -237,8 +237,8 @@ def _argument(parameter: inspect.Parameter, given: Mapping[str, object]) -> obje
     if parameter.default is not inspect.Parameter.empty:
         return parameter.default
     raise UserError(
-        f"the parameter {parameter.name!r} says nothing here; "
-        f"known: residuals, {', '.join(sorted(given))}"
+        f"there is nothing to pass for the parameter {parameter.name!r}; "
+        f"there are residuals, {', '.join(sorted(given))}"
     )
 
 

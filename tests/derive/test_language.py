@@ -390,7 +390,7 @@ MISTAKES: dict[Mistake, tuple[str, ...]] = {
     unsupported_function: ("'y'", "unsupported function 'Heaviside'", "supported: exp"),
     undefined_function: ("'y'", "unsupported function 'mystery'"),
     infinity: ("'y'", "-inf in places"),
-    too_few_indices: ("'y'", "x[n, c] has 2 indices, got 1"),
+    too_few_indices: ("'y'", "x[n, c] takes 2 indices, got 1"),
     no_indices: ("x[n, c] is used without its indices",),
     arithmetic_on_an_index: ("'y'", "n + 1 on axis 'n'", "neither an index", "the caller shifts"),
     a_real_tensor_as_an_index: ("'y'", "x[n] on axis 'n'", "integer tensor"),

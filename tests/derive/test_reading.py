@@ -132,7 +132,8 @@ MISTAKES = [
     ("y[n] = x[n] $ 2", (1, 13), "'$' does not belong here"),
     ("y[n] = x[n] / 0", (1, 8), "divides by zero"),
     ("y[n] = sum_k(x[n])", (1, 8), "unknown letter 'k'"),
-    ("inputs x[n]\ny[n] = x[n,n]", (2, 8), "has 1 indices, got 2"),
+    ("inputs x[n]\ny[n] = x[n,n]", (2, 8), "x[n] takes 1 index, got 2"),
+    ("y[n] = exp(x[n], 2)", (1, 8), "exp takes 1 argument, got 2"),
     ("inputs x[n], w[k]\ny[n] = x[n]*w[k]", (2, 1), "neither on the left side nor summed"),
     ("y[n] = 9**9**9", (1, 8), "a power of constants"),
     ("y[n] = x[n] > 0", (1, 8), "a condition"),
@@ -229,6 +230,12 @@ def test_the_caret_stands_below_the_mistake() -> None:
     _, shown, caret = str(caught.value).splitlines()
     assert shown[caret.index("^") :].startswith("tahn")
     assert caret.strip() == "^~~~"
+
+
+def test_of_a_line_on_which_nothing_is_no_excerpt_is_shown() -> None:
+    with pytest.raises(TextError) as caught:
+        reading("\n")
+    assert str(caught.value) == "line 1, column 1: there is no definition here"
 
 
 @pytest.mark.parametrize(

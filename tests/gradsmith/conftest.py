@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,26 @@ def few_names(tmp_path: Path) -> Path:
     file = tmp_path / "few names.txt"
     file.write_text("\n".join(names.read_names(names.default_file())[::100]) + "\n")
     return file
+
+
+@pytest.fixture
+def finished(tmp_path: Path, few_names: Path, gradsmith: Command) -> Path:
+    """A run of 120 steps, done."""
+    folder = tmp_path / "a run"
+    result = gradsmith(
+        *("train", "--steps", 120, "--backward", "autograd", "--quiet"),
+        *("--names", few_names, "--out", folder),
+    )
+    assert result.exit_code == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Has processes take SIGINT that a test starts, also where this one was told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,7 @@ def test_gradients_may_be_left_out_and_named(tmp_path: Path, answer: str) -> Non
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("def mine(walrus):\n    return walrus\n", "the parameter 'walrus' says nothing here"),
+        ("def mine(walrus):\n    return walrus\n", "nothing to pass for the parameter 'walrus'"),
         ("def mine(x):\n    return {'y': x}\n", "the function returns y"),
         ("def mine(x):\n    return 'no'\n", "the function returns a str"),
         ("def yours(x):\n    return x\n", "has no function 'mine'"),

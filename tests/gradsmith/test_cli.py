@@ -194,6 +194,8 @@ def test_what_another_file_of_the_same_name_defines_is_left_alone(
         ("check tanh --against x.py:f --target c", "--against excludes --target"),
         ("show tanh --format c --steps", "--steps is for the formats of a derivation, not c"),
         ("bench tanh --target c --kernels", "--target c excludes --kernels"),
+        ("bench tanh --target c --no-compile --kernels", "--target c excludes --kernels"),
+        ("bench tanh --target c --compile", "--target c excludes --compile"),
         ("bench tanh --kernels --rounds 3", "--kernels excludes --rounds"),
     ],
 )
@@ -203,6 +205,18 @@ def test_an_option_that_would_be_of_no_use_is_refused(
     result = gradsmith(*given.split())
     assert result.exit_code == 2
     assert refused in result.stderr
+
+
+@pytest.mark.parametrize("command", ["generate", "docs", "train"])
+def test_a_file_is_no_folder_to_write_into(
+    gradsmith: Command, tmp_path: Path, command: str
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    result = gradsmith(command, "--out", file)
+    assert result.exit_code == 2
+    assert f"'{file}' is a file" in result.stderr
+    assert file.read_text() == "mine"
 
 
 def test_what_somebody_wrote_is_not_generated_over(gradsmith: Command, tmp_path: Path) -> None:

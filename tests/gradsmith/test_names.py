@@ -74,6 +74,9 @@ def test_windows_line_ends_and_a_missing_last_one_make_no_difference(tmp_path: P
         (b"ann\nbob\ncy\n\n", "line 4 is blank"),
         (b"ann\nbob\nz\xfcrich\n", "line 3 is not UTF-8: byte 0xfc at column 2"),
         (b"ann\nbob\n", "line 2 is the last; wanted at least three names, got 2"),
+        (b"ann\nb\x1b[31mb\ncy\n", "line 2 has the control character '\\x1b' at column 2"),
+        (b"ann\nbob\tby\ncy\n", "line 2 has the control character '\\t' at column 4"),
+        (b"ann\nbob\nc\xc2\x9by\n", "line 3 has the control character '\\x9b' at column 2"),
         (b"ann\nb.b\ncy\n", "line 2 has '.' in 'b.b'"),
     ],
 )

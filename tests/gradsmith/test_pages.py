@@ -215,5 +215,5 @@ def test_a_page_says_how_far_each_index_runs() -> None:
 
 def test_docs_says_where_it_cannot_write(gradsmith: Command, tmp_path: Path) -> None:
     (tmp_path / "site").write_text("a file")
-    result = gradsmith("docs", "--out", tmp_path / "site")
+    result = gradsmith("docs", "--out", tmp_path / "site" / "docs")
     assert result.exit_code == 2 and "cannot be written" in result.stderr

@@ -228,7 +228,7 @@ def test_an_operation_that_the_file_does_not_have_is_told_what_it_has(
     gradsmith("new", "tilt", tmp_path / "mine.py")
     result = gradsmith("show", "softmax", "--definitions", tmp_path / "mine.py")
     assert result.exit_code == 2
-    assert "has no operation 'softmax'; it has tilt" in result.stderr
+    assert "has no operation 'softmax'; it has 'tilt'" in result.stderr
 
 
 def test_of_several_definitions_one_is_named(gradsmith: Command, tmp_path: Path) -> None:

@@ -1,12 +1,8 @@
-"""Training: what it writes, what it refuses, and that a run goes on bit for bit."""
+"""Training: the notebook's steps, what a run writes, and what it refuses."""
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,45 +15,18 @@ from gradsmith.commands.train import command
 from gradsmith.errors import Failure
 from gradsmith.makemore import checkpoint, gradients, notebook, runs
 from gradsmith.makemore import dataset as names
-from gradsmith.makemore.checkpoint import Checkpoint, Options
+from gradsmith.makemore.checkpoint import Options
 from gradsmith.makemore.gradients import BACKWARDS
-from gradsmith.makemore.model import calibrate
+from gradsmith.makemore.model import LONGEST, calibrate
 from gradsmith.makemore.notebook import Parameters
 from gradsmith.makemore.training import Training
+from tests.gradsmith.runs import newest
 
 Command = Callable[..., Result]
 
 
 def options(steps: int, backward: str = "autograd") -> Options:
     return Options(steps, backward, 0, None, "")
-
-
-def newest(folder: Path) -> Checkpoint:
-    found, damaged = checkpoint.newest(folder)
-    assert found is not None
-    assert not damaged
-    return found
-
-
-def same(ours: Checkpoint, theirs: Checkpoint) -> bool:
-    pairs = zip(
-        (*ours.parameters, ours.losses, ours.generator_state),
-        (*theirs.parameters, theirs.losses, theirs.generator_state),
-        strict=True,
-    )
-    return all(torch.equal(a, b) for a, b in pairs)
-
-
-@pytest.fixture
-def finished(tmp_path: Path, few_names: Path, gradsmith: Command) -> Path:
-    """A run of 120 steps, done."""
-    folder = tmp_path / "a run"
-    result = gradsmith(
-        *("train", "--steps", 120, "--backward", "autograd", "--quiet"),
-        *("--names", few_names, "--out", folder),
-    )
-    assert result.exit_code == 0, result.stderr
-    return folder
 
 
 def test_a_step_is_the_notebooks(few_names: Path) -> None:
@@ -155,117 +124,6 @@ def test_derived_gradients_train_as_autograd_does(few_names: Path, backward: str
     assert difference.abs().item() <= 1e-4
 
 
-def test_a_resumed_run_reaches_the_same_bits(few_names: Path, tmp_path: Path) -> None:
-    data = names.load(few_names)
-    with torch.no_grad():
-        whole = Training(data, options(60))
-        list(whole.advance())
-        part = Training(data, options(60))
-        for advance in part.advance(stop_every=7):
-            if advance.step == 21:
-                break
-        file = checkpoint.save(tmp_path, part.checkpoint())
-        rest = Training(data, options(60), checkpoint.load(file))
-        list(rest.advance(stop_every=11))
-        assert same(rest.checkpoint(), whole.checkpoint())
-
-
-def test_a_run_killed_in_the_middle_reaches_the_same_bits(
-    tmp_path: Path, few_names: Path, gradsmith: Command
-) -> None:
-    arguments = ["train", "--steps", "2000", "--quiet"]
-    arguments += ["--names", str(few_names), "--checkpoint-every", "50"]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    with subprocess.Popen(
-        [sys.executable, "-m", "gradsmith", *arguments, "--out", str(killed)],
-        stdout=subprocess.DEVNULL,
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not list(killed.glob("checkpoint-*[1-9]*")) and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-    stopped_at = newest(killed).step
-    assert 0 < stopped_at < 2000
-    resumed = gradsmith("train", "--resume", "--out", killed)
-    assert resumed.exit_code == 0, resumed.stderr
-    assert f"going on from step {stopped_at}" in resumed.stderr
-    assert gradsmith(*arguments, "--out", whole).exit_code == 0
-    assert same(newest(killed), newest(whole))
-
-
-def test_resuming_where_there_is_no_checkpoint_starts_afresh_and_says_so(
-    tmp_path: Path, few_names: Path, gradsmith: Command
-) -> None:
-    result = gradsmith(
-        *("train", "--steps", 5, "--backward", "autograd", "--resume"),
-        *("--names", few_names, "--out", tmp_path / "new"),
-    )
-    assert result.exit_code == 0
-    assert "no checkpoint: starting afresh" in result.stderr
-
-
-def test_resuming_with_other_options_names_them(
-    finished: Path, tmp_path: Path, gradsmith: Command
-) -> None:
-    other = tmp_path / "other.txt"
-    other.write_text("ann\nbob\ncy\n")
-    result = gradsmith(
-        *("train", "--resume", "--out", finished, "--steps", 9, "--backward", "chunked"),
-        *("--seed", 3, "--names", other),
-    )
-    assert result.exit_code == 2
-    for option in ("--steps 9 (the run has 120)", "--backward chunked", "--seed 3", "--names"):
-        assert option in result.stderr
-
-
-def test_resuming_a_finished_run_changes_nothing(finished: Path, gradsmith: Command) -> None:
-    before = newest(finished)
-    result = gradsmith("train", "--resume", "--out", finished, "--steps", 120)
-    assert result.exit_code == 0, result.stderr
-    assert same(newest(finished), before)
-
-
-def test_resuming_with_names_that_changed_since_is_refused(
-    finished: Path, few_names: Path, gradsmith: Command
-) -> None:
-    few_names.write_text("ann\nbob\ncy\n")
-    result = gradsmith("train", "--resume", "--out", finished)
-    assert result.exit_code == 2
-    assert "has changed since the run began" in result.stderr
-
-
-def test_a_damaged_checkpoint_is_passed_over_and_named(finished: Path, gradsmith: Command) -> None:
-    expected = newest(finished)
-    damaged = max(finished.glob(checkpoint.PATTERN))
-    damaged.write_bytes(damaged.read_bytes()[:100])
-    result = gradsmith("train", "--resume", "--out", finished)
-    assert f"{damaged.name} is damaged" in result.stderr
-    assert same(newest(finished), expected)
-
-
-def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_left_as_it_is(
-    finished: Path, gradsmith: Command
-) -> None:
-    for file in finished.glob(checkpoint.PATTERN):
-        file.write_bytes(file.read_bytes()[:100])
-    before = sorted(file.name for file in finished.iterdir())
-    result = gradsmith("train", "--resume", "--out", finished)
-    assert result.exit_code == 2
-    assert "damaged" in result.stderr and "--overwrite begins anew" in result.stderr
-    assert sorted(file.name for file in finished.iterdir()) == before
-
-
-def test_sampling_from_an_older_checkpoint_says_that_the_newest_is_damaged(
-    finished: Path, gradsmith: Command
-) -> None:
-    newest_file = max(finished.glob(checkpoint.PATTERN))
-    newest_file.write_bytes(newest_file.read_bytes()[:100])
-    result = gradsmith("sample", finished, "--count", 1)
-    assert result.exit_code == 0, result.stderr
-    assert f"{newest_file.name} is damaged: passed over" in result.stderr
-
-
 def test_two_runs_do_not_train_in_one_folder(
     tmp_path: Path, few_names: Path, gradsmith: Command
 ) -> None:
@@ -353,6 +211,16 @@ def test_a_run_can_be_sampled_and_evaluated(finished: Path, gradsmith: Command) 
         *("val", str(metrics["val_loss"])),
         *("test", str(metrics["test_loss"])),
     ]
+
+
+def test_a_name_is_cut_off_where_the_model_does_not_end_it(few_names: Path) -> None:
+    data = names.load(few_names)
+    parameters, g = notebook.initialise(len(data.vocabulary), 200, 0)
+    parameters.b2[0] = -1e9
+    with torch.no_grad():
+        name = calibrate(parameters, data.train).sample(data.vocabulary, g)
+    assert len(name) == LONGEST
+    assert names.END not in name
 
 
 def test_a_run_that_was_stopped_is_calibrated_when_it_is_sampled_or_evaluated(

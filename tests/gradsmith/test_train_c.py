@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 
@@ -20,9 +21,10 @@ from torch import Tensor
 from gradsmith.errors import Failure
 from gradsmith.makemore import checkpoint, gradients, notebook
 from gradsmith.makemore import dataset as names
-from gradsmith.makemore.checkpoint import Checkpoint, Options
+from gradsmith.makemore.checkpoint import Options
 from gradsmith.makemore.gradients import committed, emitted_arguments
 from gradsmith.makemore.training import BLOCK, Training
+from tests.gradsmith.runs import newest, same
 
 Command = Callable[..., Result]
 CallsOf = Callable[[ModuleType], Counter[str]]
@@ -35,22 +37,6 @@ def _needs_a_compiler(c_compiler: None) -> None:
 
 def training(data: names.Dataset, steps: int, target: str = "c", to: str = "generated") -> Training:
     return Training(data, Options(steps, to, 0, None, "", target))
-
-
-def newest(folder: Path) -> Checkpoint:
-    found, damaged = checkpoint.newest(folder)
-    assert found is not None
-    assert not damaged
-    return found
-
-
-def same(ours: Checkpoint, theirs: Checkpoint) -> bool:
-    pairs = zip(
-        (*ours.parameters, ours.losses, ours.generator_state),
-        (*theirs.parameters, theirs.losses, theirs.generator_state),
-        strict=True,
-    )
-    return all(torch.equal(a, b) for a, b in pairs)
 
 
 # --- the same run ---
@@ -87,28 +73,56 @@ def test_a_resumed_run_reaches_the_same_bits(few_names: Path, tmp_path: Path) ->
         assert same(rest.checkpoint(), whole.checkpoint())
 
 
-def test_a_run_killed_in_the_middle_reaches_the_same_bits(
-    tmp_path: Path, few_names: Path, gradsmith: Command
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_ended_in_the_middle_reaches_the_same_bits(
+    tmp_path: Path, few_names: Path, gradsmith: Command, interruptible: None, end: signal.Signals
 ) -> None:
     arguments = ["train", "--target", "c", "--steps", "20000", "--quiet"]
     arguments += ["--names", str(few_names), "--checkpoint-every", "200"]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    ended, whole = tmp_path / "ended", tmp_path / "whole"
     with subprocess.Popen(
-        [sys.executable, "-m", "gradsmith", *arguments, "--out", str(killed)],
+        [sys.executable, "-m", "gradsmith", *arguments, "--out", str(ended)],
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         deadline = time.monotonic() + 60
-        while not list(killed.glob("checkpoint-*[1-9]*")) and process.poll() is None:
+        while not list(ended.glob("checkpoint-*[1-9]*")) and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-    stopped_at = newest(killed).step
+        process.send_signal(end)
+        _, said = process.communicate()
+    stopped_at = newest(ended).step
     assert 0 < stopped_at < 20_000
-    resumed = gradsmith("train", "--resume", "--out", killed)
+    assert (f"stopped at step {stopped_at};" in said) == (end == signal.SIGINT)
+    resumed = gradsmith("train", "--resume", "--out", ended)
     assert resumed.exit_code == 0, resumed.stderr
     assert f"going on from step {stopped_at}" in resumed.stderr
     assert gradsmith(*arguments, "--out", whole).exit_code == 0
-    assert same(newest(killed), newest(whole))
+    assert same(newest(ended), newest(whole))
+
+
+def test_a_run_interrupted_once_a_call_has_changed_parameters_reaches_the_same_bits(
+    tmp_path: Path, few_names: Path, gradsmith: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["train", "--target", "c", "--steps", 1700, "--names", few_names]
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    module = committed("makemore_mlp", "c")
+    right, calls = module.steps, count(1)
+
+    def interrupted(**given: Tensor) -> Tensor:
+        losses = right(**given)
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return losses
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "steps", interrupted)
+        assert "stopped at step 1000;" in gradsmith(*arguments, "--out", stopped).stderr
+    assert newest(stopped).step == 1000
+    assert gradsmith("train", "--resume", "--out", stopped).exit_code == 0
+    assert gradsmith(*arguments, "--out", whole).exit_code == 0
+    assert same(newest(stopped), newest(whole))
 
 
 # --- what the command takes ---
