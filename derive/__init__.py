@@ -55,6 +55,7 @@ from derive.language.expressions import (
 )
 from derive.language.functions import erfc
 from derive.language.interface import OTHERWISE
+from derive.printing import notebook
 
 __all__ = [
     "OTHERWISE",
@@ -112,3 +113,5 @@ __all__ = [
     "tan",
     "tanh",
 ]
+
+notebook.register()
