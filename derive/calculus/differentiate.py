@@ -14,6 +14,7 @@ from sympy import Add, Expr, KroneckerDelta, Mul, Pow, S, Symbol, log
 from derive.calculus.deltas import contract
 from derive.calculus.recognise import Rewriter
 from derive.calculus.trace import Backward
+from derive.language.cotangents import cotangent_name
 from derive.language.definition import Definition, Let, Tensor, needed, varying
 from derive.language.expressions import (
     ArgMax,
@@ -107,14 +108,14 @@ def _partial_of_product(expr: Binder, tensor: Tensor, at: tuple[Expr, ...]) -> E
 
 def cotangent_of(tensor: Tensor) -> Tensor:
     """The tensor that holds the cotangent of another: the same dimensions, named `grad_<name>`."""
-    return Tensor(f"grad_{tensor.name}", tensor.dims)
+    return Tensor(cotangent_name(tensor.name), tensor.dims)
 
 
 def total_of(tensor: Tensor, tensors: Iterable[str]) -> Tensor:
     """The tensor that holds the cotangent of an output which other lets use as well: what arrives
     and what they send. Its name is not that of the cotangent of another of the `tensors`."""
     (name,) = fresh_names([f"{tensor.name}_total"], tensors)
-    return Tensor(f"grad_{name}", tensor.dims)
+    return Tensor(cotangent_name(name), tensor.dims)
 
 
 def cotangents_of(tensor: Tensor) -> set[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from sympy import And, Basic, Expr, Integer, KroneckerDelta, Not, Or, S, Symbol
 from sympy.core.function import AppliedUndef
 
+from derive.language.cotangents import PREFIX, is_cotangent
 from derive.language.definition import DefinitionError, Option, Tensor
 from derive.language.expressions import (
     ArgMax,
@@ -55,9 +56,9 @@ def check_identifier(name: Any, kind: str) -> None:
     reserved = name in _RESERVED or (kind == "operation" and name in _FILES)
     if keyword.iskeyword(name) or keyword.issoftkeyword(name) or reserved:
         raise DefinitionError(f"{kind} name {name!r} is reserved")
-    if name.startswith("grad_"):
+    if is_cotangent(name):
         raise DefinitionError(
-            f"{kind} name {name!r}: names that start with grad_ are kept for gradients"
+            f"{kind} name {name!r}: names that start with {PREFIX} are kept for gradients"
         )
 
 

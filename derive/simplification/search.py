@@ -21,6 +21,7 @@ from derive.calculus.rules import (
     Rule,
 )
 from derive.calculus.trace import Equation
+from derive.language.cotangents import cotangents_in
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import Element, Sum, is_scalar, names_used, with_args
 from derive.language.facts import scalars_divided_by
@@ -346,7 +347,7 @@ def _by_cotangent(expr: Expr) -> list[Expr]:
     """The parts of a sum that different cotangents arrive in."""
     parts: dict[frozenset[str], Expr] = {}
     for monomial, coefficient in terms_of(expr).items():
-        arriving = frozenset(n for n in names_used(monomial) if n.startswith("grad_"))
+        arriving = cotangents_in(monomial)
         parts[arriving] = parts.get(arriving, S.Zero) + coefficient * monomial
     return list(parts.values())
 
