@@ -1,13 +1,14 @@
 """Derive simplified gradients from definitions in index notation.
 
-This is the public language: what a definition file imports. Elementwise functions are
-re-exported from SymPy.
+This is the public language: what a definition file imports. Elementwise functions, and
+the type `Expr` of what they make, are re-exported from SymPy.
 """
 
 from sympy import (
     Abs,
     And,
     Eq,
+    Expr,
     Max,
     Min,
     Ne,
@@ -37,7 +38,7 @@ from sympy import (
     tanh,
 )
 
-from derive.language.builder import REDUCTION, Builder, define, reductions
+from derive.language.builder import REDUCTION, Builder, Case, define, reductions
 from derive.language.definition import Definition, DefinitionError, Let, Option, Tensor
 from derive.language.expressions import (
     ArgMax,
@@ -54,6 +55,7 @@ from derive.language.expressions import (
 )
 from derive.language.functions import erfc
 from derive.language.interface import OTHERWISE
+from derive.printing import notebook
 
 __all__ = [
     "OTHERWISE",
@@ -63,9 +65,11 @@ __all__ = [
     "ArgMax",
     "Axis",
     "Builder",
+    "Case",
     "Definition",
     "DefinitionError",
     "Eq",
+    "Expr",
     "Index",
     "Let",
     "Max",
@@ -109,3 +113,5 @@ __all__ = [
     "tan",
     "tanh",
 ]
+
+notebook.register()

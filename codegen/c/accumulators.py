@@ -158,7 +158,7 @@ class Accumulator:
             return [f"wide {self.total.name} = 0;"]
         return [*self.memory.room(self.total), *self.over(self.total, "0")]
 
-    def block_begun(self, printer: Printer) -> Lines:
+    def block_begun(self) -> Lines:
         return [*self.memory.room(self.rows), *self.over(self.rows, "0")]
 
     def few_added(self, printer: Printer) -> list[str]:
@@ -191,7 +191,7 @@ class Accumulator:
             return Piece(self.parts, REAL, f"{blocks} * {self.rows.count}")
         return Piece(self.parts, WIDE, blocks)
 
-    def part_begun(self, printer: Printer) -> list[str]:
+    def part_begun(self) -> list[str]:
         """At the start of a block: a total of its own, or rows of its own."""
         if not self.in_rows:
             return [f"wide {self.total.name} = 0;"]

@@ -13,6 +13,7 @@ from codegen.torch.autograd import targets
 from codegen.torch.module import Function as Emitted
 from codegen.torch.module import interface, parameters, shape_guard, shape_text
 from codegen.torch.statements import sizes
+from derive.language.cotangents import cotangent_name
 from derive.language.definition import Tensor
 
 
@@ -53,7 +54,9 @@ def _autograd(module: Module) -> dict[str, Any]:
     outputs = [t.name for t in module.outputs]
     kept = [t.name for t in module.residuals.tensors]
     taken = [*outputs, *(name for name in kept if name not in (*names, *outputs))]
-    gradients = [f"gradients.grad_{n}" if n in module.gradients else "None" for n in names]
+    gradients = [
+        f"gradients.{cotangent_name(n)}" if n in module.gradients else "None" for n in names
+    ]
     axes = {i.axis.size.name: i.axis for t in module.inputs for i in t.indices}
     return {
         "saved": [*names, *(name for name in kept if name not in names)],

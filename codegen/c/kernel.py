@@ -168,7 +168,7 @@ class Kernel:
         begun = [line for g in accumulators for line in g.begun(printer)]
         ended = [line for g in accumulators for line in g.ended(printer)]
         if rows:
-            first = [line for g in rows for line in g.block_begun(printer)]
+            first = [line for g in rows for line in g.block_begun()]
             last = [line for g in rows for line in g.block_ended(printer)]
             iterations = self._rows(loop, here, scope, f"{loop.index}_block", f"{loop.index}_end")
             body = [*first, *iterations, *last]
@@ -212,7 +212,7 @@ class Kernel:
             f"for (int64_t block = 0; block < {blocks}; block++) {{",
             f"    const int64_t {index}_start = block * {length};",
             f"    const int64_t {index}_end = least({index}_start + {length}, {size});",
-            *indented([line for g in sums for line in g.part_begun(printer)]),
+            *indented([line for g in sums for line in g.part_begun()]),
             *indented(iterations),
             *indented([line for g in sums for line in g.part_ended()]),
             "}",

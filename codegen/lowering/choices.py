@@ -19,13 +19,13 @@ from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul
 from codegen.lowering.guards import Partial, behind_guards, partial_lets
 from codegen.program import Program
 from derive.calculus.recognise import is_atomic
+from derive.language.cotangents import cotangents_in
 from derive.language.definition import Let
 from derive.language.expressions import (
     Element,
     StopGradient,
     Where,
     free_indices,
-    names_used,
     with_args,
 )
 from derive.language.facts import is_total
@@ -79,8 +79,9 @@ def _masked_in(product: Expr) -> list[Where]:
 
 def _arrives(factor: Expr, choice: Where) -> bool:
     """Whether a factor is a cotangent over no more letters than the choice."""
-    is_cotangent = any(name.startswith("grad_") for name in names_used(factor))
-    return is_atomic(factor) and is_cotangent and free_indices(factor) <= free_indices(choice)
+    if not (is_atomic(factor) and cotangents_in(factor)):
+        return False
+    return free_indices(factor) <= free_indices(choice)
 
 
 def _mask_shared(expr: Any, masks: set[tuple[Any, Expr]]) -> Any:

@@ -16,6 +16,7 @@ from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
 from codegen.program import Module, Program, Residuals
 from derive.calculus.recognise import is_atomic
 from derive.calculus.trace import Derivation
+from derive.language.cotangents import cotangent_name
 from derive.language.definition import Definition, Let, Tensor, needed
 from derive.language.expressions import Axis, Index, StopGradient, Sum, count_of, names_used
 from derive.language.substitute import substitute
@@ -28,7 +29,9 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     """
     derivation = outputs_once(derivation)
     definition, seeds = derivation.definition, derivation.seeds
-    gradients = tuple((f"grad_{name}", tensor) for name, tensor in derivation.backward.gradients)
+    gradients = tuple(
+        (cotangent_name(name), tensor) for name, tensor in derivation.backward.gradients
+    )
     outputs = tuple(definition.tensors[name] for name in definition.outputs)
     forward_lets, backward_lets = _both_passes(derivation, ahead)
     residuals = residuals_for(definition, forward_lets, seeds, backward_lets, gradients)

@@ -17,6 +17,7 @@ from sympy.logic.boolalg import Boolean
 
 from codegen.program import is_number
 from derive.calculus.recognise import is_atomic
+from derive.language.cotangents import is_cotangent, primal_name
 from derive.language.definition import Dim, Let, Tensor
 from derive.language.expressions import (
     ArgMax,
@@ -72,8 +73,8 @@ class Parts:
 
     def derivative(self, cotangent: Expr) -> str:
         """What the factor of an output's cotangent in an input's gradient is called, if it is."""
-        of, by = (name.removeprefix("grad_") for name in (tensor_name(cotangent), self.let.name))
-        named = self.let.name.startswith("grad_") and tensor_name(cotangent) in self.seeds
+        of, by = map(primal_name, (tensor_name(cotangent), self.let.name))
+        named = is_cotangent(self.let.name) and tensor_name(cotangent) in self.seeds
         return f"d{of}_d{by}" if named else ""
 
     def varies(self, expr: Any) -> bool:

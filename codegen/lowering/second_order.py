@@ -31,6 +31,7 @@ from derive.calculus.backward import Apart
 from derive.calculus.differentiate import cotangent_of
 from derive.calculus.trace import Derivation
 from derive.derivation import derive
+from derive.language.cotangents import FIRST_ORDER, PREFIX, cotangent_name
 from derive.language.definition import Definition, Let, Tensor, needed, varying
 from derive.language.expressions import Where, fresh_names, names_used
 from derive.language.facts import is_total
@@ -108,9 +109,9 @@ def _double_backward(module: Module, masks: _Masks) -> Program | None:
 
 def _shorter(program: Program, names: Apart) -> dict[str, str]:
     """What is named after the derived backward pass, named after the emitted one."""
-    wanted = {cotangent_of(t).name: f"grad_{name}" for name, t in names.of.items()}
-    made = (let.name for let in program.lets if "first_grad_" in let.name)
-    wanted |= {name: name.replace("first_grad_", "grad_") for name in made}
+    wanted = {cotangent_of(t).name: cotangent_name(name) for name, t in names.of.items()}
+    made = (let.name for let in program.lets if FIRST_ORDER in let.name)
+    wanted |= {name: name.replace(FIRST_ORDER, PREFIX) for name in made}
     shorter: dict[str, str] = {}
     for long, name in wanted.items():
         if name not in program.tensors and name not in shorter.values():
@@ -324,7 +325,7 @@ def _simplest(
     backward = with_zeros(found.backward.lets)
     values = {let.name: let.value for let in backward}
     gradients = tuple(
-        (f"grad_{name}", tensor)
+        (cotangent_name(name), tensor)
         for name, tensor in found.backward.gradients
         if values.get(tensor.name) != 0
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from codegen.program import Module, Program
 from codegen.torch.statements import sizes
+from derive.language.cotangents import cotangent_name, primal_name
 
 
 def autograd(module: Module) -> dict[str, Any]:
@@ -28,8 +29,8 @@ def autograd(module: Module) -> dict[str, Any]:
     shown = {*saved, *(outputs if len(outputs) > 1 else ())}
     seeds = [t.name for t in module.seeds]
     more = _way_on(module.residuals_backward, made)
-    arriving = [f"grad_{name}" for name in made]
-    named = [f"grad_{name}" if name in arguments else "_" for name in module.gradients]
+    arriving = [cotangent_name(name) for name in made]
+    named = [cotangent_name(name) if name in arguments else "_" for name in module.gradients]
     gradients = [name for name in named if name != "_"]
     return {
         "saved": saved,
@@ -52,14 +53,14 @@ def autograd(module: Module) -> dict[str, Any]:
 def _way_on(program: Program | None, made: Sequence[str]) -> dict[str, Any]:
     """How what arrives at the residuals is taken on to the inputs."""
     params = [t.name for t in program.params] if program else []
-    seeds = [f"grad_{name}" for name in made if f"grad_{name}" in params]
+    seeds = [seed for name in made if (seed := cotangent_name(name)) in params]
     gradients = [name for name, _ in program.results] if program else []
     return {
         "seeds": seeds,
-        "residuals": [seed.removeprefix("grad_") for seed in seeds],
+        "residuals": [primal_name(seed) for seed in seeds],
         "arguments": params,
         "gradients": gradients,
-        "found": [f"more_{name.removeprefix('grad_')}" for name in gradients],
+        "found": [f"more_{primal_name(name)}" for name in gradients],
     }
 
 
@@ -78,7 +79,7 @@ def _double(module: Module) -> dict[str, Any]:
 
 def _returned(names: Iterable[str], found: Sequence[str]) -> list[str]:
     """The cotangent of each argument, or that there is none."""
-    return [f"grad_{name}" if f"grad_{name}" in found else "None" for name in names]
+    return [grad if (grad := cotangent_name(name)) in found else "None" for name in names]
 
 
 def targets(names: Sequence[str], used: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from codegen.program import Module, Program, Residuals
 from codegen.torch.autograd import autograd, targets
 from codegen.torch.names import camel
 from codegen.torch.statements import sizes, sizes_in, statements, storage
+from derive.language.cotangents import cotangent_name
 from derive.language.definition import Option, Tensor
 from derive.verification.points import least_sizes
 
@@ -94,7 +95,7 @@ def interface(module: Module) -> dict[str, Any]:
         "options": options,
         "outputs": outputs,
         "seeds": [t.name for t in module.seeds],
-        "gradients": [f"grad_{name}" for name in module.gradients],
+        "gradients": [cotangent_name(name) for name in module.gradients],
         "kept": module.residuals.names,
         "kept_taken": ["_" if name in module.updates else name for name in module.residuals.names],
         "made": made,

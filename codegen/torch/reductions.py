@@ -39,7 +39,7 @@ def summed(expr: Any, scope: Scope, emit: Emit) -> Value:
     added = as_index_add(expr)
     if added is not None:
         return index_added(added, scope, emit)
-    if isinstance(body, Add) and any(_grows_when_multiplied(a, bound) for a in body.args):
+    if isinstance(body, Add) and any(_grows_when_multiplied(a) for a in body.args):
         return emit(Add(*(Sum(a, *bound) for a in body.args)), scope)
     factors = Mul.make_args(body)
     outside = [f for f in factors if not free_indices(f) & set(bound)]
@@ -67,7 +67,7 @@ def _as_stored(body: Any, scope: Scope) -> list[Index]:
     return []
 
 
-def _grows_when_multiplied(term: Any, bound: Sequence[Index]) -> bool:
+def _grows_when_multiplied(term: Any) -> bool:
     """Whether carrying a term's product out would make a tensor larger than any factor."""
     letters = [free_indices(f) for f in Mul.make_args(term)]
     return len(letters) > 1 and all(own != set().union(*letters) for own in letters)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sympy
-from sympy import Add, Float, Integer, Mul, Pow, Rational, S, default_sort_key
+from sympy import Add, Basic, Float, Mul, Pow, Rational, S, default_sort_key
 from sympy.core.relational import Ge, Le
 from sympy.logic.boolalg import And, Not, Or
 
@@ -61,34 +61,35 @@ def scalar(expr: Any) -> Value:
     return Value(code, binds=binds, scalar=True)
 
 
-def _scalar(expr: Any) -> tuple[str, int]:
+Written = tuple[str, int]
+"""Source text, and how tightly it binds."""
+
+
+def _scalar(expr: Any) -> Written:
     if expr in _CONSTANTS:
         return _CONSTANTS[expr]
-    if isinstance(expr, Rational) and max(abs(expr.p), expr.q) > EXACT:
-        return repr(float(expr)), ATOM if expr >= 0 else UNARY
-    if isinstance(expr, Integer):
-        return str(int(expr)), ATOM if expr >= 0 else UNARY
-    if isinstance(expr, Rational) and expr.q in _HALVES:
-        return repr(float(expr)), ATOM if expr >= 0 else UNARY
-    if isinstance(expr, Rational):
-        written = decimal(abs(expr))
-        if written is not None:
-            return (written, ATOM) if expr >= 0 else (f"-{written}", UNARY)
-        return f"{expr.p} / {expr.q}", TIMES
-    if isinstance(expr, Float):
-        return repr(float(expr)), ATOM if expr >= 0 else UNARY
-    if isinstance(expr, Parameter):
-        return expr.name, ATOM
-    if isinstance(expr, Divisor):
-        return f"({expr.args[0]} or 1)", ATOM
-    if isinstance(expr, Add):
-        return _add(expr), PLUS
-    if isinstance(expr, Mul):
-        return _mul(expr)
-    if isinstance(expr, Pow):
-        return _pow(expr)
-    if expr.is_number:
-        return repr(float(expr)), ATOM if expr >= 0 else UNARY
+    for kind, written in _WRITTEN.items():
+        if isinstance(expr, kind):
+            return written(expr)
+    return _number(expr) if expr.is_number else _function(expr)
+
+
+def _number(expr: Any) -> Written:
+    return repr(float(expr)), ATOM if expr >= 0 else UNARY
+
+
+def _rational(expr: Rational) -> Written:
+    if max(abs(expr.p), expr.q) > EXACT or expr.q in _HALVES:
+        return _number(expr)
+    if expr.q == 1:
+        return str(expr.p), ATOM if expr >= 0 else UNARY
+    written = decimal(abs(expr))
+    if written is not None:
+        return (written, ATOM) if expr >= 0 else (f"-{written}", UNARY)
+    return f"{expr.p} / {expr.q}", TIMES
+
+
+def _function(expr: Any) -> Written:
     if isinstance(expr, Where):
         return _choice(expr), ATOM
     if isinstance(expr, sympy.sign):
@@ -126,7 +127,7 @@ def _within(expr: Any, binds: int) -> str:
     return code if own >= binds else f"({code})"
 
 
-def _add(expr: Any) -> str:
+def _add(expr: Add) -> Written:
     first, *rest = terms_of(expr)
     code = _within(first, PLUS)
     for term in rest:
@@ -134,10 +135,10 @@ def _add(expr: Any) -> str:
             code += f" - {_within(-term, TIMES)}"
         else:
             code += f" + {_within(term, PLUS)}"
-    return code
+    return code, PLUS
 
 
-def _mul(expr: Any) -> tuple[str, int]:
+def _mul(expr: Mul) -> Written:
     coefficient, rest = expr.as_coeff_Mul()
     over = [S(coefficient.p)] if isinstance(coefficient, Rational) else [coefficient]
     under = [S(coefficient.q)] if isinstance(coefficient, Rational) else []
@@ -168,10 +169,22 @@ def _is_size(symbol: Any) -> bool:
     return bool(symbol.is_integer and symbol.is_positive and symbol.name.isupper())
 
 
-def _pow(expr: Any) -> tuple[str, int]:
+def _pow(expr: Pow) -> Written:
     base, exponent = expr.args
     if exponent == S.Half:
         return f"{_within(base, ATOM)} ** 0.5", POWER
     if exponent.is_number and exponent.is_negative:
         return f"1 / {_below([1 / expr])}", TIMES
     return f"{_within(base, ATOM)} ** {_within(exponent, POWER)}", POWER
+
+
+_WRITTEN: Mapping[type[Basic], Callable[[Any], Written]] = {
+    Rational: _rational,
+    Float: _number,
+    Parameter: lambda expr: (expr.name, ATOM),
+    Divisor: lambda expr: (f"({expr.args[0]} or 1)", ATOM),
+    Add: _add,
+    Mul: _mul,
+    Pow: _pow,
+}
+"""Arithmetic, by kind of node; what of the rest has a value is written as that number."""

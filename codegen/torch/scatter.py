@@ -174,7 +174,7 @@ def index_added(added: IndexAdd, scope: Scope, emit: Emit) -> Value:
     inner = scope.ordered(*batch, *running, *outer)
     index = scope.split(emit(added.at, inner))
     if not batch:
-        return _index_added(added, rest, index, running, outer, inner, scope, emit)
+        return _index_added(added, rest, index, running, outer, scope, emit)
     layout = (*((i,) for i in batch), *((i,) for i in running), *((i,) for i in outer))
     joined = (*((i,) for i in batch), tuple(running), *((i,) for i in outer))
     sizes = [scope.size(d[0]) for d in layout]
@@ -209,7 +209,6 @@ def _index_added(
     index: Value,
     running: list[Index],
     outer: list[Index],
-    inner: Scope,
     scope: Scope,
     emit: Emit,
 ) -> Value:

@@ -7,17 +7,18 @@ the local partial, contracted over their axes. Elementary derivatives are SymPy'
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from sympy import Add, Expr, KroneckerDelta, Mul, Pow, S, Symbol, log
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, S, Symbol, log
 
 from derive.calculus.deltas import contract
 from derive.calculus.recognise import Rewriter
 from derive.calculus.trace import Backward
+from derive.language.cotangents import cotangent_name
 from derive.language.definition import Definition, Let, Tensor, needed, varying
 from derive.language.expressions import (
     ArgMax,
-    Binder,
     Element,
     Product,
     StopGradient,
@@ -30,8 +31,10 @@ from derive.language.expressions import (
 )
 from derive.language.functions import BY_CLASS, DERIVED
 
+Indices = tuple[Expr, ...]
 
-def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
+
+def partial(expr: Expr, tensor: Tensor, at: Indices) -> Expr:
     """The derivative of an expression with respect to one element of a tensor.
 
     The element's indices `at` must not occur in the expression. Where an element of the tensor
@@ -42,42 +45,76 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
     """
     if tensor.name not in names_in(expr):
         return S.Zero
-    if isinstance(expr, Element):
-        if expr.tensor_name != tensor.name:
-            return S.Zero
-        return Mul(*(KroneckerDelta(i, j) for i, j in zip(expr.indices, at, strict=True)))
-    if isinstance(expr, Symbol):
-        return S.One
-    if isinstance(expr, Add):
-        return Add(*(partial(a, tensor, at) for a in expr.args))
-    if isinstance(expr, Mul):
-        return Add(
-            *(
-                Mul(*expr.args[:i], partial(a, tensor, at), *expr.args[i + 1 :])
-                for i, a in enumerate(expr.args)
-            )
-        )
-    if isinstance(expr, Pow):
-        base, exponent = expr.args
-        if isinstance(base, Where) and is_scalar(exponent) and not exponent.is_number:
-            # whatever the exponent is: `0**(p - 1)` may be infinite where nothing depends on it
-            yes, no = (Pow(branch, exponent) for branch in base.branches)
-            return partial(Where(base.condition, yes, no), tensor, at)
-        inner = exponent * Pow(base, exponent - 1) * partial(base, tensor, at)
-        if tensor.name in names_in(exponent):
-            inner += expr * log(base) * partial(exponent, tensor, at)
-        return inner
-    if isinstance(expr, Sum):
-        expr = expr.rename({i.name for i in at if isinstance(i, Symbol)})
-        return Sum(partial(expr.body, tensor, at), *expr.indices)
-    if isinstance(expr, Product):
-        renamed = expr.rename({i.name for i in at if isinstance(i, Symbol)})
-        return _partial_of_product(renamed, tensor, at)
-    if isinstance(expr, Where):
-        yes, no = expr.branches
-        return Where(expr.condition, partial(yes, tensor, at), partial(no, tensor, at))
-    if isinstance(expr, StopGradient | ArgMax | KroneckerDelta):
+    for kind, rule in _RULES.items():
+        if isinstance(expr, kind):
+            return rule(expr, tensor, at)
+    return _of_function(expr, tensor, at)
+
+
+# --- one rule a kind of node, for those that read the tensor ---
+
+
+def _zero(expr: Expr, tensor: Tensor, at: Indices) -> Expr:
+    return S.Zero
+
+
+def _of_symbol(expr: Symbol, tensor: Tensor, at: Indices) -> Expr:
+    return S.One
+
+
+def _of_element(expr: Element, tensor: Tensor, at: Indices) -> Expr:
+    if expr.tensor_name != tensor.name:  # the tensor says where another one is read
         return S.Zero
+    return Mul(*(KroneckerDelta(i, j) for i, j in zip(expr.indices, at, strict=True)))
+
+
+def _of_add(expr: Add, tensor: Tensor, at: Indices) -> Expr:
+    return Add(*(partial(a, tensor, at) for a in expr.args))
+
+
+def _of_mul(expr: Mul, tensor: Tensor, at: Indices) -> Expr:
+    return Add(
+        *(
+            Mul(*expr.args[:i], partial(a, tensor, at), *expr.args[i + 1 :])
+            for i, a in enumerate(expr.args)
+        )
+    )
+
+
+def _of_pow(expr: Pow, tensor: Tensor, at: Indices) -> Expr:
+    base, exponent = expr.args
+    if isinstance(base, Where) and is_scalar(exponent) and not exponent.is_number:
+        # whatever the exponent is: `0**(p - 1)` may be infinite where nothing depends on it
+        yes, no = (Pow(branch, exponent) for branch in base.branches)
+        return partial(Where(base.condition, yes, no), tensor, at)
+    inner = exponent * Pow(base, exponent - 1) * partial(base, tensor, at)
+    if tensor.name in names_in(exponent):
+        inner += expr * log(base) * partial(exponent, tensor, at)
+    return inner
+
+
+def _of_sum(expr: Sum, tensor: Tensor, at: Indices) -> Expr:
+    expr = expr.rename(_letters(at))
+    return Sum(partial(expr.body, tensor, at), *expr.indices)
+
+
+def _of_product(expr: Product, tensor: Tensor, at: Indices) -> Expr:
+    """The product of all factors but one, times that one's derivative: no division by a factor."""
+    expr = expr.rename(_letters(at))
+    chosen = fresh_indices(expr.indices, names_in(expr) | _letters(at))
+    here = dict(zip(expr.indices, chosen, strict=True))
+    same = Mul(*(KroneckerDelta(i, here[i]) for i in expr.indices))
+    others = Product(Where(same > 0, S.One, expr.body), *expr.indices)
+    return Sum(others * partial(expr.body.xreplace(here), tensor, at), *chosen)
+
+
+def _of_where(expr: Where, tensor: Tensor, at: Indices) -> Expr:
+    yes, no = expr.branches
+    return Where(expr.condition, partial(yes, tensor, at), partial(no, tensor, at))
+
+
+def _of_function(expr: Expr, tensor: Tensor, at: Indices) -> Expr:
+    """The chain rule, an argument at a time."""
     row = BY_CLASS.get(type(expr)) or DERIVED.get(type(expr))
     if row is None:
         raise NotImplementedError(
@@ -95,26 +132,35 @@ def partial(expr: Expr, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
     )
 
 
-def _partial_of_product(expr: Binder, tensor: Tensor, at: tuple[Expr, ...]) -> Expr:
-    """The product of all factors but one, times that one's derivative: no division by a factor."""
-    taken = names_in(expr) | {i.name for i in at if isinstance(i, Symbol)}
-    chosen = fresh_indices(expr.indices, taken)
-    here = dict(zip(expr.indices, chosen, strict=True))
-    same = Mul(*(KroneckerDelta(i, here[i]) for i in expr.indices))
-    others = Product(Where(same > 0, S.One, expr.body), *expr.indices)
-    return Sum(others * partial(expr.body.xreplace(here), tensor, at), *chosen)
+def _letters(at: Indices) -> set[str]:
+    return {i.name for i in at if isinstance(i, Symbol)}
+
+
+_RULES: Mapping[type[Basic], Callable[[Any, Tensor, Indices], Expr]] = {
+    Element: _of_element,
+    Symbol: _of_symbol,
+    Add: _of_add,
+    Mul: _of_mul,
+    Pow: _of_pow,
+    Sum: _of_sum,
+    Product: _of_product,
+    Where: _of_where,
+    StopGradient: _zero,
+    ArgMax: _zero,
+    KroneckerDelta: _zero,
+}
 
 
 def cotangent_of(tensor: Tensor) -> Tensor:
     """The tensor that holds the cotangent of another: the same dimensions, named `grad_<name>`."""
-    return Tensor(f"grad_{tensor.name}", tensor.dims)
+    return Tensor(cotangent_name(tensor.name), tensor.dims)
 
 
 def total_of(tensor: Tensor, tensors: Iterable[str]) -> Tensor:
     """The tensor that holds the cotangent of an output which other lets use as well: what arrives
     and what they send. Its name is not that of the cotangent of another of the `tensors`."""
     (name,) = fresh_names([f"{tensor.name}_total"], tensors)
-    return Tensor(f"grad_{name}", tensor.dims)
+    return Tensor(cotangent_name(name), tensor.dims)
 
 
 def cotangents_of(tensor: Tensor) -> set[str]:

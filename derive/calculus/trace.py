@@ -12,13 +12,14 @@ from sympy import Expr
 from derive.calculus.rules import Rule
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import names_used
+from derive.language.shown import Shown
 
 Equation = tuple[Expr, Expr]
 """The left side and the right side."""
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Shown):
     """One firing of a rule: `tensor`, at its own letters, was `before` and became `after`.
 
     Both expressions are in the tensors of the definition, the cotangents of its outputs, and the
@@ -43,16 +44,6 @@ class Step:
             self.rule, self.tensor, written(self.before), written(self.after), using, reasons
         )
 
-    def _repr_latex_(self) -> str:
-        from derive.printing import notebook
-
-        return notebook.step_latex(self)
-
-    def _repr_html_(self) -> str:
-        from derive.printing import notebook
-
-        return notebook.step_html(self)
-
 
 @dataclass(frozen=True)
 class Backward:
@@ -75,7 +66,7 @@ def _mapped(lets: Iterable[Let], written: Callable[[Any], Any]) -> tuple[Let, ..
 
 
 @dataclass(frozen=True)
-class Derivation:
+class Derivation(Shown):
     """The gradient of a definition, and how it was found.
 
     `forward` holds the definition's lets and any that the simplification proposed, in order;
@@ -124,13 +115,3 @@ class Derivation:
         used = names_used(*(let.value for let in (backward or self.backward).lets))
         made = (*self.definition.inputs, *(let.tensor for let in self.forward))
         return tuple(t for t in made if t.name in used)
-
-    def _repr_latex_(self) -> str:
-        from derive.printing import notebook
-
-        return notebook.derivation_latex(self)
-
-    def _repr_html_(self) -> str:
-        from derive.printing import notebook
-
-        return notebook.derivation_html(self)

@@ -55,7 +55,11 @@ REDUCTION = "size_average=None, reduce=None, reduction='mean'"
 """The arguments that choose one of `reductions`, the two of PyTorch's older callers with them."""
 
 
-def reductions(value: Any, *over: Index) -> dict[Any, tuple[list[Index], Any]]:
+Case = tuple[Sequence[Index], Any]
+"""What a let is for one value of a choice: its letters, and the expression."""
+
+
+def reductions(value: Any, *over: Index) -> dict[Any, Case]:
     """The usual cases of `reduction`: the mean of a loss, its sum, or each element of it."""
     return {
         "mean": ([], Mean(value, *over)),
@@ -224,7 +228,7 @@ class Builder:
         self,
         name: str,
         choice: str | tuple[str, ...],
-        values: Mapping[Any, tuple[Sequence[Index], Any]],
+        values: Mapping[Any, Case],
         unknown: str = "ValueError",
     ) -> Tensor:
         """A let whose value an argument of the function decides, the usual value first.

@@ -11,6 +11,7 @@ from typing import Any
 from sympy import And, Basic, Expr, Integer, KroneckerDelta, Not, Or, S, Symbol
 from sympy.core.function import AppliedUndef
 
+from derive.language.cotangents import PREFIX, is_cotangent
 from derive.language.definition import DefinitionError, Option, Tensor
 from derive.language.expressions import (
     ArgMax,
@@ -24,7 +25,7 @@ from derive.language.expressions import (
 from derive.language.functions import is_supported, supported_names
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
-_RESERVED = frozenset(
+_OF_EMITTED_CODE = frozenset(
     (
         *("torch", "forward", "backward", "residuals", "Residuals", "Gradients", "Tensor", "ctx"),
         *("output", "saved"),  # of the functions for autograd
@@ -34,6 +35,8 @@ _RESERVED = frozenset(
         *("IndexError", "NotImplementedError", "RuntimeError", "TypeError", "ValueError"),
     )
 )
+"""What emitted code calls things of its own, and what it uses of Python's and torch's."""
+
 _FILES = frozenset(("c", "loader"))
 """What stands beside the emitted files of operations."""
 
@@ -52,13 +55,20 @@ def check_identifier(name: Any, kind: str) -> None:
         raise DefinitionError(
             f"{kind} name {name!r} is not an identifier: letters, digits and _ only"
         )
-    reserved = name in _RESERVED or (kind == "operation" and name in _FILES)
-    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or reserved:
-        raise DefinitionError(f"{kind} name {name!r} is reserved")
-    if name.startswith("grad_"):
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name):
+        raise _taken(kind, name, "a word of Python, which is what is emitted")
+    if name in _OF_EMITTED_CODE:
+        raise _taken(kind, name, "what the emitted code calls something of its own")
+    if kind == "operation" and name in _FILES:
+        raise _taken(kind, name, "what stands beside the emitted files of operations")
+    if is_cotangent(name):
         raise DefinitionError(
-            f"{kind} name {name!r}: names that start with grad_ are kept for gradients"
+            f"{kind} name {name!r}: names that start with {PREFIX} are kept for gradients"
         )
+
+
+def _taken(kind: str, name: str, why: str) -> DefinitionError:
+    return DefinitionError(f"{kind} name {name!r} is {why}; use another name")
 
 
 def check_letters(tensor: Tensor, where: str, axes: Mapping[str, Index]) -> None:

@@ -29,6 +29,7 @@ from derive.language.expressions import (
     names_used,
 )
 from derive.language.interface import Interface
+from derive.language.shown import Shown
 
 
 class DefinitionError(ValueError):
@@ -220,7 +221,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Definition:
+class Definition(Shown):
     """An operation: inputs, options, lets in order, and which of them are the outputs.
 
     `wrt` names the tensors whose gradient is wanted, lets among them where every
@@ -283,16 +284,6 @@ class Definition:
         """
         check_wrt(self.name, names, self.tensors)
         return replace(self, wrt=names, interface=None)
-
-    def _repr_latex_(self) -> str:
-        from derive.printing import notebook
-
-        return notebook.definition_latex(self)
-
-    def _repr_html_(self) -> str:
-        from derive.printing import notebook
-
-        return notebook.definition_html(self)
 
 
 def check_wrt(operation: str, names: Iterable[str], tensors: Mapping[str, Tensor]) -> None:

@@ -1,20 +1,25 @@
 """Activations, each element by itself: what a network puts between its layers."""
 
-from derive import Max, Where, define, erf, exp, log, pi, sqrt, tanh
+from derive import Builder, Expr, Index, Max, Tensor, Where, define, erf, exp, log, pi, sqrt, tanh
 
 UNARY = "input: x"
 IN_PLACE = "input: x, inplace=False"
 
 
-def elementwise(name, summary):
+def elementwise(name: str, summary: str) -> tuple[Builder, Index, Tensor]:
     """The start of an operation on each element of x by itself."""
     op = define(name, summary)
     n = op.axes("n", "elements")
     return op, n, op.input("x", n)
 
 
-def logistic(x):
+def logistic(x: Expr) -> Expr:
     return 1 / (1 + exp(-x))
+
+
+def gaussian(x: Expr) -> Expr:
+    """x times the probability that a standard Gaussian is below it."""
+    return x * (1 + erf(x / sqrt(2))) / 2
 
 
 op, n, x = elementwise("sigmoid", "Logistic sigmoid of each element.")
@@ -49,9 +54,8 @@ celu = op.build(op.let("y", [n], Where(x[n] > 0, x[n], alpha * (exp(x[n] / alpha
 
 op, n, x = elementwise("gelu", "Gaussian error linear unit (Hendrycks and Gimpel, 2016).")
 op.called("input: x, approximate='none'")
-exact = x[n] * (1 + erf(x[n] / sqrt(2))) / 2
 by_tanh = x[n] * (1 + tanh(sqrt(2 / pi) * (x[n] + 0.044715 * x[n] ** 3))) / 2
-cases = {"none": ([n], exact), "tanh": ([n], by_tanh)}
+cases = {"none": ([n], gaussian(x[n])), "tanh": ([n], by_tanh)}
 gelu = op.build(op.cases("y", "approximate", cases, unknown="RuntimeError"))
 
 op, n, x = elementwise("silu", "Sigmoid linear unit (Hendrycks and Gimpel, 2016).")

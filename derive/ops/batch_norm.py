@@ -1,6 +1,15 @@
 """Batch normalisation (Ioffe and Szegedy, 2015, algorithm 1)."""
 
-from derive import Mean, Sum, define, sqrt
+from collections.abc import Mapping
+
+from derive import Case, Expr, Index, Mean, Sum, define, sqrt
+
+
+def either(letters: list[Index], of_input: Expr, running: Expr) -> Mapping[tuple[bool, bool], Case]:
+    """A statistic of the input, or else the running one, which must be given."""
+    by_input = {(True, given): (letters, of_input) for given in (False, True)}
+    return by_input | {(False, True): (letters, running)}
+
 
 op = define("batch_norm", "Batch normalisation over n.")
 op.called(
@@ -20,20 +29,9 @@ op.demand("eps > 0 or (eps == 0 and not training)")
 op.demand("N != 1 or C == 0 or not training")
 
 choices = ("training", "running_mean")
-
-
-def either(of_batch, running):
-    """A statistic of the batch in training, and else the running one, which must be given."""
-    return {
-        (True, False): ([c], of_batch),
-        (True, True): ([c], of_batch),
-        (False, True): ([c], running),
-    }
-
-
-mean = op.cases("mean", choices, either(Mean(x[n, c], n), running_mean[c]))
+mean = op.cases("mean", choices, either([c], Mean(x[n, c], n), running_mean[c]))
 square = Sum((x[n, c] - mean[c]) ** 2, n)
-var = op.cases("var", choices, either(square / (n.size - correction), running_var[c]))
+var = op.cases("var", choices, either([c], square / (n.size - correction), running_var[c]))
 rstd = op.let("rstd", [c], 1 / sqrt(var[c] + eps))
 x_hat = op.let("x_hat", [n, c], (x[n, c] - mean[c]) * rstd[c])
 y = op.let("y", [n, c], weight[c] * x_hat[n, c] + bias[c])

@@ -1,9 +1,9 @@
 """Cross-entropy with labels, or with probabilities of all classes."""
 
-from derive import OTHERWISE, Eq, StopGradient, Sum, Where, define, exp, log, reductions
+from derive import OTHERWISE, Eq, Expr, StopGradient, Sum, Where, define, exp, log, reductions
 
 
-def mean_of(total, count):
+def mean_of(total: Expr, count: Expr) -> Expr:
     """A quotient: that of nothing by nothing is not a number, and its gradient is 0."""
     return Where(Eq(count, 0), StopGradient(total / count), total / count)
 

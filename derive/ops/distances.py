@@ -1,35 +1,38 @@
 """Norms of vectors, what is divided by them, and distances."""
 
 from math import inf
-from typing import Any
 
 from derive import (
     OTHERWISE,
     Abs,
+    Builder,
     Eq,
+    Expr,
+    Index,
     Max,
     Maximum,
     Minimum,
     Ne,
     StopGradient,
     Sum,
+    Tensor,
     Where,
     define,
     sqrt,
 )
 
 
-def root(x, degree: Any = 2):
+def root(x: Expr, degree: Expr | int = 2) -> Expr:
     """A root of what is not negative, with the derivative 0 at 0, as PyTorch has it."""
     return Where(Eq(x, 0), 0, sqrt(x) if degree == 2 else x ** (1 / degree))
 
 
-def power(x, p):
+def power(x: Expr, p: Expr) -> Expr:
     """A power of what is not negative, with the derivative 0 at 0, as PyTorch has it."""
     return Where(Eq(x, 0), StopGradient(x**p), x**p)
 
 
-def norm(op, name, x, n, k, argument):
+def norm(op: Builder, name: str, x: Expr, n: Index, k: Index, argument: str) -> Tensor:
     """The p-norm of rows, by the value of an argument."""
     p = op.option(argument, 2.0)
     op.demand(f"{k.size} > 0 or 0 <= {argument} < inf", raises="RuntimeError")

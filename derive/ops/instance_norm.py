@@ -1,6 +1,7 @@
 """Instance normalisation (Ulyanov, Vedaldi and Lempitsky, 2016)."""
 
 from derive import Mean, Sum, define, sqrt
+from derive.ops.batch_norm import either
 
 op = define("instance_norm", "Normalisation of each channel of each row by itself.")
 op.called(
@@ -18,17 +19,9 @@ op.demand("input.dim() > 1 or use_input_stats", raises="IndexError")
 op.demand("S != 1 or not use_input_stats")
 
 choices = ("use_input_stats", "running_mean")
-
-
-def either(of_input, running):
-    """A statistic of the input, or else the running one, which must be given."""
-    by_input = {(True, given): ([n, c], of_input) for given in (False, True)}
-    return by_input | {(False, True): ([n, c], running)}
-
-
-mean = op.cases("mean", choices, either(Mean(x[n, c, s], s), running_mean[c]))
+mean = op.cases("mean", choices, either([n, c], Mean(x[n, c, s], s), running_mean[c]))
 square = Sum((x[n, c, s] - mean[n, c]) ** 2, s)
-var = op.cases("var", choices, either(square / s.size, running_var[c]))
+var = op.cases("var", choices, either([n, c], square / s.size, running_var[c]))
 rstd = op.let("rstd", [n, c], 1 / sqrt(var[n, c] + eps))
 x_hat = op.let("x_hat", [n, c, s], (x[n, c, s] - mean[n, c]) * rstd[n, c])
 y = op.let("y", [n, c, s], weight[c] * x_hat[n, c, s] + bias[c])

@@ -2,11 +2,25 @@
 
 from math import inf
 
-from derive import OTHERWISE, REDUCTION, Abs, Eq, Maximum, Min, Sum, Where, define, reductions, sqrt
+from derive import (
+    OTHERWISE,
+    REDUCTION,
+    Abs,
+    Eq,
+    Expr,
+    Maximum,
+    Min,
+    Sum,
+    Tensor,
+    Where,
+    define,
+    reductions,
+    sqrt,
+)
 from derive.ops.distances import power, root
 
 
-def clamped(value):
+def clamped(value: Expr) -> Expr:
     """The positive part; where it begins it has a slope already, as PyTorch's clamp has."""
     return Where(value < 0, 0, value)
 
@@ -56,7 +70,7 @@ op.demand("anchor.dim() == positive.dim() == negative.dim()", raises="RuntimeErr
 op.demand("margin > 0 and p > 0")
 
 
-def apart(name, a, b):
+def apart(name: str, a: Tensor, b: Tensor) -> Tensor:
     """The distance of two rows, eps away from where it has no gradient."""
     off = op.let(f"off_{name}", [n, d], a[n, d] - b[n, d] + eps)[n, d]
     some = {2: sqrt(Sum(off**2, d)), 1: Sum(Abs(off), d), inf: Maximum(Abs(off), d)}

@@ -1,6 +1,7 @@
 """Losses between probabilities, or between logits and probabilities."""
 
 from derive import REDUCTION, Eq, Max, StopGradient, Sum, Where, define, exp, log, pi, reductions
+from derive.ops.activations import logistic
 
 op = define("binary_cross_entropy", "Cross-entropy of probabilities; a logarithm is at least -100.")
 op.called(f"input: x, target, weight=None, {REDUCTION}", autocast="float32")
@@ -20,7 +21,7 @@ op.called(f"input: x, target, weight=None, {REDUCTION}, pos_weight=None", autoca
 n = op.axes("n", "elements")
 x, target = op.input("x", n), op.input("target", n, given="whole")
 weight, pos_weight = op.input("weight", n, absent=1), op.input("pos_weight", n, absent=1)
-s = op.let("s", [n], 1 / (1 + exp(-x[n])))
+s = op.let("s", [n], logistic(x[n]))
 each = -weight[n] * (pos_weight[n] * target[n] * log(s[n]) + (1 - target[n]) * log(1 - s[n]))
 loss = op.cases("loss", "reduction", reductions(each, n))
 binary_cross_entropy_with_logits = op.build(loss, wrt=[x, target], without=[weight, pos_weight])

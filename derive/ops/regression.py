@@ -1,9 +1,21 @@
 """Losses between numbers: how far an input is from its target."""
 
-from derive import OTHERWISE, REDUCTION, Abs, Sum, Where, define, reductions
+from derive import (
+    OTHERWISE,
+    REDUCTION,
+    Abs,
+    Case,
+    Expr,
+    Index,
+    Sum,
+    Tensor,
+    Where,
+    define,
+    reductions,
+)
 
 
-def weighted(each, weight, n):
+def weighted(each: Expr, weight: Tensor, n: Index) -> dict[str, Case]:
     """A weighted mean is over the weights; a sum and the elements have them as factors."""
     mean = Sum(weight[n] * each, n) / Sum(weight[n], n)
     return reductions(weight[n] * each, n) | {"mean": ([], mean)}

@@ -16,6 +16,7 @@ from typing import Any
 from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, Rational, Symbol, floor
 from sympy.core.relational import Relational
 
+from derive.language.cotangents import is_cotangent
 from derive.language.expressions import (
     Binder,
     Element,
@@ -124,7 +125,7 @@ class Arrangement:
         name = self._name(base)
         kind, letters, spelling = _intrinsic(factor)
         place = self.places.get(name, len(self.places))
-        return kind, letters, not name.startswith("grad_"), place, name, spelling
+        return kind, letters, not is_cotangent(name), place, name, spelling
 
     @staticmethod
     def _name(expr: Any) -> str:

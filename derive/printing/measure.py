@@ -17,6 +17,7 @@ from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, Rational, Symbol
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
+from derive.language.cotangents import FIRST_ORDER, primal_name
 from derive.language.expressions import ArgMax, Binder, Element, Index, StopGradient, Where
 from derive.language.functions import as_extreme
 from derive.printing.arrange import GREEK, Arrangement, delta_sides, is_sum_or_difference
@@ -120,7 +121,7 @@ def width(expr: Basic, arrangement: Arrangement) -> float:
 
 def name_width(name: str) -> float:
     """How wide a tensor's or an option's name is."""
-    name = name.removeprefix("grad_").removeprefix("first_grad_")
+    name = primal_name(name).removeprefix(FIRST_ORDER)
     for accent in ("_hat", "_tilde", "_dot"):
         name = name.removesuffix(accent) or name
     return 1.0 if name in GREEK or name in ("eps", "epsilon") else float(len(name))

@@ -9,6 +9,7 @@ from sympy import Expr
 
 from derive.calculus.trace import Derivation, Step
 from derive.language.definition import Definition, Let
+from derive.language.shown import html_of, latex_of
 from derive.printing import mathml
 from derive.printing.arrange import Arrangement
 from derive.printing.differences import changes
@@ -21,6 +22,16 @@ _STYLE = """<style>
 .gradsmith .changed { background: #fde9b5; color: #1d1f24; border-radius: 3px }
 .gradsmith .bar { border-top: .065em solid; padding-top: .1em }
 </style>"""
+
+
+def register() -> None:
+    """Have definitions, derivations and steps show themselves as written here."""
+    latex_of.register(Definition, definition_latex)
+    latex_of.register(Derivation, derivation_latex)
+    latex_of.register(Step, step_latex)
+    html_of.register(Definition, definition_html)
+    html_of.register(Derivation, derivation_html)
+    html_of.register(Step, step_html)
 
 
 def definition_latex(definition: Definition) -> str:

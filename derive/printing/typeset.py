@@ -17,6 +17,7 @@ from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, Rational, Symbol
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
+from derive.language.cotangents import FIRST_ORDER, is_cotangent, primal_name
 from derive.language.expressions import Binder, Element, Index, StopGradient, Where
 from derive.language.functions import as_extreme
 from derive.printing.arrange import (
@@ -185,9 +186,9 @@ class Notation(ABC):
         A cotangent has a bar, as is usual, and one of the first order that is differentiated itself
         a (1) besides.
         """
-        if name.startswith("grad_"):
-            return self.barred(self.name(name.removeprefix("grad_")))
-        if name.startswith("first_grad_"):
+        if is_cotangent(name):
+            return self.barred(self.name(primal_name(name)))
+        if name.startswith(FIRST_ORDER):
             return self.numbered(self.name(name.removeprefix("first_")), "1")
         stem, _, accent = name.rpartition("_")
         if accent in ACCENTS and stem:

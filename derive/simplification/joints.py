@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from sympy import Add, Basic
 
+from derive.language.cotangents import cotangents_in
 from derive.language.definition import Definition, Let
 from derive.language.expressions import names_used
 from derive.simplification.task import Task
@@ -77,7 +78,7 @@ def repeated(lets: Iterable[Let]) -> int:
     found: Counter[Basic] = Counter()
 
     def visit(expr: Basic) -> None:
-        if isinstance(expr, Add) and any(n.startswith("grad_") for n in names_used(expr)):
+        if isinstance(expr, Add) and cotangents_in(expr):
             found[expr] += 1
             if found[expr] > 1:
                 return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from sympy import Add, Basic, Eq, Ge, Gt, Integer, Le, Lt, Mul, Ne, Pow, S, Symbol
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean
@@ -47,33 +50,9 @@ def word(expr: Basic) -> str:
 
 
 def _word(expr: Basic) -> str:
-    if isinstance(expr, Eq) and all(isinstance(side, Index) for side in expr.args):
-        return "diagonal"
-    if isinstance(expr, Symbol):  # which SymPy holds for a condition, too
-        return expr.name
-    if isinstance(expr, Boolean):
-        return _of_condition(expr) if expr.atoms(Element) else "mask"
-    if isinstance(expr, Sum):
-        return f"{stem(expr.body)}_sum"
-    if isinstance(expr, Pow):
-        if expr.exp == -1:
-            return f"inverse_{_word(expr.base)}"
-        return f"{stem(expr.base)}_{_RAISED.get(expr.exp, 'power')}"
-    if isinstance(expr, Add):
-        return _of_terms(expr)
-    if isinstance(expr, Mul):
-        tensors = [f for f in expr.args if not is_scalar(f)]
-        if len(tensors) == len(expr.args) == 2 and all(isinstance(f, Element) for f in tensors):
-            parts = sorted(map(base_stem, tensors))
-            if not any("_times_" in part for part in parts):
-                return "_times_".join(parts)
-        if isinstance(-expr, Element):
-            return f"neg_{stem(expr)}"
-        return f"{stem(expr)}_{'product' if len(tensors) > 1 else 'scaled'}"
-    if isinstance(expr, Where):
-        return _of_choice(expr)
-    if isinstance(expr, Element):
-        return "_".join(names(expr))
+    for kind, called in _CALLED.items():
+        if isinstance(expr, kind):
+            return called(expr)
     return applied(expr)
 
 
@@ -87,6 +66,10 @@ def applied(expr: Basic) -> str:
 
 def _of_condition(condition: Boolean) -> str:
     """`x_is_zero`, `near_positive`, `log_x_low`: what is so of what stands beside a number."""
+    if isinstance(condition, Eq) and all(isinstance(side, Index) for side in condition.args):
+        return "diagonal"
+    if not condition.atoms(Element):
+        return "mask"
     if isinstance(condition, Relational):
         sided = condition.reversed if condition.lhs.is_number else condition
         asked = _ASKED.get(type(sided), {}) if sided.rhs.is_number else {}
@@ -124,6 +107,36 @@ def _of_terms(expr: Add) -> str:
         if isinstance(-term, Element) or (isinstance(-term, Pow) and (-term).exp == 2):
             return f"one_minus_{stem(-term)}"
     return f"{stem(expr)}_total"
+
+
+def _of_factors(expr: Mul) -> str:
+    tensors = [f for f in expr.args if not is_scalar(f)]
+    if len(tensors) == len(expr.args) == 2 and all(isinstance(f, Element) for f in tensors):
+        parts = sorted(map(base_stem, tensors))
+        if not any("_times_" in part for part in parts):
+            return "_times_".join(parts)
+    if isinstance(-expr, Element):
+        return f"neg_{stem(expr)}"
+    return f"{stem(expr)}_{'product' if len(tensors) > 1 else 'scaled'}"
+
+
+def _of_power(expr: Pow) -> str:
+    if expr.exp == -1:
+        return f"inverse_{_word(expr.base)}"
+    return f"{stem(expr.base)}_{_RAISED.get(expr.exp, 'power')}"
+
+
+_CALLED: Mapping[type[Basic], Callable[[Any], str]] = {
+    Symbol: lambda symbol: symbol.name,  # before a condition, which SymPy holds it for, too
+    Boolean: _of_condition,
+    Sum: lambda total: f"{stem(total.body)}_sum",
+    Pow: _of_power,
+    Add: _of_terms,
+    Mul: _of_factors,
+    Where: _of_choice,
+    Element: lambda element: "_".join(names(element)),  # those of its indices, too
+}
+"""What an expression is called, by its kind; any other is a function of something."""
 
 
 def names(expr: Basic) -> list[str]:

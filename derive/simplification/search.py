@@ -21,6 +21,7 @@ from derive.calculus.rules import (
     Rule,
 )
 from derive.calculus.trace import Equation
+from derive.language.cotangents import cotangents_in
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import Element, Sum, is_scalar, names_used, with_args
 from derive.language.facts import scalars_divided_by
@@ -140,6 +141,14 @@ def best_outcome(
         scalars = scalars_divided_by(let.value for let in standing.lets)
         if plain.cost < best.cost and scalars <= task.divided_by:
             outcomes.append(standing)
+    usual = _divided_by((*plain.lets, *task.lets))
+    for solution in search.solutions:
+        single = as_it_stands((solution,))
+        if (
+            _divided_by(single.lets) <= usual
+            and scalars_divided_by(let.value for let in single.lets) <= task.divided_by
+        ):
+            outcomes.append(single)
     cheapest = min(outcomes, key=lambda outcome: outcome.cost)
     if not task.refuses(cheapest.lets):
         return cheapest
@@ -361,7 +370,7 @@ def _by_cotangent(expr: Expr) -> list[Expr]:
     """The parts of a sum that different cotangents arrive in."""
     parts: dict[frozenset[str], Expr] = {}
     for monomial, coefficient in terms_of(expr).items():
-        arriving = frozenset(n for n in names_used(monomial) if n.startswith("grad_"))
+        arriving = cotangents_in(monomial)
         parts[arriving] = parts.get(arriving, S.Zero) + coefficient * monomial
     return list(parts.values())
 

@@ -1,7 +1,6 @@
 """Small operations that between them use every word of the language in every position."""
 
 from collections.abc import Callable
-from typing import Any
 
 from sympy import And, Expr, Or, acosh, asinh, atanh, ceiling, erfc, floor, loggamma
 
@@ -17,6 +16,7 @@ from derive import (
     Rational,
     StopGradient,
     Sum,
+    Tensor,
     Where,
     acos,
     asin,
@@ -38,8 +38,10 @@ from derive import (
 
 OPERATIONS: list[Definition] = []
 
+Written = Callable[[Builder], Tensor | tuple[Tensor, ...]]
 
-def operation(write: Callable[[Builder], Any]) -> Callable[[Builder], Any]:
+
+def operation(write: Written) -> Written:
     """An operation of the function's name; the function returns the outputs."""
     op = define(write.__name__, f"{write.__name__.replace('_', ' ').capitalize()}.")
     outputs = write(op)
@@ -51,35 +53,35 @@ def operation(write: Callable[[Builder], Any]) -> Callable[[Builder], Any]:
 
 
 @operation
-def outer_product(op: Builder):
+def outer_product(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     a, b = op.input("a", n), op.input("b", c)
     return op.let("y", [n, c], a[n] * b[c])
 
 
 @operation
-def outer_product_turned(op: Builder):
+def outer_product_turned(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     a, b = op.input("a", n), op.input("b", c)
     return op.let("y", [c, n], a[n] - 2 * b[c])
 
 
 @operation
-def transposed(op: Builder):
+def transposed(op: Builder) -> Tensor:
     n, c, d = op.axes("n c d")
     x, w = op.input("x", n, c, d), op.input("w", d, n)
     return op.let("y", [d, n, c], x[n, c, d] * w[d, n] - x[n, c, d])
 
 
 @operation
-def middle_axis_broadcast(op: Builder):
+def middle_axis_broadcast(op: Builder) -> Tensor:
     n, c, d = op.axes("n c d")
     x, w = op.input("x", n, d), op.input("w", c)
     return op.let("y", [n, c, d], x[n, d] ** 2 + w[c] * x[n, d])
 
 
 @operation
-def constant_along_an_axis(op: Builder):
+def constant_along_an_axis(op: Builder) -> tuple[Tensor, ...]:
     n, c = op.axes("n c")
     x, z = op.input("x", n), op.input("z", n, c)
     a = op.let("a", [n, c], 3 * x[n])
@@ -88,7 +90,7 @@ def constant_along_an_axis(op: Builder):
 
 
 @operation
-def a_sum_over_outer_axes(op: Builder):
+def a_sum_over_outer_axes(op: Builder) -> tuple[Tensor, ...]:
     n, k, c = op.axes("n k c")
     x, a, d = op.input("x", n), op.input("a", k, c), c.another("d")
     p = op.let("p", [n, k, c], a[k, c] ** 2)
@@ -96,14 +98,14 @@ def a_sum_over_outer_axes(op: Builder):
 
 
 @operation
-def identity(op: Builder):
+def identity(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     x = op.input("x", n, c)
     return op.let("y", [n, c], x[n, c])
 
 
 @operation
-def numbers_alone(op: Builder):
+def numbers_alone(op: Builder) -> tuple[Tensor, ...]:
     n, c = op.axes("n c")
     x = op.input("x", n, c)
     eps = op.option("eps", 0.25, positive=True)
@@ -113,7 +115,7 @@ def numbers_alone(op: Builder):
 
 
 @operation
-def composite_flatten(op: Builder):
+def composite_flatten(op: Builder) -> Tensor:
     n, t, d, j = op.axes("n t d j")
     x, w = op.input("x", n, t, d), op.input("w", (t, d), j)
     flat = op.let("flat", [n, (t, d)], x[n, t, d] ** 2)
@@ -121,7 +123,7 @@ def composite_flatten(op: Builder):
 
 
 @operation
-def composite_in_another_order(op: Builder):
+def composite_in_another_order(op: Builder) -> Tensor:
     n, t, d = op.axes("n t d")
     x, w = op.input("x", n, (t, d)), op.input("w", d, t)
     return op.let("y", [(d, n), t], x[n, t, d] * w[d, t] + w[d, t])
@@ -131,7 +133,7 @@ def composite_in_another_order(op: Builder):
 
 
 @operation
-def diagonal(op: Builder):
+def diagonal(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     m = n.another("m")
     x = op.input("x", n, m, c)
@@ -139,7 +141,7 @@ def diagonal(op: Builder):
 
 
 @operation
-def trace(op: Builder):
+def trace(op: Builder) -> Tensor:
     n = op.axes("n")
     m = n.another("m")
     x = op.input("x", n, m)
@@ -147,7 +149,7 @@ def trace(op: Builder):
 
 
 @operation
-def with_its_transpose(op: Builder):
+def with_its_transpose(op: Builder) -> Tensor:
     n = op.axes("n")
     m = n.another("m")
     x = op.input("x", n, m)
@@ -155,7 +157,7 @@ def with_its_transpose(op: Builder):
 
 
 @operation
-def pairwise_distances(op: Builder):
+def pairwise_distances(op: Builder) -> Tensor:
     n, d = op.axes("n d")
     m = n.another("m")
     x = op.input("x", n, d)
@@ -163,7 +165,7 @@ def pairwise_distances(op: Builder):
 
 
 @operation
-def off_the_diagonal(op: Builder):
+def off_the_diagonal(op: Builder) -> Tensor:
     n, d = op.axes("n d")
     m = n.another("m")
     x = op.input("x", n, d)
@@ -171,7 +173,7 @@ def off_the_diagonal(op: Builder):
 
 
 @operation
-def identity_matrix_added(op: Builder):
+def identity_matrix_added(op: Builder) -> Tensor:
     n = op.axes("n")
     m = n.another("m")
     x, w = op.input("x", n, m), op.input("w", n)
@@ -179,7 +181,7 @@ def identity_matrix_added(op: Builder):
 
 
 @operation
-def causal(op: Builder):
+def causal(op: Builder) -> Tensor:
     i, d = op.axes("i d")
     j = i.another("j")
     q = op.input("q", i, d)
@@ -188,7 +190,7 @@ def causal(op: Builder):
 
 
 @operation
-def positions(op: Builder):
+def positions(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     x = op.input("x", n, c)
     return op.let("y", [n], Sum(x[n, c] * (c + 1) / (n + 2), c))
@@ -198,7 +200,7 @@ def positions(op: Builder):
 
 
 @operation
-def two_sums_of_one_name(op: Builder):
+def two_sums_of_one_name(op: Builder) -> Tensor:
     n, k, c = op.axes("n k c")
     x, d = op.input("x", n, k, c), c.another("d")
     p = op.let("p", [k, c], Sum(x[0, k, d] * x[1, k, d], d))
@@ -207,21 +209,21 @@ def two_sums_of_one_name(op: Builder):
 
 
 @operation
-def first_and_second(op: Builder):
+def first_and_second(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     x = op.input("x", n, c)
     return op.let("y", [n, c], x[n, 0] * x[n, c] - x[0, c] * x[n, 1])
 
 
 @operation
-def one_element(op: Builder):
+def one_element(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     x = op.input("x", n, c)
     return op.let("y", [n], x[n, 2] * x[0, 1])
 
 
 @operation
-def masks_both_ways_round(op: Builder):
+def masks_both_ways_round(op: Builder) -> Tensor:
     n, k = op.axes("n k")
     x, a, other = op.input("x", n, k), op.input("a", k), n.another("other")
     p = op.let("p", [n, k], a[k] ** 2 * x[n, k] ** 2)
@@ -234,35 +236,35 @@ def masks_both_ways_round(op: Builder):
 
 
 @operation
-def picked(op: Builder):
+def picked(op: Builder) -> Tensor:
     n, k = op.axes("n k")
     z, t = op.input("z", n, k), op.integers("t", n)
     return op.let("y", [n], z[n, t[n]] ** 2)
 
 
 @operation
-def picked_along_the_first_axis(op: Builder):
+def picked_along_the_first_axis(op: Builder) -> Tensor:
     n, k = op.axes("n k")
     z, t = op.input("z", k, n), op.integers("t", n)
     return op.let("y", [n], z[t[n], n] * z[t[n], n])
 
 
 @operation
-def picked_vectors(op: Builder):
+def picked_vectors(op: Builder) -> Tensor:
     n, k, d = op.axes("n k d")
     z, t = op.input("z", n, k, d), op.integers("t", n)
     return op.let("y", [n, d], z[n, t[n], d] * 3)
 
 
 @operation
-def rows_of_a_table(op: Builder):
+def rows_of_a_table(op: Builder) -> Tensor:
     v, d, n, t = op.axes("v d n t")
     table, index = op.input("table", v, d), op.integers("index", n, t)
     return op.let("y", [n, t, d], table[index[n, t], d])
 
 
 @operation
-def columns_of_a_table(op: Builder):
+def columns_of_a_table(op: Builder) -> Tensor:
     v, d, n = op.axes("v d n")
     table, index = op.input("table", d, v), op.integers("index", n)
     scale = op.input("scale", d)
@@ -270,7 +272,7 @@ def columns_of_a_table(op: Builder):
 
 
 @operation
-def two_indices_at_once(op: Builder):
+def two_indices_at_once(op: Builder) -> Tensor:
     v, w, n = op.axes("v w n")
     table = op.input("table", v, w)
     first, second = op.integers("first", n), op.integers("second", n)
@@ -278,63 +280,63 @@ def two_indices_at_once(op: Builder):
 
 
 @operation
-def two_tables_at_one_index(op: Builder):
+def two_tables_at_one_index(op: Builder) -> Tensor:
     v, d, n, t = op.axes("v d n t")
     table, weight, index = op.input("table", v, d), op.input("w", t, v), op.integers("index", n, t)
     return op.let("y", [n, d], Sum(table[index[n, t], d] * weight[t, index[n, t]], t))
 
 
 @operation
-def an_index_of_an_index(op: Builder):
+def an_index_of_an_index(op: Builder) -> Tensor:
     v, n, t = op.axes("v n t")
     table, inner, outer = op.input("table", v), op.integers("inner", t), op.integers("outer", n)
     return op.let("y", [n], table[inner[outer[n]]] ** 2)
 
 
 @operation
-def picked_by_one_number(op: Builder):
+def picked_by_one_number(op: Builder) -> Tensor:
     v, d = op.axes("v d")
     table, which = op.input("table", v, d), op.integers("which")
     return op.let("y", [d], table[which[()], d] ** 2)
 
 
 @operation
-def one_hot_taken_away(op: Builder):
+def one_hot_taken_away(op: Builder) -> Tensor:
     n, k = op.axes("n k")
     z, t, c = op.input("z", n, k), op.integers("t", n), op.input("c", n)
     return op.let("y", [n, k], z[n, k] - c[n] * delta(k, t[n]) + 2 * delta(k, t[n]))
 
 
 @operation
-def one_hot_alone(op: Builder):
+def one_hot_alone(op: Builder) -> Tensor:
     n, k = op.axes("n k")
     c, t, z = op.input("c", n), op.integers("t", n), op.input("z", k)
     return op.let("y", [k, n], c[n] * delta(k, t[n]) * z[k])
 
 
 @operation
-def histogram(op: Builder):
+def histogram(op: Builder) -> Tensor:
     n, t, v = op.axes("n t v")
     w, index, z = op.input("w", n, t), op.integers("index", n, t), op.input("z", v)
     return op.let("y", [v], z[v] * Sum(w[n, t] * delta(v, index[n, t]), n, t))
 
 
 @operation
-def histogram_of_each_row(op: Builder):
+def histogram_of_each_row(op: Builder) -> Tensor:
     n, t, v, d = op.axes("n t v d")
     w, index, z = op.input("w", n, t, d), op.integers("index", n, t), op.input("z", v)
     return op.let("y", [n, v, d], z[v] * Sum(w[n, t, d] * delta(v, index[n, t]), t))
 
 
 @operation
-def counted(op: Builder):
+def counted(op: Builder) -> Tensor:
     n, v = op.axes("n v")
     index, z = op.integers("index", n), op.input("z", v)
     return op.let("y", [v], z[v] * Sum(delta(v, index[n]), n))
 
 
 @operation
-def equal_labels(op: Builder):
+def equal_labels(op: Builder) -> Tensor:
     n = op.axes("n")
     m = n.another("m")
     label, x = op.integers("label", n), op.input("x", n)
@@ -342,7 +344,7 @@ def equal_labels(op: Builder):
 
 
 @operation
-def segment_means(op: Builder):
+def segment_means(op: Builder) -> Tensor:
     n, s, d = op.axes("n s d")
     x, segment, size = (
         op.input("x", n, d),
@@ -356,70 +358,70 @@ def segment_means(op: Builder):
 
 
 @operation
-def matrix_product_turned(op: Builder):
+def matrix_product_turned(op: Builder) -> Tensor:
     n, c, d = op.axes("n c d")
     x, w = op.input("x", c, n), op.input("w", d, c)
     return op.let("y", [d, n], Sum(x[c, n] * w[d, c], c))
 
 
 @operation
-def matrix_vector(op: Builder):
+def matrix_vector(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     x, v, u = op.input("x", n, c), op.input("v", c), op.input("u", n)
     return op.let("y", [], Sum(x[n, c] * v[c] * u[n], n, c))
 
 
 @operation
-def dot(op: Builder):
+def dot(op: Builder) -> Tensor:
     n = op.axes("n")
     a, b = op.input("a", n), op.input("b", n)
     return op.let("y", [], Sum(a[n] * b[n], n))
 
 
 @operation
-def batched_product(op: Builder):
+def batched_product(op: Builder) -> Tensor:
     b, i, j, d = op.axes("b i j d")
     q, k = op.input("q", b, i, d), op.input("k", b, j, d)
     return op.let("y", [b, i, j], Sum(q[b, i, d] * k[b, j, d], d))
 
 
 @operation
-def batch_in_the_middle(op: Builder):
+def batch_in_the_middle(op: Builder) -> Tensor:
     i, j, h, d = op.axes("i j h d")
     q, k = op.input("q", i, h, d), op.input("k", j, h, d)
     return op.let("y", [i, h, j], Sum(q[i, h, d] * k[j, h, d], d) / sqrt(d.size))
 
 
 @operation
-def heads_merged(op: Builder):
+def heads_merged(op: Builder) -> Tensor:
     n, h, d, j = op.axes("n h d j")
     x, w = op.input("x", h, n, d), op.input("w", (h, d), j)
     return op.let("y", [n, j], Sum(x[h, n, d] * w[h, d, j], h, d))
 
 
 @operation
-def many_rows(op: Builder):
+def many_rows(op: Builder) -> Tensor:
     n, t, d, j = op.axes("n t d j")
     x, w, b = op.input("x", n, t, d), op.input("w", d, j), op.input("b", j)
     return op.let("y", [n, t, j], Sum(x[n, t, d] * w[d, j], d) + b[j])
 
 
 @operation
-def three_in_a_row(op: Builder):
+def three_in_a_row(op: Builder) -> Tensor:
     a, b, c, d = op.axes("a b c d")
     x, y, z = op.input("x", a, b), op.input("y", b, c), op.input("z", c, d)
     return op.let("w", [a, d], Sum(x[a, b] * y[b, c] * z[c, d], b, c))
 
 
 @operation
-def three_around(op: Builder):
+def three_around(op: Builder) -> Tensor:
     a, b, c = op.axes("a b c")
     x, y, z = op.input("x", a, b), op.input("y", b, c), op.input("z", c, a)
     return op.let("w", [], Sum(x[a, b] * y[b, c] * z[c, a], a, b, c))
 
 
 @operation
-def scaled_contraction(op: Builder):
+def scaled_contraction(op: Builder) -> Tensor:
     n, c, d = op.axes("n c d")
     x, w, s = op.input("x", n, c), op.input("w", c, d), op.input("s", c)
     b = op.input("b", d)
@@ -427,21 +429,21 @@ def scaled_contraction(op: Builder):
 
 
 @operation
-def contraction_of_a_sum(op: Builder):
+def contraction_of_a_sum(op: Builder) -> Tensor:
     n, c, d = op.axes("n c d")
     x, w, s = op.input("x", n, c), op.input("w", c, d), op.input("s", c, d)
     return op.let("y", [n, d], Sum(x[n, c] * (w[c, d] + s[c, d]) + w[c, d] ** 2, c))
 
 
 @operation
-def contraction_with_a_left_over_sum(op: Builder):
+def contraction_with_a_left_over_sum(op: Builder) -> Tensor:
     n, c, d, e = op.axes("n c d e")
     x, w = op.input("x", n, c, e), op.input("w", c, d)
     return op.let("y", [n, d], Sum(x[n, c, e] * w[c, d], c, e))
 
 
 @operation
-def mean_of_a_mean_over_an_idle_axis(op: Builder):
+def mean_of_a_mean_over_an_idle_axis(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     x = op.input("x", n, c)
     m = n.another("m")
@@ -450,7 +452,7 @@ def mean_of_a_mean_over_an_idle_axis(op: Builder):
 
 
 @operation
-def sum_over_an_idle_axis(op: Builder):
+def sum_over_an_idle_axis(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     x, w = op.input("x", n), op.input("w", c)
     return op.let("y", [n], Sum(x[n] ** 2, c) + Sum(w[c], c, n))
@@ -460,42 +462,42 @@ def sum_over_an_idle_axis(op: Builder):
 
 
 @operation
-def product_over_rows(op: Builder):
+def product_over_rows(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     x = op.input("x", n, c, nonzero=True)
     return op.let("y", [n], Product(x[n, c], c))
 
 
 @operation
-def product_of_everything(op: Builder):
+def product_of_everything(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     x = op.input("x", n, c, nonzero=True)
     return op.let("y", [], Product(1 + x[n, c] ** 2 / 9, n, c))
 
 
 @operation
-def largest(op: Builder):
+def largest(op: Builder) -> tuple[Tensor, ...]:
     n, k = op.axes("n k")
     z = op.input("z", n, k)
     return op.let("y", [n], Maximum(z[n, k], k)), op.let("low", [k], Minimum(z[n, k], n))
 
 
 @operation
-def weight_at_the_largest(op: Builder):
+def weight_at_the_largest(op: Builder) -> Tensor:
     n, k = op.axes("n k")
     z, w = op.input("z", n, k), op.input("w", k)
     return op.let("y", [n], w[ArgMax(z[n, k], k)] * z[n, 0])
 
 
 @operation
-def clipped(op: Builder):
+def clipped(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     x, low = op.input("x", n, c), op.input("low", c)
     return op.let("y", [n, c], Where(x[n, c] > low[c], x[n, c], low[c]))
 
 
 @operation
-def safe_branches(op: Builder):
+def safe_branches(op: Builder) -> Tensor:
     n = op.axes("n")
     x = op.input("x", n)
     ratio = Where(x[n] > Rational(1, 2), log(Abs(x[n])) / x[n], 0)
@@ -503,21 +505,21 @@ def safe_branches(op: Builder):
 
 
 @operation
-def either(op: Builder):
+def either(op: Builder) -> Tensor:
     n = op.axes("n")
     x = op.input("x", n)
     return op.let("y", [n], Where(Or(x[n] > 1, x[n] < -1), x[n] ** 2, x[n]) * Rational(1, 3))
 
 
 @operation
-def constants_chosen(op: Builder):
+def constants_chosen(op: Builder) -> Tensor:
     n = op.axes("n")
     x, w = op.input("x", n), op.input("w", n)
     return op.let("y", [n], Where(x[n] > 0, Rational(1, 3), Rational(-1, 7)) * w[n])
 
 
 @operation
-def decided_by_an_option(op: Builder):
+def decided_by_an_option(op: Builder) -> Tensor:
     n = op.axes("n")
     x = op.input("x", n)
     slope = op.option("slope", 0.5, positive=True)
@@ -525,7 +527,7 @@ def decided_by_an_option(op: Builder):
 
 
 @operation
-def stopped(op: Builder):
+def stopped(op: Builder) -> Tensor:
     n = op.axes("n")
     x = op.input("x", n)
     return op.let("y", [n], x[n] * StopGradient(x[n] ** 2) + x[n])
@@ -534,7 +536,7 @@ def stopped(op: Builder):
 # --- functions and powers ---
 
 
-def elementwise(name: str, formula: Callable[[Any], Expr], positive: bool = False) -> None:
+def elementwise(name: str, formula: Callable[[Expr], Expr], positive: bool = False) -> None:
     op = define(name, f"{name.replace('_', ' ').capitalize()}.")
     n, c = op.axes("n c")
     x = op.input("x", n, c, positive=positive)
@@ -559,7 +561,7 @@ elementwise("two_exponentials", lambda x: log(exp(2 * x) + exp(-x)))
 
 
 @operation
-def decided_by_two_options(op: Builder):
+def decided_by_two_options(op: Builder) -> Tensor:
     n = op.axes("n")
     x, a, b = op.input("x", n), op.option("a", 1.5), op.option("b", -0.5)
     scale = Where(And(a > 0, b > 0), 2, 3) * sign(b) + Where(Or(a < 0, b < 0), 5, 7)
@@ -567,7 +569,7 @@ def decided_by_two_options(op: Builder):
 
 
 @operation
-def power_by_an_option(op: Builder):
+def power_by_an_option(op: Builder) -> Tensor:
     n = op.axes("n")
     x = op.input("x", n, positive=True)
     gamma = op.option("gamma", 1.5, positive=True)
@@ -575,7 +577,7 @@ def power_by_an_option(op: Builder):
 
 
 @operation
-def quotients(op: Builder):
+def quotients(op: Builder) -> Tensor:
     n, c = op.axes("n c")
     x, s = op.input("x", n, c), op.input("s", n, positive=True)
     w = op.input("w", c, positive=True)
@@ -583,7 +585,7 @@ def quotients(op: Builder):
 
 
 @operation
-def exponentials_under_names(op: Builder):
+def exponentials_under_names(op: Builder) -> Tensor:
     n, k = op.axes("n k")
     z = op.input("z", n, k)
     e = op.let("e", [n, k], exp(z[n, k]))
@@ -592,7 +594,7 @@ def exponentials_under_names(op: Builder):
 
 
 @operation
-def weighted_mean_by_softmax(op: Builder):
+def weighted_mean_by_softmax(op: Builder) -> Tensor:
     n, k = op.axes("n k")
     z, v = op.input("z", n, k), op.input("v", n, k)
     total = Sum(exp(z[n, k]), k)
@@ -600,7 +602,7 @@ def weighted_mean_by_softmax(op: Builder):
 
 
 @operation
-def several_outputs(op: Builder):
+def several_outputs(op: Builder) -> tuple[Tensor, ...]:
     n, c = op.axes("n c")
     x = op.input("x", n, c)
     mean = op.let("mean", [c], Mean(x[n, c], n))

@@ -1,9 +1,11 @@
 """Activations that the library does not have."""
 
-from derive import Rational, Where, define, erf, exp, log, pi, sqrt, tanh
+from collections.abc import Callable
+
+from derive import Definition, Expr, Rational, Where, define, erf, exp, log, pi, sqrt, tanh
 
 
-def elementwise(name, summary, formula):
+def elementwise(name: str, summary: str, formula: Callable[[Expr], Expr]) -> Definition:
     """An operation of one input over n and c, from its formula."""
     op = define(name, summary)
     n, c = op.axes("n c")

@@ -1,6 +1,22 @@
 """The library's operations written another way: inline, in small steps, under other names."""
 
-from derive import Maximum, Mean, Rational, Sum, define, exp, log, sqrt
+from collections.abc import Callable
+
+from derive import (
+    Builder,
+    Definition,
+    Expr,
+    Index,
+    Maximum,
+    Mean,
+    Rational,
+    Sum,
+    Tensor,
+    define,
+    exp,
+    log,
+    sqrt,
+)
 
 op = define("nll_inline", "Cross-entropy, log-softmax in one line.")
 b, v = op.axes("b v")
@@ -25,7 +41,10 @@ q = op.let("q", [b, v], exp(a[b, v]) / Sum(exp(a[b, v]), v))
 nll_probabilities = op.build(op.let("cost", [], -Sum(log(q[b, t[b]]), b) / b.size))
 
 
-def whitening(name, summary, lets):
+Whitened = Callable[[Builder, Tensor, Index, Index, Expr], Expr]
+
+
+def whitening(name: str, summary: str, lets: Whitened) -> Definition:
     """Batch norm over b, as `lets(op, u, b, f, tiny)` writes it: mean and what divides by it."""
     op = define(name, summary)
     b, f = op.axes("b f")
@@ -34,26 +53,26 @@ def whitening(name, summary, lets):
     return op.build(op.let("out", [b, f], gain[f] * lets(op, u, b, f, tiny) + shift[f]))
 
 
-def inline(op, u, b, f, tiny):
+def inline(op: Builder, u: Tensor, b: Index, f: Index, tiny: Expr) -> Expr:
     mean = Mean(u[b, f], b)
     other = b.another("m")
     var = Sum((u[other, f] - mean) ** 2, other) / (b.size - 1)
     return (u[b, f] - mean) / sqrt(var + tiny)
 
 
-def by_moments(op, u, b, f, tiny):
+def by_moments(op: Builder, u: Tensor, b: Index, f: Index, tiny: Expr) -> Expr:
     first = op.let("first", [f], Mean(u[b, f], b))
     second = op.let("second", [f], Mean(u[b, f] ** 2, b))
     return (u[b, f] - first[f]) / sqrt(second[f] - first[f] ** 2 + tiny)
 
 
-def by_std(op, u, b, f, tiny):
+def by_std(op: Builder, u: Tensor, b: Index, f: Index, tiny: Expr) -> Expr:
     centre = op.let("centre", [f], Mean(u[b, f], b))
     std = op.let("std", [f], sqrt(Sum((u[b, f] - centre[f]) ** 2, b) / b.size + tiny))
     return (u[b, f] - centre[f]) / std[f]
 
 
-def in_steps(op, u, b, f, tiny):
+def in_steps(op: Builder, u: Tensor, b: Index, f: Index, tiny: Expr) -> Expr:
     centre = op.let("centre", [f], Sum(u[b, f], b) / b.size)
     off = op.let("off", [b, f], u[b, f] - centre[f])
     off2 = op.let("off2", [b, f], off[b, f] ** 2)

@@ -456,8 +456,24 @@ def test_a_definition_stands_in_the_file_that_begins_it() -> None:
 
 @pytest.mark.parametrize("name", ["c", "loader"])
 def test_no_operation_has_the_name_of_a_file_beside_it(name: str) -> None:
-    with pytest.raises(DefinitionError, match=f"operation name '{name}' is reserved"):
+    why = f"operation name '{name}' is what stands beside the emitted files .*; use another name"
+    with pytest.raises(DefinitionError, match=why):
         define(name, "Fine.")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("output", "what the emitted code calls something of its own"),
+        ("lambda", "a word of Python, which is what is emitted"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused_with_the_reason_and_the_way_out(
+    name: str, why: str
+) -> None:
+    op = define("fine", "Fine.")
+    with pytest.raises(DefinitionError, match=f"input name '{name}' is {why}; use another name"):
+        op.input(name, op.axes("n"))
 
 
 def test_a_let_has_not_the_name_of_its_own_letter() -> None:

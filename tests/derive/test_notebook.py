@@ -10,6 +10,7 @@ from latex2mathml.converter import convert
 from derive import Definition, define, library
 from derive.calculus.trace import Derivation, Step
 from derive.derivation import derive
+from derive.language.shown import Shown
 
 BATCH_NORM = derive(library.load("batch_norm"))
 SHOWN = [BATCH_NORM.definition, BATCH_NORM, *BATCH_NORM.steps]
@@ -46,3 +47,13 @@ def test_a_second_letter_may_have_a_word_for_its_number() -> None:
     ElementTree.fromstring(pairs._repr_html_().replace("<br>", "<br/>"))
     assert r"x_{i_{\mathrm{next}}}" in pairs._repr_latex_()
     assert "<mi>next</mi>" in pairs._repr_html_()
+
+
+def test_what_nothing_writes_has_no_such_form() -> None:
+    class Bare(Shown):
+        pass
+
+    with pytest.raises(NotImplementedError, match="nothing writes Bare in LaTeX"):
+        Bare()._repr_latex_()
+    with pytest.raises(NotImplementedError, match="nothing writes Bare in HTML"):
+        Bare()._repr_html_()

@@ -23,6 +23,7 @@ from gradsmith.makemore.training import Training
 from tests.gradsmith.runs import newest
 
 Command = Callable[..., Result]
+Found = tuple[torch.Tensor, tuple[torch.Tensor, ...]]
 
 
 def options(steps: int, backward: str = "autograd") -> Options:
@@ -59,7 +60,7 @@ def test_the_learning_rate_drops_at_an_absolute_step(
 ) -> None:
     monkeypatch.setattr("gradsmith.makemore.training.DROP_AT", 1)
 
-    def ones(parameters: Parameters, X: torch.Tensor, Y: torch.Tensor):
+    def ones(parameters: Parameters, X: torch.Tensor, Y: torch.Tensor) -> Found:
         return torch.tensor(1.0), tuple(torch.ones_like(p) for p in parameters)
 
     monkeypatch.setitem(BACKWARDS, "autograd", lambda: ones)
@@ -173,7 +174,7 @@ def test_a_wrong_gradient_is_caught_while_training(
     right = BACKWARDS["autograd"]()
     at = Parameters._fields.index(name)
 
-    def wrong(parameters: Parameters, X: torch.Tensor, Y: torch.Tensor):
+    def wrong(parameters: Parameters, X: torch.Tensor, Y: torch.Tensor) -> Found:
         loss, found = right(parameters, X, Y)
         # n for n-1, or for b1, whose gradient is zero but for rounding, a term that is not there
         spoilt = found[at] * 31 / 32 + (1e-3 if name == "b1" else 0)
@@ -188,7 +189,7 @@ def test_a_wrong_gradient_is_caught_while_training(
 def test_a_loss_that_is_no_number_stops_the_run(
     few_names: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def diverging(parameters: Parameters, X: torch.Tensor, Y: torch.Tensor):
+    def diverging(parameters: Parameters, X: torch.Tensor, Y: torch.Tensor) -> Found:
         return torch.tensor(float("nan")), tuple(torch.zeros_like(p) for p in parameters)
 
     monkeypatch.setitem(BACKWARDS, "autograd", lambda: diverging)

@@ -12,6 +12,7 @@ from importlib import import_module
 from itertools import count
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -164,7 +165,7 @@ def test_gradients_in_c_are_checked_on_the_way(
         module = committed("makemore_mlp", "c")
         right = module.value_and_grad
 
-        def wrong(**given: Tensor):
+        def wrong(**given: Tensor) -> tuple[Tensor, Any]:
             loss, found = right(**given)
             return loss, found._replace(grad_W1=found.grad_W1 * 31 / 32)
 
