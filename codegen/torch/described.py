@@ -14,8 +14,14 @@ from derive.language.interface import GIVEN, NAMED_BY, OTHERWISE, ROLES, Argumen
 _WIDTH = 92  # what an indented line of a docstring holds
 
 _OTHERS = {
+    "_stacklevel": "taken as PyTorch takes it, and of no effect here.",
+    "dim": "the dimension whose halves the tensors are.",
     "dtype": "what {primary} is converted to first, or None.",
     "inplace": "whether {primary} takes the result.",
+    "max_norm": "refused where it is given.",
+    "norm_type": "of no effect, since max_norm is refused.",
+    "scale_grad_by_freq": "refused where it is given.",
+    "sparse": "refused where it is given.",
     "keepdim": "whether the dimensions that are summed over stay, of size 1.",
     "reduce": "older than reduction; both are None where that is meant.",
     "size_average": "older than reduction; both are None where that is meant.",

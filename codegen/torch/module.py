@@ -118,6 +118,7 @@ def interface(module: Module) -> dict[str, Any]:
             for s, o in zip(module.seeds, module.outputs, strict=True)
         ],
         "checks": checks(module),
+        "option_checks": [line for o in module.options for line in _option_guard(o)],
         "value": None,
     }
 
@@ -214,6 +215,16 @@ def checks(module: Module) -> list[str]:
         lines += _size_guard(tensor, known)
     lines += _literal_guards(module)
     return [line for place, line in enumerate(lines) if not _is_idle(line, lines[place + 1 :])]
+
+
+def _option_guard(option: Option) -> list[str]:
+    """Lines that refuse a number of another sign than what was derived relies on."""
+    if not (option.positive or option.nonnegative):
+        return []
+    return [
+        f"if not {option.name} {'>' if option.positive else '>='} 0:",
+        f'    raise ValueError(f"{option.name} must be {option.wanted}, got {{{option.name}}}")',
+    ]
 
 
 def _literal_guards(module: Module) -> list[str]:

@@ -41,7 +41,7 @@ from derive.language.expressions import (
 from derive.language.facts import is_nonnegative, is_positive
 from derive.language.functions import as_where
 from derive.language.interface import Cases, Update, When
-from derive.language.masked import is_masked, without_masks
+from derive.language.masked import as_masked, is_masked, without_masks
 from derive.language.signature import Calling
 from derive.language.substitute import replace_exactly, substitute
 
@@ -213,7 +213,7 @@ class Builder:
         value = without_masks(substitute(as_where(value), self._masked.values()))
         self._check_value(name, tensor, value.xreplace({S.NegativeInfinity: S.Zero}))
         if value.has(S.NegativeInfinity):
-            return self._add_masked_let(tensor, value)
+            return self._add_masked_let(tensor, as_masked(value))
         if isinstance(value, ArgMax):
             return self._add_integer_let(name, dims, value)
         value = self._hoist_argmax(name, value)
@@ -444,8 +444,8 @@ class Builder:
         if not is_masked(value):
             raise DefinitionError(
                 f"let {tensor.name!r}: -inf stands for what an exponential leaves out, as in "
-                f"exp(where(c, x, -inf)), and for nothing else; no maximum need be subtracted, the "
-                f"emitted code is safe without: {value}"
+                "exp(where(c, x, -inf)), and for nothing else; no maximum need be subtracted, the "
+                "emitted code is safe without it"
             )
         self._masked[tensor.name] = Let(tensor, value)
         return tensor

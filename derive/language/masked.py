@@ -2,7 +2,8 @@
 
     exp(where(c, x, -oo))    ->    where(c, exp(x), 0)
 
-So a mask may be put on the scores, as people do, and nothing infinite is left to be computed with.
+So a mask may be put on the scores, or added to them, as people do, and nothing infinite is left to
+be computed with.
 """
 
 from __future__ import annotations
@@ -18,6 +19,20 @@ def without_masks(expr: Expr) -> Expr:
     if not expr.has(S.NegativeInfinity):
         return expr
     return expr.replace(lambda e: isinstance(e, exp), lambda e: _exponential(e.args[0]))
+
+
+def as_masked(expr: Expr) -> Expr:
+    """What is added to a choice of minus infinity, inside it: `x + where(c, 0, -oo)` is
+    `where(c, x, -oo)`."""
+    for term in Add.make_args(expr) if isinstance(expr, Add) else ():
+        choice = _scaled(term)
+        if is_masked(choice) and choice.has(S.NegativeInfinity):
+            rest = expr - term
+            branches = (
+                b if b == S.NegativeInfinity else as_masked(b + rest) for b in choice.branches
+            )
+            return Where(choice.condition, *branches)
+    return expr
 
 
 def is_masked(expr: Expr) -> bool:

@@ -65,7 +65,7 @@ class System:
 
     lets: tuple[Let, ...]
     divisors: frozenset[str]
-    shares: tuple[Tensor, ...] = ()
+    wholes: tuple[Expr, ...] = ()
     mirrored: Mapping[str, Mirror] = field(default_factory=dict)
     slopes: tuple[Slope, ...] = ()
 
@@ -194,10 +194,9 @@ class Coordinates:
             if found is not None and rewriter.lookup(found[0]) is None:
                 rewriter.add(*found)
                 self._origins[found[0]] = let, left, right
-        for tensor in self.system.shares:
-            total = canonical_binder(Sum(tensor.element, tensor.sums_to_one))
-            if rewriter.lookup(total) is None:
-                rewriter.add(total, S.One)
+        for whole in map(canonical_binder, self.system.wholes):
+            if rewriter.lookup(whole) is None:
+                rewriter.add(whole, S.One)
         return rewriter
 
     def eliminated(self, expr: Expr) -> Iterator[Equation]:

@@ -110,12 +110,13 @@ def best_outcome(
 
     `unmultiplied` holds the same gradients with no product multiplied out. Starts from no change
     and from every change that can be made at once, and toggles one or two equations at a time
-    while that helps. An outcome that is refused is passed over for the next one, the chain rule
-    last of all. Where the group is a unit, `unit` holds what was chosen when the unit was
-    derived on its own, and the names it has here: then nothing is searched.
+    while that helps; the chain rule as it stands is tried with single equations, too. An outcome
+    that is refused is passed over for the next one, the chain rule last of all. Where the group is
+    a unit, `unit` holds what was chosen when the unit was derived on its own, and the names it has
+    here: then nothing is searched.
     """
     lets = _closure(task, task.parts.members(number))
-    system = System(lets, task.divisors, task.shares, task.symmetric.mirrored, task.slopes)
+    system = System(lets, task.divisors, task.wholes, task.symmetric.mirrored, task.slopes)
     search = _Search(task, system, exprs)
 
     def as_it_stands(chosen: tuple[Solution, ...] = ()) -> Outcome:
@@ -141,23 +142,34 @@ def best_outcome(
         scalars = scalars_divided_by(let.value for let in standing.lets)
         if plain.cost < best.cost and scalars <= task.divided_by:
             outcomes.append(standing)
-    usual = _divided_by((*plain.lets, *task.lets))
-    for solution in search.solutions:
-        single = as_it_stands((solution,))
-        if (
-            _divided_by(single.lets) <= usual
-            and scalars_divided_by(let.value for let in single.lets) <= task.divided_by
-        ):
-            outcomes.append(single)
+    singles = (as_it_stands((solution,)) for solution in search.told_alone)
+    outcomes += [single for single in singles if _divides_as(task, single, plain)]
     cheapest = min(outcomes, key=lambda outcome: outcome.cost)
     if not task.refuses(cheapest.lets):
         return cheapest
+    outcomes += filter(None, search.tried.values())
     standing = as_it_stands(best.coordinates.chosen)
-    untold = {let.name for let in best.lets} - _told(task, best)
-    outcomes += [*filter(None, search.tried.values()), _with_forms(task, best, standing, untold)]
+    return _not_refused(task, [*outcomes, _mixed(task, best, standing)], standing, plain)
+
+
+def _not_refused(
+    task: Task, outcomes: Iterable[Outcome], standing: Outcome, plain: Outcome
+) -> Outcome:
+    """The cheapest outcome that is not refused, but for the chain rule in the best variables and
+    as it is, which come last."""
     in_turn = sorted(outcomes, key=lambda outcome: (outcome is plain, outcome.cost))
     in_turn.insert(-1, standing)
     return next((o for o in in_turn if not task.refuses(o.lets)), plain)
+
+
+def _mixed(task: Task, best: Outcome, standing: Outcome) -> Outcome:
+    """The chain rule as it stands, but for the cotangents that cost less in the best outcome and
+    are not refused."""
+    for let in best.lets:
+        other = _with_forms(task, standing, best, {let.name})
+        if other.cost < standing.cost and not task.refuses(other.lets):
+            standing = other
+    return standing
 
 
 def _cheapest_of_each(task: Task, multiplied: Outcome, standing: Outcome) -> Outcome:
@@ -165,9 +177,7 @@ def _cheapest_of_each(task: Task, multiplied: Outcome, standing: Outcome) -> Out
     clearly cheaper; the first where it knows a sum that the second does not, and for all of them
     where the second divides by what nothing else does."""
     told = _told(task, multiplied)
-    usual = _divided_by((*multiplied.lets, *task.lets))
-    scalars = scalars_divided_by(let.value for let in standing.lets)
-    if not (_divided_by(standing.lets) <= usual and scalars <= task.divided_by):
+    if not _divides_as(task, standing, multiplied):
         return multiplied
     swapped = not told and _is_clearly_less(standing.cost, multiplied.cost)
     best, other = (standing, multiplied) if swapped else (multiplied, standing)
@@ -197,6 +207,13 @@ def _with_forms(task: Task, outcome: Outcome, other: Outcome, names: set[str]) -
         for target in outcome.forms
     }
     return replace(outcome, lets=lets, cost=_cost(task, lets), forms=forms)
+
+
+def _divides_as(task: Task, outcome: Outcome, other: Outcome) -> bool:
+    """Whether an outcome divides by nothing but what another one, or a let, divides by too."""
+    usual = _divided_by((*other.lets, *task.lets))
+    scalars = scalars_divided_by(let.value for let in outcome.lets)
+    return _divided_by(outcome.lets) <= usual and scalars <= task.divided_by
 
 
 def _divided_by(lets: Iterable[Let]) -> set[Expr]:
@@ -229,6 +246,16 @@ class _Search:
         solvable = {e.tensor_name: tensors.get(e.tensor_name) for e in elements}
         return self.system.solutions(
             {name: t for name, t in solvable.items() if t is not None and not t.integer}
+        )
+
+    @cached_property
+    def told_alone(self) -> tuple[Solution, ...]:
+        """The solutions in which nothing but a let tells of its unknown, and in no circle."""
+        return tuple(
+            solution
+            for solution in self.solutions
+            if len([t for t in Add.make_args(solution.value) if not is_scalar(t)]) == 1
+            and not Coordinates(self.system, (solution,)).circular
         )
 
     @cached_property

@@ -14,7 +14,7 @@ from derive.calculus.differentiate import contribution, cotangent_of, total_of
 from derive.calculus.normal import normalise
 from derive.calculus.recognise import Rewriter
 from derive.language.definition import Definition, Let, Tensor
-from derive.language.expressions import names_in
+from derive.language.expressions import Sum, names_in
 from derive.language.facts import Magnitudes, scalars_divided_by
 from derive.simplification.partition import Partition
 from derive.simplification.slopes import Slope, slopes
@@ -86,12 +86,12 @@ class Task:
         return scalars_divided_by(let.value for let in self.definition.lets)
 
     @cached_property
-    def shares(self) -> tuple[Tensor, ...]:
-        """What is known to sum to one over a letter: inputs that are not differentiated, for they
-        vary freely where they are, and proposals."""
+    def wholes(self) -> tuple[Expr, ...]:
+        """The sums that are known to be one: of inputs that are not differentiated, for they vary
+        freely where they are, and of proposals."""
         inputs = [t for t in self.definition.inputs if t.name not in self.definition.wrt]
         known = (*inputs, *(let.tensor for let in self.lets))
-        return tuple(tensor for tensor in known if tensor.sums_to_one is not None)
+        return tuple(Sum(t.element, t.sums_to_one) for t in known if t.sums_to_one is not None)
 
     @cached_property
     def slopes(self) -> tuple[Slope, ...]:

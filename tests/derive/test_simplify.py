@@ -13,6 +13,7 @@ from derive import (
     Mean,
     StopGradient,
     Sum,
+    Where,
     define,
     delta,
     exp,
@@ -88,8 +89,8 @@ CELLS = {
     ("swish", "b"): "sum_n(grad_y[n]*x[n]**2*sigmoid_x[n]*(1 - sigmoid_x[n]))",
     ("between", "x"): "grad_loss*exp_neg_ls[n]*(a[n] + b[n] - 1)/N",
     ("between", "ls"): (
-        "-grad_loss*exp_neg_ls[n]*(a[n]*(mu[n] - d - x[n])*(1 - a[n])"
-        " - b[n]*(1 - b[n])*(mu[n] + d - x[n]))/(N*(a[n] - b[n]))"
+        "-grad_loss*exp_neg_ls[n]*(a[n]*(mu[n] - x[n] - d)*(1 - a[n])"
+        " - b[n]*(1 - b[n])*(mu[n] - x[n] + d))/(N*(a[n] - b[n]))"
     ),
 }
 
@@ -174,6 +175,86 @@ def test_the_slope_of_the_logarithm_of_one_more_than_an_exponential_is_a_sigmoid
     text_form = f"logistic: a loss\ninputs x[n], t[n]\n{lets}\noutputs y\ngradients x"
     (definition,) = read(text_form, library.load).values()
     assert gradient(derive(definition), "x") == expected
+
+
+LIKELIHOODS = {
+    "mixture": (
+        "inputs x[n,d], mu[k,d], w[k]\n"
+        "pi_[k] = exp(w[k])/sum_k(exp(w[k]))\n"
+        "loss = -mean_n(log(sum_k(pi_[k]*exp(-sum_d((x[n,d] - mu[k,d])**2)/2))))",
+        {
+            "w": "grad_loss*(pi_[k] - sum_n(p[n,k])/N)",
+            "mu": "-grad_loss*sum_n(p[n,k]*(x[n,d] - mu[k,d]))/N",
+        },
+    ),
+    "density network": (
+        "inputs a[n,k], mu[n,k], l[n,k], y[n]\n"
+        "w[n,k] = exp(a[n,k])/sum_k(exp(a[n,k]))\n"
+        "s[n,k] = exp(l[n,k])\n"
+        "phi[n,k] = exp(-(y[n] - mu[n,k])**2/(2*s[n,k]**2))/s[n,k]\n"
+        "loss = -mean_n(log(sum_k(w[n,k]*phi[n,k])))",
+        {"a": "grad_loss*(w[n,k] - p[n,k])/N"},
+    ),
+}
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_a_mixture_is_written_in_the_share_that_each_part_has_of_a_point(likelihood: str) -> None:
+    lets, expected = LIKELIHOODS[likelihood]
+    (definition,) = read(f"mixture: of densities\n{lets}", library.load).values()
+    found = derive(definition)
+    assert {name: gradient(found, name) for name in expected} == expected
+
+
+WRITTEN = {
+    "silu": (
+        "y[n] = x[n]*exp(x[n])/(1 + exp(x[n]))",
+        "grad_y[n]*sigmoid_x[n]*(1 + x[n]*(1 - sigmoid_x[n]))",
+    ),
+    "focal": (
+        "options g = 2 (positive)\ns[n] = 1/(1 + exp(-x[n]))\ny[n] = -(1 - s[n])**g*log(s[n])",
+        "grad_y[n]*(1 - s[n])*(g*s[n]*log_s[n]*(1 - s[n])**(-1 + g) - s_power[n])",
+    ),
+    "weibull": (
+        "k = exp(l)\nlam[n] = exp(x[n])\ny[n] = lam[n]**2*lam[n]**(k - 2)",
+        "k*grad_y[n]*lam[n]**k",
+    ),
+    "chosen": (
+        "s[n] = 1/(1 + exp(-x[n]))\ny[n] = where(l > 0, log(1 - s[n]), s[n]**2)",
+        "grad_y[n]*s[n]*where(l > 0, -1, 2*s[n]*(1 - s[n]))",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_would_be_divided_by_cancels(name: str) -> None:
+    lets, expected = WRITTEN[name]
+    written = f"written: so\ninputs x[n], l\n{lets}\noutputs y\ngradients x"
+    (definition,) = read(written, library.load).values()
+    assert gradient(derive(definition), "x") == expected
+
+
+def test_a_contraction_that_is_compared_is_done_once() -> None:
+    """That of a graph convolution has a divisor, so that it may have no value."""
+    (definition,) = read(
+        "convolution: over the neighbours in a graph (Kipf and Welling, 2017)\n"
+        "inputs a[i,j] (nonnegative), h[j,f]\nletters j over i\ndegree[i] = sum_j(a[i,j])\n"
+        "y[i,f] = max(sum_j(a[i,j]/sqrt(degree[i]*degree[j])*h[j,f]), 0)\ngradients h",
+        library.load,
+    ).values()
+    values = [let.value for let in derive(definition).simplified.lets]
+    assert not any(chosen.has(Sum) for value in values for chosen in value.atoms(Where))
+
+
+def test_that_an_input_sums_to_one_is_not_used_where_it_has_a_gradient() -> None:
+    written = (
+        "soft: cross-entropy of soft labels\ninputs z[n,k], t[n,k] (sums to one over k)\n"
+        "p[n,k] = exp(z[n,k])/sum_k(exp(z[n,k]))\nloss = -sum_{n,k}(t[n,k]*log(p[n,k]))"
+    )
+    (varying,) = read(written, library.load).values()
+    (fixed,) = read(f"{written}\ngradients z", library.load).values()
+    assert gradient(derive(varying), "z") == "grad_loss*(p[n,k]*sum_k(t[n,k]) - t[n,k])"
+    assert gradient(derive(fixed), "z") == "grad_loss*(p[n,k] - t[n,k])"
 
 
 UNLIKELIHOOD = """unlikelihood: of tokens that were there before (Welleck et al., 2020)

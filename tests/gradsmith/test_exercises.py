@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_a_gradient_that_is_wrong_is_a_failure(
     module = committed("cross_entropy")
     right = module.value_and_grad
 
-    def wrong(*given: torch.Tensor):
+    def wrong(*given: torch.Tensor) -> tuple[torch.Tensor, Any]:
         loss, gradients = right(*given)
         return loss, gradients._replace(grad_logits=gradients.grad_logits * 31 / 32)
 

@@ -78,7 +78,9 @@ def interrupted_at(call: int, right: LossAndGradients) -> LossAndGradients:
     """The same, but that Ctrl-C is pressed while it is called for the given time."""
     calls = count(1)
 
-    def interrupted(parameters: Parameters, X: torch.Tensor, Y: torch.Tensor):
+    def interrupted(
+        parameters: Parameters, X: torch.Tensor, Y: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         if next(calls) == call:
             raise KeyboardInterrupt
         return right(parameters, X, Y)
