@@ -167,13 +167,13 @@ class Magnitudes:
 
     def losses(self, expr: Expr) -> int:
         """How often it divides by what may be rounded to zero, divides an exponential's multiple by
-        that, or takes a logarithm of either: none gets back what was there. To divide another thing
-        by an exponential is no loss, as it is to multiply by one."""
+        that, by `1/p - 1`, or takes a logarithm of either: none gets back what was there. To divide
+        another thing by an exponential is no loss, as it is to multiply by one."""
         below = {f.base for f in expr.atoms(Pow) if f.exp.is_negative} - self.differences
         inside = {f.args[0] for f in expr.atoms(log)}
         read = names_in(expr)
         multiples = {e: self.powers.get(tensor_name(e), set()) for e in below}
-        lost = [e for e in below if self.vanishes(e) or read & multiples[e]]
+        lost = [e for e in below if self.vanishes(e) or read & multiples[e] or _is_told_back(e)]
         lost += [e for e in inside if self.vanishes(e) or _is_one_of(e, self.powers.keys())]
         return len(lost)
 
@@ -198,6 +198,13 @@ class Magnitudes:
         if isinstance(expr, Sum):
             return self.grows(expr.body)
         return isinstance(expr, exp) or _is_one_of(expr, self.large)
+
+
+def _is_told_back(expr: Expr) -> bool:
+    """Whether an expression is `1/p - 1`, which tells what `p = 1/(1 + a)` is made of where that is
+    not small."""
+    terms = Add.make_args(expr)
+    return _is_difference(expr) and any(isinstance(t, Pow) and t.exp.is_negative for t in terms)
 
 
 def _is_difference(expr: Expr) -> bool:
