@@ -57,9 +57,11 @@ def _word(expr: Basic) -> str:
 
 
 def applied(expr: Basic) -> str:
-    """A name for a function of something: `exp_x`, and `exp_neg_x` where that is of `-x`."""
+    """A name for a function of something: `exp_x`, and `exp_neg_x` where that is of `-x`, or of a
+    negative number times x."""
     argument = expr.args[0]
-    sign = "neg_" if isinstance(argument, Mul) and isinstance(-argument, Element) else ""
+    number, rest = argument.as_coeff_Mul()
+    sign = "neg_" if number.is_negative and isinstance(rest, Element | Symbol) else ""
     of = argument.name if isinstance(argument, Symbol) else stem(argument)
     return f"{type(expr).__name__.lower()}_{sign}{of}"
 
