@@ -39,11 +39,13 @@ def computed_once(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let
     """The lets, with a new one for each subexpression that is repeated, before the first that reads
     it. `besides` are names that no new let takes."""
     given, others = {let.name for let in lets}, frozenset(besides)
+    letters = dict.fromkeys(i for let in lets for i in let.tensor.indices)
     sums = frozenset(abstract(total)[0] for let in lets for total in let.value.atoms(Sum))
     result = [replace(let, value=_taken_out(let.value, sums)) for let in lets]
     while True:
         while (repeated := _largest_repeated(result)) is not None:
             result = _named(result, repeated, others)
+        result = _in_letters(result, letters)
         while (product := _common_product(result)) is not None:
             result = _factored(result, product, others)
         once = _without_repeats(result, {let.name for let in result} - given)
@@ -84,6 +86,25 @@ def _in_turn(product: Expr, bound: Sequence[Index], sums: frozenset[Expr]) -> Ex
         return Sum(product, *bound)
     rest = Mul(inner[first], *(f for f in Mul.make_args(product) if first not in free_indices(f)))
     return _in_turn(rest, [i for i in bound if i != first], sums)
+
+
+def _in_letters(lets: Sequence[Let], own: Iterable[Index]) -> list[Let]:
+    """The lets, each sum over one of some letters, if it can be: an inner sum that has a name by now
+    leaves its letter to the outer one."""
+    own = tuple(own)
+
+    def renamed(total: Any) -> Any:
+        for old in total.indices:
+            letters = total.body.atoms(Index)
+            free = (i for i in own if i.axis == old.axis and i not in letters)
+            if old not in own and (new := next(free, None)) is not None:
+                indices = (new if i == old else i for i in total.indices)
+                total = Sum(total.body.xreplace({old: new}), *indices)
+        return total
+
+    return [
+        replace(let, value=let.value.replace(lambda e: isinstance(e, Sum), renamed)) for let in lets
+    ]
 
 
 def _is_read(expr: Basic) -> bool:

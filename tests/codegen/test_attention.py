@@ -10,9 +10,10 @@ from sympy import Expr, S, oo
 
 from codegen.lowering.lower import lower
 from codegen.pipeline import compile, source
-from derive import Definition, Sum, Where, define, exp, sqrt
+from derive import Definition, Sum, Where, define, exp, library, sqrt
 from derive.derivation import derive
 from derive.language.expressions import Index
+from derive.notation.reading import read
 
 
 def attention() -> Definition:
@@ -74,6 +75,29 @@ def test_what_several_products_of_matrices_multiply_first_is_multiplied_once() -
         "grad_q = grad_p_times_p @ k",
     ):
         assert f"    {line}\n" in body
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        "where(s <= t, sum_d(q[t,d]*k[s,d])/sqrt(D), -inf)",
+        "sum_d(q[t,d]*k[s,d])/sqrt(D) + where(s <= t, 0, -inf)",
+    ],
+    ids=["chosen", "added"],
+)
+def test_a_mask_of_minus_infinity_is_chosen_or_added_and_costs_no_second_product(
+    scores: str,
+) -> None:
+    (definition,) = read(
+        "attention: to what came before\ninputs q[t,d], k[s,d], v[s,e]\nletters s over t\n"
+        f"a[t,s] = {scores}\nw[t,s] = exp(a[t,s])/sum_s(exp(a[t,s]))\n"
+        "o[t,e] = sum_s(w[t,s]*v[s,e])",
+        library.load,
+    ).values()
+    text = source(definition)
+    body = text[text.index("def backward(") : text.index("def double_backward(")]
+    assert body.count(" * w") == 2  # for the sum of each row, and for both products
+    assert body.count(" @ ") == 4
 
 
 @pytest.mark.parametrize("target", ["torch", "c"])
