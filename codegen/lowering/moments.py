@@ -29,9 +29,10 @@ def about_the_mean(lets: Sequence[Let]) -> list[Let]:
             lambda e: isinstance(e, Add) and e.has(Sum), lambda total: _centred(total, means)
         )
         found.append(replace(let, value=value))
-        pattern, letters = abstract(normalise(let.value))
-        if isinstance(_sum_in(let.value), Sum) and set(letters) == set(let.tensor.indices):
-            means.setdefault(pattern, Named(let.tensor, letters))
+        if _sum_in(let.value) is not None:
+            pattern, letters = abstract(normalise(let.value))
+            if set(letters) == set(let.tensor.indices):
+                means.setdefault(pattern, Named(let.tensor, letters))
     return found
 
 

@@ -89,22 +89,23 @@ def _in_turn(product: Expr, bound: Sequence[Index], sums: frozenset[Expr]) -> Ex
 
 
 def _in_letters(lets: Sequence[Let], own: Iterable[Index]) -> list[Let]:
-    """The lets, each sum over one of some letters, if it can be: an inner sum that has a name by now
-    leaves its letter to the outer one."""
+    """The lets, each sum over one of some letters, if it can be: an inner sum that has a name
+    by now leaves its letter to the outer one."""
     own = tuple(own)
 
-    def renamed(total: Any) -> Any:
-        for old in total.indices:
-            letters = total.body.atoms(Index)
+    def renamed(expr: Any) -> Any:
+        if not expr.has(Sum):
+            return expr
+        expr = with_args(expr, [renamed(a) for a in expr.args])
+        for old in expr.indices if isinstance(expr, Sum) else ():
+            letters = expr.body.atoms(Index)
             free = (i for i in own if i.axis == old.axis and i not in letters)
             if old not in own and (new := next(free, None)) is not None:
-                indices = (new if i == old else i for i in total.indices)
-                total = Sum(total.body.xreplace({old: new}), *indices)
-        return total
+                indices = (new if i == old else i for i in expr.indices)
+                expr = Sum(expr.body.xreplace({old: new}), *indices)
+        return expr
 
-    return [
-        replace(let, value=let.value.replace(lambda e: isinstance(e, Sum), renamed)) for let in lets
-    ]
+    return [replace(let, value=renamed(let.value)) for let in lets]
 
 
 def _is_read(expr: Basic) -> bool:
