@@ -295,6 +295,8 @@ def _steps(
             continue
         (group,) = reaching
         held, current, forms = task.held(target), group.sent[target], group.outcome.forms[target]
+        if forms[0][0] is FACTOR:  # the chain rule as it stands, which nobody multiplied out
+            (_, current), *forms = forms
         elsewhere = final[held.name] - forms[-1][1]
         for rule, following in forms:
             before, after = spell(current + elsewhere), spell(following + elsewhere)
