@@ -46,8 +46,8 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
+    input1_minus_input2: Tensor
     input1_total_negative: Tensor
-    neg_input1_minus_input2: Tensor
 
 
 class Gradients(NamedTuple):
@@ -77,8 +77,7 @@ def forward(
     input1_total = -input1_minus_input2 * target + margin
     input1_total_negative = input1_total < 0
     loss = input1_total.clamp(min=0).mean()
-    neg_input1_minus_input2 = -input1_minus_input2
-    return loss, Residuals(target, input1_total_negative, neg_input1_minus_input2)
+    return loss, Residuals(target, input1_minus_input2, input1_total_negative)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -91,15 +90,15 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, input1_total_negative, neg_input1_minus_input2 = residuals
+    target, input1_minus_input2, input1_total_negative = residuals
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
-    grad_loss_masked_scaled = grad_loss_masked / N
-    grad_target = grad_loss_masked_scaled * neg_input1_minus_input2
-    grad_input2 = grad_loss_masked_scaled * target
-    grad_input1 = -grad_input2
+    grad_loss_masked_scaled = grad_loss_masked / -N
+    grad_target = grad_loss_masked_scaled * input1_minus_input2
+    grad_input1 = grad_loss_masked_scaled * target
+    grad_input2 = -grad_input1
     return Gradients(grad_input1, grad_input2, grad_target)
 
 
@@ -113,37 +112,35 @@ def double_backward(
     """Differentiate `backward`: from cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_neg_input1_minus_input2.
+        grad_grad_loss, grad_target, grad_input1_minus_input2.
     """
-    target, input1_total_negative, neg_input1_minus_input2 = residuals
+    target, input1_minus_input2, input1_total_negative = residuals
     (N,) = target.shape
     grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
-    grad_loss_masked_scaled = grad_loss_masked / N
-    grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked_scaled
-    grad_grad_input2_minus_grad_grad_input1 = grad_grad_input2 - grad_grad_input1
-    grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked_scaled
+    grad_loss_masked_scaled = grad_loss_masked / -N
+    grad_input1_minus_input2 = grad_grad_target * grad_loss_masked_scaled
+    grad_grad_input1_minus_grad_grad_input2 = grad_grad_input1 - grad_grad_input2
+    grad_target = grad_grad_input1_minus_grad_grad_input2 * grad_loss_masked_scaled
     grad_grad_loss = (
-        torch.addcmul(
-            grad_grad_input2_minus_grad_grad_input1 * target,
-            grad_grad_target,
-            neg_input1_minus_input2,
+        -torch.addcmul(
+            grad_grad_input1_minus_grad_grad_input2 * target, grad_grad_target, input1_minus_input2
         )
         .masked_fill(input1_total_negative, 0)
         .mean()
     )
-    return grad_grad_loss, grad_target, grad_neg_input1_minus_input2
+    return grad_grad_loss, grad_target, grad_input1_minus_input2
 
 
 def residuals_backward(
-    grad_neg_input1_minus_input2: Tensor, residuals: Residuals
+    grad_input1_minus_input2: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_input1, grad_input2.
     """
-    grad_input2 = grad_neg_input1_minus_input2.clone()
-    grad_input1 = -grad_neg_input1_minus_input2
+    grad_input2 = -grad_input1_minus_input2
+    grad_input1 = grad_input1_minus_input2.clone()
     return grad_input1, grad_input2
 
 
@@ -193,10 +190,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_input1, grad_grad_input2, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_target, grad_neg_input1_minus_input2 = double_backward(
+        grad_grad_loss, grad_target, grad_input1_minus_input2 = double_backward(
             grad_grad_input1, grad_grad_input2, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, None, grad_neg_input1_minus_input2
+        return grad_grad_loss, grad_target, grad_input1_minus_input2, None
 
 
 class _Function(torch.autograd.Function):
@@ -209,19 +206,19 @@ class _Function(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward(input1, input2, target, margin=margin)
-        return loss, residuals.input1_total_negative, residuals.neg_input1_minus_input2
+        return loss, residuals.input1_minus_input2, residuals.input1_total_negative
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, target, *_ = inputs
-        _, input1_total_negative, neg_input1_minus_input2 = output
-        ctx.save_for_backward(target, input1_total_negative, neg_input1_minus_input2)
+        _, input1_minus_input2, input1_total_negative = output
+        ctx.save_for_backward(target, input1_minus_input2, input1_total_negative)
         ctx.mark_non_differentiable(input1_total_negative)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_neg_input1_minus_input2 = grad_outputs
+        grad_loss, grad_input1_minus_input2, *_ = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_input1 = grad_input2 = grad_target = None
         if grad_loss is not None:
@@ -232,8 +229,8 @@ class _Function(torch.autograd.Function):
             else:
                 grad_input1, grad_input2, grad_target = backward(grad_loss, residuals)
         # They have cotangents where a gradient, which read them, is differentiated.
-        if grad_neg_input1_minus_input2 is not None:
-            more_input1, more_input2 = residuals_backward(grad_neg_input1_minus_input2, residuals)
+        if grad_input1_minus_input2 is not None:
+            more_input1, more_input2 = residuals_backward(grad_input1_minus_input2, residuals)
             grad_input1 = more_input1 if grad_input1 is None else grad_input1 + more_input1
             grad_input2 = more_input2 if grad_input2 is None else grad_input2 + more_input2
         return grad_input1, grad_input2, grad_target, None
@@ -253,8 +250,8 @@ class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    input1_total_negative: Tensor
-    neg_input1_minus_input2: Tensor
+    input1_minus_input2: Tensor
+    dloss_dloss_masked: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -288,8 +285,11 @@ def forward_sum(
     input1_total = -input1_minus_input2 * target + margin
     input1_total_negative = input1_total < 0
     loss = input1_total.clamp(min=0).sum()
-    neg_input1_minus_input2 = -input1_minus_input2
-    return loss, SumResiduals(target, input1_total_negative, neg_input1_minus_input2)
+    input1_total_negative_chosen = torch.where(
+        input1_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
+    )
+    dloss_dloss_masked = -input1_total_negative_chosen
+    return loss, SumResiduals(target, input1_minus_input2, dloss_dloss_masked)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -306,13 +306,13 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, input1_total_negative, neg_input1_minus_input2 = residuals
+    target, input1_minus_input2, dloss_dloss_masked = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
-    grad_target = grad_loss_masked * neg_input1_minus_input2
-    grad_input2 = grad_loss_masked * target
-    grad_input1 = -grad_input2
+    grad_loss_masked = grad_loss * dloss_dloss_masked
+    grad_target = grad_loss_masked * input1_minus_input2
+    grad_input1 = grad_loss_masked * target
+    grad_input2 = -grad_input1
     return SumGradients(grad_input1, grad_input2, grad_target)
 
 
@@ -326,35 +326,31 @@ def double_backward_sum(
     """Differentiate `backward`: from cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_neg_input1_minus_input2.
+        grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked.
     """
-    target, input1_total_negative, neg_input1_minus_input2 = residuals
-    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
-    grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked
-    grad_grad_input2_minus_grad_grad_input1 = grad_grad_input2 - grad_grad_input1
-    grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked
-    grad_grad_loss = (
-        torch.addcmul(
-            grad_grad_input2_minus_grad_grad_input1 * target,
-            grad_grad_target,
-            neg_input1_minus_input2,
-        )
-        .masked_fill(input1_total_negative, 0)
-        .sum()
+    target, input1_minus_input2, dloss_dloss_masked = residuals
+    grad_loss_masked = grad_loss * dloss_dloss_masked
+    grad_grad_input1_minus_grad_grad_input2 = grad_grad_input1 - grad_grad_input2
+    grad_grad_input1_total = torch.addcmul(
+        grad_grad_input1_minus_grad_grad_input2 * target, grad_grad_target, input1_minus_input2
     )
-    return grad_grad_loss, grad_target, grad_neg_input1_minus_input2
+    grad_dloss_dloss_masked = grad_loss * grad_grad_input1_total
+    grad_input1_minus_input2 = grad_grad_target * grad_loss_masked
+    grad_target = grad_grad_input1_minus_grad_grad_input2 * grad_loss_masked
+    grad_grad_loss = (dloss_dloss_masked * grad_grad_input1_total).sum()
+    return grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked
 
 
 def residuals_backward_sum(
-    grad_neg_input1_minus_input2: Tensor, residuals: SumResiduals
+    grad_input1_minus_input2: Tensor, grad_dloss_dloss_masked: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_input1, grad_input2.
     """
-    grad_input2 = grad_neg_input1_minus_input2.clone()
-    grad_input1 = -grad_neg_input1_minus_input2
+    grad_input2 = -grad_input1_minus_input2
+    grad_input1 = grad_input1_minus_input2.clone()
     return grad_input1, grad_input2
 
 
@@ -385,10 +381,12 @@ class _SumBackwardFunction(torch.autograd.Function):
         grad_grad_input1, grad_grad_input2, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
-        grad_grad_loss, grad_target, grad_neg_input1_minus_input2 = double_backward_sum(
-            grad_grad_input1, grad_grad_input2, grad_grad_target, grad_loss, residuals
+        grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked = (
+            double_backward_sum(
+                grad_grad_input1, grad_grad_input2, grad_grad_target, grad_loss, residuals
+            )
         )
-        return grad_grad_loss, grad_target, None, grad_neg_input1_minus_input2
+        return grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked
 
 
 class _SumFunction(torch.autograd.Function):
@@ -401,19 +399,18 @@ class _SumFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(input1, input2, target, margin=margin)
-        return loss, residuals.input1_total_negative, residuals.neg_input1_minus_input2
+        return loss, residuals.input1_minus_input2, residuals.dloss_dloss_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, target, *_ = inputs
-        _, input1_total_negative, neg_input1_minus_input2 = output
-        ctx.save_for_backward(target, input1_total_negative, neg_input1_minus_input2)
-        ctx.mark_non_differentiable(input1_total_negative)
+        _, input1_minus_input2, dloss_dloss_masked = output
+        ctx.save_for_backward(target, input1_minus_input2, dloss_dloss_masked)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_neg_input1_minus_input2 = grad_outputs
+        grad_loss, grad_input1_minus_input2, grad_dloss_dloss_masked = grad_outputs
         residuals = SumResiduals(*ctx.saved_tensors)
         grad_input1 = grad_input2 = grad_target = None
         if grad_loss is not None:
@@ -424,9 +421,13 @@ class _SumFunction(torch.autograd.Function):
             else:
                 grad_input1, grad_input2, grad_target = backward_sum(grad_loss, residuals)
         # They have cotangents where a gradient, which read them, is differentiated.
-        if grad_neg_input1_minus_input2 is not None:
+        if grad_input1_minus_input2 is not None or grad_dloss_dloss_masked is not None:
+            if grad_input1_minus_input2 is None:
+                grad_input1_minus_input2 = torch.zeros_like(residuals.input1_minus_input2)
+            if grad_dloss_dloss_masked is None:
+                grad_dloss_dloss_masked = torch.zeros_like(residuals.dloss_dloss_masked)
             more_input1, more_input2 = residuals_backward_sum(
-                grad_neg_input1_minus_input2, residuals
+                grad_input1_minus_input2, grad_dloss_dloss_masked, residuals
             )
             grad_input1 = more_input1 if grad_input1 is None else grad_input1 + more_input1
             grad_input2 = more_input2 if grad_input2 is None else grad_input2 + more_input2
@@ -447,8 +448,8 @@ class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    input1_total_negative: Tensor
-    neg_input1_minus_input2: Tensor
+    input1_minus_input2: Tensor
+    dloss_dloss_masked: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -482,8 +483,11 @@ def forward_none(
     input1_total = -input1_minus_input2 * target + margin
     input1_total_negative = input1_total < 0
     loss = input1_total.clamp(min=0)
-    neg_input1_minus_input2 = -input1_minus_input2
-    return loss, NoneResiduals(target, input1_total_negative, neg_input1_minus_input2)
+    input1_total_negative_chosen = torch.where(
+        input1_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
+    )
+    dloss_dloss_masked = -input1_total_negative_chosen
+    return loss, NoneResiduals(target, input1_minus_input2, dloss_dloss_masked)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -500,16 +504,16 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, input1_total_negative, neg_input1_minus_input2 = residuals
+    target, input1_minus_input2, dloss_dloss_masked = residuals
     (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
-    grad_target = grad_loss_masked * neg_input1_minus_input2
-    grad_input2 = grad_loss_masked * target
-    grad_input1 = -grad_input2
+    grad_loss_masked = dloss_dloss_masked * grad_loss
+    grad_target = grad_loss_masked * input1_minus_input2
+    grad_input1 = grad_loss_masked * target
+    grad_input2 = -grad_input1
     return NoneGradients(grad_input1, grad_input2, grad_target)
 
 
@@ -523,29 +527,31 @@ def double_backward_none(
     """Differentiate `backward`: from cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_neg_input1_minus_input2.
+        grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked.
     """
-    target, input1_total_negative, neg_input1_minus_input2 = residuals
-    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
-    grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked
-    grad_grad_input2_minus_grad_grad_input1 = grad_grad_input2 - grad_grad_input1
-    grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked
-    grad_grad_loss = torch.addcmul(
-        grad_grad_input2_minus_grad_grad_input1 * target, grad_grad_target, neg_input1_minus_input2
-    ).masked_fill(input1_total_negative, 0)
-    return grad_grad_loss, grad_target, grad_neg_input1_minus_input2
+    target, input1_minus_input2, dloss_dloss_masked = residuals
+    grad_loss_masked = dloss_dloss_masked * grad_loss
+    grad_grad_input1_minus_grad_grad_input2 = grad_grad_input1 - grad_grad_input2
+    grad_grad_input1_total = torch.addcmul(
+        grad_grad_input1_minus_grad_grad_input2 * target, grad_grad_target, input1_minus_input2
+    )
+    grad_dloss_dloss_masked = grad_grad_input1_total * grad_loss
+    grad_input1_minus_input2 = grad_grad_target * grad_loss_masked
+    grad_target = grad_grad_input1_minus_grad_grad_input2 * grad_loss_masked
+    grad_grad_loss = dloss_dloss_masked * grad_grad_input1_total
+    return grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked
 
 
 def residuals_backward_none(
-    grad_neg_input1_minus_input2: Tensor, residuals: NoneResiduals
+    grad_input1_minus_input2: Tensor, grad_dloss_dloss_masked: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_input1, grad_input2.
     """
-    grad_input2 = grad_neg_input1_minus_input2.clone()
-    grad_input1 = -grad_neg_input1_minus_input2
+    grad_input2 = -grad_input1_minus_input2
+    grad_input1 = grad_input1_minus_input2.clone()
     return grad_input1, grad_input2
 
 
@@ -576,10 +582,12 @@ class _NoneBackwardFunction(torch.autograd.Function):
         grad_grad_input1, grad_grad_input2, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_grad_loss, grad_target, grad_neg_input1_minus_input2 = double_backward_none(
-            grad_grad_input1, grad_grad_input2, grad_grad_target, grad_loss, residuals
+        grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked = (
+            double_backward_none(
+                grad_grad_input1, grad_grad_input2, grad_grad_target, grad_loss, residuals
+            )
         )
-        return grad_grad_loss, grad_target, None, grad_neg_input1_minus_input2
+        return grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -592,19 +600,18 @@ class _NoneFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(input1, input2, target, margin=margin)
-        return loss, residuals.input1_total_negative, residuals.neg_input1_minus_input2
+        return loss, residuals.input1_minus_input2, residuals.dloss_dloss_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, target, *_ = inputs
-        _, input1_total_negative, neg_input1_minus_input2 = output
-        ctx.save_for_backward(target, input1_total_negative, neg_input1_minus_input2)
-        ctx.mark_non_differentiable(input1_total_negative)
+        _, input1_minus_input2, dloss_dloss_masked = output
+        ctx.save_for_backward(target, input1_minus_input2, dloss_dloss_masked)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_neg_input1_minus_input2 = grad_outputs
+        grad_loss, grad_input1_minus_input2, grad_dloss_dloss_masked = grad_outputs
         residuals = NoneResiduals(*ctx.saved_tensors)
         grad_input1 = grad_input2 = grad_target = None
         if grad_loss is not None:
@@ -615,9 +622,13 @@ class _NoneFunction(torch.autograd.Function):
             else:
                 grad_input1, grad_input2, grad_target = backward_none(grad_loss, residuals)
         # They have cotangents where a gradient, which read them, is differentiated.
-        if grad_neg_input1_minus_input2 is not None:
+        if grad_input1_minus_input2 is not None or grad_dloss_dloss_masked is not None:
+            if grad_input1_minus_input2 is None:
+                grad_input1_minus_input2 = torch.zeros_like(residuals.input1_minus_input2)
+            if grad_dloss_dloss_masked is None:
+                grad_dloss_dloss_masked = torch.zeros_like(residuals.dloss_dloss_masked)
             more_input1, more_input2 = residuals_backward_none(
-                grad_neg_input1_minus_input2, residuals
+                grad_input1_minus_input2, grad_dloss_dloss_masked, residuals
             )
             grad_input1 = more_input1 if grad_input1 is None else grad_input1 + more_input1
             grad_input2 = more_input2 if grad_input2 is None else grad_input2 + more_input2

@@ -55,9 +55,9 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check(x, target)
-    target_times_x = target * x
-    loss = torch.logaddexp(-target_times_x, x.new_full((), 0)).mean()
-    sigmoid_neg_target = torch.sigmoid(-target_times_x)
+    target_times_x = -target * x
+    loss = torch.logaddexp(target_times_x, x.new_full((), 0)).mean()
+    sigmoid_neg_target = torch.sigmoid(target_times_x)
     return loss, Residuals(target, sigmoid_neg_target)
 
 
@@ -112,9 +112,9 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     """
     _check(x, target)
     (N,) = x.shape
-    target_times_x = target * x
-    loss = torch.logaddexp(-target_times_x, x.new_full((), 0)).mean()
-    sigmoid_neg_target = torch.sigmoid(-target_times_x)
+    target_times_x = -target * x
+    loss = torch.logaddexp(target_times_x, x.new_full((), 0)).mean()
+    sigmoid_neg_target = torch.sigmoid(target_times_x)
     grad_x = target / -N * sigmoid_neg_target
     return loss, Gradients(grad_x)
 
@@ -205,9 +205,9 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_sum(x, target)
-    target_times_x = target * x
-    loss = torch.logaddexp(-target_times_x, x.new_full((), 0)).sum()
-    sigmoid_neg_target = torch.sigmoid(-target_times_x)
+    target_times_x = -target * x
+    loss = torch.logaddexp(target_times_x, x.new_full((), 0)).sum()
+    sigmoid_neg_target = torch.sigmoid(target_times_x)
     return loss, SumResiduals(target, sigmoid_neg_target)
 
 
@@ -346,9 +346,9 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_none(x, target)
-    target_times_x = target * x
-    loss = torch.logaddexp(-target_times_x, x.new_full((), 0))
-    sigmoid_neg_target = torch.sigmoid(-target_times_x)
+    target_times_x = -target * x
+    loss = torch.logaddexp(target_times_x, x.new_full((), 0))
+    sigmoid_neg_target = torch.sigmoid(target_times_x)
     return loss, NoneResiduals(target, sigmoid_neg_target)
 
 
@@ -383,9 +383,9 @@ def double_backward_none(
         grad_grad_loss, grad_sigmoid_neg_target.
     """
     target, sigmoid_neg_target = residuals
-    grad_grad_x_times_target = grad_grad_x * target
-    grad_sigmoid_neg_target = -grad_grad_x_times_target * grad_loss
-    grad_grad_loss = -grad_grad_x_times_target * sigmoid_neg_target
+    grad_grad_x_times_target = -grad_grad_x * target
+    grad_sigmoid_neg_target = grad_grad_x_times_target * grad_loss
+    grad_grad_loss = grad_grad_x_times_target * sigmoid_neg_target
     return grad_grad_loss, grad_sigmoid_neg_target
 
 

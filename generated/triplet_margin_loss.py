@@ -4171,9 +4171,9 @@ def double_backward_p_inf_swap(
         grad_grad_anchor_near_argmax - grad_grad_positive_near_argmax
     ) * grad_loss_scaled_masked
     far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
-    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    far_argmax_grad_grad_anchor = -grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
     grad_sign_far_argmax_off_far = (
-        (far_argmax_grad_grad_negative - far_argmax_grad_grad_anchor) * grad_loss_scaled_masked
+        (far_argmax_grad_grad_anchor + far_argmax_grad_grad_negative) * grad_loss_scaled_masked
     ).masked_fill(between_mask, 0)
     between_argmax_grad_grad_positive = grad_grad_positive.gather(
         1, between_argmax[:, None]
@@ -4189,15 +4189,14 @@ def double_backward_p_inf_swap(
             torch.addcmul(
                 torch.addcmul(
                     between_argmax_grad_grad_negative * sign_between_argmax_off_between_masked,
-                    far_argmax_grad_grad_negative,
+                    far_argmax_grad_grad_anchor,
                     sign_far_argmax_off_far_masked,
                 ),
-                grad_grad_anchor_near_argmax,
-                sign_near_argmax_off_near,
+                far_argmax_grad_grad_negative,
+                sign_far_argmax_off_far_masked,
             ),
-            far_argmax_grad_grad_anchor,
-            sign_far_argmax_off_far_masked,
-            value=-1,
+            grad_grad_anchor_near_argmax,
+            sign_near_argmax_off_near,
         )
         .masked_fill(near_total_negative, 0)
         .sum()
@@ -4556,9 +4555,9 @@ def double_backward_p_inf_swap_sum(
         value=-1,
     )
     far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
-    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    far_argmax_grad_grad_anchor = -grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
     grad_sign_far_argmax_off_far = (
-        (far_argmax_grad_grad_negative - far_argmax_grad_grad_anchor) * grad_loss_masked
+        (far_argmax_grad_grad_anchor + far_argmax_grad_grad_negative) * grad_loss_masked
     ).masked_fill(between_mask, 0)
     between_argmax_grad_grad_positive = grad_grad_positive.gather(
         1, between_argmax[:, None]
@@ -4577,15 +4576,14 @@ def double_backward_p_inf_swap_sum(
             torch.addcmul(
                 torch.addcmul(
                     between_argmax_grad_grad_negative * sign_between_argmax_off_between_masked,
-                    far_argmax_grad_grad_negative,
+                    far_argmax_grad_grad_anchor,
                     sign_far_argmax_off_far_masked,
                 ),
-                grad_grad_anchor_near_argmax,
-                sign_near_argmax_off_near,
+                far_argmax_grad_grad_negative,
+                sign_far_argmax_off_far_masked,
             ),
-            far_argmax_grad_grad_anchor,
-            sign_far_argmax_off_far_masked,
-            value=-1,
+            grad_grad_anchor_near_argmax,
+            sign_near_argmax_off_near,
         )
         .masked_fill(near_total_negative, 0)
         .sum()
@@ -6502,9 +6500,9 @@ def double_backward_p_swap(
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
     total_1 = off_between_product_masked_masked + off_near_product_masked
     total_2 = off_near_product_masked - off_far_product_masked_masked
-    product = grad_loss_scaled_masked[:, None] * grad_grad_positive
+    product = (-grad_loss_scaled_masked)[:, None] * grad_grad_positive
     product_1 = grad_loss_scaled_masked[:, None] * grad_grad_negative
-    grad_grad_negative_total = product_1 - product
+    grad_grad_negative_total = product + product_1
     grad_off_between_sum = (
         (1 - p)
         / p
@@ -6552,7 +6550,7 @@ def double_backward_p_swap(
         .masked_fill(between_mask[:, None], 0)
     )
     grad_off_far = grad_off_far * ((p - 1) * (grad_grad_anchor_total_1 * sign_off_far))
-    grad_grad_anchor_total = product_2 - product
+    grad_grad_anchor_total = product + product_2
     grad_off_near_sum = (
         (1 - p)
         / p
@@ -7083,9 +7081,9 @@ def double_backward_p_swap_sum(
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
     total_1 = off_between_product_masked_masked + off_near_product_masked
     total_2 = off_near_product_masked - off_far_product_masked_masked
-    product = grad_loss_masked[:, None] * grad_grad_positive
+    product = (-grad_loss_masked)[:, None] * grad_grad_positive
     product_1 = grad_loss_masked[:, None] * grad_grad_negative
-    grad_grad_negative_total = product_1 - product
+    grad_grad_negative_total = product + product_1
     grad_off_between_sum = (
         (1 - p)
         / p
@@ -7133,7 +7131,7 @@ def double_backward_p_swap_sum(
         .masked_fill(between_mask[:, None], 0)
     )
     grad_off_far = grad_off_far * ((p - 1) * (grad_grad_anchor_total_1 * sign_off_far))
-    grad_grad_anchor_total = grad_grad_anchor_times_grad_loss_masked - product
+    grad_grad_anchor_total = grad_grad_anchor_times_grad_loss_masked + product
     grad_off_near_sum = (
         (1 - p)
         / p
@@ -7671,10 +7669,10 @@ def double_backward_p_swap_none(
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
     total_1 = off_between_product_masked_masked + off_near_product_masked
     total_2 = off_near_product_masked - off_far_product_masked_masked
-    grad_grad_positive_times_grad_near = grad_near[:, None] * grad_grad_positive
+    grad_grad_positive_times_grad_near = (-grad_near)[:, None] * grad_grad_positive
     grad_grad_negative_times_grad_near = grad_near[:, None] * grad_grad_negative
     grad_grad_negative_total = (
-        grad_grad_negative_times_grad_near - grad_grad_positive_times_grad_near
+        grad_grad_negative_times_grad_near + grad_grad_positive_times_grad_near
     )
     grad_off_between_sum = (
         (1 - p)
@@ -7723,7 +7721,7 @@ def double_backward_p_swap_none(
         .masked_fill(between_mask[:, None], 0)
     )
     grad_off_far = grad_off_far * ((p - 1) * (grad_grad_anchor_total_1 * sign_off_far))
-    grad_grad_anchor_total = grad_grad_anchor_times_grad_near - grad_grad_positive_times_grad_near
+    grad_grad_anchor_total = grad_grad_anchor_times_grad_near + grad_grad_positive_times_grad_near
     grad_off_near_sum = (
         (1 - p)
         / p

@@ -50,7 +50,8 @@ def computed_once(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let
             result = _factored(result, product, others)
         once = _without_repeats(result, {let.name for let in result} - given)
         if len(once) == len(result):
-            return tuple(_negated_once(once))
+            new = {let.name for let in once} - given
+            return tuple(_negated_once([*_signs_inside(once, new)]))
         result = once  # what read two names of one thing may be the same now
 
 
@@ -243,6 +244,31 @@ def _factored(lets: Sequence[Let], common: frozenset[Expr], others: frozenset[st
 
     rest = [replace(let, value=replaced(let.value)) for let in lets[first:]]
     return [*lets[:first], Let(tensor, product), *rest]
+
+
+def _signs_inside(lets: Sequence[Let], new: set[str]) -> Sequence[Let]:
+    """The lets, each new one that is read more than once, and always with a minus before it, with
+    that inside."""
+    for let in lets:
+        signs = [sign for other in lets for sign in _signs(other.value, let.name)]
+        if let.name in new and len(signs) > 1 and set(signs) == {-1}:
+            turned = [Let(let.tensor, -let.tensor.element)]
+            inside = [
+                replace(o, value=-o.value if o is let else substitute(o.value, turned))
+                for o in lets
+            ]
+            return _signs_inside(inside, new)
+    return lets
+
+
+def _signs(expr: Basic, name: str) -> Iterator[int]:
+    """The sign before each element of a tensor in an expression."""
+    factors = Mul.make_args(expr) if isinstance(expr, Expr) else (expr,)
+    for factor in factors:
+        if isinstance(factor, Element) and factor.tensor_name == name:
+            yield _sign(expr) if isinstance(expr, Mul) else 1
+        for arg in factor.args:
+            yield from _signs(arg, name)
 
 
 def _negated_once(lets: list[Let]) -> list[Let]:

@@ -73,17 +73,17 @@ def stabilise(expr: Expr) -> Expr:
 
 def bare_exponentials(expr: Basic) -> int:
     """How many exponentials are left that no safe form protects."""
-    return sum(not _is_a_part(power) for power in expr.atoms(exp))
+    return sum(not _is_a_part(power.args[0]) for power in expr.atoms(exp))
 
 
 _LOG_SUMS = (LogAddExp, LogSumExp)
 """Logarithms of what exponentials are parts of."""
 
 
-def _is_a_part(power: Expr) -> bool:
+def _is_a_part(exponent: Expr) -> bool:
     """Whether an exponential is divided by a sum that it is a term of, as it is or with a weight:
     `exp(a - log(exp(a) + ...))` is at most 1, and `exp(a - log(w exp(a) + ...))` at most 1/w."""
-    terms = Add.make_args(power.args[0])
+    terms = Add.make_args(exponent)
     log_sums = [-term for term in terms if isinstance(-term, _LOG_SUMS)]
     if len(log_sums) != 1:
         return False
@@ -326,7 +326,7 @@ def _shorter(after: Expr, before: Expr) -> bool:
 
 
 def _is_safe(exponent: Expr) -> bool:
-    return isinstance(exponent, LogSoftmax) or _is_a_part(exp(exponent))
+    return isinstance(exponent, LogSoftmax) or _is_a_part(exponent)
 
 
 def _push(expr: Expr, factor: Expr) -> Expr:

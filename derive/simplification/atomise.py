@@ -7,7 +7,7 @@ those that the simplified gradient ends up using, and no others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
@@ -441,10 +441,13 @@ def _is_turned(exponent: Expr) -> bool:
     return isinstance(exponent, Add) or exponent.could_extract_minus_sign()
 
 
-def _in_softplus(exponential: Let, lets: Iterable[Let]) -> bool:
-    """Whether there is a logarithm of one more than an exponential; its slope is a sigmoid."""
+def _in_softplus(exponential: Let, lets: Sequence[Let]) -> bool:
+    """Whether there is a logarithm of one more than an exponential, whose slope is a sigmoid, and
+    nothing made of that logarithm gives the slope already, as `1 - exp(-log(1 + e))` does."""
     softplus = log(1 + exponential.tensor.element)
-    return any(let.value.has(softplus) for let in lets)
+    made = {let.name for let in lets if let.value.has(softplus)}
+    taken = {tensor_name(-let.value.args[0]) for let in lets if isinstance(let.value, exp)}
+    return bool(made) and not made & taken
 
 
 def _beside(name: str, lets: Iterable[Let]) -> list[Expr]:

@@ -143,7 +143,7 @@ def best_outcome(
         if plain.cost < best.cost and scalars <= task.divided_by:
             outcomes.append(standing)
     singles = (as_it_stands((solution,)) for solution in search.told_alone)
-    outcomes += [single for single in singles if _divides_as(task, single, plain)]
+    outcomes += [single for single in singles if _divides_as(task, single, best)]
     cheapest = min(outcomes, key=lambda outcome: outcome.cost)
     if not task.refuses(cheapest.lets):
         return cheapest

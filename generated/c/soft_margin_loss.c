@@ -208,7 +208,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     if (workspace == NULL)
         return 1;
     wide *const restrict target_times_x_sum_parts = (wide *)workspace;
-    /* target_times_x_sum = sum_n(LogAddExp(-target_times_x[n], 0)) */
+    /* target_times_x_sum = sum_n(LogAddExp(target_times_x[n], 0)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -217,8 +217,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         real target_times_x_sum_span = 0;
         #pragma omp simd reduction(+ : target_times_x_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real target_times_x = target[n] * x[n];
-            target_times_x_sum_span += log_add_exp(-target_times_x, 0);
+            const real target_times_x = -target[n] * x[n];
+            target_times_x_sum_span += log_add_exp(target_times_x, 0);
         }
         target_times_x_sum_total += target_times_x_sum_span;
         target_times_x_sum_parts[block] = target_times_x_sum_total;
@@ -236,7 +236,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, int threads) {
     const int grad_x_past = past_caches(N);
-    /* sigmoid_neg_target[n] = Sigmoid(-target_times_x[n]) */
+    /* sigmoid_neg_target[n] = Sigmoid(target_times_x[n]) */
     /* grad_x[n] = -grad_loss*sigmoid_neg_target[n]*target[n]/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -245,8 +245,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real target_times_x = target[n] * x[n];
-            const real sigmoid_neg_target = sigmoid(-target_times_x);
+            const real target_times_x = -target[n] * x[n];
+            const real sigmoid_neg_target = sigmoid(target_times_x);
             grad_x_here[n - n_line] = -(grad_loss[0] / N) * target[n] * sigmoid_neg_target;
         }
         if (grad_x_past)
@@ -263,8 +263,8 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     if (workspace == NULL)
         return 1;
     wide *const restrict target_times_x_sum_parts = (wide *)workspace;
-    /* target_times_x_sum = sum_n(LogAddExp(-target_times_x[n], 0)) */
-    /* sigmoid_neg_target[n] = Sigmoid(-target_times_x[n]) */
+    /* target_times_x_sum = sum_n(LogAddExp(target_times_x[n], 0)) */
+    /* sigmoid_neg_target[n] = Sigmoid(target_times_x[n]) */
     /* grad_x[n] = -sigmoid_neg_target[n]*target[n]/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
@@ -274,9 +274,9 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         real target_times_x_sum_span = 0;
         #pragma omp simd reduction(+ : target_times_x_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real target_times_x = target[n] * x[n];
-            target_times_x_sum_span += log_add_exp(-target_times_x, 0);
-            const real sigmoid_neg_target = sigmoid(-target_times_x);
+            const real target_times_x = -target[n] * x[n];
+            target_times_x_sum_span += log_add_exp(target_times_x, 0);
+            const real sigmoid_neg_target = sigmoid(target_times_x);
             grad_x[n] = -(1 / (real)N) * target[n] * sigmoid_neg_target;
         }
         target_times_x_sum_total += target_times_x_sum_span;
@@ -303,7 +303,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* loss = sum_n(LogAddExp(-target_times_x[n], 0)) */
+    /* loss = sum_n(LogAddExp(target_times_x[n], 0)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -312,8 +312,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real target_times_x = target[n] * x[n];
-            loss_span += log_add_exp(-target_times_x, 0);
+            const real target_times_x = -target[n] * x[n];
+            loss_span += log_add_exp(target_times_x, 0);
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -330,7 +330,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, int threads) {
     const int grad_x_past = past_caches(N);
-    /* sigmoid_neg_target[n] = Sigmoid(-target_times_x[n]) */
+    /* sigmoid_neg_target[n] = Sigmoid(target_times_x[n]) */
     /* grad_x[n] = -grad_loss*sigmoid_neg_target[n]*target[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -339,8 +339,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real target_times_x = target[n] * x[n];
-            const real sigmoid_neg_target = sigmoid(-target_times_x);
+            const real target_times_x = -target[n] * x[n];
+            const real sigmoid_neg_target = sigmoid(target_times_x);
             grad_x_here[n - n_line] = -grad_loss[0] * target[n] * sigmoid_neg_target;
         }
         if (grad_x_past)
@@ -356,11 +356,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    /* loss[n] = LogAddExp(-target_times_x[n], 0) */
+    /* loss[n] = LogAddExp(target_times_x[n], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_times_x = target[n] * x[n];
-        loss[n] = log_add_exp(-target_times_x, 0);
+        const real target_times_x = -target[n] * x[n];
+        loss[n] = log_add_exp(target_times_x, 0);
     }
     return 0;
 }
@@ -369,7 +369,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, int threads) {
     const int grad_x_past = past_caches(N);
-    /* sigmoid_neg_target[n] = Sigmoid(-target_times_x[n]) */
+    /* sigmoid_neg_target[n] = Sigmoid(target_times_x[n]) */
     /* grad_x[n] = -grad_loss[n]*sigmoid_neg_target[n]*target[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -378,8 +378,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real target_times_x = target[n] * x[n];
-            const real sigmoid_neg_target = sigmoid(-target_times_x);
+            const real target_times_x = -target[n] * x[n];
+            const real sigmoid_neg_target = sigmoid(target_times_x);
             grad_x_here[n - n_line] = -grad_loss[n] * target[n] * sigmoid_neg_target;
         }
         if (grad_x_past)
