@@ -28,9 +28,10 @@ from derive.language.substitute import substitute
 from derive.simplification.atomise import atomise
 from derive.simplification.joints import PAGE, accumulating, nameable, repeated, written
 from derive.simplification.naming import mixes_sizes
+from derive.simplification.outcome import Outcome, VariableChoice
 from derive.simplification.partition import partition
 from derive.simplification.primal_parts import in_primal
-from derive.simplification.search import CLEARLY, Outcome, VariableChoice, best_outcome
+from derive.simplification.search import CLEARLY, best_outcome
 from derive.simplification.symmetry import joined
 from derive.simplification.task import Judge, Task, TooLarge, indulgent
 from derive.simplification.work import work
