@@ -128,12 +128,12 @@ def double_backward(
     first_grad_weight = (grad_y * x_hat).sum(0)
     grad_bias_scaled = grad_bias / -N
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / (correction - N)
+    rstd_product = rstd_times_weight / (N - correction)
     grad_grad_weight_total = torch.addcmul(
-        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0)
+        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0), value=-1
     )
     grad_x_hat = grad_grad_weight_total * grad_y
-    grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x)
+    grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y + grad_bias_scaled).addcmul(
             first_grad_weight, x_hat, value=-1 / (N - correction or torch.nan)
@@ -336,12 +336,12 @@ def double_backward_no_bias(
     first_grad_weight = (grad_y * x_hat).sum(0)
     grad_y_mean = grad_y.mean(0)
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / (correction - N)
+    rstd_product = rstd_times_weight / (N - correction)
     grad_grad_weight_total = torch.addcmul(
-        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0)
+        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0), value=-1
     )
     grad_x_hat = grad_grad_weight_total * grad_y
-    grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x)
+    grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y - grad_y_mean).addcmul(
             first_grad_weight, x_hat, value=-1 / (N - correction or torch.nan)
@@ -546,17 +546,18 @@ def double_backward_no_weight(
     grad_x_hat = grad_x_hat.addcmul(grad_y_sum, grad_grad_x)
     grad_x_hat = grad_x_hat * (rstd / (correction - N))
     grad_grad_x_sum_1 = grad_grad_x.sum(0)
-    grad_grad_x_sum_1_scaled = grad_grad_x_sum_1 / -N
-    grad_grad_x_sum_scaled = grad_grad_x_sum / (correction - N)
+    grad_grad_x_sum_1_scaled = grad_grad_x_sum_1 / N
+    grad_grad_x_sum_scaled = grad_grad_x_sum / (N - correction)
     grad_rstd = torch.addcmul(
-        torch.addcmul((grad_grad_x * grad_y).sum(0), grad_bias, grad_grad_x_sum_1_scaled),
+        torch.addcmul((grad_grad_x * grad_y).sum(0), grad_bias, grad_grad_x_sum_1_scaled, value=-1),
         grad_grad_x_sum_scaled,
         grad_y_sum,
+        value=-1,
     )
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd,
-        (grad_grad_x + grad_grad_x_sum_1_scaled).addcmul(grad_grad_x_sum_scaled, x_hat),
+        (grad_grad_x - grad_grad_x_sum_1_scaled).addcmul(grad_grad_x_sum_scaled, x_hat, value=-1),
     )
     return grad_grad_y, grad_rstd, grad_x_hat
 
@@ -740,15 +741,18 @@ def double_backward_no_weight_no_bias(
     grad_y = grad_grad_x_sum * first_grad_y
     grad_y = grad_y.addcmul(grad_y_sum, grad_grad_x)
     grad_y = grad_y * (rstd / (correction - N))
-    grad_grad_x_sum_1 = -grad_grad_x.sum(0)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / (correction - N)
+    grad_grad_x_sum_1 = grad_grad_x.sum(0)
+    grad_grad_x_sum_scaled = grad_grad_x_sum / (N - correction)
     grad_rstd = torch.addcmul(
-        torch.addcmul((first_grad_y * grad_grad_x).sum(0), grad_grad_x_sum_1, grad_y_mean),
+        torch.addcmul(
+            (first_grad_y * grad_grad_x).sum(0), grad_grad_x_sum_1, grad_y_mean, value=-1
+        ),
         grad_grad_x_sum_scaled,
         grad_y_sum,
+        value=-1,
     )
-    grad_grad_y = torch.add(grad_grad_x, grad_grad_x_sum_1, alpha=1 / (N or torch.nan))
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled, y)
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1, alpha=1 / (N or torch.nan))
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled, y, value=-1)
     grad_grad_y = grad_grad_y * rstd
     return grad_grad_y, grad_rstd, grad_y
 
@@ -981,12 +985,12 @@ def double_backward_running_mean(
     first_grad_weight = (grad_y * x_hat).sum(0)
     grad_bias_scaled = grad_bias / -N
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / (correction - N)
+    rstd_product = rstd_times_weight / (N - correction)
     grad_grad_weight_total = torch.addcmul(
-        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0)
+        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0), value=-1
     )
     grad_x_hat = grad_grad_weight_total * grad_y
-    grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x)
+    grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y + grad_bias_scaled).addcmul(
             first_grad_weight, x_hat, value=-1 / (N - correction or torch.nan)
@@ -1482,12 +1486,12 @@ def double_backward_running_mean_no_bias(
     first_grad_weight = (grad_y * x_hat).sum(0)
     grad_y_mean = grad_y.mean(0)
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / (correction - N)
+    rstd_product = rstd_times_weight / (N - correction)
     grad_grad_weight_total = torch.addcmul(
-        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0)
+        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0), value=-1
     )
     grad_x_hat = grad_grad_weight_total * grad_y
-    grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x)
+    grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y - grad_y_mean).addcmul(
             first_grad_weight, x_hat, value=-1 / (N - correction or torch.nan)
@@ -1961,17 +1965,18 @@ def double_backward_running_mean_no_weight(
     grad_x_hat = grad_x_hat.addcmul(grad_y_sum, grad_grad_x)
     grad_x_hat = grad_x_hat * (rstd / (correction - N))
     grad_grad_x_sum_1 = grad_grad_x.sum(0)
-    grad_grad_x_sum_1_scaled = grad_grad_x_sum_1 / -N
-    grad_grad_x_sum_scaled = grad_grad_x_sum / (correction - N)
+    grad_grad_x_sum_1_scaled = grad_grad_x_sum_1 / N
+    grad_grad_x_sum_scaled = grad_grad_x_sum / (N - correction)
     grad_rstd = torch.addcmul(
-        torch.addcmul((grad_grad_x * grad_y).sum(0), grad_bias, grad_grad_x_sum_1_scaled),
+        torch.addcmul((grad_grad_x * grad_y).sum(0), grad_bias, grad_grad_x_sum_1_scaled, value=-1),
         grad_grad_x_sum_scaled,
         grad_y_sum,
+        value=-1,
     )
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd,
-        (grad_grad_x + grad_grad_x_sum_1_scaled).addcmul(grad_grad_x_sum_scaled, x_hat),
+        (grad_grad_x - grad_grad_x_sum_1_scaled).addcmul(grad_grad_x_sum_scaled, x_hat, value=-1),
     )
     return grad_grad_y, grad_rstd, grad_x_hat
 
@@ -2359,15 +2364,18 @@ def double_backward_running_mean_no_weight_no_bias(
     grad_y = grad_grad_x_sum * first_grad_y
     grad_y = grad_y.addcmul(grad_y_sum, grad_grad_x)
     grad_y = grad_y * (rstd / (correction - N))
-    grad_grad_x_sum_1 = -grad_grad_x.sum(0)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / (correction - N)
+    grad_grad_x_sum_1 = grad_grad_x.sum(0)
+    grad_grad_x_sum_scaled = grad_grad_x_sum / (N - correction)
     grad_rstd = torch.addcmul(
-        torch.addcmul((first_grad_y * grad_grad_x).sum(0), grad_grad_x_sum_1, grad_y_mean),
+        torch.addcmul(
+            (first_grad_y * grad_grad_x).sum(0), grad_grad_x_sum_1, grad_y_mean, value=-1
+        ),
         grad_grad_x_sum_scaled,
         grad_y_sum,
+        value=-1,
     )
-    grad_grad_y = torch.add(grad_grad_x, grad_grad_x_sum_1, alpha=1 / (N or torch.nan))
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled, y)
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1, alpha=1 / (N or torch.nan))
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled, y, value=-1)
     grad_grad_y = grad_grad_y * rstd
     return grad_grad_y, grad_rstd, grad_y
 

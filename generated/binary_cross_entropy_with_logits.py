@@ -1041,12 +1041,15 @@ def forward_none_pos_weight(
     logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
     log_s_1 = -logaddexp_neg_x
     one_minus_target = 1 - target
-    pos_weight_times_target = -pos_weight * target
+    pos_weight_times_target = pos_weight * target
     loss = torch.addcmul(
-        log_s_1 * pos_weight_times_target, one_minus_target, torch.logaddexp(x, x.new_full((), 0))
+        one_minus_target * torch.logaddexp(x, x.new_full((), 0)),
+        log_s_1,
+        pos_weight_times_target,
+        value=-1,
     )
     dloss_dtarget = (1 - pos_weight) * log_s_1 - x
-    dloss_dx = torch.addcmul((1 - s) * pos_weight_times_target, one_minus_target, s)
+    dloss_dx = torch.addcmul(one_minus_target * s, 1 - s, pos_weight_times_target, value=-1)
     return loss, NonePosWeightResiduals(dloss_dtarget, dloss_dx)
 
 
@@ -1110,13 +1113,13 @@ def residuals_backward_none_pos_weight(
     """
     s = torch.sigmoid(x)
     one_minus_target = 1 - target
-    pos_weight_times_target = -pos_weight * target
+    pos_weight_times_target = pos_weight * target
     one_minus_s = 1 - s
     grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_dloss_dx)
     grad_x = (
         torch.addcmul(
             (1 - pos_weight) * grad_dloss_dtarget,
-            (one_minus_target - pos_weight_times_target) * grad_dloss_dx,
+            (one_minus_target + pos_weight_times_target) * grad_dloss_dx,
             s,
         )
         * one_minus_s

@@ -181,10 +181,10 @@ def double_backward(
     ) = residuals
     cosine_total_chosen_product = grad_loss * cosine_total_chosen_product_1
     grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
-    cosine_total_chosen_product_times_dot = -cosine_total_chosen_product * dot
-    grad_inv_root_square1_squared = cosine_total_chosen_product_times_dot * grad_grad_input1_sum
+    cosine_total_chosen_product_times_dot = cosine_total_chosen_product * dot
+    grad_inv_root_square1_squared = -cosine_total_chosen_product_times_dot * grad_grad_input1_sum
     grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
-    grad_inv_root_square2_squared = cosine_total_chosen_product_times_dot * grad_grad_input2_sum
+    grad_inv_root_square2_squared = -cosine_total_chosen_product_times_dot * grad_grad_input2_sum
     dot_total = (
         torch.addcmul(input2, (dot * inv_root_square1_squared)[:, None], input1, value=-1)
         * grad_grad_input1
@@ -603,18 +603,22 @@ def double_backward_sum(
     ).masked_fill(target == 1, -1)
     dot_chosen_product = grad_loss * dot_chosen
     first_grad_dot = dot_chosen_product * inv_root_square1_times_inv_root_square2
-    grad_grad_input2_sum = -(grad_grad_input2 * input2).sum(1)
-    grad_grad_input1_sum = -(grad_grad_input1 * input1).sum(1)
+    grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
+    grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
     inv_root_square2_squared = inv_root_square2**2
     inv_root_square1_squared = inv_root_square1**2
     product = grad_grad_input2_sum * inv_root_square2_squared
     product_1 = grad_grad_input1_sum * inv_root_square1_squared
     grad_grad_dot = torch.addcmul(
         torch.addcmul(
-            (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1), dot, product
+            (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1),
+            dot,
+            product,
+            value=-1,
         ),
         dot,
         product_1,
+        value=-1,
     )
     grad_inv_root_square1_times_inv_root_square2 = dot_chosen_product * grad_grad_dot
     dot_product = 2 * dot * first_grad_dot
@@ -622,13 +626,15 @@ def double_backward_sum(
         grad_inv_root_square1_times_inv_root_square2 * inv_root_square1,
         dot_product * grad_grad_input2_sum,
         inv_root_square2,
+        value=-1,
     )
     grad_inv_root_square1 = torch.addcmul(
         grad_inv_root_square1_times_inv_root_square2 * inv_root_square2,
         dot_product * grad_grad_input1_sum,
         inv_root_square1,
+        value=-1,
     )
-    grad_dot = torch.addcmul(first_grad_dot * product, first_grad_dot, product_1)
+    grad_dot = torch.addcmul(-first_grad_dot * product, first_grad_dot, product_1, value=-1)
     first_grad_dot_times_grad_grad_input2 = first_grad_dot[:, None] * grad_grad_input2
     first_grad_dot_times_grad_grad_input1 = first_grad_dot[:, None] * grad_grad_input1
     grad_input2 = torch.addcmul(
@@ -911,23 +917,23 @@ def double_backward_none(
     ) = residuals
     grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
     product = cosine_total_chosen_product_1 * grad_loss
-    cosine_total_chosen_product_1_product = -dot * product
-    grad_inv_root_square1_squared = cosine_total_chosen_product_1_product * grad_grad_input1_sum
+    cosine_total_chosen_product_1_product = dot * product
+    grad_inv_root_square1_squared = -cosine_total_chosen_product_1_product * grad_grad_input1_sum
     grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
-    grad_inv_root_square2_squared = cosine_total_chosen_product_1_product * grad_grad_input2_sum
+    grad_inv_root_square2_squared = -cosine_total_chosen_product_1_product * grad_grad_input2_sum
     inv_root_square1_squared_total = torch.addcmul(
-        -grad_grad_input1_sum * inv_root_square1_squared,
+        grad_grad_input1_sum * inv_root_square1_squared,
         grad_grad_input2_sum,
         inv_root_square2_squared,
-        value=-1,
     )
     dot_total = torch.addcmul(
         (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1),
         dot,
         inv_root_square1_squared_total,
+        value=-1,
     )
     grad_cosine_total_chosen_product_1 = dot_total * grad_loss
-    grad_dot = inv_root_square1_squared_total * product
+    grad_dot = -inv_root_square1_squared_total * product
     grad_input2 = torch.addcmul(
         grad_grad_input1, (dot * inv_root_square2_squared)[:, None], grad_grad_input2, value=-1
     )

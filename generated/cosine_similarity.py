@@ -186,14 +186,15 @@ def double_backward(
         * (x1_squared_sum_or_one**-1.5).masked_fill(x1_squared_sum_is_zero, 0)
         / size1
     )
-    size1_total = -size1_product - size2_product
-    grad_dot = grad_y_product * size1_total
+    size1_total = size1_product + size2_product
+    grad_dot = -grad_y_product * size1_total
     grad_x2 = torch.addcmul(grad_grad_x1, (dot * size2_product_1)[:, None], grad_grad_x2, value=-1)
     grad_x2 = grad_x2 * grad_y_product[:, None]
     grad_x1 = torch.addcmul(grad_grad_x2, (dot * size1_product_1)[:, None], grad_grad_x1, value=-1)
     grad_x1 = grad_x1 * grad_y_product[:, None]
     grad_grad_y = (
-        torch.addcmul(grad_grad_x1_sum + grad_grad_x2_sum_1, dot, size1_total) * size1_product_2
+        torch.addcmul(grad_grad_x1_sum + grad_grad_x2_sum_1, dot, size1_total, value=-1)
+        * size1_product_2
     )
     return (
         grad_grad_y,

@@ -4772,15 +4772,15 @@ def residuals_backward_target_label_smoothing(
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
-    grad_dloss_dlogits_sum = -(grad_dloss_dlogits * p).sum(1)
+    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
-    grad_probabilities = grad_probabilities.add(
+    grad_probabilities = grad_probabilities.sub(
         grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
     )
     grad_probabilities /= N
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits + grad_dloss_dlogits_sum[:, None]) * (smoothed_sum / N)[:, None]
+        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * (smoothed_sum / N)[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -5193,14 +5193,14 @@ def residuals_backward_target_sum_label_smoothing(
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
-    grad_dloss_dlogits_sum = -(grad_dloss_dlogits * p).sum(1)
+    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
-    grad_probabilities = grad_probabilities.add(
+    grad_probabilities = grad_probabilities.sub(
         grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
     )
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits + grad_dloss_dlogits_sum[:, None]) * smoothed_sum[:, None]
+        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * smoothed_sum[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -5626,14 +5626,14 @@ def residuals_backward_target_none_label_smoothing(
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
-    grad_dloss_dlogits_sum = -(grad_dloss_dlogits * p).sum(1)
+    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
-    grad_probabilities = grad_probabilities.add(
+    grad_probabilities = grad_probabilities.sub(
         grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
     )
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits + grad_dloss_dlogits_sum[:, None]) * smoothed_sum[:, None]
+        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * smoothed_sum[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -6076,11 +6076,11 @@ def double_backward_target_weight_label_smoothing(
     grad_loss_scaled = grad_loss / N
     logprobs_sum = (logprobs * smoothed).sum(0)
     grad_p_total = grad_loss_scaled * grad_grad_logits
-    grad_grad_weight_product = -grad_loss_scaled * grad_grad_weight
-    grad_smoothed = grad_grad_weight_product * logprobs
+    grad_grad_weight_product = grad_loss_scaled * grad_grad_weight
+    grad_smoothed = -grad_grad_weight_product * logprobs
     grad_loss_scaled_1 = (label_smoothing - 1) / (N or torch.nan) * grad_loss
-    grad_logprobs = grad_grad_weight_product * smoothed
-    grad_logprobs = grad_logprobs.addcmul(grad_loss_scaled_1 * weight, grad_grad_probabilities)
+    grad_logprobs = grad_loss_scaled_1 * weight * grad_grad_probabilities
+    grad_logprobs = grad_logprobs.addcmul(grad_grad_weight_product, smoothed, value=-1)
     grad_grad_probabilities_sum = (grad_grad_probabilities * logprobs).sum(0)
     grad_weight = grad_loss_scaled_1 * grad_grad_probabilities_sum
     grad_grad_loss = torch.add(
@@ -6303,12 +6303,12 @@ def double_backward_target_weight_sum(
     probabilities, weight, logprobs, dloss_dlogits = residuals
     logprobs_sum = (logprobs * probabilities).sum(0)
     grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_weight_product = -grad_loss * grad_grad_weight
-    grad_logprobs = grad_grad_weight_product * probabilities
+    grad_grad_weight_product = grad_loss * grad_grad_weight
+    grad_logprobs = -grad_grad_weight_product * probabilities
     grad_logprobs = grad_logprobs.addcmul(grad_loss * weight, grad_grad_probabilities, value=-1)
     grad_grad_probabilities_sum = (grad_grad_probabilities * logprobs).sum(0)
     grad_weight = -grad_loss * grad_grad_probabilities_sum
-    grad_probabilities = grad_grad_weight_product * logprobs
+    grad_probabilities = -grad_grad_weight_product * logprobs
     grad_grad_loss = (
         (dloss_dlogits * grad_grad_logits).sum()
         - (grad_grad_probabilities_sum * weight).sum()
@@ -6517,11 +6517,11 @@ def double_backward_target_weight_sum_label_smoothing(
     weight, logprobs, smoothed, dloss_dlogits, label_smoothing = residuals
     logprobs_sum = (logprobs * smoothed).sum(0)
     grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_weight_product = -grad_loss * grad_grad_weight
-    grad_smoothed = grad_grad_weight_product * logprobs
+    grad_grad_weight_product = grad_loss * grad_grad_weight
+    grad_smoothed = -grad_grad_weight_product * logprobs
     grad_loss_scaled = (label_smoothing - 1) * grad_loss
-    grad_logprobs = grad_grad_weight_product * smoothed
-    grad_logprobs = grad_logprobs.addcmul(grad_loss_scaled * weight, grad_grad_probabilities)
+    grad_logprobs = grad_loss_scaled * weight * grad_grad_probabilities
+    grad_logprobs = grad_logprobs.addcmul(grad_grad_weight_product, smoothed, value=-1)
     grad_grad_probabilities_sum = (grad_grad_probabilities * logprobs).sum(0)
     grad_weight = grad_loss_scaled * grad_grad_probabilities_sum
     grad_grad_loss = torch.add(
@@ -6749,15 +6749,17 @@ def double_backward_target_weight_none(
     """
     probabilities, weight, logprobs, dloss_dlogits = residuals
     grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_grad_weight_times_grad_loss = -grad_grad_weight * grad_loss[:, None]
-    grad_logprobs = grad_grad_weight_times_grad_loss * probabilities
+    grad_grad_weight_times_grad_loss = grad_grad_weight * grad_loss[:, None]
+    grad_logprobs = -grad_grad_weight_times_grad_loss
+    grad_logprobs = grad_logprobs * probabilities
     grad_logprobs = grad_logprobs.addcmul(
         grad_loss[:, None] * weight, grad_grad_probabilities, value=-1
     )
     grad_grad_probabilities_times_logprobs = grad_grad_probabilities * logprobs
     grad_grad_probabilities_sum = grad_loss @ grad_grad_probabilities_times_logprobs
     grad_weight = -grad_grad_probabilities_sum
-    grad_probabilities = grad_grad_weight_times_grad_loss * logprobs
+    grad_probabilities = -grad_grad_weight_times_grad_loss
+    grad_probabilities = grad_probabilities * logprobs
     grad_grad_loss = (
         (dloss_dlogits * grad_grad_logits).sum(1)
         - grad_grad_probabilities_times_logprobs @ weight
@@ -6982,9 +6984,11 @@ def double_backward_target_weight_none_label_smoothing(
     """
     weight, logprobs, smoothed, dloss_dlogits, label_smoothing = residuals
     grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_grad_weight_times_grad_loss = -grad_grad_weight * grad_loss[:, None]
-    grad_smoothed = grad_grad_weight_times_grad_loss * logprobs
-    grad_logprobs = grad_grad_weight_times_grad_loss * smoothed
+    grad_grad_weight_times_grad_loss = grad_grad_weight * grad_loss[:, None]
+    grad_smoothed = -grad_grad_weight_times_grad_loss
+    grad_smoothed = grad_smoothed * logprobs
+    grad_logprobs = -grad_grad_weight_times_grad_loss
+    grad_logprobs = grad_logprobs * smoothed
     grad_logprobs = grad_logprobs.addcmul(
         grad_loss[:, None] * weight, grad_grad_probabilities, value=label_smoothing - 1
     )

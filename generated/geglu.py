@@ -106,8 +106,8 @@ def double_backward(
         grad_grad_y, grad_a, grad_b, grad_erf_a.
     """
     a, b, erf_a = residuals
-    a_squared = -(a**2)
-    exp_a = torch.exp(a_squared / 2)
+    a_squared = a**2
+    exp_a = torch.exp(-0.5 * a_squared)
     b_product = b * grad_grad_a
     b_product = b_product * grad_y
     grad_grad_b_scaled = grad_grad_b / 2
@@ -121,7 +121,8 @@ def double_backward(
     erf_a_plus_one = erf_a + 1
     grad_a = erf_a_plus_one * grad_grad_b_product
     grad_a = grad_a.addcmul(
-        (2**0.5 / (2 * torch.pi**0.5) * a_squared + 2**0.5 / (2 * torch.pi**0.5)) * b_product, exp_a
+        (-(2**0.5) / (2 * torch.pi**0.5) * a_squared + 2**0.5 / (2 * torch.pi**0.5)) * b_product,
+        exp_a,
     )
     grad_grad_y = a_total_product * b
     grad_grad_y = grad_grad_y.addcmul(a * erf_a_plus_one, grad_grad_b_scaled)

@@ -149,13 +149,13 @@ def double_backward(
         )
         * grad_grad_x
     ).sum((2, 3))
-    rstd_scaled = rstd / (-C * S)
+    rstd_scaled = rstd / (C * S)
     grad_grad_x_total = rstd[:, :, None, None] * grad_grad_x
     grad_grad_x_total = grad_grad_x_total.addcmul(
-        rstd_scaled[:, :, None, None], grad_grad_x.sum((2, 3), keepdim=True)
+        (grad_grad_x_sum * rstd_scaled)[:, :, None, None], x_hat, value=-1
     )
     grad_grad_x_total = grad_grad_x_total.addcmul(
-        (grad_grad_x_sum * rstd_scaled)[:, :, None, None], x_hat
+        rstd_scaled[:, :, None, None], grad_grad_x.sum((2, 3), keepdim=True), value=-1
     )
     grad_weight = (grad_grad_x_total * grad_y).sum((0, 3))
     grad_grad_y = torch.addcmul(grad_grad_bias[:, :, None], grad_grad_weight[:, :, None], x_hat)
@@ -365,13 +365,13 @@ def double_backward_no_bias(
         )
         * grad_grad_x
     ).sum((2, 3))
-    rstd_scaled = rstd / (-C * S)
+    rstd_scaled = rstd / (C * S)
     grad_grad_x_total = rstd[:, :, None, None] * grad_grad_x
     grad_grad_x_total = grad_grad_x_total.addcmul(
-        rstd_scaled[:, :, None, None], grad_grad_x.sum((2, 3), keepdim=True)
+        (grad_grad_x_sum * rstd_scaled)[:, :, None, None], x_hat, value=-1
     )
     grad_grad_x_total = grad_grad_x_total.addcmul(
-        (grad_grad_x_sum * rstd_scaled)[:, :, None, None], x_hat
+        rstd_scaled[:, :, None, None], grad_grad_x.sum((2, 3), keepdim=True), value=-1
     )
     grad_weight = (grad_grad_x_total * grad_y).sum((0, 3))
     grad_grad_y = grad_grad_weight[:, :, None] * x_hat
@@ -566,14 +566,14 @@ def double_backward_no_weight(
     grad_x_hat = grad_grad_x_sum_scaled[:, :, None, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(grad_y_mean_1[:, :, None, None], grad_grad_x)
     grad_x_hat = grad_x_hat * (-rstd)[:, :, None, None]
-    grad_grad_x_sum_1 = -grad_grad_x.sum((2, 3))
+    grad_grad_x_sum_1 = grad_grad_x.sum((2, 3))
     grad_rstd = (grad_grad_x * grad_y).sum((2, 3))
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, :, None],
         rstd[:, :, None, None],
-        torch.add(
+        torch.sub(
             grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
         ).addcmul(grad_grad_x_sum_scaled[:, :, None, None], x_hat, value=-1),
     )
@@ -757,11 +757,11 @@ def double_backward_no_weight_no_bias(
     grad_y = grad_grad_x_sum_scaled[:, :, None, None] * first_grad_y
     grad_y = grad_y.addcmul(grad_y_mean_1[:, :, None, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, :, None, None]
-    grad_grad_x_sum_1 = -grad_grad_x.sum((2, 3))
+    grad_grad_x_sum_1 = grad_grad_x.sum((2, 3))
     grad_rstd = (first_grad_y * grad_grad_x).sum((2, 3))
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
-    grad_grad_y = torch.add(
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
+    grad_grad_y = torch.sub(
         grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
     )
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None, None], y, value=-1)

@@ -126,10 +126,12 @@ def double_backward(
     grad_y_sum = (grad_y * x_hat).sum(2)
     grad_y_mean = grad_y.mean(2)
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / -S
-    rstd_centred = torch.addcmul(grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2))
+    rstd_product = rstd_times_weight / S
+    rstd_centred = torch.addcmul(
+        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2), value=-1
+    )
     grad_x_hat = rstd_centred[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x)
+    grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
             grad_y_sum[:, :, None], x_hat, value=-1 / (S or torch.nan)
@@ -329,10 +331,12 @@ def double_backward_no_bias(
     grad_y_sum = (grad_y * x_hat).sum(2)
     grad_y_mean = grad_y.mean(2)
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / -S
-    rstd_centred = torch.addcmul(grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2))
+    rstd_product = rstd_times_weight / S
+    rstd_centred = torch.addcmul(
+        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2), value=-1
+    )
     grad_x_hat = rstd_centred[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x)
+    grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
             grad_y_sum[:, :, None], x_hat, value=-1 / (S or torch.nan)
@@ -531,14 +535,14 @@ def double_backward_no_weight(
     grad_x_hat = grad_grad_x_sum_scaled[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(grad_y_mean_1[:, :, None], grad_grad_x)
     grad_x_hat = grad_x_hat * (-rstd)[:, :, None]
-    grad_grad_x_sum_1 = -grad_grad_x.sum(2)
+    grad_grad_x_sum_1 = grad_grad_x.sum(2)
     grad_rstd = (grad_grad_x * grad_y).sum(2)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd[:, :, None],
-        torch.add(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan)).addcmul(
+        torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan)).addcmul(
             grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1
         ),
     )
@@ -721,11 +725,11 @@ def double_backward_no_weight_no_bias(
     grad_y = grad_grad_x_sum_scaled[:, :, None] * first_grad_y
     grad_y = grad_y.addcmul(grad_y_mean_1[:, :, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, :, None]
-    grad_grad_x_sum_1 = -grad_grad_x.sum(2)
+    grad_grad_x_sum_1 = grad_grad_x.sum(2)
     grad_rstd = (first_grad_y * grad_grad_x).sum(2)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
-    grad_grad_y = torch.add(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan))
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan))
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None]
     return grad_grad_y, grad_rstd, grad_y
@@ -955,10 +959,12 @@ def double_backward_running_mean(
     grad_y_sum = (grad_y * x_hat).sum(2)
     grad_y_mean = grad_y.mean(2)
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / -S
-    rstd_centred = torch.addcmul(grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2))
+    rstd_product = rstd_times_weight / S
+    rstd_centred = torch.addcmul(
+        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2), value=-1
+    )
     grad_x_hat = rstd_centred[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x)
+    grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
             grad_y_sum[:, :, None], x_hat, value=-1 / (S or torch.nan)
@@ -1447,10 +1453,12 @@ def double_backward_running_mean_no_bias(
     grad_y_sum = (grad_y * x_hat).sum(2)
     grad_y_mean = grad_y.mean(2)
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / -S
-    rstd_centred = torch.addcmul(grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2))
+    rstd_product = rstd_times_weight / S
+    rstd_centred = torch.addcmul(
+        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2), value=-1
+    )
     grad_x_hat = rstd_centred[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x)
+    grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
             grad_y_sum[:, :, None], x_hat, value=-1 / (S or torch.nan)
@@ -1921,14 +1929,14 @@ def double_backward_running_mean_no_weight(
     grad_x_hat = grad_grad_x_sum_scaled[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(grad_y_mean_1[:, :, None], grad_grad_x)
     grad_x_hat = grad_x_hat * (-rstd)[:, :, None]
-    grad_grad_x_sum_1 = -grad_grad_x.sum(2)
+    grad_grad_x_sum_1 = grad_grad_x.sum(2)
     grad_rstd = (grad_grad_x * grad_y).sum(2)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd[:, :, None],
-        torch.add(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan)).addcmul(
+        torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan)).addcmul(
             grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1
         ),
     )
@@ -2314,11 +2322,11 @@ def double_backward_running_mean_no_weight_no_bias(
     grad_y = grad_grad_x_sum_scaled[:, :, None] * first_grad_y
     grad_y = grad_y.addcmul(grad_y_mean_1[:, :, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, :, None]
-    grad_grad_x_sum_1 = -grad_grad_x.sum(2)
+    grad_grad_x_sum_1 = grad_grad_x.sum(2)
     grad_rstd = (first_grad_y * grad_grad_x).sum(2)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
-    grad_grad_y = torch.add(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan))
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan))
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None]
     return grad_grad_y, grad_rstd, grad_y

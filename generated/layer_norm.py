@@ -139,12 +139,14 @@ def double_backward(
         (first_grad_x_hat - grad_x_mean[:, None]).addcmul(grad_x_mean_1[:, None], x_hat, value=-1)
         * grad_grad_x
     ).sum(1)
-    rstd_scaled = rstd / -C
+    rstd_scaled = rstd / C
     grad_grad_x_total = rstd[:, None] * grad_grad_x
     grad_grad_x_total = grad_grad_x_total.addcmul(
-        rstd_scaled[:, None], grad_grad_x.sum(1, keepdim=True)
+        (grad_grad_x_sum * rstd_scaled)[:, None], x_hat, value=-1
     )
-    grad_grad_x_total = grad_grad_x_total.addcmul((grad_grad_x_sum * rstd_scaled)[:, None], x_hat)
+    grad_grad_x_total = grad_grad_x_total.addcmul(
+        rstd_scaled[:, None], grad_grad_x.sum(1, keepdim=True), value=-1
+    )
     grad_weight = (grad_grad_x_total * grad_y).sum(0)
     grad_grad_y = torch.addcmul(grad_grad_bias, grad_grad_weight, x_hat)
     grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_total)
@@ -346,12 +348,14 @@ def double_backward_no_bias(
         (first_grad_x_hat - grad_x_mean[:, None]).addcmul(grad_x_mean_1[:, None], x_hat, value=-1)
         * grad_grad_x
     ).sum(1)
-    rstd_scaled = rstd / -C
+    rstd_scaled = rstd / C
     grad_grad_x_total = rstd[:, None] * grad_grad_x
     grad_grad_x_total = grad_grad_x_total.addcmul(
-        rstd_scaled[:, None], grad_grad_x.sum(1, keepdim=True)
+        (grad_grad_x_sum * rstd_scaled)[:, None], x_hat, value=-1
     )
-    grad_grad_x_total = grad_grad_x_total.addcmul((grad_grad_x_sum * rstd_scaled)[:, None], x_hat)
+    grad_grad_x_total = grad_grad_x_total.addcmul(
+        rstd_scaled[:, None], grad_grad_x.sum(1, keepdim=True), value=-1
+    )
     grad_weight = (grad_grad_x_total * grad_y).sum(0)
     grad_grad_y = grad_grad_weight * x_hat
     grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_total)
@@ -541,17 +545,17 @@ def double_backward_no_weight(
     grad_x_hat = grad_grad_x_sum_scaled[:, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(grad_y_mean_1[:, None], grad_grad_x)
     grad_x_hat = grad_x_hat * (-rstd)[:, None]
-    grad_grad_x_sum_1 = -grad_grad_x.sum(1)
+    grad_grad_x_sum_1 = grad_grad_x.sum(1)
     grad_rstd = torch.addcmul(
-        torch.addcmul((grad_grad_x * grad_y).sum(1), grad_grad_x_sum_1, grad_y_mean),
-        grad_grad_x_sum,
-        grad_y_mean_1,
+        torch.addcmul((grad_grad_x * grad_y).sum(1), grad_grad_x_sum, grad_y_mean_1, value=-1),
+        grad_grad_x_sum_1,
+        grad_y_mean,
         value=-1,
     )
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd[:, None],
-        torch.add(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan)).addcmul(
+        torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan)).addcmul(
             grad_grad_x_sum_scaled[:, None], x_hat, value=-1
         ),
     )
@@ -733,14 +737,16 @@ def double_backward_no_weight_no_bias(
     grad_y = grad_grad_x_sum_scaled[:, None] * first_grad_y
     grad_y = grad_y.addcmul(grad_y_mean_1[:, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, None]
-    grad_grad_x_sum_1 = -grad_grad_x.sum(1)
+    grad_grad_x_sum_1 = grad_grad_x.sum(1)
     grad_rstd = torch.addcmul(
-        torch.addcmul((first_grad_y * grad_grad_x).sum(1), grad_grad_x_sum_1, grad_y_mean),
-        grad_grad_x_sum,
-        grad_y_mean_1,
+        torch.addcmul(
+            (first_grad_y * grad_grad_x).sum(1), grad_grad_x_sum, grad_y_mean_1, value=-1
+        ),
+        grad_grad_x_sum_1,
+        grad_y_mean,
         value=-1,
     )
-    grad_grad_y = torch.add(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan))
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan))
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, None]
     return grad_grad_y, grad_rstd, grad_y

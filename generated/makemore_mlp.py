@@ -248,9 +248,9 @@ def double_backward(
     grad_grad_embcat = grad_grad_emb.reshape(N, T * D)
     grad_grad_hprebn = torch.addmm(grad_grad_b1, grad_grad_embcat, W1)
     grad_grad_hprebn = grad_grad_hprebn + embcat @ grad_grad_W1
-    bngain_product = bngain_times_bnvar_inv / (1 - N)
+    bngain_product = bngain_times_bnvar_inv / (N - 1)
     bngain_total = torch.addcmul(
-        grad_grad_bngain, bngain_product, (bnraw * grad_grad_hprebn).sum(0)
+        grad_grad_bngain, bngain_product, (bnraw * grad_grad_hprebn).sum(0), value=-1
     )
     grad_grad_hpreact = torch.addcmul(
         grad_grad_bnbias, bngain_times_bnvar_inv, grad_grad_hprebn - grad_grad_hprebn.mean(0)
@@ -263,7 +263,7 @@ def double_backward(
     grad_h = grad_logits @ grad_grad_W2.T
     grad_h = grad_h.addcmul(first_grad_h * grad_grad_hpreact, h, value=-2)
     grad_bnraw = bngain_total * grad_hpreact
-    grad_bnraw = grad_bnraw.addcmul(bngain_product * first_grad_bngain, grad_grad_hprebn)
+    grad_bnraw = grad_bnraw.addcmul(bngain_product * first_grad_bngain, grad_grad_hprebn, value=-1)
     bnraw_sum = (bnraw_total * grad_grad_hprebn).sum(0)
     grad_bnvar_inv = bngain * bnraw_sum
     grad_embcat = grad_hprebn @ grad_grad_W1.T

@@ -409,8 +409,8 @@ def double_backward(
     grad_logprobs = grad_logprobs.scatter_add(1, Yb[:, None], (grad_loss / -N).expand(N, 1))
     first_grad_probs = grad_logprobs / probs
     first_grad_counts_sum_inv = (first_grad_probs * counts).sum(1)
-    counts_sum_power = -(counts_sum**-2)
-    first_grad_counts_sum = counts_sum_power * first_grad_counts_sum_inv
+    counts_sum_power = counts_sum**-2
+    first_grad_counts_sum = -counts_sum_power * first_grad_counts_sum_inv
     first_grad_counts = torch.addcmul(
         first_grad_counts_sum[:, None], counts_sum_inv[:, None], first_grad_probs
     )
@@ -427,8 +427,8 @@ def double_backward(
     first_grad_bnvar_inv = (bndiff * first_grad_bnraw).sum(0)
     bnvar_total = bnvar + eps
     inv_bnvar = bnvar_total**-1.5
-    inv_bnvar_scaled = -0.5 * inv_bnvar
-    first_grad_bnvar = first_grad_bnvar_inv * inv_bnvar_scaled
+    inv_bnvar_scaled = inv_bnvar / 2
+    first_grad_bnvar = -first_grad_bnvar_inv * inv_bnvar_scaled
     grad_bndiff2 = first_grad_bnvar / (N - 1)
     first_grad_bndiff = bnvar_inv * first_grad_bnraw
     first_grad_bndiff = first_grad_bndiff.addcmul(grad_bndiff2, bndiff, value=2)
@@ -454,7 +454,7 @@ def double_backward(
         grad_grad_bnvar, grad_grad_bndiff2_total.sum(0), alpha=1 / (N - 1 or torch.nan)
     )
     grad_grad_bnvar_inv_total = torch.addcmul(
-        grad_grad_bnvar_inv, grad_grad_bnvar_total, inv_bnvar_scaled
+        grad_grad_bnvar_inv, grad_grad_bnvar_total, inv_bnvar_scaled, value=-1
     )
     grad_grad_bnraw_total = torch.addcmul(grad_grad_bnraw, grad_grad_bnvar_inv_total, bndiff)
     grad_grad_bnraw_total = grad_grad_bnraw_total.addcmul(bnvar_inv, grad_grad_bndiff_total)
@@ -473,7 +473,7 @@ def double_backward(
     grad_grad_counts_total = torch.addcmul(grad_grad_counts, grad_grad_norm_logits_total, counts)
     grad_grad_counts_sum_total = grad_grad_counts_sum + grad_grad_counts_total.sum(1)
     grad_grad_counts_sum_inv_total = torch.addcmul(
-        grad_grad_counts_sum_inv, counts_sum_power, grad_grad_counts_sum_total
+        grad_grad_counts_sum_inv, counts_sum_power, grad_grad_counts_sum_total, value=-1
     )
     grad_grad_probs_total = torch.addcmul(
         grad_grad_probs, grad_grad_counts_sum_inv_total[:, None], counts

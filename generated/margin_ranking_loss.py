@@ -46,8 +46,8 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    input1_minus_input2: Tensor
     input1_total_negative: Tensor
+    neg_input1_minus_input2: Tensor
 
 
 class Gradients(NamedTuple):
@@ -77,7 +77,8 @@ def forward(
     input1_total = -input1_minus_input2 * target + margin
     input1_total_negative = input1_total < 0
     loss = input1_total.clamp(min=0).mean()
-    return loss, Residuals(target, input1_minus_input2, input1_total_negative)
+    neg_input1_minus_input2 = -input1_minus_input2
+    return loss, Residuals(target, input1_total_negative, neg_input1_minus_input2)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -90,15 +91,15 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, input1_minus_input2, input1_total_negative = residuals
+    target, input1_total_negative, neg_input1_minus_input2 = residuals
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
-    grad_loss_masked_scaled = grad_loss_masked / -N
-    grad_target = grad_loss_masked_scaled * input1_minus_input2
-    grad_input1 = grad_loss_masked_scaled * target
-    grad_input2 = -grad_input1
+    grad_loss_masked_scaled = grad_loss_masked / N
+    grad_target = grad_loss_masked_scaled * neg_input1_minus_input2
+    grad_input2 = grad_loss_masked_scaled * target
+    grad_input1 = -grad_input2
     return Gradients(grad_input1, grad_input2, grad_target)
 
 
@@ -112,35 +113,37 @@ def double_backward(
     """Differentiate `backward`: from cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_input1_minus_input2.
+        grad_grad_loss, grad_target, grad_neg_input1_minus_input2.
     """
-    target, input1_minus_input2, input1_total_negative = residuals
+    target, input1_total_negative, neg_input1_minus_input2 = residuals
     (N,) = target.shape
     grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
-    grad_loss_masked_scaled = grad_loss_masked / -N
-    grad_input1_minus_input2 = grad_grad_target * grad_loss_masked_scaled
-    grad_grad_input1_minus_grad_grad_input2 = grad_grad_input1 - grad_grad_input2
-    grad_target = grad_grad_input1_minus_grad_grad_input2 * grad_loss_masked_scaled
+    grad_loss_masked_scaled = grad_loss_masked / N
+    grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked_scaled
+    grad_grad_input2_minus_grad_grad_input1 = grad_grad_input2 - grad_grad_input1
+    grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked_scaled
     grad_grad_loss = (
-        -torch.addcmul(
-            grad_grad_input1_minus_grad_grad_input2 * target, grad_grad_target, input1_minus_input2
+        torch.addcmul(
+            grad_grad_input2_minus_grad_grad_input1 * target,
+            grad_grad_target,
+            neg_input1_minus_input2,
         )
         .masked_fill(input1_total_negative, 0)
         .mean()
     )
-    return grad_grad_loss, grad_target, grad_input1_minus_input2
+    return grad_grad_loss, grad_target, grad_neg_input1_minus_input2
 
 
 def residuals_backward(
-    grad_input1_minus_input2: Tensor, residuals: Residuals
+    grad_neg_input1_minus_input2: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_input1, grad_input2.
     """
-    grad_input2 = -grad_input1_minus_input2
-    grad_input1 = grad_input1_minus_input2.clone()
+    grad_input2 = grad_neg_input1_minus_input2.clone()
+    grad_input1 = -grad_neg_input1_minus_input2
     return grad_input1, grad_input2
 
 
@@ -190,10 +193,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_input1, grad_grad_input2, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_target, grad_input1_minus_input2 = double_backward(
+        grad_grad_loss, grad_target, grad_neg_input1_minus_input2 = double_backward(
             grad_grad_input1, grad_grad_input2, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, grad_input1_minus_input2, None
+        return grad_grad_loss, grad_target, None, grad_neg_input1_minus_input2
 
 
 class _Function(torch.autograd.Function):
@@ -206,19 +209,19 @@ class _Function(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward(input1, input2, target, margin=margin)
-        return loss, residuals.input1_minus_input2, residuals.input1_total_negative
+        return loss, residuals.input1_total_negative, residuals.neg_input1_minus_input2
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, target, *_ = inputs
-        _, input1_minus_input2, input1_total_negative = output
-        ctx.save_for_backward(target, input1_minus_input2, input1_total_negative)
+        _, input1_total_negative, neg_input1_minus_input2 = output
+        ctx.save_for_backward(target, input1_total_negative, neg_input1_minus_input2)
         ctx.mark_non_differentiable(input1_total_negative)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_input1_minus_input2, *_ = grad_outputs
+        grad_loss, _, grad_neg_input1_minus_input2 = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_input1 = grad_input2 = grad_target = None
         if grad_loss is not None:
@@ -229,8 +232,8 @@ class _Function(torch.autograd.Function):
             else:
                 grad_input1, grad_input2, grad_target = backward(grad_loss, residuals)
         # They have cotangents where a gradient, which read them, is differentiated.
-        if grad_input1_minus_input2 is not None:
-            more_input1, more_input2 = residuals_backward(grad_input1_minus_input2, residuals)
+        if grad_neg_input1_minus_input2 is not None:
+            more_input1, more_input2 = residuals_backward(grad_neg_input1_minus_input2, residuals)
             grad_input1 = more_input1 if grad_input1 is None else grad_input1 + more_input1
             grad_input2 = more_input2 if grad_input2 is None else grad_input2 + more_input2
         return grad_input1, grad_input2, grad_target, None
@@ -250,8 +253,8 @@ class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    input1_minus_input2: Tensor
-    dloss_dloss_masked: Tensor
+    input1_total_negative: Tensor
+    neg_input1_minus_input2: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -285,11 +288,8 @@ def forward_sum(
     input1_total = -input1_minus_input2 * target + margin
     input1_total_negative = input1_total < 0
     loss = input1_total.clamp(min=0).sum()
-    input1_total_negative_chosen = torch.where(
-        input1_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
-    )
-    dloss_dloss_masked = -input1_total_negative_chosen
-    return loss, SumResiduals(target, input1_minus_input2, dloss_dloss_masked)
+    neg_input1_minus_input2 = -input1_minus_input2
+    return loss, SumResiduals(target, input1_total_negative, neg_input1_minus_input2)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
@@ -306,13 +306,13 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, input1_minus_input2, dloss_dloss_masked = residuals
+    target, input1_total_negative, neg_input1_minus_input2 = residuals
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_loss_masked = grad_loss * dloss_dloss_masked
-    grad_target = grad_loss_masked * input1_minus_input2
-    grad_input1 = grad_loss_masked * target
-    grad_input2 = -grad_input1
+    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
+    grad_target = grad_loss_masked * neg_input1_minus_input2
+    grad_input2 = grad_loss_masked * target
+    grad_input1 = -grad_input2
     return SumGradients(grad_input1, grad_input2, grad_target)
 
 
@@ -326,31 +326,35 @@ def double_backward_sum(
     """Differentiate `backward`: from cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked.
+        grad_grad_loss, grad_target, grad_neg_input1_minus_input2.
     """
-    target, input1_minus_input2, dloss_dloss_masked = residuals
-    grad_loss_masked = grad_loss * dloss_dloss_masked
-    grad_grad_input1_minus_grad_grad_input2 = grad_grad_input1 - grad_grad_input2
-    grad_grad_input1_total = torch.addcmul(
-        grad_grad_input1_minus_grad_grad_input2 * target, grad_grad_target, input1_minus_input2
+    target, input1_total_negative, neg_input1_minus_input2 = residuals
+    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
+    grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked
+    grad_grad_input2_minus_grad_grad_input1 = grad_grad_input2 - grad_grad_input1
+    grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked
+    grad_grad_loss = (
+        torch.addcmul(
+            grad_grad_input2_minus_grad_grad_input1 * target,
+            grad_grad_target,
+            neg_input1_minus_input2,
+        )
+        .masked_fill(input1_total_negative, 0)
+        .sum()
     )
-    grad_dloss_dloss_masked = grad_loss * grad_grad_input1_total
-    grad_input1_minus_input2 = grad_grad_target * grad_loss_masked
-    grad_target = grad_grad_input1_minus_grad_grad_input2 * grad_loss_masked
-    grad_grad_loss = (dloss_dloss_masked * grad_grad_input1_total).sum()
-    return grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked
+    return grad_grad_loss, grad_target, grad_neg_input1_minus_input2
 
 
 def residuals_backward_sum(
-    grad_input1_minus_input2: Tensor, grad_dloss_dloss_masked: Tensor, residuals: SumResiduals
+    grad_neg_input1_minus_input2: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_input1, grad_input2.
     """
-    grad_input2 = -grad_input1_minus_input2
-    grad_input1 = grad_input1_minus_input2.clone()
+    grad_input2 = grad_neg_input1_minus_input2.clone()
+    grad_input1 = -grad_neg_input1_minus_input2
     return grad_input1, grad_input2
 
 
@@ -381,12 +385,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         grad_grad_input1, grad_grad_input2, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
-        grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked = (
-            double_backward_sum(
-                grad_grad_input1, grad_grad_input2, grad_grad_target, grad_loss, residuals
-            )
+        grad_grad_loss, grad_target, grad_neg_input1_minus_input2 = double_backward_sum(
+            grad_grad_input1, grad_grad_input2, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked
+        return grad_grad_loss, grad_target, None, grad_neg_input1_minus_input2
 
 
 class _SumFunction(torch.autograd.Function):
@@ -399,18 +401,19 @@ class _SumFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(input1, input2, target, margin=margin)
-        return loss, residuals.input1_minus_input2, residuals.dloss_dloss_masked
+        return loss, residuals.input1_total_negative, residuals.neg_input1_minus_input2
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, target, *_ = inputs
-        _, input1_minus_input2, dloss_dloss_masked = output
-        ctx.save_for_backward(target, input1_minus_input2, dloss_dloss_masked)
+        _, input1_total_negative, neg_input1_minus_input2 = output
+        ctx.save_for_backward(target, input1_total_negative, neg_input1_minus_input2)
+        ctx.mark_non_differentiable(input1_total_negative)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_input1_minus_input2, grad_dloss_dloss_masked = grad_outputs
+        grad_loss, _, grad_neg_input1_minus_input2 = grad_outputs
         residuals = SumResiduals(*ctx.saved_tensors)
         grad_input1 = grad_input2 = grad_target = None
         if grad_loss is not None:
@@ -421,13 +424,9 @@ class _SumFunction(torch.autograd.Function):
             else:
                 grad_input1, grad_input2, grad_target = backward_sum(grad_loss, residuals)
         # They have cotangents where a gradient, which read them, is differentiated.
-        if grad_input1_minus_input2 is not None or grad_dloss_dloss_masked is not None:
-            if grad_input1_minus_input2 is None:
-                grad_input1_minus_input2 = torch.zeros_like(residuals.input1_minus_input2)
-            if grad_dloss_dloss_masked is None:
-                grad_dloss_dloss_masked = torch.zeros_like(residuals.dloss_dloss_masked)
+        if grad_neg_input1_minus_input2 is not None:
             more_input1, more_input2 = residuals_backward_sum(
-                grad_input1_minus_input2, grad_dloss_dloss_masked, residuals
+                grad_neg_input1_minus_input2, residuals
             )
             grad_input1 = more_input1 if grad_input1 is None else grad_input1 + more_input1
             grad_input2 = more_input2 if grad_input2 is None else grad_input2 + more_input2
@@ -448,8 +447,8 @@ class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    input1_minus_input2: Tensor
-    dloss_dloss_masked: Tensor
+    input1_total_negative: Tensor
+    neg_input1_minus_input2: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -483,11 +482,8 @@ def forward_none(
     input1_total = -input1_minus_input2 * target + margin
     input1_total_negative = input1_total < 0
     loss = input1_total.clamp(min=0)
-    input1_total_negative_chosen = torch.where(
-        input1_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
-    )
-    dloss_dloss_masked = -input1_total_negative_chosen
-    return loss, NoneResiduals(target, input1_minus_input2, dloss_dloss_masked)
+    neg_input1_minus_input2 = -input1_minus_input2
+    return loss, NoneResiduals(target, input1_total_negative, neg_input1_minus_input2)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
@@ -504,16 +500,16 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    target, input1_minus_input2, dloss_dloss_masked = residuals
+    target, input1_total_negative, neg_input1_minus_input2 = residuals
     (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_loss_masked = dloss_dloss_masked * grad_loss
-    grad_target = grad_loss_masked * input1_minus_input2
-    grad_input1 = grad_loss_masked * target
-    grad_input2 = -grad_input1
+    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
+    grad_target = grad_loss_masked * neg_input1_minus_input2
+    grad_input2 = grad_loss_masked * target
+    grad_input1 = -grad_input2
     return NoneGradients(grad_input1, grad_input2, grad_target)
 
 
@@ -527,31 +523,29 @@ def double_backward_none(
     """Differentiate `backward`: from cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked.
+        grad_grad_loss, grad_target, grad_neg_input1_minus_input2.
     """
-    target, input1_minus_input2, dloss_dloss_masked = residuals
-    grad_loss_masked = dloss_dloss_masked * grad_loss
-    grad_grad_input1_minus_grad_grad_input2 = grad_grad_input1 - grad_grad_input2
-    grad_grad_input1_total = torch.addcmul(
-        grad_grad_input1_minus_grad_grad_input2 * target, grad_grad_target, input1_minus_input2
-    )
-    grad_dloss_dloss_masked = grad_grad_input1_total * grad_loss
-    grad_input1_minus_input2 = grad_grad_target * grad_loss_masked
-    grad_target = grad_grad_input1_minus_grad_grad_input2 * grad_loss_masked
-    grad_grad_loss = dloss_dloss_masked * grad_grad_input1_total
-    return grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked
+    target, input1_total_negative, neg_input1_minus_input2 = residuals
+    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
+    grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked
+    grad_grad_input2_minus_grad_grad_input1 = grad_grad_input2 - grad_grad_input1
+    grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked
+    grad_grad_loss = torch.addcmul(
+        grad_grad_input2_minus_grad_grad_input1 * target, grad_grad_target, neg_input1_minus_input2
+    ).masked_fill(input1_total_negative, 0)
+    return grad_grad_loss, grad_target, grad_neg_input1_minus_input2
 
 
 def residuals_backward_none(
-    grad_input1_minus_input2: Tensor, grad_dloss_dloss_masked: Tensor, residuals: NoneResiduals
+    grad_neg_input1_minus_input2: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
 
     Returns:
         grad_input1, grad_input2.
     """
-    grad_input2 = -grad_input1_minus_input2
-    grad_input1 = grad_input1_minus_input2.clone()
+    grad_input2 = grad_neg_input1_minus_input2.clone()
+    grad_input1 = -grad_neg_input1_minus_input2
     return grad_input1, grad_input2
 
 
@@ -582,12 +576,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         grad_grad_input1, grad_grad_input2, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked = (
-            double_backward_none(
-                grad_grad_input1, grad_grad_input2, grad_grad_target, grad_loss, residuals
-            )
+        grad_grad_loss, grad_target, grad_neg_input1_minus_input2 = double_backward_none(
+            grad_grad_input1, grad_grad_input2, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, grad_input1_minus_input2, grad_dloss_dloss_masked
+        return grad_grad_loss, grad_target, None, grad_neg_input1_minus_input2
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -600,18 +592,19 @@ class _NoneFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(input1, input2, target, margin=margin)
-        return loss, residuals.input1_minus_input2, residuals.dloss_dloss_masked
+        return loss, residuals.input1_total_negative, residuals.neg_input1_minus_input2
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, target, *_ = inputs
-        _, input1_minus_input2, dloss_dloss_masked = output
-        ctx.save_for_backward(target, input1_minus_input2, dloss_dloss_masked)
+        _, input1_total_negative, neg_input1_minus_input2 = output
+        ctx.save_for_backward(target, input1_total_negative, neg_input1_minus_input2)
+        ctx.mark_non_differentiable(input1_total_negative)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_input1_minus_input2, grad_dloss_dloss_masked = grad_outputs
+        grad_loss, _, grad_neg_input1_minus_input2 = grad_outputs
         residuals = NoneResiduals(*ctx.saved_tensors)
         grad_input1 = grad_input2 = grad_target = None
         if grad_loss is not None:
@@ -622,13 +615,9 @@ class _NoneFunction(torch.autograd.Function):
             else:
                 grad_input1, grad_input2, grad_target = backward_none(grad_loss, residuals)
         # They have cotangents where a gradient, which read them, is differentiated.
-        if grad_input1_minus_input2 is not None or grad_dloss_dloss_masked is not None:
-            if grad_input1_minus_input2 is None:
-                grad_input1_minus_input2 = torch.zeros_like(residuals.input1_minus_input2)
-            if grad_dloss_dloss_masked is None:
-                grad_dloss_dloss_masked = torch.zeros_like(residuals.dloss_dloss_masked)
+        if grad_neg_input1_minus_input2 is not None:
             more_input1, more_input2 = residuals_backward_none(
-                grad_input1_minus_input2, grad_dloss_dloss_masked, residuals
+                grad_neg_input1_minus_input2, residuals
             )
             grad_input1 = more_input1 if grad_input1 is None else grad_input1 + more_input1
             grad_input2 = more_input2 if grad_input2 is None else grad_input2 + more_input2

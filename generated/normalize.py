@@ -111,20 +111,20 @@ def double_backward(
     grad_y_sum = (grad_y * x).sum(1)
     grad_grad_x_sum = (grad_grad_x * x).sum(1)
     grad_y_sum_masked = grad_y_sum.masked_fill(size_mask, 0)
-    grad_grad_x_sum_times_grad_y_sum_masked = -grad_grad_x_sum * grad_y_sum_masked
-    grad_x_squared_sum_power_masked = inv_size**2 * grad_grad_x_sum_times_grad_y_sum_masked
+    grad_grad_x_sum_times_grad_y_sum_masked = grad_grad_x_sum * grad_y_sum_masked
+    grad_x_squared_sum_power_masked = -(inv_size**2 * grad_grad_x_sum_times_grad_y_sum_masked)
     grad_inv_size = torch.addcmul(
         (grad_grad_x * grad_y).sum(1),
         grad_grad_x_sum_times_grad_y_sum_masked * x_squared_sum_power_masked,
         inv_size,
-        value=2,
+        value=-2,
     )
     inv_size_masked = inv_size.masked_fill(size_mask, 0)
-    product = -inv_size_masked * x_squared_sum_power_masked
+    product = inv_size_masked * x_squared_sum_power_masked
     grad_x = grad_grad_x_sum[:, None] * grad_y
     grad_x = grad_x.addcmul(grad_y_sum[:, None], grad_grad_x)
-    grad_x = grad_x * (product * inv_size)[:, None]
-    grad_grad_y = torch.addcmul(grad_grad_x, (grad_grad_x_sum * product)[:, None], x)
+    grad_x = grad_x * (-(product * inv_size))[:, None]
+    grad_grad_y = torch.addcmul(grad_grad_x, (grad_grad_x_sum * product)[:, None], x, value=-1)
     grad_grad_y = grad_grad_y * inv_size[:, None]
     return grad_grad_y, grad_x, grad_inv_size, grad_x_squared_sum_power_masked
 
@@ -325,12 +325,14 @@ def double_backward_p_1(
     grad_grad_x_sum = (grad_grad_x * sign_x).sum(1)
     size_mask = size <= eps
     inv_size_masked = inv_size.masked_fill(size_mask, 0)
-    grad_grad_x_sum_times_inv_size_masked = -grad_grad_x_sum * inv_size_masked
+    grad_grad_x_sum_times_inv_size_masked = grad_grad_x_sum * inv_size_masked
     grad_inv_size = torch.addcmul(
-        (grad_grad_x * grad_y).sum(1), grad_grad_x_sum_times_inv_size_masked, grad_y_sum, value=2
+        (grad_grad_x * grad_y).sum(1), grad_grad_x_sum_times_inv_size_masked, grad_y_sum, value=-2
     )
-    grad_x = (grad_grad_x_sum_times_inv_size_masked * inv_size)[:, None] * grad_y
-    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_sum_times_inv_size_masked[:, None], x)
+    grad_x = (-(grad_grad_x_sum_times_inv_size_masked * inv_size))[:, None] * grad_y
+    grad_grad_y = torch.addcmul(
+        grad_grad_x, grad_grad_x_sum_times_inv_size_masked[:, None], x, value=-1
+    )
     grad_grad_y = grad_grad_y * inv_size[:, None]
     return grad_grad_y, grad_x, grad_inv_size
 

@@ -383,9 +383,9 @@ def double_backward_none(
         grad_grad_loss, grad_sigmoid_neg_target.
     """
     target, sigmoid_neg_target = residuals
-    grad_grad_x_times_target = -grad_grad_x * target
-    grad_sigmoid_neg_target = grad_grad_x_times_target * grad_loss
-    grad_grad_loss = grad_grad_x_times_target * sigmoid_neg_target
+    grad_grad_x_times_target = grad_grad_x * target
+    grad_sigmoid_neg_target = -grad_grad_x_times_target * grad_loss
+    grad_grad_loss = -grad_grad_x_times_target * sigmoid_neg_target
     return grad_grad_loss, grad_sigmoid_neg_target
 
 

@@ -4171,9 +4171,9 @@ def double_backward_p_inf_swap(
         grad_grad_anchor_near_argmax - grad_grad_positive_near_argmax
     ) * grad_loss_scaled_masked
     far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
-    far_argmax_grad_grad_anchor = -grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
     grad_sign_far_argmax_off_far = (
-        (far_argmax_grad_grad_anchor + far_argmax_grad_grad_negative) * grad_loss_scaled_masked
+        (far_argmax_grad_grad_negative - far_argmax_grad_grad_anchor) * grad_loss_scaled_masked
     ).masked_fill(between_mask, 0)
     between_argmax_grad_grad_positive = grad_grad_positive.gather(
         1, between_argmax[:, None]
@@ -4189,14 +4189,15 @@ def double_backward_p_inf_swap(
             torch.addcmul(
                 torch.addcmul(
                     between_argmax_grad_grad_negative * sign_between_argmax_off_between_masked,
-                    far_argmax_grad_grad_anchor,
+                    far_argmax_grad_grad_negative,
                     sign_far_argmax_off_far_masked,
                 ),
-                far_argmax_grad_grad_negative,
-                sign_far_argmax_off_far_masked,
+                grad_grad_anchor_near_argmax,
+                sign_near_argmax_off_near,
             ),
-            grad_grad_anchor_near_argmax,
-            sign_near_argmax_off_near,
+            far_argmax_grad_grad_anchor,
+            sign_far_argmax_off_far_masked,
+            value=-1,
         )
         .masked_fill(near_total_negative, 0)
         .sum()
@@ -4555,9 +4556,9 @@ def double_backward_p_inf_swap_sum(
         value=-1,
     )
     far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
-    far_argmax_grad_grad_anchor = -grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
     grad_sign_far_argmax_off_far = (
-        (far_argmax_grad_grad_anchor + far_argmax_grad_grad_negative) * grad_loss_masked
+        (far_argmax_grad_grad_negative - far_argmax_grad_grad_anchor) * grad_loss_masked
     ).masked_fill(between_mask, 0)
     between_argmax_grad_grad_positive = grad_grad_positive.gather(
         1, between_argmax[:, None]
@@ -4576,14 +4577,15 @@ def double_backward_p_inf_swap_sum(
             torch.addcmul(
                 torch.addcmul(
                     between_argmax_grad_grad_negative * sign_between_argmax_off_between_masked,
-                    far_argmax_grad_grad_anchor,
+                    far_argmax_grad_grad_negative,
                     sign_far_argmax_off_far_masked,
                 ),
-                far_argmax_grad_grad_negative,
-                sign_far_argmax_off_far_masked,
+                grad_grad_anchor_near_argmax,
+                sign_near_argmax_off_near,
             ),
-            grad_grad_anchor_near_argmax,
-            sign_near_argmax_off_near,
+            far_argmax_grad_grad_anchor,
+            sign_far_argmax_off_far_masked,
+            value=-1,
         )
         .masked_fill(near_total_negative, 0)
         .sum()

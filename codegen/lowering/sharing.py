@@ -90,8 +90,8 @@ def _in_turn(product: Expr, bound: Sequence[Index], sums: frozenset[Expr]) -> Ex
 
 
 def _in_letters(lets: Sequence[Let], own: Iterable[Index]) -> list[Let]:
-    """The lets, each sum over one of some letters, if it can be: an inner sum that has a name
-    by now leaves its letter to the outer one."""
+    """The lets, each sum over a letter that was made up, as `t_1`, over one of some others, if it
+    can be: an inner sum that has a name by now leaves its letter to the outer one."""
     own = tuple(own)
 
     def renamed(expr: Any) -> Any:
@@ -101,7 +101,8 @@ def _in_letters(lets: Sequence[Let], own: Iterable[Index]) -> list[Let]:
         for old in expr.indices if isinstance(expr, Sum) else ():
             letters = expr.body.atoms(Index)
             free = (i for i in own if i.axis == old.axis and i not in letters)
-            if old not in own and (new := next(free, None)) is not None:
+            made_up = old.name.startswith(f"{old.axis.name}_")
+            if made_up and (new := next(free, None)) is not None:
                 indices = (new if i == old else i for i in expr.indices)
                 expr = Sum(expr.body.xreplace({old: new}), *indices)
         return expr
@@ -262,12 +263,14 @@ def _signs_inside(lets: Sequence[Let], new: set[str]) -> Sequence[Let]:
 
 
 def _signs(expr: Basic, name: str) -> Iterator[int]:
-    """The sign before each element of a tensor in an expression."""
-    factors = Mul.make_args(expr) if isinstance(expr, Expr) else (expr,)
-    for factor in factors:
-        if isinstance(factor, Element) and factor.tensor_name == name:
-            yield _sign(expr) if isinstance(expr, Mul) else 1
-        for arg in factor.args:
+    """The sign before each element of a tensor in an expression; a factor of others has none."""
+    if isinstance(expr, Element):
+        if expr.tensor_name == name:
+            yield 1
+    elif isinstance(expr, Mul) and isinstance(-expr, Element):
+        yield from (-sign for sign in _signs(-expr, name))
+    else:
+        for arg in expr.args:
             yield from _signs(arg, name)
 
 

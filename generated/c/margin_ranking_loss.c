@@ -117,31 +117,31 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input1_total_, real *restrict grad_input1,
              real *restrict grad_input2, real *restrict grad_target, int64_t N, int threads) {
     const int grad_target_past = past_caches(N);
-    const int grad_input2_past = past_caches(N);
-    /* grad_target[n] = grad_loss_masked_scaled[n]*input1_minus_input2[n] */
-    /* grad_input1[n] = grad_loss_masked_scaled[n]*target[n] */
-    /* grad_input2[n] = -grad_input1[n] */
+    const int grad_input1_past = past_caches(N);
+    /* grad_target[n] = -grad_loss_masked_scaled[n]*input1_minus_input2[n] */
+    /* grad_input2[n] = grad_loss_masked_scaled[n]*target[n] */
+    /* grad_input1[n] = -grad_input2[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
         real grad_target_line[LINE];
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
-        real grad_input2_line[LINE];
-        real *const grad_input2_here = grad_input2_past ? grad_input2_line : &grad_input2[n_line];
+        real grad_input1_line[LINE];
+        real *const grad_input1_here = grad_input1_past ? grad_input1_line : &grad_input1[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real input1_total_negative = input1_total_[n] < 0;
             const real grad_loss_masked = input1_total_negative ? 0 : grad_loss[0];
-            const real grad_loss_masked_scaled = -(1 / (real)N) * grad_loss_masked;
+            const real grad_loss_masked_scaled = (1 / (real)N) * grad_loss_masked;
             const real input1_minus_input2 = input1[n] - input2[n];
-            grad_target_here[n - n_line] = grad_loss_masked_scaled * input1_minus_input2;
-            grad_input1[n] = grad_loss_masked_scaled * target[n];
-            grad_input2_here[n - n_line] = -grad_input1[n];
+            grad_target_here[n - n_line] = -grad_loss_masked_scaled * input1_minus_input2;
+            grad_input2[n] = grad_loss_masked_scaled * target[n];
+            grad_input1_here[n - n_line] = -grad_input2[n];
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
-        if (grad_input2_past)
-            stream(&grad_input2[n_line], grad_input2_line, n_stop - n_line);
+        if (grad_input1_past)
+            stream(&grad_input1[n_line], grad_input1_line, n_stop - n_line);
     }
     return 0;
 }
@@ -232,30 +232,30 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input1_total_, real *restrict grad_input1,
              real *restrict grad_input2, real *restrict grad_target, int64_t N, int threads) {
     const int grad_target_past = past_caches(N);
-    const int grad_input2_past = past_caches(N);
-    /* grad_target[n] = grad_loss_masked[n]*input1_minus_input2[n] */
-    /* grad_input1[n] = grad_loss_masked[n]*target[n] */
-    /* grad_input2[n] = -grad_input1[n] */
+    const int grad_input1_past = past_caches(N);
+    /* grad_target[n] = -grad_loss_masked[n]*input1_minus_input2[n] */
+    /* grad_input2[n] = grad_loss_masked[n]*target[n] */
+    /* grad_input1[n] = -grad_input2[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
         real grad_target_line[LINE];
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
-        real grad_input2_line[LINE];
-        real *const grad_input2_here = grad_input2_past ? grad_input2_line : &grad_input2[n_line];
+        real grad_input1_line[LINE];
+        real *const grad_input1_here = grad_input1_past ? grad_input1_line : &grad_input1[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real input1_total_negative = input1_total_[n] < 0;
-            const real grad_loss_masked = -(input1_total_negative ? 0 : grad_loss[0]);
+            const real grad_loss_masked = input1_total_negative ? 0 : grad_loss[0];
             const real input1_minus_input2 = input1[n] - input2[n];
-            grad_target_here[n - n_line] = grad_loss_masked * input1_minus_input2;
-            grad_input1[n] = grad_loss_masked * target[n];
-            grad_input2_here[n - n_line] = -grad_input1[n];
+            grad_target_here[n - n_line] = -grad_loss_masked * input1_minus_input2;
+            grad_input2[n] = grad_loss_masked * target[n];
+            grad_input1_here[n - n_line] = -grad_input2[n];
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
-        if (grad_input2_past)
-            stream(&grad_input2[n_line], grad_input2_line, n_stop - n_line);
+        if (grad_input1_past)
+            stream(&grad_input1[n_line], grad_input1_line, n_stop - n_line);
     }
     return 0;
 }
@@ -294,30 +294,30 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input1_total_, real *restrict grad_input1,
              real *restrict grad_input2, real *restrict grad_target, int64_t N, int threads) {
     const int grad_target_past = past_caches(N);
-    const int grad_input2_past = past_caches(N);
-    /* grad_target[n] = grad_loss_masked[n]*input1_minus_input2[n] */
-    /* grad_input1[n] = grad_loss_masked[n]*target[n] */
-    /* grad_input2[n] = -grad_input1[n] */
+    const int grad_input1_past = past_caches(N);
+    /* grad_target[n] = -grad_loss_masked[n]*input1_minus_input2[n] */
+    /* grad_input2[n] = grad_loss_masked[n]*target[n] */
+    /* grad_input1[n] = -grad_input2[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
         real grad_target_line[LINE];
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
-        real grad_input2_line[LINE];
-        real *const grad_input2_here = grad_input2_past ? grad_input2_line : &grad_input2[n_line];
+        real grad_input1_line[LINE];
+        real *const grad_input1_here = grad_input1_past ? grad_input1_line : &grad_input1[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real input1_total_negative = input1_total_[n] < 0;
-            const real grad_loss_masked = -(input1_total_negative ? 0 : grad_loss[n]);
+            const real grad_loss_masked = input1_total_negative ? 0 : grad_loss[n];
             const real input1_minus_input2 = input1[n] - input2[n];
-            grad_target_here[n - n_line] = grad_loss_masked * input1_minus_input2;
-            grad_input1[n] = grad_loss_masked * target[n];
-            grad_input2_here[n - n_line] = -grad_input1[n];
+            grad_target_here[n - n_line] = -grad_loss_masked * input1_minus_input2;
+            grad_input2[n] = grad_loss_masked * target[n];
+            grad_input1_here[n - n_line] = -grad_input2[n];
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
-        if (grad_input2_past)
-            stream(&grad_input2[n_line], grad_input2_line, n_stop - n_line);
+        if (grad_input1_past)
+            stream(&grad_input1[n_line], grad_input1_line, n_stop - n_line);
     }
     return 0;
 }

@@ -98,9 +98,9 @@ CELLS = {
 EXPONENTIALS = {
     ("graph", "a"): "sum_i(grad_u[i]*z[i,o])",
     ("earlier", "s"): "-grad_loss*p[i,j]/I",
-    ("rendering", "colour"): "grad_seen[r]*w[r,s]",
-    ("rendering", "x"): "grad_seen[r]*sigmoid_x[r,s]*(colour[r,s]*(passed[r,s] - w[r,s])"
-    " - sum_q(colour[r,q]*w[r,q]*where(s < q, 1, 0)))",
+    ("rendering", "colour"): "grad_seen[r]*opaque[r,s]*passed[r,s]",
+    ("rendering", "x"): "grad_seen[r]*opaque[r,s]*(colour[r,s]*passed[r,s]*(1 - opaque[r,s])"
+    " - sum_q(colour[r,q]*opaque[r,q]*passed[r,q]*where(s < q, 1, 0)))",
 }
 
 
