@@ -17,6 +17,7 @@ from derive.calculus.contractions import has_contraction, is_contraction
 from derive.calculus.differentiate import cotangents_of
 from derive.calculus.normal import normalise
 from derive.calculus.recognise import Named, abstract, is_atomic
+from derive.language.cotangents import cotangent_name, primal_name
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import (
     Axis,
@@ -77,7 +78,8 @@ class Atomiser:
         if pattern in self.known:
             return self.known[pattern].at(letters)
         (fresh,) = fresh_names([name], self.taken)
-        self.taken.add(fresh)
+        # In a backward pass that is differentiated, a cotangent may be what is proposed.
+        self.taken |= {fresh, cotangent_name(fresh), primal_name(fresh)}
         home = _home(sorted(letters, key=self._place))
         here = value.xreplace(home)
         positive = is_positive(value)

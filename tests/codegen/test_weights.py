@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from codegen.pipeline import compile, source
+from derive import library
 from derive.files import load_definitions
+from derive.notation.reading import read
 from gradsmith.proof.check import check
 
 WEIGHTS = load_definitions(Path(__file__).parents[1] / "definitions" / "weights.grad")
@@ -133,3 +135,17 @@ def test_a_mask_of_letters_is_made_once() -> None:
     assert "diagonal = torch.eye(I, dtype=torch.bool, device=s.device)" in forward
     assert forward.count("torch.eye") == 1
     assert forward.count("masked_fill(diagonal") == 2
+
+
+def test_what_is_proposed_is_not_called_as_the_cotangent_of_another_proposal_is() -> None:
+    """Of the second order of a variance of weights, two are sums: of p, and of a cotangent of p."""
+    (definition,) = read(
+        "spread: the variance of what squares weigh\ninputs x[i], c[k], lb\n"
+        "p[i,k] = exp(-exp(lb)*(x[i] - c[k])**2)/sum_k(exp(-exp(lb)*(x[i] - c[k])**2))\n"
+        "m[i] = sum_k(p[i,k]*c[k])\nv[i] = sum_k(p[i,k]*(c[k] - m[i])**2)\noutputs m, v",
+        library.load,
+    ).values()
+    spread = compile(definition).spread
+    draw = torch.Generator().manual_seed(0)
+    given = [torch.randn(n, generator=draw, dtype=torch.float64) for n in ((4,), (3,), ())]
+    assert torch.autograd.gradgradcheck(spread, [g.requires_grad_() for g in given])
