@@ -58,3 +58,34 @@ def test_positions_are_compared_as_integers_in_half_precision(
     (gradient,) = torch.autograd.grad(found.sum(), x)
     assert gradient.tolist() == [0.0] + [1.0] * 2999
     assert "== torch.arange(T, device=grad_y.device) + 1" in functions(derive(definition))
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_what_a_difference_would_swallow_is_added_after_it(target: str, c_compiler: None) -> None:
+    """A row is `eps` away from itself in each element, however large these are."""
+    x = torch.full((1, 8), 100.0, requires_grad=True)
+    distance = compile(library.load("pairwise_distance"), target).pairwise_distance(x, x.detach())
+    (grad_x,) = torch.autograd.grad(distance.sum(), x)
+    assert torch.allclose(distance, torch.tensor([8**0.5 * 1e-6]), rtol=1e-6, atol=0)
+    assert torch.allclose(grad_x, torch.tensor(8**-0.5))
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize(
+    ("fact", "value", "wanted"),
+    [
+        ("positive", 0.0, "a number above zero, got 0.0"),
+        ("positive", float("nan"), "a number above zero, got nan"),
+        ("nonnegative", -1.0, "a number of zero or more, got -1.0"),
+    ],
+)
+def test_an_option_of_another_sign_than_it_is_declared_with_is_refused(
+    fact: str, value: float, wanted: str, target: str, c_compiler: None
+) -> None:
+    (definition,) = read(
+        f"scaled: by an option\ninputs x[n]\noptions scale = 2.0 ({fact})\ny[n] = exp(scale*x[n])",
+        library.load,
+    ).values()
+    scaled = compile(definition, target).scaled
+    with pytest.raises(ValueError, match=f"scale must be {wanted}"):
+        scaled(torch.ones(3), scale=value)

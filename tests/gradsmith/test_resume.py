@@ -45,12 +45,21 @@ def test_a_resumed_run_reaches_the_same_bits(few_names: Path, tmp_path: Path) ->
         assert same(rest.checkpoint(), whole.checkpoint())
 
 
+@pytest.mark.parametrize(("target", "steps", "every"), [("torch", 2000, 50), ("c", 20_000, 200)])
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_ended_in_the_middle_reaches_the_same_bits(
-    tmp_path: Path, few_names: Path, gradsmith: Command, interruptible: None, end: signal.Signals
+    tmp_path: Path,
+    few_names: Path,
+    gradsmith: Command,
+    interruptible: None,
+    c_compiler: None,
+    end: signal.Signals,
+    target: str,
+    steps: int,
+    every: int,
 ) -> None:
-    arguments = ["train", "--steps", "2000", "--quiet"]
-    arguments += ["--names", str(few_names), "--checkpoint-every", "50"]
+    arguments = ["train", "--target", target, "--steps", str(steps), "--quiet"]
+    arguments += ["--names", str(few_names), "--checkpoint-every", str(every)]
     ended, whole = tmp_path / "ended", tmp_path / "whole"
     with subprocess.Popen(
         [sys.executable, "-m", "gradsmith", *arguments, "--out", str(ended)],
@@ -65,7 +74,7 @@ def test_a_run_ended_in_the_middle_reaches_the_same_bits(
         process.send_signal(end)
         _, said = process.communicate()
     stopped_at = newest(ended).step
-    assert 0 < stopped_at < 2000
+    assert 0 < stopped_at < steps
     assert (f"stopped at step {stopped_at};" in said) == (end == signal.SIGINT)
     resumed = gradsmith("train", "--resume", "--out", ended)
     assert resumed.exit_code == 0, resumed.stderr

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
@@ -72,35 +68,6 @@ def test_a_resumed_run_reaches_the_same_bits(few_names: Path, tmp_path: Path) ->
         rest = Training(data, found.options, found)
         list(rest.advance(stop_every=11))
         assert same(rest.checkpoint(), whole.checkpoint())
-
-
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_ended_in_the_middle_reaches_the_same_bits(
-    tmp_path: Path, few_names: Path, gradsmith: Command, interruptible: None, end: signal.Signals
-) -> None:
-    arguments = ["train", "--target", "c", "--steps", "20000", "--quiet"]
-    arguments += ["--names", str(few_names), "--checkpoint-every", "200"]
-    ended, whole = tmp_path / "ended", tmp_path / "whole"
-    with subprocess.Popen(
-        [sys.executable, "-m", "gradsmith", *arguments, "--out", str(ended)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not list(ended.glob("checkpoint-*[1-9]*")) and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.send_signal(end)
-        _, said = process.communicate()
-    stopped_at = newest(ended).step
-    assert 0 < stopped_at < 20_000
-    assert (f"stopped at step {stopped_at};" in said) == (end == signal.SIGINT)
-    resumed = gradsmith("train", "--resume", "--out", ended)
-    assert resumed.exit_code == 0, resumed.stderr
-    assert f"going on from step {stopped_at}" in resumed.stderr
-    assert gradsmith(*arguments, "--out", whole).exit_code == 0
-    assert same(newest(ended), newest(whole))
 
 
 def test_a_run_interrupted_once_a_call_has_changed_parameters_reaches_the_same_bits(
