@@ -72,7 +72,10 @@ def forward(
     wanted = torch.softmax(teacher_scaled, 1)
     loss = (
         temperature**2
-        * (torch.log_softmax(teacher_scaled, 1) - logprobs).mul_(wanted).sum(1).mean()
+        * (torch.log_softmax(teacher_scaled, 1).clamp(min=-1e10) - logprobs)
+        .mul_(wanted)
+        .sum(1)
+        .mean()
     )
     p = torch.exp(logprobs)
     dloss_dlogits = temperature / (N or torch.nan) * (p - wanted)
@@ -142,7 +145,12 @@ def value_and_grad(
     wanted = torch.softmax(teacher_scaled, 1)
     loss = (
         temperature**2
-        * torch.log_softmax(teacher_scaled, 1).sub_(logprobs).mul_(wanted).sum(1).mean()
+        * torch.log_softmax(teacher_scaled, 1)
+        .clamp(min=-1e10)
+        .sub_(logprobs)
+        .mul_(wanted)
+        .sum(1)
+        .mean()
     )
     p = torch.exp(logprobs)
     grad_logits = temperature / (N or torch.nan) * (p - wanted)
@@ -157,7 +165,10 @@ def _value(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     wanted = torch.softmax(teacher_scaled, 1)
     loss = (
         temperature**2
-        * (torch.log_softmax(teacher_scaled, 1) - logprobs).mul_(wanted).sum(1).mean()
+        * (torch.log_softmax(teacher_scaled, 1).clamp(min=-1e10) - logprobs)
+        .mul_(wanted)
+        .sum(1)
+        .mean()
     )
     return loss
 

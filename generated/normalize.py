@@ -41,7 +41,6 @@ class Residuals(NamedTuple):
     inv_size: Tensor
     x_squared_sum_power_masked: Tensor
     size_mask: Tensor
-    eps: float
 
 
 class Gradients(NamedTuple):
@@ -68,7 +67,7 @@ def forward(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, Residuals]:
     inv_size = torch.reciprocal(size.clamp(min=eps))
     y = inv_size[:, None] * x
     x_squared_sum_power_masked = torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
-    return y, Residuals(x, inv_size, x_squared_sum_power_masked, size_mask, eps)
+    return y, Residuals(x, inv_size, x_squared_sum_power_masked, size_mask)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -81,7 +80,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     Raises:
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    x, inv_size, x_squared_sum_power_masked, size_mask, *_ = residuals
+    x, inv_size, x_squared_sum_power_masked, size_mask = residuals
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
@@ -107,7 +106,7 @@ def double_backward(
     Returns:
         grad_grad_y, grad_x, grad_inv_size, grad_x_squared_sum_power_masked.
     """
-    x, inv_size, x_squared_sum_power_masked, size_mask, *_ = residuals
+    x, inv_size, x_squared_sum_power_masked, size_mask = residuals
     grad_y_sum = (grad_y * x).sum(1)
     grad_grad_x_sum = (grad_grad_x * x).sum(1)
     grad_y_sum_masked = grad_y_sum.masked_fill(size_mask, 0)
@@ -137,17 +136,17 @@ def residuals_backward(
     Returns:
         grad_x.
     """
-    x, inv_size, _, _, eps = residuals
+    x, inv_size, x_squared_sum_power_masked, size_mask = residuals
     x_squared_sum = (x**2).sum(1)
     x_squared_sum_is_zero = x_squared_sum == 0
-    x_squared_sum_or_one = x_squared_sum.masked_fill(x_squared_sum_is_zero, 1)
-    size = torch.sqrt(x_squared_sum_or_one).masked_fill(x_squared_sum_is_zero, 0)
     grad_x = (
         -torch.addcmul(
             grad_x_squared_sum_power_masked
-            * (x_squared_sum_or_one**-1.5).masked_fill(x_squared_sum_is_zero, 0),
-            grad_inv_size * (inv_size**2).masked_fill(size <= eps, 0),
-            torch.rsqrt(x_squared_sum_or_one).masked_fill(x_squared_sum_is_zero, 0),
+            * (x_squared_sum.masked_fill(x_squared_sum_is_zero, 1) ** -1.5).masked_fill(
+                x_squared_sum_is_zero, 0
+            ),
+            grad_inv_size * x_squared_sum_power_masked,
+            (inv_size**2).masked_fill(size_mask, 0),
         )
     )[:, None] * x
     return (grad_x,)
@@ -174,18 +173,17 @@ class _BackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
+        residuals = Residuals(*saved)
         grad_grad_y, grad_x, grad_inv_size, grad_x_squared_sum_power_masked = double_backward(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_x, grad_inv_size, grad_x_squared_sum_power_masked, None, None
+        return grad_grad_y, grad_x, grad_inv_size, grad_x_squared_sum_power_masked, None
 
 
 class _Function(torch.autograd.Function):
@@ -200,17 +198,16 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, eps = inputs
+        x, *_ = inputs
         _, inv_size, x_squared_sum_power_masked, size_mask = output
         ctx.save_for_backward(x, inv_size, x_squared_sum_power_masked, size_mask)
         ctx.mark_non_differentiable(size_mask)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_y, grad_inv_size, grad_x_squared_sum_power_masked, *_ = grad_outputs
-        residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
+        residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
             if torch.is_grad_enabled():

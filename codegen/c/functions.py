@@ -11,7 +11,7 @@ from typing import Any
 import sympy
 
 from codegen.c.explicit import Finite
-from codegen.lowering.forms import Expm1, Log1p, LogAddExp, Sigmoid
+from codegen.lowering.forms import Clamped, Expm1, Log1p, LogAddExp, Sigmoid
 from derive.language.functions import erfc
 
 FUNCTIONS: dict[Any, str] = {
@@ -42,6 +42,7 @@ FUNCTIONS: dict[Any, str] = {
     Log1p: "vector_log1p",
     Expm1: "vector_expm1",
     Finite: "finite",
+    Clamped: "clamped",
 }
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -62,7 +63,16 @@ NEEDS: dict[str, tuple[str, ...]] = {
 ELEMENTARY = (
     *("least", "tile_width", "stream", "fused", "square", "cube", "larger", "exceeds"),
     *("choose", "sign"),
-    *("finite", "digamma", "bits", "vector_exp", "vector_log", "vector_tanh", "vector_expm1"),
+    *(
+        "finite",
+        "clamped",
+        "digamma",
+        "bits",
+        "vector_exp",
+        "vector_log",
+        "vector_tanh",
+        "vector_expm1",
+    ),
     *("vector_log1p", "vector_erf", "vector_erfc", "sigmoid", "log_add_exp", "contract"),
 )
 """The small functions that the template has."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sympy import Expr, Function, exp, log
+from sympy import Expr, Function, S, exp, log
 
 from derive.language.expressions import Binder, Index, Sum
 from derive.language.masked import without_masks
@@ -78,6 +78,12 @@ class Expm1(Elementary):
     nargs = 1
 
 
+class Clamped(Elementary):
+    """A logarithm, and -1e10 for -inf; see `codegen.lowering.vanishing`."""
+
+    nargs = 1
+
+
 class AtLeast(Elementary):
     """The larger of a value and a bound; see `codegen.lowering.bounds`."""
 
@@ -112,4 +118,5 @@ _MEANINGS: dict[type, Callable[..., Expr]] = {
     Log1p: lambda a: log(1 + a),
     Expm1: lambda a: exp(a) - 1,
     Divisor: lambda size: size,
+    Clamped: lambda logarithm: without_masks(logarithm).xreplace({S.NegativeInfinity: S.Zero}),
 }

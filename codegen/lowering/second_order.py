@@ -24,7 +24,7 @@ from codegen.lowering.forms import spelled_out
 from codegen.lowering.guards import guarded
 from codegen.lowering.lower import outputs_once, residuals_for, with_zeros
 from codegen.lowering.renaming import Renaming
-from codegen.lowering.sharing import computed_once
+from codegen.lowering.sharing import computed_once, reading
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
 from codegen.program import Module, Program, Residuals
 from derive.calculus.backward import Apart
@@ -59,24 +59,26 @@ class _Masks:
     Where a definition reads it, it is an integer: nobody differentiates by that.
     """
 
-    conditions: Mapping[str, Tensor]
+    conditions: Mapping[str, Let]
 
     @staticmethod
     def of(module: Module) -> _Masks:
         lets = module.forward.lets
-        return _Masks({let.name: let.tensor for let in lets if not isinstance(let.value, Expr)})
+        return _Masks({let.name: let for let in lets if not isinstance(let.value, Expr)})
 
     def tensor(self, tensor: Tensor) -> Tensor:
         return replace(tensor, integer=True) if tensor.name in self.conditions else tensor
 
     def let(self, let: Let) -> Let:
         """A let of the emitted forward or backward pass as a definition has it."""
-        numbers = [Let(t, self.tensor(t).element) for t in self.conditions.values()]
+        tensors = [mask.tensor for mask in self.conditions.values()]
+        numbers = [Let(t, self.tensor(t).element) for t in tensors]
         return replace(let, value=substitute(spelled_out(let.value), numbers))
 
     def restored(self, let: Let) -> Let:
         """A let that reads conditions again."""
-        conditions = [Let(self.tensor(t), t.element) for t in self.conditions.values()]
+        tensors = [mask.tensor for mask in self.conditions.values()]
+        conditions = [Let(self.tensor(t), t.element) for t in tensors]
         return replace(let, value=substitute(let.value, conditions))
 
 
@@ -249,9 +251,9 @@ def _of_residuals(
     later = _partial_inlined(later, module.residuals.names)
     lets = [let for let in (*derivation.forward, *later) if let.name not in masks.conditions]
     lets = _with_finite_exponents(needed(lets, module.residuals.names), module.residuals.names)
-    lets = tuple(masks.let(let) for let in lets)
+    lets = tuple(masks.let(reading(let, masks.conditions.values())) for let in lets)
     read = names_used(*(let.value for let in lets))
-    conditions = [masks.tensor(t) for name, t in masks.conditions.items() if name in read]
+    conditions = [masks.tensor(m.tensor) for name, m in masks.conditions.items() if name in read]
     return replace(
         definition,
         inputs=(*definition.inputs, *conditions),

@@ -393,6 +393,15 @@ def _reading(let: Let, pattern: Expr, named: Named) -> Let:
     return replace(let, value=_by_name(let.value, pattern, named))
 
 
+def reading(let: Let, others: Iterable[Let]) -> Let:
+    """The let, which reads others wherever it has their values."""
+    for other in others:
+        pattern, letters = abstract(other.value)
+        if set(letters) == set(other.tensor.indices):
+            let = _reading(let, pattern, Named(other.tensor, letters))
+    return let
+
+
 def _stored(letters: Sequence[Index], read: Iterable[Element], let: Let) -> tuple[Index, ...]:
     """The letters of a new let in the order of the element that has all of them; else of the let
     that it is for, or of the element that has most."""

@@ -11,6 +11,7 @@ from codegen.lowering.choices import with_choices
 from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
 from codegen.lowering.moments import about_the_mean
 from codegen.lowering.stable_expressions import bare_exponentials, stabilise
+from codegen.lowering.vanishing import vanishing
 from derive.calculus.normal import normalise
 from derive.calculus.recognise import Named, abstract
 from derive.language.definition import Let, needed
@@ -21,7 +22,8 @@ from derive.language.substitute import replace_exactly, substitute
 def made_safe(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
     """The lets that are needed, in numerically safe form; repeated parts are not named."""
     wanted = list(wanted)
-    return needed(_safe(about_the_mean(needed(lets, wanted))), wanted)
+    safe = _safe(about_the_mean(needed(lets, wanted)))
+    return needed(vanishing(safe, safe), wanted)
 
 
 def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
@@ -225,4 +227,5 @@ def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
 def stable(lets: Sequence[Let], made: Sequence[Let]) -> list[Let]:
     """The lets of a backward pass in numerically safe form; repeated parts are not named. `made`
     are those of the passes before."""
-    return with_choices([replace(let, value=stabilise(let.value)) for let in lets], made)
+    safe = [replace(let, value=stabilise(let.value)) for let in lets]
+    return with_choices(vanishing(safe, _safe(made)), made)

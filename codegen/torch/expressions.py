@@ -10,7 +10,15 @@ from sympy import Add, Integer, KroneckerDelta, Mul, Pow, S, Symbol, polygamma
 from sympy.core.relational import Eq, Gt, Relational
 from sympy.logic.boolalg import And, Not, Or
 
-from codegen.lowering.forms import AtLeast, AtMost, LogAddExp, LogSoftmax, LogSumExp, Softmax
+from codegen.lowering.forms import (
+    AtLeast,
+    AtMost,
+    Clamped,
+    LogAddExp,
+    LogSoftmax,
+    LogSumExp,
+    Softmax,
+)
 from codegen.program import CodegenError, is_number
 from codegen.spelling import RELATIONS
 from codegen.torch.arithmetic import add, multiply
@@ -200,11 +208,16 @@ def _logaddexp(expr: Any, scope: Scope) -> Value:
     return Value(f"torch.logaddexp({left.text}, {right.text})", layout, fresh=True)
 
 
-def _clamped(expr: Any, scope: Scope) -> Value:
+def _bounded(expr: Any, scope: Scope) -> Value:
     held, bound = expr.args
     value = scope.real(emit(held, scope))
     given = f"{'min' if isinstance(expr, AtLeast) else 'max'}={emit(bound, scope).text}"
     return Value(f"{value.at(ATOM)}.clamp({given})", value.dims, fresh=True)
+
+
+def _clamped(expr: Any, scope: Scope) -> Value:
+    value = emit(expr.args[0], scope)
+    return Value(f"{value.at(ATOM)}.clamp(min=-1e10)", value.dims, fresh=True)
 
 
 def _polygamma(expr: Any, scope: Scope) -> Value:
@@ -230,7 +243,8 @@ _PRINTERS: tuple[tuple[Any, Callable[[Any, Scope], Value]], ...] = (
     (Softmax, _along("torch.softmax")),
     (LogSoftmax, _along("torch.log_softmax")),
     (LogAddExp, _logaddexp),
-    (AtLeast | AtMost, _clamped),
+    (AtLeast | AtMost, _bounded),
+    (Clamped, _clamped),
     (Where, _where),
     (StopGradient, lambda e, s: _detached(emit(e.args[0], s))),
     (KroneckerDelta, _delta),
