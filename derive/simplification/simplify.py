@@ -22,8 +22,9 @@ from derive.calculus.normal import normalise, terms_of
 from derive.calculus.recognise import Named, abstract
 from derive.calculus.rules import FACTOR, RECOGNISE, SYMMETRY
 from derive.calculus.trace import Equation, Step
+from derive.language.cotangents import primal_name
 from derive.language.definition import Definition, Let, Tensor
-from derive.language.expressions import Element, names_in, names_used
+from derive.language.expressions import Element, Where, names_in, names_used
 from derive.language.substitute import substitute
 from derive.simplification.atomise import atomise
 from derive.simplification.joints import PAGE, accumulating, nameable, repeated, written
@@ -64,7 +65,7 @@ def simplify(definition: Definition, judge: Judge = indulgent) -> Simplified:
     A definition that another one calls is simplified once, and what was chosen is reused there.
     A group keeps the names of its cotangents where it grows too large when written out, and of some
     or all of them where what is left repeats itself, or is much more work or much longer than the
-    chain rule, a cotangent at a time.
+    chain rule, a cotangent at a time; and of those that are chosen, where this is shorter.
     """
     chain = chain_rule(definition)[1].lets
     chunked = work(let.value for let in chain)
@@ -78,6 +79,11 @@ def simplify(definition: Definition, judge: Judge = indulgent) -> Simplified:
             break
         attempt = _Attempt.of(definition, attempt.extra | names, judge)
         if attempt.work < best.work or (best.work <= _MUCH * chunked and attempt.is_shorter(best)):
+            best = attempt
+    choosing = {primal_name(let.name) for let in chain if let.value.has(Where)}
+    if names := choosing & nameable(best.task, definition):
+        attempt = _Attempt.of(definition, best.extra | names, judge)
+        if attempt.work <= best.work and attempt.length < best.length:
             best = attempt
     return best.simplified
 
