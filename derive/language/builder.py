@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sympy import Expr, S, SympifyError, default_sort_key, sympify
+from sympy import Expr, S, SympifyError, sympify
 
 from derive.language.checks import Scope, check_facts, check_identifier, check_letters
 from derive.language.composition import (
@@ -36,14 +36,14 @@ from derive.language.expressions import (
     Parameter,
     Sum,
     free_indices,
-    fresh_names,
 )
 from derive.language.facts import is_nonnegative, is_positive
 from derive.language.functions import as_where
 from derive.language.interface import Cases, Update, When
 from derive.language.masked import as_masked, is_masked, without_masks
+from derive.language.maxima import parted
 from derive.language.signature import Calling
-from derive.language.substitute import replace_exactly, substitute
+from derive.language.substitute import substitute
 
 
 def define(name: str, summary: str) -> Builder:
@@ -216,7 +216,10 @@ class Builder:
             return self._add_masked_let(tensor, as_masked(value))
         if isinstance(value, ArgMax):
             return self._add_integer_let(name, dims, value)
-        value = self._hoist_argmax(name, value)
+        taken = {*self._inputs, *self._options, *self._lets}
+        value, parts = parted(tensor, value, self._lets.values(), self._axes, taken)
+        for part in parts:
+            self._add(part.name, part.tensor.dims, part.value, part.tensor.integer)
         if is_positive(value):
             tensor = replace(tensor, positive=True)
         elif is_nonnegative(value):
@@ -348,8 +351,7 @@ class Builder:
             name = names.get(let.name, let.name)
             dims = letters.dims(let.tensor.dims)
             value = translate(let.value, tensors, values, letters)
-            add = self._add_integer_let if let.tensor.integer else self.let
-            tensors[let.name] = add(name, dims, value)
+            tensors[let.name] = self._add(name, dims, value, let.tensor.integer)
         if not {tensor.name for tensor in inputs.values()} & self._masked.keys():  # else spelt out
             self._calls.append(
                 Call(callee, tuple(tensors.items()), tuple(values.items()), tuple(axes.items()))
@@ -427,6 +429,10 @@ class Builder:
         self._inputs[tensor.name] = tensor
         return tensor
 
+    def _add(self, name: str, dims: tuple[Dim, ...], value: Expr, integer: bool) -> Tensor:
+        add = self._add_integer_let if integer else self.let
+        return add(name, dims, value)
+
     def _add_integer_let(self, name: str, dims: tuple[Dim, ...], value: Expr) -> Tensor:
         self._check_name(name, "let")
         tensor = Tensor(name, dims, integer=True)
@@ -478,25 +484,3 @@ class Builder:
                 f"let {name!r}: index {index.name!r} of axis {index.axis.name!r} is used "
                 f"but is neither on the left side nor summed over"
             )
-
-    def _hoist_argmax(self, name: str, value: Expr) -> Expr:
-        """Name every argmax, so that a maximum is a gather at a tensor of indices."""
-        while (arg := self._innermost_argmax(value)) is not None:
-            existing = [let for let in self._lets.values() if let.value == arg]
-            if existing:
-                tensor = existing[0].tensor
-            else:
-                letters = tuple(sorted(free_indices(arg), key=lambda i: i.name))
-                taken = {*self._inputs, *self._options, *self._lets}
-                stem = f"{name}_argmax"
-                tensor = self._add_integer_let(next(fresh_names([stem], taken)), letters, arg)
-            value = replace_exactly(value, arg, tensor.element)
-        return value
-
-    def _innermost_argmax(self, value: Expr) -> ArgMax | None:
-        """An argmax that can have a name; with a second letter it stays where it is written."""
-        found = [
-            a for a in value.atoms(ArgMax) if {i.name for i in free_indices(a)} <= {*self._axes}
-        ]
-        found.sort(key=lambda a: (len(a.atoms(ArgMax)), default_sort_key(a)))
-        return found[0] if found else None

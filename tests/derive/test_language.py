@@ -599,6 +599,17 @@ def test_where_what_a_max_compares_is_equal_a_number_is_taken_before_a_tensor() 
         assert op.build(y).let(y.name).value == Where(sympy.Ge(0, x[n]), 0, x[n])
 
 
+def test_what_a_largest_sum_is_chosen_from_is_summed_once() -> None:
+    op = define("maxout", "The largest of several affine maps.")
+    n, i, o, k = op.axes("n i o k")
+    x, w, b = op.input("x", n, i), op.input("w", i, o, k), op.input("b", o, k)
+    affine = Sum(x[n, i] * w[i, o, k], i) + b[o, k]
+    out = op.build(op.let("y", [n, o], Maximum(affine, k)))
+    assert [let.name for let in out.lets] == ["y_each", "y_argmax", "y"]
+    assert out.tensors["y_each"].indices == (n, o, k)
+    assert not out.let("y").value.has(Sum)
+
+
 def test_an_argmax_can_be_named_and_used_as_an_index() -> None:
     op = define("largest", "The largest of each row.")
     n, c = op.axes("n c")
