@@ -17,7 +17,7 @@ from derive.language.builder import Builder
 from derive.language.checks import NO_RECURRENCES, NO_SHIFTS
 from derive.language.definition import FACTS, Definition, Dim, Tensor
 from derive.language.expressions import Index
-from derive.notation.formulas import Names, no_tensor, plain_number, value
+from derive.notation.formulas import Names, letters_under, no_tensor, plain_number, value
 from derive.notation.grammar import Node, Place, TextError, parse, place_of
 
 Lookup = Callable[[str], Definition]
@@ -255,12 +255,16 @@ class _Reader:
 
     def _let(self, line: Line) -> None:
         head, formula = line.children
+        assert isinstance(head, Tree)
         self._check_reads(line)
         self._learn_letters(line)
         name, dims = self._head(head)
         built = value(formula, self.names)
         if not isinstance(built, Expr):
-            self.names.fail(formula, "a let is a number, and this a condition: where(..., 1, 0)")
+            self.names.fail(
+                formula, "a let is a number, and this a condition: write where(..., 1, 0)"
+            )
+        self._check_letters(formula, {*map(str, head.scan_values(lambda _: True))})
         with self.names.at(line):
             made = self.builder.let(name, dims, built)
         self._know_lets()
@@ -281,6 +285,20 @@ class _Reader:
                 if _is_computed(index):
                     allowed = "an index is a letter, a number or an element of an integer tensor"
                     self.names.fail(index, f"{allowed}; {NO_SHIFTS}")
+
+    def _check_letters(self, node: Node, bound: set[str]) -> None:
+        """Refuse a letter that neither the left side of a let nor a sum has, where it stands."""
+        if not isinstance(node, Tree):
+            return
+        if node.data == "binder":
+            bound = {*bound, *map(str, letters_under(node.children[0]))}
+        name, known = _plain_letter(node), self.names
+        letter = known.letter(name)
+        if letter and name not in {*bound, *known.tensors, *known.options}:
+            where = f"index {name!r} of axis {letter.axis.name!r}"
+            known.fail(node, f"{where} is neither on the left side nor summed over")
+        for child in node.children:
+            self._check_letters(child, bound)
 
     def _know_lets(self) -> None:
         self.names.tensors |= {let.name: let.tensor for let in self.builder.lets}
