@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 import click
@@ -88,7 +90,8 @@ def command(
             definition = _backward_of(definition)
         if wrt:
             definition = definition.with_wrt(*wrt)
-        content = _page(definition, form, steps, fragment)
+        columns = _columns() if output is None else None
+        content = _page(definition, form, steps, fragment, columns)
         if form == "text" and order == 1:
             content = f"{content}{_kept(definition)}"
     if output is None:
@@ -102,7 +105,19 @@ def command(
         raise UserError(f"{output} cannot be written: {error.strerror}") from None
 
 
-def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str | bytes:
+def _columns() -> int | None:
+    """How wide the terminal is that is written to; None where it is none."""
+    if not sys.stdout.isatty():
+        return None
+    return max(_LEAST_COLUMNS, get_terminal_size().columns)
+
+
+_LEAST_COLUMNS = 40
+
+
+def _page(
+    definition: Definition, form: str, steps: bool, fragment: bool, columns: int | None
+) -> str | bytes:
     """The derivation in a format; what a format does not need is not imported."""
     from derive.derivation import derive
 
@@ -121,7 +136,7 @@ def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str
     if form == "text":
         from derive.printing.report import as_text
 
-        return as_text(derivation, steps)
+        return as_text(derivation, steps, columns)
     if form == "json":
         import json
 

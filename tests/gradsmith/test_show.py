@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,24 @@ def test_show_steps_names_the_rules(gradsmith: Command) -> None:
     result = gradsmith("show", "batch_norm", "--steps")
     for rule in ("chain rule", "change of variables", "reduction identity", "factor"):
         assert f". {rule}: " in result.stdout
+
+
+def test_show_is_as_wide_as_the_terminal_and_a_file_as_it_always_is(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    command = [sys.executable, "-m", "gradsmith", "show", "batch_norm", "--steps"]
+    environment = {**os.environ, "COLUMNS": "70"}
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdout=theirs, env=environment) as running:
+        os.close(theirs)
+        seen = b""
+        with suppress(OSError):  # raised at the end of what a terminal is given
+            while more := os.read(ours, 1 << 16):
+                seen += more
+    os.close(ours)
+    assert running.returncode == 0
+    assert 60 < max(map(len, seen.decode().splitlines())) <= 70
+    piped = subprocess.run(command, capture_output=True, env=environment, check=True).stdout
+    assert max(map(len, piped.decode().splitlines())) > 100
 
 
 def test_show_wrt_derives_one_gradient_only(gradsmith: Command) -> None:
