@@ -14,7 +14,7 @@ mean is for `derive.notation.reading` to say.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,8 +62,9 @@ class TextError(DefinitionError):
         super().__init__(f"line {self.line}, column {self.column}: {problem}{excerpt}")
 
 
-def parse(text: str) -> Tree[Token]:
-    """The syntax tree of a text: a `start` with a child for each line.
+def parse(text: str, start: int = 0, end: int | None = None) -> Tree[Token]:
+    """The syntax tree of a text, or of the lines of it between two offsets: a `start` with a child
+    for each line.
 
     Raises:
         TextError: the text is too long or too deep, or is not in the language.
@@ -71,12 +72,26 @@ def parse(text: str) -> Tree[Token]:
     if len(text) > LONGEST:
         problem = f"the text has {len(text)} characters; at most {LONGEST} are read"
         raise TextError(problem, text, Place(LONGEST, LONGEST + 1))
+    before = re.sub(r"[^\n]", " ", text[:start])  # what is left keeps its place
     try:
-        tree = _parser().parse(text)
+        tree = _parser().parse(before + text[start:end])
     except UnexpectedInput as error:
-        raise _as_text_error(error, text) from None
+        raise _as_text_error(error, text[:end]) from None
     _check_depth(tree, text)
     return tree
+
+
+_HEADER = re.compile(r"^[ \t]*([A-Za-z]\w*)[ \t]*:", re.MULTILINE)
+
+
+def pieces(text: str) -> Iterator[tuple[str, int, int]]:
+    """What stands under each header: its name, and the offsets between which it stands. What
+    stands before the first has no name."""
+    headers = [(m[1], m.start()) for m in _HEADER.finditer(text)]
+    begins = [("", 0), *headers] if not headers or text[: headers[0][1]].strip() else headers
+    ends = [start for _, start in begins[1:]]
+    for (name, start), end in zip(begins, [*ends, len(text)], strict=True):
+        yield name, start, end
 
 
 def place_of(node: Node) -> Place:

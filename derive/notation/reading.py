@@ -18,7 +18,7 @@ from derive.language.checks import NO_RECURRENCES, NO_SHIFTS
 from derive.language.definition import FACTS, Definition, Dim, Tensor
 from derive.language.expressions import Index
 from derive.notation.formulas import Names, letters_under, no_tensor, plain_number, value
-from derive.notation.grammar import Node, Place, TextError, parse, place_of
+from derive.notation.grammar import Node, Place, TextError, parse, pieces, place_of
 
 Lookup = Callable[[str], Definition]
 Line = Tree[Token]
@@ -39,19 +39,44 @@ def read(text: str, lookup: Lookup, source: str = "<text>") -> dict[str, Definit
         TextError: a mistake, with its line and column.
     """
     found: dict[str, Definition] = {}
-    for lines in _definitions(parse(text)):
-        if len(lines) > MOST_LETS:
-            problem = f"a definition has at most {MOST_LETS} lines"
-            raise TextError(problem, text, place_of(lines[MOST_LETS]))
-        names = Names(text)
-        reader = _Reader(names, lines, lambda name: found.get(name) or lookup(name), source)
-        definition = reader.definition()
-        if definition.name in found:
-            names.fail(lines[0], f"two definitions are named {definition.name!r}")
-        found[definition.name] = definition
+    for name, definition in read_each(text, lookup, source).items():
+        if isinstance(definition, TextError):
+            raise definition
+        found[name] = definition
+    return found
+
+
+def read_each(text: str, lookup: Lookup, source: str) -> dict[str, Definition | TextError]:
+    """As `read`; in place of a definition that has a mistake, or that uses one, stands that."""
+    found: dict[str, Definition | TextError] = {}
+
+    def known(name: str) -> Definition:
+        definition = found.get(name) or lookup(name)
+        if isinstance(definition, TextError):
+            raise definition
+        return definition
+
+    for name, start, end in pieces(text):
+        try:
+            for lines in _definitions(parse(text, start, end)):
+                definition = _one(text, lines, known, source)
+                name = definition.name
+                if name in found:
+                    problem = f"two definitions are named {name!r}"
+                    raise TextError(problem, text, place_of(lines[0]))
+                found[name] = definition
+        except TextError as mistake:
+            found[name or UNNAMED] = mistake
     if not found:
         raise TextError("there is no definition here", text, Place(0, 1))
     return found
+
+
+def _one(text: str, lines: Sequence[Line], lookup: Lookup, source: str) -> Definition:
+    if len(lines) > MOST_LETS:
+        problem = f"a definition has at most {MOST_LETS} lines"
+        raise TextError(problem, text, place_of(lines[MOST_LETS]))
+    return _Reader(Names(text), lines, lookup, source).definition()
 
 
 def _definitions(tree: Tree[Token]) -> Iterator[list[Line]]:

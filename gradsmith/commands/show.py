@@ -183,8 +183,8 @@ def _backward_of(definition: Definition) -> Definition:
 def _find(op: str | None, definitions: Path | None, text: str | None) -> Definition:
     """The definition that was asked for: by name, from a file, or as text."""
     from derive import library
-    from derive.files import load_definitions, named
-    from derive.notation.reading import read
+    from derive.files import load_each, named
+    from derive.notation.reading import read_each
     from gradsmith.errors import UserError
 
     if sum((definitions is not None, text is not None)) > 1:
@@ -194,9 +194,10 @@ def _find(op: str | None, definitions: Path | None, text: str | None) -> Definit
             raise UserError("show needs OP, the name of an operation, or --text")
         return library.load(op)
     where = "the text" if definitions is None else str(definitions)
-    found = read(text or "", library.load) if definitions is None else load_definitions(definitions)
-    if op is not None:
-        return named(op, found, where)
-    if len(found) > 1:
+    if definitions is None:
+        found = read_each(text or "", library.load, "<text>")
+    else:
+        found = load_each(definitions)
+    if op is None and len(found) > 1:
         raise UserError(f"{where} defines {', '.join(found)}: show needs the name of one")
-    return next(iter(found.values()))
+    return named(op or next(iter(found)), found, where)

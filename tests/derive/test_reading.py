@@ -186,6 +186,8 @@ MISTAKES = [
     ("f: S.\ny[n] = x[n]\n\ng: S.\ninputs x[n]\nuse f(x = z)", (6, 11), "no line makes it"),
     ("f: S.\ny[n] = x[n]\n\ng: S.\ninputs x[n]\nuse f(x = 2*x[n])", (6, 11), "tensor's name"),
     ("", (1, 1), "no definition"),
+    ("a: S.\ny[n] = x[n]\n\na: T.\ny[n] = x[n]", (4, 1), "two definitions are named 'a'"),
+    ("a: S.\ny[n] =\n\nb: T.\ny[n] = x[n]", (2, 7), "the line ends too soon"),
     ("y = sum_n(x[n]) + x[n]", (1, 21), "index 'n' of axis 'n' is neither on the left side"),
     ("y = sum_{n, k}(x[n])", (1, 13), "unknown letter 'k'"),
     ("y = sum_nk(x[n,k])", (1, 9), "several letters stand in braces: {n,k}"),

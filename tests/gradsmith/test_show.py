@@ -212,6 +212,51 @@ def test_a_mistake_in_the_call_is_named_and_exits_with_2(
     assert "Traceback" not in result.stderr
 
 
+SEVERAL = """
+good: Twice the input.
+y[n] = 2*x[n]
+
+bad: A mistake.
+y[n] = exq(x[n])
+
+worse: No sign.
+y[n] = 2 x[n]
+
+uses: One that has a mistake.
+inputs x[n]
+use bad(x = x) as z
+y[n] = z[n]
+
+last: The same as the first.
+inputs x[n]
+use good(x = x) as z
+y[n] = z[n]
+"""
+
+
+def test_a_mistake_in_one_definition_of_a_text_leaves_the_others(
+    gradsmith: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "several.grad"
+    file.write_text(SEVERAL)
+    for name in ("good", "last"):
+        result = gradsmith("show", name, "--definitions", file)
+        assert (result.exit_code, result.stderr) == (0, "")
+    for name, message in (
+        ("bad", "line 6, column 8: unknown function 'exq'"),
+        ("worse", "line 9, column 10: 'x' does not belong here"),
+        ("uses", "line 6, column 8: unknown function 'exq'"),
+    ):
+        result = gradsmith("show", name, "--definitions", file)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert message in result.stderr
+    listed = gradsmith("list", "--definitions", file)
+    assert listed.stdout == "good  Twice the input.\nlast  The same as the first.\n"
+    assert listed.exit_code == 2 and "unknown function 'exq'" in listed.stderr
+    whole = gradsmith("generate", "--definitions", file, "--out", tmp_path / "out")
+    assert whole.exit_code == 2 and not (tmp_path / "out").exists()
+
+
 def test_a_mistake_in_a_file_is_named_with_its_line(gradsmith: Command, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     gradsmith("new", "tilt", file)
