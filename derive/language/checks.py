@@ -53,7 +53,8 @@ def check_identifier(name: Any, kind: str) -> None:
     """Raise unless a name can stand in emitted code as it is."""
     if not isinstance(name, str) or not _IDENTIFIER.match(name):
         raise DefinitionError(
-            f"{kind} name {name!r} is not an identifier: letters, digits and _ only"
+            f"{kind} name {name!r} is not an identifier: "
+            "a letter first, then letters, digits and _ only"
         )
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         raise _taken(kind, name, "a word of Python, which is what is emitted")

@@ -11,7 +11,9 @@ from gradsmith import options as shared
 
 @click.command(short_help="List the operations of the library, or of a file.")
 @shared.definitions("The operations of this file, .py or .grad, instead of the library's.")
-@click.option("--variants", is_flag=True, help="Every definition of each operation.")
+@click.option(
+    "--variants", is_flag=True, help="Each variant of an operation too, as in mse_loss[sum]."
+)
 def command(definitions: Path | None, variants: bool) -> None:
     """List the operations of the library, or of a file, each with what it computes."""
     from derive import Definition, files, library

@@ -21,7 +21,12 @@ FORMATS = ("text", "latex", "html", "pdf", "json", *CODE)
 
 @click.command(short_help="Show a definition, its derivation and its simplified gradient.")
 @click.argument("op", metavar="[OP]", required=False)
-@click.option("--wrt", metavar="INPUT", multiple=True, help="Only the gradient of this input.")
+@click.option(
+    "--wrt",
+    metavar="INPUT",
+    multiple=True,
+    help="Only the gradient of this input; may be repeated.",
+)
 @click.option(
     "--order",
     type=click.IntRange(1, 2),
@@ -191,7 +196,7 @@ def _find(op: str | None, definitions: Path | None, text: str | None) -> Definit
         raise UserError("--text and --definitions exclude each other")
     if text is None and definitions is None:
         if op is None:
-            raise UserError("show needs OP, the name of an operation, or --text")
+            raise UserError("show needs OP, the name of an operation, or --text, or --definitions")
         return library.load(op)
     where = "the text" if definitions is None else str(definitions)
     if definitions is None:
