@@ -87,7 +87,7 @@ def execute(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         line = _line_in(path, error)
         kind = "" if isinstance(error, DefinitionError) else f"{type(error).__name__}: "
-        hint = f"; {NO_RECURRENCES}" if _reads_itself(path, line, error) else ""
+        hint = f"; {NO_RECURRENCES}" if _reads_itself(path, line, error) else _hint(error)
         raise DefinitionError(f"{path}:{line}: {kind}{_message(error)}{hint}") from error
     finally:
         sys.modules.pop(name, None)
@@ -121,6 +121,19 @@ def named(name: str, found: Mapping[str, Definition | DefinitionError], where: s
     if isinstance(definition, DefinitionError):
         raise definition
     return definition if variant is None else library.variant_of(definition, variant)
+
+
+_MEANT = {
+    "cannot determine truth value of Relational": "a choice is written Where(x[n] > 0, a, b)",
+    "'Element' object is not iterable": "a sum over an axis is written Sum(x[n], n)",
+    "'Element' object has no attribute": "write Sum(x[n], n), exp(x[n]), with derive's",
+}
+"""What is written otherwise in a definition, by how Python's own mistakes begin."""
+
+
+def _hint(error: BaseException) -> str:
+    found = [hint for begins, hint in _MEANT.items() if str(error).startswith(begins)]
+    return f"; {found[0]}" if found else ""
 
 
 def _message(error: BaseException) -> str:

@@ -221,7 +221,8 @@ class Scope:
 
     def _check_binder(self, expr: Binder) -> None:
         if not expr.indices:
-            raise self._error(f"{expr} runs over no index")
+            kind = type(expr).__name__
+            raise self._error(f"{kind}({expr.body}) runs over no index; write {kind}(x[n], n)")
         if isinstance(expr, ArgMax) and len(expr.indices) > 1:
             raise self._error(
                 f"{expr} runs over {len(expr.indices)} letters, and one is wanted: "

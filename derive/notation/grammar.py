@@ -129,13 +129,22 @@ def _as_text_error(error: UnexpectedInput, text: str) -> TextError:
     start = error.pos_in_stream if error.pos_in_stream is not None else len(text)
     if isinstance(error, UnexpectedToken):
         if error.token.type == "$END":
-            return TextError("the text ends too soon", text, Place(len(text), len(text) + 1))
+            return _unfinished("text", error, text, len(text))
         if error.token.type == "_END":
-            return TextError("the line ends too soon", text, Place(start, start + 1))
+            return _unfinished("line", error, text, start)
         return _misplaced(str(error.token), error, text, start)
     if isinstance(error, UnexpectedCharacters):
         return _misplaced(text[start : start + 1], error, text, start)
-    return TextError("the text ends too soon", text, Place(start, start + 1))
+    return _unfinished("text", error, text, start)
+
+
+def _unfinished(what: str, error: UnexpectedInput, text: str, start: int) -> TextError:
+    """A text or a line that ends where something is still to come."""
+    hint = ""
+    if isinstance(error, UnexpectedToken):
+        opened = {"RPAR", "RSQB"} & {*_allowed(error)}
+        hint = "; a bracket is not closed" if opened else f"; expected {_wanted(error)}"
+    return TextError(f"the {what} ends too soon{hint}", text, Place(start, start + 1))
 
 
 _MEANT = {

@@ -129,7 +129,8 @@ def test_a_tensor_at_which_another_is_indexed_holds_integers() -> None:
 MISTAKES = [
     ("inputs x[n], weight[n]\ny[n] = x[n] * wieght[n]", (2, 15), "did you mean 'weight'"),
     ("inputs x[n]\ny[n] = tan(x[n]) + tahn(x[n])", (2, 20), "unknown function 'tahn'"),
-    ("y[n] = (x[n] + 1", (1, 17), "ends too soon"),
+    ("y[n] = (x[n] + 1", (1, 17), "the text ends too soon; a bracket is not closed"),
+    ("letters m\ny[n] = x[n]", (1, 10), "the line ends too soon; expected over"),
     ("y[n] = x[n] $ 2", (1, 13), "'$' does not belong here"),
     ("y[n] = x[n] / 0", (1, 8), "divides by zero"),
     ("y[n] = sum_k(x[n])", (1, 12), "unknown letter 'k'"),

@@ -287,6 +287,30 @@ def test_the_gradient_of_an_output_is_what_is_given(gradsmith: Command) -> None:
     assert "what the backward pass is given" in gradsmith("show", "tanh", "--wrt", "h").stdout
 
 
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("Mean(x[n] if x[n] > 0 else 0, n)", "a choice is written Where(x[n] > 0, a, b)"),
+        ("sum(x[n])", "a sum over an axis is written Sum(x[n], n)"),
+        ("x[n].sum()", "write Sum(x[n], n), exp(x[n]), with derive's"),
+    ],
+)
+def test_what_is_no_index_notation_is_told_how_it_is_written(
+    gradsmith: Command, tmp_path: Path, value: str, hint: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from derive import *\n"
+        "op = define('mine', 'Mine.')\n"
+        "n = op.axes('n')\n"
+        "x = op.input('x', n)\n"
+        f"mine = op.build(op.let('y', [], {value}))\n"
+    )
+    result = gradsmith("show", "--definitions", file)
+    assert result.exit_code == 2
+    assert f"{file}:5: " in result.stderr and hint in result.stderr
+
+
 def test_an_operation_that_the_file_does_not_have_is_told_what_it_has(
     gradsmith: Command, tmp_path: Path
 ) -> None:
