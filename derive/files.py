@@ -14,7 +14,7 @@ from derive import library
 from derive.language.builder import Builder
 from derive.language.checks import NO_RECURRENCES
 from derive.language.definition import Definition, DefinitionError
-from derive.notation.reading import read
+from derive.notation.reading import read_each
 
 TEXT = ".grad"
 """The ending of a file in the text form of the language."""
@@ -28,6 +28,16 @@ def load_definitions(path: str | Path) -> dict[str, Definition]:
     Raises:
         DefinitionError: the file is missing, is no definition, or has a mistake, with its line.
     """
+    found = load_each(path)
+    return {name: named(name, found, str(path)) for name in found}
+
+
+def load_each(path: str | Path) -> Mapping[str, Definition | DefinitionError]:
+    """As `load_definitions`; a mistake in one definition of a text stands in its place alone.
+
+    Raises:
+        DefinitionError: the file is missing, is no definition, or stops as it is executed.
+    """
     path = Path(path)
     if path.suffix != TEXT:
         return _executed(path)
@@ -38,9 +48,13 @@ def load_definitions(path: str | Path) -> dict[str, Definition]:
     except (OSError, UnicodeDecodeError) as error:
         raise DefinitionError(f"{path} cannot be read: {error}") from None
     try:
-        return read(text, library.load, str(path))
+        found = read_each(text, library.load, str(path))
     except DefinitionError as error:
         raise DefinitionError(f"{path}: {error}") from None
+    return {
+        name: DefinitionError(f"{path}: {one}") if isinstance(one, DefinitionError) else one
+        for name, one in found.items()
+    }
 
 
 def _executed(path: Path) -> dict[str, Definition]:
@@ -73,7 +87,7 @@ def execute(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         line = _line_in(path, error)
         kind = "" if isinstance(error, DefinitionError) else f"{type(error).__name__}: "
-        hint = f"; {NO_RECURRENCES}" if _reads_itself(path, line, error) else ""
+        hint = f"; {NO_RECURRENCES}" if _reads_itself(path, line, error) else _hint(error)
         raise DefinitionError(f"{path}:{line}: {kind}{_message(error)}{hint}") from error
     finally:
         sys.modules.pop(name, None)
@@ -84,27 +98,42 @@ def chosen(path: Path | None, names: Iterable[str]) -> list[Definition]:
     """The definitions of these names, each once, by default all, of a file or of the library.
 
     Raises:
-        DefinitionError: there is none of a name, or the file has a mistake.
+        DefinitionError: there is none of a name, or one of them has a mistake.
     """
     names = dict.fromkeys(names)
     if path is None:
         return [library.load(name) for name in names or library.names()]
-    found = load_definitions(path)
+    found = load_each(path)
     return [named(name, found, str(path)) for name in names or found]
 
 
-def named(name: str, found: Mapping[str, Definition], where: str) -> Definition:
+def named(name: str, found: Mapping[str, Definition | DefinitionError], where: str) -> Definition:
     """An operation, or a variant of one, as in `mse_loss[sum]`, among those found somewhere.
 
     Raises:
-        DefinitionError: there is none.
+        DefinitionError: there is none, or it has a mistake.
     """
     operation, variant = library.parted(name)
     if operation not in found:
         has = ", ".join(map(repr, found))
         raise DefinitionError(f"{where} has no operation {operation!r}; it has {has}")
     definition = found[operation]
+    if isinstance(definition, DefinitionError):
+        raise definition
     return definition if variant is None else library.variant_of(definition, variant)
+
+
+_MEANT = {
+    "cannot determine truth value of Relational": "a choice is written Where(x[n] > 0, a, b)",
+    "'Element' object is not iterable": "a sum over an axis is written Sum(x[n], n)",
+    "'Element' object has no attribute": "write Sum(x[n], n), exp(x[n]), with derive's",
+}
+"""What is written otherwise in a definition, by how Python's own mistakes begin."""
+
+
+def _hint(error: BaseException) -> str:
+    found = [hint for begins, hint in _MEANT.items() if str(error).startswith(begins)]
+    return f"; {found[0]}" if found else ""
 
 
 def _message(error: BaseException) -> str:

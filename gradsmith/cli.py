@@ -41,7 +41,7 @@ COMMANDS = (
     Entry("show", "Show a definition, its derivation step by step, and its simplified gradient."),
     Entry("docs", "Write a static site: a page for every operation, and an index to search."),
     Entry("playground", "Type a definition in a browser, and see its gradient as you type."),
-    Entry("generate", "Emit the PyTorch code of operations, or check that it is in step."),
+    Entry("generate", "Emit the code of operations, in PyTorch or C, or check that it is in step."),
     Entry("check", "Hold derived gradients, or a hand-written one, against autograd."),
     Entry("exercise", "Print the comparison table of one of the notebook's four exercises."),
     Entry("train", "Train the character model with derived gradients."),
@@ -139,7 +139,7 @@ def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -
     help="Print the version and exit.",
 )
 def main() -> None:
-    """Derive gradients from index notation, prove them, and emit them as PyTorch code.
+    """Derive gradients from index notation, prove them, and emit them as PyTorch code or C.
 
     Exit status: 0 where all is well, 1 where something differs or failed, 2 for wrong usage.
     """

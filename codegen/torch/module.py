@@ -175,8 +175,8 @@ def function(
 ) -> Function:
     """A program as the parts of a function.
 
-    `checked` are those of its parameters whose shape it compares with what it was kept, which is
-    computed from the parameters `before`.
+    `checked` are those of its parameters that must be tensors, and whose shape it compares with
+    what it was kept, which is computed from the parameters `before`.
 
     Raises:
         CodegenError: it needs the size of an axis that none of its tensors shows.
@@ -187,7 +187,8 @@ def function(
     axes = {name: axis for name, axis in program.axes.items() if name not in given}
     kept = tuple(program.unpacked.tensors)
     known = given | set(sizes_in(kept, axes))
-    guards = [
+    guards = [line for tensor in checked for line in kind_guard(tensor)]
+    guards += [
         line
         for tensor in checked
         if {i.size.name for i in tensor.indices} <= known
@@ -284,6 +285,15 @@ def _size_guard(tensor: Tensor, known: set[str]) -> list[str]:
             learnt.append(f"{unknown[0]} = {here} // {product}")
         known.update(unknown if len(unknown) == 1 else [])
     return [*shape_guard(tensor, " or ".join(wrong), seen), *learnt]
+
+
+def kind_guard(tensor: Tensor) -> list[str]:
+    """Lines that refuse what is no tensor, as a number where the gradient is that of a number."""
+    name = tensor.name
+    return [
+        f"if not isinstance({name}, Tensor):",
+        f'    raise TypeError(f"{name} must be Tensor, not {{type({name}).__name__}}")',
+    ]
 
 
 def shape_guard(tensor: Tensor, wrong: str, known: Iterable[str] | None = None) -> list[str]:

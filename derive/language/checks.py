@@ -53,7 +53,8 @@ def check_identifier(name: Any, kind: str) -> None:
     """Raise unless a name can stand in emitted code as it is."""
     if not isinstance(name, str) or not _IDENTIFIER.match(name):
         raise DefinitionError(
-            f"{kind} name {name!r} is not an identifier: letters, digits and _ only"
+            f"{kind} name {name!r} is not an identifier: "
+            "a letter first, then letters, digits and _ only"
         )
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         raise _taken(kind, name, "a word of Python, which is what is emitted")
@@ -220,7 +221,8 @@ class Scope:
 
     def _check_binder(self, expr: Binder) -> None:
         if not expr.indices:
-            raise self._error(f"{expr} runs over no index")
+            kind = type(expr).__name__
+            raise self._error(f"{kind}({expr.body}) runs over no index; write {kind}(x[n], n)")
         if isinstance(expr, ArgMax) and len(expr.indices) > 1:
             raise self._error(
                 f"{expr} runs over {len(expr.indices)} letters, and one is wanted: "

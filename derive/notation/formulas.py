@@ -7,6 +7,7 @@ none to Python; what SymPy would compute at once, such as a power of constants, 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -98,6 +99,28 @@ SPELT = {
     "logaddexp": "log(exp(x) + exp(y))",
     "expm1": "exp(x) - 1",
     "detach": "stop_gradient(x)",
+    "stopgrad": "stop_gradient(x)",
+    "sg": "stop_gradient(x)",
+    "ln": "log(x)",
+    "exp2": "2**x",
+    "sgn": "sign(x)",
+    "sqr": "x**2",
+    "reciprocal": "1 / x",
+    "round": "floor(x + 1/2)",
+    "trunc": "sign(x) * floor(abs(x))",
+    "mod": "x - y*floor(x/y)",
+    "relu6": "min(max(x, 0), 6)",
+    "hardtanh": "min(max(x, -1), 1)",
+    "softsign": "x / (1 + abs(x))",
+    "swish": "x / (1 + exp(-x))",
+    "logit": "log(x / (1 - x))",
+    "lgamma": "loggamma(x)",
+    "argmin": "argmax_k(-x[k])",
+    "dot": "sum_k(x[k]*y[k])",
+    "matmul": "sum_k(x[n,k]*w[k,m])",
+    "einsum": "sum_k(x[n,k]*w[k,m])",
+    "cumsum": "sum_u(where(u <= t, x[u], 0))",
+    "dropout": "x * mask",
 }
 """Functions that are no primitives here, and how they are written; the emitted code is safe."""
 _DIGITS = 40
@@ -132,6 +155,8 @@ class Names:
 
     def near(self, name: str) -> str:
         """A hint at the known name that looks most like an unknown one."""
+        if name.partition("_")[0] in BINDERS:
+            return f"; {name} needs its parentheses, as in {name}(x[n])"
         return close(name, [*self.tensors, *self.options, *self.later, *CONSTANTS])
 
     @contextmanager
@@ -147,7 +172,7 @@ class Names:
 
 def close(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` where some known name looks like it, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = difflib.get_close_matches(name, list(known), n=1) if len(name) > 1 else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -281,14 +306,21 @@ def _name(node: Tree[Token], names: Names) -> Expr:
         return letter
     if name in names.later:
         names.fail(node, f"{name!r} is used before the line that makes it")
-    declared = (
-        "the inputs line" if names.declared else f"a line with all inputs: inputs {name}, ..."
+    names.fail(node, f"unknown name {name!r}{_declared(name, names)}")
+
+
+def _declared(name: str, names: Names) -> str:
+    """A hint at what an unknown name may stand for, or at how it is declared."""
+    if name in ("e", "E"):
+        return "; write exp(x) for e**x"
+    stem, _, letter = name.rpartition("_")
+    if stem and len(letter) == 1 and not close(name, [*names.tensors, *names.options]):
+        return f"; indices stand in square brackets, as in {stem}[{letter}]"
+    line = "the inputs line" if names.declared else f"a line with all inputs: inputs {name}, ..."
+    return names.near(name) or (
+        f"; for a number that is given, a line: options {name}; an input without axes is "
+        f"declared in {line}; one with axes has its letters, as in {name}[n]"
     )
-    hint = names.near(name) or (
-        f"; for a number that is given, a line: options {name}; "
-        f"an input without axes is declared in {declared}"
-    )
-    names.fail(node, f"unknown name {name!r}{hint}")
 
 
 def _element(node: Tree[Token], names: Names) -> Expr:
@@ -325,7 +357,9 @@ def _call(node: Tree[Token], names: Names) -> Expr:
     token, *arguments = node.children
     name = str(token)
     if name not in CALLS:
-        names.fail(token, f"unknown function {name!r}{_instead(name)}")
+        tensor = f"; the indices of a tensor stand in square brackets, as in {name}[n]"
+        hint = tensor if name in names.tensors or name in names.later else _instead(name)
+        names.fail(token, f"unknown function {name!r}{hint or tensor}")
     function, (least, most) = CALLS[name]
     if not least <= len(arguments) <= most:
         hint = _instead(name) if name in BINDERS and len(arguments) == 1 else ""
@@ -349,10 +383,11 @@ def _call(node: Tree[Token], names: Names) -> Expr:
 
 def _instead(name: str) -> str:
     """A hint at what is written in place of a function that there is not."""
+    name = name.lower()
     if name in BINDERS:
         return f"; it runs over letters, as in {name}_n(x[n])"
-    stem, _, letters = name.rpartition("_")
-    for plain in (name, stem) if letters else (name,):
+    stem = name.rpartition("_")[0]
+    for plain in (name, stem, name.replace("_", ""), stem.replace("_", "")):
         if plain in SPELT:
             return f"; write {SPELT[plain]}"
     return close(name, CALLS)
@@ -366,14 +401,27 @@ def _check_constant(node: Node, value: Expr, names: Names) -> None:
 
 def _binder(node: Tree[Token], names: Names) -> Expr:
     token, body = node.children
-    kind, _, under = str(token).partition("_")
     letters = []
-    for name in (letter.strip() for letter in under.strip("{}").split(",")):
-        letter = names.letter(name)
+    for written in letters_under(token):
+        letter = names.letter(written)
         if letter is None:
-            names.fail(token, f"unknown letter {name!r}{close(name, names.axes)}")
+            several = [c for c in written if c.strip()]
+            hint = close(written, names.axes)
+            if len(several) > 1 and all(map(names.letter, several)):
+                hint = f"; several letters stand in braces: {{{','.join(several)}}}"
+            names.fail(written, f"unknown letter {str(written)!r}{hint}")
         letters.append(letter)
-    return BINDERS[kind](*_reals([body], names), *letters)
+    return BINDERS[str(token).partition("_")[0]](*_reals([body], names), *letters)
+
+
+def letters_under(token: Node) -> list[Token]:
+    """The letters that a sum or its like runs over, each at its place in the text."""
+    assert isinstance(token, Token)
+    begins = token.index("_") + 1
+    return [
+        Token("NAME", token[m.start() : m.end()], start_pos=(token.start_pos or 0) + m.start())
+        for m in re.compile(r"[^\s,{}](?:[^,{}]*[^\s,{}])?").finditer(token, begins)
+    ]
 
 
 _VALUES: dict[str, Callable[[Tree[Token], Names], Any]] = {

@@ -14,7 +14,7 @@ mean is for `derive.notation.reading` to say.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,8 +62,9 @@ class TextError(DefinitionError):
         super().__init__(f"line {self.line}, column {self.column}: {problem}{excerpt}")
 
 
-def parse(text: str) -> Tree[Token]:
-    """The syntax tree of a text: a `start` with a child for each line.
+def parse(text: str, start: int = 0, end: int | None = None) -> Tree[Token]:
+    """The syntax tree of a text, or of the lines of it between two offsets: a `start` with a child
+    for each line.
 
     Raises:
         TextError: the text is too long or too deep, or is not in the language.
@@ -71,12 +72,26 @@ def parse(text: str) -> Tree[Token]:
     if len(text) > LONGEST:
         problem = f"the text has {len(text)} characters; at most {LONGEST} are read"
         raise TextError(problem, text, Place(LONGEST, LONGEST + 1))
+    before = re.sub(r"[^\n]", " ", text[:start])  # what is left keeps its place
     try:
-        tree = _parser().parse(text)
+        tree = _parser().parse(before + text[start:end])
     except UnexpectedInput as error:
-        raise _as_text_error(error, text) from None
+        raise _as_text_error(error, text[:end]) from None
     _check_depth(tree, text)
     return tree
+
+
+_HEADER = re.compile(r"^[ \t]*([A-Za-z]\w*)[ \t]*:", re.MULTILINE)
+
+
+def pieces(text: str) -> Iterator[tuple[str, int, int]]:
+    """What stands under each header: its name, and the offsets between which it stands. What
+    stands before the first has no name."""
+    headers = [(m[1], m.start()) for m in _HEADER.finditer(text)]
+    begins = [("", 0), *headers] if not headers or text[: headers[0][1]].strip() else headers
+    ends = [start for _, start in begins[1:]]
+    for (name, start), end in zip(begins, [*ends, len(text)], strict=True):
+        yield name, start, end
 
 
 def place_of(node: Node) -> Place:
@@ -106,34 +121,59 @@ def _check_depth(tree: Tree[Token], text: str) -> None:
     raise TextError(problem, text, place_of(level[0]))
 
 
-_LOOSE = ("sum_", "mean_", "prod_", "max_", "min_", "argmax_")
+_UNDER = re.compile(r"\b(sum|mean|prod|max|min|argmax)_(\w*|\{[\w, ]*\})\s*\Z")
+"""A sum or its like with its letters, up to where it should go on."""
 
 
 def _as_text_error(error: UnexpectedInput, text: str) -> TextError:
     start = error.pos_in_stream if error.pos_in_stream is not None else len(text)
     if isinstance(error, UnexpectedToken):
         if error.token.type == "$END":
-            return TextError("the text ends too soon", text, Place(len(text), len(text) + 1))
-        before = text[:start].split()
-        if before and before[-1].startswith(_LOOSE):
-            problem = f"{before[-1]} needs its parentheses at once, as in {before[-1]}(x[n])"
-            return TextError(problem, text, Place(start, start + len(error.token)))
+            return _unfinished("text", error, text, len(text))
         if error.token.type == "_END":
-            return TextError("the line ends too soon", text, Place(start, start + 1))
+            return _unfinished("line", error, text, start)
         return _misplaced(str(error.token), error, text, start)
     if isinstance(error, UnexpectedCharacters):
         return _misplaced(text[start : start + 1], error, text, start)
-    return TextError("the text ends too soon", text, Place(start, start + 1))
+    return _unfinished("text", error, text, start)
+
+
+def _unfinished(what: str, error: UnexpectedInput, text: str, start: int) -> TextError:
+    """A text or a line that ends where something is still to come."""
+    hint = ""
+    if isinstance(error, UnexpectedToken):
+        opened = {"RPAR", "RSQB"} & {*_allowed(error)}
+        hint = "; a bracket is not closed" if opened else f"; expected {_wanted(error)}"
+    return TextError(f"the {what} ends too soon{hint}", text, Place(start, start + 1))
 
 
 _MEANT = {
-    "|": "write abs(x)",
+    "|": "write abs(x), or the word or",
     "@": "write the sum of a matrix product, as in sum_k(x[n,k] * w[k,m])",
     "²": "write **2",
+    "³": "write **3",
     "if": "write where(x > 0, x, 0)",
+    "?": "write where(x > 0, x, 0)",
     "&": "write and",
     "Σ": "write sum_n(x[n])",
     "∑": "write sum_n(x[n])",
+    "Π": "write prod_n(x[n])",
+    "∏": "write prod_n(x[n])",
+    "√": "write sqrt(x)",
+    "∞": "write inf",
+    "π": "write pi",
+    "%": "write x - y*floor(x/y)",
+    **dict.fromkeys("∇∂", "gradients are derived: write what they are of"),
+    **dict.fromkeys("\N{MINUS SIGN}\N{EN DASH}\N{EM DASH}", "write -"),
+    **dict.fromkeys("·⋅∙•\N{MULTIPLICATION SIGN}\N{ASTERISK OPERATOR}", "write *"),
+    **dict.fromkeys("÷\N{DIVISION SLASH}", "write /"),
+    "≤": "write <=",
+    "≥": "write >=",
+    "≠": "write !=",
+    "\N{NO-BREAK SPACE}": "write a plain space",
+    "\\": "LaTeX is not read: write sum_n(x[n]), exp(x), a/b",
+    ".": "nothing is called by a dot: write sum_n(x[n]), exp(x)",
+    "{": "indices stand in square brackets, as in x[n,k]",
 }
 """What is written otherwise here, by the first character or word that tells it."""
 
@@ -142,15 +182,63 @@ def _misplaced(
     found: str, error: UnexpectedToken | UnexpectedCharacters, text: str, start: int
 ) -> TextError:
     """What does not belong where it stands; what was meant, if that is known."""
-    hint = _MEANT.get(found) or f"expected {_wanted(error)}"
-    if found.isdigit() and re.match(r"[\d.]+[A-Za-z]", text[start:]):
-        hint = "a product needs its sign, as in 2*x[n]"
-    if found in ("+", "-") and "RSQB" in _allowed(error):
-        hint = f"a letter stands alone here, and {NO_RECURRENCES}"
-    if isinstance(error, UnexpectedToken) and error.token.type == "RELATION":
-        hint = "write two comparisons, as in 0 < x[n] and x[n] < 1"
+    hint = _meant(found, error, text, start) or f"expected {_wanted(error)}"
     problem = f"{found!r} does not belong here; {hint}"
     return TextError(problem, text, Place(start, start + len(found)))
+
+
+def _meant(
+    found: str, error: UnexpectedToken | UnexpectedCharacters, text: str, start: int
+) -> str | None:
+    """What should be written instead, or nothing."""
+    allowed, before = _allowed(error), text[:start]
+    under = _UNDER.search(before)
+    if found == "{" and under:
+        kind = under[1]
+        return (
+            f"letters alone stand there, as in {kind}_{{n,k}}(x[n,k]), and all their places "
+            f"count; where(...) leaves some out, as in {kind}_k(where(k < n, x[k], 0))"
+        )
+    if found == "," and under:
+        return f"several letters stand in braces, as in {under[1]}_{{n,k}}(x[n,k])"
+    if under and under[2]:
+        return f"{under[0].rstrip()} needs its parentheses at once, as in {under[1]}_n(x[n])"
+    if found in _MEANT:
+        return _MEANT[found]
+    if re.match(r"[\d.]+_\d", text[start:]):
+        return "digits stand together, as in 1000"
+    if found.isdigit() and re.match(r"[\d.]+[A-Za-z]", text[start:]):
+        return _PRODUCT
+    if found in ("+", "-") and "RSQB" in allowed:
+        return f"a letter stands alone here, and {NO_RECURRENCES}"
+    if (found == "=" and before.endswith("=")) or (found == ":" and "EQUAL" in allowed):
+        return "a line that makes something has one ="
+    if found == ":":
+        return "there are no slices: a letter runs over a whole axis, as in x[n,k]"
+    if found == "/" and before.endswith("/"):
+        return "write floor(x/y); a comment begins with #"
+    if "EQUAL" in allowed and re.match(r"[\w -]*:", text[start:]):
+        return "a header is one name and a colon, as in batch_norm: What it computes."
+    if found == "(" and "EQUAL" in allowed:
+        return _MEANT["{"]
+    if not found.isascii() and found.isalpha():
+        return "a name is of plain letters, digits and _, as in alpha"
+    compared = isinstance(error, UnexpectedToken) and error.token.type == "RELATION"
+    if compared and "NAME" not in allowed:
+        return "write two comparisons, as in 0 < x[n] and x[n] < 1"
+    if found in (")", "]") and "_END" in allowed:
+        return "there is nothing that it closes"
+    if found == "=" and "RELATION" in allowed:
+        return "two numbers are compared by ==, and each let has a line of its own"
+    if "SCALE" in allowed:
+        if found == "[":
+            return "a choice is written where(x > 0, 1, 0)"
+        if re.match(r"[A-Za-z(\d]", found):
+            return _PRODUCT
+    return None
+
+
+_PRODUCT = "a product needs its sign, as in 2*x[n]"
 
 
 _IN_WORDS = {

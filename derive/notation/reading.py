@@ -17,8 +17,8 @@ from derive.language.builder import Builder
 from derive.language.checks import NO_RECURRENCES, NO_SHIFTS
 from derive.language.definition import FACTS, Definition, Dim, Tensor
 from derive.language.expressions import Index
-from derive.notation.formulas import Names, no_tensor, plain_number, value
-from derive.notation.grammar import Node, Place, TextError, parse, place_of
+from derive.notation.formulas import Names, letters_under, no_tensor, plain_number, value
+from derive.notation.grammar import Node, Place, TextError, parse, pieces, place_of
 
 Lookup = Callable[[str], Definition]
 Line = Tree[Token]
@@ -39,19 +39,44 @@ def read(text: str, lookup: Lookup, source: str = "<text>") -> dict[str, Definit
         TextError: a mistake, with its line and column.
     """
     found: dict[str, Definition] = {}
-    for lines in _definitions(parse(text)):
-        if len(lines) > MOST_LETS:
-            problem = f"a definition has at most {MOST_LETS} lines"
-            raise TextError(problem, text, place_of(lines[MOST_LETS]))
-        names = Names(text)
-        reader = _Reader(names, lines, lambda name: found.get(name) or lookup(name), source)
-        definition = reader.definition()
-        if definition.name in found:
-            names.fail(lines[0], f"two definitions are named {definition.name!r}")
-        found[definition.name] = definition
+    for name, definition in read_each(text, lookup, source).items():
+        if isinstance(definition, TextError):
+            raise definition
+        found[name] = definition
+    return found
+
+
+def read_each(text: str, lookup: Lookup, source: str) -> dict[str, Definition | TextError]:
+    """As `read`; in place of a definition that has a mistake, or that uses one, stands that."""
+    found: dict[str, Definition | TextError] = {}
+
+    def known(name: str) -> Definition:
+        definition = found.get(name) or lookup(name)
+        if isinstance(definition, TextError):
+            raise definition
+        return definition
+
+    for name, start, end in pieces(text):
+        try:
+            for lines in _definitions(parse(text, start, end)):
+                definition = _one(text, lines, known, source)
+                name = definition.name
+                if name in found:
+                    problem = f"two definitions are named {name!r}"
+                    raise TextError(problem, text, place_of(lines[0]))
+                found[name] = definition
+        except TextError as mistake:
+            found[name or UNNAMED] = mistake
     if not found:
         raise TextError("there is no definition here", text, Place(0, 1))
     return found
+
+
+def _one(text: str, lines: Sequence[Line], lookup: Lookup, source: str) -> Definition:
+    if len(lines) > MOST_LETS:
+        problem = f"a definition has at most {MOST_LETS} lines"
+        raise TextError(problem, text, place_of(lines[MOST_LETS]))
+    return _Reader(Names(text), lines, lookup, source).definition()
 
 
 def _definitions(tree: Tree[Token]) -> Iterator[list[Line]]:
@@ -255,12 +280,16 @@ class _Reader:
 
     def _let(self, line: Line) -> None:
         head, formula = line.children
+        assert isinstance(head, Tree)
         self._check_reads(line)
         self._learn_letters(line)
         name, dims = self._head(head)
         built = value(formula, self.names)
         if not isinstance(built, Expr):
-            self.names.fail(formula, "a let is a number, and this a condition: where(..., 1, 0)")
+            self.names.fail(
+                formula, "a let is a number, and this a condition: write where(..., 1, 0)"
+            )
+        self._check_letters(formula, {*map(str, head.scan_values(lambda _: True))})
         with self.names.at(line):
             made = self.builder.let(name, dims, built)
         self._know_lets()
@@ -281,6 +310,20 @@ class _Reader:
                 if _is_computed(index):
                     allowed = "an index is a letter, a number or an element of an integer tensor"
                     self.names.fail(index, f"{allowed}; {NO_SHIFTS}")
+
+    def _check_letters(self, node: Node, bound: set[str]) -> None:
+        """Refuse a letter that neither the left side of a let nor a sum has, where it stands."""
+        if not isinstance(node, Tree):
+            return
+        if node.data == "binder":
+            bound = {*bound, *map(str, letters_under(node.children[0]))}
+        name, known = _plain_letter(node), self.names
+        letter = known.letter(name)
+        if letter and name not in {*bound, *known.tensors, *known.options}:
+            where = f"index {name!r} of axis {letter.axis.name!r}"
+            known.fail(node, f"{where} is neither on the left side nor summed over")
+        for child in node.children:
+            self._check_letters(child, bound)
 
     def _know_lets(self) -> None:
         self.names.tensors |= {let.name: let.tensor for let in self.builder.lets}

@@ -14,7 +14,7 @@ def either(letters: list[Index], of_input: Expr, running: Expr) -> Mapping[tuple
 op = define("batch_norm", "Batch normalisation over n.")
 op.called(
     "input: x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, "
-    "eps=1e-5, correction=0"
+    "eps=1e-5, *, correction=0"
 )
 n, c = op.axes("n c", "rest channel")
 x, weight = op.input("x", n, c), op.input("weight", c, absent=1)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 
 from derive.calculus.trace import Derivation, Step
 from derive.printing.arrange import Arrangement
-from derive.printing.text import arrangement_of, declaration, equations, lets_text, text
+from derive.printing.text import arrangement_of, broken, declaration, equations, lets_text, text
 from derive.simplification.cost import cost
 
 
-def as_text(derivation: Derivation, steps: bool = False) -> str:
-    """A derivation in plain text; with `steps`, each with its rule and why that holds."""
+def as_text(derivation: Derivation, steps: bool = False, columns: int | None = None) -> str:
+    """A derivation in plain text; with `steps`, each with its rule and why that holds.
+
+    Where it is read in so many `columns`, a term that is longer is broken as well.
+    """
+    width = _WIDTH if columns is None else columns - 2
     definition, arrangement = derivation.definition, arrangement_of(derivation)
     given = ", ".join(map(declaration, definition.inputs))
     options = ", ".join(map(declaration, definition.options))
@@ -20,24 +25,27 @@ def as_text(derivation: Derivation, steps: bool = False) -> str:
     lines += [f"  options  {options}"] if options else []
     becomes = ", ".join(f"{buffer} = {let}" for buffer, let in definition.updates)
     lines += [f"  updates  {becomes}"] if becomes else []
-    lines += ["", *_indented(lets_text(definition.lets, arrangement, _WIDTH))]
+    lines += ["", *_indented(lets_text(definition.lets, arrangement, width))]
     if steps:
-        chain = lets_text(derivation.chunked.lets, arrangement, _WIDTH)
+        chain = lets_text(derivation.chunked.lets, arrangement, width)
         lines += ["", "Chain rule, a line for each cotangent", *_indented(chain)]
         lines += ["", "Simplification"] if derivation.steps else []
         for number, step in enumerate(derivation.steps, start=1):
-            lines += ["", f"  {number}. {step.rule.name}: {step.rule.because}"]
-            lines += _indented(_step_text(step, arrangement), 5)
+            lines += ["", *_rule_text(number, step, columns or _UNBOUNDED)]
+            lines += _indented(_step_text(step, arrangement, width - 5), 5)
     if derivation.forward != definition.lets:
         lines += ["", "Forward, with what the gradient reuses"]
-        lines += _indented(lets_text(derivation.forward, arrangement, _WIDTH))
-    gradient = lets_text(derivation.backward.lets, arrangement, _WIDTH) or [_GIVEN]
+        lines += _indented(lets_text(derivation.forward, arrangement, width))
+    gradient = lets_text(derivation.backward.lets, arrangement, width) or [_GIVEN]
     lines += ["", "Gradient", *_indented(gradient)]
     lines += ["", "Cost of the backward pass", *_indented(_cost_text(derivation))]
+    if columns is not None:
+        lines = [piece for line in lines for piece in broken(line, columns)]
     return "\n".join(lines) + "\n"
 
 
 _WIDTH = 110
+_UNBOUNDED = 1 << 30
 _GIVEN = "what the backward pass is given, as it is"
 
 
@@ -45,13 +53,19 @@ def _indented(lines: Iterable[str], by: int = 2) -> list[str]:
     return [" " * by + line for line in lines]
 
 
-def _step_text(step: Step, arrangement: Arrangement) -> list[str]:
+def _rule_text(number: int, step: Step, columns: int) -> list[str]:
+    """A step's rule and why it holds, words below words."""
+    said = f"  {number}. {step.rule.name}: {step.rule.because}"
+    return textwrap.wrap(said, columns, subsequent_indent=" " * 5)
+
+
+def _step_text(step: Step, arrangement: Arrangement, width: int) -> list[str]:
     head = text(step.tensor.element)
     using = [
         f"using {text(left, arrangement)} = {text(right, arrangement)}"
         for left, right in step.using
     ]
-    return using + equations([(head, step.before), ("", step.after)], arrangement, _WIDTH - 5)
+    return using + equations([(head, step.before), ("", step.after)], arrangement, width)
 
 
 def _cost_text(derivation: Derivation) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import click
@@ -158,7 +159,9 @@ def _known(names: tuple[str, ...], known: list[str]) -> tuple[str, ...] | list[s
 
     for name in names:
         if name not in known:
-            raise UserError(f"no case {name!r}; there are {', '.join(known)}")
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise UserError(f"no case {name!r}; {hint}")
     return names or known
 
 

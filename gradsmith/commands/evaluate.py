@@ -11,7 +11,7 @@ from gradsmith import options as shared
 
 @click.command(short_help="Print the losses of a trained model.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@shared.names("Other names than those it was trained on.")
+@shared.names("A file of other names than those it was trained on, one a line.")
 def command(folder: Path, names: Path | None) -> None:
     """Print the train, validation and test loss of the newest checkpoint of a run in DIR."""
     import torch

@@ -18,7 +18,7 @@ LIBRARY_FOLDER = Path(__file__).parents[2] / "generated"
 @click.command(short_help="Emit the code of operations, or check that it is in step.")
 @click.argument("ops", metavar="[OP]...", nargs=-1)
 @shared.definitions(
-    "Take the operations from this file, .py or .grad; needs --out, unless it sets OUT."
+    "Take the operations from this file, .py or .grad; needs --out, unless it sets OUT = 'DIR'."
 )
 @click.option(
     "--out",

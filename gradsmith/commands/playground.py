@@ -7,7 +7,11 @@ import click
 
 @click.command(short_help="Type a definition in a browser, and see its gradient as you type.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="0: any that is free.",
 )
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 def command(port: int, show: bool) -> None:

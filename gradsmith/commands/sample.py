@@ -11,7 +11,13 @@ from gradsmith import options as shared
 
 @click.command(short_help="Sample names from a trained model.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--count", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="How many names.",
+)
 @click.option(
     "--seed",
     type=shared.SEED,

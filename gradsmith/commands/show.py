@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +21,12 @@ FORMATS = ("text", "latex", "html", "pdf", "json", *CODE)
 
 @click.command(short_help="Show a definition, its derivation and its simplified gradient.")
 @click.argument("op", metavar="[OP]", required=False)
-@click.option("--wrt", metavar="INPUT", multiple=True, help="Only the gradient of this input.")
+@click.option(
+    "--wrt",
+    metavar="INPUT",
+    multiple=True,
+    help="Only the gradient of this input; may be repeated.",
+)
 @click.option(
     "--order",
     type=click.IntRange(1, 2),
@@ -88,7 +95,8 @@ def command(
             definition = _backward_of(definition)
         if wrt:
             definition = definition.with_wrt(*wrt)
-        content = _page(definition, form, steps, fragment)
+        columns = _columns() if output is None else None
+        content = _page(definition, form, steps, fragment, columns)
         if form == "text" and order == 1:
             content = f"{content}{_kept(definition)}"
     if output is None:
@@ -102,7 +110,19 @@ def command(
         raise UserError(f"{output} cannot be written: {error.strerror}") from None
 
 
-def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str | bytes:
+def _columns() -> int | None:
+    """How wide the terminal is that is written to; None where it is none."""
+    if not sys.stdout.isatty():
+        return None
+    return max(_LEAST_COLUMNS, get_terminal_size().columns)
+
+
+_LEAST_COLUMNS = 40
+
+
+def _page(
+    definition: Definition, form: str, steps: bool, fragment: bool, columns: int | None
+) -> str | bytes:
     """The derivation in a format; what a format does not need is not imported."""
     from derive.derivation import derive
 
@@ -121,7 +141,7 @@ def _page(definition: Definition, form: str, steps: bool, fragment: bool) -> str
     if form == "text":
         from derive.printing.report import as_text
 
-        return as_text(derivation, steps)
+        return as_text(derivation, steps, columns)
     if form == "json":
         import json
 
@@ -168,20 +188,21 @@ def _backward_of(definition: Definition) -> Definition:
 def _find(op: str | None, definitions: Path | None, text: str | None) -> Definition:
     """The definition that was asked for: by name, from a file, or as text."""
     from derive import library
-    from derive.files import load_definitions, named
-    from derive.notation.reading import read
+    from derive.files import load_each, named
+    from derive.notation.reading import read_each
     from gradsmith.errors import UserError
 
     if sum((definitions is not None, text is not None)) > 1:
         raise UserError("--text and --definitions exclude each other")
     if text is None and definitions is None:
         if op is None:
-            raise UserError("show needs OP, the name of an operation, or --text")
+            raise UserError("show needs OP, the name of an operation, or --text, or --definitions")
         return library.load(op)
     where = "the text" if definitions is None else str(definitions)
-    found = read(text or "", library.load) if definitions is None else load_definitions(definitions)
-    if op is not None:
-        return named(op, found, where)
-    if len(found) > 1:
+    if definitions is None:
+        found = read_each(text or "", library.load, "<text>")
+    else:
+        found = load_each(definitions)
+    if op is None and len(found) > 1:
         raise UserError(f"{where} defines {', '.join(found)}: show needs the name of one")
-    return next(iter(found.values()))
+    return named(op or next(iter(found)), found, where)

@@ -54,13 +54,20 @@ def _progress(console: Console, disable: bool) -> Progress:
 
 
 @click.command(short_help="Train the character model with derived gradients.")
-@click.option("--steps", type=click.IntRange(1, 10**9), default=200_000, show_default=True)
+@click.option(
+    "--steps",
+    type=click.IntRange(1, 10**9),
+    default=200_000,
+    show_default=True,
+    help="How many steps the run has in all.",
+)
 @click.option(
     "--backward",
     type=click.Choice(["generated", "chunked", "autograd"]),
     default="generated",
     show_default=True,
-    help="Where the gradients come from.",
+    help="Where the gradients come from: emitted code, simplified or every intermediate's by "
+    "itself, or autograd.",
 )
 @click.option(
     "--target",

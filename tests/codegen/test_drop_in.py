@@ -353,7 +353,22 @@ WRONG: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     "a variance below zero": ("gaussian_nll_loss", (X, Y, -Y), {}),
     "a padding outside the table": ("embedding", (LABELS, X), {"padding_idx": 4}),
     "an odd size to halve": ("glu", (X,), {}),
+    "more than there are places": (
+        "batch_norm",
+        (X, torch.zeros(3), torch.ones(3), None, None, False, 0.1, 1e-5, 0),
+        {},
+    ),
 }
+
+
+@pytest.mark.parametrize("name", ["var", "std"])
+@pytest.mark.parametrize("given", [(), (0,), (0, True), (True,)])
+def test_a_variance_is_told_once_what_it_divides_by(name: str, given: tuple[Any, ...]) -> None:
+    told = {"correction": 1} if True in given else {"unbiased": True, "correction": 1}
+    with pytest.raises(TypeError):
+        getattr(torch, name)(X, *given, **told)
+    with pytest.raises(TypeError, match="unbiased and correction exclude each other"):
+        function(name)(X, *given, **told)
 
 
 @pytest.mark.parametrize("case", WRONG)

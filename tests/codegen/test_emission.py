@@ -163,6 +163,15 @@ def test_a_wrong_shape_or_dtype_is_named() -> None:
         module.backward(torch.ones(3, 4), residuals)
 
 
+@pytest.mark.parametrize("wrong", [1.0, None, [1.0]])
+def test_a_gradient_that_is_no_tensor_is_refused_by_its_name(wrong: object) -> None:
+    module = import_module("generated.cross_entropy")
+    _, residuals = module.forward(torch.randn(4, 3), torch.tensor([0, 2, 1, 0]))
+    kind = type(wrong).__name__
+    with pytest.raises(TypeError, match=f"grad_loss must be Tensor, not {kind}"):
+        module.backward(wrong, residuals)
+
+
 def test_compile_gives_a_module_in_memory() -> None:
     op = define("bump", "A smooth bump.")
     n = op.axes("n")

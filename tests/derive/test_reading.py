@@ -15,7 +15,8 @@ from sympy import Expr, Symbol
 
 from derive import Axis, Definition, DefinitionError, Index, Sum, Tensor, library, log
 from derive.language.definition import Let
-from derive.notation.grammar import LONGEST, TextError
+from derive.notation.formulas import CALLS, SPELT
+from derive.notation.grammar import LONGEST, TextError, parse
 from derive.notation.reading import read
 from derive.printing.writing import definition_text
 
@@ -128,13 +129,14 @@ def test_a_tensor_at_which_another_is_indexed_holds_integers() -> None:
 MISTAKES = [
     ("inputs x[n], weight[n]\ny[n] = x[n] * wieght[n]", (2, 15), "did you mean 'weight'"),
     ("inputs x[n]\ny[n] = tan(x[n]) + tahn(x[n])", (2, 20), "unknown function 'tahn'"),
-    ("y[n] = (x[n] + 1", (1, 17), "ends too soon"),
+    ("y[n] = (x[n] + 1", (1, 17), "the text ends too soon; a bracket is not closed"),
+    ("letters m\ny[n] = x[n]", (1, 10), "the line ends too soon; expected over"),
     ("y[n] = x[n] $ 2", (1, 13), "'$' does not belong here"),
     ("y[n] = x[n] / 0", (1, 8), "divides by zero"),
-    ("y[n] = sum_k(x[n])", (1, 8), "unknown letter 'k'"),
+    ("y[n] = sum_k(x[n])", (1, 12), "unknown letter 'k'"),
     ("inputs x[n]\ny[n] = x[n,n]", (2, 8), "x[n] takes 1 index, got 2"),
     ("y[n] = exp(x[n], 2)", (1, 8), "exp takes 1 argument, got 2"),
-    ("inputs x[n], w[k]\ny[n] = x[n]*w[k]", (2, 1), "neither on the left side nor summed"),
+    ("inputs x[n], w[k]\ny[n] = x[n]*w[k]", (2, 15), "neither on the left side nor summed"),
     ("y[n] = 9**9**9", (1, 8), "a power of constants"),
     ("y[n] = x[n] > 0", (1, 8), "a condition"),
     ("y[n] = x[n] * loggamma(999.5)", (1, 15), "this number is too large"),
@@ -185,6 +187,35 @@ MISTAKES = [
     ("f: S.\ny[n] = x[n]\n\ng: S.\ninputs x[n]\nuse f(x = z)", (6, 11), "no line makes it"),
     ("f: S.\ny[n] = x[n]\n\ng: S.\ninputs x[n]\nuse f(x = 2*x[n])", (6, 11), "tensor's name"),
     ("", (1, 1), "no definition"),
+    ("a: S.\ny[n] = x[n]\n\na: T.\ny[n] = x[n]", (4, 1), "two definitions are named 'a'"),
+    ("a: S.\ny[n] =\n\nb: T.\ny[n] = x[n]", (2, 7), "the line ends too soon"),
+    ("y = sum_n(x[n]) + x[n]", (1, 21), "index 'n' of axis 'n' is neither on the left side"),
+    ("y = sum_{n, k}(x[n])", (1, 13), "unknown letter 'k'"),
+    ("y = sum_nk(x[n,k])", (1, 9), "several letters stand in braces: {n,k}"),
+    ("y = sum_n,k(x[n,k])", (1, 10), "several letters stand in braces, as in sum_{n,k}"),
+    ("y[n] = sum_{k<n}(x[k])", (1, 12), "leaves some out, as in sum_k(where(k < n, x[k], 0))"),
+    ("y = sum_n x[n]", (1, 11), "sum_n needs its parentheses at once"),
+    ("y = sum_n[x[n]]", (1, 5), "sum_n needs its parentheses, as in sum_n(x[n])"),
+    ("y = sum_n(x[n]))", (1, 16), "there is nothing that it closes"),
+    ("y = Sum(x[n], n)", (1, 5), "it runs over letters, as in sum_n(x[n])"),
+    ("y[n] = sg(x[n])", (1, 8), "write stop_gradient(x)"),
+    ("y[n] = round(x[n])", (1, 8), "write floor(x + 1/2)"),
+    ("y[n] = x(n)", (1, 8), "the indices of a tensor stand in square brackets, as in x[n]"),
+    ("y(n) = x[n]", (1, 2), "indices stand in square brackets"),
+    ("y_i = exp(x_i)", (1, 11), "indices stand in square brackets, as in x[i]"),
+    ("inputs x[n], W_q\ny[n] = x[n]*W_k", (2, 13), "did you mean 'W_q'"),
+    ("y[n] = x[n,:]", (1, 12), "a letter runs over a whole axis"),
+    ("y[n] = e**x[n]", (1, 8), "write exp(x) for e**x"),
+    ("y[n] = \\exp(x[n])", (1, 8), "LaTeX is not read"),
+    ("y[n] = torch.exp(x[n])", (1, 13), "nothing is called by a dot"),
+    ("y[n] = x[n] \N{MINUS SIGN} 1", (1, 13), "write -"),
+    ("y[n] = 2·x[n]", (1, 9), "write *"),
+    ("y[n] = λ*x[n]", (1, 8), "a name is of plain letters"),
+    ("y[n] = x[n] w[n]", (1, 13), "a product needs its sign"),
+    ("y[n] == x[n]", (1, 7), "a line that makes something has one ="),
+    ("y[n] := x[n]", (1, 6), "a line that makes something has one ="),
+    ("y[n] = where(x[n] = 0, 1, 0)", (1, 19), "two numbers are compared by =="),
+    ("Two norms: Both.\ny[n] = x[n]", (1, 5), "a header is one name and a colon"),
 ]
 
 
@@ -222,6 +253,12 @@ def test_a_mistake_is_told_with_its_line_and_column(
         reading(text)
     assert problem in str(caught.value)
     assert (caught.value.line, caught.value.column) == place
+
+
+@pytest.mark.parametrize("name", SPELT)
+def test_what_is_to_be_written_instead_of_a_function_can_be_read(name: str) -> None:
+    assert name not in CALLS
+    parse(f"y = {SPELT[name]}")
 
 
 def test_the_caret_stands_below_the_mistake() -> None:

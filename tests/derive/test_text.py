@@ -210,3 +210,12 @@ def test_no_line_of_a_page_ends_in_blanks() -> None:
         page = as_text(derive(library.load(name)), steps=True)
         assert page.endswith("\n") and not page.endswith("\n\n")
         assert all(line == line.rstrip() for line in page.splitlines())
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_a_page_fits_the_terminal_it_is_read_in(columns: int) -> None:
+    derivation = derive(library.load("batch_norm"))
+    page = as_text(derivation, steps=True, columns=columns)
+    assert max(map(len, page.splitlines())) <= columns
+    as_it_is = as_text(derivation, steps=True)
+    assert "".join(page.split()) == "".join(as_it_is.split())

@@ -71,7 +71,8 @@ def test_a_compiler_that_fails_gives_null_and_a_message(monkeypatch: pytest.Monk
 def test_an_unknown_case_is_refused_by_name() -> None:
     result = CliRunner().invoke(main, ["bench", "walrus"])
     assert result.exit_code == 2
-    assert "no case 'walrus'" in result.stderr
+    assert "no case 'walrus'; there are step, batch_norm" in result.stderr
+    assert "did you mean 'softmax'?" in CliRunner().invoke(main, ["bench", "sofmax"]).stderr
 
 
 def test_every_contestant_of_a_case_computes_the_same() -> None:

@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import Result
 
-from gradsmith.cli import COMMANDS, UNREAD, main
+from gradsmith.cli import COMMANDS, UNREAD, Entry, main
 
 Command = Callable[..., Result]
 EXPENSIVE = ("torch", "sympy", "matplotlib", "rich", "jinja2")
@@ -48,6 +48,13 @@ def test_each_commands_help_imports_neither_torch_nor_sympy(name: str) -> None:
     assert finished.returncode == 0, finished.stderr
     assert f"{name} [OPTIONS]" in finished.stdout
     assert "imported []" in finished.stdout
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_help_says_what_every_option_is_for(entry: Entry) -> None:
+    for option in entry.load().params:
+        if isinstance(option, click.Option):
+            assert option.help, option.name
 
 
 def test_there_is_one_file_for_each_command_and_no_other() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,24 @@ def test_show_steps_names_the_rules(gradsmith: Command) -> None:
     result = gradsmith("show", "batch_norm", "--steps")
     for rule in ("chain rule", "change of variables", "reduction identity", "factor"):
         assert f". {rule}: " in result.stdout
+
+
+def test_show_is_as_wide_as_the_terminal_and_a_file_as_it_always_is(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    command = [sys.executable, "-m", "gradsmith", "show", "batch_norm", "--steps"]
+    environment = {**os.environ, "COLUMNS": "70"}
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdout=theirs, env=environment) as running:
+        os.close(theirs)
+        seen = b""
+        with suppress(OSError):  # raised at the end of what a terminal is given
+            while more := os.read(ours, 1 << 16):
+                seen += more
+    os.close(ours)
+    assert running.returncode == 0
+    assert 60 < max(map(len, seen.decode().splitlines())) <= 70
+    piped = subprocess.run(command, capture_output=True, env=environment, check=True).stdout
+    assert max(map(len, piped.decode().splitlines())) > 100
 
 
 def test_show_wrt_derives_one_gradient_only(gradsmith: Command) -> None:
@@ -192,6 +212,51 @@ def test_a_mistake_in_the_call_is_named_and_exits_with_2(
     assert "Traceback" not in result.stderr
 
 
+SEVERAL = """
+good: Twice the input.
+y[n] = 2*x[n]
+
+bad: A mistake.
+y[n] = exq(x[n])
+
+worse: No sign.
+y[n] = 2 x[n]
+
+uses: One that has a mistake.
+inputs x[n]
+use bad(x = x) as z
+y[n] = z[n]
+
+last: The same as the first.
+inputs x[n]
+use good(x = x) as z
+y[n] = z[n]
+"""
+
+
+def test_a_mistake_in_one_definition_of_a_text_leaves_the_others(
+    gradsmith: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "several.grad"
+    file.write_text(SEVERAL)
+    for name in ("good", "last"):
+        result = gradsmith("show", name, "--definitions", file)
+        assert (result.exit_code, result.stderr) == (0, "")
+    for name, message in (
+        ("bad", "line 6, column 8: unknown function 'exq'"),
+        ("worse", "line 9, column 10: 'x' does not belong here"),
+        ("uses", "line 6, column 8: unknown function 'exq'"),
+    ):
+        result = gradsmith("show", name, "--definitions", file)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert message in result.stderr
+    listed = gradsmith("list", "--definitions", file)
+    assert listed.stdout == "good  Twice the input.\nlast  The same as the first.\n"
+    assert listed.exit_code == 2 and "unknown function 'exq'" in listed.stderr
+    whole = gradsmith("generate", "--definitions", file, "--out", tmp_path / "out")
+    assert whole.exit_code == 2 and not (tmp_path / "out").exists()
+
+
 def test_a_mistake_in_a_file_is_named_with_its_line(gradsmith: Command, tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     gradsmith("new", "tilt", file)
@@ -220,6 +285,30 @@ def test_a_definition_without_a_value_anywhere_is_the_users_to_put_right(
 
 def test_the_gradient_of_an_output_is_what_is_given(gradsmith: Command) -> None:
     assert "what the backward pass is given" in gradsmith("show", "tanh", "--wrt", "h").stdout
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("Mean(x[n] if x[n] > 0 else 0, n)", "a choice is written Where(x[n] > 0, a, b)"),
+        ("sum(x[n])", "a sum over an axis is written Sum(x[n], n)"),
+        ("x[n].sum()", "write Sum(x[n], n), exp(x[n]), with derive's"),
+    ],
+)
+def test_what_is_no_index_notation_is_told_how_it_is_written(
+    gradsmith: Command, tmp_path: Path, value: str, hint: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from derive import *\n"
+        "op = define('mine', 'Mine.')\n"
+        "n = op.axes('n')\n"
+        "x = op.input('x', n)\n"
+        f"mine = op.build(op.let('y', [], {value}))\n"
+    )
+    result = gradsmith("show", "--definitions", file)
+    assert result.exit_code == 2
+    assert f"{file}:5: " in result.stderr and hint in result.stderr
 
 
 def test_an_operation_that_the_file_does_not_have_is_told_what_it_has(
