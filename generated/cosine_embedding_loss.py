@@ -18,14 +18,12 @@
 
 The gradients, given grad_loss:
 
-    grad_input2[n,d] = grad_loss*inv_root_square1[n]*inv_root_square2[n]
+    grad_cosine[n]   = grad_loss
                        *where(target[n] == 1, -1,
-                              where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
-                       *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])/N
-    grad_input1[n,d] = grad_loss*inv_root_square1[n]*inv_root_square2[n]
-                       *where(target[n] == 1, -1,
-                              where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
-                       *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])/N
+                              where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))/N
+    grad_dot[n]      = grad_cosine[n]*inv_root_square1[n]*inv_root_square2[n]
+    grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
+    grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
 """
 
 import math
@@ -66,10 +64,9 @@ class Residuals(NamedTuple):
     input1: Tensor
     input2: Tensor
     dot: Tensor
-    cosine_total_chosen_product_1: Tensor
-    inv_root_square2_squared: Tensor
-    inv_root_square1_squared: Tensor
-    margin: float
+    inv_root_square1: Tensor
+    inv_root_square2: Tensor
+    dloss_dcosine: Tensor
 
 
 class Gradients(NamedTuple):
@@ -100,8 +97,7 @@ def forward(
     square2 = (input2**2).sum(1) + 1e-12
     inv_root_square1 = torch.rsqrt(square1)
     inv_root_square2 = torch.rsqrt(square2)
-    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
-    cosine = dot * inv_root_square1_times_inv_root_square2
+    cosine = dot * inv_root_square1 * inv_root_square2
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_negative = cosine_total < 0
@@ -109,27 +105,17 @@ def forward(
     loss = torch.where(
         target_is_one, 1 - cosine, torch.where(target_mask, cosine_total.clamp(min=0), 0)
     ).mean()
-    cosine_total_chosen = torch.where(
-        target_mask,
+    dloss_dcosine = (
         torch.where(
-            cosine_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
-        ),
-        0,
-    ).masked_fill(target_is_one, -1)
-    cosine_total_chosen_product_1 = (
-        cosine_total_chosen / N * inv_root_square1_times_inv_root_square2
+            target_mask,
+            torch.where(
+                cosine_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
+            ),
+            0,
+        ).masked_fill(target_is_one, -1)
+        / N
     )
-    inv_root_square2_squared = inv_root_square2**2
-    inv_root_square1_squared = inv_root_square1**2
-    return loss, Residuals(
-        input1,
-        input2,
-        dot,
-        cosine_total_chosen_product_1,
-        inv_root_square2_squared,
-        inv_root_square1_squared,
-        margin,
-    )
+    return loss, Residuals(input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -143,24 +129,17 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is no tensor.
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    (
-        input1,
-        input2,
-        dot,
-        cosine_total_chosen_product_1,
-        inv_root_square2_squared,
-        inv_root_square1_squared,
-        *_,
-    ) = residuals
+    input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    cosine_total_chosen_product = grad_loss * cosine_total_chosen_product_1
-    grad_input2 = torch.addcmul(input1, (dot * inv_root_square2_squared)[:, None], input2, value=-1)
-    grad_input2 = grad_input2 * cosine_total_chosen_product[:, None]
-    grad_input1 = torch.addcmul(input2, (dot * inv_root_square1_squared)[:, None], input1, value=-1)
-    grad_input1 = grad_input1 * cosine_total_chosen_product[:, None]
+    grad_cosine = grad_loss * dloss_dcosine
+    grad_dot = grad_cosine * inv_root_square1 * inv_root_square2
+    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
+    grad_input2 = grad_input2 * grad_dot[:, None]
+    grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
+    grad_input1 = grad_input1 * grad_dot[:, None]
     return Gradients(grad_input1, grad_input2)
 
 
@@ -170,66 +149,78 @@ def double_backward(
     """Differentiate `backward`: from cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_input1, grad_input2, grad_dot, grad_cosine_total_chosen_product_1,
-        grad_inv_root_square2_squared, grad_inv_root_square1_squared.
+        grad_grad_loss, grad_input1, grad_input2, grad_dot, grad_inv_root_square1,
+        grad_inv_root_square2, grad_dloss_dcosine.
     """
-    (
-        input1,
-        input2,
-        dot,
-        cosine_total_chosen_product_1,
-        inv_root_square2_squared,
-        inv_root_square1_squared,
-        *_,
-    ) = residuals
-    cosine_total_chosen_product = grad_loss * cosine_total_chosen_product_1
-    grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
-    cosine_total_chosen_product_times_dot = cosine_total_chosen_product * dot
-    grad_inv_root_square1_squared = -cosine_total_chosen_product_times_dot * grad_grad_input1_sum
+    input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine = residuals
+    grad_cosine = grad_loss * dloss_dcosine
+    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
+    first_grad_dot = grad_cosine * inv_root_square1_times_inv_root_square2
     grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
-    grad_inv_root_square2_squared = -cosine_total_chosen_product_times_dot * grad_grad_input2_sum
-    dot_total = (
-        torch.addcmul(input2, (dot * inv_root_square1_squared)[:, None], input1, value=-1)
-        * grad_grad_input1
-    ).sum(1) + (
-        torch.addcmul(input1, (dot * inv_root_square2_squared)[:, None], input2, value=-1)
-        * grad_grad_input2
-    ).sum(1)
-    grad_cosine_total_chosen_product_1 = grad_loss * dot_total
-    grad_dot = -(
+    grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
+    inv_root_square2_squared = inv_root_square2**2
+    inv_root_square1_squared = inv_root_square1**2
+    product = grad_grad_input2_sum * inv_root_square2_squared
+    product_1 = grad_grad_input1_sum * inv_root_square1_squared
+    grad_grad_dot = torch.addcmul(
         torch.addcmul(
-            grad_grad_input1_sum * inv_root_square1_squared,
-            grad_grad_input2_sum,
-            inv_root_square2_squared,
-        )
-        * cosine_total_chosen_product
+            (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1),
+            dot,
+            product,
+            value=-1,
+        ),
+        dot,
+        product_1,
+        value=-1,
     )
+    grad_grad_cosine = grad_grad_dot * inv_root_square1_times_inv_root_square2
+    grad_dloss_dcosine = grad_loss * grad_grad_cosine
+    dot_product = 2 * dot * first_grad_dot
+    grad_cosine_times_grad_grad_dot = grad_cosine * grad_grad_dot
+    grad_inv_root_square2 = torch.addcmul(
+        grad_cosine_times_grad_grad_dot * inv_root_square1,
+        dot_product * grad_grad_input2_sum,
+        inv_root_square2,
+        value=-1,
+    )
+    grad_inv_root_square1 = torch.addcmul(
+        grad_cosine_times_grad_grad_dot * inv_root_square2,
+        dot_product * grad_grad_input1_sum,
+        inv_root_square1,
+        value=-1,
+    )
+    grad_dot = torch.addcmul(-first_grad_dot * product, first_grad_dot, product_1, value=-1)
+    first_grad_dot_times_grad_grad_input2 = first_grad_dot[:, None] * grad_grad_input2
+    first_grad_dot_times_grad_grad_input1 = first_grad_dot[:, None] * grad_grad_input1
     grad_input2 = torch.addcmul(
-        grad_grad_input1, (dot * inv_root_square2_squared)[:, None], grad_grad_input2, value=-1
+        first_grad_dot_times_grad_grad_input1,
+        (dot * inv_root_square2_squared)[:, None],
+        first_grad_dot_times_grad_grad_input2,
+        value=-1,
     )
-    grad_input2 = grad_input2 * cosine_total_chosen_product[:, None]
     grad_input1 = torch.addcmul(
-        grad_grad_input2, (dot * inv_root_square1_squared)[:, None], grad_grad_input1, value=-1
+        first_grad_dot_times_grad_grad_input2,
+        (dot * inv_root_square1_squared)[:, None],
+        first_grad_dot_times_grad_grad_input1,
+        value=-1,
     )
-    grad_input1 = grad_input1 * cosine_total_chosen_product[:, None]
-    grad_grad_loss = (cosine_total_chosen_product_1 * dot_total).sum()
+    grad_grad_loss = (dloss_dcosine * grad_grad_cosine).sum()
     return (
         grad_grad_loss,
         grad_input1,
         grad_input2,
         grad_dot,
-        grad_cosine_total_chosen_product_1,
-        grad_inv_root_square2_squared,
-        grad_inv_root_square1_squared,
+        grad_inv_root_square1,
+        grad_inv_root_square2,
+        grad_dloss_dcosine,
     )
 
 
 def residuals_backward(
     grad_dot: Tensor,
-    grad_cosine_total_chosen_product_1: Tensor,
-    grad_inv_root_square2_squared: Tensor,
-    grad_inv_root_square1_squared: Tensor,
-    target: Tensor,
+    grad_inv_root_square1: Tensor,
+    grad_inv_root_square2: Tensor,
+    grad_dloss_dcosine: Tensor,
     residuals: Residuals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -237,55 +228,14 @@ def residuals_backward(
     Returns:
         grad_input1, grad_input2.
     """
-    input1, input2, dot, _, inv_root_square2_squared, _, margin = residuals
-    N = input1.shape[0]
-    square1 = (input1**2).sum(1) + 1e-12
-    square2 = (input2**2).sum(1) + 1e-12
-    inv_root_square1 = torch.rsqrt(square1)
-    inv_root_square2 = torch.rsqrt(square2)
-    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
-    cosine = dot * inv_root_square1_times_inv_root_square2
-    cosine_total = cosine - margin
-    target_mask = target == -1
-    cosine_total_negative = cosine_total < 0
-    target_is_one = target == 1
-    cosine_total_chosen = torch.where(
-        target_mask,
-        torch.where(
-            cosine_total_negative, torch.tensor(0, dtype=grad_dot.dtype, device=grad_dot.device), 1
-        ),
-        0,
-    ).masked_fill(target_is_one, -1)
-    cosine_total_chosen_product = cosine_total_chosen / N * grad_cosine_total_chosen_product_1
+    input1, input2, _, inv_root_square1, inv_root_square2, *_ = residuals
     grad_input2 = grad_dot[:, None] * input1
     grad_input2 = grad_input2.addcmul(
-        (
-            torch.addcmul(
-                cosine_total_chosen_product * inv_root_square1_times_inv_root_square2,
-                grad_inv_root_square2_squared,
-                inv_root_square2_squared,
-                value=2,
-            )
-            * inv_root_square2_squared
-        )[:, None],
-        input2,
-        value=-1,
+        (inv_root_square2**3 * grad_inv_root_square2)[:, None], input2, value=-1
     )
     grad_input1 = grad_dot[:, None] * input2
     grad_input1 = grad_input1.addcmul(
-        (
-            inv_root_square1_times_inv_root_square2**3
-            * torch.add(
-                cosine_total_chosen_product,
-                grad_inv_root_square1_squared
-                * inv_root_square1_times_inv_root_square2
-                / inv_root_square2_squared,
-                alpha=2,
-            )
-            / inv_root_square2_squared
-        )[:, None],
-        input1,
-        value=-1,
+        (inv_root_square1**3 * grad_inv_root_square1)[:, None], input1, value=-1
     )
     return grad_input1, grad_input2
 
@@ -313,18 +263,21 @@ def value_and_grad(
     loss = torch.where(
         target_is_one, 1 - cosine, torch.where(target_mask, cosine_total.clamp(min=0), 0)
     ).mean()
-    cosine_total_chosen = torch.where(
-        target_mask,
+    grad_cosine = (
         torch.where(
-            cosine_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
-        ),
-        0,
-    ).masked_fill(target_is_one, -1)
-    cosine_total_chosen_product = cosine_total_chosen / N * inv_root_square1_times_inv_root_square2
+            target_mask,
+            torch.where(
+                cosine_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
+            ),
+            0,
+        ).masked_fill(target_is_one, -1)
+        / N
+    )
+    grad_dot = grad_cosine * inv_root_square1_times_inv_root_square2
     grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
-    grad_input2 *= cosine_total_chosen_product[:, None]
+    grad_input2 *= grad_dot[:, None]
     grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
-    grad_input1 *= cosine_total_chosen_product[:, None]
+    grad_input1 *= grad_dot[:, None]
     return loss, Gradients(grad_input1, grad_input2)
 
 
@@ -355,32 +308,30 @@ class _BackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_input1, grad_grad_input2 = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
+        residuals = Residuals(*saved)
         (
             grad_grad_loss,
             grad_input1,
             grad_input2,
             grad_dot,
-            grad_cosine_total_chosen_product_1,
-            grad_inv_root_square2_squared,
-            grad_inv_root_square1_squared,
+            grad_inv_root_square1,
+            grad_inv_root_square2,
+            grad_dloss_dcosine,
         ) = double_backward(grad_grad_input1, grad_grad_input2, grad_loss, residuals)
         return (
             grad_grad_loss,
             grad_input1,
             grad_input2,
             grad_dot,
-            grad_cosine_total_chosen_product_1,
-            grad_inv_root_square2_squared,
-            grad_inv_root_square1_squared,
-            None,
+            grad_inv_root_square1,
+            grad_inv_root_square2,
+            grad_dloss_dcosine,
         )
 
 
@@ -397,44 +348,26 @@ class _Function(torch.autograd.Function):
         return (
             loss,
             residuals.dot,
-            residuals.cosine_total_chosen_product_1,
-            residuals.inv_root_square2_squared,
-            residuals.inv_root_square1_squared,
+            residuals.inv_root_square1,
+            residuals.inv_root_square2,
+            residuals.dloss_dcosine,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        input1, input2, target, margin = inputs
-        (
-            _,
-            dot,
-            cosine_total_chosen_product_1,
-            inv_root_square2_squared,
-            inv_root_square1_squared,
-        ) = output
+        input1, input2, *_ = inputs
+        _, dot, inv_root_square1, inv_root_square2, dloss_dcosine = output
         ctx.save_for_backward(
-            target,
-            input1,
-            input2,
-            dot,
-            cosine_total_chosen_product_1,
-            inv_root_square2_squared,
-            inv_root_square1_squared,
+            input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine
         )
         ctx.set_materialize_grads(False)
-        ctx.numbers = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (
-            grad_loss,
-            grad_dot,
-            grad_cosine_total_chosen_product_1,
-            grad_inv_root_square2_squared,
-            grad_inv_root_square1_squared,
-        ) = grad_outputs
-        target, *saved = ctx.saved_tensors
-        residuals = Residuals(*saved, *ctx.numbers)
+        grad_loss, grad_dot, grad_inv_root_square1, grad_inv_root_square2, grad_dloss_dcosine = (
+            grad_outputs
+        )
+        residuals = Residuals(*ctx.saved_tensors)
         grad_input1 = grad_input2 = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -444,26 +377,23 @@ class _Function(torch.autograd.Function):
         # They have cotangents where a gradient, which read them, is differentiated.
         if (
             grad_dot is not None
-            or grad_cosine_total_chosen_product_1 is not None
-            or grad_inv_root_square2_squared is not None
-            or grad_inv_root_square1_squared is not None
+            or grad_inv_root_square1 is not None
+            or grad_inv_root_square2 is not None
+            or grad_dloss_dcosine is not None
         ):
             if grad_dot is None:
                 grad_dot = torch.zeros_like(residuals.dot)
-            if grad_cosine_total_chosen_product_1 is None:
-                grad_cosine_total_chosen_product_1 = torch.zeros_like(
-                    residuals.cosine_total_chosen_product_1
-                )
-            if grad_inv_root_square2_squared is None:
-                grad_inv_root_square2_squared = torch.zeros_like(residuals.inv_root_square2_squared)
-            if grad_inv_root_square1_squared is None:
-                grad_inv_root_square1_squared = torch.zeros_like(residuals.inv_root_square1_squared)
+            if grad_inv_root_square1 is None:
+                grad_inv_root_square1 = torch.zeros_like(residuals.inv_root_square1)
+            if grad_inv_root_square2 is None:
+                grad_inv_root_square2 = torch.zeros_like(residuals.inv_root_square2)
+            if grad_dloss_dcosine is None:
+                grad_dloss_dcosine = torch.zeros_like(residuals.dloss_dcosine)
             more_input1, more_input2 = residuals_backward(
                 grad_dot,
-                grad_cosine_total_chosen_product_1,
-                grad_inv_root_square2_squared,
-                grad_inv_root_square1_squared,
-                target,
+                grad_inv_root_square1,
+                grad_inv_root_square2,
+                grad_dloss_dcosine,
                 residuals,
             )
             grad_input1 = more_input1 if grad_input1 is None else grad_input1 + more_input1
@@ -486,11 +416,10 @@ class SumResiduals(NamedTuple):
 
     input1: Tensor
     input2: Tensor
-    target: Tensor
     dot: Tensor
     inv_root_square1: Tensor
     inv_root_square2: Tensor
-    margin: float
+    dloss_dcosine: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -511,11 +440,12 @@ def forward_sum(
         inv_root_square1[n] = 1/sqrt(square1[n])
         inv_root_square2[n] = 1/sqrt(square2[n])
         cosine[n]           = dot[n]*inv_root_square1[n]*inv_root_square2[n]
+        cosine_total[n]     = cosine[n] - margin
         loss                = sum_n(where(target[n] == 1, 1
                                           - cosine[n],
                                           where(target[n] == -1,
-                                                where(cosine[n] - margin < 0, 0, cosine[n]
-                                                      - margin), 0)))
+                                                where(cosine_total[n] < 0, 0, cosine_total[n]),
+                                                0)))
 
     Args:
         input1: shape (N, D).
@@ -534,22 +464,31 @@ def forward_sum(
     inv_root_square2 = torch.rsqrt(square2)
     cosine = dot * inv_root_square1 * inv_root_square2
     cosine_total = cosine - margin
+    target_mask = target == -1
+    cosine_total_negative = cosine_total < 0
+    target_is_one = target == 1
     loss = torch.where(
-        target == 1, 1 - cosine, torch.where(target == -1, cosine_total.clamp(min=0), 0)
+        target_is_one, 1 - cosine, torch.where(target_mask, cosine_total.clamp(min=0), 0)
     ).sum()
+    dloss_dcosine = torch.where(
+        target_mask,
+        torch.where(
+            cosine_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
+        ),
+        0,
+    ).masked_fill(target_is_one, -1)
     return loss, SumResiduals(
-        input1, input2, target, dot, inv_root_square1, inv_root_square2, margin
+        input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine
     )
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_dot[n]      = grad_loss*inv_root_square1[n]*inv_root_square2[n]
+        grad_cosine[n]   = grad_loss
                            *where(target[n] == 1, -1,
-                                  where(target[n] == -1,
-                                        where(dot[n]*inv_root_square1[n]*inv_root_square2[n]
-                                              - margin < 0, 0, 1), 0))
+                                  where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
+        grad_dot[n]      = grad_cosine[n]*inv_root_square1[n]*inv_root_square2[n]
         grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
         grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
 
@@ -561,25 +500,13 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         TypeError: a gradient is no tensor.
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, target, dot, inv_root_square1, inv_root_square2, margin = residuals
+    input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
-    grad_dot = (
-        grad_loss
-        * inv_root_square1_times_inv_root_square2
-        * torch.where(
-            target == -1,
-            torch.where(
-                dot * inv_root_square1_times_inv_root_square2 - margin < 0,
-                torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
-                1,
-            ),
-            0,
-        ).masked_fill(target == 1, -1)
-    )
+    grad_cosine = grad_loss * dloss_dcosine
+    grad_dot = grad_cosine * inv_root_square1 * inv_root_square2
     grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
     grad_input2 = grad_input2 * grad_dot[:, None]
     grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
@@ -594,21 +521,12 @@ def double_backward_sum(
 
     Returns:
         grad_grad_loss, grad_input1, grad_input2, grad_dot, grad_inv_root_square1,
-        grad_inv_root_square2.
+        grad_inv_root_square2, grad_dloss_dcosine.
     """
-    input1, input2, target, dot, inv_root_square1, inv_root_square2, margin = residuals
+    input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine = residuals
+    grad_cosine = grad_loss * dloss_dcosine
     inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
-    dot_chosen = torch.where(
-        target == -1,
-        torch.where(
-            dot * inv_root_square1_times_inv_root_square2 - margin < 0,
-            torch.tensor(0, dtype=grad_grad_input1.dtype, device=grad_grad_input1.device),
-            1,
-        ),
-        0,
-    ).masked_fill(target == 1, -1)
-    dot_chosen_product = grad_loss * dot_chosen
-    first_grad_dot = dot_chosen_product * inv_root_square1_times_inv_root_square2
+    first_grad_dot = grad_cosine * inv_root_square1_times_inv_root_square2
     grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
     grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
     inv_root_square2_squared = inv_root_square2**2
@@ -626,16 +544,18 @@ def double_backward_sum(
         product_1,
         value=-1,
     )
-    grad_inv_root_square1_times_inv_root_square2 = dot_chosen_product * grad_grad_dot
+    grad_grad_cosine = grad_grad_dot * inv_root_square1_times_inv_root_square2
+    grad_dloss_dcosine = grad_loss * grad_grad_cosine
     dot_product = 2 * dot * first_grad_dot
+    grad_cosine_times_grad_grad_dot = grad_cosine * grad_grad_dot
     grad_inv_root_square2 = torch.addcmul(
-        grad_inv_root_square1_times_inv_root_square2 * inv_root_square1,
+        grad_cosine_times_grad_grad_dot * inv_root_square1,
         dot_product * grad_grad_input2_sum,
         inv_root_square2,
         value=-1,
     )
     grad_inv_root_square1 = torch.addcmul(
-        grad_inv_root_square1_times_inv_root_square2 * inv_root_square2,
+        grad_cosine_times_grad_grad_dot * inv_root_square2,
         dot_product * grad_grad_input1_sum,
         inv_root_square1,
         value=-1,
@@ -655,7 +575,7 @@ def double_backward_sum(
         first_grad_dot_times_grad_grad_input1,
         value=-1,
     )
-    grad_grad_loss = (dot_chosen * grad_grad_dot * inv_root_square1_times_inv_root_square2).sum()
+    grad_grad_loss = (dloss_dcosine * grad_grad_cosine).sum()
     return (
         grad_grad_loss,
         grad_input1,
@@ -663,6 +583,7 @@ def double_backward_sum(
         grad_dot,
         grad_inv_root_square1,
         grad_inv_root_square2,
+        grad_dloss_dcosine,
     )
 
 
@@ -670,6 +591,7 @@ def residuals_backward_sum(
     grad_dot: Tensor,
     grad_inv_root_square1: Tensor,
     grad_inv_root_square2: Tensor,
+    grad_dloss_dcosine: Tensor,
     residuals: SumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -677,7 +599,7 @@ def residuals_backward_sum(
     Returns:
         grad_input1, grad_input2.
     """
-    input1, input2, _, _, inv_root_square1, inv_root_square2, *_ = residuals
+    input1, input2, _, inv_root_square1, inv_root_square2, *_ = residuals
     grad_input2 = grad_dot[:, None] * input1
     grad_input2 = grad_input2.addcmul(
         (inv_root_square2**3 * grad_inv_root_square2)[:, None], input2, value=-1
@@ -687,6 +609,22 @@ def residuals_backward_sum(
         (inv_root_square1**3 * grad_inv_root_square1)[:, None], input1, value=-1
     )
     return grad_input1, grad_input2
+
+
+def _value_sum(input1: Tensor, input2: Tensor, target: Tensor, margin: float) -> Tensor:
+    """Compute loss alone, without what `backward` needs."""
+    _check_sum(input1, input2, target)
+    dot = (input1 * input2).sum(1)
+    square1 = (input1**2).sum(1) + 1e-12
+    square2 = (input2**2).sum(1) + 1e-12
+    inv_root_square1 = torch.rsqrt(square1)
+    inv_root_square2 = torch.rsqrt(square2)
+    cosine = dot * inv_root_square1 * inv_root_square2
+    cosine_total = cosine - margin
+    loss = torch.where(
+        target == 1, 1 - cosine, torch.where(target == -1, cosine_total.clamp(min=0), 0)
+    ).sum()
+    return loss
 
 
 class _SumBackwardFunction(torch.autograd.Function):
@@ -700,14 +638,13 @@ class _SumBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_input1, grad_grad_input2 = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = SumResiduals(*saved, *ctx.numbers)
+        residuals = SumResiduals(*saved)
         (
             grad_grad_loss,
             grad_input1,
@@ -715,16 +652,16 @@ class _SumBackwardFunction(torch.autograd.Function):
             grad_dot,
             grad_inv_root_square1,
             grad_inv_root_square2,
+            grad_dloss_dcosine,
         ) = double_backward_sum(grad_grad_input1, grad_grad_input2, grad_loss, residuals)
         return (
             grad_grad_loss,
             grad_input1,
             grad_input2,
-            None,
             grad_dot,
             grad_inv_root_square1,
             grad_inv_root_square2,
-            None,
+            grad_dloss_dcosine,
         )
 
 
@@ -738,20 +675,29 @@ class _SumFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(input1, input2, target, margin=margin)
-        return loss, residuals.dot, residuals.inv_root_square1, residuals.inv_root_square2
+        return (
+            loss,
+            residuals.dot,
+            residuals.inv_root_square1,
+            residuals.inv_root_square2,
+            residuals.dloss_dcosine,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        input1, input2, target, margin = inputs
-        _, dot, inv_root_square1, inv_root_square2 = output
-        ctx.save_for_backward(input1, input2, target, dot, inv_root_square1, inv_root_square2)
+        input1, input2, *_ = inputs
+        _, dot, inv_root_square1, inv_root_square2, dloss_dcosine = output
+        ctx.save_for_backward(
+            input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine
+        )
         ctx.set_materialize_grads(False)
-        ctx.numbers = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dot, grad_inv_root_square1, grad_inv_root_square2 = grad_outputs
-        residuals = SumResiduals(*ctx.saved_tensors, *ctx.numbers)
+        grad_loss, grad_dot, grad_inv_root_square1, grad_inv_root_square2, grad_dloss_dcosine = (
+            grad_outputs
+        )
+        residuals = SumResiduals(*ctx.saved_tensors)
         grad_input1 = grad_input2 = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -763,6 +709,7 @@ class _SumFunction(torch.autograd.Function):
             grad_dot is not None
             or grad_inv_root_square1 is not None
             or grad_inv_root_square2 is not None
+            or grad_dloss_dcosine is not None
         ):
             if grad_dot is None:
                 grad_dot = torch.zeros_like(residuals.dot)
@@ -770,12 +717,25 @@ class _SumFunction(torch.autograd.Function):
                 grad_inv_root_square1 = torch.zeros_like(residuals.inv_root_square1)
             if grad_inv_root_square2 is None:
                 grad_inv_root_square2 = torch.zeros_like(residuals.inv_root_square2)
+            if grad_dloss_dcosine is None:
+                grad_dloss_dcosine = torch.zeros_like(residuals.dloss_dcosine)
             more_input1, more_input2 = residuals_backward_sum(
-                grad_dot, grad_inv_root_square1, grad_inv_root_square2, residuals
+                grad_dot,
+                grad_inv_root_square1,
+                grad_inv_root_square2,
+                grad_dloss_dcosine,
+                residuals,
             )
             grad_input1 = more_input1 if grad_input1 is None else grad_input1 + more_input1
             grad_input2 = more_input2 if grad_input2 is None else grad_input2 + more_input2
         return grad_input1, grad_input2, None, None
+
+
+def _applied_sum(*given: Any) -> Tensor:
+    """Compute loss: as autograd records it, or alone where gradients are off."""
+    if torch.is_grad_enabled():
+        return _SumFunction.apply(*given)[0]
+    return _value_sum(*given)
 
 
 _check_none = _check
@@ -787,10 +747,9 @@ class NoneResiduals(NamedTuple):
     input1: Tensor
     input2: Tensor
     dot: Tensor
-    cosine_total_chosen_product_1: Tensor
-    inv_root_square2_squared: Tensor
-    inv_root_square1_squared: Tensor
-    margin: float
+    inv_root_square1: Tensor
+    inv_root_square2: Tensor
+    dloss_dcosine: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -832,8 +791,7 @@ def forward_none(
     square2 = (input2**2).sum(1) + 1e-12
     inv_root_square1 = torch.rsqrt(square1)
     inv_root_square2 = torch.rsqrt(square2)
-    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
-    cosine = dot * inv_root_square1_times_inv_root_square2
+    cosine = dot * inv_root_square1 * inv_root_square2
     cosine_total = cosine - margin
     target_mask = target == -1
     cosine_total_negative = cosine_total < 0
@@ -841,38 +799,27 @@ def forward_none(
     loss = torch.where(
         target_is_one, 1 - cosine, torch.where(target_mask, cosine_total.clamp(min=0), 0)
     )
-    cosine_total_chosen = torch.where(
+    dloss_dcosine = torch.where(
         target_mask,
         torch.where(
             cosine_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
         ),
         0,
     ).masked_fill(target_is_one, -1)
-    cosine_total_chosen_product_1 = cosine_total_chosen * inv_root_square1_times_inv_root_square2
-    inv_root_square2_squared = inv_root_square2**2
-    inv_root_square1_squared = inv_root_square1**2
     return loss, NoneResiduals(
-        input1,
-        input2,
-        dot,
-        cosine_total_chosen_product_1,
-        inv_root_square2_squared,
-        inv_root_square1_squared,
-        margin,
+        input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine
     )
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_input2[n,d] = grad_loss[n]*inv_root_square1[n]*inv_root_square2[n]
+        grad_cosine[n]   = grad_loss[n]
                            *where(target[n] == 1, -1,
                                   where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
-                           *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
-        grad_input1[n,d] = grad_loss[n]*inv_root_square1[n]*inv_root_square2[n]
-                           *where(target[n] == 1, -1,
-                                  where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
-                           *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
+        grad_dot[n]      = grad_cosine[n]*inv_root_square1[n]*inv_root_square2[n]
+        grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
+        grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -882,15 +829,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         TypeError: a gradient is no tensor.
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    (
-        input1,
-        input2,
-        dot,
-        cosine_total_chosen_product_1,
-        inv_root_square2_squared,
-        inv_root_square1_squared,
-        *_,
-    ) = residuals
+    input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine = residuals
     N = input1.shape[0]
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
@@ -898,11 +837,12 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    cosine_total_chosen_product = cosine_total_chosen_product_1 * grad_loss
-    grad_input2 = torch.addcmul(input1, (dot * inv_root_square2_squared)[:, None], input2, value=-1)
-    grad_input2 = grad_input2 * cosine_total_chosen_product[:, None]
-    grad_input1 = torch.addcmul(input2, (dot * inv_root_square1_squared)[:, None], input1, value=-1)
-    grad_input1 = grad_input1 * cosine_total_chosen_product[:, None]
+    grad_cosine = dloss_dcosine * grad_loss
+    grad_dot = grad_cosine * inv_root_square1 * inv_root_square2
+    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
+    grad_input2 = grad_input2 * grad_dot[:, None]
+    grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
+    grad_input1 = grad_input1 * grad_dot[:, None]
     return NoneGradients(grad_input1, grad_input2)
 
 
@@ -912,63 +852,78 @@ def double_backward_none(
     """Differentiate `backward`: from cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_input1, grad_input2, grad_dot, grad_cosine_total_chosen_product_1,
-        grad_inv_root_square2_squared, grad_inv_root_square1_squared.
+        grad_grad_loss, grad_input1, grad_input2, grad_dot, grad_inv_root_square1,
+        grad_inv_root_square2, grad_dloss_dcosine.
     """
-    (
-        input1,
-        input2,
-        dot,
-        cosine_total_chosen_product_1,
-        inv_root_square2_squared,
-        inv_root_square1_squared,
-        *_,
-    ) = residuals
-    grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
-    product = cosine_total_chosen_product_1 * grad_loss
-    cosine_total_chosen_product_1_product = dot * product
-    grad_inv_root_square1_squared = -cosine_total_chosen_product_1_product * grad_grad_input1_sum
+    input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine = residuals
+    grad_cosine = dloss_dcosine * grad_loss
+    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
+    first_grad_dot = grad_cosine * inv_root_square1_times_inv_root_square2
     grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
-    grad_inv_root_square2_squared = -cosine_total_chosen_product_1_product * grad_grad_input2_sum
-    inv_root_square1_squared_total = torch.addcmul(
-        grad_grad_input1_sum * inv_root_square1_squared,
-        grad_grad_input2_sum,
-        inv_root_square2_squared,
-    )
-    dot_total = torch.addcmul(
-        (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1),
+    grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
+    inv_root_square2_squared = inv_root_square2**2
+    inv_root_square1_squared = inv_root_square1**2
+    product = grad_grad_input2_sum * inv_root_square2_squared
+    product_1 = grad_grad_input1_sum * inv_root_square1_squared
+    grad_grad_dot = torch.addcmul(
+        torch.addcmul(
+            (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1),
+            dot,
+            product,
+            value=-1,
+        ),
         dot,
-        inv_root_square1_squared_total,
+        product_1,
         value=-1,
     )
-    grad_cosine_total_chosen_product_1 = dot_total * grad_loss
-    grad_dot = -inv_root_square1_squared_total * product
+    grad_grad_cosine = grad_grad_dot * inv_root_square1_times_inv_root_square2
+    grad_dloss_dcosine = grad_grad_cosine * grad_loss
+    dot_product = 2 * dot * first_grad_dot
+    grad_cosine_times_grad_grad_dot = grad_cosine * grad_grad_dot
+    grad_inv_root_square2 = torch.addcmul(
+        grad_cosine_times_grad_grad_dot * inv_root_square1,
+        dot_product * grad_grad_input2_sum,
+        inv_root_square2,
+        value=-1,
+    )
+    grad_inv_root_square1 = torch.addcmul(
+        grad_cosine_times_grad_grad_dot * inv_root_square2,
+        dot_product * grad_grad_input1_sum,
+        inv_root_square1,
+        value=-1,
+    )
+    grad_dot = torch.addcmul(-first_grad_dot * product, first_grad_dot, product_1, value=-1)
+    first_grad_dot_times_grad_grad_input2 = first_grad_dot[:, None] * grad_grad_input2
+    first_grad_dot_times_grad_grad_input1 = first_grad_dot[:, None] * grad_grad_input1
     grad_input2 = torch.addcmul(
-        grad_grad_input1, (dot * inv_root_square2_squared)[:, None], grad_grad_input2, value=-1
+        first_grad_dot_times_grad_grad_input1,
+        (dot * inv_root_square2_squared)[:, None],
+        first_grad_dot_times_grad_grad_input2,
+        value=-1,
     )
-    grad_input2 = grad_input2 * product[:, None]
     grad_input1 = torch.addcmul(
-        grad_grad_input2, (dot * inv_root_square1_squared)[:, None], grad_grad_input1, value=-1
+        first_grad_dot_times_grad_grad_input2,
+        (dot * inv_root_square1_squared)[:, None],
+        first_grad_dot_times_grad_grad_input1,
+        value=-1,
     )
-    grad_input1 = grad_input1 * product[:, None]
-    grad_grad_loss = cosine_total_chosen_product_1 * dot_total
+    grad_grad_loss = dloss_dcosine * grad_grad_cosine
     return (
         grad_grad_loss,
         grad_input1,
         grad_input2,
         grad_dot,
-        grad_cosine_total_chosen_product_1,
-        grad_inv_root_square2_squared,
-        grad_inv_root_square1_squared,
+        grad_inv_root_square1,
+        grad_inv_root_square2,
+        grad_dloss_dcosine,
     )
 
 
 def residuals_backward_none(
     grad_dot: Tensor,
-    grad_cosine_total_chosen_product_1: Tensor,
-    grad_inv_root_square2_squared: Tensor,
-    grad_inv_root_square1_squared: Tensor,
-    target: Tensor,
+    grad_inv_root_square1: Tensor,
+    grad_inv_root_square2: Tensor,
+    grad_dloss_dcosine: Tensor,
     residuals: NoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -976,57 +931,14 @@ def residuals_backward_none(
     Returns:
         grad_input1, grad_input2.
     """
-    input1, input2, dot, _, inv_root_square2_squared, _, margin = residuals
-    square1 = (input1**2).sum(1) + 1e-12
-    square2 = (input2**2).sum(1) + 1e-12
-    inv_root_square1 = torch.rsqrt(square1)
-    inv_root_square2 = torch.rsqrt(square2)
-    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
-    cosine = dot * inv_root_square1_times_inv_root_square2
-    cosine_total = cosine - margin
-    target_mask = target == -1
-    cosine_total_negative = cosine_total < 0
-    target_is_one = target == 1
-    cosine_total_chosen = torch.where(
-        target_mask,
-        torch.where(
-            cosine_total_negative, torch.tensor(0, dtype=grad_dot.dtype, device=grad_dot.device), 1
-        ),
-        0,
-    ).masked_fill(target_is_one, -1)
-    grad_inv_root_square1_times_inv_root_square2 = (
-        cosine_total_chosen * grad_cosine_total_chosen_product_1
-    )
+    input1, input2, _, inv_root_square1, inv_root_square2, *_ = residuals
     grad_input2 = grad_dot[:, None] * input1
     grad_input2 = grad_input2.addcmul(
-        (
-            torch.addcmul(
-                grad_inv_root_square1_times_inv_root_square2
-                * inv_root_square1_times_inv_root_square2,
-                grad_inv_root_square2_squared,
-                inv_root_square2_squared,
-                value=2,
-            )
-            * inv_root_square2_squared
-        )[:, None],
-        input2,
-        value=-1,
+        (inv_root_square2**3 * grad_inv_root_square2)[:, None], input2, value=-1
     )
     grad_input1 = grad_dot[:, None] * input2
     grad_input1 = grad_input1.addcmul(
-        (
-            inv_root_square1_times_inv_root_square2**3
-            * torch.add(
-                grad_inv_root_square1_times_inv_root_square2,
-                grad_inv_root_square1_squared
-                * inv_root_square1_times_inv_root_square2
-                / inv_root_square2_squared,
-                alpha=2,
-            )
-            / inv_root_square2_squared
-        )[:, None],
-        input1,
-        value=-1,
+        (inv_root_square1**3 * grad_inv_root_square1)[:, None], input1, value=-1
     )
     return grad_input1, grad_input2
 
@@ -1058,32 +970,30 @@ class _NoneBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_input1, grad_grad_input2 = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoneResiduals(*saved, *ctx.numbers)
+        residuals = NoneResiduals(*saved)
         (
             grad_grad_loss,
             grad_input1,
             grad_input2,
             grad_dot,
-            grad_cosine_total_chosen_product_1,
-            grad_inv_root_square2_squared,
-            grad_inv_root_square1_squared,
+            grad_inv_root_square1,
+            grad_inv_root_square2,
+            grad_dloss_dcosine,
         ) = double_backward_none(grad_grad_input1, grad_grad_input2, grad_loss, residuals)
         return (
             grad_grad_loss,
             grad_input1,
             grad_input2,
             grad_dot,
-            grad_cosine_total_chosen_product_1,
-            grad_inv_root_square2_squared,
-            grad_inv_root_square1_squared,
-            None,
+            grad_inv_root_square1,
+            grad_inv_root_square2,
+            grad_dloss_dcosine,
         )
 
 
@@ -1100,44 +1010,26 @@ class _NoneFunction(torch.autograd.Function):
         return (
             loss,
             residuals.dot,
-            residuals.cosine_total_chosen_product_1,
-            residuals.inv_root_square2_squared,
-            residuals.inv_root_square1_squared,
+            residuals.inv_root_square1,
+            residuals.inv_root_square2,
+            residuals.dloss_dcosine,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        input1, input2, target, margin = inputs
-        (
-            _,
-            dot,
-            cosine_total_chosen_product_1,
-            inv_root_square2_squared,
-            inv_root_square1_squared,
-        ) = output
+        input1, input2, *_ = inputs
+        _, dot, inv_root_square1, inv_root_square2, dloss_dcosine = output
         ctx.save_for_backward(
-            target,
-            input1,
-            input2,
-            dot,
-            cosine_total_chosen_product_1,
-            inv_root_square2_squared,
-            inv_root_square1_squared,
+            input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine
         )
         ctx.set_materialize_grads(False)
-        ctx.numbers = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        (
-            grad_loss,
-            grad_dot,
-            grad_cosine_total_chosen_product_1,
-            grad_inv_root_square2_squared,
-            grad_inv_root_square1_squared,
-        ) = grad_outputs
-        target, *saved = ctx.saved_tensors
-        residuals = NoneResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_dot, grad_inv_root_square1, grad_inv_root_square2, grad_dloss_dcosine = (
+            grad_outputs
+        )
+        residuals = NoneResiduals(*ctx.saved_tensors)
         grad_input1 = grad_input2 = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1147,26 +1039,23 @@ class _NoneFunction(torch.autograd.Function):
         # They have cotangents where a gradient, which read them, is differentiated.
         if (
             grad_dot is not None
-            or grad_cosine_total_chosen_product_1 is not None
-            or grad_inv_root_square2_squared is not None
-            or grad_inv_root_square1_squared is not None
+            or grad_inv_root_square1 is not None
+            or grad_inv_root_square2 is not None
+            or grad_dloss_dcosine is not None
         ):
             if grad_dot is None:
                 grad_dot = torch.zeros_like(residuals.dot)
-            if grad_cosine_total_chosen_product_1 is None:
-                grad_cosine_total_chosen_product_1 = torch.zeros_like(
-                    residuals.cosine_total_chosen_product_1
-                )
-            if grad_inv_root_square2_squared is None:
-                grad_inv_root_square2_squared = torch.zeros_like(residuals.inv_root_square2_squared)
-            if grad_inv_root_square1_squared is None:
-                grad_inv_root_square1_squared = torch.zeros_like(residuals.inv_root_square1_squared)
+            if grad_inv_root_square1 is None:
+                grad_inv_root_square1 = torch.zeros_like(residuals.inv_root_square1)
+            if grad_inv_root_square2 is None:
+                grad_inv_root_square2 = torch.zeros_like(residuals.inv_root_square2)
+            if grad_dloss_dcosine is None:
+                grad_dloss_dcosine = torch.zeros_like(residuals.dloss_dcosine)
             more_input1, more_input2 = residuals_backward_none(
                 grad_dot,
-                grad_cosine_total_chosen_product_1,
-                grad_inv_root_square2_squared,
-                grad_inv_root_square1_squared,
-                target,
+                grad_inv_root_square1,
+                grad_inv_root_square2,
+                grad_dloss_dcosine,
                 residuals,
             )
             grad_input1 = more_input1 if grad_input1 is None else grad_input1 + more_input1
@@ -1291,7 +1180,7 @@ def cosine_embedding_loss(
         case "mean":
             loss = _applied(input1, input2, target, margin)
         case "sum":
-            loss, *_ = _SumFunction.apply(input1, input2, target, margin)
+            loss = _applied_sum(input1, input2, target, margin)
         case "none":
             loss = _applied_none(input1, input2, target, margin)
         case _:

@@ -766,7 +766,7 @@ class SwapResiduals(NamedTuple):
     far: Tensor
     off_between: Tensor
     between: Tensor
-    near_total_negative: Tensor
+    dloss_dnear: Tensor
 
 
 class SwapGradients(NamedTuple):
@@ -803,6 +803,7 @@ def forward_swap(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_swap(anchor, positive, negative)
+    N = anchor.shape[0]
     off_near = anchor - positive + eps
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
@@ -813,25 +814,27 @@ def forward_swap(
     near_total = near - other + margin
     near_total_negative = near_total < 0
     loss = near_total.clamp(min=0).mean()
-    return loss, SwapResiduals(
-        off_near, near, off_far, far, off_between, between, near_total_negative
+    dloss_dnear = torch.where(
+        near_total_negative,
+        torch.tensor(0, dtype=anchor.dtype, device=anchor.device),
+        1 / (N or torch.nan),
     )
+    return loss, SwapResiduals(off_near, near, off_far, far, off_between, between, dloss_dnear)
 
 
 def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-                             /N
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(off_near[n,d]/near[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-                             /N
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(off_near[n,d]/near[n]
-                               - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])/N
+        grad_near[n]       = grad_loss*where(near_total[n] < 0, 0, 1)/N
+        grad_other[n]      = -grad_near[n]
+        grad_between[n]    = grad_other[n]*where(between[n] <= far[n], 1, 0)
+        grad_far[n]        = grad_other[n]*where(between[n] <= far[n], 0, 1)
+        grad_negative[n,d] = -grad_between[n]*off_between[n,d]/between[n]
+                             - grad_far[n]*off_far[n,d]/far[n]
+        grad_positive[n,d] = grad_between[n]*off_between[n,d]/between[n]
+                             - grad_near[n]*off_near[n,d]/near[n]
+        grad_anchor[n,d]   = grad_far[n]*off_far[n,d]/far[n]
+                             + grad_near[n]*off_near[n,d]/near[n]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -841,26 +844,23 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
         TypeError: a gradient is no tensor.
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
-    N = off_near.shape[0]
+    off_near, near, off_far, far, off_between, between, dloss_dnear = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    grad_near = grad_loss * dloss_dnear
+    grad_other = -grad_near
     between_mask = between <= far
-    off_far_product = torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
-    off_between_product = (
-        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
-    )
-    grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    grad_negative = off_between_product + off_far_product
-    grad_negative = grad_negative * grad_loss_scaled_masked[:, None]
-    off_near_product = off_near / near[:, None]
-    grad_positive = off_between_product + off_near_product
-    grad_positive = grad_positive * (-grad_loss_scaled).masked_fill(near_total_negative, 0)[:, None]
-    grad_anchor = off_near_product - off_far_product
-    grad_anchor = grad_anchor * grad_loss_scaled_masked[:, None]
+    grad_between = torch.where(between_mask, grad_other, 0)
+    grad_far = grad_other.masked_fill(between_mask, 0)
+    off_far_product = (grad_far / far)[:, None] * off_far
+    off_between_product = (grad_between / between)[:, None] * off_between
+    grad_negative = -off_between_product
+    grad_negative -= off_far_product
+    off_near_product = (grad_near / near)[:, None] * off_near
+    grad_positive = off_between_product - off_near_product
+    grad_anchor = off_far_product + off_near_product
     return SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -875,50 +875,35 @@ def double_backward_swap(
 
     Returns:
         grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far, grad_off_between,
-        grad_between.
+        grad_between, grad_dloss_dnear.
     """
-    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
-    N = off_near.shape[0]
+    off_near, near, off_far, far, off_between, between, dloss_dnear = residuals
+    first_grad_near = grad_loss * dloss_dnear
+    grad_other = -first_grad_near
     between_mask = between <= far
-    far_or_one = far.masked_fill(between_mask, 1)
-    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    off_far_product = inverse_far_or_one_masked[:, None] * off_far
-    between_or_one = torch.where(between_mask, between, 1)
-    inverse_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
-    off_between_product = inverse_between_or_one_masked[:, None] * off_between
-    grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    off_near_product = off_near / near[:, None]
-    product = grad_loss_scaled_masked[:, None] * grad_grad_negative
-    grad_grad_negative_total = torch.addcmul(
-        product, grad_loss_scaled_masked[:, None], grad_grad_positive, value=-1
+    first_grad_between = torch.where(between_mask, grad_other, 0)
+    first_grad_far = grad_other.masked_fill(between_mask, 0)
+    off_far_hat = off_far / far[:, None]
+    off_between_hat = off_between / between[:, None]
+    off_near_hat = off_near / near[:, None]
+    total_2 = grad_grad_anchor - grad_grad_negative
+    grad_grad_anchor_sum = (off_far_hat * total_2).sum(1)
+    total = grad_grad_positive - grad_grad_negative
+    total_1 = grad_grad_anchor - grad_grad_positive
+    between_total = (
+        (off_near_hat * total_1).sum(1)
+        - grad_grad_anchor_sum.masked_fill(between_mask, 0)
+        - torch.where(between_mask, (off_between_hat * total).sum(1), 0)
     )
-    grad_between = -(grad_grad_negative_total * off_between).sum(1) * torch.where(
-        between_mask, between_or_one**-2, 0
-    )
-    grad_off_between = inverse_between_or_one_masked[:, None] * grad_grad_negative_total
-    grad_grad_anchor_total = torch.addcmul(
-        product, grad_loss_scaled_masked[:, None], grad_grad_anchor, value=-1
-    )
-    grad_far = -(grad_grad_anchor_total * off_far).sum(1) * (far_or_one**-2).masked_fill(
-        between_mask, 0
-    )
-    grad_off_far = inverse_far_or_one_masked[:, None] * grad_grad_anchor_total
-    total = grad_grad_anchor - grad_grad_positive
-    grad_loss_scaled_masked_product = grad_loss_scaled_masked / near
-    grad_near = -grad_loss_scaled_masked_product * (off_near_product * total).sum(1)
-    grad_off_near = grad_loss_scaled_masked_product[:, None] * total
-    grad_grad_loss = (
-        (
-            ((off_near_product - off_far_product) * grad_grad_anchor).sum(1)
-            + ((off_between_product + off_far_product) * grad_grad_negative).sum(1)
-        )
-        .masked_fill(near_total_negative, 0)
-        .sum()
-        - ((off_between_product + off_near_product) * grad_grad_positive)
-        .masked_fill(near_total_negative[:, None], 0)
-        .sum()
-    ) / N
+    grad_dloss_dnear = grad_loss * between_total
+    grad_between = -(between**-2 * first_grad_between) * (off_between * total).sum(1)
+    grad_off_between = (first_grad_between / between)[:, None] * total
+    far_product = first_grad_far / far
+    grad_far = -far_product * grad_grad_anchor_sum
+    grad_off_far = far_product[:, None] * total_2
+    grad_near = -(near**-2 * first_grad_near) * (off_near * total_1).sum(1)
+    grad_off_near = (first_grad_near / near)[:, None] * total_1
+    grad_grad_loss = (between_total * dloss_dnear).sum()
     return (
         grad_grad_loss,
         grad_off_near,
@@ -927,6 +912,7 @@ def double_backward_swap(
         grad_far,
         grad_off_between,
         grad_between,
+        grad_dloss_dnear,
     )
 
 
@@ -937,6 +923,7 @@ def residuals_backward_swap(
     grad_far: Tensor,
     grad_off_between: Tensor,
     grad_between: Tensor,
+    grad_dloss_dnear: Tensor,
     residuals: SwapResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -1004,6 +991,7 @@ class _SwapBackwardFunction(torch.autograd.Function):
             grad_far,
             grad_off_between,
             grad_between,
+            grad_dloss_dnear,
         ) = double_backward_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -1015,7 +1003,7 @@ class _SwapBackwardFunction(torch.autograd.Function):
             grad_far,
             grad_off_between,
             grad_between,
-            None,
+            grad_dloss_dnear,
         )
 
 
@@ -1037,16 +1025,13 @@ class _SwapFunction(torch.autograd.Function):
             residuals.far,
             residuals.off_between,
             residuals.between,
-            residuals.near_total_negative,
+            residuals.dloss_dnear,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, off_near, near, off_far, far, off_between, between, near_total_negative = output
-        ctx.save_for_backward(
-            off_near, near, off_far, far, off_between, between, near_total_negative
-        )
-        ctx.mark_non_differentiable(near_total_negative)
+        _, off_near, near, off_far, far, off_between, between, dloss_dnear = output
+        ctx.save_for_backward(off_near, near, off_far, far, off_between, between, dloss_dnear)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1059,7 +1044,7 @@ class _SwapFunction(torch.autograd.Function):
             grad_far,
             grad_off_between,
             grad_between,
-            *_,
+            grad_dloss_dnear,
         ) = grad_outputs
         residuals = SwapResiduals(*ctx.saved_tensors)
         grad_anchor = grad_positive = grad_negative = None
@@ -1078,6 +1063,7 @@ class _SwapFunction(torch.autograd.Function):
             or grad_far is not None
             or grad_off_between is not None
             or grad_between is not None
+            or grad_dloss_dnear is not None
         ):
             if grad_off_near is None:
                 grad_off_near = torch.zeros_like(residuals.off_near)
@@ -1091,6 +1077,8 @@ class _SwapFunction(torch.autograd.Function):
                 grad_off_between = torch.zeros_like(residuals.off_between)
             if grad_between is None:
                 grad_between = torch.zeros_like(residuals.between)
+            if grad_dloss_dnear is None:
+                grad_dloss_dnear = torch.zeros_like(residuals.dloss_dnear)
             more_anchor, more_positive, more_negative = residuals_backward_swap(
                 grad_off_near,
                 grad_near,
@@ -1098,6 +1086,7 @@ class _SwapFunction(torch.autograd.Function):
                 grad_far,
                 grad_off_between,
                 grad_between,
+                grad_dloss_dnear,
                 residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
@@ -1184,15 +1173,16 @@ def forward_swap_sum(
 def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(off_near[n,d]/near[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(off_near[n,d]/near[n]
-                               - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])
+        grad_near[n]       = grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_other[n]      = -grad_near[n]
+        grad_between[n]    = grad_other[n]*where(between[n] <= far[n], 1, 0)
+        grad_far[n]        = grad_other[n]*where(between[n] <= far[n], 0, 1)
+        grad_negative[n,d] = -grad_between[n]*off_between[n,d]/between[n]
+                             - grad_far[n]*off_far[n,d]/far[n]
+        grad_positive[n,d] = grad_between[n]*off_between[n,d]/between[n]
+                             - grad_near[n]*off_near[n,d]/near[n]
+        grad_anchor[n,d]   = grad_far[n]*off_far[n,d]/far[n]
+                             + grad_near[n]*off_near[n,d]/near[n]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1207,19 +1197,18 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_other = -grad_near
     between_mask = between <= far
-    off_far_product = torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
-    off_between_product = (
-        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
-    )
-    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    grad_negative = off_between_product + off_far_product
-    grad_negative = grad_negative * grad_loss_masked[:, None]
-    off_near_product = off_near / near[:, None]
-    grad_positive = off_between_product + off_near_product
-    grad_positive = grad_positive * (-grad_loss).masked_fill(near_total_negative, 0)[:, None]
-    grad_anchor = off_near_product - off_far_product
-    grad_anchor = grad_anchor * grad_loss_masked[:, None]
+    grad_between = torch.where(between_mask, grad_other, 0)
+    grad_far = grad_other.masked_fill(between_mask, 0)
+    off_far_product = (grad_far / far)[:, None] * off_far
+    off_between_product = (grad_between / between)[:, None] * off_between
+    grad_negative = -off_between_product
+    grad_negative -= off_far_product
+    off_near_product = (grad_near / near)[:, None] * off_near
+    grad_positive = off_between_product - off_near_product
+    grad_anchor = off_far_product + off_near_product
     return SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1237,40 +1226,34 @@ def double_backward_swap_sum(
         grad_between.
     """
     off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    first_grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_other = -first_grad_near
     between_mask = between <= far
-    far_or_one = far.masked_fill(between_mask, 1)
-    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    off_far_product = inverse_far_or_one_masked[:, None] * off_far
-    between_or_one = torch.where(between_mask, between, 1)
-    inverse_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
-    off_between_product = inverse_between_or_one_masked[:, None] * off_between
-    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    off_near_product = off_near / near[:, None]
-    product = grad_loss_masked[:, None] * grad_grad_negative
-    grad_grad_negative_total = torch.addcmul(
-        product, grad_loss_masked[:, None], grad_grad_positive, value=-1
-    )
-    grad_between = -(grad_grad_negative_total * off_between).sum(1) * torch.where(
-        between_mask, between_or_one**-2, 0
-    )
-    grad_off_between = inverse_between_or_one_masked[:, None] * grad_grad_negative_total
-    grad_grad_anchor_total = torch.addcmul(
-        product, grad_loss_masked[:, None], grad_grad_anchor, value=-1
-    )
-    grad_far = -(grad_grad_anchor_total * off_far).sum(1) * (far_or_one**-2).masked_fill(
-        between_mask, 0
-    )
-    grad_off_far = inverse_far_or_one_masked[:, None] * grad_grad_anchor_total
-    total = grad_grad_anchor - grad_grad_positive
-    grad_loss_masked_product = grad_loss_masked / near
-    grad_near = -grad_loss_masked_product * (off_near_product * total).sum(1)
-    grad_off_near = grad_loss_masked_product[:, None] * total
+    first_grad_between = torch.where(between_mask, grad_other, 0)
+    first_grad_far = grad_other.masked_fill(between_mask, 0)
+    off_far_hat = off_far / far[:, None]
+    off_between_hat = off_between / between[:, None]
+    off_near_hat = off_near / near[:, None]
+    total = grad_grad_positive - grad_grad_negative
+    grad_between = -(between**-2 * first_grad_between) * (off_between * total).sum(1)
+    grad_off_between = (first_grad_between / between)[:, None] * total
+    total_2 = grad_grad_anchor - grad_grad_negative
+    grad_grad_anchor_sum = (off_far_hat * total_2).sum(1)
+    far_product = first_grad_far / far
+    grad_far = -far_product * grad_grad_anchor_sum
+    grad_off_far = far_product[:, None] * total_2
+    total_1 = grad_grad_anchor - grad_grad_positive
+    grad_near = -(near**-2 * first_grad_near) * (off_near * total_1).sum(1)
+    grad_off_near = (first_grad_near / near)[:, None] * total_1
     grad_grad_loss = (
-        ((off_near_product - off_far_product) * grad_grad_anchor).sum(1)
-        + ((off_between_product + off_far_product) * grad_grad_negative).sum(1)
-    ).masked_fill(near_total_negative, 0).sum() - (
-        (off_between_product + off_near_product) * grad_grad_positive
-    ).masked_fill(near_total_negative[:, None], 0).sum()
+        (
+            (off_near_hat * total_1).sum(1)
+            - grad_grad_anchor_sum.masked_fill(between_mask, 0)
+            - torch.where(between_mask, (off_between_hat * total).sum(1), 0)
+        )
+        .masked_fill(near_total_negative, 0)
+        .sum()
+    )
     return (
         grad_grad_loss,
         grad_off_near,
@@ -4035,10 +4018,10 @@ class PInfSwapResiduals(NamedTuple):
     near_argmax: Tensor
     far_argmax: Tensor
     between_argmax: Tensor
-    near_total_negative: Tensor
+    dloss_dnear: Tensor
     between_mask: Tensor
-    sign_between_argmax_off_between_masked: Tensor
     sign_far_argmax_off_far: Tensor
+    sign_between_argmax_off_between: Tensor
     sign_near_argmax_off_near: Tensor
     D: int
 
@@ -4083,7 +4066,7 @@ def forward_p_inf_swap(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_p_inf_swap(anchor, positive, negative)
-    D = anchor.shape[1]
+    N, D = anchor.shape
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
     near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
@@ -4101,19 +4084,22 @@ def forward_p_inf_swap(
     near_total = near - other + margin
     near_total_negative = near_total < 0
     loss = near_total.clamp(min=0).mean()
-    sign_between_argmax_off_between_masked = torch.where(
-        between_mask, torch.sign(between_argmax_off_between), 0
+    dloss_dnear = torch.where(
+        near_total_negative,
+        torch.tensor(0, dtype=anchor.dtype, device=anchor.device),
+        1 / (N or torch.nan),
     )
     sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
+    sign_between_argmax_off_between = torch.sign(between_argmax_off_between)
     sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
     return loss, PInfSwapResiduals(
         near_argmax,
         far_argmax,
         between_argmax,
-        near_total_negative,
+        dloss_dnear,
         between_mask,
-        sign_between_argmax_off_between_masked,
         sign_far_argmax_off_far,
+        sign_between_argmax_off_between,
         sign_near_argmax_off_near,
         D,
     )
@@ -4122,19 +4108,20 @@ def forward_p_inf_swap(
 def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInfSwapGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
-                               *sign(between_argmax_off_between[n])
-                               + delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
-                               *sign(far_argmax_off_far[n]))/N
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
-                               + delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
-                               *sign(between_argmax_off_between[n]))/N
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
-                               - delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
-                               *sign(far_argmax_off_far[n]))/N
+        grad_near[n]       = grad_loss*where(near_total[n] < 0, 0, 1)/N
+        grad_other[n]      = -grad_near[n]
+        grad_between[n]    = grad_other[n]*where(between[n] <= far[n], 1, 0)
+        grad_far[n]        = grad_other[n]*where(between[n] <= far[n], 0, 1)
+        grad_negative[n,d] = -grad_between[n]*delta(d, between_argmax[n])
+                             *sign(between_argmax_off_between[n])
+                             - grad_far[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n])
+        grad_positive[n,d] = grad_between[n]*delta(d, between_argmax[n])
+                             *sign(between_argmax_off_between[n])
+                             - grad_near[n]*delta(d, near_argmax[n])
+                             *sign(near_argmax_off_near[n])
+        grad_anchor[n,d]   = grad_far[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n])
+                             + grad_near[n]*delta(d, near_argmax[n])
+                             *sign(near_argmax_off_near[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4148,10 +4135,10 @@ def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInf
         near_argmax,
         far_argmax,
         between_argmax,
-        near_total_negative,
+        dloss_dnear,
         between_mask,
-        sign_between_argmax_off_between_masked,
         sign_far_argmax_off_far,
+        sign_between_argmax_off_between,
         sign_near_argmax_off_near,
         D,
     ) = residuals
@@ -4160,28 +4147,29 @@ def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInf
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    grad_negative = sign_between_argmax_off_between_masked.new_zeros(N, D)
+    grad_near = grad_loss * dloss_dnear
+    grad_other = -grad_near
+    grad_between = torch.where(between_mask, grad_other, 0)
+    grad_far = grad_other.masked_fill(between_mask, 0)
+    grad_negative = grad_near.new_zeros(N, D)
     grad_negative.scatter_add_(
-        1, between_argmax[:, None], sign_between_argmax_off_between_masked[:, None]
+        1, between_argmax[:, None], (-grad_between * sign_between_argmax_off_between)[:, None]
     )
     grad_negative.scatter_add_(
-        1, far_argmax[:, None], sign_far_argmax_off_far.masked_fill(between_mask, 0)[:, None]
+        1, far_argmax[:, None], (-grad_far * sign_far_argmax_off_far)[:, None]
     )
-    grad_negative = grad_negative * grad_loss_scaled_masked[:, None]
-    grad_positive = sign_between_argmax_off_between_masked.new_zeros(N, D)
+    grad_positive = grad_near.new_zeros(N, D)
     grad_positive.scatter_add_(
-        1, between_argmax[:, None], sign_between_argmax_off_between_masked[:, None]
+        1, between_argmax[:, None], (grad_between * sign_between_argmax_off_between)[:, None]
     )
-    grad_positive.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
-    grad_positive = grad_positive * (-grad_loss_scaled).masked_fill(near_total_negative, 0)[:, None]
-    grad_anchor = sign_between_argmax_off_between_masked.new_zeros(N, D)
-    grad_anchor.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
+    grad_positive.scatter_add_(
+        1, near_argmax[:, None], (-grad_near * sign_near_argmax_off_near)[:, None]
+    )
+    grad_anchor = grad_near.new_zeros(N, D)
+    grad_anchor.scatter_add_(1, far_argmax[:, None], (grad_far * sign_far_argmax_off_far)[:, None])
     grad_anchor.scatter_add_(
-        1, far_argmax[:, None], (-sign_far_argmax_off_far).masked_fill(between_mask, 0)[:, None]
+        1, near_argmax[:, None], (grad_near * sign_near_argmax_off_near)[:, None]
     )
-    grad_anchor = grad_anchor * grad_loss_scaled_masked[:, None]
     return PInfSwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -4195,71 +4183,75 @@ def double_backward_p_inf_swap(
     """Differentiate `backward`: from cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_between_argmax_off_between_masked,
-        grad_sign_far_argmax_off_far, grad_sign_near_argmax_off_near.
+        grad_grad_loss, grad_dloss_dnear, grad_sign_far_argmax_off_far,
+        grad_sign_between_argmax_off_between, grad_sign_near_argmax_off_near.
     """
     (
         near_argmax,
         far_argmax,
         between_argmax,
-        near_total_negative,
+        dloss_dnear,
         between_mask,
-        sign_between_argmax_off_between_masked,
         sign_far_argmax_off_far,
+        sign_between_argmax_off_between,
         sign_near_argmax_off_near,
         *_,
     ) = residuals
-    N = grad_grad_anchor.shape[0]
-    grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    sign_far_argmax_off_far_masked = sign_far_argmax_off_far.masked_fill(between_mask, 0)
+    grad_near = grad_loss * dloss_dnear
+    grad_other = -grad_near
+    grad_between = torch.where(between_mask, grad_other, 0)
+    grad_far = grad_other.masked_fill(between_mask, 0)
     grad_grad_positive_near_argmax = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
     grad_grad_anchor_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
     grad_sign_near_argmax_off_near = (
         grad_grad_anchor_near_argmax - grad_grad_positive_near_argmax
-    ) * grad_loss_scaled_masked
-    far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
-    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_far_argmax_off_far = (
-        (far_argmax_grad_grad_negative - far_argmax_grad_grad_anchor) * grad_loss_scaled_masked
-    ).masked_fill(between_mask, 0)
+    ) * grad_near
     between_argmax_grad_grad_positive = grad_grad_positive.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
     between_argmax_grad_grad_negative = grad_grad_negative.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
-    grad_sign_between_argmax_off_between_masked = (
-        between_argmax_grad_grad_negative - between_argmax_grad_grad_positive
-    ) * grad_loss_scaled_masked
-    grad_grad_loss = (
+    grad_sign_between_argmax_off_between = (
+        between_argmax_grad_grad_positive - between_argmax_grad_grad_negative
+    ) * grad_between
+    far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
+    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_far_argmax_off_far = (
+        far_argmax_grad_grad_anchor - far_argmax_grad_grad_negative
+    ) * grad_far
+    between_argmax_total = torch.addcmul(
         torch.addcmul(
             torch.addcmul(
+                far_argmax_grad_grad_negative * sign_far_argmax_off_far,
+                far_argmax_grad_grad_anchor,
+                sign_far_argmax_off_far,
+                value=-1,
+            ).masked_fill(between_mask, 0)
+            + torch.where(
+                between_mask,
                 torch.addcmul(
-                    between_argmax_grad_grad_negative * sign_between_argmax_off_between_masked,
-                    far_argmax_grad_grad_negative,
-                    sign_far_argmax_off_far_masked,
+                    between_argmax_grad_grad_negative * sign_between_argmax_off_between,
+                    between_argmax_grad_grad_positive,
+                    sign_between_argmax_off_between,
+                    value=-1,
                 ),
-                grad_grad_anchor_near_argmax,
-                sign_near_argmax_off_near,
+                0,
             ),
-            far_argmax_grad_grad_anchor,
-            sign_far_argmax_off_far_masked,
-            value=-1,
-        )
-        .masked_fill(near_total_negative, 0)
-        .sum()
-        - (between_argmax_grad_grad_positive * sign_between_argmax_off_between_masked)
-        .masked_fill(near_total_negative, 0)
-        .sum()
-        - (grad_grad_positive_near_argmax * sign_near_argmax_off_near)
-        .masked_fill(near_total_negative, 0)
-        .sum()
-    ) / N
+            grad_grad_anchor_near_argmax,
+            sign_near_argmax_off_near,
+        ),
+        grad_grad_positive_near_argmax,
+        sign_near_argmax_off_near,
+        value=-1,
+    )
+    grad_dloss_dnear = grad_loss * between_argmax_total
+    grad_grad_loss = (between_argmax_total * dloss_dnear).sum()
     return (
         grad_grad_loss,
-        grad_sign_between_argmax_off_between_masked,
+        grad_dloss_dnear,
         grad_sign_far_argmax_off_far,
+        grad_sign_between_argmax_off_between,
         grad_sign_near_argmax_off_near,
     )
 
@@ -4308,8 +4300,9 @@ class _PInfSwapBackwardFunction(torch.autograd.Function):
         residuals = PInfSwapResiduals(*saved, *ctx.numbers)
         (
             grad_grad_loss,
-            grad_sign_between_argmax_off_between_masked,
+            grad_dloss_dnear,
             grad_sign_far_argmax_off_far,
+            grad_sign_between_argmax_off_between,
             grad_sign_near_argmax_off_near,
         ) = double_backward_p_inf_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
@@ -4319,10 +4312,10 @@ class _PInfSwapBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
+            grad_dloss_dnear,
             None,
-            None,
-            grad_sign_between_argmax_off_between_masked,
             grad_sign_far_argmax_off_far,
+            grad_sign_between_argmax_off_between,
             grad_sign_near_argmax_off_near,
             None,
         )
@@ -4343,10 +4336,10 @@ class _PInfSwapFunction(torch.autograd.Function):
             residuals.near_argmax,
             residuals.far_argmax,
             residuals.between_argmax,
-            residuals.near_total_negative,
+            residuals.dloss_dnear,
             residuals.between_mask,
-            residuals.sign_between_argmax_off_between_masked,
             residuals.sign_far_argmax_off_far,
+            residuals.sign_between_argmax_off_between,
             residuals.sign_near_argmax_off_near,
         )
 
@@ -4358,10 +4351,10 @@ class _PInfSwapFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             between_argmax,
-            near_total_negative,
+            dloss_dnear,
             between_mask,
-            sign_between_argmax_off_between_masked,
             sign_far_argmax_off_far,
+            sign_between_argmax_off_between,
             sign_near_argmax_off_near,
         ) = output
         D = anchor.shape[1]
@@ -4369,20 +4362,20 @@ class _PInfSwapFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             between_argmax,
-            near_total_negative,
+            dloss_dnear,
             between_mask,
-            sign_between_argmax_off_between_masked,
             sign_far_argmax_off_far,
+            sign_between_argmax_off_between,
             sign_near_argmax_off_near,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
             between_argmax,
-            near_total_negative,
+            dloss_dnear,
             between_mask,
-            sign_between_argmax_off_between_masked,
             sign_far_argmax_off_far,
+            sign_between_argmax_off_between,
             sign_near_argmax_off_near,
         )
         ctx.set_materialize_grads(False)
@@ -4421,10 +4414,10 @@ class PInfSwapSumResiduals(NamedTuple):
     near_argmax: Tensor
     far_argmax: Tensor
     between_argmax: Tensor
-    between_mask: Tensor
-    sign_between_argmax_off_between_masked: Tensor
     near_total_negative: Tensor
+    between_mask: Tensor
     sign_far_argmax_off_far: Tensor
+    sign_between_argmax_off_between: Tensor
     sign_near_argmax_off_near: Tensor
     D: int
 
@@ -4487,19 +4480,17 @@ def forward_p_inf_swap_sum(
     near_total = near - other + margin
     near_total_negative = near_total < 0
     loss = near_total.clamp(min=0).sum()
-    sign_between_argmax_off_between_masked = torch.where(
-        between_mask, torch.sign(between_argmax_off_between), 0
-    )
     sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
+    sign_between_argmax_off_between = torch.sign(between_argmax_off_between)
     sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
     return loss, PInfSwapSumResiduals(
         near_argmax,
         far_argmax,
         between_argmax,
-        between_mask,
-        sign_between_argmax_off_between_masked,
         near_total_negative,
+        between_mask,
         sign_far_argmax_off_far,
+        sign_between_argmax_off_between,
         sign_near_argmax_off_near,
         D,
     )
@@ -4510,19 +4501,20 @@ def backward_p_inf_swap_sum(
 ) -> PInfSwapSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
-                               *sign(between_argmax_off_between[n])
-                               + delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
-                               *sign(far_argmax_off_far[n]))
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
-                               + delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
-                               *sign(between_argmax_off_between[n]))
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
-                               - delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
-                               *sign(far_argmax_off_far[n]))
+        grad_near[n]       = grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_other[n]      = -grad_near[n]
+        grad_between[n]    = grad_other[n]*where(between[n] <= far[n], 1, 0)
+        grad_far[n]        = grad_other[n]*where(between[n] <= far[n], 0, 1)
+        grad_negative[n,d] = -grad_between[n]*delta(d, between_argmax[n])
+                             *sign(between_argmax_off_between[n])
+                             - grad_far[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n])
+        grad_positive[n,d] = grad_between[n]*delta(d, between_argmax[n])
+                             *sign(between_argmax_off_between[n])
+                             - grad_near[n]*delta(d, near_argmax[n])
+                             *sign(near_argmax_off_near[n])
+        grad_anchor[n,d]   = grad_far[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n])
+                             + grad_near[n]*delta(d, near_argmax[n])
+                             *sign(near_argmax_off_near[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4536,10 +4528,10 @@ def backward_p_inf_swap_sum(
         near_argmax,
         far_argmax,
         between_argmax,
-        between_mask,
-        sign_between_argmax_off_between_masked,
         near_total_negative,
+        between_mask,
         sign_far_argmax_off_far,
+        sign_between_argmax_off_between,
         sign_near_argmax_off_near,
         D,
     ) = residuals
@@ -4548,27 +4540,29 @@ def backward_p_inf_swap_sum(
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    grad_negative = sign_between_argmax_off_between_masked.new_zeros(N, D)
+    grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_other = -grad_near
+    grad_between = torch.where(between_mask, grad_other, 0)
+    grad_far = grad_other.masked_fill(between_mask, 0)
+    grad_negative = grad_near.new_zeros(N, D)
     grad_negative.scatter_add_(
-        1, between_argmax[:, None], sign_between_argmax_off_between_masked[:, None]
+        1, between_argmax[:, None], (-grad_between * sign_between_argmax_off_between)[:, None]
     )
     grad_negative.scatter_add_(
-        1, far_argmax[:, None], sign_far_argmax_off_far.masked_fill(between_mask, 0)[:, None]
+        1, far_argmax[:, None], (-grad_far * sign_far_argmax_off_far)[:, None]
     )
-    grad_negative = grad_negative * grad_loss_masked[:, None]
-    grad_positive = sign_between_argmax_off_between_masked.new_zeros(N, D)
+    grad_positive = grad_near.new_zeros(N, D)
     grad_positive.scatter_add_(
-        1, between_argmax[:, None], sign_between_argmax_off_between_masked[:, None]
+        1, between_argmax[:, None], (grad_between * sign_between_argmax_off_between)[:, None]
     )
-    grad_positive.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
-    grad_positive = grad_positive * (-grad_loss).masked_fill(near_total_negative, 0)[:, None]
-    grad_anchor = sign_between_argmax_off_between_masked.new_zeros(N, D)
-    grad_anchor.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
+    grad_positive.scatter_add_(
+        1, near_argmax[:, None], (-grad_near * sign_near_argmax_off_near)[:, None]
+    )
+    grad_anchor = grad_near.new_zeros(N, D)
+    grad_anchor.scatter_add_(1, far_argmax[:, None], (grad_far * sign_far_argmax_off_far)[:, None])
     grad_anchor.scatter_add_(
-        1, far_argmax[:, None], (-sign_far_argmax_off_far).masked_fill(between_mask, 0)[:, None]
+        1, near_argmax[:, None], (grad_near * sign_near_argmax_off_near)[:, None]
     )
-    grad_anchor = grad_anchor * grad_loss_masked[:, None]
     return PInfSwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -4582,75 +4576,76 @@ def double_backward_p_inf_swap_sum(
     """Differentiate `backward`: from cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_between_argmax_off_between_masked,
-        grad_sign_far_argmax_off_far, grad_sign_near_argmax_off_near.
+        grad_grad_loss, grad_sign_far_argmax_off_far, grad_sign_between_argmax_off_between,
+        grad_sign_near_argmax_off_near.
     """
     (
         near_argmax,
         far_argmax,
         between_argmax,
-        between_mask,
-        sign_between_argmax_off_between_masked,
         near_total_negative,
+        between_mask,
         sign_far_argmax_off_far,
+        sign_between_argmax_off_between,
         sign_near_argmax_off_near,
         *_,
     ) = residuals
-    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    sign_far_argmax_off_far_masked = sign_far_argmax_off_far.masked_fill(between_mask, 0)
+    grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_other = -grad_near
+    grad_between = torch.where(between_mask, grad_other, 0)
+    grad_far = grad_other.masked_fill(between_mask, 0)
     grad_grad_positive_near_argmax = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
     grad_grad_anchor_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_sign_near_argmax_off_near = torch.addcmul(
-        grad_grad_anchor_near_argmax * grad_loss_masked,
-        grad_grad_positive_near_argmax,
-        grad_loss_masked,
-        value=-1,
-    )
-    far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
-    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_far_argmax_off_far = (
-        (far_argmax_grad_grad_negative - far_argmax_grad_grad_anchor) * grad_loss_masked
-    ).masked_fill(between_mask, 0)
+    grad_sign_near_argmax_off_near = (
+        grad_grad_anchor_near_argmax - grad_grad_positive_near_argmax
+    ) * grad_near
     between_argmax_grad_grad_positive = grad_grad_positive.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
     between_argmax_grad_grad_negative = grad_grad_negative.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
-    grad_sign_between_argmax_off_between_masked = torch.addcmul(
-        between_argmax_grad_grad_negative * grad_loss_masked,
-        between_argmax_grad_grad_positive,
-        grad_loss_masked,
-        value=-1,
-    )
+    grad_sign_between_argmax_off_between = (
+        between_argmax_grad_grad_positive - between_argmax_grad_grad_negative
+    ) * grad_between
+    far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
+    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_far_argmax_off_far = (
+        far_argmax_grad_grad_anchor - far_argmax_grad_grad_negative
+    ) * grad_far
     grad_grad_loss = (
         torch.addcmul(
             torch.addcmul(
                 torch.addcmul(
-                    between_argmax_grad_grad_negative * sign_between_argmax_off_between_masked,
-                    far_argmax_grad_grad_negative,
-                    sign_far_argmax_off_far_masked,
+                    far_argmax_grad_grad_negative * sign_far_argmax_off_far,
+                    far_argmax_grad_grad_anchor,
+                    sign_far_argmax_off_far,
+                    value=-1,
+                ).masked_fill(between_mask, 0)
+                + torch.where(
+                    between_mask,
+                    torch.addcmul(
+                        between_argmax_grad_grad_negative * sign_between_argmax_off_between,
+                        between_argmax_grad_grad_positive,
+                        sign_between_argmax_off_between,
+                        value=-1,
+                    ),
+                    0,
                 ),
                 grad_grad_anchor_near_argmax,
                 sign_near_argmax_off_near,
             ),
-            far_argmax_grad_grad_anchor,
-            sign_far_argmax_off_far_masked,
+            grad_grad_positive_near_argmax,
+            sign_near_argmax_off_near,
             value=-1,
         )
-        .masked_fill(near_total_negative, 0)
-        .sum()
-        - (between_argmax_grad_grad_positive * sign_between_argmax_off_between_masked)
-        .masked_fill(near_total_negative, 0)
-        .sum()
-        - (grad_grad_positive_near_argmax * sign_near_argmax_off_near)
         .masked_fill(near_total_negative, 0)
         .sum()
     )
     return (
         grad_grad_loss,
-        grad_sign_between_argmax_off_between_masked,
         grad_sign_far_argmax_off_far,
+        grad_sign_between_argmax_off_between,
         grad_sign_near_argmax_off_near,
     )
 
@@ -4699,8 +4694,8 @@ class _PInfSwapSumBackwardFunction(torch.autograd.Function):
         residuals = PInfSwapSumResiduals(*saved, *ctx.numbers)
         (
             grad_grad_loss,
-            grad_sign_between_argmax_off_between_masked,
             grad_sign_far_argmax_off_far,
+            grad_sign_between_argmax_off_between,
             grad_sign_near_argmax_off_near,
         ) = double_backward_p_inf_swap_sum(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
@@ -4711,9 +4706,9 @@ class _PInfSwapSumBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_sign_between_argmax_off_between_masked,
             None,
             grad_sign_far_argmax_off_far,
+            grad_sign_between_argmax_off_between,
             grad_sign_near_argmax_off_near,
             None,
         )
@@ -4734,10 +4729,10 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             residuals.near_argmax,
             residuals.far_argmax,
             residuals.between_argmax,
-            residuals.between_mask,
-            residuals.sign_between_argmax_off_between_masked,
             residuals.near_total_negative,
+            residuals.between_mask,
             residuals.sign_far_argmax_off_far,
+            residuals.sign_between_argmax_off_between,
             residuals.sign_near_argmax_off_near,
         )
 
@@ -4749,10 +4744,10 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             between_argmax,
-            between_mask,
-            sign_between_argmax_off_between_masked,
             near_total_negative,
+            between_mask,
             sign_far_argmax_off_far,
+            sign_between_argmax_off_between,
             sign_near_argmax_off_near,
         ) = output
         D = anchor.shape[1]
@@ -4760,20 +4755,20 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             between_argmax,
-            between_mask,
-            sign_between_argmax_off_between_masked,
             near_total_negative,
+            between_mask,
             sign_far_argmax_off_far,
+            sign_between_argmax_off_between,
             sign_near_argmax_off_near,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
             between_argmax,
-            between_mask,
-            sign_between_argmax_off_between_masked,
             near_total_negative,
+            between_mask,
             sign_far_argmax_off_far,
+            sign_between_argmax_off_between,
             sign_near_argmax_off_near,
         )
         ctx.set_materialize_grads(False)
@@ -6310,8 +6305,8 @@ class PSwapResiduals(NamedTuple):
     off_far_sum: Tensor
     off_between: Tensor
     off_between_sum: Tensor
+    dloss_dnear: Tensor
     between_mask: Tensor
-    near_total_negative: Tensor
     p: float
 
 
@@ -6365,6 +6360,7 @@ def forward_p_swap(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_p_swap(anchor, positive, negative)
+    N = anchor.shape[0]
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
@@ -6387,6 +6383,11 @@ def forward_p_swap(
     near_total = near - other + margin
     near_total_negative = near_total < 0
     loss = near_total.clamp(min=0).mean()
+    dloss_dnear = torch.where(
+        near_total_negative,
+        torch.tensor(0, dtype=anchor.dtype, device=anchor.device),
+        1 / (N or torch.nan),
+    )
     return loss, PSwapResiduals(
         off_near,
         off_near_sum,
@@ -6394,8 +6395,8 @@ def forward_p_swap(
         off_far_sum,
         off_between,
         off_between_sum,
+        dloss_dnear,
         between_mask,
-        near_total_negative,
         p,
     )
 
@@ -6403,33 +6404,26 @@ def forward_p_swap(
 def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(where(between[n] <= far[n], 0, 1)
-                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
-                                      *where(abs(off_far[n,d]) == 0, 0,
-                                             abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
-                               + where(between[n] <= far[n], 1, 0)
-                               *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
-                                      *where(abs(off_between[n,d]) == 0, 0,
-                                             abs(off_between[n,d])**(p - 1)
-                                             *sign(off_between[n,d]))))/N
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
-                                     *where(abs(off_near[n,d]) == 0, 0,
-                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
-                               + where(between[n] <= far[n], 1, 0)
-                               *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
-                                      *where(abs(off_between[n,d]) == 0, 0,
-                                             abs(off_between[n,d])**(p - 1)
-                                             *sign(off_between[n,d]))))/N
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
-                                     *where(abs(off_near[n,d]) == 0, 0,
-                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
-                               - where(between[n] <= far[n], 0, 1)
-                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
-                                      *where(abs(off_far[n,d]) == 0, 0,
-                                             abs(off_far[n,d])**(p - 1)*sign(off_far[n,d]))))/N
+        grad_near[n]          = grad_loss*where(near_total[n] < 0, 0, 1)/N
+        grad_other[n]         = -grad_near[n]
+        grad_between[n]       = grad_other[n]*where(between[n] <= far[n], 1, 0)
+        grad_off_between[n,d] = grad_between[n]
+                                *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                       *where(abs(off_between[n,d]) == 0, 0,
+                                              abs(off_between[n,d])**(p - 1)
+                                              *sign(off_between[n,d])))
+        grad_far[n]           = grad_other[n]*where(between[n] <= far[n], 0, 1)
+        grad_off_far[n,d]     = grad_far[n]
+                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                       *where(abs(off_far[n,d]) == 0, 0,
+                                              abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
+        grad_off_near[n,d]    = grad_near[n]
+                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                       *where(abs(off_near[n,d]) == 0, 0,
+                                              abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -6446,50 +6440,49 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
         off_far_sum,
         off_between,
         off_between_sum,
+        dloss_dnear,
         between_mask,
-        near_total_negative,
         p,
     ) = residuals
-    N = off_near.shape[0]
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    grad_near = grad_loss * dloss_dnear
+    grad_other = -grad_near
+    grad_between = torch.where(between_mask, grad_other, 0)
     abs_off_between = torch.abs(off_between)
-    off_between_product_masked_masked = torch.where(
-        between_mask[:, None],
+    grad_off_between = (
         (abs_off_between ** (p - 1))
         .mul_(torch.sign(off_between))
         .masked_fill(abs_off_between == 0, 0)
         .mul_((off_between_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_between_sum == 0)[:, None], 0),
-        0,
+        .masked_fill((off_between_sum == 0)[:, None], 0)
     )
+    grad_off_between = grad_off_between * grad_between[:, None]
+    grad_far = grad_other.masked_fill(between_mask, 0)
     abs_off_far = torch.abs(off_far)
-    off_far_product_masked_masked = (
+    grad_off_far = (
         (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
         .masked_fill(abs_off_far == 0, 0)
         .mul_((off_far_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_far_sum == 0)[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
     )
-    grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    grad_negative = off_between_product_masked_masked + off_far_product_masked_masked
-    grad_negative = grad_negative * grad_loss_scaled_masked[:, None]
+    grad_off_far = grad_off_far * grad_far[:, None]
     abs_off_near = torch.abs(off_near)
-    off_near_product_masked = (
+    grad_off_near = (
         (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
         .masked_fill(abs_off_near == 0, 0)
         .mul_((off_near_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_near_sum == 0)[:, None], 0)
     )
-    grad_positive = off_between_product_masked_masked + off_near_product_masked
-    grad_positive = grad_positive * (-grad_loss_scaled).masked_fill(near_total_negative, 0)[:, None]
-    grad_anchor = off_near_product_masked - off_far_product_masked_masked
-    grad_anchor = grad_anchor * grad_loss_scaled_masked[:, None]
+    grad_off_near = grad_off_near * grad_near[:, None]
+    grad_negative = -grad_off_between
+    grad_negative -= grad_off_far
+    grad_positive = grad_off_between - grad_off_near
+    grad_anchor = grad_off_far + grad_off_near
     return PSwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -6504,7 +6497,7 @@ def double_backward_p_swap(
 
     Returns:
         grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum,
-        grad_off_between, grad_off_between_sum.
+        grad_off_between, grad_off_between_sum, grad_dloss_dnear.
     """
     (
         off_near,
@@ -6513,11 +6506,13 @@ def double_backward_p_swap(
         off_far_sum,
         off_between,
         off_between_sum,
+        dloss_dnear,
         between_mask,
-        near_total_negative,
         p,
     ) = residuals
-    N = off_near.shape[0]
+    grad_near = grad_loss * dloss_dnear
+    grad_other = -grad_near
+    grad_between = torch.where(between_mask, grad_other, 0)
     abs_off_between = torch.abs(off_between)
     sign_off_between = torch.sign(off_between)
     off_between_sum_is_zero = off_between_sum == 0
@@ -6525,16 +6520,13 @@ def double_backward_p_swap(
     off_between_sum_power = off_between_sum_or_one ** (1 / p - 1)
     abs_off_between_is_zero = abs_off_between == 0
     abs_off_between_or_one = abs_off_between.masked_fill(abs_off_between_is_zero, 1)
-    abs_off_between_product_masked = (
+    abs_off_between_product_masked_1 = (
         abs_off_between_or_one ** (p - 1) * sign_off_between
     ).masked_fill(abs_off_between_is_zero, 0)
-    off_between_product_masked_masked = torch.where(
-        between_mask[:, None],
-        (off_between_sum_power[:, None] * abs_off_between_product_masked).masked_fill(
-            off_between_sum_is_zero[:, None], 0
-        ),
-        0,
-    )
+    abs_off_between_product_masked = (
+        off_between_sum_power[:, None] * abs_off_between_product_masked_1
+    ).masked_fill(off_between_sum_is_zero[:, None], 0)
+    grad_far = grad_other.masked_fill(between_mask, 0)
     abs_off_far = torch.abs(off_far)
     sign_off_far = torch.sign(off_far)
     off_far_sum_is_zero = off_far_sum == 0
@@ -6542,17 +6534,12 @@ def double_backward_p_swap(
     off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
     abs_off_far_is_zero = abs_off_far == 0
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
         abs_off_far_is_zero, 0
     )
-    off_far_product_masked_masked = (
-        (off_far_sum_power[:, None] * abs_off_far_product_masked)
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
-    )
-    grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    total = off_between_product_masked_masked + off_far_product_masked_masked
+    abs_off_far_product_masked = (
+        off_far_sum_power[:, None] * abs_off_far_product_masked_1
+    ).masked_fill(off_far_sum_is_zero[:, None], 0)
     abs_off_near = torch.abs(off_near)
     sign_off_near = torch.sign(off_near)
     off_near_sum_is_zero = off_near_sum == 0
@@ -6560,86 +6547,76 @@ def double_backward_p_swap(
     off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
     abs_off_near_is_zero = abs_off_near == 0
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
         abs_off_near_is_zero, 0
     )
-    off_near_product_masked = (
-        off_near_sum_power[:, None] * abs_off_near_product_masked
+    abs_off_near_product_masked = (
+        off_near_sum_power[:, None] * abs_off_near_product_masked_1
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    total_1 = off_between_product_masked_masked + off_near_product_masked
-    total_2 = off_near_product_masked - off_far_product_masked_masked
-    product = (-grad_loss_scaled_masked)[:, None] * grad_grad_positive
-    product_1 = grad_loss_scaled_masked[:, None] * grad_grad_negative
-    grad_grad_negative_total = product + product_1
+    total = grad_grad_positive - grad_grad_negative
+    abs_off_between_product_masked_sum = (abs_off_between_product_masked * total).sum(1)
+    total_2 = grad_grad_anchor - grad_grad_negative
+    abs_off_far_product_masked_sum = (abs_off_far_product_masked * total_2).sum(1)
+    total_1 = grad_grad_anchor - grad_grad_positive
+    between_mask_total = (
+        (abs_off_near_product_masked * total_1).sum(1)
+        + (-abs_off_far_product_masked_sum).masked_fill(between_mask, 0)
+        + torch.where(between_mask, -abs_off_between_product_masked_sum, 0)
+    )
+    grad_dloss_dnear = grad_loss * between_mask_total
     grad_off_between_sum = (
         (1 - p)
         / p
+        * grad_between
         * (
-            torch.where(
-                between_mask[:, None],
-                (
-                    (off_between_sum_or_one ** (1 / p - 2))[:, None]
-                    * abs_off_between_product_masked
-                ).masked_fill(off_between_sum_is_zero[:, None], 0),
-                0,
-            )
-            * grad_grad_negative_total
+            (
+                (off_between_sum_or_one ** (1 / p - 2))[:, None] * abs_off_between_product_masked_1
+            ).masked_fill(off_between_sum_is_zero[:, None], 0)
+            * total
         ).sum(1)
     )
-    grad_off_between = torch.where(
-        between_mask[:, None],
-        (
-            (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
-                abs_off_between_is_zero, 0
-            )
-            * off_between_sum_power[:, None]
-        ).masked_fill(off_between_sum_is_zero[:, None], 0),
-        0,
+    grad_off_between = (
+        (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
+            abs_off_between_is_zero, 0
+        )
+        * off_between_sum_power[:, None]
+    ).masked_fill(off_between_sum_is_zero[:, None], 0)
+    grad_off_between = grad_off_between * (grad_between[:, None] * sign_off_between * total).mul_(
+        p - 1
     )
-    grad_off_between = grad_off_between * ((p - 1) * (grad_grad_negative_total * sign_off_between))
-    product_2 = grad_loss_scaled_masked[:, None] * grad_grad_anchor
-    grad_grad_anchor_total_1 = product_1 - product_2
     grad_off_far_sum = (
         (1 - p)
         / p
+        * grad_far
         * (
-            ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked)
-            .masked_fill(off_far_sum_is_zero[:, None], 0)
-            .masked_fill(between_mask[:, None], 0)
-            * grad_grad_anchor_total_1
+            (
+                (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
+            ).masked_fill(off_far_sum_is_zero[:, None], 0)
+            * total_2
         ).sum(1)
     )
     grad_off_far = (
-        (
-            (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-            * off_far_sum_power[:, None]
-        )
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
-    )
-    grad_off_far = grad_off_far * ((p - 1) * (grad_grad_anchor_total_1 * sign_off_far))
-    grad_grad_anchor_total = product + product_2
+        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+        * off_far_sum_power[:, None]
+    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (grad_far[:, None] * sign_off_far * total_2).mul_(p - 1)
     grad_off_near_sum = (
         (1 - p)
         / p
+        * grad_near
         * (
             (
-                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
+                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
             ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * grad_grad_anchor_total
+            * total_1
         ).sum(1)
     )
     grad_off_near = (
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
         * off_near_sum_power[:, None]
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    grad_off_near = grad_off_near * ((p - 1) * (grad_grad_anchor_total * sign_off_near))
-    grad_grad_loss = (
-        ((grad_grad_anchor * total_2).sum(1) + (grad_grad_negative * total).sum(1))
-        .masked_fill(near_total_negative, 0)
-        .sum()
-        - (grad_grad_positive * total_1).masked_fill(near_total_negative[:, None], 0).sum()
-    ) / N
+    grad_off_near = grad_off_near * (grad_near[:, None] * sign_off_near * total_1).mul_(p - 1)
+    grad_grad_loss = (between_mask_total * dloss_dnear).sum()
     return (
         grad_grad_loss,
         grad_off_near,
@@ -6648,6 +6625,7 @@ def double_backward_p_swap(
         grad_off_far_sum,
         grad_off_between,
         grad_off_between_sum,
+        grad_dloss_dnear,
     )
 
 
@@ -6658,6 +6636,7 @@ def residuals_backward_p_swap(
     grad_off_far_sum: Tensor,
     grad_off_between: Tensor,
     grad_off_between_sum: Tensor,
+    grad_dloss_dnear: Tensor,
     residuals: PSwapResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -6751,6 +6730,7 @@ class _PSwapBackwardFunction(torch.autograd.Function):
             grad_off_far_sum,
             grad_off_between,
             grad_off_between_sum,
+            grad_dloss_dnear,
         ) = double_backward_p_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -6762,7 +6742,7 @@ class _PSwapBackwardFunction(torch.autograd.Function):
             grad_off_far_sum,
             grad_off_between,
             grad_off_between_sum,
-            None,
+            grad_dloss_dnear,
             None,
             None,
         )
@@ -6786,8 +6766,8 @@ class _PSwapFunction(torch.autograd.Function):
             residuals.off_far_sum,
             residuals.off_between,
             residuals.off_between_sum,
+            residuals.dloss_dnear,
             residuals.between_mask,
-            residuals.near_total_negative,
         )
 
     @staticmethod
@@ -6801,8 +6781,8 @@ class _PSwapFunction(torch.autograd.Function):
             off_far_sum,
             off_between,
             off_between_sum,
+            dloss_dnear,
             between_mask,
-            near_total_negative,
         ) = output
         ctx.save_for_backward(
             off_near,
@@ -6811,10 +6791,10 @@ class _PSwapFunction(torch.autograd.Function):
             off_far_sum,
             off_between,
             off_between_sum,
+            dloss_dnear,
             between_mask,
-            near_total_negative,
         )
-        ctx.mark_non_differentiable(between_mask, near_total_negative)
+        ctx.mark_non_differentiable(between_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p,)
 
@@ -6828,6 +6808,7 @@ class _PSwapFunction(torch.autograd.Function):
             grad_off_far_sum,
             grad_off_between,
             grad_off_between_sum,
+            grad_dloss_dnear,
             *_,
         ) = grad_outputs
         residuals = PSwapResiduals(*ctx.saved_tensors, *ctx.numbers)
@@ -6847,6 +6828,7 @@ class _PSwapFunction(torch.autograd.Function):
             or grad_off_far_sum is not None
             or grad_off_between is not None
             or grad_off_between_sum is not None
+            or grad_dloss_dnear is not None
         ):
             if grad_off_near is None:
                 grad_off_near = torch.zeros_like(residuals.off_near)
@@ -6860,6 +6842,8 @@ class _PSwapFunction(torch.autograd.Function):
                 grad_off_between = torch.zeros_like(residuals.off_between)
             if grad_off_between_sum is None:
                 grad_off_between_sum = torch.zeros_like(residuals.off_between_sum)
+            if grad_dloss_dnear is None:
+                grad_dloss_dnear = torch.zeros_like(residuals.dloss_dnear)
             more_anchor, more_positive, more_negative = residuals_backward_p_swap(
                 grad_off_near,
                 grad_off_near_sum,
@@ -6867,6 +6851,7 @@ class _PSwapFunction(torch.autograd.Function):
                 grad_off_far_sum,
                 grad_off_between,
                 grad_off_between_sum,
+                grad_dloss_dnear,
                 residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
@@ -6898,8 +6883,8 @@ class PSwapSumResiduals(NamedTuple):
     off_far_sum: Tensor
     off_between: Tensor
     off_between_sum: Tensor
-    between_mask: Tensor
     near_total_negative: Tensor
+    between_mask: Tensor
     p: float
 
 
@@ -6982,8 +6967,8 @@ def forward_p_swap_sum(
         off_far_sum,
         off_between,
         off_between_sum,
-        between_mask,
         near_total_negative,
+        between_mask,
         p,
     )
 
@@ -6991,33 +6976,26 @@ def forward_p_swap_sum(
 def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwapSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(where(between[n] <= far[n], 0, 1)
-                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
-                                      *where(abs(off_far[n,d]) == 0, 0,
-                                             abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
-                               + where(between[n] <= far[n], 1, 0)
-                               *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
-                                      *where(abs(off_between[n,d]) == 0, 0,
-                                             abs(off_between[n,d])**(p - 1)
-                                             *sign(off_between[n,d]))))
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
-                                     *where(abs(off_near[n,d]) == 0, 0,
-                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
-                               + where(between[n] <= far[n], 1, 0)
-                               *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
-                                      *where(abs(off_between[n,d]) == 0, 0,
-                                             abs(off_between[n,d])**(p - 1)
-                                             *sign(off_between[n,d]))))
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
-                             *(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
-                                     *where(abs(off_near[n,d]) == 0, 0,
-                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
-                               - where(between[n] <= far[n], 0, 1)
-                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
-                                      *where(abs(off_far[n,d]) == 0, 0,
-                                             abs(off_far[n,d])**(p - 1)*sign(off_far[n,d]))))
+        grad_near[n]          = grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_other[n]         = -grad_near[n]
+        grad_between[n]       = grad_other[n]*where(between[n] <= far[n], 1, 0)
+        grad_off_between[n,d] = grad_between[n]
+                                *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                       *where(abs(off_between[n,d]) == 0, 0,
+                                              abs(off_between[n,d])**(p - 1)
+                                              *sign(off_between[n,d])))
+        grad_far[n]           = grad_other[n]*where(between[n] <= far[n], 0, 1)
+        grad_off_far[n,d]     = grad_far[n]
+                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                       *where(abs(off_far[n,d]) == 0, 0,
+                                              abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
+        grad_off_near[n,d]    = grad_near[n]
+                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                       *where(abs(off_near[n,d]) == 0, 0,
+                                              abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -7034,48 +7012,49 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
         off_far_sum,
         off_between,
         off_between_sum,
-        between_mask,
         near_total_negative,
+        between_mask,
         p,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_other = -grad_near
+    grad_between = torch.where(between_mask, grad_other, 0)
     abs_off_between = torch.abs(off_between)
-    off_between_product_masked_masked = torch.where(
-        between_mask[:, None],
+    grad_off_between = (
         (abs_off_between ** (p - 1))
         .mul_(torch.sign(off_between))
         .masked_fill(abs_off_between == 0, 0)
         .mul_((off_between_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_between_sum == 0)[:, None], 0),
-        0,
+        .masked_fill((off_between_sum == 0)[:, None], 0)
     )
+    grad_off_between = grad_off_between * grad_between[:, None]
+    grad_far = grad_other.masked_fill(between_mask, 0)
     abs_off_far = torch.abs(off_far)
-    off_far_product_masked_masked = (
+    grad_off_far = (
         (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
         .masked_fill(abs_off_far == 0, 0)
         .mul_((off_far_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_far_sum == 0)[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
     )
-    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    grad_negative = off_between_product_masked_masked + off_far_product_masked_masked
-    grad_negative = grad_negative * grad_loss_masked[:, None]
+    grad_off_far = grad_off_far * grad_far[:, None]
     abs_off_near = torch.abs(off_near)
-    off_near_product_masked = (
+    grad_off_near = (
         (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
         .masked_fill(abs_off_near == 0, 0)
         .mul_((off_near_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_near_sum == 0)[:, None], 0)
     )
-    grad_positive = off_between_product_masked_masked + off_near_product_masked
-    grad_positive = grad_positive * (-grad_loss).masked_fill(near_total_negative, 0)[:, None]
-    grad_anchor = off_near_product_masked - off_far_product_masked_masked
-    grad_anchor = grad_anchor * grad_loss_masked[:, None]
+    grad_off_near = grad_off_near * grad_near[:, None]
+    grad_negative = -grad_off_between
+    grad_negative -= grad_off_far
+    grad_positive = grad_off_between - grad_off_near
+    grad_anchor = grad_off_far + grad_off_near
     return PSwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -7099,10 +7078,13 @@ def double_backward_p_swap_sum(
         off_far_sum,
         off_between,
         off_between_sum,
-        between_mask,
         near_total_negative,
+        between_mask,
         p,
     ) = residuals
+    grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_other = -grad_near
+    grad_between = torch.where(between_mask, grad_other, 0)
     abs_off_between = torch.abs(off_between)
     sign_off_between = torch.sign(off_between)
     off_between_sum_is_zero = off_between_sum == 0
@@ -7110,16 +7092,13 @@ def double_backward_p_swap_sum(
     off_between_sum_power = off_between_sum_or_one ** (1 / p - 1)
     abs_off_between_is_zero = abs_off_between == 0
     abs_off_between_or_one = abs_off_between.masked_fill(abs_off_between_is_zero, 1)
-    abs_off_between_product_masked = (
+    abs_off_between_product_masked_1 = (
         abs_off_between_or_one ** (p - 1) * sign_off_between
     ).masked_fill(abs_off_between_is_zero, 0)
-    off_between_product_masked_masked = torch.where(
-        between_mask[:, None],
-        (off_between_sum_power[:, None] * abs_off_between_product_masked).masked_fill(
-            off_between_sum_is_zero[:, None], 0
-        ),
-        0,
-    )
+    abs_off_between_product_masked = (
+        off_between_sum_power[:, None] * abs_off_between_product_masked_1
+    ).masked_fill(off_between_sum_is_zero[:, None], 0)
+    grad_far = grad_other.masked_fill(between_mask, 0)
     abs_off_far = torch.abs(off_far)
     sign_off_far = torch.sign(off_far)
     off_far_sum_is_zero = off_far_sum == 0
@@ -7127,16 +7106,12 @@ def double_backward_p_swap_sum(
     off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
     abs_off_far_is_zero = abs_off_far == 0
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
         abs_off_far_is_zero, 0
     )
-    off_far_product_masked_masked = (
-        (off_far_sum_power[:, None] * abs_off_far_product_masked)
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
-    )
-    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    total = off_between_product_masked_masked + off_far_product_masked_masked
+    abs_off_far_product_masked = (
+        off_far_sum_power[:, None] * abs_off_far_product_masked_1
+    ).masked_fill(off_far_sum_is_zero[:, None], 0)
     abs_off_near = torch.abs(off_near)
     sign_off_near = torch.sign(off_near)
     off_near_sum_is_zero = off_near_sum == 0
@@ -7144,85 +7119,78 @@ def double_backward_p_swap_sum(
     off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
     abs_off_near_is_zero = abs_off_near == 0
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
         abs_off_near_is_zero, 0
     )
-    off_near_product_masked = (
-        off_near_sum_power[:, None] * abs_off_near_product_masked
+    abs_off_near_product_masked = (
+        off_near_sum_power[:, None] * abs_off_near_product_masked_1
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    total_1 = off_between_product_masked_masked + off_near_product_masked
-    total_2 = off_near_product_masked - off_far_product_masked_masked
-    product = (-grad_loss_masked)[:, None] * grad_grad_positive
-    product_1 = grad_loss_masked[:, None] * grad_grad_negative
-    grad_grad_negative_total = product + product_1
+    total = grad_grad_positive - grad_grad_negative
     grad_off_between_sum = (
         (1 - p)
         / p
+        * grad_between
         * (
-            torch.where(
-                between_mask[:, None],
-                (
-                    (off_between_sum_or_one ** (1 / p - 2))[:, None]
-                    * abs_off_between_product_masked
-                ).masked_fill(off_between_sum_is_zero[:, None], 0),
-                0,
-            )
-            * grad_grad_negative_total
+            (
+                (off_between_sum_or_one ** (1 / p - 2))[:, None] * abs_off_between_product_masked_1
+            ).masked_fill(off_between_sum_is_zero[:, None], 0)
+            * total
         ).sum(1)
     )
-    grad_off_between = torch.where(
-        between_mask[:, None],
-        (
-            (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
-                abs_off_between_is_zero, 0
-            )
-            * off_between_sum_power[:, None]
-        ).masked_fill(off_between_sum_is_zero[:, None], 0),
-        0,
+    grad_off_between = (
+        (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
+            abs_off_between_is_zero, 0
+        )
+        * off_between_sum_power[:, None]
+    ).masked_fill(off_between_sum_is_zero[:, None], 0)
+    grad_off_between = grad_off_between * (grad_between[:, None] * sign_off_between * total).mul_(
+        p - 1
     )
-    grad_off_between = grad_off_between * ((p - 1) * (grad_grad_negative_total * sign_off_between))
-    grad_grad_anchor_times_grad_loss_masked = grad_loss_masked[:, None] * grad_grad_anchor
-    grad_grad_anchor_total_1 = product_1 - grad_grad_anchor_times_grad_loss_masked
+    total_2 = grad_grad_anchor - grad_grad_negative
     grad_off_far_sum = (
         (1 - p)
         / p
+        * grad_far
         * (
-            ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked)
-            .masked_fill(off_far_sum_is_zero[:, None], 0)
-            .masked_fill(between_mask[:, None], 0)
-            * grad_grad_anchor_total_1
+            (
+                (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
+            ).masked_fill(off_far_sum_is_zero[:, None], 0)
+            * total_2
         ).sum(1)
     )
     grad_off_far = (
-        (
-            (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-            * off_far_sum_power[:, None]
-        )
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
-    )
-    grad_off_far = grad_off_far * ((p - 1) * (grad_grad_anchor_total_1 * sign_off_far))
-    grad_grad_anchor_total = grad_grad_anchor_times_grad_loss_masked + product
+        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+        * off_far_sum_power[:, None]
+    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (grad_far[:, None] * sign_off_far * total_2).mul_(p - 1)
+    total_1 = grad_grad_anchor - grad_grad_positive
     grad_off_near_sum = (
         (1 - p)
         / p
+        * grad_near
         * (
             (
-                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
+                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
             ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * grad_grad_anchor_total
+            * total_1
         ).sum(1)
     )
     grad_off_near = (
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
         * off_near_sum_power[:, None]
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    grad_off_near = grad_off_near * ((p - 1) * (grad_grad_anchor_total * sign_off_near))
+    grad_off_near = grad_off_near * (grad_near[:, None] * sign_off_near * total_1).mul_(p - 1)
+    abs_off_between_product_masked_sum = (abs_off_between_product_masked * total).sum(1)
+    abs_off_far_product_masked_sum = (abs_off_far_product_masked * total_2).sum(1)
     grad_grad_loss = (
-        (grad_grad_anchor * total_2).sum(1) + (grad_grad_negative * total).sum(1)
-    ).masked_fill(near_total_negative, 0).sum() - (grad_grad_positive * total_1).masked_fill(
-        near_total_negative[:, None], 0
-    ).sum()
+        (
+            (abs_off_near_product_masked * total_1).sum(1)
+            + (-abs_off_far_product_masked_sum).masked_fill(between_mask, 0)
+            + torch.where(between_mask, -abs_off_between_product_masked_sum, 0)
+        )
+        .masked_fill(near_total_negative, 0)
+        .sum()
+    )
     return (
         grad_grad_loss,
         grad_off_near,
@@ -7371,8 +7339,8 @@ class _PSwapSumFunction(torch.autograd.Function):
             residuals.off_far_sum,
             residuals.off_between,
             residuals.off_between_sum,
-            residuals.between_mask,
             residuals.near_total_negative,
+            residuals.between_mask,
         )
 
     @staticmethod
@@ -7386,8 +7354,8 @@ class _PSwapSumFunction(torch.autograd.Function):
             off_far_sum,
             off_between,
             off_between_sum,
-            between_mask,
             near_total_negative,
+            between_mask,
         ) = output
         ctx.save_for_backward(
             off_near,
@@ -7396,10 +7364,10 @@ class _PSwapSumFunction(torch.autograd.Function):
             off_far_sum,
             off_between,
             off_between_sum,
-            between_mask,
             near_total_negative,
+            between_mask,
         )
-        ctx.mark_non_differentiable(between_mask, near_total_negative)
+        ctx.mark_non_differentiable(near_total_negative, between_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p,)
 
@@ -7578,34 +7546,26 @@ def forward_p_swap_none(
 def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PSwapNoneGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_near[n]       = grad_loss[n]*where(near_total[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]
-                             *(where(between[n] <= far[n], 0, 1)
-                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
-                                      *where(abs(off_far[n,d]) == 0, 0,
-                                             abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
-                               + where(between[n] <= far[n], 1, 0)
-                               *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
-                                      *where(abs(off_between[n,d]) == 0, 0,
-                                             abs(off_between[n,d])**(p - 1)
-                                             *sign(off_between[n,d]))))
-        grad_positive[n,d] = -grad_near[n]
-                             *(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
-                                     *where(abs(off_near[n,d]) == 0, 0,
-                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
-                               + where(between[n] <= far[n], 1, 0)
-                               *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
-                                      *where(abs(off_between[n,d]) == 0, 0,
-                                             abs(off_between[n,d])**(p - 1)
-                                             *sign(off_between[n,d]))))
-        grad_anchor[n,d]   = grad_near[n]
-                             *(where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
-                                     *where(abs(off_near[n,d]) == 0, 0,
-                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
-                               - where(between[n] <= far[n], 0, 1)
-                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
-                                      *where(abs(off_far[n,d]) == 0, 0,
-                                             abs(off_far[n,d])**(p - 1)*sign(off_far[n,d]))))
+        grad_near[n]          = grad_loss[n]*where(near_total[n] < 0, 0, 1)
+        grad_other[n]         = -grad_near[n]
+        grad_between[n]       = grad_other[n]*where(between[n] <= far[n], 1, 0)
+        grad_off_between[n,d] = grad_between[n]
+                                *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                       *where(abs(off_between[n,d]) == 0, 0,
+                                              abs(off_between[n,d])**(p - 1)
+                                              *sign(off_between[n,d])))
+        grad_far[n]           = grad_other[n]*where(between[n] <= far[n], 0, 1)
+        grad_off_far[n,d]     = grad_far[n]
+                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                       *where(abs(off_far[n,d]) == 0, 0,
+                                              abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
+        grad_off_near[n,d]    = grad_near[n]
+                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                       *where(abs(off_near[n,d]) == 0, 0,
+                                              abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -7634,39 +7594,40 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_other = -grad_near
+    grad_between = torch.where(between_mask, grad_other, 0)
     abs_off_between = torch.abs(off_between)
-    off_between_product_masked_masked = torch.where(
-        between_mask[:, None],
+    grad_off_between = (
         (abs_off_between ** (p - 1))
         .mul_(torch.sign(off_between))
         .masked_fill(abs_off_between == 0, 0)
         .mul_((off_between_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_between_sum == 0)[:, None], 0),
-        0,
+        .masked_fill((off_between_sum == 0)[:, None], 0)
     )
+    grad_off_between = grad_off_between * grad_between[:, None]
+    grad_far = grad_other.masked_fill(between_mask, 0)
     abs_off_far = torch.abs(off_far)
-    off_far_product_masked_masked = (
+    grad_off_far = (
         (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
         .masked_fill(abs_off_far == 0, 0)
         .mul_((off_far_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_far_sum == 0)[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
     )
-    grad_negative = off_between_product_masked_masked + off_far_product_masked_masked
-    grad_negative = grad_negative * grad_near[:, None]
+    grad_off_far = grad_off_far * grad_far[:, None]
     abs_off_near = torch.abs(off_near)
-    off_near_product_masked = (
+    grad_off_near = (
         (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
         .masked_fill(abs_off_near == 0, 0)
         .mul_((off_near_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_near_sum == 0)[:, None], 0)
     )
-    grad_positive = off_between_product_masked_masked + off_near_product_masked
-    grad_positive = grad_positive * (-grad_near)[:, None]
-    grad_anchor = off_near_product_masked - off_far_product_masked_masked
-    grad_anchor = grad_anchor * grad_near[:, None]
+    grad_off_near = grad_off_near * grad_near[:, None]
+    grad_negative = -grad_off_between
+    grad_negative -= grad_off_far
+    grad_positive = grad_off_between - grad_off_near
+    grad_anchor = grad_off_far + grad_off_near
     return PSwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -7695,6 +7656,8 @@ def double_backward_p_swap_none(
         p,
     ) = residuals
     grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_other = -grad_near
+    grad_between = torch.where(between_mask, grad_other, 0)
     abs_off_between = torch.abs(off_between)
     sign_off_between = torch.sign(off_between)
     off_between_sum_is_zero = off_between_sum == 0
@@ -7702,16 +7665,13 @@ def double_backward_p_swap_none(
     off_between_sum_power = off_between_sum_or_one ** (1 / p - 1)
     abs_off_between_is_zero = abs_off_between == 0
     abs_off_between_or_one = abs_off_between.masked_fill(abs_off_between_is_zero, 1)
-    abs_off_between_product_masked = (
+    abs_off_between_product_masked_1 = (
         abs_off_between_or_one ** (p - 1) * sign_off_between
     ).masked_fill(abs_off_between_is_zero, 0)
-    off_between_product_masked_masked = torch.where(
-        between_mask[:, None],
-        (off_between_sum_power[:, None] * abs_off_between_product_masked).masked_fill(
-            off_between_sum_is_zero[:, None], 0
-        ),
-        0,
-    )
+    abs_off_between_product_masked = (
+        off_between_sum_power[:, None] * abs_off_between_product_masked_1
+    ).masked_fill(off_between_sum_is_zero[:, None], 0)
+    grad_far = grad_other.masked_fill(between_mask, 0)
     abs_off_far = torch.abs(off_far)
     sign_off_far = torch.sign(off_far)
     off_far_sum_is_zero = off_far_sum == 0
@@ -7719,15 +7679,12 @@ def double_backward_p_swap_none(
     off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
     abs_off_far_is_zero = abs_off_far == 0
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
+    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
         abs_off_far_is_zero, 0
     )
-    off_far_product_masked_masked = (
-        (off_far_sum_power[:, None] * abs_off_far_product_masked)
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
-    )
-    total = off_between_product_masked_masked + off_far_product_masked_masked
+    abs_off_far_product_masked = (
+        off_far_sum_power[:, None] * abs_off_far_product_masked_1
+    ).masked_fill(off_far_sum_is_zero[:, None], 0)
     abs_off_near = torch.abs(off_near)
     sign_off_near = torch.sign(off_near)
     off_near_sum_is_zero = off_near_sum == 0
@@ -7735,86 +7692,73 @@ def double_backward_p_swap_none(
     off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
     abs_off_near_is_zero = abs_off_near == 0
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
+    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
         abs_off_near_is_zero, 0
     )
-    off_near_product_masked = (
-        off_near_sum_power[:, None] * abs_off_near_product_masked
+    abs_off_near_product_masked = (
+        off_near_sum_power[:, None] * abs_off_near_product_masked_1
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    total_1 = off_between_product_masked_masked + off_near_product_masked
-    total_2 = off_near_product_masked - off_far_product_masked_masked
-    grad_grad_positive_times_grad_near = (-grad_near)[:, None] * grad_grad_positive
-    grad_grad_negative_times_grad_near = grad_near[:, None] * grad_grad_negative
-    grad_grad_negative_total = (
-        grad_grad_negative_times_grad_near + grad_grad_positive_times_grad_near
-    )
+    total = grad_grad_positive - grad_grad_negative
     grad_off_between_sum = (
         (1 - p)
         / p
+        * grad_between
         * (
-            torch.where(
-                between_mask[:, None],
-                (
-                    (off_between_sum_or_one ** (1 / p - 2))[:, None]
-                    * abs_off_between_product_masked
-                ).masked_fill(off_between_sum_is_zero[:, None], 0),
-                0,
-            )
-            * grad_grad_negative_total
+            (
+                (off_between_sum_or_one ** (1 / p - 2))[:, None] * abs_off_between_product_masked_1
+            ).masked_fill(off_between_sum_is_zero[:, None], 0)
+            * total
         ).sum(1)
     )
-    grad_off_between = torch.where(
-        between_mask[:, None],
-        (
-            (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
-                abs_off_between_is_zero, 0
-            )
-            * off_between_sum_power[:, None]
-        ).masked_fill(off_between_sum_is_zero[:, None], 0),
-        0,
+    grad_off_between = (
+        (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
+            abs_off_between_is_zero, 0
+        )
+        * off_between_sum_power[:, None]
+    ).masked_fill(off_between_sum_is_zero[:, None], 0)
+    grad_off_between = grad_off_between * (grad_between[:, None] * sign_off_between * total).mul_(
+        p - 1
     )
-    grad_off_between = grad_off_between * ((p - 1) * (grad_grad_negative_total * sign_off_between))
-    grad_grad_anchor_times_grad_near = grad_near[:, None] * grad_grad_anchor
-    grad_grad_anchor_total_1 = grad_grad_negative_times_grad_near - grad_grad_anchor_times_grad_near
+    total_2 = grad_grad_anchor - grad_grad_negative
     grad_off_far_sum = (
         (1 - p)
         / p
+        * grad_far
         * (
-            ((off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked)
-            .masked_fill(off_far_sum_is_zero[:, None], 0)
-            .masked_fill(between_mask[:, None], 0)
-            * grad_grad_anchor_total_1
+            (
+                (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
+            ).masked_fill(off_far_sum_is_zero[:, None], 0)
+            * total_2
         ).sum(1)
     )
     grad_off_far = (
-        (
-            (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-            * off_far_sum_power[:, None]
-        )
-        .masked_fill(off_far_sum_is_zero[:, None], 0)
-        .masked_fill(between_mask[:, None], 0)
-    )
-    grad_off_far = grad_off_far * ((p - 1) * (grad_grad_anchor_total_1 * sign_off_far))
-    grad_grad_anchor_total = grad_grad_anchor_times_grad_near + grad_grad_positive_times_grad_near
+        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+        * off_far_sum_power[:, None]
+    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (grad_far[:, None] * sign_off_far * total_2).mul_(p - 1)
+    total_1 = grad_grad_anchor - grad_grad_positive
     grad_off_near_sum = (
         (1 - p)
         / p
+        * grad_near
         * (
             (
-                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked
+                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
             ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * grad_grad_anchor_total
+            * total_1
         ).sum(1)
     )
     grad_off_near = (
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
         * off_near_sum_power[:, None]
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    grad_off_near = grad_off_near * ((p - 1) * (grad_grad_anchor_total * sign_off_near))
+    grad_off_near = grad_off_near * (grad_near[:, None] * sign_off_near * total_1).mul_(p - 1)
+    abs_off_between_product_masked_sum = (abs_off_between_product_masked * total).sum(1)
+    abs_off_far_product_masked_sum = (abs_off_far_product_masked * total_2).sum(1)
     grad_grad_loss = (
-        (grad_grad_anchor * total_2).sum(1)
-        - (grad_grad_positive * total_1).sum(1)
-        + (grad_grad_negative * total).sum(1)
+        (abs_off_near_product_masked * total_1).sum(1)
+        + (-abs_off_far_product_masked_sum).masked_fill(between_mask, 0)
+        + torch.where(between_mask, -abs_off_between_product_masked_sum, 0)
     ).masked_fill(near_total_negative, 0)
     return (
         grad_grad_loss,

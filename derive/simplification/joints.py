@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from sympy import Add, Basic
+from sympy import Add, Basic, preorder_traversal
 
 from derive.language.cotangents import cotangents_in
 from derive.language.definition import Definition, Let
-from derive.language.expressions import names_used
+from derive.language.expressions import Where, names_used
 from derive.simplification.task import Task
 
 PAGE = 80
@@ -88,6 +88,14 @@ def repeated(lets: Iterable[Let]) -> int:
     for let in lets:
         visit(let.value)
     return sum((times - 1) * _nodes(expr) for expr, times in found.items())
+
+
+def choice_repeated(lets: Iterable[Let]) -> bool:
+    """Whether a choice is printed again."""
+    found: Counter[Basic] = Counter()
+    for let in lets:
+        found.update(e for e in preorder_traversal(let.value) if isinstance(e, Where))
+    return any(times > 1 for times in found.values())
 
 
 def _nodes(expr: Basic) -> int:

@@ -27,7 +27,14 @@ from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import Element, Where, names_in, names_used
 from derive.language.substitute import substitute
 from derive.simplification.atomise import atomise
-from derive.simplification.joints import PAGE, accumulating, nameable, repeated, written
+from derive.simplification.joints import (
+    PAGE,
+    accumulating,
+    choice_repeated,
+    nameable,
+    repeated,
+    written,
+)
 from derive.simplification.naming import mixes_sizes
 from derive.simplification.outcome import Outcome, VariableChoice
 from derive.simplification.partition import partition
@@ -80,12 +87,21 @@ def simplify(definition: Definition, judge: Judge = indulgent) -> Simplified:
         attempt = _Attempt.of(definition, attempt.extra | names, judge)
         if attempt.work < best.work or (best.work <= _MUCH * chunked and attempt.is_shorter(best)):
             best = attempt
-    choosing = {primal_name(let.name) for let in chain if let.value.has(Where)}
-    if names := choosing & nameable(best.task, definition):
+    for names in _chosen(best, definition, chain):
         attempt = _Attempt.of(definition, best.extra | names, judge)
-        if attempt.work <= best.work and attempt.length < best.length:
-            best = attempt
+        if attempt.is_better(best):
+            return attempt.simplified
     return best.simplified
+
+
+def _chosen(best: _Attempt, definition: Definition, chain: Iterable[Let]) -> list[frozenset[str]]:
+    """Lets whose cotangents are chosen, to be named: all of them, and one of them alone where a
+    choice is printed again."""
+    choosing = {primal_name(let.name) for let in chain if let.value.has(Where)}
+    names = nameable(best.task, definition) & choosing
+    single = sorted(names) if choice_repeated(best.simplified.backward) else []
+    found = (names, *(frozenset([name]) for name in single))
+    return list(dict.fromkeys(some for some in found if some))
 
 
 @dataclass(frozen=True)
@@ -121,6 +137,11 @@ class _Attempt:
     @cached_property
     def length(self) -> int:
         return written(self.simplified.backward)
+
+    def is_better(self, other: _Attempt) -> bool:
+        """Whether it is shorter and no more work, or clearly shorter and hardly more."""
+        hardly = self.work <= 1.1 * other.work and self.length <= _SHORTER * other.length
+        return hardly or (self.work <= other.work and self.length < other.length)
 
     def is_shorter(self, other: _Attempt) -> bool:
         """Whether it is clearly less to read, and no more work to speak of."""

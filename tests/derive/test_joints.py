@@ -116,3 +116,19 @@ def test_written_out_whole_it_would_be_more_work_than_the_chain_rule() -> None:
         for backward in (derivation.chunked, derivation.backward)
     )
     assert simplified < chunked
+
+
+CLIPPED = """
+inputs x[n,k], old[n], a[n] (integer), adv[n]
+gradients x
+lp[n,k] = x[n,k] - log(sum_k(exp(x[n,k])))
+ratio[n] = exp(lp[n,a[n]] - old[n])
+ent[n] = -sum_k(exp(lp[n,k])*lp[n,k])
+loss = mean_n(-min(ratio[n]*adv[n], min(max(ratio[n], 0.8), 1.2)*adv[n]) - 0.01*ent[n])
+"""
+
+
+def test_what_a_choice_sends_has_a_name_where_it_would_be_written_twice() -> None:
+    lines = {let.name: text(let.value) for let in derived(CLIPPED).backward.lets}
+    assert [*lines] == ["grad_ratio", "grad_x"]
+    assert "where" not in lines["grad_x"]
