@@ -87,20 +87,23 @@ def simplify(definition: Definition, judge: Judge = indulgent) -> Simplified:
         attempt = _Attempt.of(definition, attempt.extra | names, judge)
         if attempt.work < best.work or (best.work <= _MUCH * chunked and attempt.is_shorter(best)):
             best = attempt
-    for names in _chosen(best, definition, chain):
+    for names in _besides(best, definition, chain):
         attempt = _Attempt.of(definition, best.extra | names, judge)
         if attempt.is_better(best):
             return attempt.simplified
     return best.simplified
 
 
-def _chosen(best: _Attempt, definition: Definition, chain: Iterable[Let]) -> list[frozenset[str]]:
-    """Lets whose cotangents are chosen, to be named: all of them, and one of them alone where a
-    choice is printed again."""
+def _besides(best: _Attempt, definition: Definition, chain: Iterable[Let]) -> list[frozenset[str]]:
+    """Lets whose cotangents could be named besides: those that are chosen, and one of them alone
+    where a choice is printed again; those that others accumulate in, where such a sum is."""
     choosing = {primal_name(let.name) for let in chain if let.value.has(Where)}
     names = nameable(best.task, definition) & choosing
-    single = sorted(names) if choice_repeated(best.simplified.backward) else []
-    found = (names, *(frozenset([name]) for name in single))
+    found = [names]
+    if choice_repeated(best.simplified.backward):
+        found += [frozenset([name]) for name in sorted(names)]
+    if repeated(best.simplified.backward):
+        found.append(accumulating(best.task, definition))
     return list(dict.fromkeys(some for some in found if some))
 
 

@@ -132,3 +132,18 @@ def test_what_a_choice_sends_has_a_name_where_it_would_be_written_twice() -> Non
     lines = {let.name: text(let.value) for let in derived(CLIPPED).backward.lets}
     assert [*lines] == ["grad_ratio", "grad_x"]
     assert "where" not in lines["grad_x"]
+
+
+COSINE = """
+inputs q[t,d], k[u,d], v[u,e]
+nq[t] = sqrt(sum_d(q[t,d]**2))
+s[t,u] = sum_d(q[t,d]*k[u,d])/nq[t]
+p[t,u] = exp(s[t,u])/sum_u(exp(s[t,u]))
+y[t,e] = sum_u(p[t,u]*v[u,e])
+"""
+
+
+def test_scores_that_are_read_twice_have_a_gradient_of_their_own() -> None:
+    found = gradients(COSINE)
+    assert found["grad_s"] == "p[t,u]*(grad_p[t,u] - sum_u(grad_p[t,u]*p[t,u]))"
+    assert "grad_p" not in found["grad_q"] + found["grad_k"]
