@@ -2742,7 +2742,10 @@ def batch_norm(
     if not (training or running_mean is not None):
         raise RuntimeError("batch_norm wants training or running_mean is not None")
     if not (input.dim() > 1 or input.numel() == 0):
-        raise RuntimeError("batch_norm wants input.dim() > 1 or input.numel() == 0")
+        raise RuntimeError(
+            "batch_norm wants input.dim() > 1 or input.numel() == 0, "
+            f"got input of shape {[*input.shape]}"
+        )
     if not (eps > 0 or (eps == 0 and (not training))):
         raise ValueError(
             f"batch_norm wants eps > 0 or (eps == 0 and (not training)), got eps = {eps}"

@@ -1167,7 +1167,10 @@ def cosine_embedding_loss(
     if not (input1.shape == input2.shape and target.dim() == input1.dim() - 1 < 2):
         raise RuntimeError(
             "cosine_embedding_loss wants input1.shape == input2.shape and target.dim() == "
-            "input1.dim() - 1 < 2"
+            "input1.dim() - 1 < 2, "
+            f"got input1 of shape {[*input1.shape]}, "
+            f"input2 of shape {[*input2.shape]}, "
+            f"target of shape {[*target.shape]}"
         )
     dtype = _autocast(torch.promote_types(input1.dtype, input2.dtype), input1, "float32")
     _floating(dtype, "input1", input1)

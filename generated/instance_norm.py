@@ -2694,7 +2694,10 @@ def instance_norm(
     if not (use_input_stats or running_mean is not None):
         raise RuntimeError("instance_norm wants use_input_stats or running_mean is not None")
     if not (input.dim() > 1 or use_input_stats):
-        raise IndexError("instance_norm wants input.dim() > 1 or use_input_stats")
+        raise IndexError(
+            "instance_norm wants input.dim() > 1 or use_input_stats, "
+            f"got input of shape {[*input.shape]}"
+        )
     if (running_var is None) != (running_mean is None):
         raise ValueError("running_var and running_mean must be given together")
     _constant(running_mean=running_mean, running_var=running_var)

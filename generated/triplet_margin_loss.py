@@ -631,19 +631,18 @@ def double_backward_none(
     off_near, near, off_far, far, margin = residuals
     far_total_negative = near - far + margin < 0
     first_grad_near = grad_loss.masked_fill(far_total_negative, 0)
-    off_far_hat = off_far / far[:, None]
-    off_near_hat = off_near / near[:, None]
-    total_1 = grad_grad_negative - grad_grad_anchor
-    grad_grad_anchor_sum = (off_far_hat * total_1).sum(1)
-    far_product = first_grad_near / far
-    grad_far = -far_product * grad_grad_anchor_sum
-    grad_off_far = far_product[:, None] * total_1
-    total = grad_grad_positive - grad_grad_anchor
-    grad_near = near**-2 * first_grad_near * (off_near * total).sum(1)
-    grad_off_near = (-(first_grad_near / near))[:, None] * total
-    grad_grad_loss = (grad_grad_anchor_sum - (off_near_hat * total).sum(1)).masked_fill(
-        far_total_negative, 0
-    )
+    grad_grad_positive_total = grad_grad_positive - grad_grad_anchor
+    grad_grad_negative_total = grad_grad_negative - grad_grad_anchor
+    grad_grad_negative_total_sum = (grad_grad_negative_total * off_far).sum(1)
+    grad_far = -(far**-2 * first_grad_near * grad_grad_negative_total_sum)
+    grad_off_far = (first_grad_near / far)[:, None] * grad_grad_negative_total
+    grad_grad_positive_total_sum = (grad_grad_positive_total * off_near).sum(1)
+    grad_near = near**-2 * first_grad_near * grad_grad_positive_total_sum
+    grad_off_near = (-(first_grad_near / near))[:, None] * grad_grad_positive_total
+    grad_grad_loss = (
+        grad_grad_negative_total_sum / far.masked_fill(far_total_negative, 1)
+        - grad_grad_positive_total_sum / near.masked_fill(far_total_negative, 1)
+    ).masked_fill(far_total_negative, 0)
     return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far
 
 
@@ -8108,7 +8107,10 @@ def triplet_margin_loss(
     reduction = _reduction(size_average, reduce, reduction)
     if not (anchor.dim() == positive.dim() == negative.dim()):
         raise RuntimeError(
-            "triplet_margin_loss wants anchor.dim() == positive.dim() == negative.dim()"
+            "triplet_margin_loss wants anchor.dim() == positive.dim() == negative.dim(), "
+            f"got anchor of shape {[*anchor.shape]}, "
+            f"negative of shape {[*negative.shape]}, "
+            f"positive of shape {[*positive.shape]}"
         )
     if not (margin > 0 and p > 0):
         raise ValueError(

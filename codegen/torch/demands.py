@@ -33,20 +33,27 @@ def demanded(operation: str, arguments: Arguments, sized: bool = False) -> Itera
             continue
         shown = [name for name in sorted(read) if name in arguments.options]
         shown += [axis.size.name for axis, _ in roles if axis.size.name in read]
-        got = ", ".join(f"{name} = {{{name}}}" for name in shown)
+        got = [f"{name} = {{{name}}}" for name in shown]
+        got += [f"{name} of shape {{[*{name}.shape]}}" for name in sorted(_measured(condition))]
         yield f"if not ({condition}):"
         yield f"    raise {error}("
         # Literals are joined when they are formatted, where they fit on a line.
         *others, last = textwrap.wrap(f"{operation} wants {said}{',' if got else ''}", 80)
         yield from (f'        "{words} "' for words in others)
         yield f'        "{last} "' if got else f'        "{last}"'
-        if got:
-            yield f'        f"got {got}"'
+        for place, one in enumerate(got):
+            yield f'        f"{"" if place else "got "}{one}{", " if one != got[-1] else ""}"'
         yield "    )"
 
 
 def _names(condition: str) -> set[str]:
     return {node.id for node in ast.walk(ast.parse(condition)) if isinstance(node, ast.Name)}
+
+
+def _measured(condition: str) -> set[str]:
+    """The names that a condition asks for their dimensions, as of `input.dim()`."""
+    nodes = (n.value for n in ast.walk(ast.parse(condition)) if isinstance(n, ast.Attribute))
+    return {n.id for n in nodes if isinstance(n, ast.Name)}
 
 
 def _compared(condition: str) -> set[str]:

@@ -20,6 +20,7 @@ probabilities, weight = op.input("probabilities", n, k), op.input("weight", k, a
 kept = op.input("kept", n, absent=1, given="mask")
 smoothing = op.option("label_smoothing", 0.0, nonnegative=True)
 op.demand("0 <= label_smoothing <= 1", raises="RuntimeError")
+op.demand("input.dim() > 0", raises="IndexError")
 
 logprobs = op.let("logprobs", [n, k], logits[n, k] - log(Sum(exp(logits[n, k]), k)))
 right = weight[target[n]] * logprobs[n, target[n]]

@@ -13,6 +13,7 @@ n, k = op.axes("n k", "rest channel")
 logprobs, target = op.input("logprobs", n, k), op.integers("target", n)
 weight = op.input("weight", k, absent=1)
 kept = op.input("kept", n, absent=1, given="mask")
+op.demand("input.dim() > 0")
 
 each = Where(Eq(kept[n], 0), 0, -weight[target[n]] * logprobs[n, target[n]])
 mean = mean_of(Sum(each, n), Sum(weight[target[n]] * kept[n], n))

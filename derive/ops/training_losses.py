@@ -7,7 +7,7 @@ op.called("input: logits, target, cap=30.0, z_loss=1e-4, reduction='mean'", auto
 n, k = op.axes("n k", "rest channel")
 logits, target = op.input("logits", n, k), op.integers("target", n)
 cap, z_loss = op.option("cap", 30.0, positive=True), op.option("z_loss", 1e-4)
-op.demand("cap > 0")
+op.demand("cap > 0 and logits.dim() > 0")
 capped = op.let("capped", [n, k], cap * tanh(logits[n, k] / cap))
 z = op.let("z", [n], log(Sum(exp(capped[n, k]), k)))
 each = z[n] - capped[n, target[n]] + z_loss * z[n] ** 2
@@ -18,7 +18,7 @@ op.called("input: logits, target, gamma=2.0, reduction='mean'", autocast="float3
 n, k = op.axes("n k", "rest channel")
 logits, target = op.input("logits", n, k), op.integers("target", n)
 gamma = op.option("gamma", 2.0, nonnegative=True)
-op.demand("gamma >= 0")
+op.demand("gamma >= 0 and logits.dim() > 0")
 logprobs = op.let("logprobs", [n, k], logits[n, k] - log(Sum(exp(logits[n, k]), k)))
 right = op.let("right", [n], logprobs[n, target[n]])
 wrong = op.let("wrong", [n], 1 - exp(right[n]))  # where it is 0, a power may have no derivative
@@ -30,7 +30,7 @@ op.called("input: logits, teacher, temperature=2.0", autocast="float32")
 n, k = op.axes("n k", "rest channel")
 logits, teacher = op.input("logits", n, k), op.input("teacher", n, k)
 temperature = op.option("temperature", 2.0, positive=True)
-op.demand("temperature > 0")
+op.demand("temperature > 0 and logits.dim() > 0")
 a, b = logits[n, k] / temperature, teacher[n, k] / temperature
 logprobs = op.let("logprobs", [n, k], a - log(Sum(exp(a), k)))
 wanted = op.let("wanted", [n, k], exp(b) / Sum(exp(b), k))

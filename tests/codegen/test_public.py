@@ -251,6 +251,15 @@ def test_a_number_is_one_even_where_it_is_not_used(
         public("batch_norm")(X, **statistics, training=training, momentum=momentum)
 
 
+@pytest.mark.parametrize(
+    "name", ["cross_entropy", "nll_loss", "focal_loss", "capped_cross_entropy"]
+)
+def test_a_number_has_no_classes(name: str) -> None:
+    error = IndexError if name == "cross_entropy" else ValueError
+    with pytest.raises(error, match=r"wants .*input\.dim\(\) > 0, got .*input of shape \[\]"):
+        public(name)(torch.tensor(1.0), torch.tensor(0))
+
+
 @pytest.mark.parametrize("shape", [(3,), (1,)])
 def test_statistics_of_channels_want_a_dimension_for_them(shape: tuple[int]) -> None:
     x = torch.ones(shape)
