@@ -136,7 +136,7 @@ _CALLED: Mapping[type[Basic], Callable[[Any], str]] = {
     Add: _of_terms,
     Mul: _of_factors,
     Where: _of_choice,
-    Element: lambda element: "_".join(names(element)),  # those of its indices, too
+    Element: lambda element: "_".join([*names(element), *_places(element)]),
 }
 """What an expression is called, by its kind; any other is a function of something."""
 
@@ -166,8 +166,15 @@ def stem(expr: Basic) -> str:
 
 
 def base_stem(element: Basic) -> str:
-    name = element.tensor_name if isinstance(element, Element) else str(element)
-    return name.removesuffix("_centred").removesuffix("_hat")
+    if not isinstance(element, Element):
+        return str(element)
+    name = element.tensor_name.removesuffix("_centred").removesuffix("_hat")
+    return "_".join([name, *_places(element)])
+
+
+def _places(element: Element) -> list[str]:
+    """The literal indices of an element: `x_0` is `x[n, 0]`."""
+    return [str(i) for i in element.indices if isinstance(i, Integer)]
 
 
 def mixes_sizes(expr: Basic) -> bool:

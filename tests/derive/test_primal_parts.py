@@ -24,6 +24,14 @@ def test_a_difference_is_kept_in_place_of_its_two_sides() -> None:
     assert kept(definition) == ["x_minus_target"]
 
 
+def test_an_element_at_a_place_is_called_by_it() -> None:
+    op = define("area", "The square of a box's width.")
+    n, c = op.axes("n c")
+    x = op.input("x", n, c)
+    definition = op.build(op.let("y", [n], (x[n, 2] - x[n, 0]) ** 2))
+    assert kept(definition) == ["x_2_minus_x_0"]
+
+
 def test_a_difference_is_computed_again_where_its_sides_are_kept_anyhow() -> None:
     op = define("both", "A product of two numbers and their distance squared.")
     n = op.axes("n")
