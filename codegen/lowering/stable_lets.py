@@ -11,18 +11,20 @@ from codegen.lowering.choices import with_choices
 from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
 from codegen.lowering.moments import about_the_mean
 from codegen.lowering.stable_expressions import bare_exponentials, stabilise
+from codegen.lowering.underflow import by_name, is_safe_logarithm, without_underflow
 from codegen.lowering.vanishing import vanishing
 from derive.calculus.normal import normalise
-from derive.calculus.recognise import Named, abstract
 from derive.language.definition import Let, needed
 from derive.language.expressions import Element, Sum, names_used
-from derive.language.substitute import replace_exactly, substitute
+from derive.language.substitute import substitute
 
 
 def made_safe(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
     """The lets that are needed, in numerically safe form; repeated parts are not named."""
     wanted = list(wanted)
-    safe = _safe(about_the_mean(needed(lets, wanted)))
+    plain = about_the_mean(needed(lets, wanted))
+    whole = [w for i, let in enumerate(plain) for w in without_underflow([let], plain[:i])]
+    safe = _safe(whole)
     return needed(vanishing(safe, safe), wanted)
 
 
@@ -87,17 +89,18 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
         spelt = substitute(let.value, through.values())
         read = names_used(spelt)
         tried = [whole, *less] if read & {*whole.sums, *whole.powers} else []
-        safe = (
-            replace(let, value=_by_name(value, meanings.named))
+        forms = (
+            replace(let, value=by_name(value, meanings.named))
             for meanings in tried
             for value in meanings.safe(spelt)
             if not (bare_exponentials(value) or names_used(value) & meanings.unsafe)
             if not _divisors(value) & meanings.plain
         )
-        if (found := next(safe, None)) is None and read & whole.sums.keys():
+        if (found := next(forms, None)) is None and read & whole.sums.keys():
             through[let.name] = replace(let, value=spelt)
         result.append(found or let)
-    return _complemented(result, [let for let in whole.named if isinstance(let.value, Sigmoid)])
+    safe = without_underflow(result, made)
+    return _complemented(safe, [let for let in whole.named if isinstance(let.value, Sigmoid)])
 
 
 def _complemented(lets: Sequence[Let], named: Iterable[Let]) -> tuple[Let, ...]:
@@ -105,7 +108,7 @@ def _complemented(lets: Sequence[Let], named: Iterable[Let]) -> tuple[Let, ...]:
     to zero, where a sigmoid s is read for nothing else."""
     for sigmoid in named:
         found = [
-            replace(let, value=_by_name(stabilise(substitute(let.value, [sigmoid])), [sigmoid]))
+            replace(let, value=by_name(stabilise(substitute(let.value, [sigmoid])), [sigmoid]))
             if sigmoid.name in names_used(let.value)
             else let
             for let in lets
@@ -190,19 +193,6 @@ def _quotients_joined(value: Expr) -> Expr:
     return value.replace(is_difference, lambda e: 1 / together(e.base))
 
 
-def _by_name(value: Expr, lets: Iterable[Let]) -> Expr:
-    """A value that reads each softmax or sigmoid which has a name by that."""
-    for let in lets:
-        pattern, own = abstract(let.value)
-        if set(own) != set(let.tensor.indices):
-            continue  # it is repeated along an axis: nothing says where it is to be read
-        for found in value.atoms(type(let.value)):
-            other, letters = abstract(found)
-            if other == pattern:
-                value = replace_exactly(value, found, Named(let.tensor, own).at(letters))
-    return value
-
-
 def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
     """Logarithms of tensors that may have underflowed, taken of what the tensors are made of, as
     far as it takes to be safe."""
@@ -212,7 +202,8 @@ def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
         while names_used(through) & powered.keys():
             through = substitute(through, powered.values())
             safe = stabilise(through)
-            if not (safe.has(log) or bare_exponentials(safe)):
+            left = (e for e in safe.atoms(log) if names_used(e) & powered.keys())
+            if is_safe_logarithm(safe) and not any(left):
                 return through
         return logarithm
 
