@@ -12,10 +12,12 @@ log(1 + erf(a))          ->  log(erfc(-a)), and so where something is divided by
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from sympy import Abs, Add, Expr, Mul, Pow, S, cosh, erf, log, sign, sinh, tanh
+from sympy import Abs, Add, Basic, Expr, Mul, Pow, S, cosh, erf, exp, log, sign, sinh, tanh
 
-from codegen.lowering.forms import Expm1, Sigmoid
+from codegen.lowering.forms import Expm1, Log1p, Sigmoid
+from derive.language.expressions import is_scalar
 from derive.language.functions import erfc
 
 
@@ -29,6 +31,20 @@ def logarithm(inside: Expr) -> Expr | None:
         return size + log(-Expm1(-2 * size)) - log(2)
     found = tail(inside)
     return None if found is None else log(found)
+
+
+def powers(expr: Any) -> Any:
+    """An expression with the last form in it: last, as exponentials that are met are one."""
+    return expr.replace(_is_power_near_one, lambda e: exp(e.exp * Log1p(e.base - 1)))
+
+
+def _is_power_near_one(expr: Basic) -> bool:
+    return (
+        isinstance(expr, Pow)
+        and isinstance(expr.base, Add)
+        and S.One in expr.base.args
+        and not (is_scalar(expr.exp) or is_scalar(expr.base))
+    )
 
 
 def tail(total: Expr) -> Expr | None:
