@@ -80,9 +80,11 @@ def _vanishes(factor: Expr, named: Let) -> bool:
 
 def _grows(factor: Expr, named: Let) -> bool:
     """Whether a factor is what the function is of, or its softplus."""
+    (argument,) = named.value.args
     if isinstance(factor, LogAddExp):
-        return {*factor.args} == {0, *named.value.args}
-    return isinstance(factor, Element) and bool(names_used(factor) & names_used(named.value))
+        return {*factor.args} == {0, argument}
+    element = argument.as_coeff_Mul()[1]
+    return isinstance(factor, Element) and factor.base == getattr(element, "base", None)
 
 
 def without_growth(lets: Sequence[Let], made: Iterable[Let]) -> tuple[Let, ...]:
