@@ -83,8 +83,8 @@ def _grows(factor: Expr, named: Let) -> bool:
     (argument,) = named.value.args
     if isinstance(factor, LogAddExp):
         return {*factor.args} == {0, argument}
-    element = argument.as_coeff_Mul()[1]
-    return isinstance(factor, Element) and factor.base == getattr(element, "base", None)
+    read = argument.as_coeff_Mul()[1]
+    return isinstance(factor, Element) and tensor_name(factor) == tensor_name(read)
 
 
 def without_growth(lets: Sequence[Let], made: Iterable[Let]) -> tuple[Let, ...]:

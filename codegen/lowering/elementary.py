@@ -1,12 +1,15 @@
 """Elementary functions where they overflow, or come near one or zero:
 
-Expm1(a) * Sigmoid(-a)   ->  tanh(a/2)
-exp(a) / Expm1(a)        ->  -1/Expm1(-a)
-log(Expm1(a))            ->  a + log(-Expm1(-a))
-sinh(a) / cosh(a)        ->  tanh(a)
-sign(a) / abs(a)         ->  1/a
-log(abs(sinh(a)))        ->  abs(a) + log(-Expm1(-2*abs(a))) - log(2)
-log(1 + erf(a))          ->  log(erfc(-a)), and so where something is divided by it
+    Expm1(a) * Sigmoid(-a)   ->  tanh(a/2)
+    exp(-a) * Expm1(a)       ->  -Expm1(-a), and so exp(a)/Expm1(a)
+    log(Expm1(a))            ->  a + log(-Expm1(-a))
+    sinh(a) / cosh(a)        ->  tanh(a)
+    sign(a) / abs(a)         ->  1/a
+    log(abs(sinh(a)))        ->  abs(a) + log(-Expm1(-2*abs(a))) - log(2)
+    log(1 + erf(a))          ->  log(erfc(-a)), and so where something is divided by it
+    (1 + a)**b               ->  exp(b*Log1p(a))
+
+The last for a tensor b, which may be large where a is small.
 """
 
 from __future__ import annotations
@@ -67,14 +70,14 @@ def met(exponent: Expr, factors: list[Expr]) -> Expr:
             continue
         (a,) = base.args
         step, taken = (a, 0) if power.is_positive else (-a, 0)
-        while taken < abs(power) and _shorter(exponent + step, exponent):
+        while taken < abs(power) and shorter(exponent + step, exponent):
             exponent, taken = exponent + step, taken + 1
         unit = S.One if power.is_positive else S.NegativeOne
         factors[place] = Pow(base, power - unit * taken) * Pow(-Expm1(-a), unit * taken)
     return exponent
 
 
-def _shorter(after: Expr, before: Expr) -> bool:
+def shorter(after: Expr, before: Expr) -> bool:
     return after == 0 or after.count_ops() < before.count_ops()
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from sympy import Add, Basic, Eq, Expr, KroneckerDelta, Mul, Pow, S
 
-from codegen.lowering.forms import Expm1, LogSumExp, Softmax
-from derive.language.expressions import Element, Index, Where
+from codegen.lowering.forms import Expm1, LogSoftmax, LogSumExp, Softmax
+from derive.language.expressions import Element, Index, Where, free_indices
 
 
 @dataclass(frozen=True)
@@ -85,3 +85,19 @@ def _told_apart(factor: Expr, found: Others) -> Expr | None:
             masked = found.exponent.xreplace({bound: letter})
             return sign * (delta - Softmax(masked, letter))
     return None
+
+
+def told_along(score: Expr, letter: Index) -> Expr:
+    """A score without what log-softmaxes take from it along a letter: a softmax has that anyway."""
+    if isinstance(score, LogSoftmax):
+        return score.body if score.index == letter else score
+    if isinstance(score, Add):
+        return Add(*(told_along(term, letter) for term in score.args))
+    if isinstance(score, Mul):
+        same = [f for f in score.args if letter not in free_indices(f)]
+        rest = [f for f in score.args if f not in same]
+        return Mul(*same, told_along(rest[0], letter)) if len(rest) == 1 else score
+    if isinstance(score, Where) and S.NegativeInfinity in score.branches:
+        branches = (told_along(branch, letter) for branch in score.branches)
+        return Where(score.condition, *branches)
+    return score

@@ -9,6 +9,7 @@
     (sum_k exp(z))**-p         ->  exp(-p * LogSumExp(z, k))
     z - LogSumExp(z, k)        ->  LogSoftmax(z, k)
     exp(LogSoftmax(z, k))      ->  Softmax(z, k)
+    Softmax(LogSoftmax(z, k) + a, k)  ->  Softmax(z + a, k)
     exp(a - LogAddExp(a, 0))   ->  Sigmoid(a)
     (1 + exp(a))**-1           ->  Sigmoid(-a)
     log(exp(a) + exp(b))       ->  LogAddExp(a, b), also where a and b are such logarithms
@@ -27,7 +28,6 @@ and those of `codegen.lowering.others` and `codegen.lowering.elementary`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import permutations
 from typing import Any
 
 from sympy import (
@@ -56,7 +56,8 @@ from codegen.lowering.forms import (
     Sigmoid,
     Softmax,
 )
-from codegen.lowering.others import among_others, chosen_places, others
+from codegen.lowering.hazards import LOG_SUMS, bare_exponentials, is_a_part, underflows
+from codegen.lowering.others import among_others, others, told_along
 from derive.language.expressions import (
     Element,
     Index,
@@ -80,62 +81,6 @@ def stabilise(expr: Expr) -> Expr:
         return plain
     masked = _walk(expr.replace(lambda e: isinstance(e, Where), _masked))
     return plain if bare_exponentials(masked) or underflows(masked) else masked
-
-
-def underflows(expr: Basic) -> bool:
-    """Whether a logarithm is taken of what may be rounded to zero, or something divided by it."""
-    taken = (e.args[0] for e in expr.atoms(log))
-    below = (e.base for e in expr.atoms(Pow) if e.exp.could_extract_minus_sign())
-    small = (exp, Softmax, Sigmoid)
-    return any(e.has(*small, LogSoftmax, *_LOG_SUMS) for e in taken) or any(
-        e.has(*small) for e in below
-    )
-
-
-def bare_exponentials(expr: Basic) -> int:
-    """How many exponentials are left that no safe form protects."""
-    return sum(not _is_a_part(power.args[0]) for power in expr.atoms(exp))
-
-
-_LOG_SUMS = (LogAddExp, LogSumExp)
-"""Logarithms of what exponentials are parts of."""
-
-
-def _is_a_part(exponent: Expr) -> bool:
-    """Whether an exponential is divided by a sum that it is a term of, as it is or with a weight:
-    `exp(a - log(exp(a) + ...))` is at most 1, and `exp(a - log(w exp(a) + ...))` at most 1/w."""
-    terms = Add.make_args(exponent)
-    log_sums = [-term for term in terms if isinstance(-term, _LOG_SUMS)]
-    if len(log_sums) != 1:
-        return False
-    (log_sum,) = log_sums
-    rest = Add(*(t for t in terms if t != -log_sum))
-    return any(_is_among(rest, part) for part in _parts(log_sum))
-
-
-def _is_among(exponent: Expr, part: Expr) -> bool:
-    """Whether an exponent is a part of a whole, or one of those that the part sums up, or some."""
-    if exponent == part or not isinstance(part, LogSumExp):
-        return exponent == part
-    exponent = exponent.body if isinstance(exponent, LogSumExp) else exponent
-    letters = [*sorted(free_indices(exponent), key=default_sort_key), *chosen_places(exponent)]
-    placed = (
-        dict(zip(part.indices, some, strict=True))
-        for some in permutations(letters, len(part.indices))
-    )
-    weights = (
-        Add.make_args(part.body.xreplace(place) - exponent)
-        for place in placed
-        if all(bound.axis == getattr(i, "axis", bound.axis) for bound, i in place.items())
-    )
-    return any(all(w == 0 or isinstance(w, log) for w in found) for found in weights)
-
-
-def _parts(expr: Expr) -> list[Expr]:
-    """What exponentials are added up of."""
-    if not isinstance(expr, LogAddExp):
-        return [expr]
-    return [part for arg in expr.args for part in _parts(arg)]
 
 
 def _walk(expr: Any) -> Any:
@@ -248,7 +193,7 @@ def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
 def _is_weight(expr: Expr) -> bool:
     """Whether what an exponential is multiplied by may stand as its logarithm beside the exponent:
     it is not negative, and no exponential itself."""
-    return not expr.has(exp, Sum, Softmax, *_LOG_SUMS) and is_nonnegative(expr)
+    return not expr.has(exp, Sum, Softmax, *LOG_SUMS) and is_nonnegative(expr)
 
 
 def _add_exponents(exponents: Iterable[Expr]) -> Expr:
@@ -294,7 +239,7 @@ def _product(expr: Expr) -> Expr:
         rest += [Sigmoid(a)] * taken + [Sigmoid(-a)] * (power - taken)
     sums = [f for f in rest if isinstance(f, Sum | Add) and f.has(exp)]
     for count, other in enumerate(sums, start=1):
-        met = total.has(*_LOG_SUMS) or any(e.has(*_LOG_SUMS) for e in other.atoms(exp))
+        met = total.has(*LOG_SUMS) or any(e.has(*LOG_SUMS) for e in other.atoms(exp))
         if met and total != 0:
             part = _one_log_sum(total) if count < len(sums) else total
             rest[rest.index(other)] = _push(other, exp(part))
@@ -341,7 +286,7 @@ def _one_log_sum(exponent: Expr) -> Expr:
     there are several in the exponent, all of it otherwise."""
     for term in Add.make_args(exponent):
         number, log_sum = term.as_coeff_Mul()
-        if isinstance(log_sum, _LOG_SUMS) and number.is_Integer and number < -1:
+        if isinstance(log_sum, LOG_SUMS) and number.is_Integer and number < -1:
             return -log_sum
     return exponent
 
@@ -352,15 +297,11 @@ def _lighter(after: Expr, before: Expr) -> bool:
         return after == 0
     if _is_safe(before) or _is_safe(after):
         return not _is_safe(before)
-    return _shorter(after, before)
-
-
-def _shorter(after: Expr, before: Expr) -> bool:
-    return after == 0 or after.count_ops() < before.count_ops()
+    return elementary.shorter(after, before)
 
 
 def _is_safe(exponent: Expr) -> bool:
-    return isinstance(exponent, LogSoftmax) or _is_a_part(exponent)
+    return isinstance(exponent, LogSoftmax) or is_a_part(exponent)
 
 
 def _push(expr: Expr, factor: Expr) -> Expr:
@@ -394,27 +335,11 @@ def _exp(expr: Expr) -> Expr:
     (inside,) = expr.args
     terms = Add.make_args(_sum(Add.make_args(inside)))
     if all(isinstance(term, LogSoftmax) for term in terms):
-        return Mul(*(Softmax(_told_along(*term.args), term.index) for term in terms))
+        return Mul(*(Softmax(told_along(*term.args), term.index) for term in terms))
     for part in (-term for term in terms if isinstance(-term, LogAddExp)):
         if S.Zero in part.args and inside + part == sum(part.args):
             return Sigmoid(inside + part)
     return exp(Add(*terms))
-
-
-def _told_along(score: Expr, letter: Index) -> Expr:
-    """A score without what log-softmaxes take from it along a letter: a softmax has that anyway."""
-    if isinstance(score, LogSoftmax):
-        return score.body if score.index == letter else score
-    if isinstance(score, Add):
-        return Add(*(_told_along(term, letter) for term in score.args))
-    if isinstance(score, Mul):
-        same = [f for f in score.args if letter not in free_indices(f)]
-        rest = [f for f in score.args if f not in same]
-        return Mul(*same, _told_along(rest[0], letter)) if len(rest) == 1 else score
-    if isinstance(score, Where) and S.NegativeInfinity in score.branches:
-        branches = (_told_along(branch, letter) for branch in score.branches)
-        return Where(score.condition, *branches)
-    return score
 
 
 def _sum(terms: Iterable[Expr]) -> Expr:
@@ -429,7 +354,7 @@ def _masked_together(exponents: Iterable[Expr]) -> list[Expr]:
     if len(masks) != 1:
         return terms
     (mask,) = masks
-    apart = [t for t in terms if t.has(*_LOG_SUMS)]
+    apart = [t for t in terms if t.has(*LOG_SUMS)]
     inside = Add(*(t for t in terms if t is not mask and t not in apart))
     branches = (inside if branch == 0 else branch for branch in mask.branches)
     return [Where(mask.condition, *branches), *apart]

@@ -11,8 +11,9 @@ from codegen.lowering import elementary
 from codegen.lowering.choices import with_choices
 from codegen.lowering.complements import complemented, without_growth
 from codegen.lowering.forms import Expm1, LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
+from codegen.lowering.hazards import bare_exponentials
 from codegen.lowering.moments import about_the_mean
-from codegen.lowering.stable_expressions import bare_exponentials, stabilise
+from codegen.lowering.stable_expressions import stabilise
 from codegen.lowering.underflow import by_name, is_safe_logarithm, without_underflow
 from codegen.lowering.vanishing import vanishing
 from derive.calculus.normal import normalise

@@ -19,8 +19,9 @@ from typing import Any
 from sympy import Basic, Expr, Mul, Pow, exp, log
 
 from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
+from codegen.lowering.hazards import bare_exponentials, underflows
 from codegen.lowering.others import chosen_places
-from codegen.lowering.stable_expressions import bare_exponentials, stabilise, underflows
+from codegen.lowering.stable_expressions import stabilise
 from derive.calculus.normal import normalise
 from derive.calculus.recognise import Named, abstract
 from derive.language.definition import Let
