@@ -96,7 +96,10 @@ class Atomiser:
         return tensor[tuple(home)]
 
     def _in_order(self, value: Expr, letters: Sequence[Index]) -> list[Index]:
-        """Letters as a tensor that has all of them has them, or as the axes are in order."""
+        """Letters as a tensor that has all of them has them, or as the axes are in order, which
+        they are where two of them are of one axis."""
+        if len({letter.axis for letter in letters}) < len(letters):
+            return sorted(letters, key=self._place)
         elements = sorted(value.atoms(Element), key=default_sort_key)
         whole = (list(e.indices) for e in elements if Counter(e.indices) == Counter(letters))
         return next(whole, sorted(letters, key=self._place))
