@@ -9,6 +9,7 @@
     (sum_k exp(z))**-p         ->  exp(-p * LogSumExp(z, k))
     z - LogSumExp(z, k)        ->  LogSoftmax(z, k)
     exp(LogSoftmax(z, k))      ->  Softmax(z, k)
+    Softmax(LogSoftmax(z, k) + a, k)  ->  Softmax(z + a, k)
     exp(a - LogAddExp(a, 0))   ->  Sigmoid(a)
     (1 + exp(a))**-1           ->  Sigmoid(-a)
     log(exp(a) + exp(b))       ->  LogAddExp(a, b), also where a and b are such logarithms
@@ -17,16 +18,16 @@
     log(1 + a)                 ->  Log1p(a)
     exp(a) - 1                 ->  Expm1(a)
     1 - Sigmoid(a)             ->  Sigmoid(-a)
-    exp(-a) * Expm1(a)         ->  -Expm1(-a)
     Where(c, exp(a), 0)        ->  exp(Where(c, a, -oo))
     Where(c, k*exp(a), 0)      ->  Where(c, k, 0) * exp(Where(c, a, -oo))
     Where(i != j, a, b)        ->  Where(i == j, b, a)
+
+and those of `codegen.lowering.others` and `codegen.lowering.elementary`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import permutations
 from typing import Any
 
 from sympy import (
@@ -45,6 +46,7 @@ from sympy import (
     log,
 )
 
+from codegen.lowering import elementary
 from codegen.lowering.forms import (
     Expm1,
     Log1p,
@@ -54,7 +56,17 @@ from codegen.lowering.forms import (
     Sigmoid,
     Softmax,
 )
-from derive.language.expressions import Element, Index, Sum, Where, free_indices, with_args
+from codegen.lowering.hazards import LOG_SUMS, bare_exponentials, is_a_part, underflows
+from codegen.lowering.others import among_others, others, told_along
+from derive.language.expressions import (
+    Element,
+    Index,
+    Sum,
+    Where,
+    free_indices,
+    is_scalar,
+    with_args,
+)
 from derive.language.facts import is_nonnegative
 
 
@@ -65,56 +77,10 @@ def stabilise(expr: Expr) -> Expr:
     of them safe.
     """
     plain = _walk(expr)
-    if not bare_exponentials(plain) or not expr.has(Where):
+    if not expr.has(Where) or not (bare_exponentials(plain) or underflows(plain)):
         return plain
     masked = _walk(expr.replace(lambda e: isinstance(e, Where), _masked))
-    return plain if bare_exponentials(masked) else masked
-
-
-def bare_exponentials(expr: Basic) -> int:
-    """How many exponentials are left that no safe form protects."""
-    return sum(not _is_a_part(power.args[0]) for power in expr.atoms(exp))
-
-
-_LOG_SUMS = (LogAddExp, LogSumExp)
-"""Logarithms of what exponentials are parts of."""
-
-
-def _is_a_part(exponent: Expr) -> bool:
-    """Whether an exponential is divided by a sum that it is a term of, as it is or with a weight:
-    `exp(a - log(exp(a) + ...))` is at most 1, and `exp(a - log(w exp(a) + ...))` at most 1/w."""
-    terms = Add.make_args(exponent)
-    log_sums = [-term for term in terms if isinstance(-term, _LOG_SUMS)]
-    if len(log_sums) != 1:
-        return False
-    (log_sum,) = log_sums
-    rest = Add(*(t for t in terms if t != -log_sum))
-    return any(_is_among(rest, part) for part in _parts(log_sum))
-
-
-def _is_among(exponent: Expr, part: Expr) -> bool:
-    """Whether an exponent is a part of a whole, or one of those that the part sums up, or some."""
-    if exponent == part or not isinstance(part, LogSumExp):
-        return exponent == part
-    exponent = exponent.body if isinstance(exponent, LogSumExp) else exponent
-    letters = sorted(free_indices(exponent), key=default_sort_key)
-    placed = (
-        dict(zip(part.indices, some, strict=True))
-        for some in permutations(letters, len(part.indices))
-    )
-    weights = (
-        Add.make_args(part.body.xreplace(place) - exponent)
-        for place in placed
-        if all(bound.axis == letter.axis for bound, letter in place.items())
-    )
-    return any(all(w == 0 or isinstance(w, log) for w in found) for found in weights)
-
-
-def _parts(expr: Expr) -> list[Expr]:
-    """What exponentials are added up of."""
-    if not isinstance(expr, LogAddExp):
-        return [expr]
-    return [part for arg in expr.args for part in _parts(arg)]
+    return plain if bare_exponentials(masked) or underflows(masked) else masked
 
 
 def _walk(expr: Any) -> Any:
@@ -163,6 +129,10 @@ def _log(expr: Expr) -> Expr:
         rest = Mul(*(f for f, found in safe if found is None))
         if rest.is_positive and any(found is not None for _, found in safe):
             return Add(log(rest), *(found for _, found in safe if found is not None))
+    if (left := others(inside)) is not None:
+        return left.logarithm()
+    if (found := elementary.logarithm(inside)) is not None:
+        return found
     if isinstance(inside, Add) and S.One in inside.args:
         return Log1p(inside - 1)
     if isinstance(inside, Where):
@@ -176,14 +146,18 @@ def _log(expr: Expr) -> Expr:
 
 def _logarithm(expr: Expr) -> Expr | None:
     """The safe logarithm of a power, a sum or a product of exponentials; None for anything else."""
-    if isinstance(expr, Pow) and expr.exp.is_number:
+    if isinstance(expr, Pow) and is_scalar(expr.exp):
         inner = _logarithm(expr.base)
         return None if inner is None else expr.exp * inner
     if isinstance(expr, exp):
         return expr.args[0]
+    if isinstance(expr, Softmax):
+        return LogSoftmax(*expr.args)
+    if isinstance(expr, Sigmoid):
+        return -_add_exponents([-expr.args[0], S.Zero])
     if isinstance(expr, cosh):
         return _add_exponents([expr.args[0], -expr.args[0]]) - log(2)
-    if isinstance(expr, Sum) and expr.body.has(exp):
+    if isinstance(expr, Sum) and expr.body.has(exp, Softmax):
         inner = _pure_exponent(expr.body, weighted=True)
         return None if inner is None else LogSumExp(inner, *expr.indices)
     if isinstance(expr, Mul):
@@ -205,6 +179,9 @@ def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
         return log(expr)
     if isinstance(expr, Softmax):
         return LogSoftmax(*expr.args)
+    if isinstance(expr, Pow) and is_scalar(expr.exp):
+        inner = _pure_exponent(expr.base)
+        return None if inner is None else expr.exp * inner
     if isinstance(expr, Mul):
         parts = [_pure_exponent(f, weighted) for f in expr.args]
         return None if None in parts else _sum(p for p in parts if p is not None)
@@ -216,7 +193,7 @@ def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
 def _is_weight(expr: Expr) -> bool:
     """Whether what an exponential is multiplied by may stand as its logarithm beside the exponent:
     it is not negative, and no exponential itself."""
-    return not expr.has(exp, Sum, *_LOG_SUMS) and is_nonnegative(expr)
+    return not expr.has(exp, Sum, Softmax, *LOG_SUMS) and is_nonnegative(expr)
 
 
 def _add_exponents(exponents: Iterable[Expr]) -> Expr:
@@ -230,42 +207,44 @@ def _add_exponents(exponents: Iterable[Expr]) -> Expr:
 def _power(expr: Expr) -> Expr:
     """A negative power of a sum of exponentials."""
     base, exponent = expr.args
+    if isinstance(base, Softmax) and is_scalar(exponent) and not exponent.is_number:
+        return exp(exponent * LogSoftmax(*base.args))
     if not (exponent.is_number and exponent.is_negative):
         return expr
     if (a := _one_plus_exp(base)) is not None:
         return Pow(Sigmoid(-a), -exponent)
+    if (tail := elementary.tail(base)) is not None:
+        return Pow(tail, exponent)
     inner = _logarithm(base)
     return expr if inner is None else _exp(exp(exponent * inner))
 
 
 def _product(expr: Expr) -> Expr:
     """Gather the exponentials of a product, and let each meet its denominator."""
-    exponents, logistic, others = _gathered(expr)
+    expr = among_others(expr)
+    exponents, logistic, rest = _gathered(expr)
     if not exponents:
-        return expr
-    total = _sum(_masked_together(exponents))
-    for place, factor in enumerate(others):
-        if isinstance(factor, Expm1) and _shorter(less := _sum([total, *factor.args]), total):
-            total, others[place] = less, -Expm1(-factor.args[0])
-    for weight in filter(_is_weight, tuple(others)):
+        return elementary.together(expr)
+    total = elementary.met(_sum(_masked_together(exponents)), rest)
+    for weight in filter(_is_weight, tuple(rest)):
         weighted = _sum([total, log(weight)])
         met = [weighted, *(_sum([weighted, -a]) for a, _ in logistic)]
         if any(isinstance(exponent, LogSoftmax) for exponent in met):
             total = weighted
-            others.remove(weight)
+            rest.remove(weight)
     for a, power in logistic:
         taken = 0
         while taken < power and _lighter(less := _sum([total, -a]), total):
             total, taken = less, taken + 1
-        others += [Sigmoid(a)] * taken + [Sigmoid(-a)] * (power - taken)
-    sums = [f for f in others if isinstance(f, Sum | Add) and f.has(exp)]
+        rest += [Sigmoid(a)] * taken + [Sigmoid(-a)] * (power - taken)
+    sums = [f for f in rest if isinstance(f, Sum | Add) and f.has(exp)]
     for count, other in enumerate(sums, start=1):
-        met = total.has(*_LOG_SUMS) or any(e.has(*_LOG_SUMS) for e in other.atoms(exp))
+        met = total.has(*LOG_SUMS) or any(e.has(*LOG_SUMS) for e in other.atoms(exp))
         if met and total != 0:
             part = _one_log_sum(total) if count < len(sums) else total
-            others[others.index(other)] = _push(other, exp(part))
+            rest[rest.index(other)] = _push(other, exp(part))
             total = _sum([total, -part])
-    return Mul(*others, _exp(exp(total)))
+    return elementary.together(Mul(*rest, _exp(exp(total))))
 
 
 def _gathered(expr: Expr) -> tuple[list[Expr], list[tuple[Expr, int]], list[Expr]]:
@@ -307,7 +286,7 @@ def _one_log_sum(exponent: Expr) -> Expr:
     there are several in the exponent, all of it otherwise."""
     for term in Add.make_args(exponent):
         number, log_sum = term.as_coeff_Mul()
-        if isinstance(log_sum, _LOG_SUMS) and number.is_Integer and number < -1:
+        if isinstance(log_sum, LOG_SUMS) and number.is_Integer and number < -1:
             return -log_sum
     return exponent
 
@@ -318,15 +297,11 @@ def _lighter(after: Expr, before: Expr) -> bool:
         return after == 0
     if _is_safe(before) or _is_safe(after):
         return not _is_safe(before)
-    return _shorter(after, before)
-
-
-def _shorter(after: Expr, before: Expr) -> bool:
-    return after == 0 or after.count_ops() < before.count_ops()
+    return elementary.shorter(after, before)
 
 
 def _is_safe(exponent: Expr) -> bool:
-    return isinstance(exponent, LogSoftmax) or _is_a_part(exponent)
+    return isinstance(exponent, LogSoftmax) or is_a_part(exponent)
 
 
 def _push(expr: Expr, factor: Expr) -> Expr:
@@ -360,7 +335,7 @@ def _exp(expr: Expr) -> Expr:
     (inside,) = expr.args
     terms = Add.make_args(_sum(Add.make_args(inside)))
     if all(isinstance(term, LogSoftmax) for term in terms):
-        return Mul(*(Softmax(*term.args) for term in terms))
+        return Mul(*(Softmax(told_along(*term.args), term.index) for term in terms))
     for part in (-term for term in terms if isinstance(-term, LogAddExp)):
         if S.Zero in part.args and inside + part == sum(part.args):
             return Sigmoid(inside + part)
@@ -379,7 +354,7 @@ def _masked_together(exponents: Iterable[Expr]) -> list[Expr]:
     if len(masks) != 1:
         return terms
     (mask,) = masks
-    apart = [t for t in terms if t.has(*_LOG_SUMS)]
+    apart = [t for t in terms if t.has(*LOG_SUMS)]
     inside = Add(*(t for t in terms if t is not mask and t not in apart))
     branches = (inside if branch == 0 else branch for branch in mask.branches)
     return [Where(mask.condition, *branches), *apart]

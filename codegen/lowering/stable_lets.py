@@ -5,25 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sympy import Add, Expr, Pow, exp, log, together
+from sympy import Add, Expr, Pow, erf, exp, log, sinh, together
 
+from codegen.lowering import elementary
 from codegen.lowering.choices import with_choices
-from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
+from codegen.lowering.complements import complemented, without_growth
+from codegen.lowering.forms import Expm1, LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
+from codegen.lowering.hazards import bare_exponentials
 from codegen.lowering.moments import about_the_mean
-from codegen.lowering.stable_expressions import bare_exponentials, stabilise
+from codegen.lowering.stable_expressions import stabilise
+from codegen.lowering.underflow import by_name, is_safe_logarithm, without_underflow
 from codegen.lowering.vanishing import vanishing
 from derive.calculus.normal import normalise
-from derive.calculus.recognise import Named, abstract
 from derive.language.definition import Let, needed
 from derive.language.expressions import Element, Sum, names_used
-from derive.language.substitute import replace_exactly, substitute
+from derive.language.substitute import substitute
 
 
 def made_safe(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
     """The lets that are needed, in numerically safe form; repeated parts are not named."""
     wanted = list(wanted)
-    safe = _safe(about_the_mean(needed(lets, wanted)))
-    return needed(vanishing(safe, safe), wanted)
+    plain = about_the_mean(needed(lets, wanted))
+    whole = [w for i, let in enumerate(plain) for w in without_underflow([let], plain[:i])]
+    safe = _safe(whole)
+    safe = complemented(safe, safe, instead=False)
+    return needed(_powers_near_one(vanishing(safe, safe)), wanted)
+
+
+def _powers_near_one(lets: Iterable[Let]) -> list[Let]:
+    return [replace(let, value=elementary.powers(let.value)) for let in lets]
 
 
 def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
@@ -36,34 +46,38 @@ def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
     meant: dict[str, Let] = {}  # what is safe as it stands, written out
     safe: list[Let] = []
     for let in lets:
-        if let.value.has(exp) or set(powered) & names_used(let.value):
+        if let.value.has(exp, sinh, erf) or set(powered) & names_used(let.value):
             powered[let.name] = let
         let = replace(let, value=_logarithms_seen_through(let.value, powered))
         plain = stabilise(let.value)
         through = _substituted(let, hazards)
         whole = _substituted(through, meant)
-        from_one = {n: direct[n] for n in _told_from_one(let.value) & direct.keys()}
-        others = (_substituted(let, some) for some in (direct, from_one))
-        forms = (through.value, *(other.value for other in others), whole.value)
+        from_one = _told_from_one(let.value, direct)
+        forms = (through.value, _substituted(let, direct).value, from_one, whole.value)
         value = _first_safe(forms, plain)
         if through.value != let.value or bare_exponentials(plain):
             hazards[let.name] = through
         if bare_exponentials(plain):
             direct[let.name] = let
+        if value.has(Expm1) and not (other := stabilise(whole.value)).has(Expm1, exp):
+            value = other  # nothing is left that grows
         if isinstance(value, LogAddExp | LogSumExp | Sigmoid):
             meant[let.name] = whole
         safe.append(replace(let, value=value))
     return tuple(safe)
 
 
-def _told_from_one(expr: Expr) -> set[str]:
-    """The names of what one is taken from: of an exponential near one, that loses what it is."""
-    found: set[str] = set()
-    for total in expr.atoms(Add):
+def _told_from_one(value: Expr, powers: Mapping[str, Let]) -> Expr:
+    """A value in which what one is taken from is written out: it loses what an exponential near one
+    is."""
+
+    def told(total: Expr) -> Expr:
         one, rest = total.as_coeff_Add()
-        if abs(one) == 1 and isinstance(-one * rest, Element):
-            found |= names_used(rest)
-    return found
+        is_difference = abs(one) == 1 and isinstance(-one * rest, Element)
+        told = stabilise(substitute(total, powers.values())) if is_difference else total
+        return total if bare_exponentials(told) else told
+
+    return value.replace(lambda e: isinstance(e, Add) and bool(names_used(e) & powers.keys()), told)
 
 
 def _first_safe(forms: Iterable[Expr], plain: Expr) -> Expr:
@@ -87,32 +101,20 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
         spelt = substitute(let.value, through.values())
         read = names_used(spelt)
         tried = [whole, *less] if read & {*whole.sums, *whole.powers} else []
-        safe = (
-            replace(let, value=_by_name(value, meanings.named))
+        forms = (
+            replace(let, value=by_name(value, meanings.named))
             for meanings in tried
             for value in meanings.safe(spelt)
             if not (bare_exponentials(value) or names_used(value) & meanings.unsafe)
             if not _divisors(value) & meanings.plain
         )
-        if (found := next(safe, None)) is None and read & whole.sums.keys():
+        if (found := next(forms, None)) is None and read & whole.sums.keys():
             through[let.name] = replace(let, value=spelt)
-        result.append(found or let)
-    return _complemented(result, [let for let in whole.named if isinstance(let.value, Sigmoid)])
-
-
-def _complemented(lets: Sequence[Let], named: Iterable[Let]) -> tuple[Let, ...]:
-    """The lets with each `1 - s` read as the sigmoid of the opposite argument, which does not round
-    to zero, where a sigmoid s is read for nothing else."""
-    for sigmoid in named:
-        found = [
-            replace(let, value=_by_name(stabilise(substitute(let.value, [sigmoid])), [sigmoid]))
-            if sigmoid.name in names_used(let.value)
-            else let
-            for let in lets
-        ]
-        if not any(sigmoid.name in names_used(let.value) for let in found):
-            lets = found
-    return tuple(lets)
+        let = found or let
+        result.append(replace(let, value=_told_from_one(let.value, whole.powers)))
+    safe = without_growth(without_underflow(result, made), made)
+    integrals = (let for let in made if isinstance(let.value, erf))
+    return complemented(safe, [*whole.named, *integrals])
 
 
 @dataclass(frozen=True)
@@ -190,19 +192,6 @@ def _quotients_joined(value: Expr) -> Expr:
     return value.replace(is_difference, lambda e: 1 / together(e.base))
 
 
-def _by_name(value: Expr, lets: Iterable[Let]) -> Expr:
-    """A value that reads each softmax or sigmoid which has a name by that."""
-    for let in lets:
-        pattern, own = abstract(let.value)
-        if set(own) != set(let.tensor.indices):
-            continue  # it is repeated along an axis: nothing says where it is to be read
-        for found in value.atoms(type(let.value)):
-            other, letters = abstract(found)
-            if other == pattern:
-                value = replace_exactly(value, found, Named(let.tensor, own).at(letters))
-    return value
-
-
 def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
     """Logarithms of tensors that may have underflowed, taken of what the tensors are made of, as
     far as it takes to be safe."""
@@ -212,7 +201,8 @@ def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
         while names_used(through) & powered.keys():
             through = substitute(through, powered.values())
             safe = stabilise(through)
-            if not (safe.has(log) or bare_exponentials(safe)):
+            left = (e for e in safe.atoms(log) if names_used(e) & powered.keys())
+            if is_safe_logarithm(safe) and not any(left):
                 return through
         return logarithm
 
@@ -227,5 +217,5 @@ def _substituted(let: Let, lets: Mapping[str, Let]) -> Let:
 def stable(lets: Sequence[Let], made: Sequence[Let]) -> list[Let]:
     """The lets of a backward pass in numerically safe form; repeated parts are not named. `made`
     are those of the passes before."""
-    safe = [replace(let, value=stabilise(let.value)) for let in lets]
+    safe = _powers_near_one(replace(let, value=stabilise(let.value)) for let in lets)
     return with_choices(vanishing(safe, _safe(made)), made)

@@ -7,6 +7,7 @@ those that the simplified gradient ends up using, and no others.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -80,7 +81,7 @@ class Atomiser:
         (fresh,) = fresh_names([name], self.taken)
         # In a backward pass that is differentiated, a cotangent may be what is proposed.
         self.taken |= {fresh, cotangent_name(fresh), primal_name(fresh)}
-        home = _home(sorted(letters, key=self._place))
+        home = _home(self._in_order(value, letters))
         here = value.xreplace(home)
         positive = is_positive(value)
         tensor = Tensor(
@@ -93,6 +94,15 @@ class Atomiser:
         self.lets.append(Let(tensor, here))
         self._remember(here, tensor)
         return tensor[tuple(home)]
+
+    def _in_order(self, value: Expr, letters: Sequence[Index]) -> list[Index]:
+        """Letters as a tensor that has all of them has them, or as the axes are in order, which
+        they are where two of them are of one axis."""
+        if len({letter.axis for letter in letters}) < len(letters):
+            return sorted(letters, key=self._place)
+        elements = sorted(value.atoms(Element), key=default_sort_key)
+        whole = (list(e.indices) for e in elements if Counter(e.indices) == Counter(letters))
+        return next(whole, sorted(letters, key=self._place))
 
     def _place(self, index: Index) -> tuple[int, bool, str]:
         return self.axes.index(index.axis), index.name != index.axis.name, index.name

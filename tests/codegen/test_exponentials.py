@@ -12,6 +12,7 @@ from torch import Tensor
 
 from codegen.pipeline import compile
 from derive import library
+from derive.derivation import derive
 from derive.files import load_definitions
 from derive.notation.reading import read
 from gradsmith.proof.check import check
@@ -136,3 +137,40 @@ def test_one_is_not_taken_from_an_exponential_that_has_a_name(
     a, b, step = torch.zeros(3), torch.ones(3), torch.tensor([1e-3, 1e-6, 1e-9])
     held = compile(definition, target).hold(a, step, 1e9 * b) - torch.exp(-step)
     torch.testing.assert_close(held, -1e9 * torch.expm1(-step), rtol=1e-5, atol=1)
+
+
+STATE = """state: the zero-order hold of a diagonal state space (Gu et al., 2022)
+inputs a[h], dt[n,h], b[n,h], h0[n,h]
+d[n,h] = dt[n,h]*a[h]
+y[n,h] = exp(d[n,h])*h0[n,h] + (exp(d[n,h]) - 1)/a[h]*b[n,h]"""
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_nor_is_it_where_the_exponential_is_read_beside(target: str, c_compiler: None) -> None:
+    (definition,) = read(STATE, library.load).values()
+    rate, step, one = torch.tensor([-1e-6]), torch.tensor([[0.5], [1.0]]), torch.ones(2, 1)
+    given = [x.requires_grad_() for x in (rate, step, one, one.clone())]
+    y = compile(definition, target).state(*given)
+    torch.testing.assert_close(y, 1 + step)
+    gradients = torch.autograd.grad(y.sum(), given[1:])
+    torch.testing.assert_close(gradients, (one, step, one))
+
+
+def test_an_exponential_is_stored_as_what_it_is_of() -> None:
+    (definition,) = read(STATE, library.load).values()
+    exponential = next(let for let in derive(definition).forward if let.name == "exp_d")
+    assert [letter.name for letter in exponential.tensor.indices] == ["n", "h"]
+
+
+QUADRATIC = """quadratic: a rational quadratic kernel (Rasmussen and Williams, 2006)
+inputs r[n], a
+k[n] = (1 + r[n]*exp(-a)/2)**(-exp(a))"""
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_a_large_power_of_what_is_near_one_tells_it_from_one(target: str, c_compiler: None) -> None:
+    (definition,) = read(QUADRATIC, library.load).values()
+    r, a = torch.tensor([0.5, 1.0, 2.0], requires_grad=True), torch.tensor(16.0)
+    k = compile(definition, target).quadratic(r, a)
+    torch.testing.assert_close(k, torch.exp(-r / 2))
+    torch.testing.assert_close(torch.autograd.grad(k.sum(), r)[0], -torch.exp(-r / 2) / 2)

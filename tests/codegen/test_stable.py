@@ -14,7 +14,8 @@ from codegen.lowering.forms import (
     Softmax,
     spelled_out,
 )
-from codegen.lowering.stable_expressions import bare_exponentials, stabilise
+from codegen.lowering.hazards import bare_exponentials
+from codegen.lowering.stable_expressions import stabilise
 from derive import Sum, define, exp, log, tanh
 
 op = define("words", "Letters and tensors to write expressions with.")

@@ -1,0 +1,80 @@
+"""Elementary functions have values and gradients where exponentials overflow, or come near one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from codegen.pipeline import compile
+from derive import library
+from derive.notation.reading import read
+
+LOGISTIC = "p[n] = 1/(1 + exp(-x[n]))\n"
+
+
+def entropy(x: Tensor) -> Tensor:
+    return -x.sigmoid() * F.logsigmoid(x) - (-x).sigmoid() * F.logsigmoid(-x)
+
+
+def secant(x: Tensor) -> Tensor:
+    return 2 * (-x.abs()).exp() / (1 + (-2 * x.abs()).exp())
+
+
+def log_sinh(x: Tensor) -> Tensor:
+    return x.abs() + (-torch.expm1(-2 * x.abs())).log() - torch.tensor(2.0).log()
+
+
+BOTH = [-100.0, -17.0, -1.0, 1e-3, 0.5, 17.0, 20.0, 100.0]
+CASES: dict[str, tuple[str, Callable[[Tensor], Tensor], list[float]]] = {
+    "tangent": ("y[n] = (exp(x[n]) - 1)/(exp(x[n]) + 1)", lambda x: (x / 2).tanh(), BOTH),
+    "tangent_of_minus": ("y[n] = (1 - exp(-2*x[n]))/(1 + exp(-2*x[n]))", torch.tanh, BOTH),
+    "quotient": ("y[n] = exp(x[n])/(exp(x[n]) - 1)", lambda x: -1 / torch.expm1(-x), BOTH[2:]),
+    "softplus_inverse": (
+        "y[n] = log(exp(x[n]) - 1)",
+        lambda x: x + (-torch.expm1(-x)).log(),
+        BOTH[3:],
+    ),
+    "secant": ("y[n] = 1/cosh(x[n])", secant, [*BOTH, 1e4]),
+    "log_sinh": ("y[n] = log(abs(sinh(x[n])))", log_sinh, BOTH),
+    "log_normal": (
+        "y[n] = log((1 + erf(x[n]/sqrt(2)))/2)",
+        torch.special.log_ndtr,
+        [-5.0, -4.0, -1.0, 0.0, 1.0],
+    ),
+    "entropy": (LOGISTIC + "y[n] = -p[n]*log(p[n]) - (1 - p[n])*log(1 - p[n])", entropy, BOTH[1:7]),
+    "logit": (LOGISTIC + "y[n] = log(p[n]/(1 - p[n]))", lambda x: x * 1, BOTH),
+    "odds": (LOGISTIC + "y[n] = p[n]/(1 - p[n])", torch.exp, BOTH[2:7]),
+}
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_gradients_of_both_orders_are_those_of_a_careful_hand(
+    name: str, target: str, c_compiler: None
+) -> None:
+    text, carefully, at = CASES[name]
+    (definition,) = read(f"{name}: of x\ninputs x[n]\n{text}", library.load).values()
+    emitted = getattr(compile(definition, target), name)
+    results = []
+    for of, dtype in ((emitted, torch.float32), (carefully, torch.float64)):
+        x = torch.tensor(at, dtype=torch.float32).to(dtype, copy=True).requires_grad_()
+        value = of(x)
+        (first,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+        second = torch.autograd.grad((first**2).sum(), x)[0] if first.requires_grad else 0 * x
+        results.append([found.double() for found in (value, first, second)])
+    torch.testing.assert_close(*results, rtol=2e-5, atol=1e-6)
+    if name in ("entropy", "odds", "log_normal"):  # what is small is right, too
+        (value, first, _), wanted = results
+        torch.testing.assert_close([value, first], wanted[:2], rtol=2e-5, atol=1e-12)
+
+
+def test_the_gradient_of_a_sigmoid_alone_costs_no_other_sigmoid() -> None:
+    (definition,) = read(
+        f"plain: of x\ninputs x[n]\n{LOGISTIC}y[n] = p[n]**3", library.load
+    ).values()
+    assert inspect.getsource(compile(definition)).count("torch.sigmoid(") == 1
