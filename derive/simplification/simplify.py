@@ -142,7 +142,10 @@ class _Attempt:
         return written(self.simplified.backward)
 
     def is_better(self, other: _Attempt) -> bool:
-        """Whether it is shorter and no more work, or clearly shorter and hardly more."""
+        """Whether it is shorter and no more work, or clearly shorter and hardly more, and proposes
+        nothing besides."""
+        if len(self.simplified.forward) > len(other.simplified.forward):
+            return False
         hardly = self.work <= 1.1 * other.work and self.length <= _SHORTER * other.length
         return hardly or (self.work <= other.work and self.length < other.length)
 
