@@ -9,7 +9,6 @@ from sympy import Add, Expr, Pow, exp, log, together
 
 from codegen.lowering.choices import with_choices
 from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
-from codegen.lowering.moments import about_the_mean
 from codegen.lowering.stable_expressions import bare_exponentials, stabilise
 from codegen.lowering.vanishing import vanishing
 from derive.calculus.normal import normalise
@@ -22,7 +21,7 @@ from derive.language.substitute import replace_exactly, substitute
 def made_safe(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
     """The lets that are needed, in numerically safe form; repeated parts are not named."""
     wanted = list(wanted)
-    safe = _safe(about_the_mean(needed(lets, wanted)))
+    safe = _safe(needed(lets, wanted))
     return needed(vanishing(safe, safe), wanted)
 
 
