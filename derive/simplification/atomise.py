@@ -35,7 +35,6 @@ from derive.language.expressions import (
 from derive.language.facts import is_nonnegative, is_nonzero, is_positive, is_total
 from derive.language.functions import BY_CLASS
 from derive.language.substitute import substitute
-from derive.simplification.moments import about_the_mean
 from derive.simplification.naming import applied, base_stem, mixes_sizes, names, stem
 from derive.simplification.weights import as_quotients, is_exponential, weights
 
@@ -273,9 +272,8 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
     """A definition's lets in small steps, the names of the proposals among them, and the divisors.
 
     A positive reduction `s = sum_k f` that is divided by, or in a logarithm, also proposes the
-    normalised `f/s`; so does `1 + s`. Moments are about the mean.
+    normalised `f/s`; so does `1 + s`.
     """
-    definition = replace(definition, lets=about_the_mean(definition.lets, definition.wrt))
     taken = {*definition.tensors, *(o.name for o in definition.options)}
     taken = taken.union(*map(cotangents_of, definition.tensors.values()))
     taken |= {axis.name for axis in definition.axes} | {axis.size.name for axis in definition.axes}

@@ -11,7 +11,7 @@ Lets that are made of sums are seen through to them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations_with_replacement
 
@@ -19,7 +19,7 @@ from sympy import Add, Dummy, Expr, Mul, Pow
 
 from derive.calculus.bound_indices import canonical_binder
 from derive.calculus.normal import normalise, rebuild, terms_of
-from derive.language.definition import Let
+from derive.language.definition import Definition, Let
 from derive.language.expressions import (
     Parameter,
     Sum,
@@ -31,19 +31,23 @@ from derive.language.expressions import (
 from derive.language.substitute import substitute
 
 
-def about_the_mean(lets: Sequence[Let], wanted: Collection[str] = ()) -> tuple[Let, ...]:
-    """The lets with each second moment from which the product of the means is taken as one about
-    these means. What is made of a let whose gradient is `wanted` still is."""
+def about_the_mean(definition: Definition) -> Definition:
+    """A definition in which each second moment from which the product of the means is taken is one
+    about these means. What is made of a let whose gradient is wanted still is, and one whose
+    backward pass is emitted as it is written stays so."""
+    if definition.chunked:
+        return definition
     seen: dict[str, Let] = {}
-    found = []
-    for let in lets:
+    lets = []
+    for let in definition.lets:
         value = let.value.replace(
             lambda e: isinstance(e, Add), lambda total: _Places(seen).centred(total)
         )
-        found.append(replace(let, value=value))
-        if value == let.value and let.name not in wanted and _Places(seen).hold(value):
+        lets.append(replace(let, value=value))
+        if value == let.value and let.name not in definition.wrt and _Places(seen).hold(value):
             seen[let.name] = let
-    return tuple(found)
+    calls = tuple(replace(call, callee=about_the_mean(call.callee)) for call in definition.calls)
+    return replace(definition, lets=tuple(lets), calls=calls)
 
 
 @dataclass
