@@ -89,3 +89,15 @@ def test_an_option_of_another_sign_than_it_is_declared_with_is_refused(
     scaled = compile(definition, target).scaled
     with pytest.raises(ValueError, match=f"scale must be {wanted}"):
         scaled(torch.ones(3), scale=value)
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_equal_numbers_less_their_mean_are_zero(target: str, c_compiler: None) -> None:
+    definition = reading(
+        "centred: rows.\nm[o] = sum_i(w[o,i])\nv[o] = mean_i((w[o,i] - m[o]/I)**2)\n"
+        "y[o,i] = (w[o,i] - m[o]/I)/sqrt(v[o] + 1e-5)\noutputs y"
+    )
+    w = torch.full((2, 3), 7.0, requires_grad=True)
+    found = compile(definition, target).centred(w)
+    (gradient,) = torch.autograd.grad(found, w, torch.ones(2, 3))
+    assert found.count_nonzero() == gradient.count_nonzero() == 0
