@@ -331,7 +331,8 @@ def _accumulated_from(terms: list[Scaled], constant: Any, scope: Scope) -> Value
         return Value(code, head.left.dims, binds=PLUS, fresh=True)
     if constant != 0 and head.right is None and not rest and not scope.literal:
         scale: Any = -head.scale
-        if not scale.is_number and (1 / scale).count_ops() < scale.count_ops():
+        inverse = not scale.is_number and (1 / scale).count_ops() < scale.count_ops()
+        if inverse and not scale.could_extract_minus_sign():
             code = f"torch.rsub({head.left.text}, {scalar(constant).text}, "
             code += f"alpha={scalar(scale).text})"
             return Value(code, head.left.dims, fresh=True)

@@ -101,3 +101,17 @@ def test_equal_numbers_less_their_mean_are_zero(target: str, c_compiler: None) -
     found = compile(definition, target).centred(w)
     (gradient,) = torch.autograd.grad(found, w, torch.ones(2, 3))
     assert found.count_nonzero() == gradient.count_nonzero() == 0
+
+
+def test_a_number_beside_a_quotient_is_added_to_it() -> None:
+    lines = (
+        "torch.reciprocal(x_minus_y**2 / c ** 2 + 1)",
+        "q @ k.T / D ** 0.5 - (math.log(T) if T > 0 else -torch.inf)",
+    )
+    texts = (
+        "cauchy: S.\noptions c = 1 (positive)\nl[n] = 1/(1 + (x[n] - y[n])**2/c**2)",
+        "scores: S.\ninputs q[t,d], k[u,d]\nletters u over t\n"
+        "s[t,u] = sum_d(q[t,d]*k[u,d])/sqrt(D) - log(T)",
+    )
+    for line, text in zip(lines, texts, strict=True):
+        assert line in functions(derive(reading(text)))
