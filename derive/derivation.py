@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache, partial
 
 from sympy import Expr
 
 from derive.calculus.bound_indices import in_own_letters
 from derive.calculus.differentiate import chain_rule
-from derive.calculus.rules import CHAIN_RULE
+from derive.calculus.rules import CHAIN_RULE, MOMENTS
 from derive.calculus.trace import Backward, Derivation, Step
 from derive.language.definition import Definition, Tensor
 from derive.language.expressions import Axis, Index
+from derive.simplification.moments import about_the_mean
 from derive.simplification.simplify import simplify
 from derive.verification.rounding import Rounding
 from derive.verification.verify import verify
@@ -27,8 +29,9 @@ def derive(definition: Definition) -> Derivation:
         Undefined: the definition has no value, or no gradient, at random points.
         VerificationError: a step changes a value; the message names the rule and the point.
     """
-    seeds, chunked = chain_rule(definition)
-    simple = simplify(definition, Rounding)
+    about = about_the_mean(definition)
+    seeds, chunked = chain_rule(about)
+    simple = simplify(about, Rounding)
     gradients = tuple((name, simple.gradients[name]) for name in definition.wrt)
     derivation = Derivation(
         definition=definition,
@@ -36,10 +39,17 @@ def derive(definition: Definition) -> Derivation:
         seeds=seeds,
         chunked=chunked,
         simplified=Backward(simple.backward, gradients),
-        steps=_from_the_chain_rule(chunked, simple.steps),
+        steps=(*_to_moments(definition, about), *_from_the_chain_rule(chunked, simple.steps)),
     ).mapped(partial(in_own_letters, letters=_second_letters(definition)))
     verify(derivation)
     return derivation
+
+
+def _to_moments(definition: Definition, about: Definition) -> Iterator[Step]:
+    """A step for each let that is one about the means."""
+    for let, after in zip(definition.lets, about.lets, strict=True):
+        if let != after:
+            yield Step(MOMENTS, let.tensor, let.value, after.value)
 
 
 def _second_letters(definition: Definition) -> dict[Axis, list[Index]]:

@@ -12,7 +12,6 @@ from codegen.lowering.choices import with_choices
 from codegen.lowering.complements import complemented, without_growth
 from codegen.lowering.forms import Expm1, LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
 from codegen.lowering.hazards import bare_exponentials
-from codegen.lowering.moments import about_the_mean
 from codegen.lowering.stable_expressions import stabilise
 from codegen.lowering.underflow import by_name, is_safe_logarithm, without_underflow
 from codegen.lowering.vanishing import vanishing
@@ -25,7 +24,7 @@ from derive.language.substitute import substitute
 def made_safe(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
     """The lets that are needed, in numerically safe form; repeated parts are not named."""
     wanted = list(wanted)
-    plain = about_the_mean(needed(lets, wanted))
+    plain = needed(lets, wanted)
     whole = [w for i, let in enumerate(plain) for w in without_underflow([let], plain[:i])]
     safe = _safe(whole)
     safe = complemented(safe, safe, instead=False)

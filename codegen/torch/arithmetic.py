@@ -331,7 +331,8 @@ def _accumulated_from(terms: list[Scaled], constant: Any, scope: Scope) -> Value
         return Value(code, head.left.dims, binds=PLUS, fresh=True)
     if constant != 0 and head.right is None and not rest and not scope.literal:
         scale: Any = -head.scale
-        if not scale.is_number and (1 / scale).count_ops() < scale.count_ops():
+        inverse = not scale.is_number and (1 / scale).count_ops() < scale.count_ops()
+        if inverse and not scale.could_extract_minus_sign():
             code = f"torch.rsub({head.left.text}, {scalar(constant).text}, "
             code += f"alpha={scalar(scale).text})"
             return Value(code, head.left.dims, fresh=True)
@@ -377,9 +378,12 @@ def _addmm(head: Scaled, rest: list[Scaled], scope: Scope) -> tuple[Value, list[
 
 
 def _plus(accumulator: Value, term: Scaled, scope: Scope) -> Value:
-    """The accumulator plus one more term."""
+    """The accumulator plus one more term. What is subtracted from more numbers is divided first:
+    equal ones less their mean are zero, and less their sum times a rounded 1/N they are not."""
     scale, negative = term.scale, term.scale.could_extract_minus_sign()
-    if scope.literal or (term.right is None and scale in (1, -1)):
+    divided = negative and not scale.is_number and _is_simpler(1 / scale, scale)
+    apart = scale in (1, -1) or (divided and term.letters < set(accumulator.letters))
+    if scope.literal or (term.right is None and apart):
         value = finished(replace(term, scale=-scale if negative else scale), scope)
         sign = "-" if negative else "+"
         method = ("sub" if negative else "add", "")

@@ -97,6 +97,9 @@ def _function(expr: Any) -> Written:
         return f"(({code} > 0) - ({code} < 0))", ATOM
     if isinstance(expr, Sigmoid | LogAddExp):
         return _scalar(spelled_out(expr))
+    if isinstance(expr, sympy.log) and any(map(_is_size, expr.free_symbols)):
+        size = _scalar(expr.args[0])[0]  # Python refuses the logarithm of an empty axis' size
+        return f"(math.log({size}) if {size} > 0 else -torch.inf)", ATOM
     if type(expr) in _MATH:
         return f"{_MATH[type(expr)]}({', '.join(_scalar(a)[0] for a in expr.args)})", ATOM
     raise CodegenError(f"{expr}: there is no number {type(expr).__name__} in Python's math")

@@ -19,6 +19,12 @@ class Rule:
     argues: bool = False
 
 
+MOMENTS = Rule(
+    "moments",
+    "a second moment, less the product of the means, is one about the means",
+    r"$\frac1N \sum_n x_n y_n - \bar x \bar y = \frac1N \sum_n (x_n - \bar x)(y_n - \bar y)$",
+    argues=True,
+)
 CHAIN_RULE = Rule(
     "chain rule",
     "a cotangent is the sum over its users of theirs times the local partial",

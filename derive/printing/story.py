@@ -18,6 +18,7 @@ from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import names_in
 from derive.printing.differences import changes
 from derive.printing.marks import Marked
+from derive.simplification.moments import about_the_mean
 from derive.verification.verify import StepVerification, Verification, verify
 
 
@@ -102,12 +103,12 @@ def story(derivation: Derivation) -> Story:
             zip(derivation.steps, proof.by_step, strict=True), start=1
         )
     ]
-    chunked = derivation.chunked
+    chunked, definition = derivation.chunked, about_the_mean(derivation.definition)
     strands = groupby(moves, key=lambda move: move.step.tensor)
     return Story(
         derivation=derivation,
         chain=tuple(
-            _arrival(let, primal, derivation.definition)
+            _arrival(let, primal, definition)
             for let, primal in zip(chunked.lets, chunked.primals, strict=True)
         ),
         strands=tuple(Strand(tensor, tuple(own)) for tensor, own in strands),

@@ -32,6 +32,8 @@ _BREAKS = re.compile(r"( [-+] )|((?<![*/ ])[*/](?![*/]))|((?<=,) )")
 
 _BINDERS = {Sum: "sum", Product: "prod", ArgMax: "argmax"}
 _NAMES = {sympy.Abs: "abs", sympy.ceiling: "ceil"}
+_WITHIN = re.compile(r"(?<=[a-z])(?=[A-Z])")
+"""Where a word begins within a class's name: a `LogAddExp` is written `log_add_exp`."""
 
 
 def text(expr: Basic, arrangement: Arrangement | None = None) -> str:
@@ -136,7 +138,7 @@ def _text(expr: Any, arrangement: Arrangement) -> tuple[str, int]:
         if isinstance(expr, cls):
             return writer(expr, arrangement)
     if type(expr) in BY_CLASS or isinstance(expr, sympy.Function):
-        name = _NAMES.get(type(expr), type(expr).__name__)
+        name = _NAMES.get(type(expr)) or _WITHIN.sub("_", type(expr).__name__).lower()
         return f"{name}({_list(expr.args, arrangement)})", ATOM
     return str(expr), ATOM
 

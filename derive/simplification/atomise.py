@@ -36,7 +36,7 @@ from derive.language.expressions import (
 from derive.language.facts import is_nonnegative, is_nonzero, is_positive, is_total
 from derive.language.functions import BY_CLASS
 from derive.language.substitute import substitute
-from derive.simplification.naming import applied, base_stem, mixes_sizes, names, stem
+from derive.simplification.naming import applied, base_stem, mixes_sizes, names, shift, stem
 from derive.simplification.weights import as_quotients, is_exponential, weights
 
 
@@ -124,11 +124,7 @@ class Atomiser:
             return self._product(expr, top)
         if isinstance(expr, Add):
             value = Add(*(self._visit(a, top and has_contraction(a)) for a in expr.args))
-            return (
-                value
-                if top or not mixes_sizes(value)
-                else self.named(value, f"{stem(value)}_centred")
-            )
+            return value if top or not mixes_sizes(value) else self.named(value, shift(value))
         if isinstance(expr, Pow):
             return self._power(expr, top)
         if isinstance(expr, Where) and is_exponential(expr):

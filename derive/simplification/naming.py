@@ -93,7 +93,7 @@ def _of_choice(choice: Where) -> str:
 
 def _of_terms(expr: Add) -> str:
     if mixes_sizes(expr):
-        return f"{stem(expr)}_centred"
+        return shift(expr)
     terms = [a for a in expr.args if not is_scalar(a)]
     plain = [a for a in terms if isinstance(a, Element)]
     taken = [-a for a in terms if isinstance(-a, Element)]
@@ -109,6 +109,14 @@ def _of_terms(expr: Add) -> str:
         if isinstance(-term, Element) or (isinstance(-term, Pow) and (-term).exp == 2):
             return f"one_minus_{stem(-term)}"
     return f"{stem(expr)}_total"
+
+
+def shift(expr: Add) -> str:
+    """A name for a full tensor that one which lacks an axis is subtracted from, or added to."""
+    smaller = next(
+        a for a in expr.args if free_indices(a) < free_indices(expr) and not is_scalar(a)
+    )
+    return f"{stem(expr)}_{'centred' if smaller.could_extract_minus_sign() else 'shifted'}"
 
 
 def _of_factors(expr: Mul) -> str:
@@ -168,7 +176,9 @@ def stem(expr: Basic) -> str:
 def base_stem(element: Basic) -> str:
     if not isinstance(element, Element):
         return str(element)
-    name = element.tensor_name.removesuffix("_centred").removesuffix("_hat")
+    name = (
+        element.tensor_name.removesuffix("_centred").removesuffix("_shifted").removesuffix("_hat")
+    )
     return "_".join([name, *_places(element)])
 
 

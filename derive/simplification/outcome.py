@@ -24,7 +24,7 @@ from derive.language.cotangents import cotangents_in
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import Sum, is_scalar, names_used, with_args
 from derive.language.facts import scalars_divided_by
-from derive.simplification.change_of_variables import Coordinates
+from derive.simplification.change_of_variables import Coordinates, NoFixpoint
 from derive.simplification.factor import cancelled, differences_joined, factor, quotients_met
 from derive.simplification.share import share_reductions, shared_cotangents
 from derive.simplification.task import TERM_LIMIT, Task
@@ -144,13 +144,15 @@ def _by_cotangent(expr: Expr) -> list[Expr]:
 
 
 def as_it_stands(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) -> Outcome:
-    """The chain rule with nothing multiplied out: the primal recognised, common factors out."""
+    """The chain rule with nothing multiplied out: the primal recognised, sums that come to zero
+    left out, as those of differences from a mean do, common factors out."""
     lets, forms = [], {}
     for tensor, expr in exprs.items():
         one_way = task.symmetric.apply(expr)
         recognised = coordinates.system.functions.apply(one_way)
         solved = quotients_met(coordinates.in_place(recognised))
-        shrunk = _shrunk_inside(solved)
+        left = solved.replace(lambda e: isinstance(e, Sum) and _vanishes(e, coordinates), _zero)
+        shrunk = _shrunk_inside(left)
         inside = shrunk if solved == recognised else _factored_inside(shrunk)
         finished = keeping_sums_whole(inside, factor)
         lets.append(Let(task.held(tensor), finished))
@@ -159,9 +161,22 @@ def as_it_stands(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]
             (SYMMETRY, one_way),
             (RECOGNISE, recognised),
             (CHANGE_OF_VARIABLES, solved),
+            (REDUCTION_IDENTITY, left),
             (FACTOR, finished),
         )
     return Outcome(tuple(lets), cost_of(task, lets), coordinates, forms, as_it_stands=True)
+
+
+def _vanishes(total: Expr, coordinates: Coordinates) -> bool:
+    """Whether reduction identities say that a sum is zero."""
+    try:
+        return coordinates.rewrite(total) == 0
+    except NoFixpoint:
+        return False
+
+
+def _zero(total: Expr) -> Expr:
+    return S.Zero
 
 
 def _shrunk_inside(expr: Any) -> Any:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from codegen.pipeline import compile
-from derive import Definition, Mean, Sum, define
+from derive import Definition, Mean, Sum, define, library
+from derive.notation.reading import read
 from generated.kl_div import kl_div
 
 
@@ -35,3 +36,15 @@ def test_a_mean_over_an_empty_batch_gives_parameters_no_gradient(
 def test_a_sum_over_an_empty_axis_that_is_divided_by_another_is_zero() -> None:
     nothing = torch.empty(2, 0)
     assert kl_div(nothing, nothing, reduction="batchmean") == 0
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_the_logarithm_of_an_empty_axis_is_no_mistake(target: str, c_compiler: None) -> None:
+    text = "biased: scores.\ny[n,t] = x[n,t] - log(T)\nz[n] = b[n]/log(T)\noutputs y, z"
+    (definition,) = read(text, library.load).values()
+    x, b = torch.empty(2, 0, requires_grad=True), torch.ones(2, requires_grad=True)
+    y, z = compile(definition, target).biased(x, b)
+    (y.sum() + z.sum()).backward()
+    assert (y.shape, z.tolist()) == ((2, 0), [0, 0])
+    assert b.grad is not None
+    assert b.grad.tolist() == [0, 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from codegen.pipeline import compile, functions
+from codegen.pipeline import compile, functions, source
 from derive import Definition, Rational, define, library
 from derive.derivation import derive
 from derive.notation.reading import read
@@ -89,3 +89,29 @@ def test_an_option_of_another_sign_than_it_is_declared_with_is_refused(
     scaled = compile(definition, target).scaled
     with pytest.raises(ValueError, match=f"scale must be {wanted}"):
         scaled(torch.ones(3), scale=value)
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_equal_numbers_less_their_mean_are_zero(target: str, c_compiler: None) -> None:
+    definition = reading(
+        "centred: rows.\nm[o] = sum_i(w[o,i])\nv[o] = mean_i((w[o,i] - m[o]/I)**2)\n"
+        "y[o,i] = (w[o,i] - m[o]/I)/sqrt(v[o] + 1e-5)\noutputs y"
+    )
+    w = torch.full((2, 3), 7.0, requires_grad=True)
+    found = compile(definition, target).centred(w)
+    (gradient,) = torch.autograd.grad(found, w, torch.ones(2, 3))
+    assert found.count_nonzero() == gradient.count_nonzero() == 0
+
+
+def test_a_number_beside_a_quotient_is_added_to_it() -> None:
+    lines = (
+        "torch.reciprocal(x_minus_y**2 / c**2 + 1)",
+        "q @ k.T / D**0.5 - (math.log(T) if T > 0 else -torch.inf)",
+    )
+    texts = (
+        "cauchy: S.\noptions c = 1 (positive)\nl[n] = 1/(1 + (x[n] - y[n])**2/c**2)",
+        "scores: S.\ninputs q[t,d], k[u,d]\nletters u over t\n"
+        "s[t,u] = sum_d(q[t,d]*k[u,d])/sqrt(D) - log(T)",
+    )
+    for line, text in zip(lines, texts, strict=True):
+        assert line in source(reading(text))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from codegen.pipeline import compile
-from derive import Definition, Mean, Sum, define, exp, sqrt
+from codegen.pipeline import compile, sources
+from derive import Definition, Mean, Sum, define, exp, log, sqrt
 from gradsmith.emitted import Functions
 from gradsmith.proof.samples import random_like, random_sample
 
@@ -94,3 +94,14 @@ def test_what_the_backward_pass_names_is_no_residual() -> None:
     torch.testing.assert_close(results(definition, "c", 5), results(definition, "torch", 5))
     residuals = compile(definition, "c").Residuals._fields
     assert residuals == ("x", "w", "mean", "rstd")
+
+
+def test_a_comment_names_a_function_as_it_is_called() -> None:
+    op = define("named", "Functions in safe form.")
+    n = op.axes("n")
+    x, z = op.input("x", n), op.input("z", n)
+    either = op.let("either", [n], log(exp(x[n]) + exp(z[n])))
+    definition = op.build(op.let("y", [n], either[n] * log(1 + x[n]) / (1 + exp(-z[n]))))
+    text = sources([definition], target="c")["named.c"]
+    assert "either[n] = log_add_exp(x[n], z[n])" in text
+    assert not any(name in text for name in ("LogAddExp", "Log1p", "Sigmoid"))
