@@ -20,11 +20,12 @@ from typing import Any
 
 from sympy import Add, Expr, Mul, S
 
+from codegen.lowering.exponents import balanced_exponents
 from codegen.lowering.forms import spelled_out
 from codegen.lowering.guards import guarded
 from codegen.lowering.lower import outputs_once, residuals_for, with_zeros
 from codegen.lowering.renaming import Renaming
-from codegen.lowering.sharing import computed_once, reading
+from codegen.lowering.sharing import computed_once, named_apart, reading
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
 from codegen.program import Module, Program, Residuals
 from derive.calculus.backward import Apart
@@ -128,6 +129,7 @@ def _of_backward(module: Module, masks: _Masks) -> tuple[Definition, Apart]:
     given = tuple(map(masks.tensor, (*program.params, *program.unpacked.tensors)))
     results = {tensor.name for _, tensor in program.results}
     lets = _partial_inlined(_without_conditions(program.lets), results)
+    lets = named_apart(lets, balanced_exponents)  # spelled out, `exp(a - log(b))` is `exp(a)/b`
     lets = _with_finite_exponents(lets, ())
     lets = [masks.let(let) for let in lets]
     outputs: list[Tensor] = []

@@ -16,8 +16,9 @@
     log(Where(c, a, b))        ->  Where(c, log(a), log(b)), where both are safe
     log(1 + a)                 ->  Log1p(a)
     exp(a) - 1                 ->  Expm1(a)
-    1 - Sigmoid(a)             ->  Sigmoid(-a)
+    b - b * Sigmoid(a)         ->  b * Sigmoid(-a)
     exp(-a) * Expm1(a)         ->  -Expm1(-a)
+    b * Expm1(a)               ->  b * exp(a) - b, where that is safe and `exp(a)` alone is not
     Where(c, exp(a), 0)        ->  exp(Where(c, a, -oo))
     Where(c, k*exp(a), 0)      ->  Where(c, k, 0) * exp(Where(c, a, -oo))
     Where(i != j, a, b)        ->  Where(i == j, b, a)
@@ -45,6 +46,7 @@ from sympy import (
     log,
 )
 
+from codegen.lowering.exponents import LOG_SUMS, bare_exponentials, is_a_part
 from codegen.lowering.forms import (
     Expm1,
     Log1p,
@@ -69,52 +71,6 @@ def stabilise(expr: Expr) -> Expr:
         return plain
     masked = _walk(expr.replace(lambda e: isinstance(e, Where), _masked))
     return plain if bare_exponentials(masked) else masked
-
-
-def bare_exponentials(expr: Basic) -> int:
-    """How many exponentials are left that no safe form protects."""
-    return sum(not _is_a_part(power.args[0]) for power in expr.atoms(exp))
-
-
-_LOG_SUMS = (LogAddExp, LogSumExp)
-"""Logarithms of what exponentials are parts of."""
-
-
-def _is_a_part(exponent: Expr) -> bool:
-    """Whether an exponential is divided by a sum that it is a term of, as it is or with a weight:
-    `exp(a - log(exp(a) + ...))` is at most 1, and `exp(a - log(w exp(a) + ...))` at most 1/w."""
-    terms = Add.make_args(exponent)
-    log_sums = [-term for term in terms if isinstance(-term, _LOG_SUMS)]
-    if len(log_sums) != 1:
-        return False
-    (log_sum,) = log_sums
-    rest = Add(*(t for t in terms if t != -log_sum))
-    return any(_is_among(rest, part) for part in _parts(log_sum))
-
-
-def _is_among(exponent: Expr, part: Expr) -> bool:
-    """Whether an exponent is a part of a whole, or one of those that the part sums up, or some."""
-    if exponent == part or not isinstance(part, LogSumExp):
-        return exponent == part
-    exponent = exponent.body if isinstance(exponent, LogSumExp) else exponent
-    letters = sorted(free_indices(exponent), key=default_sort_key)
-    placed = (
-        dict(zip(part.indices, some, strict=True))
-        for some in permutations(letters, len(part.indices))
-    )
-    weights = (
-        Add.make_args(part.body.xreplace(place) - exponent)
-        for place in placed
-        if all(bound.axis == letter.axis for bound, letter in place.items())
-    )
-    return any(all(w == 0 or isinstance(w, log) for w in found) for found in weights)
-
-
-def _parts(expr: Expr) -> list[Expr]:
-    """What exponentials are added up of."""
-    if not isinstance(expr, LogAddExp):
-        return [expr]
-    return [part for arg in expr.args for part in _parts(arg)]
 
 
 def _walk(expr: Any) -> Any:
@@ -152,10 +108,6 @@ def _log(expr: Expr) -> Expr:
     (inside,) = expr.args
     if isinstance(inside, Softmax):
         return LogSoftmax(*inside.args)
-    if isinstance(inside, Sigmoid):
-        return -_add_exponents([-inside.args[0], S.Zero])
-    if isinstance(inside, exp):
-        return inside.args[0]
     if (exponent := _logarithm(inside)) is not None:
         return exponent
     if isinstance(inside, Mul):
@@ -181,6 +133,8 @@ def _logarithm(expr: Expr) -> Expr | None:
         return None if inner is None else expr.exp * inner
     if isinstance(expr, exp):
         return expr.args[0]
+    if isinstance(expr, Sigmoid):
+        return -_add_exponents([-expr.args[0], S.Zero])
     if isinstance(expr, cosh):
         return _add_exponents([expr.args[0], -expr.args[0]]) - log(2)
     if isinstance(expr, Sum) and expr.body.has(exp):
@@ -205,6 +159,8 @@ def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
         return log(expr)
     if isinstance(expr, Softmax):
         return LogSoftmax(*expr.args)
+    if isinstance(expr, Sigmoid):
+        return _logarithm(expr)
     if isinstance(expr, Mul):
         parts = [_pure_exponent(f, weighted) for f in expr.args]
         return None if None in parts else _sum(p for p in parts if p is not None)
@@ -216,7 +172,7 @@ def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
 def _is_weight(expr: Expr) -> bool:
     """Whether what an exponential is multiplied by may stand as its logarithm beside the exponent:
     it is not negative, and no exponential itself."""
-    return not expr.has(exp, Sum, *_LOG_SUMS) and is_nonnegative(expr)
+    return not expr.has(exp, Sum, *LOG_SUMS) and is_nonnegative(expr)
 
 
 def _add_exponents(exponents: Iterable[Expr]) -> Expr:
@@ -240,6 +196,8 @@ def _power(expr: Expr) -> Expr:
 
 def _product(expr: Expr) -> Expr:
     """Gather the exponentials of a product, and let each meet its denominator."""
+    if (apart := _told_apart(expr)) is not None:
+        return apart
     exponents, logistic, others = _gathered(expr)
     if not exponents:
         return expr
@@ -258,14 +216,31 @@ def _product(expr: Expr) -> Expr:
         while taken < power and _lighter(less := _sum([total, -a]), total):
             total, taken = less, taken + 1
         others += [Sigmoid(a)] * taken + [Sigmoid(-a)] * (power - taken)
+    for share in [f for f in others if isinstance(f, Sigmoid) and total.has(*LOG_SUMS)]:
+        less = _sum([total, *Add.make_args(_log(log(share)))])
+        if not _is_safe(total) and _is_safe(less):
+            total = less
+            others.remove(share)
     sums = [f for f in others if isinstance(f, Sum | Add) and f.has(exp)]
     for count, other in enumerate(sums, start=1):
-        met = total.has(*_LOG_SUMS) or any(e.has(*_LOG_SUMS) for e in other.atoms(exp))
+        met = total.has(*LOG_SUMS) or any(e.has(*LOG_SUMS) for e in other.atoms(exp))
         if met and total != 0:
             part = _one_log_sum(total) if count < len(sums) else total
             others[others.index(other)] = _push(other, exp(part))
             total = _sum([total, -part])
     return Mul(*others, _exp(exp(total)))
+
+
+def _told_apart(product: Expr) -> Expr | None:
+    """A product with `exp(a) - 1`, where that overflows and `exp(a)` times the rest does not."""
+    factors = Mul.make_args(product)
+    for factor in factors:
+        if isinstance(factor, Expm1) and not _is_safe(*factor.args):
+            rest = Mul(*(f for f in factors if f is not factor))
+            if rest.has(Sigmoid, *LOG_SUMS):
+                apart = _product(rest * exp(*factor.args)) - _product(rest)
+                return None if bare_exponentials(apart) else apart
+    return None
 
 
 def _gathered(expr: Expr) -> tuple[list[Expr], list[tuple[Expr, int]], list[Expr]]:
@@ -307,7 +282,7 @@ def _one_log_sum(exponent: Expr) -> Expr:
     there are several in the exponent, all of it otherwise."""
     for term in Add.make_args(exponent):
         number, log_sum = term.as_coeff_Mul()
-        if isinstance(log_sum, _LOG_SUMS) and number.is_Integer and number < -1:
+        if isinstance(log_sum, LOG_SUMS) and number.is_Integer and number < -1:
             return -log_sum
     return exponent
 
@@ -326,7 +301,7 @@ def _shorter(after: Expr, before: Expr) -> bool:
 
 
 def _is_safe(exponent: Expr) -> bool:
-    return isinstance(exponent, LogSoftmax) or _is_a_part(exponent)
+    return isinstance(exponent, LogSoftmax) or is_a_part(exponent)
 
 
 def _push(expr: Expr, factor: Expr) -> Expr:
@@ -379,7 +354,7 @@ def _masked_together(exponents: Iterable[Expr]) -> list[Expr]:
     if len(masks) != 1:
         return terms
     (mask,) = masks
-    apart = [t for t in terms if t.has(*_LOG_SUMS)]
+    apart = [t for t in terms if t.has(*LOG_SUMS)]
     inside = Add(*(t for t in terms if t is not mask and t not in apart))
     branches = (inside if branch == 0 else branch for branch in mask.branches)
     return [Where(mask.condition, *branches), *apart]
@@ -403,10 +378,11 @@ def _add(expr: Expr) -> Expr:
             left = rest + coefficient * logit
             if left == 0 or left.count_ops() < rest.count_ops():
                 return _add(left - coefficient * LogSoftmax(logit, letter))
+    for whole, part in permutations(terms, 2):
+        if isinstance(share := -part / whole, Sigmoid):
+            return _add(Add(expr - part - whole, whole * Sigmoid(-share.args[0])))
     for one in {S.One, S.NegativeOne} & {*terms}:
         for term in terms:
-            if isinstance(-term / one, Sigmoid):
-                return Add(expr - term - one, one * Sigmoid(-(-term / one).args[0]))
             if isinstance(-term / one, exp):
                 return Add(expr - term - one, -one * Expm1(*(-term / one).args))
     return expr

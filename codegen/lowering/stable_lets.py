@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from sympy import Add, Expr, Pow, exp, log, together
 
 from codegen.lowering.choices import with_choices
+from codegen.lowering.exponents import bare_exponentials
 from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
 from codegen.lowering.moments import about_the_mean
-from codegen.lowering.stable_expressions import bare_exponentials, stabilise
+from codegen.lowering.stable_expressions import stabilise
 from codegen.lowering.vanishing import vanishing
 from derive.calculus.normal import normalise
 from derive.calculus.recognise import Named, abstract
 from derive.language.definition import Let, needed
-from derive.language.expressions import Element, Sum, names_used
+from derive.language.expressions import Element, Sum, Where, names_used, tensor_name
 from derive.language.substitute import replace_exactly, substitute
 
 
@@ -144,8 +145,14 @@ class _Meanings:
             known = powers | sums | logarithms
             through = replace(let, value=substitute(let.value, known.values()))
             safe = stabilise(through.value)
+            if let.value.has(log) and names_used(through.value) & quotients.keys():
+                further = _substituted(through, quotients)
+                if isinstance(stabilise(further.value), LogAddExp):
+                    through, safe = further, stabilise(further.value)
             if isinstance(safe.as_coeff_Mul()[1], LogSoftmax | LogAddExp | LogSumExp):
                 logarithms[let.name] = through
+                if isinstance(safe, LogAddExp):
+                    named.append(replace(let, value=safe))
             elif isinstance(safe, Softmax | Sigmoid):
                 quotients[let.name] = through
                 named.append(replace(let, value=safe))
@@ -205,15 +212,20 @@ def _by_name(value: Expr, lets: Iterable[Let]) -> Expr:
 
 def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
     """Logarithms of tensors that may have underflowed, taken of what the tensors are made of, as
-    far as it takes to be safe."""
+    far as it takes to be safe. A choice is read as it is where it weighs an exponential."""
+
+    choices = {name for name, let in powered.items() if isinstance(let.value, Where)}
+    others = [let for name, let in powered.items() if name not in choices]
 
     def seen(logarithm: Expr) -> Expr:
-        through = logarithm
-        while names_used(through) & powered.keys():
-            through = substitute(through, powered.values())
-            safe = stabilise(through)
-            if not (safe.has(log) or bare_exponentials(safe)):
-                return through
+        for lets in (list(powered.values()), others):
+            through = logarithm
+            while names_used(through) & {let.name for let in lets}:
+                through = substitute(through, lets)
+                safe = stabilise(through)
+                left = {tensor_name(one.args[0]) for one in safe.atoms(log)}
+                if left <= choices and not bare_exponentials(safe):
+                    return through
         return logarithm
 
     return value.replace(lambda e: isinstance(e, log) and names_used(e) & set(powered), seen)

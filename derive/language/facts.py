@@ -13,9 +13,11 @@ from functools import lru_cache
 from sympy import (
     Add,
     Basic,
+    Dummy,
     Expr,
     Integer,
     Mul,
+    Not,
     Pow,
     Rational,
     Symbol,
@@ -29,6 +31,7 @@ from sympy import (
     loggamma,
     polygamma,
 )
+from sympy.core.relational import Relational
 
 from derive.language.definition import Let
 from derive.language.expressions import (
@@ -62,7 +65,7 @@ def is_positive(expr: Expr) -> bool:
     if isinstance(expr, StopGradient):
         return is_positive(expr.args[0])
     if isinstance(expr, Where):
-        return all(is_positive(b) for b in expr.branches)
+        return all(is_positive(b) for b in _where_chosen(expr))
     return False
 
 
@@ -82,8 +85,34 @@ def is_nonnegative(expr: Expr) -> bool:
     if isinstance(expr, StopGradient):
         return is_nonnegative(expr.args[0])
     if isinstance(expr, Where):
-        return all(is_nonnegative(b) for b in expr.branches)
+        return all(is_nonnegative(b) for b in _where_chosen(expr))
     return False
+
+
+def _where_chosen(choice: Where) -> tuple[Expr, ...]:
+    """The branches of a choice, each with what the condition says of an element's sign there:
+    of `where(x >= 0, x + 1/2, 1/2 - x)` both are positive."""
+    chosen, other = choice.branches
+    condition = choice.condition
+    return _signed(chosen, condition), _signed(other, Not(condition))
+
+
+def _signed(branch: Expr, condition: Basic) -> Expr:
+    if not isinstance(condition, Relational) or not isinstance(condition.lhs, Element):
+        return branch
+    if condition.rhs != 0 or condition.rel_op not in _SIGNS:
+        return branch
+    known = Dummy(**_SIGNS[condition.rel_op])
+    return branch.xreplace({condition.lhs: known})
+
+
+_SIGNS: dict[str, dict[str, bool]] = {
+    ">": {"positive": True},
+    ">=": {"nonnegative": True},
+    "<": {"negative": True},
+    "<=": {"nonpositive": True},
+}
+"""What a comparison with zero says of what is compared."""
 
 
 def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:

@@ -75,6 +75,19 @@ def either(a: Tensor, b: Tensor) -> Tensor:
     return torch.cat([a, b], 1).logsumexp(1)
 
 
+def gate(k: Tensor, h: Tensor, x: Tensor) -> Tensor:
+    new = torch.where(x >= 0, torch.log(x.relu() + 0.5), F.logsigmoid(x))
+    return torch.stack([F.logsigmoid(-k) + h, F.logsigmoid(k) + new]).logsumexp(0)
+
+
+def towards_one(h: Tensor, k: Tensor) -> Tensor:
+    return torch.stack([F.logsigmoid(-k) + h, F.logsigmoid(k)]).logsumexp(0)
+
+
+def weighted_pair(a: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    return torch.stack([a + w.log(), b]).logsumexp(0)
+
+
 CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "siglip": (siglip, [(5, 3), (5, 3), (), ()]),
     "nearness": (nearness, [(5, 3), (4, 3)]),
@@ -87,6 +100,9 @@ CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "paths": (paths, [(6,)]),
     "either": (either, [(4, 3), (4, 3)]),
     "rendering": (rendering, [(4, 6), (4, 6)]),
+    "gate": (gate, [(6,), (6,), (6,)]),
+    "towards_one": (towards_one, [(6,), (6,)]),
+    "weighted_pair": (weighted_pair, [(6,), (6,), (6,)]),
 }
 
 
@@ -100,6 +116,8 @@ def test_values_and_two_orders_of_gradients_are_right_however_large_the_exponent
     generator = torch.Generator().manual_seed(0)
     given = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     given[0] *= spread
+    positive = [tensor.positive for tensor in EXPONENTIALS[name].inputs]
+    given = [x.abs() if above else x for x, above in zip(given, positive, strict=True)]
     emitted = getattr(compile(EXPONENTIALS[name], target), name)
     results = []
     for of in (emitted, plainly):
