@@ -9,7 +9,7 @@ from sympy import Add, Expr, Pow, exp, log, together
 
 from codegen.lowering.choices import with_choices
 from codegen.lowering.exponents import bare_exponentials
-from codegen.lowering.forms import LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
+from codegen.lowering.forms import Log1p, LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
 from codegen.lowering.moments import about_the_mean
 from codegen.lowering.stable_expressions import stabilise
 from codegen.lowering.vanishing import vanishing
@@ -215,15 +215,15 @@ def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
     far as it takes to be safe. A choice is read as it is where it weighs an exponential."""
 
     choices = {name for name, let in powered.items() if isinstance(let.value, Where)}
-    others = [let for name, let in powered.items() if name not in choices]
+    others = {name: let for name, let in powered.items() if name not in choices}
 
     def seen(logarithm: Expr) -> Expr:
-        for lets in (list(powered.values()), others):
-            through = logarithm
-            while names_used(through) & {let.name for let in lets}:
-                through = substitute(through, lets)
+        for lets in (powered, others):
+            through, safe = logarithm, stabilise(logarithm)
+            while inside := names_used(*safe.atoms(log, Log1p)) & lets.keys():
+                through = substitute(through, [lets[name] for name in sorted(inside)])
                 safe = stabilise(through)
-                left = {tensor_name(one.args[0]) for one in safe.atoms(log)}
+                left = {tensor_name(one.args[0]) for one in safe.atoms(log) if one.has(Element)}
                 if left <= choices and not bare_exponentials(safe):
                     return through
         return logarithm

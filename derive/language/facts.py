@@ -15,7 +15,11 @@ from sympy import (
     Basic,
     Dummy,
     Expr,
+    Ge,
+    Gt,
     Integer,
+    Le,
+    Lt,
     Mul,
     Not,
     Pow,
@@ -194,6 +198,11 @@ class Magnitudes:
                     found.powers[power].add(let.name)
         return found
 
+    @property
+    def rounded(self) -> Set[str]:
+        """The names of what may be rounded to zero, exponentials among them."""
+        return self.small | self.powers.keys()
+
     def losses(self, expr: Expr) -> int:
         """How often it divides by what may be rounded to zero, divides an exponential's multiple by
         that, by `1/p - 1`, or takes a logarithm of either: none gets back what was there. To divide
@@ -216,7 +225,15 @@ class Magnitudes:
             return all(map(self.vanishes, expr.args))
         if isinstance(expr, Sum):
             return self.vanishes(expr.body)
+        if isinstance(expr, Where):
+            least = all if _is_larger(expr) else any
+            return least(self.vanishes(b) or self._is_power(b) for b in expr.branches)
         return _is_one_of(expr, self.small)
+
+    def _is_power(self, expr: Expr) -> bool:
+        """Whether it is an exponential: where one is chosen, nothing that is divided by it cancels
+        against it."""
+        return isinstance(expr, exp) or _is_one_of(expr, self.powers.keys())
 
     def grows(self, expr: Expr) -> bool:
         """Whether it may be as large as an exponential."""
@@ -227,6 +244,14 @@ class Magnitudes:
         if isinstance(expr, Sum):
             return self.grows(expr.body)
         return isinstance(expr, exp) or _is_one_of(expr, self.large)
+
+
+def _is_larger(choice: Where) -> bool:
+    """Whether a choice is the larger one of its branches."""
+    condition, branches = choice.condition, choice.branches
+    if isinstance(condition, Ge | Gt):
+        return condition.args == branches
+    return isinstance(condition, Le | Lt) and condition.args == branches[::-1]
 
 
 def _is_told_back(expr: Expr) -> bool:

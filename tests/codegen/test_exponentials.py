@@ -88,6 +88,14 @@ def weighted_pair(a: Tensor, w: Tensor, b: Tensor) -> Tensor:
     return torch.stack([a + w.log(), b]).logsumexp(0)
 
 
+def tempered(x: Tensor, t: Tensor) -> Tensor:
+    return torch.softmax(x * torch.exp(-t), 1)
+
+
+def parts(a: Tensor, m: Tensor, y: Tensor) -> Tensor:
+    return -(F.log_softmax(a, 1) - (y[:, None] - m) ** 2 / 2).logsumexp(1).mean()
+
+
 CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "siglip": (siglip, [(5, 3), (5, 3), (), ()]),
     "nearness": (nearness, [(5, 3), (4, 3)]),
@@ -102,6 +110,8 @@ CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "rendering": (rendering, [(4, 6), (4, 6)]),
     "gate": (gate, [(6,), (6,), (6,)]),
     "towards_one": (towards_one, [(6,), (6,)]),
+    "tempered": (tempered, [(5, 3), ()]),
+    "parts": (parts, [(5, 3), (5, 3), (5,)]),
     "weighted_pair": (weighted_pair, [(6,), (6,), (6,)]),
 }
 
@@ -154,3 +164,19 @@ def test_one_is_not_taken_from_an_exponential_that_has_a_name(
     a, b, step = torch.zeros(3), torch.ones(3), torch.tensor([1e-3, 1e-6, 1e-9])
     held = compile(definition, target).hold(a, step, 1e9 * b) - torch.exp(-step)
     torch.testing.assert_close(held, -1e9 * torch.expm1(-step), rtol=1e-5, atol=1)
+
+
+CLIPPED = """clipped: a weight that is clipped from above
+inputs l[n], r[n], v[n]
+rho[n] = min(1, exp(l[n]))
+d[n] = rho[n]*(r[n] - v[n])
+loss = mean_n(d[n]**2)/2"""
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_no_gradient_divides_by_a_clipped_exponential(target: str, c_compiler: None) -> None:
+    (definition,) = read(CLIPPED, library.load).values()
+    low = torch.tensor([-120.0, -1.0, 1.0])
+    _, gradients = compile(definition, target).value_and_grad(low, torch.ones(3), torch.zeros(3))
+    rho = low.exp().where(low < 0, 0)
+    torch.testing.assert_close(gradients.grad_l, rho**2 / 3)
