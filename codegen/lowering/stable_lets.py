@@ -47,6 +47,8 @@ def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
         others = (_substituted(let, some) for some in (direct, from_one))
         forms = (through.value, *(other.value for other in others), whole.value)
         value = _first_safe(forms, plain)
+        if (known := _logarithms_seen_through(value, powered)) != value:  # those of weights
+            value = stabilise(known)
         if through.value != let.value or bare_exponentials(plain):
             hazards[let.name] = through
         if bare_exponentials(plain):
@@ -145,10 +147,10 @@ class _Meanings:
             known = powers | sums | logarithms
             through = replace(let, value=substitute(let.value, known.values()))
             safe = stabilise(through.value)
-            if let.value.has(log) and names_used(through.value) & quotients.keys():
+            if names_used(through.value) & quotients.keys():
                 further = _substituted(through, quotients)
-                if isinstance(stabilise(further.value), LogAddExp):
-                    through, safe = further, stabilise(further.value)
+                if isinstance(form := stabilise(further.value), LogAddExp | Softmax):
+                    through, safe = further, form
             if isinstance(safe.as_coeff_Mul()[1], LogSoftmax | LogAddExp | LogSumExp):
                 logarithms[let.name] = through
                 if isinstance(safe, LogAddExp):
