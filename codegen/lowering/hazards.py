@@ -33,31 +33,39 @@ LOG_SUMS = (LogAddExp, LogSumExp)
 def is_a_part(exponent: Expr) -> bool:
     """Whether an exponential is divided by a sum that it is a term of, as it is or with a weight:
     `exp(a - log(exp(a) + ...))` is at most 1, and `exp(a - log(w exp(a) + ...))` at most 1/w."""
-    terms = Add.make_args(exponent)
-    log_sums = [-term for term in terms if isinstance(-term, LOG_SUMS)]
-    if len(log_sums) != 1:
-        return False
-    (log_sum,) = log_sums
-    rest = Add(*(t for t in terms if t != -log_sum))
-    return any(_is_among(rest, part) for part in _parts(log_sum))
+    log_sums = [-term for term in Add.make_args(exponent) if isinstance(-term, LOG_SUMS)]
+    return any(
+        _is_among(Add(exponent, log_sum), part) for log_sum in log_sums for part in _parts(log_sum)
+    )
+
+
+def balanced_exponents(expr: Basic) -> list[Expr]:
+    """The exponents in which a logarithm of a sum keeps low what it is no sum of."""
+    exponents = sorted((power.args[0] for power in expr.atoms(exp)), key=default_sort_key)
+    return [e for e in exponents if e.has(*LOG_SUMS) and not is_a_part(e)]
 
 
 def _is_among(exponent: Expr, part: Expr) -> bool:
-    """Whether an exponent is a part of a whole, or one of those that the part sums up, or some."""
-    if exponent == part or not isinstance(part, LogSumExp):
-        return exponent == part
+    """Whether an exponent is a part of a whole, or one of those that the part sums up, or some; a
+    weight that the part has may be missing."""
+    if not isinstance(part, LogSumExp):
+        return _is_weighted(part, exponent)
     exponent = exponent.body if isinstance(exponent, LogSumExp) else exponent
     letters = [*sorted(free_indices(exponent), key=default_sort_key), *chosen_places(exponent)]
     placed = (
         dict(zip(part.indices, some, strict=True))
         for some in permutations(letters, len(part.indices))
     )
-    weights = (
-        Add.make_args(part.body.xreplace(place) - exponent)
+    return any(
+        _is_weighted(part.body.xreplace(place), exponent)
         for place in placed
         if all(bound.axis == getattr(i, "axis", bound.axis) for bound, i in place.items())
     )
-    return any(all(w == 0 or isinstance(w, log) for w in found) for found in weights)
+
+
+def _is_weighted(part: Expr, exponent: Expr) -> bool:
+    """Whether a part is an exponent, or one beside logarithms of weights."""
+    return all(w == 0 or isinstance(w, log) for w in Add.make_args(part - exponent))
 
 
 def _parts(expr: Expr) -> list[Expr]:

@@ -22,9 +22,10 @@ from sympy import Add, Expr, Mul, S
 
 from codegen.lowering.forms import spelled_out
 from codegen.lowering.guards import guarded
+from codegen.lowering.hazards import balanced_exponents
 from codegen.lowering.lower import outputs_once, residuals_for, with_zeros
 from codegen.lowering.renaming import Renaming
-from codegen.lowering.sharing import computed_once, reading
+from codegen.lowering.sharing import computed_once, named_apart, reading
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
 from codegen.program import Module, Program, Residuals
 from derive.calculus.backward import Apart
@@ -34,7 +35,7 @@ from derive.derivation import derive
 from derive.language.cotangents import FIRST_ORDER, PREFIX, cotangent_name
 from derive.language.definition import Definition, Let, Tensor, needed, varying
 from derive.language.expressions import Where, fresh_names, names_used
-from derive.language.facts import is_total
+from derive.language.facts import Magnitudes, is_total
 from derive.language.substitute import substitute
 from derive.simplification.simplify import topological_order
 
@@ -125,11 +126,18 @@ def _of_backward(module: Module, masks: _Masks) -> tuple[Definition, Apart]:
     """The backward pass as a definition whose outputs are the gradients; it is differentiated by
     cotangents and by what varies."""
     program = module.backward
-    given = tuple(map(masks.tensor, (*program.params, *program.unpacked.tensors)))
+    known = {
+        t: replace(t, positive=False, nonnegative=True)
+        for t in _rounded(program.unpacked.tensors, module.forward.lets)
+    }
+    kept = (known.get(t, t) for t in program.unpacked.tensors)
+    given = tuple(map(masks.tensor, (*program.params, *kept)))
     results = {tensor.name for _, tensor in program.results}
     lets = _partial_inlined(_without_conditions(program.lets), results)
+    lets = named_apart(lets, balanced_exponents)  # spelled out, `exp(a - log(b))` is `exp(a)/b`
     lets = _with_finite_exponents(lets, ())
-    lets = [masks.let(let) for let in lets]
+    above = [Let(t, less.element) for t, less in known.items()]
+    lets = [masks.let(replace(let, value=substitute(let.value, above))) for let in lets]
     outputs: list[Tensor] = []
     for name, tensor in program.results:
         if tensor in outputs or tensor.name not in {let.name for let in lets}:
@@ -154,6 +162,14 @@ def _of_backward(module: Module, masks: _Masks) -> tuple[Definition, Apart]:
         variant=module.variant,
     )
     return definition, names
+
+
+def _rounded(kept: Iterable[Tensor], made: Iterable[Let]) -> list[Tensor]:
+    """Those of what is kept that are above zero and may be rounded to it, as an exponential and a
+    softmax are: to divide by one gives nothing back."""
+    spelled = (replace(let, value=spelled_out(let.value)) for let in made)
+    rounded = Magnitudes.of(spelled).rounded
+    return [t for t in kept if t.positive and t.name in rounded]
 
 
 def _unread(module: Module, given: Iterable[Tensor]) -> list[Tensor]:

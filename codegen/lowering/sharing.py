@@ -7,7 +7,7 @@ program; the largest come first, so that their parts are named only where they o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -53,6 +53,14 @@ def computed_once(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let
             new = {let.name for let in once} - given
             return tuple(_negated_once([*_signs_inside(once, new)]))
         result = once  # what read two names of one thing may be the same now
+
+
+def named_apart(lets: Sequence[Let], found: Callable[[Expr], Iterable[Expr]]) -> Sequence[Let]:
+    """The lets, with a new one for each subexpression that is `found` in their values."""
+    patterns = dict.fromkeys(abstract(e)[0] for let in lets for e in found(let.value))
+    for pattern in patterns:
+        lets = _named(lets, pattern, frozenset())
+    return lets
 
 
 def _taken_out(expr: Any, sums: frozenset[Expr]) -> Any:

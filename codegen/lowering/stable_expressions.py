@@ -17,7 +17,8 @@
     log(Where(c, a, b))        ->  Where(c, log(a), log(b)), where both are safe
     log(1 + a)                 ->  Log1p(a)
     exp(a) - 1                 ->  Expm1(a)
-    1 - Sigmoid(a)             ->  Sigmoid(-a)
+    b - b * Sigmoid(a)         ->  b * Sigmoid(-a)
+    b * Expm1(a)               ->  b * exp(a) - b, where that is safe and `exp(a)` alone is not
     Where(c, exp(a), 0)        ->  exp(Where(c, a, -oo))
     Where(c, k*exp(a), 0)      ->  Where(c, k, 0) * exp(Where(c, a, -oo))
     Where(i != j, a, b)        ->  Where(i == j, b, a)
@@ -28,6 +29,7 @@ and those of `codegen.lowering.others` and `codegen.lowering.elementary`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import permutations
 from typing import Any
 
 from sympy import (
@@ -118,10 +120,6 @@ def _log(expr: Expr) -> Expr:
     (inside,) = expr.args
     if isinstance(inside, Softmax):
         return LogSoftmax(*inside.args)
-    if isinstance(inside, Sigmoid):
-        return -_add_exponents([-inside.args[0], S.Zero])
-    if isinstance(inside, exp):
-        return inside.args[0]
     if (exponent := _logarithm(inside)) is not None:
         return exponent
     if isinstance(inside, Mul):
@@ -182,6 +180,8 @@ def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
     if isinstance(expr, Pow) and is_scalar(expr.exp):
         inner = _pure_exponent(expr.base)
         return None if inner is None else expr.exp * inner
+    if isinstance(expr, Sigmoid):
+        return _logarithm(expr)
     if isinstance(expr, Mul):
         parts = [_pure_exponent(f, weighted) for f in expr.args]
         return None if None in parts else _sum(p for p in parts if p is not None)
@@ -221,6 +221,8 @@ def _power(expr: Expr) -> Expr:
 
 def _product(expr: Expr) -> Expr:
     """Gather the exponentials of a product, and let each meet its denominator."""
+    if (apart := _told_apart(expr)) is not None:
+        return apart
     expr = among_others(expr)
     exponents, logistic, rest = _gathered(expr)
     if not exponents:
@@ -237,6 +239,11 @@ def _product(expr: Expr) -> Expr:
         while taken < power and _lighter(less := _sum([total, -a]), total):
             total, taken = less, taken + 1
         rest += [Sigmoid(a)] * taken + [Sigmoid(-a)] * (power - taken)
+    for share in [f for f in rest if isinstance(f, Sigmoid) and total.has(*LOG_SUMS)]:
+        less = _sum([total, *Add.make_args(_log(log(share)))])
+        if not _is_safe(total) and _is_safe(less):
+            total = less
+            rest.remove(share)
     sums = [f for f in rest if isinstance(f, Sum | Add) and f.has(exp)]
     for count, other in enumerate(sums, start=1):
         met = total.has(*LOG_SUMS) or any(e.has(*LOG_SUMS) for e in other.atoms(exp))
@@ -245,6 +252,18 @@ def _product(expr: Expr) -> Expr:
             rest[rest.index(other)] = _push(other, exp(part))
             total = _sum([total, -part])
     return elementary.together(Mul(*rest, _exp(exp(total))))
+
+
+def _told_apart(product: Expr) -> Expr | None:
+    """A product with `exp(a) - 1`, where that overflows and `exp(a)` times the rest does not."""
+    factors = Mul.make_args(product)
+    for factor in factors:
+        if isinstance(factor, Expm1) and not _is_safe(*factor.args):
+            rest = Mul(*(f for f in factors if f is not factor))
+            if rest.has(Sigmoid, *LOG_SUMS):
+                apart = _product(rest * exp(*factor.args)) - _product(rest)
+                return None if bare_exponentials(apart) else apart
+    return None
 
 
 def _gathered(expr: Expr) -> tuple[list[Expr], list[tuple[Expr, int]], list[Expr]]:
@@ -378,10 +397,11 @@ def _add(expr: Expr) -> Expr:
             left = rest + coefficient * logit
             if left == 0 or left.count_ops() < rest.count_ops():
                 return _add(left - coefficient * LogSoftmax(logit, letter))
+    for whole, part in permutations(terms, 2):
+        if isinstance(share := -part / whole, Sigmoid):
+            return _add(Add(expr - part - whole, whole * Sigmoid(-share.args[0])))
     for one in {S.One, S.NegativeOne} & {*terms}:
         for term in terms:
-            if isinstance(-term / one, Sigmoid):
-                return Add(expr - term - one, one * Sigmoid(-(-term / one).args[0]))
             if isinstance(-term / one, exp):
                 return Add(expr - term - one, -one * Expm1(*(-term / one).args))
     return expr

@@ -10,14 +10,22 @@ from sympy import Add, Expr, Pow, erf, exp, log, sinh, together
 from codegen.lowering import elementary
 from codegen.lowering.choices import with_choices
 from codegen.lowering.complements import complemented, without_growth
-from codegen.lowering.forms import Expm1, LogAddExp, LogSoftmax, LogSumExp, Sigmoid, Softmax
+from codegen.lowering.forms import (
+    Expm1,
+    Log1p,
+    LogAddExp,
+    LogSoftmax,
+    LogSumExp,
+    Sigmoid,
+    Softmax,
+)
 from codegen.lowering.hazards import bare_exponentials
 from codegen.lowering.stable_expressions import stabilise
 from codegen.lowering.underflow import by_name, is_safe_logarithm, without_underflow
 from codegen.lowering.vanishing import vanishing
 from derive.calculus.normal import normalise
 from derive.language.definition import Let, needed
-from derive.language.expressions import Element, Sum, names_used
+from derive.language.expressions import Element, Sum, Where, names_used, tensor_name
 from derive.language.substitute import substitute
 
 
@@ -54,6 +62,8 @@ def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
         from_one = _told_from_one(let.value, direct)
         forms = (through.value, _substituted(let, direct).value, from_one, whole.value)
         value = _first_safe(forms, plain)
+        if (known := _logarithms_seen_through(value, powered)) != value:  # those of weights
+            value = stabilise(known)
         if through.value != let.value or bare_exponentials(plain):
             hazards[let.name] = through
         if bare_exponentials(plain):
@@ -145,8 +155,14 @@ class _Meanings:
             known = powers | sums | logarithms
             through = replace(let, value=substitute(let.value, known.values()))
             safe = stabilise(through.value)
+            if names_used(through.value) & quotients.keys():
+                further = _substituted(through, quotients)
+                if isinstance(form := stabilise(further.value), LogAddExp | Softmax):
+                    through, safe = further, form
             if isinstance(safe.as_coeff_Mul()[1], LogSoftmax | LogAddExp | LogSumExp):
                 logarithms[let.name] = through
+                if isinstance(safe, LogAddExp):
+                    named.append(replace(let, value=safe))
             elif isinstance(safe, Softmax | Sigmoid):
                 quotients[let.name] = through
                 named.append(replace(let, value=safe))
@@ -193,16 +209,20 @@ def _quotients_joined(value: Expr) -> Expr:
 
 def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
     """Logarithms of tensors that may have underflowed, taken of what the tensors are made of, as
-    far as it takes to be safe."""
+    far as it takes to be safe. A choice is read as it is where it weighs an exponential."""
+
+    choices = {name for name, let in powered.items() if isinstance(let.value, Where)}
+    others = {name: let for name, let in powered.items() if name not in choices}
 
     def seen(logarithm: Expr) -> Expr:
-        through = logarithm
-        while names_used(through) & powered.keys():
-            through = substitute(through, powered.values())
-            safe = stabilise(through)
-            left = (e for e in safe.atoms(log) if names_used(e) & powered.keys())
-            if is_safe_logarithm(safe) and not any(left):
-                return through
+        for lets in (powered, others):
+            through, safe = logarithm, stabilise(logarithm)
+            while inside := names_used(*safe.atoms(log, Log1p)) & lets.keys():
+                through = substitute(through, [lets[name] for name in sorted(inside)])
+                safe = stabilise(through)
+                small = (e.args[0] for e in safe.atoms(log) if names_used(e) & powered.keys())
+                if is_safe_logarithm(safe) and {*map(tensor_name, small)} <= choices:
+                    return through
         return logarithm
 
     return value.replace(lambda e: isinstance(e, log) and names_used(e) & set(powered), seen)

@@ -131,8 +131,8 @@ def _peel(
 
 def _cancels(argument: Expr, others: Sequence[Expr]) -> bool:
     """Whether a part of a sum of what is not negative is all that is left when the rest is taken
-    away from the sum: where it is small, nothing of it is."""
-    parts = [argument, *(o for o in others if not is_scalar(o))]
+    away from the sum: where it is small, nothing of it is. Of one there are safe forms."""
+    parts = [argument, *(o for o in others if o != 1)]
     return len(parts) > 1 and all(map(is_nonnegative, parts))
 
 

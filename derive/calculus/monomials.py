@@ -1,7 +1,7 @@
 """Monomials: products of factors, no sum among them at the top.
 
-Beside the laws of index notation, two are known: that quotients of some functions are functions,
-and that `a*sign(a)` is `|a|`.
+Beside the laws of index notation, three are known: that quotients of some functions are functions,
+that `a*sign(a)` is `|a|`, and that a mask of what it masks already changes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sympy import (
     tanh,
 )
 
-from derive.language.expressions import Index
+from derive.language.expressions import Index, Where
 
 
 def factors_of(monomial: Expr) -> dict[Expr, Expr]:
@@ -55,6 +55,21 @@ def with_magnitudes(monomial: Expr) -> Expr:
         power = powers.get(inside, S.Zero)
         if power.is_Integer and power > 0:
             monomial *= Abs(inside) / (inside * factor)
+    return monomial
+
+
+def with_masks_met(monomial: Expr) -> Expr:
+    """`where(c, 0, 1)*where(c, 0, a)` is `where(c, 0, a)`."""
+    if not monomial.has(Where):
+        return monomial
+    powers = monomial.as_powers_dict()
+    choices = [f for f in powers if isinstance(f, Where) and S.Zero in f.branches]
+    for mask in [f for f in choices if {*f.branches} == {S.Zero, S.One} and powers[f] == 1]:
+        for other in choices:
+            masked = other.condition == mask.condition and powers[other].is_positive
+            place = mask.branches.index(S.Zero)
+            if other != mask and masked and other.branches[place] == 0:
+                return with_masks_met(monomial / mask)
     return monomial
 
 

@@ -41,6 +41,7 @@ from derive.calculus.monomials import (
     with_index_replaced,
     with_indices_replaced,
     with_magnitudes,
+    with_masks_met,
     with_powers_joined,
     with_quotients,
 )
@@ -232,7 +233,8 @@ def _product(parts: list[tuple[tuple[Expr, Expr], ...]]) -> tuple[tuple[Expr, Ex
 
 def _times(monomials: list[Expr], coefficient: Expr) -> Iterable[tuple[Expr, Expr]]:
     """Multiply monomials; deltas are applied to the other factors."""
-    factor = with_magnitudes(with_quotients(with_powers_joined(Mul(*monomials))))
+    factor = with_powers_joined(Mul(*monomials))
+    factor = with_masks_met(with_magnitudes(with_quotients(factor)))
     if factor.is_Add:  # SymPy distributes a number over a sum
         return [(m, c * coefficient) for m, c in _terms(factor)]
     return _apply_deltas(factor, coefficient)

@@ -13,9 +13,15 @@ from functools import lru_cache
 from sympy import (
     Add,
     Basic,
+    Dummy,
     Expr,
+    Ge,
+    Gt,
     Integer,
+    Le,
+    Lt,
     Mul,
+    Not,
     Pow,
     Rational,
     Symbol,
@@ -29,6 +35,7 @@ from sympy import (
     loggamma,
     polygamma,
 )
+from sympy.core.relational import Relational
 
 from derive.language.definition import Let
 from derive.language.expressions import (
@@ -62,7 +69,7 @@ def is_positive(expr: Expr) -> bool:
     if isinstance(expr, StopGradient):
         return is_positive(expr.args[0])
     if isinstance(expr, Where):
-        return all(is_positive(b) for b in expr.branches)
+        return all(is_positive(b) for b in _where_chosen(expr))
     return False
 
 
@@ -82,8 +89,34 @@ def is_nonnegative(expr: Expr) -> bool:
     if isinstance(expr, StopGradient):
         return is_nonnegative(expr.args[0])
     if isinstance(expr, Where):
-        return all(is_nonnegative(b) for b in expr.branches)
+        return all(is_nonnegative(b) for b in _where_chosen(expr))
     return False
+
+
+def _where_chosen(choice: Where) -> tuple[Expr, ...]:
+    """The branches of a choice, each with what the condition says of an element's sign there:
+    of `where(x >= 0, x + 1/2, 1/2 - x)` both are positive."""
+    chosen, other = choice.branches
+    condition = choice.condition
+    return _signed(chosen, condition), _signed(other, Not(condition))
+
+
+def _signed(branch: Expr, condition: Basic) -> Expr:
+    if not isinstance(condition, Relational) or not isinstance(condition.lhs, Element):
+        return branch
+    if condition.rhs != 0 or condition.rel_op not in _SIGNS:
+        return branch
+    known = Dummy(**_SIGNS[condition.rel_op])
+    return branch.xreplace({condition.lhs: known})
+
+
+_SIGNS: dict[str, dict[str, bool]] = {
+    ">": {"positive": True},
+    ">=": {"nonnegative": True},
+    "<": {"negative": True},
+    "<=": {"nonpositive": True},
+}
+"""What a comparison with zero says of what is compared."""
 
 
 def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:
@@ -165,6 +198,11 @@ class Magnitudes:
                     found.powers[power].add(let.name)
         return found
 
+    @property
+    def rounded(self) -> Set[str]:
+        """The names of what may be rounded to zero, exponentials among them."""
+        return self.small | self.powers.keys()
+
     def losses(self, expr: Expr) -> int:
         """How often it divides by what may be rounded to zero, divides an exponential's multiple by
         that, by `1/p - 1`, or takes a logarithm of either: none gets back what was there. To divide
@@ -187,7 +225,15 @@ class Magnitudes:
             return all(map(self.vanishes, expr.args))
         if isinstance(expr, Sum):
             return self.vanishes(expr.body)
+        if isinstance(expr, Where):
+            least = all if _is_larger(expr) else any
+            return least(self.vanishes(b) or self._is_power(b) for b in expr.branches)
         return _is_one_of(expr, self.small)
+
+    def _is_power(self, expr: Expr) -> bool:
+        """Whether it is an exponential: where one is chosen, nothing that is divided by it cancels
+        against it."""
+        return isinstance(expr, exp) or _is_one_of(expr, self.powers.keys())
 
     def grows(self, expr: Expr) -> bool:
         """Whether it may be as large as an exponential."""
@@ -198,6 +244,14 @@ class Magnitudes:
         if isinstance(expr, Sum):
             return self.grows(expr.body)
         return isinstance(expr, exp) or _is_one_of(expr, self.large)
+
+
+def _is_larger(choice: Where) -> bool:
+    """Whether a choice is the larger one of its branches."""
+    condition, branches = choice.condition, choice.branches
+    if isinstance(condition, Ge | Gt):
+        return condition.args == branches
+    return isinstance(condition, Le | Lt) and condition.args == branches[::-1]
 
 
 def _is_told_back(expr: Expr) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,23 @@ def either(a: Tensor, b: Tensor) -> Tensor:
     return torch.cat([a, b], 1).logsumexp(1)
 
 
+def gate(h: Tensor, k: Tensor, x: Tensor) -> Tensor:
+    new = torch.where(x >= 0, torch.log(x.relu() + 0.5), F.logsigmoid(x))
+    return torch.stack([F.logsigmoid(-k) + h, F.logsigmoid(k) + new]).logsumexp(0)
+
+
+def towards_one(h: Tensor, k: Tensor) -> Tensor:
+    return torch.stack([F.logsigmoid(-k) + h, F.logsigmoid(k)]).logsumexp(0)
+
+
+def weighted_pair(a: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    return torch.stack([a + w.log(), b]).logsumexp(0)
+
+
+def tempered(x: Tensor, t: Tensor) -> Tensor:
+    return torch.softmax(x * torch.exp(-t), 1)
+
+
 CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "siglip": (siglip, [(5, 3), (5, 3), (), ()]),
     "nearness": (nearness, [(5, 3), (4, 3)]),
@@ -88,6 +106,10 @@ CASES: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "paths": (paths, [(6,)]),
     "either": (either, [(4, 3), (4, 3)]),
     "rendering": (rendering, [(4, 6), (4, 6)]),
+    "gate": (gate, [(6,), (6,), (6,)]),
+    "towards_one": (towards_one, [(6,), (6,)]),
+    "tempered": (tempered, [(5, 3), ()]),
+    "weighted_pair": (weighted_pair, [(6,), (6,), (6,)]),
 }
 
 
@@ -101,6 +123,8 @@ def test_values_and_two_orders_of_gradients_are_right_however_large_the_exponent
     generator = torch.Generator().manual_seed(0)
     given = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     given[0] *= spread
+    positive = [tensor.positive for tensor in EXPONENTIALS[name].inputs]
+    given = [x.abs() if above else x for x, above in zip(given, positive, strict=True)]
     emitted = getattr(compile(EXPONENTIALS[name], target), name)
     results = []
     for of in (emitted, plainly):
@@ -174,3 +198,48 @@ def test_a_large_power_of_what_is_near_one_tells_it_from_one(target: str, c_comp
     k = compile(definition, target).quadratic(r, a)
     torch.testing.assert_close(k, torch.exp(-r / 2))
     torch.testing.assert_close(torch.autograd.grad(k.sum(), r)[0], -torch.exp(-r / 2) / 2)
+
+
+CLIPPED = """clipped: a weight that is clipped from above
+inputs l[n], r[n], v[n]
+rho[n] = min(1, exp(l[n]))
+d[n] = rho[n]*(r[n] - v[n])
+loss = mean_n(d[n]**2)/2"""
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_no_gradient_divides_by_a_clipped_exponential(target: str, c_compiler: None) -> None:
+    (definition,) = read(CLIPPED, library.load).values()
+    low = torch.tensor([-120.0, -1.0, 1.0])
+    _, gradients = compile(definition, target).value_and_grad(low, torch.ones(3), torch.zeros(3))
+    rho = low.exp().where(low < 0, 0)
+    torch.testing.assert_close(gradients.grad_l, rho**2 / 3)
+
+
+MIXTURE = """mixture: how likely a point is where each part has a probability
+inputs a[n,k], m[n,k], y[n]
+w[n,k] = exp(a[n,k])/sum_k(exp(a[n,k]))
+f[n] = sum_k(w[n,k]*exp(-(y[n] - m[n,k])**2/2))
+loss = -mean_n(log(f[n]))"""
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_a_part_of_a_mixture_may_be_nearer_than_it_is_unlikely(
+    target: str, c_compiler: None
+) -> None:
+    (definition,) = read(MIXTURE, library.load).values()
+    a, m = torch.tensor([[[0.0, -800.0]], [[60.0, 0.0]]], dtype=torch.float64)
+    loss, gradients = compile(definition, target).value_and_grad(a, m, torch.zeros(1).double())
+    assert loss.item() == 800
+    assert gradients.grad_a.tolist() == [[1, -1]]
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_what_is_added_to_an_exponential_is_not_taken_away_again(
+    target: str, c_compiler: None
+) -> None:
+    (definition,) = read("above: x\ny[n] = log(exp(x[n]) + 1e-6)", library.load).values()
+    x = torch.tensor([-30.0, 0.0, 30.0, 200.0], requires_grad=True)
+    compile(definition, target).above(x).sum().backward()
+    expected = torch.sigmoid(x.detach().double() - math.log(1e-6)).float()
+    torch.testing.assert_close(x.grad, expected, rtol=1e-5, atol=0)

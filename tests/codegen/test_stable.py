@@ -47,6 +47,14 @@ FORMS: dict[str, tuple[Any, Any]] = {
     "softplus": (log(1 + exp(x[n])), LogAddExp(x[n], 0)),
     "log sigmoid": (log(1 / (1 + exp(-x[n]))), -LogAddExp(-x[n], 0)),
     "mish": (tanh(log(1 + exp(x[n]))), tanh(LogAddExp(x[n], 0))),
+    "what a sigmoid leaves of a sum": (
+        log(exp(z[n, k]) - exp(z[n, k]) / (1 + exp(-x[n]))),
+        z[n, k] - LogAddExp(x[n], 0),
+    ),
+    "a sum of sigmoids": (
+        log(1 / (1 + exp(-x[n])) + exp(z[n, k])),
+        LogAddExp(-LogAddExp(-x[n], 0), z[n, k]),
+    ),
     "near one": (log(1 + x[n] ** 2), Log1p(x[n] ** 2)),
     "near zero": (exp(x[n]) - 1, Expm1(x[n])),
 }

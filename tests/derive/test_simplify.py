@@ -336,6 +336,12 @@ def test_the_exponential_of_a_log_softmax_sums_to_one(entropy: str) -> None:
     assert gradient(found, "x") == "-grad_e[n]*p[n,k]*(lp[n,k] + e[n])"
 
 
+def test_what_is_masked_is_not_masked_again() -> None:
+    squared = "gated: x\ny[n] = max(a[n], 0)**2*b[n]"
+    (definition,) = read(squared, library.load).values()
+    assert gradient(derive(definition), "a") == "2*grad_y[n]*b[n]*a_masked[n]"
+
+
 def test_a_product_stays_one_whose_logarithm_has_a_name_too() -> None:
     written = """both: a product and its logarithm
     inputs a[n] (positive), b[n] (positive)
