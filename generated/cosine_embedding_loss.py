@@ -416,10 +416,11 @@ class SumResiduals(NamedTuple):
 
     input1: Tensor
     input2: Tensor
+    target: Tensor
     dot: Tensor
     inv_root_square1: Tensor
     inv_root_square2: Tensor
-    dloss_dcosine: Tensor
+    margin: float
 
 
 class SumGradients(NamedTuple):
@@ -440,12 +441,11 @@ def forward_sum(
         inv_root_square1[n] = 1/sqrt(square1[n])
         inv_root_square2[n] = 1/sqrt(square2[n])
         cosine[n]           = dot[n]*inv_root_square1[n]*inv_root_square2[n]
-        cosine_total[n]     = cosine[n] - margin
         loss                = sum_n(where(target[n] == 1, 1
                                           - cosine[n],
                                           where(target[n] == -1,
-                                                where(cosine_total[n] < 0, 0, cosine_total[n]),
-                                                0)))
+                                                where(cosine[n] - margin < 0, 0, cosine[n]
+                                                      - margin), 0)))
 
     Args:
         input1: shape (N, D).
@@ -464,31 +464,22 @@ def forward_sum(
     inv_root_square2 = torch.rsqrt(square2)
     cosine = dot * inv_root_square1 * inv_root_square2
     cosine_total = cosine - margin
-    target_mask = target == -1
-    cosine_total_negative = cosine_total < 0
-    target_is_one = target == 1
     loss = torch.where(
-        target_is_one, 1 - cosine, torch.where(target_mask, cosine_total.clamp(min=0), 0)
+        target == 1, 1 - cosine, torch.where(target == -1, cosine_total.clamp(min=0), 0)
     ).sum()
-    dloss_dcosine = torch.where(
-        target_mask,
-        torch.where(
-            cosine_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
-        ),
-        0,
-    ).masked_fill(target_is_one, -1)
     return loss, SumResiduals(
-        input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine
+        input1, input2, target, dot, inv_root_square1, inv_root_square2, margin
     )
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_cosine[n]   = grad_loss
+        grad_dot[n]      = grad_loss*inv_root_square1[n]*inv_root_square2[n]
                            *where(target[n] == 1, -1,
-                                  where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
-        grad_dot[n]      = grad_cosine[n]*inv_root_square1[n]*inv_root_square2[n]
+                                  where(target[n] == -1,
+                                        where(dot[n]*inv_root_square1[n]*inv_root_square2[n]
+                                              - margin < 0, 0, 1), 0))
         grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
         grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
 
@@ -500,13 +491,25 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         TypeError: a gradient is no tensor.
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine = residuals
+    input1, input2, target, dot, inv_root_square1, inv_root_square2, margin = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_cosine = grad_loss * dloss_dcosine
-    grad_dot = grad_cosine * inv_root_square1 * inv_root_square2
+    inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
+    grad_dot = (
+        grad_loss
+        * inv_root_square1_times_inv_root_square2
+        * torch.where(
+            target == -1,
+            torch.where(
+                dot * inv_root_square1_times_inv_root_square2 - margin < 0,
+                torch.tensor(0, dtype=grad_loss.dtype, device=grad_loss.device),
+                1,
+            ),
+            0,
+        ).masked_fill(target == 1, -1)
+    )
     grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
     grad_input2 = grad_input2 * grad_dot[:, None]
     grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
@@ -521,12 +524,21 @@ def double_backward_sum(
 
     Returns:
         grad_grad_loss, grad_input1, grad_input2, grad_dot, grad_inv_root_square1,
-        grad_inv_root_square2, grad_dloss_dcosine.
+        grad_inv_root_square2.
     """
-    input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine = residuals
-    grad_cosine = grad_loss * dloss_dcosine
+    input1, input2, target, dot, inv_root_square1, inv_root_square2, margin = residuals
     inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
-    first_grad_dot = grad_cosine * inv_root_square1_times_inv_root_square2
+    dot_chosen = torch.where(
+        target == -1,
+        torch.where(
+            dot * inv_root_square1_times_inv_root_square2 - margin < 0,
+            torch.tensor(0, dtype=grad_grad_input1.dtype, device=grad_grad_input1.device),
+            1,
+        ),
+        0,
+    ).masked_fill(target == 1, -1)
+    dot_chosen_product = grad_loss * dot_chosen
+    first_grad_dot = dot_chosen_product * inv_root_square1_times_inv_root_square2
     grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
     grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
     inv_root_square2_squared = inv_root_square2**2
@@ -544,18 +556,16 @@ def double_backward_sum(
         product_1,
         value=-1,
     )
-    grad_grad_cosine = grad_grad_dot * inv_root_square1_times_inv_root_square2
-    grad_dloss_dcosine = grad_loss * grad_grad_cosine
+    grad_inv_root_square1_times_inv_root_square2 = dot_chosen_product * grad_grad_dot
     dot_product = 2 * dot * first_grad_dot
-    grad_cosine_times_grad_grad_dot = grad_cosine * grad_grad_dot
     grad_inv_root_square2 = torch.addcmul(
-        grad_cosine_times_grad_grad_dot * inv_root_square1,
+        grad_inv_root_square1_times_inv_root_square2 * inv_root_square1,
         dot_product * grad_grad_input2_sum,
         inv_root_square2,
         value=-1,
     )
     grad_inv_root_square1 = torch.addcmul(
-        grad_cosine_times_grad_grad_dot * inv_root_square2,
+        grad_inv_root_square1_times_inv_root_square2 * inv_root_square2,
         dot_product * grad_grad_input1_sum,
         inv_root_square1,
         value=-1,
@@ -575,7 +585,7 @@ def double_backward_sum(
         first_grad_dot_times_grad_grad_input1,
         value=-1,
     )
-    grad_grad_loss = (dloss_dcosine * grad_grad_cosine).sum()
+    grad_grad_loss = (dot_chosen * grad_grad_dot * inv_root_square1_times_inv_root_square2).sum()
     return (
         grad_grad_loss,
         grad_input1,
@@ -583,7 +593,6 @@ def double_backward_sum(
         grad_dot,
         grad_inv_root_square1,
         grad_inv_root_square2,
-        grad_dloss_dcosine,
     )
 
 
@@ -591,7 +600,6 @@ def residuals_backward_sum(
     grad_dot: Tensor,
     grad_inv_root_square1: Tensor,
     grad_inv_root_square2: Tensor,
-    grad_dloss_dcosine: Tensor,
     residuals: SumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -599,7 +607,7 @@ def residuals_backward_sum(
     Returns:
         grad_input1, grad_input2.
     """
-    input1, input2, _, inv_root_square1, inv_root_square2, *_ = residuals
+    input1, input2, _, _, inv_root_square1, inv_root_square2, *_ = residuals
     grad_input2 = grad_dot[:, None] * input1
     grad_input2 = grad_input2.addcmul(
         (inv_root_square2**3 * grad_inv_root_square2)[:, None], input2, value=-1
@@ -609,22 +617,6 @@ def residuals_backward_sum(
         (inv_root_square1**3 * grad_inv_root_square1)[:, None], input1, value=-1
     )
     return grad_input1, grad_input2
-
-
-def _value_sum(input1: Tensor, input2: Tensor, target: Tensor, margin: float) -> Tensor:
-    """Compute loss alone, without what `backward` needs."""
-    _check_sum(input1, input2, target)
-    dot = (input1 * input2).sum(1)
-    square1 = (input1**2).sum(1) + 1e-12
-    square2 = (input2**2).sum(1) + 1e-12
-    inv_root_square1 = torch.rsqrt(square1)
-    inv_root_square2 = torch.rsqrt(square2)
-    cosine = dot * inv_root_square1 * inv_root_square2
-    cosine_total = cosine - margin
-    loss = torch.where(
-        target == 1, 1 - cosine, torch.where(target == -1, cosine_total.clamp(min=0), 0)
-    ).sum()
-    return loss
 
 
 class _SumBackwardFunction(torch.autograd.Function):
@@ -638,13 +630,14 @@ class _SumBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_input1, grad_grad_input2 = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = SumResiduals(*saved)
+        residuals = SumResiduals(*saved, *ctx.numbers)
         (
             grad_grad_loss,
             grad_input1,
@@ -652,16 +645,16 @@ class _SumBackwardFunction(torch.autograd.Function):
             grad_dot,
             grad_inv_root_square1,
             grad_inv_root_square2,
-            grad_dloss_dcosine,
         ) = double_backward_sum(grad_grad_input1, grad_grad_input2, grad_loss, residuals)
         return (
             grad_grad_loss,
             grad_input1,
             grad_input2,
+            None,
             grad_dot,
             grad_inv_root_square1,
             grad_inv_root_square2,
-            grad_dloss_dcosine,
+            None,
         )
 
 
@@ -675,29 +668,20 @@ class _SumFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(input1, input2, target, margin=margin)
-        return (
-            loss,
-            residuals.dot,
-            residuals.inv_root_square1,
-            residuals.inv_root_square2,
-            residuals.dloss_dcosine,
-        )
+        return loss, residuals.dot, residuals.inv_root_square1, residuals.inv_root_square2
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        input1, input2, *_ = inputs
-        _, dot, inv_root_square1, inv_root_square2, dloss_dcosine = output
-        ctx.save_for_backward(
-            input1, input2, dot, inv_root_square1, inv_root_square2, dloss_dcosine
-        )
+        input1, input2, target, margin = inputs
+        _, dot, inv_root_square1, inv_root_square2 = output
+        ctx.save_for_backward(input1, input2, target, dot, inv_root_square1, inv_root_square2)
         ctx.set_materialize_grads(False)
+        ctx.numbers = (margin,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dot, grad_inv_root_square1, grad_inv_root_square2, grad_dloss_dcosine = (
-            grad_outputs
-        )
-        residuals = SumResiduals(*ctx.saved_tensors)
+        grad_loss, grad_dot, grad_inv_root_square1, grad_inv_root_square2 = grad_outputs
+        residuals = SumResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_input1 = grad_input2 = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -709,7 +693,6 @@ class _SumFunction(torch.autograd.Function):
             grad_dot is not None
             or grad_inv_root_square1 is not None
             or grad_inv_root_square2 is not None
-            or grad_dloss_dcosine is not None
         ):
             if grad_dot is None:
                 grad_dot = torch.zeros_like(residuals.dot)
@@ -717,25 +700,12 @@ class _SumFunction(torch.autograd.Function):
                 grad_inv_root_square1 = torch.zeros_like(residuals.inv_root_square1)
             if grad_inv_root_square2 is None:
                 grad_inv_root_square2 = torch.zeros_like(residuals.inv_root_square2)
-            if grad_dloss_dcosine is None:
-                grad_dloss_dcosine = torch.zeros_like(residuals.dloss_dcosine)
             more_input1, more_input2 = residuals_backward_sum(
-                grad_dot,
-                grad_inv_root_square1,
-                grad_inv_root_square2,
-                grad_dloss_dcosine,
-                residuals,
+                grad_dot, grad_inv_root_square1, grad_inv_root_square2, residuals
             )
             grad_input1 = more_input1 if grad_input1 is None else grad_input1 + more_input1
             grad_input2 = more_input2 if grad_input2 is None else grad_input2 + more_input2
         return grad_input1, grad_input2, None, None
-
-
-def _applied_sum(*given: Any) -> Tensor:
-    """Compute loss: as autograd records it, or alone where gradients are off."""
-    if torch.is_grad_enabled():
-        return _SumFunction.apply(*given)[0]
-    return _value_sum(*given)
 
 
 _check_none = _check
@@ -1183,7 +1153,7 @@ def cosine_embedding_loss(
         case "mean":
             loss = _applied(input1, input2, target, margin)
         case "sum":
-            loss = _applied_sum(input1, input2, target, margin)
+            loss, *_ = _SumFunction.apply(input1, input2, target, margin)
         case "none":
             loss = _applied_none(input1, input2, target, margin)
         case _:

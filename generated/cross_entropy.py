@@ -2469,15 +2469,15 @@ def double_backward_weight_label_smoothing(
     target, weight, p, inverse_target_sum_masked, label_smoothing = residuals
     K = p.shape[1]
     target_weight = weight[target]
-    target_weight_centred = torch.add(
+    target_weight_shifted = torch.add(
         (1 - label_smoothing) * target_weight, weight.mean(), alpha=label_smoothing
     )
-    grad_p = (grad_loss * inverse_target_sum_masked * target_weight_centred)[
+    grad_p = (grad_loss * inverse_target_sum_masked * target_weight_shifted)[
         :, None
     ] * grad_grad_logits
     grad_grad_loss = inverse_target_sum_masked * torch.sub(
         torch.add(
-            (grad_grad_logits * p * target_weight_centred[:, None]).sum(),
+            (grad_grad_logits * p * target_weight_shifted[:, None]).sum(),
             (target_weight * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
             alpha=label_smoothing - 1,
         ),
@@ -2825,13 +2825,13 @@ def double_backward_weight_sum_label_smoothing(
     target, weight, p, label_smoothing = residuals
     K = p.shape[1]
     target_weight = weight[target]
-    target_weight_centred = torch.add(
+    target_weight_shifted = torch.add(
         (1 - label_smoothing) * target_weight, weight.mean(), alpha=label_smoothing
     )
-    grad_p = (grad_loss * target_weight_centred)[:, None] * grad_grad_logits
+    grad_p = (grad_loss * target_weight_shifted)[:, None] * grad_grad_logits
     grad_grad_loss = torch.sub(
         torch.add(
-            (grad_grad_logits * p * target_weight_centred[:, None]).sum(),
+            (grad_grad_logits * p * target_weight_shifted[:, None]).sum(),
             (target_weight * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
             alpha=label_smoothing - 1,
         ),
@@ -3184,16 +3184,16 @@ def double_backward_weight_none_label_smoothing(
     K = p.shape[1]
     target_weight = weight[target]
     target_weight_scaled = (label_smoothing - 1) * target_weight
-    target_weight_centred = torch.add(-target_weight_scaled, weight.mean(), alpha=label_smoothing)
-    grad_p = (grad_loss * target_weight_centred)[:, None] * grad_grad_logits
+    target_weight_shifted = torch.add(-target_weight_scaled, weight.mean(), alpha=label_smoothing)
+    grad_p = (grad_loss * target_weight_shifted)[:, None] * grad_grad_logits
     grad_grad_loss = torch.addcmul(
         torch.sub(
-            target_weight_centred * (grad_grad_logits * p).sum(1),
+            target_weight_scaled * grad_grad_logits.gather(1, target[:, None]).squeeze(1),
             grad_grad_logits @ weight / K,
             alpha=label_smoothing,
         ),
-        target_weight_scaled,
-        grad_grad_logits.gather(1, target[:, None]).squeeze(1),
+        target_weight_shifted,
+        (grad_grad_logits * p).sum(1),
     )
     return grad_grad_loss, grad_p
 
@@ -4429,17 +4429,17 @@ def double_backward_weight_kept_none_label_smoothing(
     """
     target, weight, kept, p, label_smoothing = residuals
     N, K = p.shape
-    target_centred_masked = (
+    target_shifted_masked = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
         .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight[target])[:, None])
         .masked_fill((kept == 0)[:, None], 0)
     )
-    grad_logprobs = (-grad_loss)[:, None] * target_centred_masked
+    grad_logprobs = (-grad_loss)[:, None] * target_shifted_masked
     grad_logprobs_sum = grad_logprobs.sum(1)
     grad_p = (-grad_logprobs_sum)[:, None] * grad_grad_logits
     grad_grad_logits_sum = (
-        (grad_grad_logits - (grad_grad_logits * p).sum(1, keepdim=True)) * target_centred_masked
+        (grad_grad_logits - (grad_grad_logits * p).sum(1, keepdim=True)) * target_shifted_masked
     ).sum(1)
     grad_grad_loss = -grad_grad_logits_sum
     return grad_grad_loss, grad_p

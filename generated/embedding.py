@@ -385,7 +385,8 @@ def embedding(
         raise AssertionError(
             "embedding wants padding_idx is None or -weight.shape[0] <= padding_idx < "
             "weight.shape[0], "
-            f"got padding_idx = {padding_idx}"
+            f"got padding_idx = {padding_idx}, "
+            f"weight of shape {[*weight.shape]}"
         )
     if not (max_norm is None and (not scale_grad_by_freq) and (not sparse)):
         raise NotImplementedError(

@@ -138,31 +138,27 @@ def double_backward(
     grad_x_mean = first_grad_x_hat.mean((2, 3))
     grad_x_mean_1 = (first_grad_x_hat * x_hat).mean((2, 3))
     grad_grad_x_sum = (grad_grad_x * x_hat).sum((2, 3))
+    grad_grad_x_sum_1 = grad_grad_x.sum((2, 3))
+    grad_grad_x_sum_scaled = grad_grad_x_sum / (C * S)
+    grad_grad_x_hat = grad_grad_x - (grad_grad_x_sum_1 / (C * S))[:, :, None, None]
+    grad_grad_x_hat = grad_grad_x_hat.addcmul(
+        grad_grad_x_sum_scaled[:, :, None, None], x_hat, value=-1
+    )
+    grad_grad_x_hat = grad_grad_x_hat * rstd[:, :, None, None]
     grad_x_hat = grad_grad_weight[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, :, None, None],
-        (grad_x_mean_1[:, :, None, None] * grad_grad_x).addcmul(
-            grad_grad_x_sum[:, :, None, None], first_grad_x_hat, value=1 / (C * S or torch.nan)
+        (grad_grad_x_sum_scaled[:, :, None, None] * first_grad_x_hat).addcmul(
+            grad_x_mean_1[:, :, None, None], grad_grad_x
         ),
         value=-1,
     )
-    grad_rstd = (
-        (first_grad_x_hat - grad_x_mean[:, :, None, None]).addcmul(
-            grad_x_mean_1[:, :, None, None], x_hat, value=-1
-        )
-        * grad_grad_x
-    ).sum((2, 3))
-    rstd_scaled = rstd / (C * S)
-    grad_grad_x_total = rstd[:, :, None, None] * grad_grad_x
-    grad_grad_x_total = grad_grad_x_total.addcmul(
-        (grad_grad_x_sum * rstd_scaled)[:, :, None, None], x_hat, value=-1
-    )
-    grad_grad_x_total = grad_grad_x_total.addcmul(
-        rstd_scaled[:, :, None, None], grad_grad_x.sum((2, 3), keepdim=True), value=-1
-    )
-    grad_weight = (grad_grad_x_total * grad_y).sum((0, 3))
+    grad_rstd = (first_grad_x_hat * grad_grad_x).sum((2, 3))
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_x_mean_1, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_x_mean, value=-1)
+    grad_weight = (grad_grad_x_hat * grad_y).sum((0, 3))
     grad_grad_y = torch.addcmul(grad_grad_bias[:, :, None], grad_grad_weight[:, :, None], x_hat)
-    grad_grad_y = grad_grad_y.addcmul(weight[:, :, None], grad_grad_x_total)
+    grad_grad_y = grad_grad_y.addcmul(weight[:, :, None], grad_grad_x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -357,31 +353,27 @@ def double_backward_no_bias(
     grad_x_mean = first_grad_x_hat.mean((2, 3))
     grad_x_mean_1 = (first_grad_x_hat * x_hat).mean((2, 3))
     grad_grad_x_sum = (grad_grad_x * x_hat).sum((2, 3))
+    grad_grad_x_sum_1 = grad_grad_x.sum((2, 3))
+    grad_grad_x_sum_scaled = grad_grad_x_sum / (C * S)
+    grad_grad_x_hat = grad_grad_x - (grad_grad_x_sum_1 / (C * S))[:, :, None, None]
+    grad_grad_x_hat = grad_grad_x_hat.addcmul(
+        grad_grad_x_sum_scaled[:, :, None, None], x_hat, value=-1
+    )
+    grad_grad_x_hat = grad_grad_x_hat * rstd[:, :, None, None]
     grad_x_hat = grad_grad_weight[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, :, None, None],
-        (grad_x_mean_1[:, :, None, None] * grad_grad_x).addcmul(
-            grad_grad_x_sum[:, :, None, None], first_grad_x_hat, value=1 / (C * S or torch.nan)
+        (grad_grad_x_sum_scaled[:, :, None, None] * first_grad_x_hat).addcmul(
+            grad_x_mean_1[:, :, None, None], grad_grad_x
         ),
         value=-1,
     )
-    grad_rstd = (
-        (first_grad_x_hat - grad_x_mean[:, :, None, None]).addcmul(
-            grad_x_mean_1[:, :, None, None], x_hat, value=-1
-        )
-        * grad_grad_x
-    ).sum((2, 3))
-    rstd_scaled = rstd / (C * S)
-    grad_grad_x_total = rstd[:, :, None, None] * grad_grad_x
-    grad_grad_x_total = grad_grad_x_total.addcmul(
-        (grad_grad_x_sum * rstd_scaled)[:, :, None, None], x_hat, value=-1
-    )
-    grad_grad_x_total = grad_grad_x_total.addcmul(
-        rstd_scaled[:, :, None, None], grad_grad_x.sum((2, 3), keepdim=True), value=-1
-    )
-    grad_weight = (grad_grad_x_total * grad_y).sum((0, 3))
+    grad_rstd = (first_grad_x_hat * grad_grad_x).sum((2, 3))
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_x_mean_1, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_x_mean, value=-1)
+    grad_weight = (grad_grad_x_hat * grad_y).sum((0, 3))
     grad_grad_y = grad_grad_weight[:, :, None] * x_hat
-    grad_grad_y = grad_grad_y.addcmul(weight[:, :, None], grad_grad_x_total)
+    grad_grad_y = grad_grad_y.addcmul(weight[:, :, None], grad_grad_x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -582,9 +574,9 @@ def double_backward_no_weight(
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, :, None],
         rstd[:, :, None, None],
-        torch.sub(
-            grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
-        ).addcmul(grad_grad_x_sum_scaled[:, :, None, None], x_hat, value=-1),
+        (grad_grad_x - (grad_grad_x_sum_1 / (C * S))[:, :, None, None]).addcmul(
+            grad_grad_x_sum_scaled[:, :, None, None], x_hat, value=-1
+        ),
     )
     return grad_grad_y, grad_rstd, grad_x_hat
 
@@ -773,9 +765,7 @@ def double_backward_no_weight_no_bias(
     grad_rstd = (first_grad_y * grad_grad_x).sum((2, 3))
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
-    grad_grad_y = torch.sub(
-        grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
-    )
+    grad_grad_y = grad_grad_x - (grad_grad_x_sum_1 / (C * S))[:, :, None, None]
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None, None]
     return grad_grad_y, grad_rstd, grad_y

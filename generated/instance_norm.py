@@ -130,10 +130,10 @@ def double_backward(
     grad_y_mean = grad_y.mean(2)
     rstd_times_weight = weight * rstd
     rstd_product = rstd_times_weight / S
-    rstd_centred = torch.addcmul(
+    rstd_shifted = torch.addcmul(
         grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2), value=-1
     )
-    grad_x_hat = rstd_centred[:, :, None] * grad_y
+    grad_x_hat = rstd_shifted[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
@@ -148,7 +148,7 @@ def double_backward(
         rstd_times_weight[:, :, None],
         grad_grad_x - grad_grad_x.mean(2, keepdim=True),
     )
-    grad_grad_y = grad_grad_y.addcmul(rstd_centred[:, :, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(rstd_shifted[:, :, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -338,10 +338,10 @@ def double_backward_no_bias(
     grad_y_mean = grad_y.mean(2)
     rstd_times_weight = weight * rstd
     rstd_product = rstd_times_weight / S
-    rstd_centred = torch.addcmul(
+    rstd_shifted = torch.addcmul(
         grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2), value=-1
     )
-    grad_x_hat = rstd_centred[:, :, None] * grad_y
+    grad_x_hat = rstd_shifted[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
@@ -353,7 +353,7 @@ def double_backward_no_bias(
     grad_weight = (grad_grad_x_sum * rstd).sum(0)
     grad_grad_y = grad_grad_x - grad_grad_x.mean(2, keepdim=True)
     grad_grad_y = grad_grad_y * rstd_times_weight[:, :, None]
-    grad_grad_y = grad_grad_y.addcmul(rstd_centred[:, :, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(rstd_shifted[:, :, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -551,7 +551,7 @@ def double_backward_no_weight(
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd[:, :, None],
-        torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan)).addcmul(
+        (grad_grad_x - (grad_grad_x_sum_1 / S)[:, :, None]).addcmul(
             grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1
         ),
     )
@@ -741,7 +741,7 @@ def double_backward_no_weight_no_bias(
     grad_rstd = (first_grad_y * grad_grad_x).sum(2)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
-    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan))
+    grad_grad_y = grad_grad_x - (grad_grad_x_sum_1 / S)[:, :, None]
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None]
     return grad_grad_y, grad_rstd, grad_y
@@ -975,10 +975,10 @@ def double_backward_running_mean(
     grad_y_mean = grad_y.mean(2)
     rstd_times_weight = weight * rstd
     rstd_product = rstd_times_weight / S
-    rstd_centred = torch.addcmul(
+    rstd_shifted = torch.addcmul(
         grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2), value=-1
     )
-    grad_x_hat = rstd_centred[:, :, None] * grad_y
+    grad_x_hat = rstd_shifted[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
@@ -993,7 +993,7 @@ def double_backward_running_mean(
         rstd_times_weight[:, :, None],
         grad_grad_x - grad_grad_x.mean(2, keepdim=True),
     )
-    grad_grad_y = grad_grad_y.addcmul(rstd_centred[:, :, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(rstd_shifted[:, :, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -1475,10 +1475,10 @@ def double_backward_running_mean_no_bias(
     grad_y_mean = grad_y.mean(2)
     rstd_times_weight = weight * rstd
     rstd_product = rstd_times_weight / S
-    rstd_centred = torch.addcmul(
+    rstd_shifted = torch.addcmul(
         grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2), value=-1
     )
-    grad_x_hat = rstd_centred[:, :, None] * grad_y
+    grad_x_hat = rstd_shifted[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x, value=-1)
     grad_grad_x_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
@@ -1490,7 +1490,7 @@ def double_backward_running_mean_no_bias(
     grad_weight = (grad_grad_x_sum * rstd).sum(0)
     grad_grad_y = grad_grad_x - grad_grad_x.mean(2, keepdim=True)
     grad_grad_y = grad_grad_y * rstd_times_weight[:, :, None]
-    grad_grad_y = grad_grad_y.addcmul(rstd_centred[:, :, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(rstd_shifted[:, :, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -1963,7 +1963,7 @@ def double_backward_running_mean_no_weight(
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd[:, :, None],
-        torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan)).addcmul(
+        (grad_grad_x - (grad_grad_x_sum_1 / S)[:, :, None]).addcmul(
             grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1
         ),
     )
@@ -2359,7 +2359,7 @@ def double_backward_running_mean_no_weight_no_bias(
     grad_rstd = (first_grad_y * grad_grad_x).sum(2)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
-    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan))
+    grad_grad_y = grad_grad_x - (grad_grad_x_sum_1 / S)[:, :, None]
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None]
     return grad_grad_y, grad_rstd, grad_y

@@ -130,29 +130,30 @@ def double_backward(
     grad_x_mean = first_grad_x_hat.mean(1)
     grad_x_mean_1 = (first_grad_x_hat * x_hat).mean(1)
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
+    grad_grad_x_sum_1 = grad_grad_x.sum(1)
+    grad_grad_x_sum_scaled = grad_grad_x_sum / C
+    grad_grad_x_hat = grad_grad_x - (grad_grad_x_sum_1 / C)[:, None]
+    grad_grad_x_hat = grad_grad_x_hat.addcmul(grad_grad_x_sum_scaled[:, None], x_hat, value=-1)
+    grad_grad_x_hat = grad_grad_x_hat * rstd[:, None]
     grad_x_hat = grad_grad_weight * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, None],
-        (grad_x_mean_1[:, None] * grad_grad_x).addcmul(
-            grad_grad_x_sum[:, None], first_grad_x_hat, value=1 / (C or torch.nan)
+        (grad_grad_x_sum_scaled[:, None] * first_grad_x_hat).addcmul(
+            grad_x_mean_1[:, None], grad_grad_x
         ),
         value=-1,
     )
-    grad_rstd = (
-        (first_grad_x_hat - grad_x_mean[:, None]).addcmul(grad_x_mean_1[:, None], x_hat, value=-1)
-        * grad_grad_x
-    ).sum(1)
-    rstd_scaled = rstd / C
-    grad_grad_x_total = rstd[:, None] * grad_grad_x
-    grad_grad_x_total = grad_grad_x_total.addcmul(
-        (grad_grad_x_sum * rstd_scaled)[:, None], x_hat, value=-1
+    grad_rstd = torch.addcmul(
+        torch.addcmul(
+            (first_grad_x_hat * grad_grad_x).sum(1), grad_grad_x_sum, grad_x_mean_1, value=-1
+        ),
+        grad_grad_x_sum_1,
+        grad_x_mean,
+        value=-1,
     )
-    grad_grad_x_total = grad_grad_x_total.addcmul(
-        rstd_scaled[:, None], grad_grad_x.sum(1, keepdim=True), value=-1
-    )
-    grad_weight = (grad_grad_x_total * grad_y).sum(0)
+    grad_weight = (grad_grad_x_hat * grad_y).sum(0)
     grad_grad_y = torch.addcmul(grad_grad_bias, grad_grad_weight, x_hat)
-    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_total)
+    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -342,29 +343,30 @@ def double_backward_no_bias(
     grad_x_mean = first_grad_x_hat.mean(1)
     grad_x_mean_1 = (first_grad_x_hat * x_hat).mean(1)
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
+    grad_grad_x_sum_1 = grad_grad_x.sum(1)
+    grad_grad_x_sum_scaled = grad_grad_x_sum / C
+    grad_grad_x_hat = grad_grad_x - (grad_grad_x_sum_1 / C)[:, None]
+    grad_grad_x_hat = grad_grad_x_hat.addcmul(grad_grad_x_sum_scaled[:, None], x_hat, value=-1)
+    grad_grad_x_hat = grad_grad_x_hat * rstd[:, None]
     grad_x_hat = grad_grad_weight * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, None],
-        (grad_x_mean_1[:, None] * grad_grad_x).addcmul(
-            grad_grad_x_sum[:, None], first_grad_x_hat, value=1 / (C or torch.nan)
+        (grad_grad_x_sum_scaled[:, None] * first_grad_x_hat).addcmul(
+            grad_x_mean_1[:, None], grad_grad_x
         ),
         value=-1,
     )
-    grad_rstd = (
-        (first_grad_x_hat - grad_x_mean[:, None]).addcmul(grad_x_mean_1[:, None], x_hat, value=-1)
-        * grad_grad_x
-    ).sum(1)
-    rstd_scaled = rstd / C
-    grad_grad_x_total = rstd[:, None] * grad_grad_x
-    grad_grad_x_total = grad_grad_x_total.addcmul(
-        (grad_grad_x_sum * rstd_scaled)[:, None], x_hat, value=-1
+    grad_rstd = torch.addcmul(
+        torch.addcmul(
+            (first_grad_x_hat * grad_grad_x).sum(1), grad_grad_x_sum, grad_x_mean_1, value=-1
+        ),
+        grad_grad_x_sum_1,
+        grad_x_mean,
+        value=-1,
     )
-    grad_grad_x_total = grad_grad_x_total.addcmul(
-        rstd_scaled[:, None], grad_grad_x.sum(1, keepdim=True), value=-1
-    )
-    grad_weight = (grad_grad_x_total * grad_y).sum(0)
+    grad_weight = (grad_grad_x_hat * grad_y).sum(0)
     grad_grad_y = grad_grad_weight * x_hat
-    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_total)
+    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -564,7 +566,7 @@ def double_backward_no_weight(
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd[:, None],
-        torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan)).addcmul(
+        (grad_grad_x - (grad_grad_x_sum_1 / C)[:, None]).addcmul(
             grad_grad_x_sum_scaled[:, None], x_hat, value=-1
         ),
     )
@@ -758,7 +760,7 @@ def double_backward_no_weight_no_bias(
         grad_y_mean,
         value=-1,
     )
-    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan))
+    grad_grad_y = grad_grad_x - (grad_grad_x_sum_1 / C)[:, None]
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, None]
     return grad_grad_y, grad_rstd, grad_y

@@ -744,7 +744,12 @@ def margin_ranking_loss(
     _number(margin=margin)
     reduction = _reduction(size_average, reduce, reduction)
     if not (input1.dim() == input2.dim() == target.dim()):
-        raise RuntimeError("margin_ranking_loss wants input1.dim() == input2.dim() == target.dim()")
+        raise RuntimeError(
+            "margin_ranking_loss wants input1.dim() == input2.dim() == target.dim(), "
+            f"got input1 of shape {[*input1.shape]}, "
+            f"input2 of shape {[*input2.shape]}, "
+            f"target of shape {[*target.shape]}"
+        )
     dtype = _autocast(
         torch.promote_types(torch.promote_types(input1.dtype, input2.dtype), target.dtype),
         input1,

@@ -34,7 +34,7 @@ def demanded(operation: str, arguments: Arguments, sized: bool = False) -> Itera
         shown = [name for name in sorted(read) if name in arguments.options]
         shown += [axis.size.name for axis, _ in roles if axis.size.name in read]
         got = [f"{name} = {{{name}}}" for name in shown]
-        got += [f"{name} of shape {{[*{name}.shape]}}" for name in sorted(_measured(condition))]
+        got += [f"{name} of shape {{[*{name}.shape]}}" for name in sorted(_measured(said))]
         yield f"if not ({condition}):"
         yield f"    raise {error}("
         # Literals are joined when they are formatted, where they fit on a line.
