@@ -107,7 +107,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         )
     grad_bias = grad_y.sum(0)
     grad_weight = (grad_y * x_hat).sum(0)
-    grad_x = grad_y - grad_bias / N
+    grad_x = torch.sub(grad_y, grad_bias, alpha=1 / (N or torch.nan))
     grad_x = grad_x.addcmul(grad_weight, x_hat, value=-1 / (N - correction or torch.nan))
     grad_x = grad_x * (weight * rstd)
     return Gradients(grad_x, grad_weight, grad_bias)
@@ -530,7 +530,7 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
     grad_bias = grad_y.sum(0)
-    grad_x = grad_y - grad_bias / N
+    grad_x = torch.sub(grad_y, grad_bias, alpha=1 / (N or torch.nan))
     grad_x = grad_x.addcmul(
         (grad_y * x_hat).sum(0), x_hat, value=-1 / (N - correction or torch.nan)
     )
@@ -763,7 +763,7 @@ def double_backward_no_weight_no_bias(
         grad_y_sum,
         value=-1,
     )
-    grad_grad_y = grad_grad_x - grad_grad_x_sum_1 / N
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1, alpha=1 / (N or torch.nan))
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled, y, value=-1)
     grad_grad_y = grad_grad_y * rstd
     return grad_grad_y, grad_rstd, grad_y
@@ -976,7 +976,7 @@ def backward_running_mean(grad_y: Tensor, residuals: RunningMeanResiduals) -> Ru
         )
     grad_bias = grad_y.sum(0)
     grad_weight = (grad_y * x_hat).sum(0)
-    grad_x = grad_y - grad_bias / N
+    grad_x = torch.sub(grad_y, grad_bias, alpha=1 / (N or torch.nan))
     grad_x = grad_x.addcmul(grad_weight, x_hat, value=-1 / (N - correction or torch.nan))
     grad_x = grad_x * (weight * rstd)
     return RunningMeanGradients(grad_x, grad_weight, grad_bias)
@@ -1964,7 +1964,7 @@ def backward_running_mean_no_weight(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
     grad_bias = grad_y.sum(0)
-    grad_x = grad_y - grad_bias / N
+    grad_x = torch.sub(grad_y, grad_bias, alpha=1 / (N or torch.nan))
     grad_x = grad_x.addcmul(
         (grad_y * x_hat).sum(0), x_hat, value=-1 / (N - correction or torch.nan)
     )
@@ -2407,7 +2407,7 @@ def double_backward_running_mean_no_weight_no_bias(
         grad_y_sum,
         value=-1,
     )
-    grad_grad_y = grad_grad_x - grad_grad_x_sum_1 / N
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1, alpha=1 / (N or torch.nan))
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled, y, value=-1)
     grad_grad_y = grad_grad_y * rstd
     return grad_grad_y, grad_rstd, grad_y

@@ -140,7 +140,9 @@ def double_backward(
     grad_grad_x_sum = (grad_grad_x * x_hat).sum((2, 3))
     grad_grad_x_sum_1 = grad_grad_x.sum((2, 3))
     grad_grad_x_sum_scaled = grad_grad_x_sum / (C * S)
-    grad_grad_x_hat = grad_grad_x - (grad_grad_x_sum_1 / (C * S))[:, :, None, None]
+    grad_grad_x_hat = torch.sub(
+        grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
+    )
     grad_grad_x_hat = grad_grad_x_hat.addcmul(
         grad_grad_x_sum_scaled[:, :, None, None], x_hat, value=-1
     )
@@ -355,7 +357,9 @@ def double_backward_no_bias(
     grad_grad_x_sum = (grad_grad_x * x_hat).sum((2, 3))
     grad_grad_x_sum_1 = grad_grad_x.sum((2, 3))
     grad_grad_x_sum_scaled = grad_grad_x_sum / (C * S)
-    grad_grad_x_hat = grad_grad_x - (grad_grad_x_sum_1 / (C * S))[:, :, None, None]
+    grad_grad_x_hat = torch.sub(
+        grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
+    )
     grad_grad_x_hat = grad_grad_x_hat.addcmul(
         grad_grad_x_sum_scaled[:, :, None, None], x_hat, value=-1
     )
@@ -574,9 +578,9 @@ def double_backward_no_weight(
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, :, None],
         rstd[:, :, None, None],
-        (grad_grad_x - (grad_grad_x_sum_1 / (C * S))[:, :, None, None]).addcmul(
-            grad_grad_x_sum_scaled[:, :, None, None], x_hat, value=-1
-        ),
+        torch.sub(
+            grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
+        ).addcmul(grad_grad_x_sum_scaled[:, :, None, None], x_hat, value=-1),
     )
     return grad_grad_y, grad_rstd, grad_x_hat
 
@@ -765,7 +769,9 @@ def double_backward_no_weight_no_bias(
     grad_rstd = (first_grad_y * grad_grad_x).sum((2, 3))
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
-    grad_grad_y = grad_grad_x - (grad_grad_x_sum_1 / (C * S))[:, :, None, None]
+    grad_grad_y = torch.sub(
+        grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
+    )
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None, None]
     return grad_grad_y, grad_rstd, grad_y

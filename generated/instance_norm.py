@@ -551,7 +551,7 @@ def double_backward_no_weight(
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd[:, :, None],
-        (grad_grad_x - (grad_grad_x_sum_1 / S)[:, :, None]).addcmul(
+        torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan)).addcmul(
             grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1
         ),
     )
@@ -741,7 +741,7 @@ def double_backward_no_weight_no_bias(
     grad_rstd = (first_grad_y * grad_grad_x).sum(2)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
-    grad_grad_y = grad_grad_x - (grad_grad_x_sum_1 / S)[:, :, None]
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan))
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None]
     return grad_grad_y, grad_rstd, grad_y
@@ -1963,7 +1963,7 @@ def double_backward_running_mean_no_weight(
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd[:, :, None],
-        (grad_grad_x - (grad_grad_x_sum_1 / S)[:, :, None]).addcmul(
+        torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan)).addcmul(
             grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1
         ),
     )
@@ -2359,7 +2359,7 @@ def double_backward_running_mean_no_weight_no_bias(
     grad_rstd = (first_grad_y * grad_grad_x).sum(2)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
     grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
-    grad_grad_y = grad_grad_x - (grad_grad_x_sum_1 / S)[:, :, None]
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan))
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None]
     return grad_grad_y, grad_rstd, grad_y

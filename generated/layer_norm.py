@@ -132,7 +132,7 @@ def double_backward(
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
     grad_grad_x_sum_1 = grad_grad_x.sum(1)
     grad_grad_x_sum_scaled = grad_grad_x_sum / C
-    grad_grad_x_hat = grad_grad_x - (grad_grad_x_sum_1 / C)[:, None]
+    grad_grad_x_hat = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan))
     grad_grad_x_hat = grad_grad_x_hat.addcmul(grad_grad_x_sum_scaled[:, None], x_hat, value=-1)
     grad_grad_x_hat = grad_grad_x_hat * rstd[:, None]
     grad_x_hat = grad_grad_weight * grad_y
@@ -345,7 +345,7 @@ def double_backward_no_bias(
     grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
     grad_grad_x_sum_1 = grad_grad_x.sum(1)
     grad_grad_x_sum_scaled = grad_grad_x_sum / C
-    grad_grad_x_hat = grad_grad_x - (grad_grad_x_sum_1 / C)[:, None]
+    grad_grad_x_hat = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan))
     grad_grad_x_hat = grad_grad_x_hat.addcmul(grad_grad_x_sum_scaled[:, None], x_hat, value=-1)
     grad_grad_x_hat = grad_grad_x_hat * rstd[:, None]
     grad_x_hat = grad_grad_weight * grad_y
@@ -566,7 +566,7 @@ def double_backward_no_weight(
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd[:, None],
-        (grad_grad_x - (grad_grad_x_sum_1 / C)[:, None]).addcmul(
+        torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan)).addcmul(
             grad_grad_x_sum_scaled[:, None], x_hat, value=-1
         ),
     )
@@ -760,7 +760,7 @@ def double_backward_no_weight_no_bias(
         grad_y_mean,
         value=-1,
     )
-    grad_grad_y = grad_grad_x - (grad_grad_x_sum_1 / C)[:, None]
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan))
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, None]
     return grad_grad_y, grad_rstd, grad_y

@@ -203,7 +203,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     grad_W2 = h.T @ grad_logits
     grad_bnbias = grad_hpreact.sum(0)
     grad_bngain = (bnraw * grad_hpreact).sum(0)
-    grad_hprebn = grad_hpreact - grad_bnbias / N
+    grad_hprebn = torch.sub(grad_hpreact, grad_bnbias, alpha=1 / (N or torch.nan))
     grad_hprebn.addcmul_(grad_bngain, bnraw, value=-1 / (N - 1 or torch.nan))
     grad_hprebn *= bngain * bnvar_inv
     grad_embcat = grad_hprebn @ W1.T
@@ -363,7 +363,9 @@ def value_and_grad(
     hprebn = torch.addmm(b1, embcat, W1)
     bnmean = hprebn.mean(0)
     hprebn_centred = hprebn - bnmean
-    bnvar_inv = torch.rsqrt((hprebn_centred**2).sum(0) / (N - 1) + eps)
+    bnvar_inv = torch.rsqrt(
+        torch.rsub((hprebn_centred**2).sum(0), eps, alpha=-1 / (N - 1 or torch.nan))
+    )
     bnraw = bnvar_inv * hprebn_centred
     hpreact = torch.addcmul(bnbias, bngain, bnraw)
     h = torch.tanh(hpreact)
@@ -378,7 +380,7 @@ def value_and_grad(
     grad_W2 = h.T @ grad_logits
     grad_bnbias = grad_hpreact.sum(0)
     grad_bngain = (bnraw * grad_hpreact).sum(0)
-    grad_hprebn = grad_hpreact - grad_bnbias / N
+    grad_hprebn = torch.sub(grad_hpreact, grad_bnbias, alpha=1 / (N or torch.nan))
     grad_hprebn.addcmul_(grad_bngain, bnraw, value=-1 / (N - 1 or torch.nan))
     grad_hprebn *= bngain * bnvar_inv
     grad_embcat = grad_hprebn @ W1.T

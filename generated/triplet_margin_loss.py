@@ -765,7 +765,7 @@ class SwapResiduals(NamedTuple):
     far: Tensor
     off_between: Tensor
     between: Tensor
-    dloss_dnear: Tensor
+    near_total_negative: Tensor
 
 
 class SwapGradients(NamedTuple):
@@ -802,7 +802,6 @@ def forward_swap(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_swap(anchor, positive, negative)
-    N = anchor.shape[0]
     off_near = anchor - positive + eps
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
@@ -813,27 +812,25 @@ def forward_swap(
     near_total = near - other + margin
     near_total_negative = near_total < 0
     loss = near_total.clamp(min=0).mean()
-    dloss_dnear = torch.where(
-        near_total_negative,
-        torch.tensor(0, dtype=anchor.dtype, device=anchor.device),
-        1 / (N or torch.nan),
+    return loss, SwapResiduals(
+        off_near, near, off_far, far, off_between, between, near_total_negative
     )
-    return loss, SwapResiduals(off_near, near, off_far, far, off_between, between, dloss_dnear)
 
 
 def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_near[n]       = grad_loss*where(near_total[n] < 0, 0, 1)/N
-        grad_other[n]      = -grad_near[n]
-        grad_between[n]    = grad_other[n]*where(between[n] <= far[n], 1, 0)
-        grad_far[n]        = grad_other[n]*where(between[n] <= far[n], 0, 1)
-        grad_negative[n,d] = -grad_between[n]*off_between[n,d]/between[n]
-                             - grad_far[n]*off_far[n,d]/far[n]
-        grad_positive[n,d] = grad_between[n]*off_between[n,d]/between[n]
-                             - grad_near[n]*off_near[n,d]/near[n]
-        grad_anchor[n,d]   = grad_far[n]*off_far[n,d]/far[n]
-                             + grad_near[n]*off_near[n,d]/near[n]
+        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+                             /N
+        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(off_near[n,d]/near[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+                             /N
+        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(off_near[n,d]/near[n]
+                               - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -843,23 +840,26 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
         TypeError: a gradient is no tensor.
         RuntimeError: a gradient has another shape than what it belongs to.
     """
-    off_near, near, off_far, far, off_between, between, dloss_dnear = residuals
+    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    N = off_near.shape[0]
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_near = grad_loss * dloss_dnear
-    grad_other = -grad_near
     between_mask = between <= far
-    grad_between = torch.where(between_mask, grad_other, 0)
-    grad_far = grad_other.masked_fill(between_mask, 0)
-    off_far_product = (grad_far / far)[:, None] * off_far
-    off_between_product = (grad_between / between)[:, None] * off_between
-    grad_negative = -off_between_product
-    grad_negative -= off_far_product
-    off_near_product = (grad_near / near)[:, None] * off_near
-    grad_positive = off_between_product - off_near_product
-    grad_anchor = off_far_product + off_near_product
+    off_far_product = torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
+    off_between_product = (
+        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
+    )
+    grad_loss_scaled = grad_loss / N
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
+    grad_negative = off_between_product + off_far_product
+    grad_negative = grad_negative * grad_loss_scaled_masked[:, None]
+    off_near_product = off_near / near[:, None]
+    grad_positive = off_between_product + off_near_product
+    grad_positive = grad_positive * (-grad_loss_scaled).masked_fill(near_total_negative, 0)[:, None]
+    grad_anchor = off_near_product - off_far_product
+    grad_anchor = grad_anchor * grad_loss_scaled_masked[:, None]
     return SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -874,35 +874,50 @@ def double_backward_swap(
 
     Returns:
         grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far, grad_off_between,
-        grad_between, grad_dloss_dnear.
+        grad_between.
     """
-    off_near, near, off_far, far, off_between, between, dloss_dnear = residuals
-    first_grad_near = grad_loss * dloss_dnear
-    grad_other = -first_grad_near
+    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    N = off_near.shape[0]
     between_mask = between <= far
-    first_grad_between = torch.where(between_mask, grad_other, 0)
-    first_grad_far = grad_other.masked_fill(between_mask, 0)
-    off_far_hat = off_far / far[:, None]
-    off_between_hat = off_between / between[:, None]
-    off_near_hat = off_near / near[:, None]
-    total_2 = grad_grad_anchor - grad_grad_negative
-    grad_grad_anchor_sum = (off_far_hat * total_2).sum(1)
-    total = grad_grad_positive - grad_grad_negative
-    total_1 = grad_grad_anchor - grad_grad_positive
-    between_total = (
-        (off_near_hat * total_1).sum(1)
-        - grad_grad_anchor_sum.masked_fill(between_mask, 0)
-        - torch.where(between_mask, (off_between_hat * total).sum(1), 0)
+    far_or_one = far.masked_fill(between_mask, 1)
+    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
+    off_far_product = inverse_far_or_one_masked[:, None] * off_far
+    between_or_one = torch.where(between_mask, between, 1)
+    inverse_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
+    off_between_product = inverse_between_or_one_masked[:, None] * off_between
+    grad_loss_scaled = grad_loss / N
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
+    off_near_product = off_near / near[:, None]
+    product = grad_loss_scaled_masked[:, None] * grad_grad_negative
+    grad_grad_negative_total = torch.addcmul(
+        product, grad_loss_scaled_masked[:, None], grad_grad_positive, value=-1
     )
-    grad_dloss_dnear = grad_loss * between_total
-    grad_between = -(between**-2 * first_grad_between) * (off_between * total).sum(1)
-    grad_off_between = (first_grad_between / between)[:, None] * total
-    far_product = first_grad_far / far
-    grad_far = -far_product * grad_grad_anchor_sum
-    grad_off_far = far_product[:, None] * total_2
-    grad_near = -(near**-2 * first_grad_near) * (off_near * total_1).sum(1)
-    grad_off_near = (first_grad_near / near)[:, None] * total_1
-    grad_grad_loss = (between_total * dloss_dnear).sum()
+    grad_between = -(grad_grad_negative_total * off_between).sum(1) * torch.where(
+        between_mask, between_or_one**-2, 0
+    )
+    grad_off_between = inverse_between_or_one_masked[:, None] * grad_grad_negative_total
+    grad_grad_anchor_total = torch.addcmul(
+        product, grad_loss_scaled_masked[:, None], grad_grad_anchor, value=-1
+    )
+    grad_far = -(grad_grad_anchor_total * off_far).sum(1) * (far_or_one**-2).masked_fill(
+        between_mask, 0
+    )
+    grad_off_far = inverse_far_or_one_masked[:, None] * grad_grad_anchor_total
+    total = grad_grad_anchor - grad_grad_positive
+    grad_loss_scaled_masked_product = grad_loss_scaled_masked / near
+    grad_near = -grad_loss_scaled_masked_product * (off_near_product * total).sum(1)
+    grad_off_near = grad_loss_scaled_masked_product[:, None] * total
+    grad_grad_loss = (
+        (
+            ((off_near_product - off_far_product) * grad_grad_anchor).sum(1)
+            + ((off_between_product + off_far_product) * grad_grad_negative).sum(1)
+        )
+        .masked_fill(near_total_negative, 0)
+        .sum()
+        - ((off_between_product + off_near_product) * grad_grad_positive)
+        .masked_fill(near_total_negative[:, None], 0)
+        .sum()
+    ) / N
     return (
         grad_grad_loss,
         grad_off_near,
@@ -911,7 +926,6 @@ def double_backward_swap(
         grad_far,
         grad_off_between,
         grad_between,
-        grad_dloss_dnear,
     )
 
 
@@ -922,7 +936,6 @@ def residuals_backward_swap(
     grad_far: Tensor,
     grad_off_between: Tensor,
     grad_between: Tensor,
-    grad_dloss_dnear: Tensor,
     residuals: SwapResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -990,7 +1003,6 @@ class _SwapBackwardFunction(torch.autograd.Function):
             grad_far,
             grad_off_between,
             grad_between,
-            grad_dloss_dnear,
         ) = double_backward_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -1002,7 +1014,7 @@ class _SwapBackwardFunction(torch.autograd.Function):
             grad_far,
             grad_off_between,
             grad_between,
-            grad_dloss_dnear,
+            None,
         )
 
 
@@ -1024,13 +1036,16 @@ class _SwapFunction(torch.autograd.Function):
             residuals.far,
             residuals.off_between,
             residuals.between,
-            residuals.dloss_dnear,
+            residuals.near_total_negative,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, off_near, near, off_far, far, off_between, between, dloss_dnear = output
-        ctx.save_for_backward(off_near, near, off_far, far, off_between, between, dloss_dnear)
+        _, off_near, near, off_far, far, off_between, between, near_total_negative = output
+        ctx.save_for_backward(
+            off_near, near, off_far, far, off_between, between, near_total_negative
+        )
+        ctx.mark_non_differentiable(near_total_negative)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1043,7 +1058,7 @@ class _SwapFunction(torch.autograd.Function):
             grad_far,
             grad_off_between,
             grad_between,
-            grad_dloss_dnear,
+            *_,
         ) = grad_outputs
         residuals = SwapResiduals(*ctx.saved_tensors)
         grad_anchor = grad_positive = grad_negative = None
@@ -1062,7 +1077,6 @@ class _SwapFunction(torch.autograd.Function):
             or grad_far is not None
             or grad_off_between is not None
             or grad_between is not None
-            or grad_dloss_dnear is not None
         ):
             if grad_off_near is None:
                 grad_off_near = torch.zeros_like(residuals.off_near)
@@ -1076,8 +1090,6 @@ class _SwapFunction(torch.autograd.Function):
                 grad_off_between = torch.zeros_like(residuals.off_between)
             if grad_between is None:
                 grad_between = torch.zeros_like(residuals.between)
-            if grad_dloss_dnear is None:
-                grad_dloss_dnear = torch.zeros_like(residuals.dloss_dnear)
             more_anchor, more_positive, more_negative = residuals_backward_swap(
                 grad_off_near,
                 grad_near,
@@ -1085,7 +1097,6 @@ class _SwapFunction(torch.autograd.Function):
                 grad_far,
                 grad_off_between,
                 grad_between,
-                grad_dloss_dnear,
                 residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
@@ -1172,16 +1183,15 @@ def forward_swap_sum(
 def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_near[n]       = grad_loss*where(near_total[n] < 0, 0, 1)
-        grad_other[n]      = -grad_near[n]
-        grad_between[n]    = grad_other[n]*where(between[n] <= far[n], 1, 0)
-        grad_far[n]        = grad_other[n]*where(between[n] <= far[n], 0, 1)
-        grad_negative[n,d] = -grad_between[n]*off_between[n,d]/between[n]
-                             - grad_far[n]*off_far[n,d]/far[n]
-        grad_positive[n,d] = grad_between[n]*off_between[n,d]/between[n]
-                             - grad_near[n]*off_near[n,d]/near[n]
-        grad_anchor[n,d]   = grad_far[n]*off_far[n,d]/far[n]
-                             + grad_near[n]*off_near[n,d]/near[n]
+        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(off_near[n,d]/near[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+                             *(off_near[n,d]/near[n]
+                               - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1196,18 +1206,19 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    grad_other = -grad_near
     between_mask = between <= far
-    grad_between = torch.where(between_mask, grad_other, 0)
-    grad_far = grad_other.masked_fill(between_mask, 0)
-    off_far_product = (grad_far / far)[:, None] * off_far
-    off_between_product = (grad_between / between)[:, None] * off_between
-    grad_negative = -off_between_product
-    grad_negative -= off_far_product
-    off_near_product = (grad_near / near)[:, None] * off_near
-    grad_positive = off_between_product - off_near_product
-    grad_anchor = off_far_product + off_near_product
+    off_far_product = torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
+    off_between_product = (
+        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
+    )
+    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
+    grad_negative = off_between_product + off_far_product
+    grad_negative = grad_negative * grad_loss_masked[:, None]
+    off_near_product = off_near / near[:, None]
+    grad_positive = off_between_product + off_near_product
+    grad_positive = grad_positive * (-grad_loss).masked_fill(near_total_negative, 0)[:, None]
+    grad_anchor = off_near_product - off_far_product
+    grad_anchor = grad_anchor * grad_loss_masked[:, None]
     return SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1225,34 +1236,40 @@ def double_backward_swap_sum(
         grad_between.
     """
     off_near, near, off_far, far, off_between, between, near_total_negative = residuals
-    first_grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    grad_other = -first_grad_near
     between_mask = between <= far
-    first_grad_between = torch.where(between_mask, grad_other, 0)
-    first_grad_far = grad_other.masked_fill(between_mask, 0)
-    off_far_hat = off_far / far[:, None]
-    off_between_hat = off_between / between[:, None]
-    off_near_hat = off_near / near[:, None]
-    total = grad_grad_positive - grad_grad_negative
-    grad_between = -(between**-2 * first_grad_between) * (off_between * total).sum(1)
-    grad_off_between = (first_grad_between / between)[:, None] * total
-    total_2 = grad_grad_anchor - grad_grad_negative
-    grad_grad_anchor_sum = (off_far_hat * total_2).sum(1)
-    far_product = first_grad_far / far
-    grad_far = -far_product * grad_grad_anchor_sum
-    grad_off_far = far_product[:, None] * total_2
-    total_1 = grad_grad_anchor - grad_grad_positive
-    grad_near = -(near**-2 * first_grad_near) * (off_near * total_1).sum(1)
-    grad_off_near = (first_grad_near / near)[:, None] * total_1
-    grad_grad_loss = (
-        (
-            (off_near_hat * total_1).sum(1)
-            - grad_grad_anchor_sum.masked_fill(between_mask, 0)
-            - torch.where(between_mask, (off_between_hat * total).sum(1), 0)
-        )
-        .masked_fill(near_total_negative, 0)
-        .sum()
+    far_or_one = far.masked_fill(between_mask, 1)
+    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
+    off_far_product = inverse_far_or_one_masked[:, None] * off_far
+    between_or_one = torch.where(between_mask, between, 1)
+    inverse_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
+    off_between_product = inverse_between_or_one_masked[:, None] * off_between
+    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
+    off_near_product = off_near / near[:, None]
+    product = grad_loss_masked[:, None] * grad_grad_negative
+    grad_grad_negative_total = torch.addcmul(
+        product, grad_loss_masked[:, None], grad_grad_positive, value=-1
     )
+    grad_between = -(grad_grad_negative_total * off_between).sum(1) * torch.where(
+        between_mask, between_or_one**-2, 0
+    )
+    grad_off_between = inverse_between_or_one_masked[:, None] * grad_grad_negative_total
+    grad_grad_anchor_total = torch.addcmul(
+        product, grad_loss_masked[:, None], grad_grad_anchor, value=-1
+    )
+    grad_far = -(grad_grad_anchor_total * off_far).sum(1) * (far_or_one**-2).masked_fill(
+        between_mask, 0
+    )
+    grad_off_far = inverse_far_or_one_masked[:, None] * grad_grad_anchor_total
+    total = grad_grad_anchor - grad_grad_positive
+    grad_loss_masked_product = grad_loss_masked / near
+    grad_near = -grad_loss_masked_product * (off_near_product * total).sum(1)
+    grad_off_near = grad_loss_masked_product[:, None] * total
+    grad_grad_loss = (
+        ((off_near_product - off_far_product) * grad_grad_anchor).sum(1)
+        + ((off_between_product + off_far_product) * grad_grad_negative).sum(1)
+    ).masked_fill(near_total_negative, 0).sum() - (
+        (off_between_product + off_near_product) * grad_grad_positive
+    ).masked_fill(near_total_negative[:, None], 0).sum()
     return (
         grad_grad_loss,
         grad_off_near,
@@ -6304,7 +6321,7 @@ class PSwapResiduals(NamedTuple):
     off_far_sum: Tensor
     off_between: Tensor
     off_between_sum: Tensor
-    dloss_dnear: Tensor
+    near_total_negative: Tensor
     between_mask: Tensor
     p: float
 
@@ -6359,7 +6376,6 @@ def forward_p_swap(
         RuntimeError: a tensor has another dtype or shape.
     """
     _check_p_swap(anchor, positive, negative)
-    N = anchor.shape[0]
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
     off_near_power = abs_off_near**p
@@ -6382,11 +6398,6 @@ def forward_p_swap(
     near_total = near - other + margin
     near_total_negative = near_total < 0
     loss = near_total.clamp(min=0).mean()
-    dloss_dnear = torch.where(
-        near_total_negative,
-        torch.tensor(0, dtype=anchor.dtype, device=anchor.device),
-        1 / (N or torch.nan),
-    )
     return loss, PSwapResiduals(
         off_near,
         off_near_sum,
@@ -6394,7 +6405,7 @@ def forward_p_swap(
         off_far_sum,
         off_between,
         off_between_sum,
-        dloss_dnear,
+        near_total_negative,
         between_mask,
         p,
     )
@@ -6403,23 +6414,22 @@ def forward_p_swap(
 def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_near[n]          = grad_loss*where(near_total[n] < 0, 0, 1)/N
-        grad_other[n]         = -grad_near[n]
-        grad_between[n]       = grad_other[n]*where(between[n] <= far[n], 1, 0)
-        grad_off_between[n,d] = grad_between[n]
+        grad_off_between[n,d] = -grad_loss*where(between[n] <= far[n], 1, 0)
+                                *where(near_total[n] < 0, 0, 1)
                                 *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
                                        *where(abs(off_between[n,d]) == 0, 0,
                                               abs(off_between[n,d])**(p - 1)
-                                              *sign(off_between[n,d])))
-        grad_far[n]           = grad_other[n]*where(between[n] <= far[n], 0, 1)
-        grad_off_far[n,d]     = grad_far[n]
+                                              *sign(off_between[n,d])))/N
+        grad_off_far[n,d]     = -grad_loss*where(between[n] <= far[n], 0, 1)
+                                *where(near_total[n] < 0, 0, 1)
                                 *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
                                        *where(abs(off_far[n,d]) == 0, 0,
-                                              abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
-        grad_off_near[n,d]    = grad_near[n]
+                                              abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))/N
+        grad_off_near[n,d]    = grad_loss*where(near_total[n] < 0, 0, 1)
                                 *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
                                        *where(abs(off_near[n,d]) == 0, 0,
                                               abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+                                /N
         grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
         grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
         grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
@@ -6439,18 +6449,17 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
         off_far_sum,
         off_between,
         off_between_sum,
-        dloss_dnear,
+        near_total_negative,
         between_mask,
         p,
     ) = residuals
+    N = off_near.shape[0]
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_near = grad_loss * dloss_dnear
-    grad_other = -grad_near
-    grad_between = torch.where(between_mask, grad_other, 0)
     abs_off_between = torch.abs(off_between)
+    grad_loss_scaled = grad_loss / N
     grad_off_between = (
         (abs_off_between ** (p - 1))
         .mul_(torch.sign(off_between))
@@ -6458,8 +6467,12 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
         .mul_((off_between_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_between_sum == 0)[:, None], 0)
     )
-    grad_off_between = grad_off_between * grad_between[:, None]
-    grad_far = grad_other.masked_fill(between_mask, 0)
+    grad_off_between = (
+        grad_off_between
+        * torch.where(between_mask, -grad_loss_scaled, 0).masked_fill(near_total_negative, 0)[
+            :, None
+        ]
+    )
     abs_off_far = torch.abs(off_far)
     grad_off_far = (
         (abs_off_far ** (p - 1))
@@ -6468,7 +6481,12 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
         .mul_((off_far_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_far_sum == 0)[:, None], 0)
     )
-    grad_off_far = grad_off_far * grad_far[:, None]
+    grad_off_far = (
+        grad_off_far
+        * (-grad_loss_scaled)
+        .masked_fill(between_mask, 0)
+        .masked_fill(near_total_negative, 0)[:, None]
+    )
     abs_off_near = torch.abs(off_near)
     grad_off_near = (
         (abs_off_near ** (p - 1))
@@ -6477,7 +6495,7 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
         .mul_((off_near_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_near_sum == 0)[:, None], 0)
     )
-    grad_off_near = grad_off_near * grad_near[:, None]
+    grad_off_near = grad_off_near * grad_loss_scaled.masked_fill(near_total_negative, 0)[:, None]
     grad_negative = -grad_off_between
     grad_negative -= grad_off_far
     grad_positive = grad_off_between - grad_off_near
@@ -6496,7 +6514,7 @@ def double_backward_p_swap(
 
     Returns:
         grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum,
-        grad_off_between, grad_off_between_sum, grad_dloss_dnear.
+        grad_off_between, grad_off_between_sum.
     """
     (
         off_near,
@@ -6505,14 +6523,13 @@ def double_backward_p_swap(
         off_far_sum,
         off_between,
         off_between_sum,
-        dloss_dnear,
+        near_total_negative,
         between_mask,
         p,
     ) = residuals
-    grad_near = grad_loss * dloss_dnear
-    grad_other = -grad_near
-    grad_between = torch.where(between_mask, grad_other, 0)
+    N = off_near.shape[0]
     abs_off_between = torch.abs(off_between)
+    grad_loss_scaled = grad_loss / N
     sign_off_between = torch.sign(off_between)
     off_between_sum_is_zero = off_between_sum == 0
     off_between_sum_or_one = off_between_sum.masked_fill(off_between_sum_is_zero, 1)
@@ -6525,7 +6542,6 @@ def double_backward_p_swap(
     abs_off_between_product_masked = (
         off_between_sum_power[:, None] * abs_off_between_product_masked_1
     ).masked_fill(off_between_sum_is_zero[:, None], 0)
-    grad_far = grad_other.masked_fill(between_mask, 0)
     abs_off_far = torch.abs(off_far)
     sign_off_far = torch.sign(off_far)
     off_far_sum_is_zero = off_far_sum == 0
@@ -6553,20 +6569,13 @@ def double_backward_p_swap(
         off_near_sum_power[:, None] * abs_off_near_product_masked_1
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
     total = grad_grad_positive - grad_grad_negative
-    abs_off_between_product_masked_sum = (abs_off_between_product_masked * total).sum(1)
-    total_2 = grad_grad_anchor - grad_grad_negative
-    abs_off_far_product_masked_sum = (abs_off_far_product_masked * total_2).sum(1)
-    total_1 = grad_grad_anchor - grad_grad_positive
-    between_mask_total = (
-        (abs_off_near_product_masked * total_1).sum(1)
-        + (-abs_off_far_product_masked_sum).masked_fill(between_mask, 0)
-        + torch.where(between_mask, -abs_off_between_product_masked_sum, 0)
+    grad_loss_scaled_masked_masked = torch.where(between_mask, grad_loss_scaled, 0).masked_fill(
+        near_total_negative, 0
     )
-    grad_dloss_dnear = grad_loss * between_mask_total
     grad_off_between_sum = (
-        (1 - p)
+        (p - 1)
         / p
-        * grad_between
+        * grad_loss_scaled_masked_masked
         * (
             (
                 (off_between_sum_or_one ** (1 / p - 2))[:, None] * abs_off_between_product_masked_1
@@ -6580,13 +6589,17 @@ def double_backward_p_swap(
         )
         * off_between_sum_power[:, None]
     ).masked_fill(off_between_sum_is_zero[:, None], 0)
-    grad_off_between = grad_off_between * (grad_between[:, None] * sign_off_between * total).mul_(
-        p - 1
+    grad_off_between = grad_off_between * (
+        grad_loss_scaled_masked_masked[:, None] * sign_off_between * total
+    ).mul_(1 - p)
+    total_2 = grad_grad_anchor - grad_grad_negative
+    grad_loss_scaled_masked_masked_1 = grad_loss_scaled.masked_fill(between_mask, 0).masked_fill(
+        near_total_negative, 0
     )
     grad_off_far_sum = (
-        (1 - p)
+        (p - 1)
         / p
-        * grad_far
+        * grad_loss_scaled_masked_masked_1
         * (
             (
                 (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
@@ -6598,11 +6611,15 @@ def double_backward_p_swap(
         (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
         * off_far_sum_power[:, None]
     ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (grad_far[:, None] * sign_off_far * total_2).mul_(p - 1)
+    grad_off_far = grad_off_far * (
+        grad_loss_scaled_masked_masked_1[:, None] * sign_off_far * total_2
+    ).mul_(1 - p)
+    total_1 = grad_grad_anchor - grad_grad_positive
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
     grad_off_near_sum = (
         (1 - p)
         / p
-        * grad_near
+        * grad_loss_scaled_masked
         * (
             (
                 (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
@@ -6614,8 +6631,19 @@ def double_backward_p_swap(
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
         * off_near_sum_power[:, None]
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    grad_off_near = grad_off_near * (grad_near[:, None] * sign_off_near * total_1).mul_(p - 1)
-    grad_grad_loss = (between_mask_total * dloss_dnear).sum()
+    grad_off_near = grad_off_near * (
+        grad_loss_scaled_masked[:, None] * sign_off_near * total_1
+    ).mul_(p - 1)
+    grad_grad_loss = (
+        (abs_off_near_product_masked * total_1).masked_fill(near_total_negative[:, None], 0).sum()
+        - (abs_off_far_product_masked * total_2)
+        .masked_fill(between_mask[:, None], 0)
+        .masked_fill(near_total_negative[:, None], 0)
+        .sum()
+        - torch.where(between_mask[:, None], abs_off_between_product_masked * total, 0)
+        .masked_fill(near_total_negative[:, None], 0)
+        .sum()
+    ) / N
     return (
         grad_grad_loss,
         grad_off_near,
@@ -6624,7 +6652,6 @@ def double_backward_p_swap(
         grad_off_far_sum,
         grad_off_between,
         grad_off_between_sum,
-        grad_dloss_dnear,
     )
 
 
@@ -6635,7 +6662,6 @@ def residuals_backward_p_swap(
     grad_off_far_sum: Tensor,
     grad_off_between: Tensor,
     grad_off_between_sum: Tensor,
-    grad_dloss_dnear: Tensor,
     residuals: PSwapResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate what `forward` keeps: from its cotangents to those of the inputs.
@@ -6729,7 +6755,6 @@ class _PSwapBackwardFunction(torch.autograd.Function):
             grad_off_far_sum,
             grad_off_between,
             grad_off_between_sum,
-            grad_dloss_dnear,
         ) = double_backward_p_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -6741,7 +6766,7 @@ class _PSwapBackwardFunction(torch.autograd.Function):
             grad_off_far_sum,
             grad_off_between,
             grad_off_between_sum,
-            grad_dloss_dnear,
+            None,
             None,
             None,
         )
@@ -6765,7 +6790,7 @@ class _PSwapFunction(torch.autograd.Function):
             residuals.off_far_sum,
             residuals.off_between,
             residuals.off_between_sum,
-            residuals.dloss_dnear,
+            residuals.near_total_negative,
             residuals.between_mask,
         )
 
@@ -6780,7 +6805,7 @@ class _PSwapFunction(torch.autograd.Function):
             off_far_sum,
             off_between,
             off_between_sum,
-            dloss_dnear,
+            near_total_negative,
             between_mask,
         ) = output
         ctx.save_for_backward(
@@ -6790,10 +6815,10 @@ class _PSwapFunction(torch.autograd.Function):
             off_far_sum,
             off_between,
             off_between_sum,
-            dloss_dnear,
+            near_total_negative,
             between_mask,
         )
-        ctx.mark_non_differentiable(between_mask)
+        ctx.mark_non_differentiable(near_total_negative, between_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p,)
 
@@ -6807,7 +6832,6 @@ class _PSwapFunction(torch.autograd.Function):
             grad_off_far_sum,
             grad_off_between,
             grad_off_between_sum,
-            grad_dloss_dnear,
             *_,
         ) = grad_outputs
         residuals = PSwapResiduals(*ctx.saved_tensors, *ctx.numbers)
@@ -6827,7 +6851,6 @@ class _PSwapFunction(torch.autograd.Function):
             or grad_off_far_sum is not None
             or grad_off_between is not None
             or grad_off_between_sum is not None
-            or grad_dloss_dnear is not None
         ):
             if grad_off_near is None:
                 grad_off_near = torch.zeros_like(residuals.off_near)
@@ -6841,8 +6864,6 @@ class _PSwapFunction(torch.autograd.Function):
                 grad_off_between = torch.zeros_like(residuals.off_between)
             if grad_off_between_sum is None:
                 grad_off_between_sum = torch.zeros_like(residuals.off_between_sum)
-            if grad_dloss_dnear is None:
-                grad_dloss_dnear = torch.zeros_like(residuals.dloss_dnear)
             more_anchor, more_positive, more_negative = residuals_backward_p_swap(
                 grad_off_near,
                 grad_off_near_sum,
@@ -6850,7 +6871,6 @@ class _PSwapFunction(torch.autograd.Function):
                 grad_off_far_sum,
                 grad_off_between,
                 grad_off_between_sum,
-                grad_dloss_dnear,
                 residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
@@ -6975,20 +6995,18 @@ def forward_p_swap_sum(
 def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwapSumGradients:
     """Compute the gradients. None of the arguments is written to.
 
-        grad_near[n]          = grad_loss*where(near_total[n] < 0, 0, 1)
-        grad_other[n]         = -grad_near[n]
-        grad_between[n]       = grad_other[n]*where(between[n] <= far[n], 1, 0)
-        grad_off_between[n,d] = grad_between[n]
+        grad_off_between[n,d] = -grad_loss*where(between[n] <= far[n], 1, 0)
+                                *where(near_total[n] < 0, 0, 1)
                                 *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
                                        *where(abs(off_between[n,d]) == 0, 0,
                                               abs(off_between[n,d])**(p - 1)
                                               *sign(off_between[n,d])))
-        grad_far[n]           = grad_other[n]*where(between[n] <= far[n], 0, 1)
-        grad_off_far[n,d]     = grad_far[n]
+        grad_off_far[n,d]     = -grad_loss*where(between[n] <= far[n], 0, 1)
+                                *where(near_total[n] < 0, 0, 1)
                                 *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
                                        *where(abs(off_far[n,d]) == 0, 0,
                                               abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
-        grad_off_near[n,d]    = grad_near[n]
+        grad_off_near[n,d]    = grad_loss*where(near_total[n] < 0, 0, 1)
                                 *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
                                        *where(abs(off_near[n,d]) == 0, 0,
                                               abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
@@ -7019,9 +7037,6 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    grad_other = -grad_near
-    grad_between = torch.where(between_mask, grad_other, 0)
     abs_off_between = torch.abs(off_between)
     grad_off_between = (
         (abs_off_between ** (p - 1))
@@ -7030,8 +7045,10 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
         .mul_((off_between_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_between_sum == 0)[:, None], 0)
     )
-    grad_off_between = grad_off_between * grad_between[:, None]
-    grad_far = grad_other.masked_fill(between_mask, 0)
+    grad_off_between = (
+        grad_off_between
+        * torch.where(between_mask, -grad_loss, 0).masked_fill(near_total_negative, 0)[:, None]
+    )
     abs_off_far = torch.abs(off_far)
     grad_off_far = (
         (abs_off_far ** (p - 1))
@@ -7040,7 +7057,10 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
         .mul_((off_far_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_far_sum == 0)[:, None], 0)
     )
-    grad_off_far = grad_off_far * grad_far[:, None]
+    grad_off_far = (
+        grad_off_far
+        * (-grad_loss).masked_fill(between_mask, 0).masked_fill(near_total_negative, 0)[:, None]
+    )
     abs_off_near = torch.abs(off_near)
     grad_off_near = (
         (abs_off_near ** (p - 1))
@@ -7049,7 +7069,7 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
         .mul_((off_near_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_near_sum == 0)[:, None], 0)
     )
-    grad_off_near = grad_off_near * grad_near[:, None]
+    grad_off_near = grad_off_near * grad_loss.masked_fill(near_total_negative, 0)[:, None]
     grad_negative = -grad_off_between
     grad_negative -= grad_off_far
     grad_positive = grad_off_between - grad_off_near
@@ -7081,9 +7101,6 @@ def double_backward_p_swap_sum(
         between_mask,
         p,
     ) = residuals
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    grad_other = -grad_near
-    grad_between = torch.where(between_mask, grad_other, 0)
     abs_off_between = torch.abs(off_between)
     sign_off_between = torch.sign(off_between)
     off_between_sum_is_zero = off_between_sum == 0
@@ -7097,7 +7114,6 @@ def double_backward_p_swap_sum(
     abs_off_between_product_masked = (
         off_between_sum_power[:, None] * abs_off_between_product_masked_1
     ).masked_fill(off_between_sum_is_zero[:, None], 0)
-    grad_far = grad_other.masked_fill(between_mask, 0)
     abs_off_far = torch.abs(off_far)
     sign_off_far = torch.sign(off_far)
     off_far_sum_is_zero = off_far_sum == 0
@@ -7125,10 +7141,13 @@ def double_backward_p_swap_sum(
         off_near_sum_power[:, None] * abs_off_near_product_masked_1
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
     total = grad_grad_positive - grad_grad_negative
+    grad_loss_masked_masked = torch.where(between_mask, grad_loss, 0).masked_fill(
+        near_total_negative, 0
+    )
     grad_off_between_sum = (
-        (1 - p)
+        (p - 1)
         / p
-        * grad_between
+        * grad_loss_masked_masked
         * (
             (
                 (off_between_sum_or_one ** (1 / p - 2))[:, None] * abs_off_between_product_masked_1
@@ -7142,14 +7161,17 @@ def double_backward_p_swap_sum(
         )
         * off_between_sum_power[:, None]
     ).masked_fill(off_between_sum_is_zero[:, None], 0)
-    grad_off_between = grad_off_between * (grad_between[:, None] * sign_off_between * total).mul_(
-        p - 1
-    )
+    grad_off_between = grad_off_between * (
+        grad_loss_masked_masked[:, None] * sign_off_between * total
+    ).mul_(1 - p)
     total_2 = grad_grad_anchor - grad_grad_negative
+    grad_loss_masked_masked_1 = grad_loss.masked_fill(between_mask, 0).masked_fill(
+        near_total_negative, 0
+    )
     grad_off_far_sum = (
-        (1 - p)
+        (p - 1)
         / p
-        * grad_far
+        * grad_loss_masked_masked_1
         * (
             (
                 (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
@@ -7161,12 +7183,15 @@ def double_backward_p_swap_sum(
         (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
         * off_far_sum_power[:, None]
     ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (grad_far[:, None] * sign_off_far * total_2).mul_(p - 1)
+    grad_off_far = grad_off_far * (
+        grad_loss_masked_masked_1[:, None] * sign_off_far * total_2
+    ).mul_(1 - p)
     total_1 = grad_grad_anchor - grad_grad_positive
+    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
     grad_off_near_sum = (
         (1 - p)
         / p
-        * grad_near
+        * grad_loss_masked
         * (
             (
                 (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
@@ -7178,16 +7203,17 @@ def double_backward_p_swap_sum(
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
         * off_near_sum_power[:, None]
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    grad_off_near = grad_off_near * (grad_near[:, None] * sign_off_near * total_1).mul_(p - 1)
-    abs_off_between_product_masked_sum = (abs_off_between_product_masked * total).sum(1)
-    abs_off_far_product_masked_sum = (abs_off_far_product_masked * total_2).sum(1)
+    grad_off_near = grad_off_near * (grad_loss_masked[:, None] * sign_off_near * total_1).mul_(
+        p - 1
+    )
     grad_grad_loss = (
-        (
-            (abs_off_near_product_masked * total_1).sum(1)
-            + (-abs_off_far_product_masked_sum).masked_fill(between_mask, 0)
-            + torch.where(between_mask, -abs_off_between_product_masked_sum, 0)
-        )
-        .masked_fill(near_total_negative, 0)
+        (abs_off_near_product_masked * total_1).masked_fill(near_total_negative[:, None], 0).sum()
+        - (abs_off_far_product_masked * total_2)
+        .masked_fill(between_mask[:, None], 0)
+        .masked_fill(near_total_negative[:, None], 0)
+        .sum()
+        - torch.where(between_mask[:, None], abs_off_between_product_masked * total, 0)
+        .masked_fill(near_total_negative[:, None], 0)
         .sum()
     )
     return (
@@ -7546,15 +7572,12 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
     """Compute the gradients. None of the arguments is written to.
 
         grad_near[n]          = grad_loss[n]*where(near_total[n] < 0, 0, 1)
-        grad_other[n]         = -grad_near[n]
-        grad_between[n]       = grad_other[n]*where(between[n] <= far[n], 1, 0)
-        grad_off_between[n,d] = grad_between[n]
+        grad_off_between[n,d] = -grad_near[n]*where(between[n] <= far[n], 1, 0)
                                 *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
                                        *where(abs(off_between[n,d]) == 0, 0,
                                               abs(off_between[n,d])**(p - 1)
                                               *sign(off_between[n,d])))
-        grad_far[n]           = grad_other[n]*where(between[n] <= far[n], 0, 1)
-        grad_off_far[n,d]     = grad_far[n]
+        grad_off_far[n,d]     = -grad_near[n]*where(between[n] <= far[n], 0, 1)
                                 *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
                                        *where(abs(off_far[n,d]) == 0, 0,
                                               abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
@@ -7593,8 +7616,6 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    grad_other = -grad_near
-    grad_between = torch.where(between_mask, grad_other, 0)
     abs_off_between = torch.abs(off_between)
     grad_off_between = (
         (abs_off_between ** (p - 1))
@@ -7603,8 +7624,7 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
         .mul_((off_between_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_between_sum == 0)[:, None], 0)
     )
-    grad_off_between = grad_off_between * grad_between[:, None]
-    grad_far = grad_other.masked_fill(between_mask, 0)
+    grad_off_between = grad_off_between * torch.where(between_mask, -grad_near, 0)[:, None]
     abs_off_far = torch.abs(off_far)
     grad_off_far = (
         (abs_off_far ** (p - 1))
@@ -7613,7 +7633,7 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
         .mul_((off_far_sum ** (1 / p - 1))[:, None])
         .masked_fill((off_far_sum == 0)[:, None], 0)
     )
-    grad_off_far = grad_off_far * grad_far[:, None]
+    grad_off_far = grad_off_far * (-grad_near).masked_fill(between_mask, 0)[:, None]
     abs_off_near = torch.abs(off_near)
     grad_off_near = (
         (abs_off_near ** (p - 1))
@@ -7655,8 +7675,6 @@ def double_backward_p_swap_none(
         p,
     ) = residuals
     grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    grad_other = -grad_near
-    grad_between = torch.where(between_mask, grad_other, 0)
     abs_off_between = torch.abs(off_between)
     sign_off_between = torch.sign(off_between)
     off_between_sum_is_zero = off_between_sum == 0
@@ -7670,7 +7688,6 @@ def double_backward_p_swap_none(
     abs_off_between_product_masked = (
         off_between_sum_power[:, None] * abs_off_between_product_masked_1
     ).masked_fill(off_between_sum_is_zero[:, None], 0)
-    grad_far = grad_other.masked_fill(between_mask, 0)
     abs_off_far = torch.abs(off_far)
     sign_off_far = torch.sign(off_far)
     off_far_sum_is_zero = off_far_sum == 0
@@ -7698,10 +7715,11 @@ def double_backward_p_swap_none(
         off_near_sum_power[:, None] * abs_off_near_product_masked_1
     ).masked_fill(off_near_sum_is_zero[:, None], 0)
     total = grad_grad_positive - grad_grad_negative
+    grad_near_masked = torch.where(between_mask, grad_near, 0)
     grad_off_between_sum = (
-        (1 - p)
+        (p - 1)
         / p
-        * grad_between
+        * grad_near_masked
         * (
             (
                 (off_between_sum_or_one ** (1 / p - 2))[:, None] * abs_off_between_product_masked_1
@@ -7715,14 +7733,15 @@ def double_backward_p_swap_none(
         )
         * off_between_sum_power[:, None]
     ).masked_fill(off_between_sum_is_zero[:, None], 0)
-    grad_off_between = grad_off_between * (grad_between[:, None] * sign_off_between * total).mul_(
-        p - 1
-    )
+    grad_off_between = grad_off_between * (
+        grad_near_masked[:, None] * sign_off_between * total
+    ).mul_(1 - p)
     total_2 = grad_grad_anchor - grad_grad_negative
+    grad_near_masked_1 = grad_near.masked_fill(between_mask, 0)
     grad_off_far_sum = (
-        (1 - p)
+        (p - 1)
         / p
-        * grad_far
+        * grad_near_masked_1
         * (
             (
                 (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
@@ -7734,7 +7753,7 @@ def double_backward_p_swap_none(
         (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
         * off_far_sum_power[:, None]
     ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (grad_far[:, None] * sign_off_far * total_2).mul_(p - 1)
+    grad_off_far = grad_off_far * (grad_near_masked_1[:, None] * sign_off_far * total_2).mul_(1 - p)
     total_1 = grad_grad_anchor - grad_grad_positive
     grad_off_near_sum = (
         (1 - p)

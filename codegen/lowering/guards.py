@@ -18,7 +18,7 @@ from sympy import Add, Basic, Expr, Mul, Pow, S, log
 
 from derive.language.definition import Let
 from derive.language.expressions import Sum, Where, free_indices, is_scalar, names_used
-from derive.language.facts import is_positive, is_total
+from derive.language.facts import is_smooth, is_total
 
 Partial = Mapping[str, set[str]]
 """The names of lets that have no value everywhere, and what each reads."""
@@ -117,17 +117,6 @@ def _of_one_elsewhere(branch: Expr, taken: Callable[[Expr], Expr]) -> Expr:
     within = {
         node: node.func(taken(node.args[0]), *node.args[1:])
         for node in branch.atoms(Pow, log)
-        if not (is_scalar(node) or _is_smooth(node) or node.args[0].has(Where))
+        if not (is_scalar(node) or is_smooth(node) or node.args[0].has(Where))
     }
     return branch.xreplace(within)
-
-
-def _is_smooth(expr: Expr) -> bool:
-    """Whether an expression has a value and derivatives everywhere: a root of zero has none."""
-    return is_total(expr) and not has_root(expr)
-
-
-def has_root(expr: Basic) -> bool:
-    """Whether a root is taken of what may be zero."""
-    roots = (p for p in expr.atoms(Pow) if p.exp.is_Rational and 0 < p.exp < 1)
-    return any(not is_positive(root.base) for root in roots)

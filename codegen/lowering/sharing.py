@@ -16,7 +16,6 @@ from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, default_s
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
-from codegen.lowering.guards import has_root
 from codegen.program import Program, is_number
 from derive.calculus.recognise import Named, abstract, is_atomic
 from derive.language.definition import Let, Tensor
@@ -31,6 +30,7 @@ from derive.language.expressions import (
     names_used,
     with_args,
 )
+from derive.language.facts import has_root
 from derive.language.substitute import substitute
 from derive.simplification.naming import word
 

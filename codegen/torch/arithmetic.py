@@ -17,7 +17,7 @@ from sympy import Add, KroneckerDelta, Mul, Pow, S
 
 from codegen.program import is_number
 from codegen.torch.functions import POWERS
-from codegen.torch.scalars import scalar
+from codegen.torch.scalars import is_count, scalar
 from codegen.torch.scatter import Scatter, as_scatter, filled, scattered
 from codegen.torch.scope import Emit, Scope
 from codegen.torch.values import (
@@ -32,17 +32,20 @@ from codegen.torch.values import (
     line_up,
     permute,
 )
+from derive.language.cotangents import cotangents_in
 from derive.language.expressions import Element, Index, Sum, count_of, free_indices
 from derive.printing.arrange import in_steps
 
 
 @dataclass(frozen=True)
 class Scaled:
-    """A number times one tensor, or times two that are not multiplied yet."""
+    """A number times one tensor, or times two that are not multiplied yet; `is_gradient` says that
+    a cotangent is among what they are made of."""
 
     scale: Any
     left: Value
     right: Value | None = None
+    is_gradient: bool = False
 
     @property
     def values(self) -> list[Value]:
@@ -285,7 +288,8 @@ def add(expr: Any, scope: Scope, emit: Emit) -> Value:
             scatters.append(scatter)
         else:
             plain.append(term)
-    terms = _merged([gathered(t, scope, emit) for t in plain], scope)
+    found = [replace(gathered(t, scope, emit), is_gradient=bool(cotangents_in(t))) for t in plain]
+    terms = _merged(found, scope)
     if scatters and not terms:
         value = filled(scatters[0], scope, constant)
     else:
@@ -332,7 +336,7 @@ def _accumulated_from(terms: list[Scaled], constant: Any, scope: Scope) -> Value
     if constant != 0 and head.right is None and not rest and not scope.literal:
         scale: Any = -head.scale
         inverse = not scale.is_number and (1 / scale).count_ops() < scale.count_ops()
-        if inverse and not scale.could_extract_minus_sign():
+        if inverse and (is_count(-1 / scale) or not scale.could_extract_minus_sign()):
             code = f"torch.rsub({head.left.text}, {scalar(constant).text}, "
             code += f"alpha={scalar(scale).text})"
             return Value(code, head.left.dims, fresh=True)
@@ -379,10 +383,12 @@ def _addmm(head: Scaled, rest: list[Scaled], scope: Scope) -> tuple[Value, list[
 
 def _plus(accumulator: Value, term: Scaled, scope: Scope) -> Value:
     """The accumulator plus one more term. What is subtracted from more numbers is divided first:
-    equal ones less their mean are zero, and less their sum times a rounded 1/N they are not."""
+    equal ones less their mean are zero, and less their sum times a rounded 1/N they are not. Of
+    gradients it is as well as it is, and a kernel less."""
     scale, negative = term.scale, term.scale.could_extract_minus_sign()
     divided = negative and not scale.is_number and _is_simpler(1 / scale, scale)
-    apart = scale in (1, -1) or (divided and term.letters < set(accumulator.letters))
+    mean = divided and term.letters < set(accumulator.letters) and not term.is_gradient
+    apart = scale in (1, -1) or mean
     if scope.literal or (term.right is None and apart):
         value = finished(replace(term, scale=-scale if negative else scale), scope)
         sign = "-" if negative else "+"

@@ -168,6 +168,11 @@ def _below(under: Sequence[Any]) -> str:
     return f"({product})" if len(under) > 1 else product
 
 
+def is_count(expr: Any) -> bool:
+    """Whether a number is made of sizes of axes, as `N - 1` is, which a sum is divided by."""
+    return all(map(_is_size, expr.free_symbols)) and bool(expr.is_polynomial(*expr.free_symbols))
+
+
 def _is_size(symbol: Any) -> bool:
     return bool(symbol.is_integer and symbol.is_positive and symbol.name.isupper())
 

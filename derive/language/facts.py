@@ -170,6 +170,17 @@ def is_total(expr: Basic) -> bool:
 _PARTIAL = (acos, acosh, asin, atanh, loggamma, polygamma)
 
 
+def is_smooth(expr: Expr) -> bool:
+    """Whether an expression has a value and derivatives everywhere: a root of zero has none."""
+    return is_total(expr) and not has_root(expr)
+
+
+def has_root(expr: Basic) -> bool:
+    """Whether a root is taken of what may be zero."""
+    roots = (p for p in expr.atoms(Pow) if p.exp.is_Rational and 0 < p.exp < 1)
+    return any(not is_positive(root.base) for root in roots)
+
+
 @dataclass
 class Magnitudes:
     """The tensors that are exponentials, each with its multiples, those that may grow as large, and

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Add, Expr, Pow, S
+from sympy import Add, Basic, Expr, Pow, S
 
 from derive.calculus.deltas import keeping_sums_whole
 from derive.calculus.normal import normalise, terms_of
@@ -143,15 +143,18 @@ def _by_cotangent(expr: Expr) -> list[Expr]:
     return list(parts.values())
 
 
-def as_it_stands(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]) -> Outcome:
-    """The chain rule with nothing multiplied out: the primal recognised, sums that come to zero
-    left out, as those of differences from a mean do, common factors out."""
+def as_it_stands(
+    task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr], whole: bool = False
+) -> Outcome:
+    """The chain rule with nothing multiplied out: the primal recognised, common factors out; and
+    sums that come to zero left out, as those of differences from a mean do, unless it is taken
+    `whole`: they say by how much a mean is rounded."""
     lets, forms = [], {}
     for tensor, expr in exprs.items():
         one_way = task.symmetric.apply(expr)
         recognised = coordinates.system.functions.apply(one_way)
         solved = quotients_met(coordinates.in_place(recognised))
-        left = solved.replace(lambda e: isinstance(e, Sum) and _vanishes(e, coordinates), _zero)
+        left = solved if whole else solved.replace(_zeros(coordinates), _zero)
         shrunk = _shrunk_inside(left)
         inside = shrunk if solved == recognised else _factored_inside(shrunk)
         finished = keeping_sums_whole(inside, factor)
@@ -167,12 +170,16 @@ def as_it_stands(task: Task, coordinates: Coordinates, exprs: dict[Tensor, Expr]
     return Outcome(tuple(lets), cost_of(task, lets), coordinates, forms, as_it_stands=True)
 
 
-def _vanishes(total: Expr, coordinates: Coordinates) -> bool:
-    """Whether reduction identities say that a sum is zero."""
-    try:
-        return coordinates.rewrite(total) == 0
-    except NoFixpoint:
-        return False
+def _zeros(coordinates: Coordinates) -> Callable[[Basic], bool]:
+    """Whether an expression is a sum that is zero, as reduction identities say."""
+
+    def vanishes(expr: Basic) -> bool:
+        try:
+            return isinstance(expr, Sum) and coordinates.rewrite(expr) == 0
+        except NoFixpoint:
+            return False
+
+    return vanishes
 
 
 def _zero(total: Expr) -> Expr:

@@ -55,8 +55,8 @@ def best_outcome(
     system = System(lets, task.divisors, task.wholes, task.symmetric.mirrored, task.slopes)
     search = _Search(task, system, exprs)
 
-    def standing_with(chosen: tuple[Solution, ...] = ()) -> Outcome:
-        return as_it_stands(task, Coordinates(search.system, chosen), unmultiplied)
+    def standing_with(chosen: tuple[Solution, ...] = (), whole: bool = False) -> Outcome:
+        return as_it_stands(task, Coordinates(search.system, chosen), unmultiplied, whole)
 
     known = unit[0].renamed(tuple(let.name for let in lets), unit[1]) if unit else None
     if known is not None:
@@ -84,7 +84,7 @@ def best_outcome(
     if not task.refuses(cheapest.lets):
         return cheapest
     outcomes += filter(None, search.tried.values())
-    standing = standing_with(best.coordinates.chosen)
+    standing, plain = standing_with(best.coordinates.chosen, whole=True), standing_with(whole=True)
     return _not_refused(task, [*outcomes, _mixed(task, best, standing)], standing, plain)
 
 

@@ -25,6 +25,7 @@ from derive.calculus.trace import Equation, Step
 from derive.language.cotangents import primal_name
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import Element, Where, names_in, names_used
+from derive.language.facts import is_smooth
 from derive.language.substitute import substitute
 from derive.simplification.atomise import atomise
 from derive.simplification.joints import (
@@ -96,14 +97,19 @@ def simplify(definition: Definition, judge: Judge = indulgent) -> Simplified:
 
 def _besides(best: _Attempt, definition: Definition, chain: Iterable[Let]) -> list[frozenset[str]]:
     """Lets whose cotangents could be named besides: those that are chosen, and one of them alone
-    where a choice is printed again; those that others accumulate in, where such a sum is."""
+    where a choice is printed again; those that others accumulate in, where such a sum is. What is
+    made of something without a derivative everywhere stays behind the choice of it."""
+    rough: set[str] = set()
+    for let in definition.lets:
+        if not is_smooth(let.value) or names_used(let.value) & rough:
+            rough.add(let.name)
     choosing = {primal_name(let.name) for let in chain if let.value.has(Where)}
-    names = nameable(best.task, definition) & choosing
+    names = nameable(best.task, definition) & choosing - rough
     found = [names]
     if choice_repeated(best.simplified.backward):
         found += [frozenset([name]) for name in sorted(names)]
     if repeated(best.simplified.backward):
-        found.append(accumulating(best.task, definition))
+        found.append(accumulating(best.task, definition) - (choosing & rough))
     return list(dict.fromkeys(some for some in found if some))
 
 

@@ -494,16 +494,18 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     const int grad_negative_past = past_caches(N * D);
     const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[0] / N;
         const real between_mask = between[n] <= far[n];
-        const real grad_other = -grad_near;
-        const real grad_between = between_mask ? grad_other : 0;
-        const real grad_far = between_mask ? 0 : grad_other;
-        /* grad_negative[n,d] = -off_between_product[n,d] - off_far_product[n,d] */
-        /* grad_positive[n,d] = off_between_product[n,d] - off_near_product[n,d] */
-        /* grad_anchor[n,d] = off_far_product[n,d] + off_near_product[n,d] */
+        const real near_total_negative = near_total_[n] < 0;
+        const real grad_loss_scaled_masked = near_total_negative ? 0 : grad_loss_scaled;
+        /* grad_negative[n,d] = grad_loss_scaled_masked[n]
+                                *(off_between_product[n,d] + off_far_product[n,d]) */
+        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss_scaled)
+                                *(off_between_product[n,d] + off_near_product[n,d]) */
+        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]
+                              *(off_near_product[n,d] - off_far_product[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_negative_line[LINE];
@@ -518,14 +520,17 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real off_between_product = (grad_between / between[n]) * off_between;
+                const real off_between_product = (between_mask ? 1 / between[n] : 0) * off_between;
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real off_far_product = (grad_far / far[n]) * off_far;
-                grad_negative_here[d - d_line] = -off_between_product - off_far_product;
+                const real off_far_product = (between_mask ? 0 : 1 / far[n]) * off_far;
+                grad_negative_here[d - d_line] = grad_loss_scaled_masked * (off_between_product +
+                        off_far_product);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real off_near_product = (grad_near / near[n]) * off_near;
-                grad_positive_here[d - d_line] = off_between_product - off_near_product;
-                grad_anchor_here[d - d_line] = off_far_product + off_near_product;
+                const real off_near_product = (1 / near[n]) * off_near;
+                grad_positive_here[d - d_line] = (near_total_negative ? 0 : -grad_loss_scaled) *
+                        (off_between_product + off_near_product);
+                grad_anchor_here[d - d_line] = grad_loss_scaled_masked * (off_near_product -
+                        off_far_product);
             }
             if (grad_negative_past)
                 stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
@@ -615,14 +620,14 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[0];
         const real between_mask = between[n] <= far[n];
-        const real grad_other = -grad_near;
-        const real grad_between = between_mask ? grad_other : 0;
-        const real grad_far = between_mask ? 0 : grad_other;
-        /* grad_negative[n,d] = -off_between_product[n,d] - off_far_product[n,d] */
-        /* grad_positive[n,d] = off_between_product[n,d] - off_near_product[n,d] */
-        /* grad_anchor[n,d] = off_far_product[n,d] + off_near_product[n,d] */
+        const real near_total_negative = near_total_[n] < 0;
+        const real grad_loss_masked = near_total_negative ? 0 : grad_loss[0];
+        /* grad_negative[n,d] = grad_loss_masked[n]
+                                *(off_between_product[n,d] + off_far_product[n,d]) */
+        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss)
+                                *(off_between_product[n,d] + off_near_product[n,d]) */
+        /* grad_anchor[n,d] = grad_loss_masked[n]*(off_near_product[n,d] - off_far_product[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_negative_line[LINE];
@@ -637,14 +642,17 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real off_between_product = (grad_between / between[n]) * off_between;
+                const real off_between_product = (between_mask ? 1 / between[n] : 0) * off_between;
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real off_far_product = (grad_far / far[n]) * off_far;
-                grad_negative_here[d - d_line] = -off_between_product - off_far_product;
+                const real off_far_product = (between_mask ? 0 : 1 / far[n]) * off_far;
+                grad_negative_here[d - d_line] = grad_loss_masked * (off_between_product +
+                        off_far_product);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real off_near_product = (grad_near / near[n]) * off_near;
-                grad_positive_here[d - d_line] = off_between_product - off_near_product;
-                grad_anchor_here[d - d_line] = off_far_product + off_near_product;
+                const real off_near_product = (1 / near[n]) * off_near;
+                grad_positive_here[d - d_line] = (near_total_negative ? 0 : -grad_loss[0]) *
+                        (off_between_product + off_near_product);
+                grad_anchor_here[d - d_line] = grad_loss_masked * (off_near_product -
+                        off_far_product);
             }
             if (grad_negative_past)
                 stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
@@ -2502,23 +2510,23 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     const int grad_negative_past = past_caches(N * D);
     const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[0] / N;
+        const real near_total_negative = near_total_[n] < 0;
         const real between_mask = between[n] <= far[n];
-        const real grad_other = -grad_near;
-        const real grad_between = between_mask ? grad_other : 0;
-        const real grad_far = between_mask ? 0 : grad_other;
-        /* grad_off_between[n,d] = grad_between[n]
+        /* grad_off_between[n,d] = where(near_total_negative[n], 0,
+                                         where(between_mask[n], -grad_loss_scaled, 0))
                                    *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
                                           *where(abs_off_between[n,d] == 0, 0,
                                                  sign(off_between[n,d])
                                                  *abs_off_between[n,d]**(p - 1))) */
-        /* grad_off_far[n,d] = grad_far[n]
+        /* grad_off_far[n,d] = where(near_total_negative[n], 0,
+                                     where(between_mask[n], 0, -grad_loss_scaled))
                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
                                              *abs_off_far[n,d]**(p - 1))) */
-        /* grad_off_near[n,d] = grad_near[n]
+        /* grad_off_near[n,d] = where(near_total_negative[n], 0, grad_loss_scaled)
                                 *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
@@ -2540,19 +2548,21 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_between = R(fabs)(off_between);
-                const real grad_off_between = grad_between * choose(off_between_sum[n] == 0, 0,
+                const real grad_off_between = choose(near_total_negative, 0, between_mask ?
+                        -grad_loss_scaled : 0) * choose(off_between_sum[n] == 0, 0,
                         R(pow)(off_between_sum[n], 1 / p - 1) * (abs_off_between == 0 ? 0 :
                         R(pow)(abs_off_between, p - 1) * sign(off_between)));
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_far = R(fabs)(off_far);
-                const real grad_off_far = grad_far * choose(off_far_sum[n] == 0, 0,
-                        R(pow)(off_far_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
-                        R(pow)(abs_off_far, p - 1) * sign(off_far)));
+                const real grad_off_far = choose(near_total_negative, 0, between_mask ? 0 :
+                        -grad_loss_scaled) * choose(off_far_sum[n] == 0, 0, R(pow)(off_far_sum[n], 1
+                        / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) *
+                        sign(off_far)));
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
-                const real grad_off_near = grad_near * choose(off_near_sum[n] == 0, 0,
-                        R(pow)(off_near_sum[n], 1 / p - 1) * (abs_off_near == 0 ? 0 :
-                        R(pow)(abs_off_near, p - 1) * sign(off_near)));
+                const real grad_off_near = (near_total_negative ? 0 : grad_loss_scaled) *
+                        choose(off_near_sum[n] == 0, 0, R(pow)(off_near_sum[n], 1 / p - 1) *
+                        (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) * sign(off_near)));
                 grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
                 grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
                 grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
@@ -2657,21 +2667,20 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[0];
+        const real near_total_negative = near_total_[n] < 0;
         const real between_mask = between[n] <= far[n];
-        const real grad_other = -grad_near;
-        const real grad_between = between_mask ? grad_other : 0;
-        const real grad_far = between_mask ? 0 : grad_other;
-        /* grad_off_between[n,d] = grad_between[n]
+        /* grad_off_between[n,d] = where(near_total_negative[n], 0,
+                                         where(between_mask[n], -grad_loss, 0))
                                    *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
                                           *where(abs_off_between[n,d] == 0, 0,
                                                  sign(off_between[n,d])
                                                  *abs_off_between[n,d]**(p - 1))) */
-        /* grad_off_far[n,d] = grad_far[n]
+        /* grad_off_far[n,d] = where(near_total_negative[n], 0,
+                                     where(between_mask[n], 0, -grad_loss))
                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
                                              *abs_off_far[n,d]**(p - 1))) */
-        /* grad_off_near[n,d] = grad_near[n]
+        /* grad_off_near[n,d] = where(near_total_negative[n], 0, grad_loss)
                                 *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
@@ -2693,19 +2702,20 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_between = R(fabs)(off_between);
-                const real grad_off_between = grad_between * choose(off_between_sum[n] == 0, 0,
+                const real grad_off_between = choose(near_total_negative, 0, between_mask ?
+                        -grad_loss[0] : 0) * choose(off_between_sum[n] == 0, 0,
                         R(pow)(off_between_sum[n], 1 / p - 1) * (abs_off_between == 0 ? 0 :
                         R(pow)(abs_off_between, p - 1) * sign(off_between)));
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_far = R(fabs)(off_far);
-                const real grad_off_far = grad_far * choose(off_far_sum[n] == 0, 0,
-                        R(pow)(off_far_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
-                        R(pow)(abs_off_far, p - 1) * sign(off_far)));
+                const real grad_off_far = choose(near_total_negative, 0, between_mask ? 0 :
+                        -grad_loss[0]) * choose(off_far_sum[n] == 0, 0, R(pow)(off_far_sum[n], 1 / p
+                        - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) * sign(off_far)));
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
-                const real grad_off_near = grad_near * choose(off_near_sum[n] == 0, 0,
-                        R(pow)(off_near_sum[n], 1 / p - 1) * (abs_off_near == 0 ? 0 :
-                        R(pow)(abs_off_near, p - 1) * sign(off_near)));
+                const real grad_off_near = (near_total_negative ? 0 : grad_loss[0]) *
+                        choose(off_near_sum[n] == 0, 0, R(pow)(off_near_sum[n], 1 / p - 1) *
+                        (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) * sign(off_near)));
                 grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
                 grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
                 grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
@@ -2796,15 +2806,12 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
-        const real grad_other = -grad_near;
-        const real grad_between = between_mask ? grad_other : 0;
-        const real grad_far = between_mask ? 0 : grad_other;
-        /* grad_off_between[n,d] = grad_between[n]
+        /* grad_off_between[n,d] = where(between_mask[n], -grad_near[n], 0)
                                    *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
                                           *where(abs_off_between[n,d] == 0, 0,
                                                  sign(off_between[n,d])
                                                  *abs_off_between[n,d]**(p - 1))) */
-        /* grad_off_far[n,d] = grad_far[n]
+        /* grad_off_far[n,d] = where(between_mask[n], 0, -grad_near[n])
                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
                                              *abs_off_far[n,d]**(p - 1))) */
@@ -2830,13 +2837,14 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_between = R(fabs)(off_between);
-                const real grad_off_between = grad_between * choose(off_between_sum[n] == 0, 0,
-                        R(pow)(off_between_sum[n], 1 / p - 1) * (abs_off_between == 0 ? 0 :
-                        R(pow)(abs_off_between, p - 1) * sign(off_between)));
+                const real grad_off_between = (between_mask ? -grad_near : 0) *
+                        choose(off_between_sum[n] == 0, 0, R(pow)(off_between_sum[n], 1 / p - 1) *
+                        (abs_off_between == 0 ? 0 : R(pow)(abs_off_between, p - 1) *
+                        sign(off_between)));
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_far = R(fabs)(off_far);
-                const real grad_off_far = grad_far * choose(off_far_sum[n] == 0, 0,
-                        R(pow)(off_far_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
+                const real grad_off_far = (between_mask ? 0 : -grad_near) * choose(off_far_sum[n] ==
+                        0, 0, R(pow)(off_far_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
                         R(pow)(abs_off_far, p - 1) * sign(off_far)));
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);

@@ -63,7 +63,8 @@ def test_a_term_is_not_got_back_from_a_sum_in_which_it_is_small() -> None:
 
 
 def test_what_does_not_multiply_out_still_uses_what_the_forward_pass_has() -> None:
-    assert gradient(MOMENTS, "z").startswith("p[n,k]*(grad_v[n]*(a[k] - m[n])**2 + ")
+    assert gradient(MOMENTS, "z") == "p[n,k]*(grad_p[n,k] - sum_k(grad_p[n,k]*p[n,k]))"
+    assert gradient(MOMENTS, "p").startswith("grad_v[n]*(a[k] - m[n])**2 + ")
 
 
 @pytest.mark.parametrize("by", ["x", "y", "c"])

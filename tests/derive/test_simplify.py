@@ -84,8 +84,7 @@ CELLS = {
     ("lstm", "i"): "grad_t_c[n,h]*s_i[n,h]*t_g[n,h]*(1 - s_i[n,h])*(1 - t_c[n,h]**2)",
     ("log_cosh", "x"): "grad_y[n]*tanh(x[n])",
     ("logistic", "x"): "grad_y[n]*sigmoid_x[n]*(1 - 2*sigmoid_x[n])*(1 - sigmoid_x[n])",
-    ("pooled", "w"): "sum_{n,t}(p[n,t]*h[n,t,d]*(sum_d(grad_y[n,d]*h[n,t,d])"
-    " - sum_{d,t}(grad_y[n,d]*p[n,t]*h[n,t,d])))",
+    ("pooled", "w"): "sum_{n,t}(grad_s[n,t]*h[n,t,d])",
     ("swish", "b"): "sum_n(grad_y[n]*x[n]**2*sigmoid_x[n]*(1 - sigmoid_x[n]))",
     ("between", "x"): "grad_loss*exp_neg_ls[n]*(a[n] + b[n] - 1)/N",
     ("between", "ls"): (
