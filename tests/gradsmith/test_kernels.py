@@ -29,7 +29,6 @@ KEPT_MORE = {
     "hardsigmoid": 2.0,
     **{f"hinge_embedding_loss{variant}": 4 / 3 for variant in ("", "[sum]", "[none]")},
     # A number a row.
-    **dict.fromkeys(("cosine_embedding_loss", "cosine_embedding_loss[none]"), 1.001),
     "normalize[p_1]": 1.003,
 }
 """How many times the bytes that autograd keeps are kept, where that is more than once."""
