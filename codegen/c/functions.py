@@ -62,17 +62,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 ELEMENTARY = (
     *("least", "tile_width", "stream", "fused", "square", "cube", "larger", "exceeds"),
-    *("choose", "sign"),
-    *(
-        "finite",
-        "clamped",
-        "digamma",
-        "bits",
-        "vector_exp",
-        "vector_log",
-        "vector_tanh",
-        "vector_expm1",
-    ),
+    *("choose", "sign", "finite", "clamped", "digamma", "bits"),
+    *("vector_exp", "vector_log", "vector_tanh", "vector_expm1"),
     *("vector_log1p", "vector_erf", "vector_erfc", "sigmoid", "log_add_exp", "contract"),
 )
 """The small functions that the template has."""

@@ -67,19 +67,21 @@ class _Masks:
         lets = module.forward.lets
         return _Masks({let.name: let for let in lets if not isinstance(let.value, Expr)})
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [mask.tensor for mask in self.conditions.values()]
+
     def tensor(self, tensor: Tensor) -> Tensor:
         return replace(tensor, integer=True) if tensor.name in self.conditions else tensor
 
     def let(self, let: Let) -> Let:
         """A let of the emitted forward or backward pass as a definition has it."""
-        tensors = [mask.tensor for mask in self.conditions.values()]
-        numbers = [Let(t, self.tensor(t).element) for t in tensors]
+        numbers = [Let(t, self.tensor(t).element) for t in self.tensors]
         return replace(let, value=substitute(spelled_out(let.value), numbers))
 
     def restored(self, let: Let) -> Let:
         """A let that reads conditions again."""
-        tensors = [mask.tensor for mask in self.conditions.values()]
-        conditions = [Let(self.tensor(t), t.element) for t in tensors]
+        conditions = [Let(self.tensor(t), t.element) for t in self.tensors]
         return replace(let, value=substitute(let.value, conditions))
 
 
@@ -269,7 +271,7 @@ def _of_residuals(
     lets = _with_finite_exponents(needed(lets, module.residuals.names), module.residuals.names)
     lets = tuple(masks.let(reading(let, masks.conditions.values())) for let in lets)
     read = names_used(*(let.value for let in lets))
-    conditions = [masks.tensor(m.tensor) for name, m in masks.conditions.items() if name in read]
+    conditions = [masks.tensor(t) for t in masks.tensors if t.name in read]
     return replace(
         definition,
         inputs=(*definition.inputs, *conditions),

@@ -61,6 +61,9 @@ _MUCH = 1.25
 """How many times the work of the chain rule is too much: one expression, if it is not, says more
 than many."""
 
+_HARDLY = 1.1
+"""How many times the work of a form is hardly more."""
+
 _SHORTER = 0.75
 """How much of what is written a form may take that is to be the shorter."""
 
@@ -152,7 +155,7 @@ class _Attempt:
         nothing besides."""
         if len(self.simplified.forward) > len(other.simplified.forward):
             return False
-        hardly = self.work <= 1.1 * other.work and self.length <= _SHORTER * other.length
+        hardly = self.work <= _HARDLY * other.work and self.length <= _SHORTER * other.length
         return hardly or (self.work <= other.work and self.length < other.length)
 
     def is_shorter(self, other: _Attempt) -> bool:
